@@ -1,0 +1,113 @@
+"""What the model, or the rules before there is one, say after each event; and how well the last answer did.
+
+Shapes: N answers, k ranked items, K event types, S slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.events import SEARCH
+from model.history import grown
+
+RANKED = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """N answers, each after one event."""
+
+    version: str
+    names: Sequence[str]  # item ids, by catalogue index
+    items: NDArray[np.int64]  # (N, k) catalogue indices, best first; -1: there is no k-th item
+    probabilities: NDArray[np.float32]  # (N, k), of the item among next actions with an item
+    next_type: NDArray[np.float32]  # (N, K)
+    type_given_item: NDArray[np.float32]  # (N, k, K)
+    purchase: NDArray[np.float32]  # (N,)
+
+
+def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """The most probable actions: types (N, count), places among the ranked items (-1: a search), probabilities.
+
+    P(search) comes from the type; any other action is P(not a search) P(item) P(type | item).
+    """
+    n, k, types = answers.type_given_item.shape
+    search = answers.next_type[:, SEARCH]
+    joint = (1 - search)[:, None, None] * answers.probabilities[:, :, None] * answers.type_given_item
+    scores = np.concatenate((joint.reshape(n, k * types), search[:, None]), 1)
+    best = np.argsort(-scores, 1, kind="stable")[:, :count]
+    is_search = best == k * types
+    return (
+        np.where(is_search, SEARCH, best % types),
+        np.where(is_search, -1, best // types),
+        np.take_along_axis(scores, best, 1),
+    )
+
+
+class Scoreboard:
+    """The last ranking given to each user, so that the next event can score it; held in memory only."""
+
+    def __init__(self) -> None:
+        # 32 bits of an item's hash tell items apart well enough for a metric; 0: no item.
+        self._ranked: NDArray[np.uint32] = np.zeros((0, RANKED), np.uint32)
+        self._answered: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the kept answers."""
+        return self._ranked.nbytes + self._answered.nbytes
+
+    def score(
+        self,
+        slots: NDArray[np.int64],
+        objects: NDArray[np.uint64],
+        scored: NDArray[np.bool_],
+        ranked: NDArray[np.uint64],
+        answered: NDArray[np.bool_],
+        capacity: int,
+    ) -> NDArray[np.int64]:
+        """Ranks of events in the answers before them, and keeps the new answers.
+
+        All arrays are in log order: `scored` says which events have an item, `ranked` (N, k) are the item objects
+        of the answers after each event, `answered` which events got one. Returns for each event that
+        could be scored the place of its item in the answer before, from 1; 0: not in it.
+        """
+        self._make_room(capacity)
+        before, known = self._before(slots, ranked.astype(np.uint32), answered)
+        wanted = objects.astype(np.uint32)
+        hits = (before == wanted[:, None]) & (wanted != 0)[:, None]
+        places = np.where(hits.any(1), hits.argmax(1) + 1, 0)
+        self._ranked[slots[answered]] = 0
+        self._ranked[slots[answered], : ranked.shape[1]] = ranked[answered].astype(np.uint32)
+        self._answered[slots[answered]] = True
+        return places[scored & known]
+
+    def forget(self, slots: NDArray[np.int64]) -> None:
+        """Drops the answers of slots that go to other users."""
+        self._answered[slots[slots < len(self._answered)]] = False
+
+    def _before(
+        self, slots: NDArray[np.int64], ranked: NDArray[np.uint32], answered: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+        """For each event the answer its user had before it: the batch's own if there is one, else the kept one."""
+        before = self._ranked[slots].copy()
+        known = self._answered[slots].copy()
+        latest: dict[int, int] = {}
+        for place, slot in enumerate(slots.tolist()):
+            earlier = latest.get(slot)
+            if earlier is not None:
+                before[place] = 0
+                before[place, : ranked.shape[1]] = ranked[earlier]
+                known[place] = True
+            if answered[place]:
+                latest[slot] = place
+        return before, known
+
+    def _make_room(self, capacity: int) -> None:
+        if len(self._answered) < capacity:
+            self._ranked = grown(self._ranked, capacity)
+            self._answered = grown(self._answered, capacity)

@@ -1,0 +1,142 @@
+"""From a log of actions to the sequences that the network learns from.
+
+Shapes: N actions of a log, A actions of all sequences, U users.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.baselines import PURCHASE_HORIZON
+from model.events import (
+    FIRST_GAP,
+    PURCHASE,
+    TYPE_SLOTS,
+    Actions,
+    gap_buckets,
+    pack_contexts,
+    session_boundaries,
+)
+from model.states import NO_TIME
+
+
+def contexts_of(
+    actions: Actions,
+    users: NDArray[np.int64],
+    last_times: NDArray[np.int64],
+    last_sessions: NDArray[np.uint64],
+) -> NDArray[np.uint32]:
+    """Contexts (N,) of actions in log order, several of one user among them.
+
+    `users` (N,) are codes or slots. `last_times` and `last_sessions` (N,) are what is known of each action's
+    user from before these actions: the time of the last one in milliseconds or NO_TIME, and the last session
+    given or 0. The gap is the time since the user's previous action, none if that was later.
+    """
+    order = np.argsort(users, kind="stable")
+    first = _starts(users[order])
+    times, sessions = actions.times[order], actions.sessions[order]
+    before = np.where(first, last_times[order], np.roll(times, 1))
+    fresh = before == NO_TIME
+    gaps = np.maximum(times - np.where(fresh, times, before), 0)
+    previous = _last_given(np.where(first, last_sessions[order], np.roll(sessions, 1)), first)
+    buckets = np.empty(len(users), np.uint8)
+    buckets[order] = np.where(fresh, FIRST_GAP, gap_buckets(gaps))
+    boundaries = np.empty(len(users), np.bool_)
+    boundaries[order] = session_boundaries(gaps, sessions, previous) | fresh
+    return pack_contexts(actions, buckets, boundaries)
+
+
+def _starts(grouped: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where a new group begins in codes that lie together, (N,)."""
+    starts = np.ones(len(grouped), np.bool_)
+    starts[1:] = grouped[1:] != grouped[:-1]
+    return starts
+
+
+def _last_given(values: NDArray[np.uint64], first: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Each value or, where it is 0, the last other one of its group; (N,)."""
+    places = np.where((values != 0) | first, np.arange(len(values)), 0)
+    return values[np.maximum.accumulate(places)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """The actions of U users, one user after the other, each in log order."""
+
+    objects: NDArray[np.uint64]  # (A,)
+    contexts: NDArray[np.uint32]  # (A,)
+    times: NDArray[np.int64]  # (A,) ms; never falling within a user, so that a cut in time is a cut in order
+    offsets: NDArray[np.int64]  # (U + 1,)
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    @property
+    def types(self) -> NDArray[np.uint8]:
+        """Type codes, (A,)."""
+        return (self.contexts % TYPE_SLOTS).astype(np.uint8)
+
+    @property
+    def has_next(self) -> NDArray[np.bool_]:
+        """Which actions the same user followed by another, (A,)."""
+        following = np.ones(len(self), np.bool_)
+        following[self.offsets[1:] - 1] = False
+        return following
+
+    @property
+    def purchase_soon(self) -> NDArray[np.bool_]:
+        """Which actions a purchase followed among the user's next PURCHASE_HORIZON, (A,).
+
+        A user who left without buying has not bought: the label is about users as they are, not as they stay.
+        """
+        bought = np.concatenate(([0], np.cumsum(self.types == PURCHASE)))
+        ends = np.repeat(self.offsets[1:], np.diff(self.offsets))
+        after = np.arange(1, len(self) + 1)
+        return bought[np.minimum(after + PURCHASE_HORIZON, ends)] > bought[after]
+
+    def before(self, cut: int) -> Sequences:
+        """What had happened before a time (ms): every user's actions up to the first one at or after it."""
+        kept = self.times < cut
+        offsets = np.unique(
+            np.concatenate(([0], np.cumsum(kept)))[self.offsets]
+        )  # users with nothing are left out
+        return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
+
+    def newest(self, share: float) -> int:
+        """The time (ms) from which on about `share` of the actions lie."""
+        return int(np.quantile(self.times, 1.0 - share, method="higher"))
+
+
+def sequences_of(actions: Actions) -> Sequences:
+    """The sequences of a log; the first action of each user in it counts as the user's first."""
+    codes: dict[str, int] = {}
+    users = np.array([codes.setdefault(user, len(codes)) for user in actions.users], np.int64)
+    unknown = np.full(len(users), NO_TIME)
+    contexts = contexts_of(actions, users, unknown, np.zeros(len(users), np.uint64))
+    order = np.argsort(users, kind="stable")
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(users, minlength=len(codes)))))
+    return Sequences(
+        objects=actions.objects[order],
+        contexts=contexts[order],
+        times=_rising(actions.times[order], users[order]),
+        offsets=offsets.astype(np.int64),
+    )
+
+
+def _rising(times: NDArray[np.int64], users: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The latest time so far of each user; users lie together with rising codes."""
+    # Ranks instead of times, so that a user's code times the number of ranks keeps the users apart.
+    values, ranks = np.unique(times, return_inverse=True)
+    highest = np.maximum.accumulate(users * len(values) + ranks)
+    return values[highest - users * len(values)] if len(values) else times
+
+
+def frequent_items(actions: Actions, *, least: int = 1, most: int = 1_000_000) -> list[str]:
+    """Ids of the `most` items with the most actions and at least `least`, in order of first appearance."""
+    counts = Counter(filter(None, actions.items))
+    kept = {item for item, count in counts.most_common(most) if count >= least}
+    return [item for item in counts if item in kept]

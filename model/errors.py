@@ -1,0 +1,38 @@
+"""The root of the error tree, and the errors of the model package.
+
+A message says what happened, with which value, and what to do about it.
+
+    NextactError
+    ├── RecordCorrupt        a stored user record that cannot be trusted
+    ├── VersionRefused       a model version that must not be served (`reason`: a closed set of words)
+    ├── TooLittleData        not enough events to train on
+    └── (stream_app.errors)  the errors of the stream
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+RefusalReason = Literal["missing_file", "hash", "shape", "not_finite", "format", "unreadable"]
+
+
+class NextactError(Exception):
+    """Root of all errors that nextact raises on purpose."""
+
+    exit_code = 1
+
+
+class RecordCorrupt(NextactError):
+    """A user record fails its checksum, version or length."""
+
+
+class VersionRefused(NextactError):
+    """A model version that must not be served."""
+
+    def __init__(self, reason: RefusalReason, message: str) -> None:
+        super().__init__(message)
+        self.reason: RefusalReason = reason
+
+
+class TooLittleData(NextactError):
+    """Not enough events, users or items to fit a model."""

@@ -1,0 +1,211 @@
+"""What a shopper did: the event of the contract, and its columns as the model reads them.
+
+An action is a word of two parts, (type, object). The object is 64 bits: the stable hash of an item id or, for a
+search, the hashed words of the query. What else the model reads about an action fits into 32 bits, the context.
+Both are independent of any vocabulary, so a stored sequence stays valid when the vocabulary grows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+EVENT_TYPES: Final = ("click", "search", "purchase", "view", "cart", "favorite", "remove")
+TYPE_CODES: Final = {name: code for code, name in enumerate(EVENT_TYPES)}
+SEARCH: Final = TYPE_CODES["search"]
+PURCHASE: Final = TYPE_CODES["purchase"]
+
+TYPE_SLOTS: Final = 8  # 3 bits
+PRICE_BUCKETS: Final = 16  # 0: no price given
+GAP_BUCKETS: Final = 32
+FIRST_GAP: Final = GAP_BUCKETS - 1  # of a user's first action, which follows nothing
+CATEGORY_BUCKETS: Final = 1024  # 0: no category given
+BRAND_BUCKETS: Final = 512  # 0: no brand given
+WORD_BUCKETS: Final = 4096  # 0: no word
+QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of the object
+
+SESSION_GAP_MS: Final = 30 * 60 * 1000  # the web-analytics convention where no session_id is given
+
+_WORD = re.compile(r"\w+")
+
+
+ID_LENGTH: Final = 256  # characters, at most
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH)]
+Price = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One event as published to the events topic; unknown fields are ignored."""
+
+    user_id: Id
+    type: str
+    item_id: Id | None = None
+    query: str | None = None
+    timestamp: str | int | float | None = None
+    event_id: str | None = None
+    session_id: str | None = None
+    category: str | None = None
+    brand: str | None = None
+    currency: str | None = None
+    price: Price | None = None
+    quantity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """N actions as columns, in log order; every array has shape (N,)."""
+
+    users: list[str]
+    items: list[str]  # "" for a search
+    types: NDArray[np.uint8]
+    objects: NDArray[np.uint64]
+    times: NDArray[np.int64]  # milliseconds since the epoch, as the publisher says
+    event_ids: NDArray[np.uint64]  # hash; 0: none given
+    sessions: NDArray[np.uint64]  # hash; 0: none given
+    prices: NDArray[np.uint8]  # bucket
+    categories: NDArray[np.uint16]  # bucket
+    brands: NDArray[np.uint16]  # bucket
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, places: NDArray[np.int64]) -> Actions:
+        """The actions at ascending places."""
+        if len(places) == len(self):
+            return self
+        return Actions(
+            users=[self.users[place] for place in places.tolist()],
+            items=[self.items[place] for place in places.tolist()],
+            **{name: getattr(self, name)[places] for name in self.__slots__[2:]},
+        )
+
+
+def actions_of(events: Sequence[Event], times: Sequence[int]) -> Actions:
+    """Columns of valid events (types are names of EVENT_TYPES); `times` in epoch milliseconds."""
+    types = np.array([TYPE_CODES[event.type] for event in events], np.uint8)
+    return Actions(
+        users=[event.user_id for event in events],
+        items=["" if event.type == "search" else event.item_id or "" for event in events],
+        types=types,
+        objects=np.array([_object(event) for event in events], np.uint64),
+        times=np.array(times, np.int64),
+        event_ids=_hashes([event.event_id for event in events]),
+        sessions=_hashes([event.session_id for event in events]),
+        prices=price_buckets([event.price for event in events]),
+        categories=text_buckets([event.category for event in events], CATEGORY_BUCKETS),
+        brands=text_buckets([event.brand for event in events], BRAND_BUCKETS),
+    )
+
+
+def item_object(item_id: str) -> int:
+    """The 64-bit object of an item: XXH3 of its id in UTF-8."""
+    return xxh3_64_intdigest(item_id.encode())
+
+
+def query_object(query: str) -> int:
+    """The first words of a query, case-folded and hashed to 12 bits each; the first word lowest."""
+    packed = 0
+    for place, word in enumerate(_WORD.findall(query.casefold())[:QUERY_WORDS]):
+        packed |= (1 + xxh3_64_intdigest(word.encode()) % (WORD_BUCKETS - 1)) << (12 * place)
+    return packed
+
+
+def query_words(objects: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Word buckets of search objects, shape (..., QUERY_WORDS); 0 where there is no word."""
+    shifts = np.arange(QUERY_WORDS, dtype=np.uint64) * np.uint64(12)
+    return ((objects[..., None] >> shifts) & np.uint64(WORD_BUCKETS - 1)).astype(np.int64)
+
+
+def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
+    """1 + floor(log2(1 + price)), at most 15; 0 where no price is given."""
+    given = np.array([np.nan if price is None else price for price in prices], np.float64)
+    buckets = np.minimum(1 + np.floor(np.log2(1 + given)), PRICE_BUCKETS - 1)
+    found: NDArray[np.uint8] = np.nan_to_num(buckets, nan=0.0).astype(np.uint8)
+    return found
+
+
+def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; negative gaps count as none."""
+    seconds = np.maximum(gaps_ms, 0) / 1000.0
+    return np.minimum(np.floor(1.25 * np.log2(1 + seconds)), FIRST_GAP).astype(np.uint8)
+
+
+def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16]:
+    """Hash buckets 1..buckets-1 of texts; 0 where none is given."""
+    seen: dict[str, int] = {}
+    found = []
+    for text in texts:
+        if not text:
+            found.append(0)
+            continue
+        bucket = seen.get(text)
+        if bucket is None:
+            bucket = seen[text] = 1 + xxh3_64_intdigest(text.encode()) % (buckets - 1)
+        found.append(bucket)
+    return np.array(found, np.uint16)
+
+
+def session_boundaries(
+    gaps_ms: NDArray[np.int64], sessions: NDArray[np.uint64], previous: NDArray[np.uint64]
+) -> NDArray[np.bool_]:
+    """Whether each action opens a session: another session id or, where one is missing, half an hour of silence."""
+    both = (sessions != 0) & (previous != 0)
+    return np.where(both, sessions != previous, gaps_ms > SESSION_GAP_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextFields:
+    """The context of actions, one array per field, all of one shape."""
+
+    types: NDArray[np.int64]
+    boundaries: NDArray[np.int64]
+    prices: NDArray[np.int64]
+    gaps: NDArray[np.int64]
+    categories: NDArray[np.int64]
+    brands: NDArray[np.int64]
+
+
+def pack_contexts(
+    actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]
+) -> NDArray[np.uint32]:
+    """32 bits, low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
+    packed = actions.types.astype(np.uint32)
+    packed |= boundaries.astype(np.uint32) << 3
+    packed |= actions.prices.astype(np.uint32) << 4
+    packed |= gaps.astype(np.uint32) << 8
+    packed |= actions.categories.astype(np.uint32) << 13
+    packed |= actions.brands.astype(np.uint32) << 23
+    return packed
+
+
+def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
+    """The inverse of `pack_contexts`, for any shape."""
+
+    def field(shift: int, bits: int) -> NDArray[np.int64]:
+        return ((contexts >> np.uint32(shift)) & np.uint32((1 << bits) - 1)).astype(np.int64)
+
+    return ContextFields(
+        types=field(0, 3),
+        boundaries=field(3, 1),
+        prices=field(4, 4),
+        gaps=field(8, 5),
+        categories=field(13, 10),
+        brands=field(23, 9),
+    )
+
+
+def _object(event: Event) -> int:
+    if event.type == "search":
+        return query_object(event.query or "")
+    return item_object(event.item_id or "")
+
+
+def _hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:
+    return np.array([xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in texts], np.uint64)

@@ -1,0 +1,206 @@
+"""The whole program in one function: (user states, events) -> (user states, answers).
+
+One batch is the events of one partition in log order. A user's second event of the batch is stepped in round two, so
+rounds are batches of distinct users.
+Shapes: N events, M of them new, U distinct users, k ranked items, K event types.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.answers import RANKED, Answers, Scoreboard
+from model.data import contexts_of
+from model.events import SEARCH, Actions
+from model.history import ranks_within
+from model.live_rules import LiveRules
+from model.serving import Serving
+from model.states import UserStates
+
+_ENCODED_AT_ONCE: Final = 256  # users, so that (users, L, D) stays small
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What a batch came to."""
+
+    places: NDArray[np.int64]  # (M,) of the new events in the batch; the others are replays, answered before
+    slots: NDArray[np.int64]  # (M,)
+    history_lengths: NDArray[np.int64]  # (M,)
+    answers: Answers  # M of them
+    touched: NDArray[np.int64]  # (U,) slots whose records changed
+    duplicates: int  # new, but of an event id seen before: answered, not applied
+    model_places: NDArray[np.int64]  # where the next items stood in the answers before, from 1; 0: nowhere
+    rules_places: NDArray[np.int64]  # the same for the rules, on the users they follow
+
+
+class Fold:
+    """The states, what serves them, and the rules that run beside it."""
+
+    def __init__(self, states: UserStates, *, rules_share: float) -> None:
+        """`rules_share` of the users (by slot) are also answered by the rules, as a yardstick."""
+        self.states = states
+        self.serving: Serving | None = None
+        self._rules = LiveRules()
+        self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
+        self._model_scores = Scoreboard()
+        self._rules_scores = Scoreboard()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept per user."""
+        return self.states.nbytes + self._model_scores.nbytes + self._rules_scores.nbytes
+
+    def forget(self, partition: int) -> None:
+        """Drops the users of a partition that went to another worker."""
+        slots = self.states.slots_of_partition(partition)
+        self._model_scores.forget(slots)
+        self._rules_scores.forget(slots)
+        self.states.drop(partition)
+
+    @torch.inference_mode()
+    def advance(self, partition: int, actions: Actions, offsets: NDArray[np.int64]) -> Advanced:
+        """Applies the events (N,) of one partition, in order of their offsets, and answers after each new one."""
+        states = self.states
+        slots = states.slots_of(partition, actions.users)
+        new = np.flatnonzero(offsets > states.offsets[slots])
+        slots, actions = slots[new], actions.take(new)
+        repeated = states.duplicates(slots, actions.event_ids)
+        asked = np.full(len(new), self.serving is None) | self._watched(slots)
+        by_rules, rules_ranked = self._rules.follow(actions, slots, ~repeated, asked, states.histories)
+        answers, lengths = self._apply(slots, actions, repeated)
+        states.offsets[slots] = offsets[new]  # ascending, so each user's last one stays
+        scored = (actions.types != SEARCH) & ~repeated
+        rules_places = self._rules_scores.score(
+            slots, actions.objects, scored, rules_ranked, asked, states.capacity
+        )
+        self._rules.was_right_at(rules_places)
+        return Advanced(
+            places=new,
+            slots=slots,
+            history_lengths=lengths,
+            answers=answers or by_rules,
+            touched=np.unique(slots),
+            duplicates=int(repeated.sum()),
+            model_places=self._score_model(slots, actions, scored, answers),
+            rules_places=rules_places,
+        )
+
+    def _watched(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The users whom the rules answer beside the model."""
+        return slots % self._rules_stride == 0 if self._rules_stride else np.zeros(len(slots), np.bool_)
+
+    def _apply(
+        self, slots: NDArray[np.int64], actions: Actions, repeated: NDArray[np.bool_]
+    ) -> tuple[Answers | None, NDArray[np.int64]]:
+        """Steps and remembers what is not a repeat; the model's answers, if it serves, and lengths after each (M,)."""
+        states, serving = self.states, self.serving
+        applied = np.flatnonzero(~repeated)
+        fresh, fresh_slots = actions.take(applied), slots[applied]
+        contexts = contexts_of(fresh, fresh_slots, states.last_times[fresh_slots], states.sessions[fresh_slots])
+        ranks = ranks_within(fresh_slots)
+        source = _sources(slots, repeated)
+        vectors = None
+        if serving is not None:
+            self._encode_again(serving, np.unique(slots))
+            before = self._present_vectors(serving, slots[source < 0])
+            stepped = self._step(serving, fresh_slots, ranks, fresh, contexts)
+            vectors = stepped.new_empty(len(slots), stepped.shape[1])
+            vectors[torch.from_numpy(source < 0)] = before
+            vectors[torch.from_numpy(source >= 0)] = stepped[torch.from_numpy(source[source >= 0])]
+        lengths_before = states.histories.counts[slots]
+        after = states.histories.append(fresh_slots, ranks, fresh.objects, contexts)
+        states.remember(fresh_slots, fresh)
+        padded = np.concatenate((after, np.zeros(1, np.int64)))
+        lengths = np.where(source >= 0, padded[source], lengths_before)
+        return (answer(serving, vectors) if serving and vectors is not None else None), lengths
+
+    def _encode_again(self, serving: Serving, slots: NDArray[np.int64]) -> None:
+        """Hidden states of users last touched under other weights, anew from their sequences."""
+        states = self.states
+        stale = slots[states.weights[slots] != serving.weights]
+        for chunk in np.array_split(stale, -(-len(stale) // _ENCODED_AT_ONCE) or 1):
+            objects, contexts, sizes = states.histories.gather(chunk)
+            steps = max(int(sizes.max(initial=0)), 1)
+            tokens = serving.vocabulary.tokens(objects[:, :steps], contexts[:, :steps]).to(serving.device)
+            hidden, _ = serving.network(tokens)
+            index = torch.from_numpy(sizes).to(serving.device)
+            last = hidden[torch.arange(len(chunk), device=serving.device), (index - 1).clamp(min=0)]
+            last = torch.where((index > 0)[:, None], last, torch.zeros_like(last))
+            states.hidden[torch.from_numpy(chunk).to(serving.device)] = last.half()
+        states.weights[stale] = serving.weights
+
+    def _present_vectors(self, serving: Serving, slots: NDArray[np.int64]) -> Tensor:
+        """The vectors of users as they are, without a step: from hidden state and last action."""
+        objects, contexts, _ = self.states.histories.gather(slots, 1)
+        tokens = serving.vocabulary.tokens(objects[:, 0], contexts[:, 0]).to(serving.device)
+        state = self.states.hidden[torch.from_numpy(slots).to(serving.device)].float()
+        return serving.network.present(tokens, state)
+
+    def _step(
+        self,
+        serving: Serving,
+        slots: NDArray[np.int64],
+        ranks: NDArray[np.int64],
+        actions: Actions,
+        contexts: NDArray[np.uint32],
+    ) -> Tensor:
+        """One step per action, a round for each rank; the vector after each, (M, D)."""
+        hidden, network = self.states.hidden, serving.network
+        tokens = serving.vocabulary.tokens(actions.objects, contexts).to(serving.device)
+        vectors = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
+        users = torch.from_numpy(slots).to(serving.device)
+        order = np.argsort(ranks, kind="stable")
+        for round_ in np.split(order, np.flatnonzero(np.diff(ranks[order])) + 1):
+            rows = torch.from_numpy(round_).to(serving.device)
+            state, vectors[rows] = network.step(tokens[rows], hidden[users[rows]].float())
+            hidden[users[rows]] = state.half()
+        return vectors
+
+    def _score_model(
+        self,
+        slots: NDArray[np.int64],
+        actions: Actions,
+        scored: NDArray[np.bool_],
+        answers: Answers | None,
+    ) -> NDArray[np.int64]:
+        if answers is None or self.serving is None:
+            return np.zeros(0, np.int64)
+        ranked = np.where(answers.items >= 0, self.serving.objects[answers.items], np.uint64(0))
+        everyone = np.ones(len(slots), np.bool_)
+        return self._model_scores.score(
+            slots, actions.objects, scored, ranked, everyone, self.states.capacity
+        )
+
+
+def answer(serving: Serving, vectors: Tensor) -> Answers:
+    """What a version says from vectors (M, D)."""
+    network = serving.network
+    ranked = serving.catalogue.rank(network.queries(vectors), RANKED)
+    on_item = network.type_by_vector(vectors)[:, None] + serving.item_types[ranked.items]
+    missing = RANKED - ranked.items.shape[1]
+    return Answers(
+        version=serving.name,
+        names=serving.vocabulary.items,
+        items=np.pad(ranked.items.cpu().numpy(), ((0, 0), (0, missing)), constant_values=-1),
+        probabilities=np.pad(ranked.log_probabilities.exp().cpu().numpy(), ((0, 0), (0, missing))),
+        next_type=network.type_logits(vectors).softmax(-1).cpu().numpy(),
+        type_given_item=np.pad(on_item.softmax(-1).cpu().numpy(), ((0, 0), (0, missing), (0, 0))),
+        purchase=serving.calibration.probabilities(network.purchase_logits(vectors)).cpu().numpy(),
+    )
+
+
+def _sources(slots: NDArray[np.int64], repeated: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For each event (M,) the applied event whose state it shows, counted among the applied: its own or,
+    for a repeat, the user's last one before it in the batch; -1: there is none."""
+    source = np.cumsum(~repeated) - 1
+    for place in np.flatnonzero(repeated).tolist():
+        earlier = np.flatnonzero((slots[:place] == slots[place]) & ~repeated[:place])
+        source[place] = source[earlier[-1]] if len(earlier) else -1
+    return source

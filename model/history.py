@@ -1,0 +1,94 @@
+"""Every user's last L actions: rings in two arrays, appended and gathered for whole batches.
+
+Shapes: S slots, L ring length, N actions of a batch, U distinct slots.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class Histories:
+    """Rings of (object, context) per slot, and how many actions each slot has ever had."""
+
+    def __init__(self, length: int, slots: int) -> None:
+        self.length = length
+        self.objects: NDArray[np.uint64] = np.zeros((slots, length), np.uint64)
+        self.contexts: NDArray[np.uint32] = np.zeros((slots, length), np.uint32)
+        self.counts: NDArray[np.int64] = np.zeros(slots, np.int64)
+
+    def append(
+        self,
+        slots: NDArray[np.int64],
+        ranks: NDArray[np.int64],
+        objects: NDArray[np.uint64],
+        contexts: NDArray[np.uint32],
+    ) -> NDArray[np.int64]:
+        """Adds N actions; `ranks` counts the actions of the same slot before each one in the batch.
+
+        Returns the number of actions of the slot after each one, (N,).
+        """
+        counts = self.counts[slots] + ranks
+        places = counts % self.length
+        # Indices can repeat when one user sends more than L actions in a batch: NumPy keeps the last, the newest.
+        self.objects[slots, places] = objects
+        self.contexts[slots, places] = contexts
+        np.maximum.at(self.counts, slots, counts + 1)
+        return counts + 1
+
+    def gather(
+        self, slots: NDArray[np.int64], last: int | None = None
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.int64]]:
+        """Objects and contexts (U, last), oldest first and left-aligned, and how many of them count (U,)."""
+        last = last or self.length
+        counts = self.counts[slots]
+        lengths = np.minimum(counts, last)
+        steps = np.arange(last)
+        places = ((counts - lengths)[:, None] + steps) % self.length
+        objects = self.objects[slots[:, None], places]
+        contexts = self.contexts[slots[:, None], places]
+        beyond = steps >= lengths[:, None]
+        objects[beyond] = 0
+        contexts[beyond] = 0
+        return objects, contexts, lengths
+
+    def restore(
+        self, slot: int, objects: NDArray[np.uint64], contexts: NDArray[np.uint32], count: int
+    ) -> None:
+        """Puts a stored sequence (oldest first) into a slot."""
+        kept = len(objects)
+        places = (count - kept + np.arange(kept)) % self.length
+        self.objects[slot, places] = objects
+        self.contexts[slot, places] = contexts
+        self.counts[slot] = count
+
+    def grow(self, slots: int) -> None:
+        """Makes room for `slots` slots in all; the old ones keep what they hold."""
+        self.objects = grown(self.objects, slots)
+        self.contexts = grown(self.contexts, slots)
+        self.counts = grown(self.counts, slots)
+
+
+def grown(array: NDArray[Scalar], slots: int) -> NDArray[Scalar]:
+    """A copy of an array with room for `slots` rows; new rows are zero."""
+    bigger = np.zeros((slots, *array.shape[1:]), array.dtype)
+    bigger[: len(array)] = array
+    return bigger
+
+
+def ranks_within(slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each action of a batch: how many actions of the same slot come before it, (N,)."""
+    if not len(slots):
+        return np.zeros(0, np.int64)
+    order = np.argsort(slots, kind="stable")
+    ordered = slots[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    lengths = np.diff(np.r_[starts, len(slots)])
+    ranks = np.empty(len(slots), np.int64)
+    ranks[order] = np.arange(len(slots)) - np.repeat(starts, lengths)
+    return ranks

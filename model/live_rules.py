@@ -1,0 +1,94 @@
+"""The rules at work in the stream: they learn from every action and answer where the model does not, or beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.answers import RANKED, Answers
+from model.baselines import NO_TYPE, WINDOW, Rules
+from model.events import EVENT_TYPES, SEARCH, Actions, unpack_contexts
+from model.history import Histories
+
+BASELINE = "baseline"
+_RECENT = 2 * WINDOW  # actions looked back at
+
+
+class LiveRules:
+    """Rules that learn in log order, and know how often each place of their rankings was right."""
+
+    def __init__(self) -> None:
+        self._rules = Rules()
+        self._right_at = np.ones(RANKED + 1)  # by place; 0: none. One of each to begin with.
+
+    def follow(
+        self,
+        actions: Actions,
+        slots: NDArray[np.int64],
+        applied: NDArray[np.bool_],
+        asked: NDArray[np.bool_],
+        histories: Histories,
+    ) -> tuple[Answers, NDArray[np.uint64]]:
+        """Learns from the applied ones of N actions and answers after the asked ones; before they join the histories.
+
+        Returns the answers, in order, and the ranked objects (N, k), zero where nothing was asked.
+        """
+        ranked: list[list[int]] = []
+        before: list[int] = []
+        recents, last_types = _recents(slots, histories)
+        types, objects = actions.types.tolist(), actions.objects.tolist()
+        for place, slot in enumerate(slots.tolist()):
+            recent, kind = recents[slot], types[place]
+            if applied[place]:
+                self._rules.learn_type(last_types[slot], kind)
+                last_types[slot] = kind
+                if kind != SEARCH:
+                    self._rules.learn(recent, objects[place], actions.items[place])
+                    recent.insert(0, objects[place])
+                    del recent[_RECENT:]
+            if asked[place]:
+                ranked.append(self._rules.rank(recent, RANKED))
+                before.append(kind)
+        objects_ranked = np.zeros((len(slots), RANKED), np.uint64)
+        if ranked:
+            objects_ranked[asked] = [row + [0] * (RANKED - len(row)) for row in ranked]
+        return self._answers(ranked, before), objects_ranked
+
+    def was_right_at(self, places: NDArray[np.int64]) -> None:
+        """Takes in where the next items stood in earlier rankings, from 1; 0: nowhere."""
+        self._right_at += np.bincount(places, minlength=RANKED + 1)
+
+    def _answers(self, ranked: list[list[int]], before: list[int]) -> Answers:
+        names = dict.fromkeys(item for row in ranked for item in row)
+        index = {item: place for place, item in enumerate(names)}
+        items = np.full((len(ranked), RANKED), -1, np.int64)
+        for place, row in enumerate(ranked):
+            items[place, : len(row)] = [index[item] for item in row]
+        share = (self._right_at / self._right_at.sum())[1:].astype(np.float32)
+        types = np.array([self._rules.type_probabilities(kind) for kind in before], np.float32)
+        types = types.reshape(len(before), len(EVENT_TYPES))
+        on_item = types.copy()
+        on_item[:, SEARCH] = 0
+        on_item /= np.maximum(on_item.sum(1, keepdims=True), 1e-9)
+        return Answers(
+            version=BASELINE,
+            names=[self._rules.name_of(item) for item in names],
+            items=items,
+            probabilities=np.where(items >= 0, share, 0).astype(np.float32),
+            next_type=types,
+            type_given_item=np.repeat(on_item[:, None], RANKED, 1),
+            purchase=np.array([self._rules.purchase_probability(kind) for kind in before], np.float32),
+        )
+
+
+def _recents(slots: NDArray[np.int64], histories: Histories) -> tuple[dict[int, list[int]], dict[int, int]]:
+    """Per distinct slot: the objects of its latest actions on items, latest first, and the type of its last one."""
+    distinct = np.unique(slots)
+    objects, contexts, sizes = histories.gather(distinct, min(_RECENT, histories.length))
+    types = unpack_contexts(contexts).types
+    recents, last_types = {}, {}
+    rows = zip(distinct.tolist(), objects.tolist(), types.tolist(), sizes.tolist(), strict=True)
+    for slot, row, kinds, size in rows:
+        recents[slot] = [row[i] for i in range(size - 1, -1, -1) if kinds[i] != SEARCH]
+        last_types[slot] = kinds[size - 1] if size else NO_TYPE
+    return recents, last_types

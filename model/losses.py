@@ -1,0 +1,145 @@
+"""What the network is trained to do, as losses.
+
+Next item: softmax over the whole vocabulary while that is small, else over a sample of it with the logQ correction
+(Bengio and Senecal, 2008; Yi et al., 2019). Next type, type given item: cross-entropy. Coming purchase: logistic.
+
+Shapes: P counted steps that an action on a known item follows, M of any type, I items, C candidates, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.batches import Batch
+from model.network import Network
+from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
+
+FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
+NEGATIVES: Final = 2048
+FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items come up more often than they are bought
+
+
+class Popularity:
+    """How often each item of the vocabulary is a target, and what that means for a sample of candidates."""
+
+    def __init__(self, counts: NDArray[np.int64], negatives: int = NEGATIVES) -> None:
+        """`counts` (I,): how often each item is the next one in the training data."""
+        flat = (counts + 1.0) ** FLATTENING
+        self.negatives = negatives
+        self._shares = torch.from_numpy(counts / max(1, counts.sum()))
+        self._draws = torch.from_numpy(flat / flat.sum())
+        self._cumulated = self._draws.cumsum(0)
+
+    def candidates(self, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """Items (C,) to tell the targets (P,) from: the targets themselves and drawn ones, each once, rising.
+
+        That each comes once is what keeps a target from being its own negative.
+        """
+        uniform = torch.rand(self.negatives, dtype=torch.float64, generator=generator)
+        drawn = torch.searchsorted(self._cumulated, uniform).clamp(max=len(self._cumulated) - 1)
+        return torch.unique(torch.cat((targets, drawn.to(targets.device))))
+
+    def log_inclusion(self, candidates: Tensor, targets: int) -> Tensor:
+        """log Q (C,), Q = 1 - exp(-expected count): the chance to be among the candidates of so many targets."""
+        chosen = candidates.cpu()
+        expected = targets * self._shares[chosen] + self.negatives * self._draws[chosen]
+        return torch.log(-torch.expm1(-expected)).float().to(candidates.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a batch of steps should have predicted; tensors on the device of the network."""
+
+    counted: Tensor  # (B, T) bool
+    has_next: Tensor  # (B, T) bool
+    next_known: Tensor  # (B, T) bool: the next action is on an item of the vocabulary
+    next_on_item: Tensor  # (B, T) bool: on any item
+    next_rows: Tensor  # (B, T) rows of the item table
+    next_types: Tensor  # (B, T)
+    purchase_soon: Tensor  # (B, T) bool
+
+
+def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Targets:
+    """The targets of a batch, on a device."""
+    rows = vocabulary.rows_of(batch.next_objects)
+    on_item = batch.next_has_item
+
+    def tensor(array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
+    return Targets(
+        counted=tensor(batch.counted),
+        has_next=tensor(batch.has_next),
+        next_known=tensor(on_item & (rows >= ITEM_BUCKETS)),
+        next_on_item=tensor(on_item),
+        next_rows=tensor(rows),
+        next_types=tensor(batch.next_types),
+        purchase_soon=tensor(batch.purchase_soon),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Means over the steps that each is about, in nats; scalars."""
+
+    item: Tensor
+    next_type: Tensor
+    type_given_item: Tensor
+    purchase: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What training minimises."""
+        return self.item + self.next_type + self.type_given_item + self.purchase
+
+
+def losses_of(
+    network: Network, tokens: Tokens, targets: Targets, popularity: Popularity, generator: torch.Generator
+) -> Losses:
+    """All losses of one batch; `generator` (on the CPU) draws the negatives."""
+    _, vectors = network(tokens)
+    known, on_item = targets.next_known, targets.next_on_item
+    items = targets.next_rows[known] - ITEM_BUCKETS
+    item_vectors = network.item_vectors(targets.next_rows[on_item])
+    return Losses(
+        item=item_loss(network, vectors[known], items, popularity, generator),
+        next_type=_cross_entropy(
+            network.type_logits(vectors[targets.has_next]), targets.next_types[targets.has_next]
+        ),
+        type_given_item=_cross_entropy(
+            network.type_given_item_logits(vectors[on_item], item_vectors), targets.next_types[on_item]
+        ),
+        purchase=_purchase_loss(
+            network.purchase_logits(vectors[targets.counted]), targets.purchase_soon[targets.counted]
+        ),
+    )
+
+
+def item_loss(
+    network: Network, vectors: Tensor, targets: Tensor, popularity: Popularity, generator: torch.Generator
+) -> Tensor:
+    """Mean cross-entropy of the next item: vectors (P, D), targets (P,) in 0..I-1."""
+    queries = network.queries(vectors)
+    if network.config.items <= FULL_SOFTMAX_ITEMS:
+        return _cross_entropy(queries @ network.item_vectors().T, targets)
+    candidates = popularity.candidates(targets, generator)
+    logits = queries @ network.item_vectors(candidates + ITEM_BUCKETS).T
+    corrected = logits - popularity.log_inclusion(candidates, len(targets))
+    return _cross_entropy(corrected, torch.searchsorted(candidates, targets))
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean, which is 0 rather than NaN where there is nothing to average."""
+    return F.cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
+
+
+def _purchase_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    losses = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
+    return losses / max(1, len(labels))

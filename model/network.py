@@ -1,0 +1,139 @@
+"""The network: a GRU over actions, and heads for the next item, the next type and a coming purchase.
+
+Shapes: B sequences, T steps, D width of embeddings and vectors, H hidden units, I items, K event types.
+`step` and `forward` compute the same function, one action at a time and whole sequences at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.events import (
+    BRAND_BUCKETS,
+    CATEGORY_BUCKETS,
+    EVENT_TYPES,
+    GAP_BUCKETS,
+    PRICE_BUCKETS,
+    SEARCH,
+    TYPE_SLOTS,
+    WORD_BUCKETS,
+)
+from model.vocabulary import ITEM_BUCKETS, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Sizes that the weights depend on, and the regularisation they were trained with."""
+
+    items: int
+    width: int = 128
+    hidden: int = 128
+    logit_scale: float = 16.0  # of the cosine between vector and item: a temperature of 1/16
+    embedding_dropout: float = 0.25
+    vector_dropout: float = 0.25
+
+
+class Network(nn.Module):
+    """P(next type | actions) and P(next item | actions, the next action has an item)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, hidden = config.width, config.hidden
+        self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
+        self.types = nn.Embedding(TYPE_SLOTS, width)
+        self.boundaries = nn.Embedding(2, width)
+        self.gaps = nn.Embedding(GAP_BUCKETS, width)
+        self.prices = nn.Embedding(PRICE_BUCKETS, width, padding_idx=0)
+        self.categories = nn.Embedding(CATEGORY_BUCKETS, width, padding_idx=0)
+        self.brands = nn.Embedding(BRAND_BUCKETS, width, padding_idx=0)
+        self.words = nn.Embedding(WORD_BUCKETS, width, padding_idx=0)
+        self.gru = nn.GRU(width, hidden, batch_first=True)
+        self.vector = nn.Linear(hidden + width, width)
+        self.next_type = nn.Linear(width, len(EVENT_TYPES))
+        self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
+        self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
+        self.purchase = nn.Linear(width, 1)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.vector_dropout = nn.Dropout(config.vector_dropout)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for table in (self.items, self.types, self.words, self.categories, self.brands):
+            nn.init.normal_(table.weight, std=self.config.width**-0.5)
+        for small in (self.boundaries, self.gaps, self.prices):
+            nn.init.normal_(small.weight, std=0.1 * self.config.width**-0.5)
+        with torch.no_grad():
+            for padded in (self.prices, self.categories, self.brands, self.words):
+                padded.weight[0].zero_()
+
+    def embed(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """What was touched (item row, or mean of the query's words) and the whole input of a step, (..., D) each."""
+        words = self.words(tokens.words).sum(-2) / (tokens.words != 0).sum(-1, keepdim=True).clamp(min=1)
+        search = (tokens.types == SEARCH).unsqueeze(-1)
+        touched = self.embedding_dropout(torch.where(search, words, self.items(tokens.items)))
+        context = (
+            self.types(tokens.types)
+            + self.boundaries(tokens.boundaries)
+            + self.gaps(tokens.gaps)
+            + self.prices(tokens.prices)
+            + self.categories(tokens.categories)
+            + self.brands(tokens.brands)
+        )
+        return touched, touched + context
+
+    def step(self, tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One action of each of B users: tokens (B,), state (B, H) -> state (B, H), vectors (B, D)."""
+        touched, inputs = self.embed(tokens)
+        gru = self.gru
+        state = torch.gru_cell(
+            inputs, state, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
+        )
+        return state, self._vector(state, touched)
+
+    def forward(self, tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Whole sequences: tokens (B, T), state (B, H) before them -> states (B, T, H), vectors (B, T, D)."""
+        touched, inputs = self.embed(tokens)
+        states, _ = self.gru(inputs, None if state is None else state.unsqueeze(0))
+        return states, self._vector(states, touched)
+
+    def present(self, tokens: Tokens, state: Tensor) -> Tensor:
+        """Vectors (B, D) of users as they are, from their state (B, H) and the last action (B,) that led to it."""
+        return self._vector(state, self.embed(tokens)[0])
+
+    def initial_state(self, users: int) -> Tensor:
+        """State before any action, (B, H)."""
+        return self.items.weight.new_zeros(users, self.config.hidden)
+
+    def _vector(self, state: Tensor, touched: Tensor) -> Tensor:
+        return self.vector_dropout(self.vector(torch.cat((state, touched), -1)))
+
+    def item_vectors(self, rows: Tensor | None = None) -> Tensor:
+        """Unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out."""
+        table = self.items.weight[ITEM_BUCKETS:] if rows is None else self.items(rows)
+        return F.normalize(table, dim=-1)
+
+    def queries(self, vectors: Tensor) -> Tensor:
+        """Vectors scaled so that their product with item vectors is the item logits, (..., D)."""
+        return F.normalize(vectors, dim=-1) * self.config.logit_scale
+
+    def type_logits(self, vectors: Tensor) -> Tensor:
+        """Logits of the next action's type, (..., K)."""
+        return self.next_type(vectors)  # type: ignore[no-any-return]
+
+    def type_given_item_logits(self, vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """Logits of the type (..., K) of a next action on a given item: what is done with it."""
+        return self.type_by_vector(vectors) + self.item_type_logits(item_vectors)  # type: ignore[no-any-return]
+
+    def item_type_logits(self, item_vectors: Tensor) -> Tensor:
+        """The item's share in `type_given_item_logits`, (..., K): nobody searches on an item."""
+        logits: Tensor = self.type_by_item(item_vectors)
+        return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))
+
+    def purchase_logits(self, vectors: Tensor) -> Tensor:
+        """Logit (...) of a purchase within the horizon, before calibration."""
+        return self.purchase(vectors).squeeze(-1)  # type: ignore[no-any-return]

@@ -1,0 +1,116 @@
+"""A user as bytes: what the changelog and the local store keep, packed for whole batches.
+
+Layout, little-endian, version 1: a header (below), the hidden state (H halves), the last event ids (E x 64 bits), then
+the n last actions, oldest first, 12 bytes each. Records end after the n-th action. The checksum is CRC-32 of
+all that follows it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import RecordCorrupt
+
+RECORD_VERSION: Final = 1
+_CHECKED_FROM: Final = 5  # the version byte and the checksum itself come before
+
+ACTION: Final = np.dtype([("object", "<u8"), ("context", "<u4")])
+
+
+@cache
+def record_dtype(hidden: int, ids: int, length: int) -> np.dtype[np.void]:
+    """The full layout, for `length` actions."""
+    return np.dtype(
+        [
+            ("version", "u1"),
+            ("checksum", "<u4"),
+            ("hidden_size", "<u2"),
+            ("ids_size", "<u2"),
+            ("actions_size", "<u2"),
+            ("epoch", "<u4"),  # of the stream; offsets of another epoch mean nothing
+            ("offset", "<i8"),  # of the last event applied
+            ("count", "<i8"),
+            ("last_time", "<i8"),
+            ("session", "<u8"),
+            ("weights", "<u8"),  # of the version that made the hidden state; 0: none
+            ("hidden", "<f2", (hidden,)),
+            ("event_ids", "<u8", (ids,)),
+            ("actions", ACTION, (length,)),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecords:
+    """N users as columns; `actions_*` are (N, L), oldest first and left-aligned, `sizes` says how many count."""
+
+    epoch: int
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    last_times: NDArray[np.int64]
+    sessions: NDArray[np.uint64]
+    weights: NDArray[np.uint64]
+    hidden: NDArray[np.float16]  # (N, H)
+    event_ids: NDArray[np.uint64]  # (N, E)
+    objects: NDArray[np.uint64]
+    contexts: NDArray[np.uint32]
+    sizes: NDArray[np.int64]
+
+
+def pack(users: UserRecords) -> list[bytes]:
+    """One record per user."""
+    n, length = users.objects.shape
+    dtype = record_dtype(users.hidden.shape[1], users.event_ids.shape[1], length)
+    rows = np.zeros(n, dtype)
+    rows["version"] = RECORD_VERSION
+    rows["hidden_size"] = users.hidden.shape[1]
+    rows["ids_size"] = users.event_ids.shape[1]
+    rows["actions_size"] = users.sizes
+    rows["epoch"] = users.epoch
+    rows["offset"] = users.offsets
+    rows["count"] = users.counts
+    rows["last_time"] = users.last_times
+    rows["session"] = users.sessions
+    rows["weights"] = users.weights
+    rows["hidden"] = users.hidden
+    rows["event_ids"] = users.event_ids
+    rows["actions"]["object"] = users.objects
+    rows["actions"]["context"] = users.contexts
+    whole = dtype.itemsize
+    ends = whole - (length - users.sizes) * ACTION.itemsize
+    data = memoryview(rows.view(np.uint8).data).cast("B")
+    return [_sealed(data[i * whole : i * whole + end]) for i, end in enumerate(ends.tolist())]
+
+
+def _sealed(row: memoryview) -> bytes:
+    checksum = zlib.crc32(row[_CHECKED_FROM:])
+    row[1:_CHECKED_FROM] = checksum.to_bytes(4, "little")
+    return bytes(row)
+
+
+def unpack(record: bytes, hidden: int, ids: int) -> np.void:
+    """The fields of one record (a structured scalar of `record_dtype` with as many actions as it holds).
+
+    Raises `RecordCorrupt` when version, checksum or sizes are not as they must be.
+    """
+    if len(record) < record_dtype(0, 0, 0).itemsize or record[0] != RECORD_VERSION:
+        raise RecordCorrupt(
+            f"a user record of {len(record)} bytes has version {record[:1].hex() or 'none'}, "
+            f"not {RECORD_VERSION}: it was written by another nextact or is damaged"
+        )
+    if zlib.crc32(record[_CHECKED_FROM:]) != int.from_bytes(record[1:_CHECKED_FROM], "little"):
+        raise RecordCorrupt(f"the checksum of a user record of {len(record)} bytes is wrong")
+    head = np.frombuffer(record, record_dtype(0, 0, 0), 1)[0]
+    sizes = (int(head["hidden_size"]), int(head["ids_size"]))
+    dtype = record_dtype(*sizes, int(head["actions_size"]))
+    if sizes != (hidden, ids) or dtype.itemsize != len(record):
+        raise RecordCorrupt(
+            f"a user record has hidden state and id window of {sizes}, this worker wants {(hidden, ids)}"
+        )
+    return np.frombuffer(record, dtype, 1)[0]  # type: ignore[no-any-return]

@@ -1,0 +1,61 @@
+"""A model version made ready to answer: on its device, with the catalogue of its items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.calibration import Calibration
+from model.catalogue import Catalogue
+from model.checkpoint import Version
+from model.events import item_object
+from model.network import Network
+from model.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """All that answering needs of one version; made once, never changed."""
+
+    name: str
+    weights: int  # 64 bits that tell hidden states of this version from those of others; never 0
+    network: Network
+    vocabulary: Vocabulary
+    catalogue: Catalogue
+    item_types: Tensor  # (I, K): the item's share in the logits of type given item
+    objects: NDArray[np.uint64]  # (I,)
+    calibration: Calibration  # of the purchase logit
+    device: torch.device
+
+
+@torch.inference_mode()
+def serve(version: Version, device: torch.device) -> Serving:
+    """Puts a loaded version on a device and runs one step there, so that the first batch finds it warm."""
+    network = version.network.to(device).eval()
+    vectors = network.item_vectors()
+    serving = Serving(
+        name=version.name,
+        weights=item_object(version.name + version.manifest_sha256) or 1,
+        network=network,
+        vocabulary=version.vocabulary,
+        catalogue=Catalogue(vectors),
+        item_types=network.item_type_logits(vectors),
+        objects=np.array([item_object(item) for item in version.vocabulary.items], np.uint64),
+        calibration=version.calibration,
+        device=device,
+    )
+    _warm_up(serving)
+    return serving
+
+
+def _warm_up(serving: Serving) -> None:
+    objects, contexts = np.zeros(1, np.uint64), np.zeros(1, np.uint32)
+    tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
+    _, vectors = serving.network.step(tokens, serving.network.initial_state(1))
+    serving.catalogue.rank(serving.network.queries(vectors), 1)
+
+

@@ -1,0 +1,200 @@
+"""Every user's state in slots of arrays: sequence, hidden state, last offset, recent event ids.
+
+State belongs to a partition: the same user id on two partitions is two users here. Memory may run ahead of what is
+durable, because any failure ends the process.
+Shapes: S slots, N events of a batch, U distinct slots, H hidden units, E ids of the window, L ring length.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.errors import RecordCorrupt
+from model.events import Actions
+from model.history import Histories, grown, ranks_within
+from model.record import UserRecords, pack, unpack
+
+EVENT_ID_WINDOW: Final = 16
+NO_TIME: Final = np.iinfo(np.int64).min
+
+
+class UserStates:
+    """Slots for users, found by partition and user id."""
+
+    def __init__(self, *, hidden: int, length: int, epoch: int, device: torch.device, slots: int = 1024) -> None:
+        self.device = device
+        self.epoch = epoch
+        self.histories = Histories(length, slots)
+        self.offsets: NDArray[np.int64] = np.full(slots, -1, np.int64)
+        self.last_times: NDArray[np.int64] = np.full(slots, NO_TIME, np.int64)
+        self.sessions: NDArray[np.uint64] = np.zeros(slots, np.uint64)
+        self.event_ids: NDArray[np.uint64] = np.zeros((slots, EVENT_ID_WINDOW), np.uint64)
+        self.weights: NDArray[np.uint64] = np.zeros(slots, np.uint64)
+        # Halves in memory too: what a restart reads back is exactly what the process had.
+        self.hidden = torch.zeros(slots, hidden, dtype=torch.float16, device=device)
+        self._slots: dict[int, dict[str, int]] = {}
+        self._free = list(range(slots - 1, -1, -1))
+
+    def __len__(self) -> int:
+        return sum(len(users) for users in self._slots.values())
+
+    @property
+    def capacity(self) -> int:
+        """Slots that there are, used or not."""
+        return len(self.offsets)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, on the host and on the device."""
+        arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights)
+        rings = (self.histories.objects, self.histories.contexts, self.histories.counts)
+        return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
+
+    def slots_of(self, partition: int, users: Sequence[str]) -> NDArray[np.int64]:
+        """The slot of each user, (N,); new users get a free one."""
+        known = self._slots.setdefault(partition, {})
+        found = np.empty(len(users), np.int64)
+        for place, user in enumerate(users):
+            slot = known.get(user)
+            if slot is None:
+                slot = known[user] = self._take()
+            found[place] = slot
+        return found
+
+    def slot(self, partition: int, user: str) -> int | None:
+        """The slot of a user, or None if the partition has no such user."""
+        return self._slots.get(partition, {}).get(user)
+
+    def slots_of_partition(self, partition: int) -> NDArray[np.int64]:
+        """The slots of all users of a partition."""
+        return np.fromiter(self._slots.get(partition, {}).values(), np.int64)
+
+    def drop(self, partition: int) -> None:
+        """Forgets a partition's users: its state now belongs to another worker."""
+        slots = self.slots_of_partition(partition)
+        self._slots.pop(partition, None)
+        self.offsets[slots] = -1
+        self.last_times[slots] = NO_TIME
+        self.sessions[slots] = 0
+        self.event_ids[slots] = 0
+        self.weights[slots] = 0
+        self.histories.counts[slots] = 0
+        self.hidden[torch.from_numpy(slots).to(self.device)] = 0
+        self._free.extend(slots.tolist())
+
+    def duplicates(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which events (N,) repeat one of the last E ids that their user sent, in order."""
+        given = event_ids != 0
+        repeated = given & (self.event_ids[slots] == event_ids[:, None]).any(1)
+        pairs = np.stack((slots[given].astype(np.uint64), event_ids[given]), 1)
+        _, places, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+        repeated[given] |= counts[places.reshape(-1)] > 1
+        if repeated.any():
+            self._keep_repeats_within_window(slots, event_ids, repeated)
+        return repeated
+
+    def _keep_repeats_within_window(
+        self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64], repeated: NDArray[np.bool_]
+    ) -> None:
+        """Candidates are rare, so their users are gone through event by event, as if each came alone."""
+        for slot in np.unique(slots[repeated]).tolist():
+            window = deque(filter(None, self.event_ids[slot].tolist()), EVENT_ID_WINDOW)
+            for place in np.flatnonzero((slots == slot) & (event_ids != 0)).tolist():
+                event_id = int(event_ids[place])
+                repeated[place] = event_id in window
+                if not repeated[place]:
+                    window.append(event_id)
+
+    def remember(self, slots: NDArray[np.int64], actions: Actions) -> None:
+        """Times, sessions and event ids of applied actions; the sequence and the hidden state are not touched."""
+        # Repeated indices keep the last value, the newest.
+        self.last_times[slots] = actions.times
+        self.sessions[slots] = actions.sessions
+        self._shift_in_ids(slots, actions.event_ids)
+
+    def _shift_in_ids(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> None:
+        slots, event_ids = slots[event_ids != 0], event_ids[event_ids != 0]
+        touched, places, fresh = np.unique(slots, return_inverse=True, return_counts=True)
+        from_right = fresh[places.reshape(-1)] - ranks_within(slots)
+        shifted = np.arange(EVENT_ID_WINDOW) + np.minimum(fresh, EVENT_ID_WINDOW)[:, None]
+        padded = np.pad(self.event_ids[touched], ((0, 0), (0, EVENT_ID_WINDOW)))
+        self.event_ids[touched] = np.take_along_axis(padded, shifted, 1)
+        fits = from_right <= EVENT_ID_WINDOW
+        self.event_ids[slots[fits], EVENT_ID_WINDOW - from_right[fits]] = event_ids[fits]
+
+    def records(self, slots: NDArray[np.int64]) -> list[bytes]:
+        """Packed records of slots (U,), see `model.record`."""
+        objects, contexts, sizes = self.histories.gather(slots)
+        return pack(
+            UserRecords(
+                epoch=self.epoch,
+                offsets=self.offsets[slots],
+                counts=self.histories.counts[slots],
+                last_times=self.last_times[slots],
+                sessions=self.sessions[slots],
+                weights=self.weights[slots],
+                hidden=self.hidden[torch.from_numpy(slots).to(self.device)].cpu().numpy(),
+                event_ids=self.event_ids[slots],
+                objects=objects,
+                contexts=contexts,
+                sizes=sizes,
+            )
+        )
+
+    def restore(self, partition: int, records: dict[str, bytes]) -> int:
+        """Takes in stored users; one whose stored offset is below the slot's own is old news and left out.
+
+        Records of another stream epoch are left out too. Returns how many were taken in.
+        Raises `RecordCorrupt` with the user's partition when a record cannot be trusted.
+        """
+        users, rows = [], []
+        for user, record in records.items():
+            row = self._unpacked(partition, record)
+            slot = self.slot(partition, user)
+            if int(row["epoch"]) == self.epoch and (slot is None or row["offset"] >= self.offsets[slot]):
+                users.append(user)
+                rows.append(row)
+        slots = self.slots_of(partition, users)
+        for slot, row in zip(slots.tolist(), rows, strict=True):
+            self._restore(slot, row)
+        if rows:
+            hidden = torch.from_numpy(np.stack([row["hidden"] for row in rows]))
+            self.hidden[torch.from_numpy(slots).to(self.device)] = hidden.to(self.device)
+        return len(rows)
+
+    def _unpacked(self, partition: int, record: bytes) -> np.void:
+        try:
+            return unpack(record, self.hidden.shape[1], EVENT_ID_WINDOW)
+        except RecordCorrupt as error:
+            raise RecordCorrupt(f"partition {partition} of the state: {error}") from error
+
+    def _restore(self, slot: int, row: np.void) -> None:
+        self.offsets[slot] = row["offset"]
+        self.last_times[slot] = row["last_time"]
+        self.sessions[slot] = row["session"]
+        self.weights[slot] = row["weights"]
+        self.event_ids[slot] = row["event_ids"]
+        kept = row["actions"][-self.histories.length :]
+        self.histories.restore(slot, kept["object"], kept["context"], int(row["count"]))
+
+    def _take(self) -> int:
+        if not self._free:
+            self._grow(2 * self.capacity)
+        return self._free.pop()
+
+    def _grow(self, slots: int) -> None:
+        before = self.capacity
+        self.histories.grow(slots)
+        self.offsets = np.concatenate((self.offsets, np.full(slots - before, -1, np.int64)))
+        self.last_times = np.concatenate((self.last_times, np.full(slots - before, NO_TIME, np.int64)))
+        self.sessions = grown(self.sessions, slots)
+        self.event_ids = grown(self.event_ids, slots)
+        self.weights = grown(self.weights, slots)
+        self.hidden = torch.cat((self.hidden, self.hidden.new_zeros(slots - before, self.hidden.shape[1])))
+        self._free.extend(range(slots - 1, before - 1, -1))

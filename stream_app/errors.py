@@ -1,0 +1,52 @@
+"""The errors of the stream; the root and the model's are in `model.errors`.
+
+    NextactError (model.errors)
+    ├── UsageError           the user can mend it: a value, a file, an address (exit code 2)
+    │   ├── SettingsInvalid  a setting with a value that cannot be
+    │   ├── BrokerUnreachable
+    │   ├── TopicMismatch    a topic that exists, but not as the contract needs it
+    │   ├── InputUnreadable  a file or a column that cannot be read
+    │   └── RuntimeMissing   a package, a Java runtime or a device that is not there
+    ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
+    └── BrokerFailed         the embedded broker did not start or died
+"""
+
+from __future__ import annotations
+
+from model.errors import NextactError
+
+
+class UsageError(NextactError):
+    """The user can mend it; shown without a traceback."""
+
+    exit_code = 2
+
+
+class SettingsInvalid(UsageError):
+    """A setting has a value that cannot be."""
+
+
+class BrokerUnreachable(UsageError):
+    """No Kafka broker answers at the address."""
+
+
+class TopicMismatch(UsageError):
+    """A topic exists, but not as the contract needs it."""
+
+
+class InputUnreadable(UsageError):
+    """A file, a column or a row of it cannot be read."""
+
+
+class RuntimeMissing(UsageError):
+    """Something that this machine would need is not there."""
+
+
+class BrokerFailed(NextactError):
+    """The embedded broker did not start, or died."""
+
+
+class DataPathError(NextactError):
+    """Events can no longer be handled safely; the process must end (`sysexits.h`: EX_SOFTWARE)."""
+
+    exit_code = 70

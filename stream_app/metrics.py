@@ -1,0 +1,131 @@
+"""Every metric that nextact exports, with its meaning. Base units: seconds, bytes, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from stream_app.wire import REASONS
+
+_LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_BATCH_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+STAGES: Final = ("decode", "fold", "encode", "deliver")
+RANKERS: Final = ("model", "rules")
+RELOADS: Final = ("loaded", "refused")
+ROUNDS: Final = ("promoted", "rejected", "skipped", "failed")
+
+
+class ArrayHistogram(Collector):
+    """A histogram that takes a whole batch at once; prometheus_client's own takes one value a call."""
+
+    def __init__(self, name: str, documentation: str, buckets: Sequence[float]) -> None:
+        self._name, self._documentation = name, documentation
+        self._bounds = np.array(buckets, np.float64)
+        self._counts = np.zeros(len(buckets) + 1, np.int64)
+        self._sum = 0.0
+
+    def observe(self, values: ArrayLike) -> None:
+        """Adds all values of an array."""
+        array = np.asarray(values, np.float64)
+        places = np.searchsorted(self._bounds, array, side="left")
+        self._counts += np.bincount(places, minlength=len(self._counts))
+        self._sum += float(array.sum())
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """For prometheus_client."""
+        names = [*(format(bound, "g") for bound in self._bounds), "+Inf"]
+        totals = np.cumsum(self._counts).tolist()
+        buckets = list(zip(names, totals, strict=True))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
+
+
+class WorkerMetrics:
+    """What a worker exports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter("nextact_events", "Valid events taken in, replays left out", registry=registry)
+        self.predictions = Counter(
+            "nextact_predictions", "Predictions acknowledged, by who made them", ["ranker"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "nextact_dead_letters", "Records that are no events, by reason", ["reason"], registry=registry
+        )
+        self.replays = Counter(
+            "nextact_replayed_events", "Events seen again after a restart, answered before", registry=registry
+        )
+        self.duplicates = Counter(
+            "nextact_duplicate_events", "Repeated event ids: answered, not applied", registry=registry
+        )
+        self.stale_batches = Counter(
+            "nextact_stale_batches", "Fetches of partitions lost before they were handled", registry=registry
+        )
+        self.batch_events = Histogram(
+            "nextact_batch_events", "Records per fetch of a partition", buckets=_BATCH_BUCKETS, registry=registry
+        )
+        self.stage = Histogram(
+            "nextact_stage_seconds", "Time per batch and stage", ["stage"], buckets=_STAGE_BUCKETS, registry=registry
+        )
+        self.latency = ArrayHistogram(
+            "nextact_event_to_prediction_seconds",
+            "From the event record's timestamp to the acknowledged prediction",
+            _LATENCY_BUCKETS,
+        )
+        registry.register(self.latency)
+        self.lag = Gauge(
+            "nextact_lag_events", "Events of a partition not yet taken in", ["partition"], registry=registry
+        )
+        self.users = Gauge("nextact_users", "Users whose state is held", registry=registry)
+        self.state_bytes = Gauge("nextact_state_bytes", "Bytes of all user states in memory", registry=registry)
+        self.partitions = Gauge("nextact_partitions", "Event partitions assigned to this worker", registry=registry)
+        self.ready = Gauge("nextact_ready", "1 when the worker answers events", registry=registry)
+        self.model = Gauge("nextact_model_info", "1 for the version that serves", ["version"], registry=registry)
+        self.model_created = Gauge(
+            "nextact_model_created_timestamp_seconds", "When the serving version was made", registry=registry
+        )
+        self.reloads = Counter(
+            "nextact_reloads", "Versions offered to this worker, by outcome", ["outcome"], registry=registry
+        )
+        self.scored = Counter(
+            "nextact_scored", "Next items that scored the answer before them", ["ranker"], registry=registry
+        )
+        self.hits = Counter("nextact_hits", "Of the scored, found among the 20 best", ["ranker"], registry=registry)
+        self.reciprocal_ranks = Counter(
+            "nextact_reciprocal_ranks", "Sum of 1 / place of the hits: MRR@20 = this / scored", ["ranker"], registry=registry
+        )
+        for reason in REASONS:
+            self.dead_letters.labels(reason)
+        for ranker in RANKERS:
+            for counter in (self.predictions, self.scored, self.hits, self.reciprocal_ranks):
+                counter.labels(ranker)
+        for outcome in RELOADS:
+            self.reloads.labels(outcome)
+
+    def score(self, ranker: str, places: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        """Counts where next items stood, from 1; 0: not among the best."""
+        hits = places[places > 0]
+        self.scored.labels(ranker).inc(len(places))
+        self.hits.labels(ranker).inc(len(hits))
+        self.reciprocal_ranks.labels(ranker).inc(float((1.0 / hits).sum()))
+
+
+class TrainerMetrics:
+    """What the trainer exports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter("nextact_trainer_events", "Valid events read", registry=registry)
+        self.rejected = Counter("nextact_trainer_rejected", "Records that are no events", registry=registry)
+        self.rounds = Counter("nextact_trainer_rounds", "Rounds of training, by outcome", ["outcome"], registry=registry)
+        self.round_seconds = Gauge("nextact_trainer_round_seconds", "Duration of the last round", registry=registry)
+        self.recall = Gauge(
+            "nextact_trainer_recall_at_20", "On the held-out events of the last round", ["ranker"], registry=registry
+        )
+        for outcome in ROUNDS:
+            self.rounds.labels(outcome)

@@ -1,0 +1,58 @@
+"""When events are sent: at a rate, at the pace at which they were recorded, or as fast as possible."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from stream_app.errors import SettingsInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When events are sent. Neither: as fast as possible.
+
+    `rate`: events per second. `speed`: the recorded pace, by the events' timestamps, so many times as fast.
+    Raises `SettingsInvalid` for both at once and for values that are not above 0.
+    """
+
+    rate: float | None = None
+    speed: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and self.speed is not None:
+            raise SettingsInvalid(f"give either a rate ({self.rate:g}) or a speed ({self.speed:g}), not both")
+        for name, value in (("rate", self.rate), ("speed", self.speed)):
+            if value is not None and not 0 < value < float("inf"):
+                raise SettingsInvalid(f"the {name} must be a number above 0, not {value}")
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Due times in seconds after the start, never falling; no due time rests on when events were sent."""
+
+    pace: Pace
+    _count: int = 0
+    _first_ms: int | None = None
+    _due: float = 0.0
+
+    def due(self, time_ms: int | None) -> float:
+        """When the next event is due; one without a time, or with an earlier one, follows at once."""
+        if self.pace.rate is not None:
+            self._due = self._count / self.pace.rate
+        elif self.pace.speed is not None and time_ms is not None:
+            self._first_ms = time_ms if self._first_ms is None else self._first_ms
+            self._due = max(self._due, (time_ms - self._first_ms) / 1000 / self.pace.speed)
+        self._count += 1
+        return self._due
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Clocks in seconds and a way to wait, to be replaced in tests."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -1,0 +1,80 @@
+"""All settings, in one frozen object. `NEXTACT_*` variables are read here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stream_app.errors import SettingsInvalid
+
+PREFIX = "NEXTACT_"
+
+
+class Settings(BaseSettings):
+    """Where each field comes from: the command line, else its `NEXTACT_*` variable, else the default."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    # Kafka
+    brokers: str = Field("localhost:9092", description="addresses of Kafka brokers, host:port, with commas between")
+    group: str = Field("nextact", min_length=1, description="consumer group of the workers")
+    events_topic: str = "shop.events"
+    predictions_topic: str = "shop.predictions"
+    dead_letters_topic: str = "shop.events.dead-letters"
+    state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
+    models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
+    partitions: int = Field(8, ge=1, description="of the events, predictions, dead letters and changelog topics")
+    replication: int = Field(0, ge=0, description="of topics that are created; 0: as many as there are brokers, up to 3")
+    stream_epoch: int = Field(
+        1, ge=0, lt=2**32, description="raise it when the events topic was created anew: old offsets then mean nothing"
+    )
+    session_timeout: float = Field(
+        10.0, gt=0, description="seconds without a heartbeat until a worker's partitions go to the others"
+    )
+
+    # Serving
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one")
+    threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
+    history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
+    batch_size: int = Field(1024, ge=1, description="events of one fetch, at most")
+    in_flight: int = Field(8, ge=1, description="batches being delivered at once, at most")
+    recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
+    next_actions: int = Field(5, ge=1, le=50, description="next actions per prediction")
+    rules_share: float = Field(
+        0.1, ge=0, le=1, description="share of users whom the rules answer too, as the model's yardstick in the metrics"
+    )
+
+    # Models
+    registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")
+    train_every: float = Field(300.0, gt=0, description="seconds between two rounds of training")
+    train_min_events: int = Field(1000, ge=10, description="events before the first round, and new ones before the next")
+    train_max_events: int = Field(2_000_000, ge=1000, description="newest events that the trainer keeps in memory")
+    train_holdout: float = Field(0.1, gt=0, lt=0.5, description="newest share of the events, for the verdict")
+    seed: int = 1
+
+    # Operation
+    data_dir: Path = Field(Path("nextact-data"), description="folder of the embedded broker and of the demo")
+    http_host: str = Field("0.0.0.0", description="address of /metrics, /healthz and /readyz")
+    http_port: int = Field(9600, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: a free one")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings with the command line's values (None: not given) over the environment's.
+
+    Raises `SettingsInvalid` with the name, the value and what it should be.
+    """
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsInvalid("\n".join(_complaint(problem) for problem in error.errors())) from error
+
+
+def _complaint(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    return f"setting {name} ({PREFIX}{name.upper()}) is {problem['input']!r}: {problem['msg']}"

@@ -1,0 +1,93 @@
+"""The users' states as a Faust table: recovered from the changelog a fetch at a time, written by `delivery`.
+
+What this leans on in Faust 0.15.3: `Table._new_store`; recovery asks `persisted_offset` of the store where to begin and
+hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with what was
+taken away before recovery begins. Faust's recovery swallows exceptions, so damage ends the process right here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import faust
+from faust.stores.base import Store
+from faust.types import TP
+
+from model.fold import Fold
+from stream_app.settings import Settings
+from stream_app.transport import ChunkSchema
+
+TABLE = "users"
+
+
+class UsersStore(Store):  # type: ignore[misc]
+    """What Faust needs of a store, over the slots of the fold."""
+
+    def __init__(self, *args: Any, fold: Fold, settings: Settings, fail: Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._fold = fold
+        self._settings = settings
+        self._fail = fail
+        self._offsets: dict[TP, int] = {}  # last changelog record that memory has
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """The last changelog offset that memory holds; None: recover from the beginning."""
+        return self._offsets.get(tp)
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        """Called when a batch's changelog records are acknowledged."""
+        self._offsets[tp] = max(offset, self._offsets.get(tp, -1))
+
+    def apply_changelog_batch(self, batch: Iterable[Any], **_: Any) -> None:
+        """Takes in fetched changelog records: of each user only the last."""
+        try:
+            for event in batch:
+                self._apply(event.message.tp, event.message.value)
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _apply(self, tp: TP, records: list[Any]) -> None:
+        latest = {record.key.decode(): record.value for record in records}
+        self._fold.states.restore(tp.partition, {key: value for key, value in latest.items() if value})
+        self.set_persisted_offset(tp, records[-1].offset)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Partitions that were taken away give up their slots; those that arrive begin empty."""
+        for tp in revoked | newly_assigned:
+            if tp.topic == self._settings.events_topic:
+                self._fold.forget(tp.partition)
+                self._offsets.pop(TP(self._settings.state_topic, tp.partition), None)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Nothing to do: records were applied as they came."""
+
+    def reset_state(self) -> None:
+        """Faust calls this for `--clear` only, which nextact does not offer."""
+
+    def __len__(self) -> int:
+        return len(self._fold.states)
+
+
+class UsersTable(faust.Table):  # type: ignore[misc]
+    """The table that ties the store to the changelog topic; nobody reads or writes it as a mapping."""
+
+    def __init__(
+        self, app: faust.App, *, settings: Settings, fold: Fold, fail: Callable[..., Any], **kwargs: Any
+    ) -> None:
+        self._make_store = lambda url: UsersStore(
+            url, app, self, table_name=TABLE, fold=fold, settings=settings, fail=fail
+        )
+        changelog = app.topic(
+            settings.state_topic, schema=ChunkSchema(), acks=False, internal=True, partitions=settings.partitions
+        )
+        # Two fetches are buffered: with a buffer of one Faust would go on reading the changelog after recovery.
+        super().__init__(
+            app, name=TABLE, changelog_topic=changelog, recovery_buffer_size=2, partitions=settings.partitions
+        )
+
+    def _new_store(self) -> UsersStore:
+        return self._make_store("memory://")

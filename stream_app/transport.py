@@ -1,0 +1,107 @@
+"""A Faust transport that delivers one fetch of one partition of a chunked topic as one message.
+
+Stock Faust spends about 90 microseconds per event on futures, queues and sensors. Here a message's value is the list of
+the records of a fetch, and its offset is the last record's, so that Faust does its work once per fetch.
+
+What this leans on in Faust 0.15.3, each marked at its place below: `Consumer._wait_next_records`, `_new_offset`,
+`_add_gap`, `_acked`, `_acked_index`, `app.transport` being assignable, and topics decoding with their `schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar
+
+import faust
+from aiokafka import ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+
+class Chunk:
+    """The records of one fetch of one partition, with the attributes of a record that Faust reads."""
+
+    __slots__ = (
+        "checksum",
+        "headers",
+        "key",
+        "offset",
+        "partition",
+        "serialized_key_size",
+        "serialized_value_size",
+        "timestamp",
+        "timestamp_type",
+        "topic",
+        "value",
+    )
+
+    def __init__(self, records: Sequence[ConsumerRecord]) -> None:
+        last = records[-1]
+        self.topic: str = last.topic
+        self.partition: int = last.partition
+        self.offset: int = last.offset
+        self.timestamp: int = last.timestamp
+        self.timestamp_type: int = last.timestamp_type
+        self.key = None
+        self.value = records
+        self.headers: tuple[()] = ()
+        self.checksum = None
+        self.serialized_key_size = 0
+        self.serialized_value_size = 0
+
+
+class ChunkSchema(faust.Schema):  # type: ignore[misc]
+    """Hands the records through as they are: decoding is ours, where a bad record can become a dead letter."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        """Leans on: topics ask their schema once for the function that makes events of messages."""
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, {}, message)
+
+        return decode
+
+
+class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, with the records of chunked topics wrapped."""
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
+        """Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here."""
+        records, active = await super()._wait_next_records(timeout)
+        if records:
+            chunked = self.transport.chunked_topics
+            records = {
+                tp: [Chunk(fetched)] if tp.topic in chunked and fetched else fetched
+                for tp, fetched in records.items()
+            }
+        return records, active
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """The offset to commit. Acknowledgements of a chunked partition come in order, so the last one counts.
+
+        Leans on: acknowledged offsets collect in `_acked` and `_acked_index` and are removed here.
+        """
+        if tp.topic not in self.transport.chunked_topics:
+            return super()._new_offset(tp)  # type: ignore[no-any-return]
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        newest = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return newest + 1  # type: ignore[no-any-return]
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Between the last offsets of two chunks there is no gap, only the rest of the second chunk."""
+        if tp.topic not in self.transport.chunked_topics:
+            await super()._add_gap(tp, offset_from, offset_to)
+
+
+class ChunkTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with `ChunkConsumer`; assign it to `app.transport`."""
+
+    Consumer: ClassVar[type] = ChunkConsumer
+
+    def __init__(self, *args: Any, chunked_topics: Collection[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.chunked_topics = frozenset(chunked_topics)
