@@ -77,6 +77,12 @@ def batches(
             yield batch
 
 
+def batch_count(sequences: Sequences, tokens: int) -> int:
+    """How many batches `batches` makes of these sequences without a cut."""
+    _, lengths, _ = _chunks(sequences.offsets)
+    return len(_groups(np.sort(lengths), tokens))
+
+
 def _labels(sequences: Sequences, cut: int | None) -> _Labels:
     has_next = sequences.has_next
     late = has_next & (np.roll(sequences.times, -1) >= cut) if cut is not None else np.ones_like(has_next)

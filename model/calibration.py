@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-NEWTON_STEPS: Final = 50
+NEWTON_STEPS: Final = 20
+MOST_HALVINGS: Final = 30
 # Keep the slope near 1 and finite where the labels are few or separable: a ridge worth a handful of examples.
 RIDGE: Final = 1.0
+_UNCHANGED: Final = torch.tensor([1.0, 0.0], dtype=torch.float64)  # slope, intercept
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +30,36 @@ class Calibration:
 
 
 def fit_calibration(logits: Tensor, labels: Tensor) -> Calibration:
-    """The line of maximum likelihood for logits (N,) and labels (N,) in 0..1, by Newton's method in float64.
+    """The line of maximum likelihood for logits (N,) and labels (N,), 0 or 1, by Newton's method in float64.
 
     Labels are moved towards the middle as Platt proposes: labels of one kind only have a finite fit too.
     """
-    x = torch.stack((logits.double(), torch.ones_like(logits, dtype=torch.float64)), 1)
-    positive = labels.double().sum()
-    negative = len(labels) - positive
-    targets = torch.where(labels > 0.5, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    prior = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    ridge = torch.tensor([RIDGE, 1e-6], dtype=torch.float64)
-    line = prior.clone()
+    x = torch.stack((logits.double(), torch.ones(len(logits), dtype=torch.float64)), 1)
+    positive = int(labels.sum())
+    targets = torch.where(
+        labels.bool(), (positive + 1) / (positive + 2), 1 / (len(labels) - positive + 2)
+    ).double()
+    line, ridge = _UNCHANGED, torch.tensor([RIDGE, 1e-6], dtype=torch.float64)
     for _ in range(NEWTON_STEPS):
         p = torch.sigmoid(x @ line)
-        gradient = x.T @ (p - targets) + ridge * (line - prior)
+        gradient = x.T @ (p - targets) + ridge * (line - _UNCHANGED)
         hessian = (x.T * (p * (1 - p))) @ x + torch.diag(ridge)
-        # A full step from far away can overshoot where the sigmoid is flat; steps of bounded size cannot.
-        line = line - torch.linalg.solve(hessian, gradient).clamp(-2.0, 2.0)
+        step = torch.linalg.solve(hessian, gradient)
+        line = _descended(line, step, lambda some: _loss(some, x, targets, ridge))
     return Calibration(float(line[0]), float(line[1]))
+
+
+def _descended(line: Tensor, step: Tensor, loss: Callable[[Tensor], float]) -> Tensor:
+    """The line after a step, halved until it helps: where the sigmoid is flat, a whole one overshoots."""
+    now = loss(line)
+    for halvings in range(MOST_HALVINGS):
+        shorter = line - step * 0.5**halvings
+        if loss(shorter) < now:
+            return shorter
+    return line
+
+
+def _loss(line: Tensor, x: Tensor, targets: Tensor, ridge: Tensor) -> float:
+    """Negative log-likelihood of a line (2,) for x (N, 2), and how far it is from changing nothing."""
+    likelihood = F.binary_cross_entropy_with_logits(x @ line, targets, reduction="sum")
+    return float(likelihood + 0.5 * (ridge * (line - _UNCHANGED).square()).sum())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from model.baselines import PURCHASE_HORIZON
 from model.events import (
     FIRST_GAP,
+    NO_TIME,
     PURCHASE,
     TYPE_SLOTS,
     Actions,
@@ -21,7 +22,6 @@ from model.events import (
     pack_contexts,
     session_boundaries,
 )
-from model.states import NO_TIME
 
 
 def contexts_of(

@@ -31,6 +31,7 @@ BRAND_BUCKETS: Final = 512  # 0: no brand given
 WORD_BUCKETS: Final = 4096  # 0: no word
 QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of the object
 
+NO_TIME: Final = np.iinfo(np.int64).min  # of the action before a user's first
 SESSION_GAP_MS: Final = 30 * 60 * 1000  # the web-analytics convention where no session_id is given
 
 _WORD = re.compile(r"\w+")
@@ -134,7 +135,7 @@ def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
 def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
     """floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; negative gaps count as none."""
     seconds = np.maximum(gaps_ms, 0) / 1000.0
-    return np.minimum(np.floor(1.25 * np.log2(1 + seconds)), FIRST_GAP).astype(np.uint8)
+    return np.minimum(np.floor(1.25 * np.log2(1 + seconds)), FIRST_GAP - 1).astype(np.uint8)
 
 
 def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16]:

@@ -1,7 +1,8 @@
 """What the network is trained to do, as losses.
 
-Next item: softmax over the whole vocabulary while that is small, else over a sample of it with the logQ correction
-(Bengio and Senecal, 2008; Yi et al., 2019). Next type, type given item: cross-entropy. Coming purchase: logistic.
+Next item: softmax over the whole vocabulary while that is small, else over a sample of it with the logQ
+correction (Bengio and Senecal, 2008; Yi et al., 2019). Next type, type given item: cross-entropy. A
+purchase to come: logistic.
 
 Shapes: P counted steps that an action on a known item follows, M of any type, I items, C candidates, D width.
 """
@@ -23,7 +24,9 @@ from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
 FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
 NEGATIVES: Final = 2048
-FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items come up more often than they are bought
+FLATTENING: Final = (
+    0.75  # exponent of popularity in the draw: rare items are drawn more often than they occur
+)
 
 
 class Popularity:
@@ -44,10 +47,11 @@ class Popularity:
         """
         uniform = torch.rand(self.negatives, dtype=torch.float64, generator=generator)
         drawn = torch.searchsorted(self._cumulated, uniform).clamp(max=len(self._cumulated) - 1)
-        return torch.unique(torch.cat((targets, drawn.to(targets.device))))
+        unique: Tensor = torch.unique(torch.cat((targets, drawn.to(targets.device))))
+        return unique
 
     def log_inclusion(self, candidates: Tensor, targets: int) -> Tensor:
-        """log Q (C,), Q = 1 - exp(-expected count): the chance to be among the candidates of so many targets."""
+        """log Q (C,), Q = 1 - exp(-expected count): the chance to be a candidate beside so many targets."""
         chosen = candidates.cpu()
         expected = targets * self._shares[chosen] + self.negatives * self._draws[chosen]
         return torch.log(-torch.expm1(-expected)).float().to(candidates.device)
@@ -94,10 +98,15 @@ class Losses:
     type_given_item: Tensor
     purchase: Tensor
 
-    @property
-    def total(self) -> Tensor:
-        """What training minimises."""
-        return self.item + self.next_type + self.type_given_item + self.purchase
+    def total(self, side_weight: float) -> Tensor:
+        """What training minimises: the next item's loss, and the others with less weight."""
+        return self.item + side_weight * (self.next_type + self.type_given_item + self.purchase)
+
+    def values(self) -> dict[str, float]:
+        """The losses by name, fetched from the device at once."""
+        names = ("item", "next_type", "type_given_item", "purchase")
+        found: list[float] = torch.stack([getattr(self, name).detach() for name in names]).tolist()
+        return dict(zip(names, found, strict=True))
 
 
 def losses_of(

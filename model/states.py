@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.errors import RecordCorrupt
-from model.events import Actions
+from model.events import NO_TIME, Actions
 from model.history import Histories, grown, ranks_within
 from model.record import UserRecords, pack, unpack
 
 EVENT_ID_WINDOW: Final = 16
-NO_TIME: Final = np.iinfo(np.int64).min
 
 
 class UserStates:
@@ -115,7 +114,8 @@ class UserStates:
         """Times, sessions and event ids of applied actions; the sequence and the hidden state are not touched."""
         # Repeated indices keep the last value, the newest.
         self.last_times[slots] = actions.times
-        self.sessions[slots] = actions.sessions
+        given = actions.sessions != 0
+        self.sessions[slots[given]] = actions.sessions[given]
         self._shift_in_ids(slots, actions.event_ids)
 
     def _shift_in_ids(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> None:

@@ -1,25 +1,23 @@
-"""Fits a network to sequences: Adam with warm-up and linear decay, until the epochs are over.
-
-Shapes: B chunks of a batch, T steps, I items.
-"""
+"""Fits a network to sequences: Adam (Kingma and Ba, 2015), a warm-up, a linear decay, and that is all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from model.batches import Batch, batches
+from model.batches import Batch, batch_count, batches
+from model.calibration import Calibration, fit_calibration
 from model.checkpoint import Version
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
 from model.events import SEARCH, item_object
-from model.losses import Losses, Popularity, Targets, losses_of
+from model.losses import Popularity, losses_of, targets_of
 from model.network import Network, NetworkConfig
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
@@ -28,14 +26,15 @@ from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 class TrainConfig:
     """How to fit."""
 
-    actions: int = 300_000  # to go through in all: small logs are repeated more often than large ones
+    actions: int = 200_000  # to go through in all: small logs are repeated more often than large ones
     least_epochs: int = 3
     most_epochs: int = 20
-    batch_tokens: int = 1024
-    learning_rate: float = 3e-3
+    batch_tokens: int = 512
+    learning_rate: float = 6e-3
+    side_weight: float = 0.3  # of all losses but the next item's, which start to overfit long before it
     warm_up: float = 0.05  # share of the steps
     clip: float = 1.0  # norm of the gradient
-    bucket_share: float = 0.05  # of items read as their hash bucket, so that buckets learn to stand for unseen items
+    bucket_share: float = 0.05  # of items read as their hash bucket: buckets learn to stand for unseen items
     least_targets: int = 50
 
     def epochs(self, actions: int) -> int:
@@ -49,7 +48,7 @@ class Progress:
 
     step: int
     steps: int  # in all, about
-    losses: dict[str, float]  # of this step: item, next_type, type_given_item, purchase
+    losses: dict[str, float]  # of this step, by the names in `Losses`
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +69,129 @@ def fit(
     *,
     seed: int,
     device: torch.device,
-    progress: Callable[[Progress], None],
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> FitReport:
-    """Trains `network` in place; it ends on `device`, in evaluation mode. The same seed gives the same weights on
-    a CPU.
+    """Trains `network` in place; it ends on `device`, in evaluation mode. On a CPU a seed fixes the result.
 
-    `progress` is called after every step; what it raises ends the training. Raises `TooLittleData`, and
-    `NextactError` when the loss is not a number any more.
+    `progress` is called after every step, and what it raises ends the training. Raises `TooLittleData`, and
+    `NextactError` when a loss is not a number any more.
     """
-    popularity = _popularity(sequences, vocabulary, config.least_targets)
+    counts = _target_counts(sequences, vocabulary, config.least_targets)
     epochs = config.epochs(len(sequences))
-    steps = epochs * sum(1 for _ in _epoch(sequences, config, None))
-    network.to(device).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _pace(step, steps, config.warm_up))
-    randomness, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    step = 0
+    steps = epochs * batch_count(sequences, config.batch_tokens)
+    step, losses = 0, dict[str, float]()
+    randomness = np.random.default_rng(seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
+        descent = _Descent(network.to(device).train(), vocabulary, counts, config, steps, seed)
         for _ in range(epochs):
-            sums: Counter[str] = Counter()
-            seen = 0
-            for batch in _epoch(sequences, config, randomness):
-                tokens = _with_buckets(batch, vocabulary, config.bucket_share, generator).to(device)
-                targets = targets_of(batch, vocabulary, device)
-                found = losses_of(network, tokens, targets, popularity, generator)
-                _descend(network, optimizer, found.total, config.clip)
-                schedule.step()
+            sums: dict[str, float] = {}
+            for batch in batches(sequences, tokens=config.batch_tokens, randomness=randomness):
+                step += 1
+                losses = descent.step(batch)
+                _check_losses(losses, step)
+                progress(Progress(step, steps, losses))
+                sums = {name: sums.get(name, 0.0) + loss * epochs / steps for name, loss in losses.items()}
     network.eval()
-    return FitReport(epochs, step, epochs * len(sequences), {})
+    return FitReport(epochs, steps, epochs * len(sequences), sums)
+
+
+class _Descent:
+    """A network on its way down the losses."""
+
+    def __init__(
+        self,
+        network: Network,
+        vocabulary: Vocabulary,
+        counts: NDArray[np.int64],
+        config: TrainConfig,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self._network = network
+        self._vocabulary = vocabulary
+        self._config = config
+        self._device = network.items.weight.device
+        self._popularity = Popularity(counts)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+        warm_up = max(1, round(config.warm_up * steps))
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+        )
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimizer; the losses before it."""
+        tokens = self._vocabulary.tokens(batch.objects, batch.contexts)
+        tokens = self._with_buckets(tokens, batch).to(self._device)
+        targets = targets_of(batch, self._vocabulary, self._device)
+        losses = losses_of(self._network, tokens, targets, self._popularity, self._generator)
+        self._optimizer.zero_grad(set_to_none=True)
+        losses.total(self._config.side_weight).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
+        self._optimizer.step()
+        self._schedule.step()
+        return losses.values()
+
+    def _with_buckets(self, tokens: Tokens, batch: Batch) -> Tokens:
+        """Tokens with a random share of the items replaced by their hash buckets."""
+        buckets = torch.from_numpy((batch.objects % np.uint64(ITEM_BUCKETS)).astype(np.int64))
+        replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
+        return replace(tokens, items=torch.where(replaced & (tokens.types != SEARCH), buckets, tokens.items))
+
+
+def cold_start(config: NetworkConfig, seed: int) -> Network:
+    """A network that knows nothing yet; the same seed gives the same one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(config)
+
+
+def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
+    """The old version's network for another vocabulary: items that are new to it start near their buckets."""
+    network = Network(replace(old.network.config, items=len(vocabulary)))
+    objects = np.array([item_object(item) for item in vocabulary.items], np.uint64)
+    rows = torch.from_numpy(old.vocabulary.rows_of(objects))
+    weights = old.network.state_dict()
+    table = weights["items.weight"]
+    # Without noise the new items of one bucket would stay the same item for ever.
+    noise = torch.randn(len(rows), table.shape[1], generator=generator) * 0.1 * table.shape[1] ** -0.5
+    items = table[rows] + noise * (rows < ITEM_BUCKETS).unsqueeze(1)
+    network.load_state_dict({**weights, "items.weight": torch.cat((table[:ITEM_BUCKETS], items))})
+    return network
+
+
+def calibrate(
+    network: Network, vocabulary: Vocabulary, sequences: Sequences, *, cut: int, device: torch.device
+) -> Calibration:
+    """The calibration of the purchase head on steps that an action at or after `cut` (ms) follows.
+
+    Without any such step it changes nothing.
+    """
+    logits, labels = [torch.zeros(0)], [torch.zeros(0)]
+    with torch.inference_mode():
+        for batch in batches(sequences, tokens=8192, cut=cut):
+            tokens = vocabulary.tokens(batch.objects, batch.contexts).to(device)
+            found = network.purchase_logits(network(tokens)[1]).cpu()
+            logits.append(found[torch.from_numpy(batch.counted)])
+            labels.append(torch.from_numpy(batch.purchase_soon[batch.counted]).float())
+    return fit_calibration(torch.cat(logits), torch.cat(labels))
+
+
+def _target_counts(sequences: Sequences, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
+    """How often each item of the vocabulary (I,) follows another action of its user."""
+    after = np.flatnonzero(sequences.has_next) + 1
+    rows = vocabulary.rows_of(sequences.objects[after])[sequences.types[after] != SEARCH]
+    counts = np.bincount(rows, minlength=vocabulary.rows)[ITEM_BUCKETS:]
+    if counts.sum() < least or len(vocabulary) < 2:
+        raise TooLittleData(
+            f"{counts.sum()} actions on {len(vocabulary)} known items follow another of their user; training "
+            f"needs {least} on 2 items: collect more events"
+        )
+    return counts.astype(np.int64)
+
+
+def _check_losses(losses: dict[str, float], step: int) -> None:
+    if not all(map(math.isfinite, losses.values())):
+        raise NextactError(f"training left the numbers at step {step}: {losses}; lower the learning rate")

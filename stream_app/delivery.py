@@ -17,7 +17,9 @@ from aiokafka import AIOKafkaProducer
 from numpy.typing import NDArray
 
 from stream_app.contract import LARGEST_DEAD_LETTER
+from stream_app.metrics import Ranker
 from stream_app.settings import Settings
+from stream_app.wire import Reason
 
 _PRODUCE_BATCH: Final = 900_000  # bytes; brokers take a little over 1 MB by default
 
@@ -35,8 +37,10 @@ class BatchResult:
     """All effects of one fetch of one partition."""
 
     partition: int
+    ranker: Ranker
     predictions: list[Outgoing]
     dead_letters: list[Outgoing]
+    reasons: list[Reason]  # of the dead letters
     changelog: list[Outgoing]
     record_times: NDArray[np.int64]  # of the answered events, milliseconds since the epoch
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -18,7 +18,8 @@ _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 _BATCH_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 STAGES: Final = ("decode", "fold", "encode", "deliver")
-RANKERS: Final = ("model", "rules")
+Ranker = Literal["model", "rules"]
+RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
 RELOADS: Final = ("loaded", "refused")
 ROUNDS: Final = ("promoted", "rejected", "skipped", "failed")
 
@@ -108,7 +109,7 @@ class WorkerMetrics:
         for outcome in RELOADS:
             self.reloads.labels(outcome)
 
-    def score(self, ranker: str, places: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    def score(self, ranker: Ranker, places: NDArray[np.int64]) -> None:
         """Counts where next items stood, from 1; 0: not among the best."""
         hits = places[places > 0]
         self.scored.labels(ranker).inc(len(places))

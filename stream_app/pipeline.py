@@ -67,8 +67,10 @@ class Pipeline:
         keys = [users[slot].encode() for slot in advanced.touched.tolist()]
         return BatchResult(
             partition=partition,
+            ranker="model" if self._fold.serving else "rules",
             predictions=list(self._predictions(partition, records, decoded, advanced)),
             dead_letters=[dead_letter(records[bad.place], bad) for bad in decoded.rejected],
+            reasons=[bad.reason for bad in decoded.rejected],
             changelog=[Outgoing(key, value) for key, value in zip(keys, changelog, strict=True)],
             record_times=np.array(
                 [records[decoded.places[place]].timestamp for place in advanced.places], np.int64

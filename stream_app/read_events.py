@@ -98,7 +98,8 @@ class EventLog:
             if read == "jsonl":
                 yield from self._json_rows(stream)
             else:
-                yield from self._table_rows(io.TextIOWrapper(stream, "utf-8-sig", newline=""), read)
+                with io.TextIOWrapper(stream, "utf-8-sig", newline="") as lines:
+                    yield from self._table_rows(lines, read)
 
     def _format(self) -> Format:
         if self.format != "auto":

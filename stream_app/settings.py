@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     # Serving
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one")
     threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
+    hidden: int = Field(128, ge=8, le=4096, description="units of the hidden state, for workers and trainer alike")
     history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
     batch_size: int = Field(1024, ge=1, description="events of one fetch, at most")
     in_flight: int = Field(8, ge=1, description="batches being delivered at once, at most")

@@ -23,7 +23,7 @@ from stream_app.send import Event, Raw
 from stream_app.shop import BRANDS, CATEGORIES, Catalogue
 from stream_app.shopper import Shopper
 
-VISIT_EVENTS: Final = 11.3  # about, for the arrival rate; what the tables of `shopper` come to
+VISIT_EVENTS: Final = 11.5  # about, for the arrival rate; what the tables of `shopper` come to
 THINKING_S: Final = 15.0  # mean time between two events of a visit
 DUPLICATES_WITHIN: Final = 50  # a repeated event is one of so many latest ones
 CURRENCY: Final = "EUR"

@@ -65,6 +65,14 @@ class UsersStore(Store):  # type: ignore[misc]
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Nothing to do: records were applied as they came."""
 
+    async def backup_partition(self, *_: Any, **__: Any) -> None:
+        """Backups are Kafka's: the changelog is replicated."""
+        raise NotImplementedError("the users table is backed up by its changelog")
+
+    def restore_backup(self, *_: Any, **__: Any) -> None:
+        """See `backup_partition`."""
+        raise NotImplementedError("the users table is restored from its changelog")
+
     def reset_state(self) -> None:
         """Faust calls this for `--clear` only, which nextact does not offer."""
 
@@ -76,7 +84,7 @@ class UsersTable(faust.Table):  # type: ignore[misc]
     """The table that ties the store to the changelog topic; nobody reads or writes it as a mapping."""
 
     def __init__(
-        self, app: faust.App, *, settings: Settings, fold: Fold, fail: Callable[..., Any], **kwargs: Any
+        self, app: faust.App, *, settings: Settings, fold: Fold, fail: Callable[..., Any]
     ) -> None:
         self._make_store = lambda url: UsersStore(
             url, app, self, table_name=TABLE, fold=fold, settings=settings, fail=fail

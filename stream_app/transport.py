@@ -9,13 +9,19 @@ What this leans on in Faust 0.15.3, each marked at its place below: `Consumer._w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, ClassVar
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, ClassVar, Final
 
 import faust
 from aiokafka import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+
+from stream_app.errors import DataPathError
+
+_RECOVERY_POLL_S: Final = 0.02
 
 
 class Chunk:
@@ -63,18 +69,57 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
 
 
 class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
-    """Faust's consumer, with the records of chunked topics wrapped."""
+    """Faust's consumer, with the records of chunked topics wrapped.
+
+    Faust can drop what it has fetched: it clears queues when it resumes, and skips messages below its read offset. A
+    dropped chunk that is not fetched again would be lost with the next commit, so acknowledgements must come for
+    every chunk that was handed out, in order.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handed_out: defaultdict[TP, deque[int]] = defaultdict(deque)  # offsets not acknowledged yet
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Fetches events only once recovery has ended.
+
+        Faust resumes event partitions first and clears its queues afterwards: what came in between would be lost.
+        Leans on: `tables.actives_ready` is set after that clearing and unset when a rebalance begins.
+        """
+        if active_partitions is not None and not self.app.tables.actives_ready:
+            active_partitions = {tp for tp in active_partitions if self._is_changelog_tp(tp)}
+            if not active_partitions:
+                await asyncio.sleep(_RECOVERY_POLL_S)
+                return {}
+        return await super()._getmany(active_partitions, timeout)
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
         """Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here."""
         records, active = await super()._wait_next_records(timeout)
-        if records:
-            chunked = self.transport.chunked_topics
-            records = {
-                tp: [Chunk(fetched)] if tp.topic in chunked and fetched else fetched
-                for tp, fetched in records.items()
-            }
-        return records, active
+        if not records:
+            return records, active
+        return {tp: self._wrapped(tp, fetched) for tp, fetched in records.items()}, active
+
+    def _wrapped(self, tp: TP, fetched: list[Any]) -> list[Any]:
+        if tp.topic not in self.transport.chunked_topics or not fetched:
+            return fetched
+        if not self._is_changelog_tp(tp):
+            self._handed_out[tp].append(fetched[-1].offset)
+        return [Chunk(fetched)]
+
+    async def perform_seek(self) -> None:
+        """Back to the committed offsets: what was handed out before will be fetched again."""
+        await super().perform_seek()
+        self._handed_out.clear()
+
+    def ack(self, message: Any) -> bool:
+        """Raises `DataPathError` when a chunk handed out before this one was never acknowledged."""
+        waiting = self._handed_out.get(message.tp)
+        if waiting and waiting.popleft() != message.offset:
+            raise DataPathError(
+                f"{message.tp}: the fetch up to offset {message.offset} is done, but one before it got lost in Faust"
+            )
+        return super().ack(message)  # type: ignore[no-any-return]
 
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit. Acknowledgements of a chunked partition come in order, so the last one counts.
@@ -91,6 +136,11 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         self._acked_index[tp].clear()
         return newest + 1  # type: ignore[no-any-return]
 
+    async def on_stop(self) -> None:
+        """Lets what was taken in become durable and acknowledged, so that the last commit covers it."""
+        await self.transport.drained()
+        await super().on_stop()
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Between the last offsets of two chunks there is no gap, only the rest of the second chunk."""
         if tp.topic not in self.transport.chunked_topics:
@@ -102,6 +152,14 @@ class ChunkTransport(driver.Transport):  # type: ignore[misc]
 
     Consumer: ClassVar[type] = ChunkConsumer
 
-    def __init__(self, *args: Any, chunked_topics: Collection[str], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        chunked_topics: Collection[str],
+        drained: Callable[[], Awaitable[None]],
+        **kwargs: Any,
+    ) -> None:
+        """`drained` returns when no fetch is being worked on."""
         super().__init__(*args, **kwargs)
         self.chunked_topics = frozenset(chunked_topics)
+        self.drained = drained

@@ -49,7 +49,7 @@ _ALIASES: Final = {
     "product added to wishlist": "favorite",
     "order completed": "purchase",
 }
-_TYPES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
+TYPE_NAMES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
 
 
 class Record(Protocol):
@@ -118,9 +118,9 @@ def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tu
         raise RejectedRecord("too_large", f"the value has {len(value)} bytes, more than {LARGEST_EVENT}")
     try:
         event = _EVENT_DECODER.decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _undecodable(value, error) from None
-    kind = event.type if event.type in EVENT_TYPES else _TYPES.get(event.type.casefold())
+    kind = event.type if event.type in EVENT_TYPES else TYPE_NAMES.get(event.type.casefold())
     if kind is None:
         raise RejectedRecord("unknown_type", f"type is {event.type[:64]!r}, not one of {', '.join(EVENT_TYPES)}")
     if kind != event.type:
@@ -164,7 +164,7 @@ def _milliseconds(timestamp: str | int | float) -> int:
     return round(timestamp)
 
 
-def _undecodable(value: bytes, error: msgspec.DecodeError) -> RejectedRecord:
+def _undecodable(value: bytes, error: Exception) -> RejectedRecord:
     """The reason behind a decoding error; slow and careful, as it is rare."""
     try:
         value.decode()
@@ -257,5 +257,5 @@ class PredictionIds:
 def schemas() -> dict[str, Any]:
     """JSON Schemas of event and prediction, made from the types that read and write them."""
     event = msgspec.json.schema(Event)
-    event["$defs"]["Event"]["properties"]["type"]["enum"] = sorted(_TYPES)
+    event["$defs"]["Event"]["properties"]["type"]["enum"] = sorted(TYPE_NAMES)
     return {"event": event, "prediction": msgspec.json.schema(Prediction)}

@@ -1,0 +1,64 @@
+"""The Faust app of a worker; nothing happens at import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import faust
+from yarl import URL
+
+from model.fold import Fold
+from stream_app.agent import Consumption
+from stream_app.settings import Settings
+from stream_app.table import UsersTable
+from stream_app.transport import ChunkSchema, ChunkTransport
+
+_BUFFERED_FETCHES: Final = 4
+
+
+def create_app(
+    settings: Settings, *, fold: Fold, consumption: Consumption, fail: Callable[..., Any]
+) -> faust.App:
+    """The app: events agent, users table, transport, and the draining before partitions are given away."""
+    app = _bare_app(settings)
+    app.transport = ChunkTransport(
+        app.conf.broker,
+        app,
+        chunked_topics=(settings.events_topic, settings.state_topic),
+        drained=consumption.drained,
+    )
+    events = app.topic(settings.events_topic, schema=ChunkSchema(), partitions=settings.partitions)
+    app.agent(events, name="events")(consumption.consume)
+    app.tables.add(UsersTable(app, settings=settings, fold=fold, fail=fail))
+
+    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def finish_first(sender: faust.App, revoked: Any, **_: Any) -> None:
+        """The next owner begins at what is committed, so all that was begun is finished and committed first."""
+        await consumption.drained()
+        await sender.consumer.commit()
+
+    return app
+
+
+def _bare_app(settings: Settings) -> faust.App:
+    """Faust without the defaults that bite."""
+    return faust.App(
+        settings.group,
+        broker=[URL(f"kafka://{address.strip()}") for address in settings.brokers.split(",")],
+        store="memory://",
+        topic_partitions=settings.partitions,
+        topic_allow_declare=False,  # `topics` makes and checks them, with errors that say what to do
+        topic_disable_leader=True,
+        web_enabled=False,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 5,
+        broker_request_timeout=max(40.0, settings.session_timeout + 5),
+        broker_max_poll_records=settings.batch_size,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=_BUFFERED_FETCHES,
+        stream_wait_empty=False,  # `finish_first` waits instead
+        producer_request_timeout=30.0,
+        worker_redirect_stdouts=False,
+    )

@@ -1,0 +1,65 @@
+"""The network: one action at a time is the same function as whole sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from model.events import EVENT_TYPES, SEARCH, item_object
+from model.network import Network, NetworkConfig
+from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
+
+ITEMS = [f"item {n}" for n in range(20)]
+
+
+def random_tokens(seed: int, *shape: int) -> Tokens:
+    randomness = np.random.default_rng(seed)
+    contexts = randomness.integers(0, 2**32, shape, dtype=np.uint32)
+    contexts -= (contexts % 8 == 7).astype(np.uint32)  # there is no type 7
+    items = np.array([item_object(item) for item in [*ITEMS, "unknown"]], np.uint64)
+    return Vocabulary(ITEMS).tokens(randomness.choice(items, shape), contexts)
+
+
+def test_steps_equal_forward() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
+    tokens = random_tokens(1, 5, 12)
+    states, vectors = network(tokens)
+    state = network.initial_state(5)
+    for place in range(12):
+        state, vector = network.step(tokens[:, place], state)
+        torch.testing.assert_close(state, states[:, place], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(vector, vectors[:, place], atol=1e-5, rtol=1e-5)
+
+
+def test_forward_goes_on_from_a_state() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
+    tokens = random_tokens(2, 3, 9)
+    states, vectors = network(tokens)
+    _, rest = network(tokens[:, 4:], states[:, 3])
+    torch.testing.assert_close(rest, vectors[:, 4:], atol=1e-5, rtol=1e-5)
+
+
+def test_padding_changes_nothing_before_it() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8)).eval()
+    tokens = random_tokens(3, 2, 6)
+    torch.testing.assert_close(network(tokens[:, :4])[1], network(tokens)[1][:, :4], atol=1e-6, rtol=1e-5)
+
+
+def test_item_logits_are_scaled_cosines() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8, logit_scale=10.0)).eval()
+    vectors = network(random_tokens(4, 2, 3))[1][:, -1]
+    logits = network.queries(vectors) @ network.item_vectors().T
+    assert logits.shape == (2, len(ITEMS))
+    item = network.items.weight[ITEM_BUCKETS + 4]
+    cosine = (vectors[1] @ item) / (vectors[1].norm() * item.norm())
+    torch.testing.assert_close(logits[1, 4], 10 * cosine)
+
+
+def test_nobody_searches_on_an_item() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8)).eval()
+    vectors = network(random_tokens(5, 2, 3))[1]
+    logits = network.type_given_item_logits(vectors, network.item_vectors()[:3].expand(2, 3, 8))
+    probabilities = logits.softmax(-1)
+    assert probabilities.shape == (2, 3, len(EVENT_TYPES))
+    assert (probabilities[..., SEARCH] == 0).all()
+    assert network.purchase_logits(vectors).shape == (2, 3)

@@ -1,0 +1,174 @@
+"""Training: it learns, the same seed gives the same weights, and it ends clearly when it must."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from model.calibration import Calibration
+from model.checkpoint import Version
+from model.data import Sequences, frequent_items, sequences_of
+from model.errors import NextactError, TooLittleData
+from model.events import Event, actions_of, item_object
+from model.network import Network, NetworkConfig
+from model.train import Progress, TrainConfig, calibrate, cold_start, fit, warm_start
+from model.vocabulary import ITEM_BUCKETS, Vocabulary
+
+CPU = torch.device("cpu")
+SMALL = TrainConfig(actions=6000, batch_tokens=256)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def circle(users: int = 60, length: int = 12) -> tuple[Sequences, Vocabulary]:
+    """Users who go round a circle of eight items, one after the other, and buy item 7."""
+    randomness, events = random.Random(0), []
+    for user in range(users):
+        first = randomness.randrange(8)
+        for place in range(length):
+            item = (first + place) % 8
+            kind = "purchase" if item == 7 else "view"
+            events.append(Event(user_id=str(user), type=kind, item_id=f"i{item}"))
+    actions = actions_of(events, [1000 * (n % length) for n in range(len(events))])
+    return sequences_of(actions), Vocabulary(sorted(frequent_items(actions)))
+
+
+def tiny(vocabulary: Vocabulary, seed: int = 0) -> Network:
+    return cold_start(NetworkConfig(items=len(vocabulary), width=16, hidden=16), seed)
+
+
+def as_version(network: Network, vocabulary: Vocabulary) -> Version:
+    return Version("v", "", "", network.eval(), vocabulary, Calibration(), {}, {})
+
+
+def test_learns_what_follows_what() -> None:
+    sequences, vocabulary = circle()
+    network = tiny(vocabulary)
+    seen: list[Progress] = []
+    report = fit(network, vocabulary, sequences, SMALL, seed=0, device=CPU, progress=seen.append)
+    assert not network.training
+    assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
+    assert seen[0].steps == report.steps
+    assert report.actions == report.epochs * len(sequences)
+    assert report.losses["item"] < 0.5 < seen[0].losses["item"]
+    tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
+    vectors = network(tokens)[1][0, -1]
+    logits = network.queries(vectors) @ network.item_vectors().T
+    third = vocabulary.rows_of(sequences.objects[2:3])[0] - ITEM_BUCKETS
+    assert logits.argmax().item() == (third + 1) % 8
+
+
+def test_a_seed_fixes_the_weights_and_leaves_the_callers_randomness_alone() -> None:
+    sequences, vocabulary = circle(users=15)
+    before = torch.get_rng_state()
+    found = []
+    for seed in (1, 1, 2):
+        network = tiny(vocabulary, seed=5)
+        fit(network, vocabulary, sequences, replace(SMALL, actions=1000), seed=seed, device=CPU)
+        found.append(network.state_dict())
+        torch.rand(1)
+        torch.set_rng_state(before)
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+    assert not torch.equal(found[0]["items.weight"], found[2]["items.weight"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_small_logs_are_repeated_more_often() -> None:
+    config = TrainConfig(actions=1000, least_epochs=2, most_epochs=9)
+    assert [config.epochs(size) for size in (0, 10, 250, 10_000)] == [9, 9, 4, 2]
+
+
+@pytest.mark.parametrize("users", [0, 1])
+def test_too_little_to_learn_from(users: int) -> None:
+    sequences, vocabulary = circle(users)
+    with pytest.raises(TooLittleData, match="collect more events"):
+        fit(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU)
+
+
+def test_a_loss_that_is_no_number_ends_it() -> None:
+    sequences, vocabulary = circle(10)
+    network = tiny(vocabulary)
+    with torch.no_grad():
+        network.vector.bias.fill_(float("nan"))
+    with pytest.raises(NextactError, match="at step 1"):
+        fit(network, vocabulary, sequences, SMALL, seed=0, device=CPU)
+
+
+class EnoughError(Exception):
+    """What a caller may raise to stop."""
+
+
+def test_progress_can_end_it() -> None:
+    sequences, vocabulary = circle(10)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        fit(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
+
+
+def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
+    sequences, vocabulary = circle(20)
+    network = tiny(vocabulary)
+    bucket = item_object("i3") % ITEM_BUCKETS
+    before = network.items.weight.detach().clone()
+    config = replace(SMALL, actions=2000, bucket_share=0.3)
+    fit(network, Vocabulary(vocabulary.items), sequences, config, seed=0, device=CPU)
+    after = network.items.weight.detach()
+    assert not torch.equal(before[bucket], after[bucket])
+    unused = {item_object(item) % ITEM_BUCKETS for item in vocabulary.items} | {0}
+    untouched = next(row for row in range(ITEM_BUCKETS) if row not in unused)
+    assert torch.equal(before[untouched], after[untouched])
+    for table in (network.prices, network.categories, network.brands, network.words):
+        assert not table.weight[0].any()
+
+
+def test_a_warm_start_keeps_what_was_known() -> None:
+    old_words, new_words = Vocabulary(["a", "b", "c"]), Vocabulary(["a", "b", "c", "new", "newer"])
+    old = as_version(tiny(old_words), old_words)
+    network = warm_start(old, new_words, torch.Generator().manual_seed(0))
+    weights = old.network.state_dict()
+    known = ITEM_BUCKETS + 3
+    for key, tensor in network.state_dict().items():
+        found = tensor[:known] if key == "items.weight" else tensor
+        assert torch.equal(found, weights[key])
+    bucket = weights["items.weight"][item_object("new") % ITEM_BUCKETS]
+    distance = (network.items.weight[known] - bucket).norm().item()
+    assert 0 < distance < 0.3 * bucket.norm().item()
+
+
+def test_a_warm_start_follows_ids_and_not_places() -> None:
+    old_words, new_words = Vocabulary(["a", "b"]), Vocabulary(["b", "a"])
+    old = as_version(tiny(old_words), old_words)
+    network = warm_start(old, new_words, torch.Generator().manual_seed(0))
+    assert torch.equal(network.item_vectors(), old.network.item_vectors().flip(0))
+
+
+def test_calibration_makes_the_mean_right_on_held_out_steps() -> None:
+    sequences, vocabulary = circle()
+    network = tiny(vocabulary).eval()
+    calibration = calibrate(network, vocabulary, sequences, cut=6000, device=CPU)
+    late = np.roll(sequences.times, -1) >= 6000
+    late &= sequences.has_next
+    found = []
+    for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
+        tokens = vocabulary.tokens(sequences.objects[None, start:stop], sequences.contexts[None, start:stop])
+        with torch.inference_mode():
+            logits = network.purchase_logits(network(tokens)[1])[0]
+        found.append(calibration.probabilities(logits)[torch.from_numpy(late[start:stop])])
+    wanted = sequences.purchase_soon[late].mean()
+    assert torch.cat(found).mean().item() == pytest.approx(wanted, abs=0.01)
+    assert calibrate(network, vocabulary, sequences, cut=10**9, device=CPU) == Calibration()
