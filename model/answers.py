@@ -81,6 +81,7 @@ class Scoreboard:
         wanted = objects.astype(np.uint32)
         hits = (before == wanted[:, None]) & (wanted != 0)[:, None]
         places = np.where(hits.any(1), hits.argmax(1) + 1, 0)
+        self._answered[slots] = False  # an answer is about the next event only
         self._ranked[slots[answered]] = 0
         self._ranked[slots[answered], : ranked.shape[1]] = ranked[answered].astype(np.uint32)
         self._answered[slots[answered]] = True
@@ -102,9 +103,8 @@ class Scoreboard:
             if earlier is not None:
                 before[place] = 0
                 before[place, : ranked.shape[1]] = ranked[earlier]
-                known[place] = True
-            if answered[place]:
-                latest[slot] = place
+                known[place] = answered[earlier]
+            latest[slot] = place
         return before, known
 
     def _make_room(self, capacity: int) -> None:

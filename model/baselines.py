@@ -26,9 +26,7 @@ HEAVIEST: Final = 1e100  # of one event, before all popularity is scaled down
 class Rules:
     """What the stream has shown so far, as counts."""
 
-    def __init__(
-        self, *, half_life: float = 50_000.0, max_items: int = 50_000, max_followers: int = 64
-    ) -> None:
+    def __init__(self, *, half_life: float = 50_000.0, max_items: int = 50_000, max_followers: int = 64) -> None:
         """Popularity halves every `half_life` actions on items; beyond the limits the weakest are dropped."""
         # The present weighs more, instead of the past less: constant time per action.
         self._growth = 2.0 ** (1.0 / half_life)
@@ -90,9 +88,7 @@ class Rules:
     def popular(self, k: int) -> list[int]:
         """At most k items by recent popularity, best first; found anew now and then."""
         if self._popular_due <= 0 or k > len(self._popular) < len(self._popularity):
-            self._popular = heapq.nlargest(
-                max(k, POPULAR_KEPT), self._popularity, key=self._popularity.__getitem__
-            )
+            self._popular = heapq.nlargest(max(k, POPULAR_KEPT), self._popularity, key=self._popularity.__getitem__)
             self._popular_due = max(REFRESH, len(self._popularity) // 8)
         return self._popular[:k]
 

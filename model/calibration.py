@@ -36,9 +36,7 @@ def fit_calibration(logits: Tensor, labels: Tensor) -> Calibration:
     """
     x = torch.stack((logits.double(), torch.ones(len(logits), dtype=torch.float64)), 1)
     positive = int(labels.sum())
-    targets = torch.where(
-        labels.bool(), (positive + 1) / (positive + 2), 1 / (len(labels) - positive + 2)
-    ).double()
+    targets = torch.where(labels.bool(), (positive + 1) / (positive + 2), 1 / (len(labels) - positive + 2)).double()
     line, ridge = _UNCHANGED, torch.tensor([RIDGE, 1e-6], dtype=torch.float64)
     for _ in range(NEWTON_STEPS):
         p = torch.sigmoid(x @ line)

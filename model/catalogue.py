@@ -34,7 +34,7 @@ class Catalogue:
 
     def rank(self, queries: Tensor, k: int) -> Ranked:
         """Exact top-k of queries (N, D) over all items; k is cut to the size of the catalogue."""
-        parts = [self._rank(rows, min(k, self.size)) for rows in queries.split(_ROWS)]
+        parts = [self._rank(rows, min(k, self.size)) for rows in torch.split(queries, _ROWS)]
         return Ranked(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]))
 
     def _rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,7 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     n, items = scores.shape
     blocks = items // _BLOCK
     if blocks <= k:
-        return torch.topk(scores, k)  # type: ignore[return-value]
+        return torch.topk(scores, k)
     blocked = scores.view(n, blocks, _BLOCK)
     chosen = torch.topk(blocked.amax(2), k).indices
     candidates = blocked.gather(1, chosen.unsqueeze(2).expand(-1, -1, _BLOCK)).flatten(1)

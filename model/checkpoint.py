@@ -200,9 +200,7 @@ def _decode(path: str, key: str, content: bytes, kind: type[T]) -> T:
 
 def _network(path: str, config: NetworkConfig, vocabulary: Vocabulary, content: bytes) -> Network:
     if config.items != len(vocabulary):
-        raise VersionRefused(
-            "shape", f"{path}: the network has {config.items} items, the vocabulary {len(vocabulary)}"
-        )
+        raise VersionRefused("shape", f"{path}: the network has {config.items} items, the vocabulary {len(vocabulary)}")
     try:
         tensors = parse_weights(content)
     except SafetensorError as error:

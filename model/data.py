@@ -101,9 +101,7 @@ class Sequences:
     def before(self, cut: int) -> Sequences:
         """What had happened before a time (ms): every user's actions up to the first one at or after it."""
         kept = self.times < cut
-        offsets = np.unique(
-            np.concatenate(([0], np.cumsum(kept)))[self.offsets]
-        )  # users with nothing are left out
+        offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])  # users with nothing are left out
         return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
 
     def newest(self, share: float) -> int:

@@ -157,9 +157,7 @@ def _ranks(network: Network, items: Tensor, vectors: Tensor, targets: Targets) -
     return np.concatenate(ranks) if ranks else np.zeros(0, np.int64)
 
 
-def _by_rules(
-    rules: Rules, sequences: Sequences, targets: set[int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _by_rules(rules: Rules, sequences: Sequences, targets: set[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ranks of actions (A,) by the rules and by popularity alone; MISSED beyond the greatest depth."""
     by_rules = np.full(len(sequences), MISSED)
     by_popularity = np.full(len(sequences), MISSED)

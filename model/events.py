@@ -105,6 +105,17 @@ def actions_of(events: Sequence[Event], times: Sequence[int]) -> Actions:
     )
 
 
+def concatenate(parts: Sequence[Actions]) -> Actions:
+    """All actions of several logs, one after the other."""
+    if not parts:
+        return actions_of([], [])
+    return Actions(
+        users=[user for part in parts for user in part.users],
+        items=[item for part in parts for item in part.items],
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in Actions.__slots__[2:]},
+    )
+
+
 def item_object(item_id: str) -> int:
     """The 64-bit object of an item: XXH3 of its id in UTF-8."""
     return xxh3_64_intdigest(item_id.encode())
@@ -173,9 +184,7 @@ class ContextFields:
     brands: NDArray[np.int64]
 
 
-def pack_contexts(
-    actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]
-) -> NDArray[np.uint32]:
+def pack_contexts(actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]) -> NDArray[np.uint32]:
     """32 bits, low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
     packed = actions.types.astype(np.uint32)
     packed |= boundaries.astype(np.uint32) << 3

@@ -77,9 +77,7 @@ class Fold:
         answers, lengths = self._apply(slots, actions, repeated)
         states.offsets[slots] = offsets[new]  # ascending, so each user's last one stays
         scored = (actions.types != SEARCH) & ~repeated
-        rules_places = self._rules_scores.score(
-            slots, actions.objects, scored, rules_ranked, asked, states.capacity
-        )
+        rules_places = self._rules_scores.score(slots, actions.objects, scored, rules_ranked, asked, states.capacity)
         self._rules.was_right_at(rules_places)
         return Advanced(
             places=new,
@@ -125,7 +123,7 @@ class Fold:
         """Hidden states of users last touched under other weights, anew from their sequences."""
         states = self.states
         stale = slots[states.weights[slots] != serving.weights]
-        for chunk in np.array_split(stale, -(-len(stale) // _ENCODED_AT_ONCE) or 1):
+        for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
             objects, contexts, sizes = states.histories.gather(chunk)
             steps = max(int(sizes.max(initial=0)), 1)
             tokens = serving.vocabulary.tokens(objects[:, :steps], contexts[:, :steps]).to(serving.device)
@@ -157,7 +155,7 @@ class Fold:
         vectors = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
         users = torch.from_numpy(slots).to(serving.device)
         order = np.argsort(ranks, kind="stable")
-        for round_ in np.split(order, np.flatnonzero(np.diff(ranks[order])) + 1):
+        for round_ in np.split(order, np.flatnonzero(np.diff(ranks[order])) + 1) if len(order) else ():
             rows = torch.from_numpy(round_).to(serving.device)
             state, vectors[rows] = network.step(tokens[rows], hidden[users[rows]].float())
             hidden[users[rows]] = state.half()
@@ -174,9 +172,7 @@ class Fold:
             return np.zeros(0, np.int64)
         ranked = np.where(answers.items >= 0, self.serving.objects[answers.items], np.uint64(0))
         everyone = np.ones(len(slots), np.bool_)
-        return self._model_scores.score(
-            slots, actions.objects, scored, ranked, everyone, self.states.capacity
-        )
+        return self._model_scores.score(slots, actions.objects, scored, ranked, everyone, self.states.capacity)
 
 
 def answer(serving: Serving, vectors: Tensor) -> Answers:

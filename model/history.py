@@ -21,6 +21,8 @@ class Histories:
         self.objects: NDArray[np.uint64] = np.zeros((slots, length), np.uint64)
         self.contexts: NDArray[np.uint32] = np.zeros((slots, length), np.uint32)
         self.counts: NDArray[np.int64] = np.zeros(slots, np.int64)
+        # Actions that were gone when the slot was restored: a ring can be longer than the one that stored them.
+        self._gone: NDArray[np.int64] = np.zeros(slots, np.int64)
 
     def append(
         self,
@@ -47,7 +49,7 @@ class Histories:
         """Objects and contexts (U, last), oldest first and left-aligned, and how many of them count (U,)."""
         last = last or self.length
         counts = self.counts[slots]
-        lengths = np.minimum(counts, last)
+        lengths = np.minimum(counts - self._gone[slots], last)
         steps = np.arange(last)
         places = ((counts - lengths)[:, None] + steps) % self.length
         objects = self.objects[slots[:, None], places]
@@ -57,21 +59,26 @@ class Histories:
         contexts[beyond] = 0
         return objects, contexts, lengths
 
-    def restore(
-        self, slot: int, objects: NDArray[np.uint64], contexts: NDArray[np.uint32], count: int
-    ) -> None:
+    def restore(self, slot: int, objects: NDArray[np.uint64], contexts: NDArray[np.uint32], count: int) -> None:
         """Puts a stored sequence (oldest first) into a slot."""
         kept = len(objects)
         places = (count - kept + np.arange(kept)) % self.length
         self.objects[slot, places] = objects
         self.contexts[slot, places] = contexts
         self.counts[slot] = count
+        self._gone[slot] = count - kept
+
+    def clear(self, slots: NDArray[np.int64]) -> None:
+        """Forgets the actions of slots."""
+        self.counts[slots] = 0
+        self._gone[slots] = 0
 
     def grow(self, slots: int) -> None:
         """Makes room for `slots` slots in all; the old ones keep what they hold."""
         self.objects = grown(self.objects, slots)
         self.contexts = grown(self.contexts, slots)
         self.counts = grown(self.counts, slots)
+        self._gone = grown(self._gone, slots)
 
 
 def grown(array: NDArray[Scalar], slots: int) -> NDArray[Scalar]:

@@ -48,7 +48,7 @@ class LiveRules:
                     del recent[_RECENT:]
             if asked[place]:
                 ranked.append(self._rules.rank(recent, RANKED))
-                before.append(kind)
+                before.append(last_types[slot])
         objects_ranked = np.zeros((len(slots), RANKED), np.uint64)
         if ranked:
             objects_ranked[asked] = [row + [0] * (RANKED - len(row)) for row in ranked]
@@ -64,7 +64,8 @@ class LiveRules:
         items = np.full((len(ranked), RANKED), -1, np.int64)
         for place, row in enumerate(ranked):
             items[place, : len(row)] = [index[item] for item in row]
-        share = (self._right_at / self._right_at.sum())[1:].astype(np.float32)
+        # Ranked best first, so the shares fall, also where chance let a later place be right more often.
+        share = -np.sort(-self._right_at[1:] / self._right_at.sum()).astype(np.float32)
         types = np.array([self._rules.type_probabilities(kind) for kind in before], np.float32)
         types = types.reshape(len(before), len(EVENT_TYPES))
         on_item = types.copy()

@@ -24,9 +24,7 @@ from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
 FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
 NEGATIVES: Final = 2048
-FLATTENING: Final = (
-    0.75  # exponent of popularity in the draw: rare items are drawn more often than they occur
-)
+FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items are drawn more often than they occur
 
 
 class Popularity:
@@ -119,9 +117,7 @@ def losses_of(
     item_vectors = network.item_vectors(targets.next_rows[on_item])
     return Losses(
         item=item_loss(network, vectors[known], items, popularity, generator),
-        next_type=_cross_entropy(
-            network.type_logits(vectors[targets.has_next]), targets.next_types[targets.has_next]
-        ),
+        next_type=_cross_entropy(network.type_logits(vectors[targets.has_next]), targets.next_types[targets.has_next]),
         type_given_item=_cross_entropy(
             network.type_given_item_logits(vectors[on_item], item_vectors), targets.next_types[on_item]
         ),

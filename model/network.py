@@ -90,9 +90,7 @@ class Network(nn.Module):
         """One action of each of B users: tokens (B,), state (B, H) -> state (B, H), vectors (B, D)."""
         touched, inputs = self.embed(tokens)
         gru = self.gru
-        state = torch.gru_cell(
-            inputs, state, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
-        )
+        state = torch.gru_cell(inputs, state, *gru.all_weights[0])
         return state, self._vector(state, touched)
 
     def forward(self, tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -110,7 +108,8 @@ class Network(nn.Module):
         return self.items.weight.new_zeros(users, self.config.hidden)
 
     def _vector(self, state: Tensor, touched: Tensor) -> Tensor:
-        return self.vector_dropout(self.vector(torch.cat((state, touched), -1)))
+        vectors: Tensor = self.vector_dropout(self.vector(torch.cat((state, touched), -1)))
+        return vectors
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:
         """Unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out."""

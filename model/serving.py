@@ -57,5 +57,3 @@ def _warm_up(serving: Serving) -> None:
     tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
     _, vectors = serving.network.step(tokens, serving.network.initial_state(1))
     serving.catalogue.rank(serving.network.queries(vectors), 1)
-
-

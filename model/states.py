@@ -83,14 +83,14 @@ class UserStates:
         self.sessions[slots] = 0
         self.event_ids[slots] = 0
         self.weights[slots] = 0
-        self.histories.counts[slots] = 0
+        self.histories.clear(slots)
         self.hidden[torch.from_numpy(slots).to(self.device)] = 0
         self._free.extend(slots.tolist())
 
     def duplicates(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which events (N,) repeat one of the last E ids that their user sent, in order."""
         given = event_ids != 0
-        repeated = given & (self.event_ids[slots] == event_ids[:, None]).any(1)
+        repeated: NDArray[np.bool_] = given & (self.event_ids[slots] == event_ids[:, None]).any(1)
         pairs = np.stack((slots[given].astype(np.uint64), event_ids[given]), 1)
         _, places, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
         repeated[given] |= counts[places.reshape(-1)] > 1
@@ -196,5 +196,6 @@ class UserStates:
         self.sessions = grown(self.sessions, slots)
         self.event_ids = grown(self.event_ids, slots)
         self.weights = grown(self.weights, slots)
-        self.hidden = torch.cat((self.hidden, self.hidden.new_zeros(slots - before, self.hidden.shape[1])))
+        with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside of it
+            self.hidden = torch.cat((self.hidden, self.hidden.new_zeros(slots - before, self.hidden.shape[1])))
         self._free.extend(range(slots - 1, before - 1, -1))

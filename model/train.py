@@ -26,8 +26,8 @@ from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 class TrainConfig:
     """How to fit."""
 
-    actions: int = 200_000  # to go through in all: small logs are repeated more often than large ones
-    least_epochs: int = 3
+    actions: int = 250_000  # to go through in all: small logs are repeated more often than large ones
+    least_epochs: int = 4
     most_epochs: int = 20
     batch_tokens: int = 512
     learning_rate: float = 6e-3
@@ -47,7 +47,7 @@ class Progress:
     """Where training stands after a step."""
 
     step: int
-    steps: int  # in all, about
+    steps: int  # in all
     losses: dict[str, float]  # of this step, by the names in `Losses`
 
 
@@ -79,14 +79,14 @@ def fit(
     counts = _target_counts(sequences, vocabulary, config.least_targets)
     epochs = config.epochs(len(sequences))
     steps = epochs * batch_count(sequences, config.batch_tokens)
-    step, losses = 0, dict[str, float]()
+    step, sums = 0, dict[str, float]()
     randomness = np.random.default_rng(seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         descent = _Descent(network.to(device).train(), vocabulary, counts, config, steps, seed)
         for _ in range(epochs):
-            sums: dict[str, float] = {}
+            sums = {}
             for batch in batches(sequences, tokens=config.batch_tokens, randomness=randomness):
                 step += 1
                 losses = descent.step(batch)

@@ -81,9 +81,7 @@ class Consumption:
             if not handed_on:
                 self._ended()
 
-    async def _finish(
-        self, app: faust.App, event: Any, batch: BatchResult, after: asyncio.Task[None] | None
-    ) -> None:
+    async def _finish(self, app: faust.App, event: Any, batch: BatchResult, after: asyncio.Task[None] | None) -> None:
         try:
             start = self._clock()
             delivered = await self._delivery.deliver(batch, after)
@@ -99,9 +97,7 @@ class Consumption:
             self._places.release()
             self._ended()
 
-    def _count(
-        self, app: faust.App, event: Any, batch: BatchResult, answered_at: float, seconds: float
-    ) -> None:
+    def _count(self, app: faust.App, event: Any, batch: BatchResult, answered_at: float, seconds: float) -> None:
         metrics = self._metrics
         metrics.stage.labels("deliver").observe(seconds)
         metrics.predictions.labels(batch.ranker).inc(len(batch.predictions))

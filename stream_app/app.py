@@ -17,9 +17,7 @@ from stream_app.transport import ChunkSchema, ChunkTransport
 _BUFFERED_FETCHES: Final = 4
 
 
-def create_app(
-    settings: Settings, *, fold: Fold, consumption: Consumption, fail: Callable[..., Any]
-) -> faust.App:
+def create_app(settings: Settings, *, fold: Fold, consumption: Consumption, fail: Callable[..., Any]) -> faust.App:
     """The app: events agent, users table, transport, and the draining before partitions are given away."""
     app = _bare_app(settings)
     app.transport = ChunkTransport(

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import signal
 import sys
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from model.errors import NextactError
+from stream_app.errors import SettingsInvalid
 from stream_app.settings import PREFIX, Settings, load_settings
 
+# Commands import what they need themselves: PyTorch and Faust take seconds, and `--help` needs neither.
+
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
+CLEAR = "\r\033[K"  # the terminal's line
+INTERRUPTED = 130  # as shells report SIGINT
 
-def setting(name: str, *names: str, **extra: Any) -> Callable[[F], F]:
+
+def setting(name: str) -> Callable[[F], F]:
     """An option behind which stands the setting of the same name, so also its variable and its default."""
     field = Settings.model_fields[name]
-    help_text = f"{field.description or ''} [{PREFIX}{name.upper()}; default: {field.default}]".strip()
-    flags = names or (f"--{name.replace('_', '-')}",)
-    return click.option(*flags, name, help=help_text, **extra)
+    shown = f"[{PREFIX}{name.upper()}; default: {field.default}]"
+    kind = field.annotation if field.annotation in (int, float) else str
+    return click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{field.description or ''} {shown}".strip())
 
 
-def kafka(command: F) -> F:
-    """The options of every command that talks to Kafka."""
-    return setting("brokers")(command)
+def stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """Runs work that SIGINT and SIGTERM ask to stop."""
+
+    async def run() -> T:
+        stop = asyncio.Event()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+        return await work(stop)
+
+    return asyncio.run(run())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -37,8 +55,33 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the records are kept.")
-@click.option("--port", type=int, default=9092, show_default=True, help="Of the first node; 0: a free one.")
+@click.option("--seconds", type=click.FloatRange(min=1), help="Live time of the shop; without a bound: until Ctrl-C.")
+@click.option("--events", type=click.IntRange(min=1), help="Events in all, the history included.")
+@click.option("--rate", type=click.FloatRange(min=0.1), default=300, show_default=True, help="Live events per second.")
+@click.option("--history", type=click.IntRange(min=0), default=20_000, show_default=True, help="Events before that.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shoppers.")
+@setting("device")
+def demo(seconds: float | None, events: int | None, rate: float, history: int, seed: int, **options: Any) -> None:
+    """See all of it at work: Kafka, a worker, a trainer and a simulated shop, on this machine."""
+    from stream_app.demo import DemoOptions, run_demo
+
+    settings = _settings(options | {"log_level": "warning"})
+    chosen = DemoOptions(seconds=seconds, events=events, rate=rate, history=history, seed=seed)
+
+    async def run(stop: asyncio.Event) -> bool:
+        summary = await run_demo(settings, chosen, stop, click.echo)
+        click.echo(json.dumps(asdict(summary)))
+        return stop.is_set()
+
+    if stoppable(run):
+        sys.exit(INTERRUPTED)
+
+
+@cli.command()
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where the records are kept. [NEXTACT_DATA_DIR/kafka]"
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="First node's; 0: free.")
 @click.option("--nodes", type=click.IntRange(1, 9), default=1, show_default=True, help="Brokers of the cluster.")
 def broker(data_dir: Path | None, port: int, nodes: int) -> None:
     """Run a real Apache Kafka here, without Docker or Java on the system; Ctrl-C stops it."""
@@ -46,38 +89,219 @@ def broker(data_dir: Path | None, port: int, nodes: int) -> None:
 
     settings = _settings({})
     place = data_dir or settings.data_dir / "kafka"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Broker(place, nodes=nodes, port=port, report=click.echo) as running:
         click.echo(f"Kafka listens at {running.bootstrap_servers}, data in {place}. Ctrl-C stops it.")
-        running.wait()
+        try:
+            running.wait()
+        except KeyboardInterrupt:
+            click.echo("stopping ...")
 
 
 @cli.command()
-@kafka
-@setting("group")
-@setting("device")
-@setting("registry")
-@setting("http_port", type=int)
-@setting("batch_size", type=int)
-@setting("rules_share", type=float)
-@setting("log_level")
-def worker(**options: Any) -> None:
-    """Consume events, publish predictions. Start more of them to share the partitions."""
-    from stream_app.worker import run_worker
-
-    settings = _settings(options)
-    _run(run_worker(settings))
-
-
-@cli.command()
-@kafka
+@setting("brokers")
 @click.option("--check", is_flag=True, help="Make nothing, only check.")
 def topics(check: bool, **options: Any) -> None:
     """Make the topics of the contract where they are missing, and check those that exist."""
     from stream_app.topics import ensure_topics
 
-    for topic in _run(ensure_topics(_settings(options), create=not check)):
+    for topic in asyncio.run(ensure_topics(_settings(options), create=not check)):
         state = "made" if topic.created else "ok"
         click.echo(f"{state:5} {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
+
+
+@cli.command()
+@setting("brokers")
+@setting("group")
+@setting("device")
+@setting("threads")
+@setting("batch_size")
+@setting("rules_share")
+@setting("http_port")
+@setting("log_level")
+def worker(**options: Any) -> None:
+    """Consume events, publish predictions. Start more of them to share the partitions."""
+    settings = _settings(options)
+    from stream_app.worker import run_worker
+
+    stoppable(lambda stop: run_worker(settings, stop))
+
+
+@cli.command()
+@setting("brokers")
+@setting("registry")
+@setting("device")
+@setting("threads")
+@click.option("--once", is_flag=True, help="Read all events, run one round, and end.")
+@click.option("--every", type=float, help=f"Seconds between rounds. [{PREFIX}TRAIN_EVERY; default: 300]")
+@setting("train_min_events")
+@setting("http_port")
+@setting("log_level")
+def trainer(once: bool, every: float | None, **options: Any) -> None:
+    """Learn from the events, publish versions that beat the champion."""
+    settings = _settings(options | {"train_every": every})
+    from stream_app.trainer import run_trainer, train_once
+
+    if not once:
+        stoppable(lambda stop: run_trainer(settings, stop))
+        return
+    outcome = asyncio.run(train_once(settings))
+    click.echo(outcome)
+    if outcome == "failed":
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("file")
+@setting("brokers")
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field.")
+@click.option("--type-map", "types", multiple=True, metavar="NAME=TYPE", help="A type by another name; NAME= skips it.")
+@click.option("--type", "constant_type", help="The type of all events, for files without a column of types.")
+@click.option("--timezone", default="UTC", show_default=True, help="Of timestamps that name none.")
+@click.option("--time-unit", type=click.Choice(["auto", "s", "ms"]), default="auto", show_default=True)
+@click.option("--format", "file_format", type=click.Choice(["auto", "csv", "tsv", "jsonl", "parquet"]), default="auto")
+@click.option("--rate", type=float, help="Events per second; default: as fast as possible.")
+@click.option("--speed", type=float, help="Replay at the recorded pace, so many times as fast.")
+def send(
+    file: str,
+    columns: tuple[str, ...],
+    types: tuple[str, ...],
+    constant_type: str | None,
+    timezone: str,
+    time_unit: Any,
+    file_format: Any,
+    rate: float | None,
+    speed: float | None,
+    **options: Any,
+) -> None:
+    """Publish the events of FILE: CSV, JSON Lines or Parquet, also gzipped; - is standard input."""
+    from stream_app.pace import Pace
+    from stream_app.read_events import STDIN, EventLog
+    from stream_app.send import from_thread
+    from stream_app.wire import TYPE_NAMES
+
+    log = EventLog(
+        file,
+        columns=_pairs("--column", columns),
+        types={name: kind or None for name, kind in _pairs("--type-map", types).items()},
+        constant_type=constant_type,
+        timezone=timezone,
+        time_unit=time_unit,
+        format=file_format,
+        known_types=TYPE_NAMES.keys(),
+    )
+    events: Any = from_thread(log) if file == STDIN else log
+    _publish(_settings(options), events, Pace(rate=rate, speed=speed), skipped=lambda: log.skipped)
+
+
+@cli.command()
+@setting("brokers")
+@click.option("--events", type=click.IntRange(min=1), help="How many; default: until Ctrl-C.")
+@click.option("--rate", type=float, default=100, show_default=True, help="Events per second; 0: as fast as possible.")
+@click.option("--items", type=click.IntRange(min=20), default=500, show_default=True, help="Size of the catalogue.")
+@click.option("--users", type=click.IntRange(min=1), default=1000, show_default=True, help="Shoppers at the start.")
+@click.option("--poison", type=click.FloatRange(0, 0.5), default=0, help="Share of records that are no events.")
+@click.option("--duplicates", type=click.FloatRange(0, 0.5), default=0, help="Share of repeated events.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same shoppers.")
+def simulate(
+    events: int | None,
+    rate: float,
+    items: int,
+    users: int,
+    poison: float,
+    duplicates: float,
+    seed: int,
+    **options: Any,
+) -> None:
+    """Publish the events of simulated shoppers with known habits."""
+    import random
+
+    from stream_app.pace import Pace
+    from stream_app.simulate import Shop, with_duplicates, with_poison
+
+    shop = Shop(seed, start=time.time(), rate=rate or 1000.0, items=items, users=users)
+    rng = random.Random(seed)
+    stream: Iterable[Any] = shop.events(events, now=time.time)
+    if duplicates:
+        stream = with_duplicates(stream, duplicates, rng)
+    if poison:
+        stream = with_poison(stream, poison, rng)
+    _publish(_settings(options), stream, Pace(rate=rate or None), skipped=lambda: 0)
+
+
+@cli.command()
+@setting("brokers")
+@click.option("--user", help="Only predictions for this user.")
+@click.option("--from-start", is_flag=True, help="From the oldest prediction on; default: new ones.")
+@click.option("--json", "as_json", is_flag=True, help="The records as they are, one a line.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many; default: until Ctrl-C.")
+def watch(user: str | None, from_start: bool, as_json: bool, count: int | None, **options: Any) -> None:
+    """Show predictions as they come."""
+    from stream_app.watch import watch_predictions
+
+    settings = _settings(options)
+    stoppable(
+        lambda stop: watch_predictions(
+            settings, stop, click.echo, user=user, from_start=from_start, as_json=as_json, count=count
+        )
+    )
+
+
+@cli.command()
+@setting("brokers")
+@setting("device")
+def doctor(**options: Any) -> None:
+    """Check configuration, broker, topics and device; the exit code is 0 when all is well."""
+    from stream_app.doctor import examine
+
+    given = {name for name, value in options.items() if value is not None}
+    if not asyncio.run(examine(_settings(options | {"log_level": "error"}), given, click.echo)):
+        sys.exit(1)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schemas of events and predictions, made from the code that reads and writes them."""
+    from stream_app.wire import schemas
+
+    click.echo(json.dumps(schemas(), indent=2, sort_keys=True))
+
+
+def _publish(settings: Settings, events: Any, pace: Any, *, skipped: Callable[[], int]) -> None:
+    """Publishes with a progress line on a terminal; Ctrl-C flushes what was handed over and counts it."""
+    from stream_app.send import publish
+    from stream_app.topics import ensure_topics
+
+    count = 0
+    tty = sys.stderr.isatty()
+
+    def progress(sent: int) -> None:
+        nonlocal count
+        count = sent
+        if tty:
+            click.echo(f"{CLEAR}{sent:,} events", nl=False, err=True)
+
+    async def run() -> str:
+        await ensure_topics(settings)
+        sent = await publish(events, kafka=settings.brokers, topic=settings.events_topic, pace=pace, progress=progress)
+        rate = sent.sent / max(sent.seconds, 1e-9)
+        left_out = skipped() + sent.skipped
+        return f"{sent.sent:,} events in {sent.seconds:.1f} s ({rate:,.0f}/s), {left_out:,} rows left out"
+
+    try:
+        line = asyncio.run(run())
+    except KeyboardInterrupt:
+        click.echo(f"{CLEAR if tty else ''}stopped after {count:,} events", err=True)
+        sys.exit(INTERRUPTED)
+    click.echo(f"{CLEAR if tty else ''}{line}", err=True)
+
+
+def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for name, separator, _ in pairs:
+        if not name or not separator:
+            raise SettingsInvalid(f"{option} {name!r}: give two names with = between them")
+    return {name: value for name, _, value in pairs}
 
 
 def _settings(options: dict[str, Any]) -> Settings:
@@ -90,22 +314,18 @@ def _settings(options: dict[str, Any]) -> Settings:
     return settings
 
 
-T = TypeVar("T")
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
-
-
 def main() -> None:
     """Entry point: a user's mistake is one line and an exit code, never a traceback."""
     try:
-        cli(standalone_mode=False)
+        sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except NextactError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing more to say
+        sys.exit(1)

@@ -1,14 +1,14 @@
 """The errors of the stream; the root and the model's are in `model.errors`.
 
-    NextactError (model.errors)
-    ├── UsageError           the user can mend it: a value, a file, an address (exit code 2)
-    │   ├── SettingsInvalid  a setting with a value that cannot be
-    │   ├── BrokerUnreachable
-    │   ├── TopicMismatch    a topic that exists, but not as the contract needs it
-    │   ├── InputUnreadable  a file or a column that cannot be read
-    │   └── RuntimeMissing   a package, a Java runtime or a device that is not there
-    ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
-    └── BrokerFailed         the embedded broker did not start or died
+NextactError (model.errors)
+├── UsageError           the user can mend it: a value, a file, an address (exit code 2)
+│   ├── SettingsInvalid  a setting with a value that cannot be
+│   ├── BrokerUnreachable
+│   ├── TopicMismatch    a topic that exists, but not as the contract needs it
+│   ├── InputUnreadable  a file or a column that cannot be read
+│   └── RuntimeMissing   a package, a Java runtime or a device that is not there
+├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
+└── BrokerFailed         the embedded broker did not start or died
 """
 
 from __future__ import annotations

@@ -69,10 +69,17 @@ class WorkerMetrics:
             "nextact_stale_batches", "Fetches of partitions lost before they were handled", registry=registry
         )
         self.batch_events = Histogram(
-            "nextact_batch_events", "Records per fetch of a partition", buckets=_BATCH_BUCKETS, registry=registry
+            "nextact_batch_events",
+            "Records per fetch of a partition",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
         )
         self.stage = Histogram(
-            "nextact_stage_seconds", "Time per batch and stage", ["stage"], buckets=_STAGE_BUCKETS, registry=registry
+            "nextact_stage_seconds",
+            "Time per batch and stage",
+            ["stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
         )
         self.latency = ArrayHistogram(
             "nextact_event_to_prediction_seconds",
@@ -99,7 +106,10 @@ class WorkerMetrics:
         )
         self.hits = Counter("nextact_hits", "Of the scored, found among the 20 best", ["ranker"], registry=registry)
         self.reciprocal_ranks = Counter(
-            "nextact_reciprocal_ranks", "Sum of 1 / place of the hits: MRR@20 = this / scored", ["ranker"], registry=registry
+            "nextact_reciprocal_ranks",
+            "Sum of 1 / place of the hits: MRR@20 = this / scored",
+            ["ranker"],
+            registry=registry,
         )
         for reason in REASONS:
             self.dead_letters.labels(reason)
@@ -123,10 +133,15 @@ class TrainerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter("nextact_trainer_events", "Valid events read", registry=registry)
         self.rejected = Counter("nextact_trainer_rejected", "Records that are no events", registry=registry)
-        self.rounds = Counter("nextact_trainer_rounds", "Rounds of training, by outcome", ["outcome"], registry=registry)
+        self.rounds = Counter(
+            "nextact_trainer_rounds", "Rounds of training, by outcome", ["outcome"], registry=registry
+        )
         self.round_seconds = Gauge("nextact_trainer_round_seconds", "Duration of the last round", registry=registry)
         self.recall = Gauge(
-            "nextact_trainer_recall_at_20", "On the held-out events of the last round", ["ranker"], registry=registry
+            "nextact_trainer_recall_at_20",
+            "On the held-out events of the last round",
+            ["ranker"],
+            registry=registry,
         )
         for outcome in ROUNDS:
             self.rounds.labels(outcome)

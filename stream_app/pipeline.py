@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -34,9 +34,7 @@ _DIGITS = 6  # of published probabilities
 class Pipeline:
     """The fold between two encodings."""
 
-    def __init__(
-        self, fold: Fold, settings: Settings, metrics: WorkerMetrics, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, fold: Fold, settings: Settings, metrics: WorkerMetrics, clock: Callable[[], float]) -> None:
         """`clock` in seconds, monotonic."""
         self._fold = fold
         self._settings = settings
@@ -72,9 +70,7 @@ class Pipeline:
             dead_letters=[dead_letter(records[bad.place], bad) for bad in decoded.rejected],
             reasons=[bad.reason for bad in decoded.rejected],
             changelog=[Outgoing(key, value) for key, value in zip(keys, changelog, strict=True)],
-            record_times=np.array(
-                [records[decoded.places[place]].timestamp for place in advanced.places], np.int64
-            ),
+            record_times=np.array([records[decoded.places[place]].timestamp for place in advanced.places], np.int64),
         )
 
     def _predictions(

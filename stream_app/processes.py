@@ -133,9 +133,7 @@ def _guard(argv: Sequence[str]) -> NoReturn:
 
 def _start_command(command: Sequence[str]) -> subprocess.Popen[bytes]:
     try:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=2, stderr=2, start_new_session=True
-        )
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, stderr=2, start_new_session=True)
     except OSError as error:
         os.write(1, str(error).encode())
         os._exit(127)

@@ -156,8 +156,7 @@ class EventLog:
             if name in needed:
                 raise InputUnreadable(
                     f"{self.path}: no column {sources[name]!r} for {name}; there are: {', '.join(header)}. "
-                    f"Say which one it is with --column {name}=..."
-                    + (" or give --type" if name == "type" else "")
+                    f"Say which one it is with --column {name}=..." + (" or give --type" if name == "type" else "")
                 )
             del sources[name]
         return sources

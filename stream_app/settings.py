@@ -28,9 +28,14 @@ class Settings(BaseSettings):
     state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
     models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
     partitions: int = Field(8, ge=1, description="of the events, predictions, dead letters and changelog topics")
-    replication: int = Field(0, ge=0, description="of topics that are created; 0: as many as there are brokers, up to 3")
+    replication: int = Field(
+        0, ge=0, description="of topics that are created; 0: as many as there are brokers, up to 3"
+    )
     stream_epoch: int = Field(
-        1, ge=0, lt=2**32, description="raise it when the events topic was created anew: old offsets then mean nothing"
+        1,
+        ge=0,
+        lt=2**32,
+        description="raise it when the events topic was created anew: old offsets then mean nothing",
     )
     session_timeout: float = Field(
         10.0, gt=0, description="seconds without a heartbeat until a worker's partitions go to the others"
@@ -46,13 +51,18 @@ class Settings(BaseSettings):
     recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
     next_actions: int = Field(5, ge=1, le=50, description="next actions per prediction")
     rules_share: float = Field(
-        0.1, ge=0, le=1, description="share of users whom the rules answer too, as the model's yardstick in the metrics"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of users whom the rules answer too, as the model's yardstick in the metrics",
     )
 
     # Models
     registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")
     train_every: float = Field(300.0, gt=0, description="seconds between two rounds of training")
-    train_min_events: int = Field(1000, ge=10, description="events before the first round, and new ones before the next")
+    train_min_events: int = Field(
+        1000, ge=10, description="events before the first round, and new ones before the next"
+    )
     train_max_events: int = Field(2_000_000, ge=1000, description="newest events that the trainer keeps in memory")
     train_holdout: float = Field(0.1, gt=0, lt=0.5, description="newest share of the events, for the verdict")
     seed: int = 1

@@ -84,9 +84,7 @@ class Catalogue:
 
     def __init__(self, rng: random.Random, size: int) -> None:
         if size < SMALLEST:
-            raise SettingsInvalid(
-                f"a simulated shop of {size} items is too small: ask for at least {SMALLEST}"
-            )
+            raise SettingsInvalid(f"a simulated shop of {size} items is too small: ask for at least {SMALLEST}")
         self.categories = min(len(CATEGORIES), size // _ITEMS_PER_CATEGORY)
         self.items: tuple[Item, ...] = tuple(_items(rng, size, self.categories))
         self.ladders = _rows(self.items, [item.category for item in self.items], self.categories)

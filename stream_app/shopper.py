@@ -49,9 +49,7 @@ RETURNS_AFTER_JUMP: Final = 0.75
 NAMES_BRAND: Final = 0.7
 LOOKS_AS_VIEW: Final = 0.5  # else `click`
 COURSES: Final = tuple(
-    Course(along_brand, stride)
-    for along_brand in (False, True)
-    for stride in (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
+    Course(along_brand, stride) for along_brand in (False, True) for stride in (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
 )
 
 
@@ -164,9 +162,7 @@ def _move(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> int:
     return catalogue.moved(shopper.anchor, shopper.course)
 
 
-def _add_browsed(
-    found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float
-) -> None:
+def _add_browsed(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
     shares = dict(BROWSE)
     for item, popularity in catalogue.popular.shares():
         found[item] += share * shares["jump"] * popularity
@@ -194,9 +190,7 @@ def _add_moved(
         found[catalogue.moved(anchor, other)] += share * (1 - FOLLOWS_HABIT) / len(COURSES)
 
 
-def _add_new_mission(
-    found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float
-) -> None:
+def _add_new_mission(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
     """Quitting is no event: a new mission follows either way, in this visit or in the next."""
     opened = share * dict(ACTS[""])["open"]
     for category, liking in zip(shopper.favourites, FAVOURITES, strict=True):

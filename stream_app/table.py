@@ -83,14 +83,14 @@ class UsersStore(Store):  # type: ignore[misc]
 class UsersTable(faust.Table):  # type: ignore[misc]
     """The table that ties the store to the changelog topic; nobody reads or writes it as a mapping."""
 
-    def __init__(
-        self, app: faust.App, *, settings: Settings, fold: Fold, fail: Callable[..., Any]
-    ) -> None:
-        self._make_store = lambda url: UsersStore(
-            url, app, self, table_name=TABLE, fold=fold, settings=settings, fail=fail
-        )
+    def __init__(self, app: faust.App, *, settings: Settings, fold: Fold, fail: Callable[..., Any]) -> None:
+        self._parts: dict[str, Any] = {"fold": fold, "settings": settings, "fail": fail}
         changelog = app.topic(
-            settings.state_topic, schema=ChunkSchema(), acks=False, internal=True, partitions=settings.partitions
+            settings.state_topic,
+            schema=ChunkSchema(),
+            acks=False,
+            internal=True,
+            partitions=settings.partitions,
         )
         # Two fetches are buffered: with a buffer of one Faust would go on reading the changelog after recovery.
         super().__init__(
@@ -98,4 +98,4 @@ class UsersTable(faust.Table):  # type: ignore[misc]
         )
 
     def _new_store(self) -> UsersStore:
-        return self._make_store("memory://")
+        return UsersStore("memory://", self.app, self, table_name=TABLE, **self._parts)

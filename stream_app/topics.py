@@ -49,7 +49,10 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
         made = {spec.name for spec in missing}
         return [
             TopicReport(
-                spec.name, len(existing[spec.name]), len(existing[spec.name][0]["replicas"]), spec.name in made
+                spec.name,
+                len(existing[spec.name]),
+                len(existing[spec.name][0]["replicas"]),
+                spec.name in made,
             )
             for spec in wanted
         ]
@@ -96,9 +99,7 @@ async def _create(admin: AIOKafkaAdminClient, missing: Sequence[TopicSpec], sett
             raise TopicMismatch(f"cannot make topic {spec.name!r}: {for_code(code).__name__} {rest}")
 
 
-async def _check(
-    admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec], existing: dict[str, list[Any]]
-) -> None:
+async def _check(admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec], existing: dict[str, list[Any]]) -> None:
     for spec in wanted:
         count = len(existing[spec.name])
         if count != spec.partitions:

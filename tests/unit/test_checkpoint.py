@@ -159,9 +159,7 @@ def test_a_pickle_is_refused_and_not_opened(version: Path, tmp_path: Path) -> No
     assert refusal(version) == "format"
 
 
-@pytest.mark.parametrize(
-    ("key", "content"), [(CONFIG, b"{}"), (VOCABULARY, b"[1]"), (METRICS, b'{"a":null}')]
-)
+@pytest.mark.parametrize(("key", "content"), [(CONFIG, b"{}"), (VOCABULARY, b"[1]"), (METRICS, b'{"a":null}')])
 def test_json_of_another_kind_is_refused(version: Path, key: str, content: bytes) -> None:
     replace_file(version, key, content)
     assert refusal(version) == "format"

@@ -57,9 +57,7 @@ def expected_fields(actions: Actions) -> list[tuple[int, int]]:
     times: dict[str, int] = {}
     sessions: dict[str, int] = {}
     found = []
-    for user, time, session in zip(
-        actions.users, actions.times.tolist(), actions.sessions.tolist(), strict=True
-    ):
+    for user, time, session in zip(actions.users, actions.times.tolist(), actions.sessions.tolist(), strict=True):
         if user not in times:
             found.append((FIRST_GAP, 1))
         else:
@@ -167,9 +165,7 @@ LENGTHS = st.lists(st.integers(1, 3 * STEPS), min_size=1, max_size=12)
 
 @settings(max_examples=40, deadline=None)
 @given(LENGTHS, st.integers(1, 600), st.booleans())
-def test_batches_count_every_action_once_with_what_follows(
-    lengths: list[int], tokens: int, shuffled: bool
-) -> None:
+def test_batches_count_every_action_once_with_what_follows(lengths: list[int], tokens: int, shuffled: bool) -> None:
     rows: list[Row] = []
     for user, length in enumerate(lengths):
         kinds = [EVENT_TYPES[(user + place) % len(EVENT_TYPES)] for place in range(length)]
@@ -214,13 +210,9 @@ def test_a_cut_leaves_only_late_targets() -> None:
     rows = one_user(["view"] * 10) + one_user(["view"] * 3, "v")
     sequences = sequences_of(log(rows))
     places = [
-        place
-        for batch in batches(sequences, tokens=100, cut=7000)
-        for place in batch.places[batch.counted].tolist()
+        place for batch in batches(sequences, tokens=100, cut=7000) for place in batch.places[batch.counted].tolist()
     ]
-    assert [int(sequences.objects[place + 1]) for place in places] == [
-        item_object(f"i{n}") for n in (7, 8, 9)
-    ]
+    assert [int(sequences.objects[place + 1]) for place in places] == [item_object(f"i{n}") for n in (7, 8, 9)]
 
 
 def test_an_empty_log_has_no_batches() -> None:

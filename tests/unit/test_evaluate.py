@@ -53,9 +53,7 @@ def test_ranks_are_those_of_a_plain_loop() -> None:
     ranks, types, by_rules, by_popularity = [], [], [], []
     vectors = network.item_vectors()
     for start, place in late_targets(sequences, cut):
-        tokens = vocabulary.tokens(
-            sequences.objects[None, start:place], sequences.contexts[None, start:place]
-        )
+        tokens = vocabulary.tokens(sequences.objects[None, start:place], sequences.contexts[None, start:place])
         with torch.inference_mode():
             vector = network(tokens)[1][0, -1]
             scores = (network.queries(vector) @ vectors.T).tolist()
@@ -71,15 +69,11 @@ def test_ranks_are_those_of_a_plain_loop() -> None:
     assert (found.targets, found.steps) == (len(ranks), len(types))
     for k in DEPTHS:
         assert found.network.recall[k] == pytest.approx(sum(rank <= k for rank in ranks) / len(ranks))
-        assert found.network.mrr[k] == pytest.approx(
-            sum(1 / rank for rank in ranks if rank <= k) / len(ranks)
-        )
+        assert found.network.mrr[k] == pytest.approx(sum(1 / rank for rank in ranks if rank <= k) / len(ranks))
         gain = sum(1 / math.log2(rank + 1) for rank in ranks if rank <= k)
         assert found.network.ndcg[k] == pytest.approx(gain / len(ranks))
         assert found.rules.recall[k] == pytest.approx(sum(rank <= k for rank in by_rules) / len(ranks))
-        assert found.popularity.recall[k] == pytest.approx(
-            sum(rank <= k for rank in by_popularity) / len(ranks)
-        )
+        assert found.popularity.recall[k] == pytest.approx(sum(rank <= k for rank in by_popularity) / len(ranks))
     assert found.type_log_loss == pytest.approx(-sum(map(math.log, types)) / len(types), rel=1e-4)
 
 

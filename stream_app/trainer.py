@@ -1,0 +1,205 @@
+"""The trainer process: follows the events, trains in rounds, publishes what beats the champion.
+
+It shares nothing with the workers but the topics and the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+import torch
+from prometheus_client import CollectorRegistry
+
+from model import checkpoint
+from model.checkpoint import Version
+from model.errors import NextactError, TooLittleData, VersionRefused
+from model.rounds import Round, RoundConfig, train_round
+from model.train import Progress
+from stream_app.device import choose_device
+from stream_app.events_topic import EventsTopic
+from stream_app.health import HttpServer
+from stream_app.metrics import TrainerMetrics
+from stream_app.promotions import Promotion, champion, publish
+from stream_app.settings import Settings
+from stream_app.topics import ensure_topics
+
+logger: Final = logging.getLogger(__name__)
+
+Outcome = Literal["promoted", "rejected", "skipped", "failed"]
+_POLL_S: Final = 1.0
+
+
+class Stopped(Exception):
+    """A round was ended because the process is to stop."""
+
+
+class Trainer:
+    """Follows the log and runs rounds on it."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float], progress: Callable[[str], None]) -> None:
+        """`clock`: seconds since the epoch. `progress` is given a line about long work, again and again."""
+        self._settings = settings
+        self._clock = clock
+        self._progress = progress
+        self._device = choose_device(settings.device)
+        torch.set_num_threads(settings.threads)
+        self._log = EventsTopic(settings)
+        registry = CollectorRegistry()
+        self._metrics = TrainerMetrics(registry)
+        self._http = HttpServer(registry, lambda: None)
+        self._stopping = False
+
+    async def run_once(self) -> Outcome:
+        """Reads all events there are and runs one round."""
+        await ensure_topics(self._settings)
+        await self._log.start()
+        try:
+            await self._log.read_to_end()
+            return await self._round()
+        finally:
+            await self._log.stop()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs a round every `train_every` seconds, when there are enough new events, until `stop` is set."""
+        await ensure_topics(self._settings)
+        await self._http.start(self._settings.http_host, self._settings.http_port)
+        await self._log.start()
+        rounds, stopping = asyncio.create_task(self._rounds()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({rounds, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._stopping = True
+            rounds.cancel()
+            with suppress(asyncio.CancelledError, Stopped):
+                await rounds
+        finally:
+            stopping.cancel()
+            await self._log.stop()
+            await self._http.stop()
+
+    async def _rounds(self) -> None:
+        due, taken = self._clock(), 0
+        while True:
+            await self._read()
+            fresh = self._log.events - taken
+            if self._clock() < due or fresh < self._settings.train_min_events:
+                continue
+            await self._log.read_to_end()
+            taken = self._log.events
+            due = self._clock() + self._settings.train_every
+            await self._round_while_reading()
+
+    async def _read(self) -> None:
+        events, rejected = self._log.events, self._log.rejected
+        await self._log.read(timeout=_POLL_S)
+        self._metrics.events.inc(self._log.events - events)
+        self._metrics.rejected.inc(self._log.rejected - rejected)
+
+    async def _round_while_reading(self) -> None:
+        """The log keeps being read during a round, so that retention cannot overtake it."""
+        round_ = asyncio.create_task(self._round())
+        while not round_.done():
+            await self._read()
+        await round_
+
+    async def _round(self) -> Outcome:
+        start = time.perf_counter()
+        outcome = await self._attempt()
+        self._metrics.rounds.labels(outcome).inc()
+        self._metrics.round_seconds.set(time.perf_counter() - start)
+        logger.info("round %s in %.1f s", outcome, time.perf_counter() - start)
+        return outcome
+
+    async def _attempt(self) -> Outcome:
+        incumbent = await self._champion()
+        settings = self._settings
+        config = RoundConfig(hidden=settings.hidden, holdout=settings.train_holdout, seed=settings.seed)
+        try:
+            result = await asyncio.to_thread(
+                train_round,
+                self._log.actions(),
+                incumbent,
+                config,
+                device=self._device,
+                progress=self._report,
+            )
+        except TooLittleData as error:
+            logger.info("round skipped: %s", error)
+            return "skipped"
+        except NextactError as error:
+            logger.error("round failed, the champion stays: %s", error)
+            return "failed"
+        self._metrics.recall.labels("model").set(result.challenger.network.recall[20])
+        self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
+        logger.info("%s (rules %.4f)", result.verdict, result.challenger.rules.recall[20])
+        if not result.promoted:
+            return "rejected"
+        await self._publish(result)
+        return "promoted"
+
+    async def _champion(self) -> Version | None:
+        promotion = await champion(self._settings)
+        if promotion is None:
+            return None
+        try:
+            return await asyncio.to_thread(checkpoint.load, promotion.path, promotion.manifest_sha256)
+        except VersionRefused as refusal:
+            logger.warning("the champion %s cannot be read, training starts anew: %s", promotion.version, refusal)
+            return None
+
+    async def _publish(self, result: Round) -> None:
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        name = now.strftime("%Y%m%dT%H%M%S.%fZ")
+        path = f"{registry_address(self._settings.registry)}/{name}"
+        created = now.isoformat()
+        sha256 = await asyncio.to_thread(
+            checkpoint.save,
+            path,
+            name=name,
+            created=created,
+            network=result.network,
+            vocabulary=result.vocabulary,
+            calibration=result.calibration,
+            metrics=result.metrics(),
+            facts={"trained_until": result.trained_until, "verdict": result.verdict},
+        )
+        promotion = Promotion(
+            version=name, path=path, manifest_sha256=sha256, promoted_at=created, metrics=result.metrics()
+        )
+        await publish(promotion, self._settings)
+        logger.info("published version %s, %d items", name, len(result.vocabulary))
+
+    def _report(self, stage: str, progress: Progress) -> None:
+        if self._stopping:
+            raise Stopped("the round was ended")
+        share = progress.step / max(progress.steps, 1)
+        self._progress(f"{stage}: {share:4.0%}, loss {sum(progress.losses.values()):.3f}")
+
+
+async def run_trainer(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs a trainer until `stop` is set."""
+    await Trainer(settings, clock=time.time, progress=terminal_progress).run(stop)
+
+
+async def train_once(settings: Settings) -> Outcome:
+    """Reads all events there are and runs one round."""
+    return await Trainer(settings, clock=time.time, progress=terminal_progress).run_once()
+
+
+def registry_address(registry: str) -> str:
+    """A local folder as an absolute path, so that a worker elsewhere on the machine finds it; others as they are."""
+    return registry if "://" in registry else str(Path(registry).absolute())
+
+
+def terminal_progress(line: str) -> None:
+    """Rewrites one line of a terminal; silent without one."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{line}", nl=False, err=True)
