@@ -81,10 +81,10 @@ class Scoreboard:
         wanted = objects.astype(np.uint32)
         hits = (before == wanted[:, None]) & (wanted != 0)[:, None]
         places = np.where(hits.any(1), hits.argmax(1) + 1, 0)
-        self._answered[slots] = False  # an answer is about the next event only
-        self._ranked[slots[answered]] = 0
-        self._ranked[slots[answered], : ranked.shape[1]] = ranked[answered].astype(np.uint32)
-        self._answered[slots[answered]] = True
+        # An answer is about the next event only. Repeated indices keep the last value, the newest.
+        self._ranked[slots] = 0
+        self._ranked[slots, : ranked.shape[1]] = ranked.astype(np.uint32)
+        self._answered[slots] = answered
         return places[scored & known]
 
     def forget(self, slots: NDArray[np.int64]) -> None:

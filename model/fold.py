@@ -107,11 +107,10 @@ class Fold:
         vectors = None
         if serving is not None:
             self._encode_again(serving, np.unique(slots))
-            before = self._present_vectors(serving, slots[source < 0])
-            stepped = self._step(serving, fresh_slots, ranks, fresh, contexts)
-            vectors = stepped.new_empty(len(slots), stepped.shape[1])
-            vectors[torch.from_numpy(source < 0)] = before
-            vectors[torch.from_numpy(source >= 0)] = stepped[torch.from_numpy(source[source >= 0])]
+            present = self._present_vectors(serving, slots[source < 0]) if repeated.any() else None
+            vectors = self._step(serving, fresh_slots, ranks, fresh, contexts)
+            if present is not None:
+                vectors = torch.cat((vectors, present))[torch.from_numpy(_places(source, len(applied)))]
         lengths_before = states.histories.counts[slots]
         after = states.histories.append(fresh_slots, ranks, fresh.objects, contexts)
         states.remember(fresh_slots, fresh)
@@ -123,16 +122,16 @@ class Fold:
         """Hidden states of users last touched under other weights, anew from their sequences."""
         states = self.states
         stale = slots[states.weights[slots] != serving.weights]
+        states.weights[stale] = serving.weights
+        stale = stale[states.histories.counts[stale] > 0]  # the others begin at zero
         for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
             objects, contexts, sizes = states.histories.gather(chunk)
-            steps = max(int(sizes.max(initial=0)), 1)
+            steps = int(sizes.max())
             tokens = serving.vocabulary.tokens(objects[:, :steps], contexts[:, :steps]).to(serving.device)
             hidden, _ = serving.network(tokens)
             index = torch.from_numpy(sizes).to(serving.device)
-            last = hidden[torch.arange(len(chunk), device=serving.device), (index - 1).clamp(min=0)]
-            last = torch.where((index > 0)[:, None], last, torch.zeros_like(last))
+            last = hidden[torch.arange(len(chunk), device=serving.device), index - 1]
             states.hidden[torch.from_numpy(chunk).to(serving.device)] = last.half()
-        states.weights[stale] = serving.weights
 
     def _present_vectors(self, serving: Serving, slots: NDArray[np.int64]) -> Tensor:
         """The vectors of users as they are, without a step: from hidden state and last action."""
@@ -190,6 +189,12 @@ def answer(serving: Serving, vectors: Tensor) -> Answers:
         type_given_item=np.pad(on_item.softmax(-1).cpu().numpy(), ((0, 0), (0, missing), (0, 0))),
         purchase=serving.calibration.probabilities(network.purchase_logits(vectors)).cpu().numpy(),
     )
+
+
+def _places(source: NDArray[np.int64], applied: int) -> NDArray[np.int64]:
+    """Where the vector of each event (M,) stands: among the applied ones' or, one after the other, behind them."""
+    missing = source < 0
+    return np.where(missing, applied + np.cumsum(missing) - 1, source)
 
 
 def _sources(slots: NDArray[np.int64], repeated: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -34,7 +34,8 @@ class LiveRules:
         Returns the answers, in order, and the ranked objects (N, k), zero where nothing was asked.
         """
         ranked: list[list[int]] = []
-        before: list[int] = []
+        next_types: list[list[float]] = []
+        purchases: list[float] = []
         recents, last_types = _recents(slots, histories)
         types, objects = actions.types.tolist(), actions.objects.tolist()
         for place, slot in enumerate(slots.tolist()):
@@ -48,17 +49,20 @@ class LiveRules:
                     del recent[_RECENT:]
             if asked[place]:
                 ranked.append(self._rules.rank(recent, RANKED))
-                before.append(last_types[slot])
+                # At once: the events behind this one in the batch must not tell what came after it.
+                next_types.append(self._rules.type_probabilities(last_types[slot]))
+                purchases.append(self._rules.purchase_probability(last_types[slot]))
         objects_ranked = np.zeros((len(slots), RANKED), np.uint64)
         if ranked:
             objects_ranked[asked] = [row + [0] * (RANKED - len(row)) for row in ranked]
-        return self._answers(ranked, before), objects_ranked
+        return self._answers(ranked, next_types, purchases), objects_ranked
 
     def was_right_at(self, places: NDArray[np.int64]) -> None:
         """Takes in where the next items stood in earlier rankings, from 1; 0: nowhere."""
         self._right_at += np.bincount(places, minlength=RANKED + 1)
 
-    def _answers(self, ranked: list[list[int]], before: list[int]) -> Answers:
+    def _answers(self, ranked: list[list[int]], next_types: list[list[float]], purchases: list[float]) -> Answers:
+        """Answers from rankings, and from the probabilities of the next types and of a purchase."""
         names = dict.fromkeys(item for row in ranked for item in row)
         index = {item: place for place, item in enumerate(names)}
         items = np.full((len(ranked), RANKED), -1, np.int64)
@@ -66,8 +70,7 @@ class LiveRules:
             items[place, : len(row)] = [index[item] for item in row]
         # Ranked best first, so the shares fall, also where chance let a later place be right more often.
         share = -np.sort(-self._right_at[1:] / self._right_at.sum()).astype(np.float32)
-        types = np.array([self._rules.type_probabilities(kind) for kind in before], np.float32)
-        types = types.reshape(len(before), len(EVENT_TYPES))
+        types = np.array(next_types, np.float32).reshape(len(ranked), len(EVENT_TYPES))
         on_item = types.copy()
         on_item[:, SEARCH] = 0
         on_item /= np.maximum(on_item.sum(1, keepdims=True), 1e-9)
@@ -78,7 +81,7 @@ class LiveRules:
             probabilities=np.where(items >= 0, share, 0).astype(np.float32),
             next_type=types,
             type_given_item=np.repeat(on_item[:, None], RANKED, 1),
-            purchase=np.array([self._rules.purchase_probability(kind) for kind in before], np.float32),
+            purchase=np.array(purchases, np.float32),
         )
 
 

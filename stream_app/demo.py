@@ -96,10 +96,14 @@ async def _with_broker(
     )
     await ensure_topics(settings)
     port = free_port()
-    children = [_child("worker", settings, place, port), _child("trainer", settings, place, free_port())]
+    children = [_child("worker", settings, place, port)]
+
+    def start_trainer() -> None:
+        children.append(_child("trainer", settings, place, free_port()))
+
     try:
         async with WorkerView(f"http://127.0.0.1:{port}") as worker:
-            return await _Demo(settings, options, worker, children, say).run(stop)
+            return await _Demo(settings, options, worker, children, start_trainer, say).run(stop)
     finally:
         await asyncio.gather(*(asyncio.to_thread(child.stop, _STOP_S) for child in children))
 
@@ -122,12 +126,14 @@ class _Demo:
         options: DemoOptions,
         worker: WorkerView,
         children: list[ChildProcess],
+        start_trainer: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._options = options
         self._worker = worker
         self._children = children
+        self._start_trainer = start_trainer
         self._say = say
         self._tally = Tally(settings, clock=time.time)
         self._sent = 0
@@ -147,7 +153,7 @@ class _Demo:
         return self._summary()
 
     async def _show(self, stop: asyncio.Event) -> None:
-        self._say("starting a worker and a trainer ...")
+        self._say("starting a worker ...")
         async with asyncio.timeout(_START_S):
             while not (stop.is_set() or await self._worker.is_ready()):
                 await asyncio.sleep(0.1)
@@ -162,13 +168,16 @@ class _Demo:
 
     async def _publish(self, stop: asyncio.Event) -> None:
         options, topic = self._options, self._settings.events_topic
-        shop = Shop(options.seed, start=time.time() - options.history / _SHOP_RATE, rate=_SHOP_RATE)
+        # A shop opens empty and takes a while to reach its rate: twice the time is enough to stay in the past.
+        shop = Shop(options.seed, start=time.time() - 2 * options.history / _SHOP_RATE, rate=_SHOP_RATE)
         rng = random.Random(options.seed)
         history = min(options.history, options.events or options.history)
-        self._say(f"publishing a history of {history} events, then live events at {options.rate:g}/s ...")
+        self._say(f"publishing a history of {history:,} events, then live ones at {options.rate:g}/s; a trainer starts ...")
         past = _imperfect(shop.events(history), rng)
         sent = await publish(_until(stop, past, history), kafka=self._settings.brokers, topic=topic)
         self._sent = sent.sent
+        await self._drain(_DRAIN_S)
+        self._start_trainer()
         self._tally.live_since = start = time.time()
         left = None if options.events is None else options.events - history
         live = _until(stop, _imperfect(shop.events(now=time.time), rng), left, options.seconds)

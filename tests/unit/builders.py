@@ -1,0 +1,209 @@
+"""Small networks, states, events and records for tests; and a user as plain Python, the oracle of the fold."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from aiokafka import ConsumerRecord
+from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
+
+from model.calibration import Calibration
+from model.checkpoint import Version
+from model.events import EVENT_TYPES, Event
+from model.network import Network, NetworkConfig
+from model.states import UserStates
+from model.vocabulary import Tokens, Vocabulary
+
+HIDDEN = 12
+LENGTH = 6  # of the rings: short, so that they wrap around
+WINDOW = 16  # event ids remembered
+CPU = torch.device("cpu")
+ITEMS = tuple(f"item {n}" for n in range(70))  # more than one block of the catalogue
+
+
+def make_version(items: Sequence[str] = ITEMS, *, name: str = "v1", seed: int = 0) -> Version:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Network(NetworkConfig(items=len(items), width=16, hidden=HIDDEN, logit_scale=6.0)).eval()
+    return Version(
+        name=name,
+        created="2026-01-02T03:04:05Z",
+        manifest_sha256="f" * 64,
+        network=network,
+        vocabulary=Vocabulary(items),
+        calibration=Calibration(0.5, -1.0),
+        metrics={},
+        facts={},
+    )
+
+
+def make_states(device: torch.device = CPU, *, length: int = LENGTH, slots: int = 2, epoch: int = 1) -> UserStates:
+    return UserStates(hidden=HIDDEN, length=length, epoch=epoch, device=device, slots=slots)
+
+
+def make_record(
+    value: bytes | None, *, key: bytes | None = b"u", offset: int = 0, timestamp: int = 5, partition: int = 0
+) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord(
+        topic="shop.events",
+        partition=partition,
+        offset=offset,
+        timestamp=timestamp,
+        timestamp_type=0,
+        key=key,
+        value=value,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        headers=(("trace", b"abc"),),
+    )
+
+
+@dataclass(frozen=True)
+class Logged:
+    """An event as it lies in the log."""
+
+    event: Event
+    time: int
+    offset: int
+
+
+@st.composite
+def logs(draw: st.DrawFn, *, most: int = 40, users: str = "abc", searches: bool = True) -> list[Logged]:
+    """Logs with several events per user, repeated event ids, jumps in time and holes between offsets."""
+    time, offset, found = 1_700_000_000_000, draw(st.integers(0, 5)), []
+    for _ in range(draw(st.integers(0, most))):
+        time += draw(st.sampled_from([-5_000, 0, 900, 70_000, 1_800_000, 1_800_001, 90_000_000]))
+        found.append(Logged(draw(_events(users, searches)), time, offset))
+        offset += draw(st.sampled_from([1, 1, 1, 4]))
+    return found
+
+
+def _events(users: str, searches: bool) -> st.SearchStrategy[Event]:
+    common = {
+        "user_id": st.sampled_from(users),
+        "event_id": st.none() | st.integers(0, 25).map(lambda n: f"e{n}"),
+        "session_id": st.sampled_from([None, None, "s1", "s2"]),
+    }
+    on_items = st.builds(
+        Event,
+        type=st.sampled_from(["click", "view", "cart", "purchase", "remove"]),
+        item_id=st.sampled_from([*ITEMS[:5], "unknown"]),
+        price=st.sampled_from([None, 0.0, 3.5, 1e9]),
+        category=st.sampled_from([None, "shoes"]),
+        brand=st.sampled_from([None, "acme"]),
+        **common,
+    )
+    search = st.builds(Event, type=st.just("search"), query=st.sampled_from(["", "red shoes", "a b c d e f"]), **common)
+    return on_items | search if searches else on_items
+
+
+@st.composite
+def splits(draw: st.DrawFn, log: list[Logged]) -> list[list[Logged]]:
+    """The log in batches, as a worker may see it: now and then the broker goes back some way and repeats."""
+    batches, start = [], 0
+    while start < len(log):
+        end = draw(st.integers(start + 1, len(log)))
+        back = draw(st.sampled_from([0, 0, 1, 3, 1000]))
+        batches.append(log[max(start - back, 0) : end])
+        start = end
+    return batches
+
+
+@dataclass
+class Action:
+    """What the network reads of an event."""
+
+    type: int
+    item: str  # "" for a search
+    words: list[int]
+    boundary: int
+    price: int
+    gap: int
+    category: int
+    brand: int
+    object: int
+
+    @property
+    def context(self) -> int:
+        fields = (self.type, 0), (self.boundary, 3), (self.price, 4), (self.gap, 8)
+        return sum(value << shift for value, shift in (*fields, (self.category, 13), (self.brand, 23)))
+
+
+@dataclass
+class UserOracle:
+    """One user, one event at a time, as plain Python."""
+
+    sequence: list[Action] = field(default_factory=list)
+    offset: int = -1
+    last_time: int | None = None
+    session: int = 0
+    ids: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def take(self, logged: Logged) -> str:
+        """What becomes of an event: "replay", "repeat" or "applied"."""
+        if logged.offset <= self.offset:
+            return "replay"
+        self.offset = logged.offset
+        event_id = _hash(logged.event.event_id)
+        if event_id and event_id in self.ids:
+            return "repeat"
+        if event_id:
+            self.ids.append(event_id)
+        self._apply(logged)
+        return "applied"
+
+    def _apply(self, logged: Logged) -> None:
+        event, session = logged.event, _hash(logged.event.session_id)
+        gap_ms = 0 if self.last_time is None else max(logged.time - self.last_time, 0)
+        changed = session != self.session if session and self.session else gap_ms > 30 * 60_000
+        words = _words(event.query or "") if event.type == "search" else []
+        action = Action(
+            type=EVENT_TYPES.index(event.type),
+            item=event.item_id or "",
+            words=words,
+            boundary=int(changed or self.last_time is None),
+            price=0 if event.price is None else min(1 + int(math.log2(1 + event.price)), 15),
+            gap=31 if self.last_time is None else min(int(1.25 * math.log2(1 + gap_ms / 1000)), 30),
+            category=_bucket(event.category, 1024),
+            brand=_bucket(event.brand, 512),
+            object=sum(word << 12 * n for n, word in enumerate(words))
+            if event.type == "search"
+            else _hash(event.item_id),
+        )
+        self.sequence.append(action)
+        self.last_time = logged.time
+        self.session = session or self.session
+
+
+def tokens_of(sequence: Sequence[Action], items: Sequence[str]) -> Tokens:
+    """A sequence (T,) as the network reads it, shape (1, T)."""
+    own = {item: 1024 + n for n, item in enumerate(items)}
+    rows = [0 if a.type == 1 else own.get(a.item, _hash(a.item) % 1024) for a in sequence]
+    return Tokens(
+        items=torch.tensor([rows]),
+        types=torch.tensor([[a.type for a in sequence]]),
+        boundaries=torch.tensor([[a.boundary for a in sequence]]),
+        prices=torch.tensor([[a.price for a in sequence]]),
+        gaps=torch.tensor([[a.gap for a in sequence]]),
+        categories=torch.tensor([[a.category for a in sequence]]),
+        brands=torch.tensor([[a.brand for a in sequence]]),
+        words=torch.tensor([[(a.words + [0] * 5)[:5] for a in sequence]]),
+    )
+
+
+def _hash(text: str | None) -> int:
+    return xxh3_64_intdigest(text.encode()) if text else 0
+
+
+def _bucket(text: str | None, buckets: int) -> int:
+    return 1 + _hash(text) % (buckets - 1) if text else 0
+
+
+def _words(query: str) -> list[int]:
+    return [1 + _hash(word) % 4095 for word in query.split()[:5]]

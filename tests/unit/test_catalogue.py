@@ -1,0 +1,62 @@
+"""The exact best k: torch.topk and log_softmax over all items are the oracle."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.catalogue import Catalogue, Ranked
+
+SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]
+KS = [0, 1, 2, 19, 20, 21, 64, 100]
+
+
+def check(ranked: Ranked, vectors: Tensor, queries: Tensor, k: int) -> None:
+    """Ties may come in any order, so scores are compared, and that the named items have them."""
+    scores = queries @ vectors.T
+    k = min(k, len(vectors))
+    assert ranked.items.shape == ranked.log_probabilities.shape == (len(queries), k)
+    if not k:
+        return
+    assert ((ranked.items >= 0) & (ranked.items < len(vectors))).all()
+    assert all(len(set(row)) == k for row in ranked.items.tolist())
+    torch.testing.assert_close(scores.gather(1, ranked.items), scores.topk(k).values, atol=1e-5, rtol=1e-5)
+    wanted = scores.log_softmax(1).gather(1, ranked.items)
+    torch.testing.assert_close(ranked.log_probabilities, wanted, atol=1e-4, rtol=1e-4)
+
+
+def random_case(items: int, queries: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(items)
+    vectors = torch.randn(items, 8, generator=generator)
+    return vectors.to(device), torch.randn(queries, 8, generator=generator).to(device)
+
+
+@pytest.mark.parametrize("k", KS)
+@pytest.mark.parametrize("items", SIZES)
+def test_finds_the_best_of_all(items: int, k: int, device: torch.device) -> None:
+    vectors, queries = random_case(items, 5, device)
+    check(Catalogue(vectors).rank(queries, k), vectors, queries, k)
+
+
+@pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 1025])
+def test_any_number_of_queries_is_answered_in_order(count: int, device: torch.device) -> None:
+    vectors, queries = random_case(200, count, device)
+    check(Catalogue(vectors).rank(queries, 2), vectors, queries, 2)
+
+
+@given(st.integers(1, 400), st.integers(1, 30), st.integers(0, 1000))
+def test_ties_cost_nobody_a_place(items: int, k: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randint(-1, 2, (items, 2), generator=generator).float()
+    queries = torch.randint(-2, 3, (3, 2), generator=generator).float()
+    check(Catalogue(vectors).rank(queries, k), vectors, queries, k)
+
+
+def test_padding_is_never_better_than_a_bad_item() -> None:
+    vectors = torch.full((65, 1), -1e4)  # the padded items of the second block would score 0
+    ranked = Catalogue(vectors).rank(torch.ones(1, 1), 65)
+    assert sorted(ranked.items[0].tolist()) == list(range(65))
+    assert ranked.log_probabilities.exp().sum().item() == pytest.approx(1)

@@ -1,0 +1,340 @@
+"""The fold over any split of a log equals one event at a time, and both equal a plain-Python user and `forward`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.answers import RANKED
+from model.events import Event, actions_of
+from model.fold import Advanced, Fold
+from model.serving import Serving, serve
+from tests.unit.builders import (
+    CPU,
+    HIDDEN,
+    ITEMS,
+    LENGTH,
+    WINDOW,
+    Action,
+    Logged,
+    UserOracle,
+    logs,
+    make_states,
+    make_version,
+    splits,
+    tokens_of,
+)
+
+PARTITION = 3
+HALVES = 2e-2  # hidden states are stored as halves
+GROWN = (*ITEMS, "unknown", "another")
+
+
+@cache
+def serving_on(device: torch.device, *, name: str = "v1", items: tuple[str, ...] = ITEMS, seed: int = 0) -> Serving:
+    return serve(make_version(items, name=name, seed=seed), device)
+
+
+def make_fold(device: torch.device = CPU, serving: Serving | None = None, *, rules_share: float = 0.5) -> Fold:
+    fold = Fold(make_states(device), rules_share=rules_share)
+    fold.serving = serving
+    return fold
+
+
+def advance(fold: Fold, batch: list[Logged], partition: int = PARTITION) -> Advanced:
+    actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
+    return fold.advance(partition, actions, np.array([logged.offset for logged in batch], np.int64))
+
+
+def view(n: int, user: str = "a", item: str = "item 1", event_id: str | None = None, type: str = "view") -> Logged:
+    return Logged(Event(user_id=user, type=type, item_id=item, event_id=event_id), 1000 * n, n)
+
+
+class Oracle:
+    """All users, one event at a time."""
+
+    def __init__(self) -> None:
+        self.users: defaultdict[str, UserOracle] = defaultdict(UserOracle)
+        self.duplicates = 0
+
+    def take(self, batch: list[Logged]) -> list[tuple[int, list[Action]]]:
+        """Of the new events of a batch: places, and the sequences that their answers are about."""
+        shown = []
+        for place, logged in enumerate(batch):
+            user = self.users[logged.event.user_id]
+            outcome = user.take(logged)
+            self.duplicates += outcome == "repeat"
+            if outcome != "replay":
+                shown.append((place, list(user.sequence)))
+        return shown
+
+
+def whole(serving: Serving, sequence: list[Action]) -> tuple[Tensor, Tensor]:
+    """Hidden state (H,) and vector (D,) after a sequence, by `forward`."""
+    tokens = tokens_of(sequence, serving.vocabulary.items).to(serving.device)
+    with torch.inference_mode():
+        states, vectors = serving.network(tokens)
+    return states[0, -1], vectors[0, -1]
+
+
+def check_state(fold: Fold, oracle: Oracle) -> None:
+    states = fold.states
+    assert len(states) == len(oracle.users)
+    for name, user in oracle.users.items():
+        slot = states.slot(PARTITION, name)
+        assert slot is not None
+        objects, contexts, sizes = states.histories.gather(np.array([slot]))
+        kept = user.sequence[-LENGTH:]
+        assert sizes.tolist() == [len(kept)]
+        assert objects[0, : len(kept)].tolist() == [action.object for action in kept]
+        assert contexts[0, : len(kept)].tolist() == [action.context for action in kept]
+        assert states.histories.counts[slot] == len(user.sequence)
+        assert states.offsets[slot] == user.offset
+        assert states.last_times[slot] == user.last_time
+        assert states.sessions[slot] == user.session
+        assert states.event_ids[slot].tolist() == [0] * (WINDOW - len(user.ids)) + list(user.ids)
+
+
+def check_hidden(fold: Fold, oracle: Oracle, serving: Serving) -> None:
+    for name, user in oracle.users.items():
+        slot = fold.states.slot(PARTITION, name)
+        assert slot is not None
+        assert fold.states.weights[slot] == serving.weights
+        wanted, _ = whole(serving, user.sequence)
+        torch.testing.assert_close(fold.states.hidden[slot].float(), wanted, atol=HALVES, rtol=0)
+
+
+def check_answer(advanced: Advanced, row: int, serving: Serving, vector: Tensor) -> None:
+    """One answer against full softmaxes over everything."""
+    answers, network = advanced.answers, serving.network
+    assert answers.version == serving.name
+    assert answers.names == serving.vocabulary.items
+    with torch.inference_mode():
+        query = network.config.logit_scale * vector / vector.norm()
+        table = network.items.weight[1024:]
+        wanted = (table / table.norm(dim=1, keepdim=True) @ query).softmax(0).cpu().numpy()
+        types = network.next_type(vector).softmax(0).cpu().numpy()
+        bought = torch.sigmoid(0.5 * network.purchase(vector) - 1.0).item()
+    items = answers.items[row]
+    assert len(set(items.tolist())) == RANKED
+    assert answers.probabilities[row] == pytest.approx(wanted[items], abs=HALVES)
+    assert answers.probabilities[row] == pytest.approx(-np.sort(-wanted)[:RANKED], abs=HALVES)
+    assert answers.next_type[row] == pytest.approx(types, abs=HALVES)
+    assert answers.purchase[row] == pytest.approx(bought, abs=HALVES)
+
+
+@settings(max_examples=40)
+@given(logs(), st.data())
+def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
+    device: torch.device, log: list[Logged], data: st.DataObject
+) -> None:
+    serving = serving_on(device)
+    fold, oracle = make_fold(device, serving), Oracle()
+    duplicates = 0
+    for batch in data.draw(splits(log)):
+        shown = oracle.take(batch)
+        advanced = advance(fold, batch)
+        duplicates += advanced.duplicates
+        assert advanced.places.tolist() == [place for place, _ in shown]
+        assert advanced.history_lengths.tolist() == [len(sequence) for _, sequence in shown]
+        touched = {fold.states.slot(PARTITION, batch[place].event.user_id) for place, _ in shown}
+        assert set(advanced.touched.tolist()) == touched
+        for row, (_, sequence) in enumerate(shown):
+            check_answer(advanced, row, serving, whole(serving, sequence)[1])
+    assert duplicates == oracle.duplicates
+    check_state(fold, oracle)
+    check_hidden(fold, oracle, serving)
+
+
+@settings(max_examples=25)
+@given(logs(searches=False), st.data())
+def test_batches_answer_like_single_events(log: list[Logged], data: st.DataObject) -> None:
+    # Rules too: without searches, which count as places in the little history that they look back at.
+    serving = data.draw(st.sampled_from([None, serving_on(CPU)]))
+    single, batched = make_fold(serving=serving), make_fold(serving=serving)
+    for batch in data.draw(splits(log[:19])):
+        alone = [advance(single, [logged]) for logged in batch]
+        together = advance(batched, batch)
+        answered = [advanced for advanced in alone if len(advanced.places)]
+        for row, advanced in enumerate(answered):
+            one, many = advanced.answers, together.answers
+            assert many.next_type[row] == pytest.approx(one.next_type[0], abs=HALVES)
+            assert many.purchase[row] == pytest.approx(one.purchase[0], abs=HALVES)
+            assert many.probabilities[row] == pytest.approx(one.probabilities[0], abs=HALVES)
+        assert sum(advanced.duplicates for advanced in alone) == together.duplicates
+        for ranker in ("model_places", "rules_places") if serving is None else ("rules_places",):
+            found = np.concatenate([np.zeros(0, np.int64), *(getattr(advanced, ranker) for advanced in alone)])
+            if serving is None or ranker == "rules_places":
+                assert getattr(together, ranker).tolist() == found.tolist()
+
+
+@settings(max_examples=25)
+@given(logs(), st.data())
+def test_a_restart_changes_nothing(log: list[Logged], data: st.DataObject) -> None:
+    serving = serving_on(CPU)
+    before, after = make_fold(serving=serving), make_fold(serving=serving)
+    end = data.draw(st.integers(0, len(log)))
+    back = data.draw(st.integers(0, end))
+    advance(before, log[:end])
+    users = sorted({logged.event.user_id for logged in log[:end]})
+    slots = before.states.slots_of(PARTITION, users)
+    after.states.restore(PARTITION, dict(zip(users, before.states.records(slots), strict=True)))
+    went_on, restarted = advance(before, log[end:]), advance(after, log[back:])
+    assert restarted.places.tolist() == [place + end - back for place in went_on.places]
+    assert restarted.history_lengths.tolist() == went_on.history_lengths.tolist()
+    assert restarted.answers.items.tolist() == went_on.answers.items.tolist()
+    assert restarted.answers.next_type.tolist() == went_on.answers.next_type.tolist()
+    users = sorted({logged.event.user_id for logged in log})
+    records = [fold.states.records(fold.states.slots_of(PARTITION, users)) for fold in (before, after)]
+    assert records[0] == records[1]
+
+
+@settings(max_examples=25)
+@given(logs(), logs(users="abcd"))
+def test_users_are_encoded_anew_when_touched_under_other_weights(
+    device: torch.device, first: list[Logged], second: list[Logged]
+) -> None:
+    old, new = serving_on(device), serving_on(device, name="v2", items=GROWN, seed=1)
+    fold, oracle = make_fold(device, old), Oracle()
+    oracle.take(first)
+    advance(fold, first)
+    fold.serving = new
+    start = first[-1].offset + 1 if first else 0
+    moved = [Logged(logged.event, logged.time, logged.offset + start) for logged in second]
+    for user in oracle.users.values():
+        user.sequence = user.sequence[-LENGTH:]  # all that a new network can still read
+    shown = oracle.take(moved)
+    advanced = advance(fold, moved)
+    touched = {logged.event.user_id for logged in moved}
+    for name, user in oracle.users.items():
+        slot = fold.states.slot(PARTITION, name)
+        assert slot is not None
+        used = new if name in touched else old
+        assert fold.states.weights[slot] == used.weights
+        if name in touched:
+            torch.testing.assert_close(
+                fold.states.hidden[slot].float(), whole(new, user.sequence)[0], atol=HALVES, rtol=0
+            )
+    for row, (_, sequence) in enumerate(shown):
+        check_answer(advanced, row, new, whole(new, sequence)[1])
+
+
+def test_more_users_than_are_encoded_at_once_are_all_encoded(device: torch.device) -> None:
+    fold, oracle = make_fold(device), Oracle()  # the rules serve, so nobody has a hidden state
+    users = [f"user {n}" for n in range(600)]
+    order = np.random.default_rng(0).choice(users, 1500).tolist() + users
+    first = [view(n, user, ITEMS[hash(user) % 9]) for n, user in enumerate(order)]
+    oracle.take(first)
+    advance(fold, first)
+    for user in oracle.users.values():
+        user.sequence = user.sequence[-LENGTH:]
+    fold.serving = serving_on(device)
+    second = [view(len(first) + n, user) for n, user in enumerate(users)]
+    oracle.take(second)
+    advance(fold, second)
+    check_hidden(fold, oracle, fold.serving)
+
+
+@pytest.mark.parametrize("served", [False, True])
+@pytest.mark.parametrize("batch", [[], [view(0), view(1)]], ids=["empty", "replays only"])
+def test_nothing_new_changes_and_answers_nothing(batch: list[Logged], served: bool, device: torch.device) -> None:
+    fold = make_fold(device, serving_on(device) if served else None)
+    advance(fold, [view(0), view(1)])
+    before = fold.states.records(np.arange(2))
+    advanced = advance(fold, batch)
+    assert advanced.places.shape == advanced.slots.shape == advanced.touched.shape == (0,)
+    assert advanced.answers.items.shape == (0, RANKED)
+    assert advanced.duplicates == 0
+    assert fold.states.records(np.arange(2)) == before
+
+
+def test_a_repeat_is_answered_from_the_state_as_it_is(device: torch.device) -> None:
+    serving = serving_on(device)
+    fold, oracle = make_fold(device, serving), Oracle()
+    advance(fold, [view(0, event_id="x"), view(1, item="item 2")])
+    oracle.take([view(0), view(1, item="item 2")])
+    user = oracle.users["a"]
+    batch = [view(2, event_id="x", type="purchase"), view(3), view(4, event_id="x"), view(5, user="b")]
+    advanced = advance(fold, batch)
+    assert advanced.duplicates == 2
+    assert advanced.history_lengths.tolist() == [2, 3, 3, 1]
+    check_answer(advanced, 0, serving, whole(serving, user.sequence)[1])
+    oracle.take([view(3)])
+    for row in (1, 2):
+        check_answer(advanced, row, serving, whole(serving, user.sequence)[1])
+    assert fold.states.offsets[fold.states.slot(PARTITION, "a")] == 4
+
+
+def test_the_rules_answer_a_repeat_from_the_state_as_it_is() -> None:
+    fold = make_fold()
+    advance(fold, [view(n, type="view") for n in range(8)])
+    first = advance(fold, [view(8, event_id="x")])
+    repeat = advance(fold, [view(9, event_id="x", type="purchase")])
+    assert repeat.duplicates == 1
+    assert repeat.answers.next_type.tolist() == first.answers.next_type.tolist()
+
+
+def test_the_same_user_on_two_partitions_is_two_users(device: torch.device) -> None:
+    fold = make_fold(device, serving_on(device))
+    advance(fold, [view(0), view(1)], partition=0)
+    assert advance(fold, [view(0)], partition=1).history_lengths.tolist() == [1]
+    fold.forget(0)
+    assert advance(fold, [view(0)], partition=0).history_lengths.tolist() == [1]
+    assert advance(fold, [view(1)], partition=1).history_lengths.tolist() == [2]
+    assert fold.nbytes > fold.states.nbytes
+
+
+def test_without_a_model_the_rules_answer() -> None:
+    fold = make_fold(rules_share=0)
+    advanced = advance(fold, [view(0), view(1, item="item 2"), view(2, user="b", item="item 1")])
+    answers = advanced.answers
+    assert answers.version == "baseline"
+    assert [answers.names[item] for item in answers.items[1] if item >= 0] == ["item 2", "item 1"]
+    # The answers after the first and the second event of "a": "item 2" was not yet known, and nobody asked "b".
+    assert advanced.rules_places.tolist() == [0]
+    assert advanced.model_places.tolist() == []
+
+
+def test_each_item_scores_the_answer_before_it() -> None:
+    serving = serving_on(CPU)
+    fold = make_fold(serving=serving)
+    first = advance(fold, [view(0)]).answers
+    for place in (0, 7, RANKED - 1):
+        again = make_fold(serving=serving)
+        item = ITEMS[first.items[0, place]]
+        advanced = advance(again, [view(0), view(1, item=item), view(2, user="b")])
+        assert advanced.model_places.tolist() == [place + 1]
+    outside = next(item for n, item in enumerate(ITEMS) if n not in first.items[0])
+    assert advance(fold, [view(1, item=outside)]).model_places.tolist() == [0]
+
+
+def test_rules_are_scored_only_on_users_whom_they_still_follow() -> None:
+    fold = make_fold(rules_share=0.5)  # every other slot, once a model serves
+    users = [f"user {n}" for n in range(6)]
+    advance(fold, [view(n, user) for n, user in enumerate(users)])
+    fold.serving = serving_on(CPU)
+    scored = []
+    for turn in (1, 2):
+        batch = [view(10 * turn + n, user) for n, user in enumerate(users)]
+        scored.append(len(advance(fold, batch).rules_places))
+    # First the answers from before the model came, on everybody; then only the watched ones.
+    assert scored == [6, 3]
+
+
+def test_a_forgotten_partition_takes_its_answers_along() -> None:
+    fold = make_fold(serving=serving_on(CPU), rules_share=1)
+    advance(fold, [view(0)])
+    fold.forget(PARTITION)
+    advanced = advance(fold, [view(0, user="other")])
+    assert advanced.model_places.tolist() == advanced.rules_places.tolist() == []
+
+
+def test_hidden_states_have_the_size_of_the_network() -> None:
+    assert serving_on(CPU).network.config.hidden == HIDDEN

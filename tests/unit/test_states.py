@@ -1,0 +1,184 @@
+"""Slots of users: dictionaries and deques are the oracle."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.errors import RecordCorrupt
+from model.events import NO_TIME, Event, actions_of
+from model.history import ranks_within
+from model.states import EVENT_ID_WINDOW, UserStates
+from tests.unit.builders import HIDDEN, LENGTH, make_states
+
+Sent: TypeAlias = list[tuple[str, int]]  # (user, event id; 0: none given) in log order
+SENT = st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_size=30), max_size=5)
+
+
+def remember(states: UserStates, sent: Sent, times: Sequence[int] | None = None, session: str | None = None) -> None:
+    """Applies events as the fold does, with one action each."""
+    events = [Event(user_id=user, type="view", item_id=f"{n}", session_id=session) for n, (user, _) in enumerate(sent)]
+    actions = actions_of(events, times or [0] * len(sent))
+    actions.event_ids[:] = [event_id for _, event_id in sent]
+    slots = states.slots_of(0, actions.users)
+    states.histories.append(slots, ranks_within(slots), actions.objects, np.arange(len(sent), dtype=np.uint32))
+    states.remember(slots, actions)
+
+
+def filled(users: str = "abc", device: torch.device | None = None) -> UserStates:
+    states = make_states(device or torch.device("cpu"))
+    for n in range(LENGTH + 2):
+        remember(states, [(user, 10 * n + 1) for user in users[n % 2 :]], times=[n] * len(users[n % 2 :]), session="s")
+    slots = states.slots_of(0, list(users))
+    states.offsets[slots] = np.arange(len(users)) + 100
+    states.weights[slots] = 2**64 - 5
+    states.hidden[torch.from_numpy(slots)] = torch.randn(len(users), HIDDEN, device=states.device).half()
+    return states
+
+
+def records_of(states: UserStates, partition: int = 0, users: str = "abc") -> dict[str, bytes]:
+    return dict(zip(users, states.records(states.slots_of(partition, list(users))), strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=3)), max_size=40))
+def test_every_user_of_a_partition_keeps_a_slot_of_its_own(asked: list[tuple[int, str]]) -> None:
+    states, oracle = make_states(), dict[tuple[int, str], int]()
+    for partition, user in asked:
+        slot = int(states.slots_of(partition, [user])[0])
+        assert oracle.setdefault((partition, user), slot) == slot
+    assert len(set(oracle.values())) == len(oracle) == len(states)
+    assert all(states.slot(partition, user) == slot for (partition, user), slot in oracle.items())
+    assert states.slot(3, "") is None
+    assert states.capacity >= len(states)
+
+
+@given(SENT)
+def test_an_event_id_counts_once_within_its_users_window(batches: list[Sent]) -> None:
+    states, oracle = make_states(), {user: deque[int](maxlen=EVENT_ID_WINDOW) for user in "abc"}
+    for batch in batches:
+        slots = states.slots_of(0, [user for user, _ in batch])
+        found = states.duplicates(slots, np.array([event_id for _, event_id in batch], np.uint64)).tolist()
+        for (user, event_id), repeated in zip(batch, found, strict=True):
+            assert repeated == (event_id != 0 and event_id in oracle[user])
+            if event_id and not repeated:
+                oracle[user].append(event_id)
+        remember(states, [sent for sent, repeated in zip(batch, found, strict=True) if not repeated])
+    for user, window in oracle.items():
+        slot = states.slots_of(0, [user])[0]
+        kept = states.event_ids[slot].tolist()
+        assert kept == [0] * (EVENT_ID_WINDOW - len(window)) + list(window)
+
+
+def test_the_newest_time_and_the_last_session_given_are_kept() -> None:
+    states = make_states()
+    remember(states, [("a", 0), ("b", 0), ("a", 0)], times=[50, 60, 40], session="s")
+    first = states.sessions.copy()
+    remember(states, [("a", 0)], times=[70])
+    slot = states.slot(0, "a")
+    assert states.last_times[slot] == 70
+    assert states.last_times[states.slot(0, "b")] == 60
+    assert states.sessions[slot] == first[slot] != 0
+
+
+def test_records_come_back_byte_for_byte_in_other_states(device: torch.device) -> None:
+    before = filled("abcdefgh", device)
+    records = records_of(before, users="abcdefgh")
+    after = make_states(device)
+    assert after.restore(5, records) == len(records)
+    assert records_of(after, 5, "hgfedcba") == records
+    assert len(after) == len(records)
+
+
+@given(SENT, st.integers(0, 2**32))
+def test_whatever_happened_to_users_comes_back(batches: list[Sent], seed: int) -> None:
+    before = make_states()
+    before.hidden.copy_(torch.from_numpy(np.random.default_rng(seed).standard_normal(before.hidden.shape)))
+    for n, batch in enumerate(batches):
+        remember(before, batch, times=[n - 2] * len(batch), session=str(n) if n % 2 else None)
+    records = records_of(before)
+    after = make_states()
+    after.restore(0, records)
+    assert records_of(after) == records
+
+
+def test_older_records_are_left_out_and_equal_or_newer_ones_taken_in() -> None:
+    states = filled()
+    old = records_of(states)
+    remember(states, [("a", 99)], times=[77])
+    states.offsets[states.slots_of(0, ["a"])] = 200
+    new = records_of(states)
+    assert states.restore(0, {"a": old["a"]}) == 0
+    assert records_of(states) == new
+    assert states.restore(0, new) == 3
+    assert records_of(states) == new
+
+
+def test_records_of_another_epoch_are_left_out() -> None:
+    records = records_of(filled())
+    states = make_states(epoch=2)
+    assert states.restore(0, records) == 0
+    assert len(states) == 0
+
+
+def test_a_damaged_record_is_refused_with_its_partition() -> None:
+    record = bytearray(records_of(filled())["b"])
+    record[-1] ^= 1
+    with pytest.raises(RecordCorrupt, match="partition 3 "):
+        make_states().restore(3, {"b": bytes(record)})
+
+
+@pytest.mark.parametrize("length", [1, LENGTH - 1, LENGTH, LENGTH + 3])
+def test_rings_of_another_length_keep_the_newest_actions(length: int) -> None:
+    before = filled()
+    wanted = before.histories.gather(before.slots_of(0, ["b"]))[0][0]
+    after = make_states(length=length)
+    after.restore(0, records_of(before))
+    objects, _, sizes = after.histories.gather(after.slots_of(0, ["b"]))
+    assert objects[0][: sizes[0]].tolist() == wanted[-length:].tolist()
+    assert after.histories.counts[after.slot(0, "b")] == LENGTH + 2
+
+
+def everything_of(states: UserStates, slot: int) -> list[Any]:
+    arrays = (states.offsets, states.last_times, states.sessions, states.event_ids, states.weights)
+    held = [array[slot].tolist() for array in arrays]
+    return [*held, states.hidden[slot].tolist(), *(part.tolist() for part in states.histories.gather(np.array([slot])))]
+
+
+def test_a_dropped_partition_leaves_nothing_to_the_next_user_of_a_slot(device: torch.device) -> None:
+    states = filled("ab", device)
+    states.slots_of(1, ["kept"])
+    capacity, empty = states.capacity, everything_of(make_states(device), 0)
+    states.drop(0)
+    assert states.slot(0, "a") is None
+    assert len(states) == 1
+    fresh = states.slots_of(2, [f"new {n}" for n in range(capacity - 1)])
+    assert states.capacity == capacity  # the slots were free again
+    for slot in fresh:
+        assert everything_of(states, slot) == empty
+    assert empty[:2] == [-1, NO_TIME]
+
+
+def test_growing_keeps_users_and_gives_empty_slots(device: torch.device) -> None:
+    states = filled("ab", device)
+    records, before, bytes_before = records_of(states, users="ab"), states.capacity, states.nbytes
+    states.slots_of(0, [f"new {n}" for n in range(5 * before)])
+    assert records_of(states, users="ab") == records
+    assert everything_of(states, states.capacity - 1)[:2] == [-1, NO_TIME]
+    assert states.nbytes > bytes_before
+
+
+def test_slots_taken_in_inference_mode_can_be_dropped_outside_of_it() -> None:
+    # The fold runs in inference mode; partitions are given away by the event loop.
+    states = make_states(slots=1)
+    with torch.inference_mode():
+        states.slots_of(0, ["a", "b", "c"])
+    states.restore(1, records_of(filled()))
+    states.drop(0)
+    assert len(states) == 3
