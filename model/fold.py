@@ -1,7 +1,7 @@
 """The whole program in one function: (user states, events) -> (user states, answers).
 
-One batch is the events of one partition in log order. A user's second event of the batch is stepped in round two, so
-rounds are batches of distinct users.
+One batch is the events of any partitions, each in log order. A user's second event of the batch is stepped in round
+two, so rounds are batches of distinct users.
 Shapes: N events, M of them new, U distinct users, k ranked items, K event types.
 """
 
@@ -65,10 +65,9 @@ class Fold:
         self.states.drop(partition)
 
     @torch.inference_mode()
-    def advance(self, partition: int, actions: Actions, offsets: NDArray[np.int64]) -> Advanced:
-        """Applies the events (N,) of one partition, in order of their offsets, and answers after each new one."""
+    def advance(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> Advanced:
+        """Applies the events (N,) of users in `slots`, each user's by rising offset; answers after each new one."""
         states = self.states
-        slots = states.slots_of(partition, actions.users)
         new = np.flatnonzero(offsets > states.offsets[slots])
         slots, actions = slots[new], actions.take(new)
         repeated = states.duplicates(slots, actions.event_ids)

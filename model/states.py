@@ -7,7 +7,7 @@ Shapes: S slots, N events of a batch, U distinct slots, H hidden units, E ids of
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -37,7 +37,7 @@ class UserStates:
         self.weights: NDArray[np.uint64] = np.zeros(slots, np.uint64)
         # Halves in memory too: what a restart reads back is exactly what the process had.
         self.hidden = torch.zeros(slots, hidden, dtype=torch.float16, device=device)
-        self._slots: dict[int, dict[str, int]] = {}
+        self._slots: defaultdict[int, dict[str, int]] = defaultdict(dict)
         self._free = list(range(slots - 1, -1, -1))
 
     def __len__(self) -> int:
@@ -55,11 +55,11 @@ class UserStates:
         rings = (self.histories.objects, self.histories.contexts, self.histories.counts)
         return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
 
-    def slots_of(self, partition: int, users: Sequence[str]) -> NDArray[np.int64]:
-        """The slot of each user, (N,); new users get a free one."""
-        known = self._slots.setdefault(partition, {})
+    def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
+        """The slot of each of N users on their partitions, (N,); new users get a free one."""
         found = np.empty(len(users), np.int64)
-        for place, user in enumerate(users):
+        for place, (partition, user) in enumerate(zip(partitions, users, strict=True)):
+            known = self._slots[partition]
             slot = known.get(user)
             if slot is None:
                 slot = known[user] = self._take()
@@ -160,7 +160,7 @@ class UserStates:
             if int(row["epoch"]) == self.epoch and (slot is None or row["offset"] >= self.offsets[slot]):
                 users.append(user)
                 rows.append(row)
-        slots = self.slots_of(partition, users)
+        slots = self.slots_of([partition] * len(users), users)
         for slot, row in zip(slots.tolist(), rows, strict=True):
             self._restore(slot, row)
         if rows:

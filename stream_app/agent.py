@@ -1,16 +1,19 @@
 """The agent: takes fetches in, has them computed in the device thread, delivers them, acknowledges them in order.
 
-While one batch's records are in flight the next is computed. Whatever fails ends the process.
+All that has come in while one batch was computed makes the next one, whatever its partitions: batches are small and
+quick when the stream is calm, large when there is a backlog. Whatever fails ends the process.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
+import numpy as np
 from faust.types import TP
 
 from stream_app.delivery import BatchResult, Delivery
@@ -33,6 +36,7 @@ class Consumption:
         fail: Callable[[BaseException], Any],
         clock: Callable[[], float],
     ) -> None:
+        """`clock` in seconds, monotonic. `fail` ends the process."""
         self._settings = settings
         self._pipeline = pipeline
         self._delivery = delivery
@@ -40,80 +44,126 @@ class Consumption:
         self._metrics = metrics
         self._fail = fail
         self._clock = clock
-        self._places = asyncio.Semaphore(settings.in_flight)
-        self._latest: dict[int, asyncio.Task[None]] = {}  # by partition: the batch that the next one waits for
-        self._under_way = 0
+        self._waiting: deque[Any] = deque()  # Faust events, each a fetch
+        self._arrived = asyncio.Event()
+        self._waiting_records = 0
+        self._space = asyncio.Event()  # set while few enough records wait; else Faust's own buffer fills, then stops
+        self._space.set()
+        self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
+        self._latest: dict[int, asyncio.Task[None]] = {}  # by partition: what the next batch waits for
+        self._under_way = 0  # fetches taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def consume(self, stream: Any) -> None:
         """The agent's body."""
+        computing = asyncio.create_task(self._compute_all(stream.app))
         try:
             async for event in stream.noack().events():
-                await self._take(stream.app, event)
+                self._take(event)
+                await self._space.wait()
         except Exception as error:
             self._fail(error)
             raise
+        finally:
+            computing.cancel()
 
     async def drained(self) -> None:
         """Returns when nothing is on its way: all that was taken in is durable and acknowledged."""
         await self._idle.wait()
 
-    async def _take(self, app: faust.App, event: Any) -> None:
-        self._began()
-        handed_on = False
-        try:
-            await self._places.acquire()
-            # Leans on: a message carries the generation of the group in which it was fetched.
-            if event.message.generation_id != app.consumer_generation_id:
-                self._places.release()
-                self._metrics.stale_batches.inc()
-                return
-            partition = event.message.partition
-            loop = asyncio.get_running_loop()
-            batch = await loop.run_in_executor(
-                self._device_thread, self._pipeline.process, partition, event.message.value
-            )
-            after = self._latest.get(partition)
-            self._latest[partition] = asyncio.create_task(self._finish(app, event, batch, after))
-            handed_on = True
-        finally:
-            if not handed_on:
-                self._ended()
+    def _take(self, event: Any) -> None:
+        self._under_way += 1
+        self._idle.clear()
+        self._waiting.append(event)
+        self._arrived.set()
+        self._wait_for(len(event.value))
 
-    async def _finish(self, app: faust.App, event: Any, batch: BatchResult, after: asyncio.Task[None] | None) -> None:
+    def _wait_for(self, records: int) -> None:
+        self._waiting_records += records
+        if self._waiting_records < 2 * self._settings.batch_size:
+            self._space.set()
+        else:
+            self._space.clear()
+
+    async def _compute_all(self, app: faust.App) -> None:
+        try:
+            while True:
+                await self._arrived.wait()
+                await self._room.acquire()
+                await self._compute(app, self._next_batch(app))
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _next_batch(self, app: faust.App) -> list[Any]:
+        """What is waiting, up to the batch size; fetches of an older generation are someone else's now."""
+        batch: list[Any] = []
+        size = 0
+        while self._waiting and (not batch or size + len(self._waiting[0].value) <= self._settings.batch_size):
+            event = self._waiting.popleft()
+            self._wait_for(-len(event.value))
+            # Leans on: a message carries the generation of the group in which it was fetched.
+            if event.message.generation_id == app.consumer_generation_id:
+                batch.append(event)
+                size += len(event.value)
+            else:
+                self._metrics.stale_batches.inc()
+                self._ended(1)
+        if not self._waiting:
+            self._arrived.clear()
+        return batch
+
+    async def _compute(self, app: faust.App, batch: list[Any]) -> None:
+        if not batch:
+            self._room.release()
+            return
+        records = [record for event in batch for record in event.value]
+        loop = asyncio.get_running_loop()
+        results = await loop.run_in_executor(self._device_thread, self._pipeline.process, records)
+        fetches: defaultdict[int, list[Any]] = defaultdict(list)
+        for event in batch:
+            fetches[event.message.partition].append(event)
+        deliveries = [self._deliver_later(app, fetches[result.partition], result) for result in results]
+        asyncio.gather(*deliveries, return_exceptions=True).add_done_callback(lambda _: self._room.release())
+
+    def _deliver_later(self, app: faust.App, fetches: list[Any], result: BatchResult) -> asyncio.Task[None]:
+        after = self._latest.get(result.partition)
+        task = asyncio.create_task(self._deliver(app, fetches, result, after))
+        self._latest[result.partition] = task
+        return task
+
+    async def _deliver(
+        self, app: faust.App, fetches: list[Any], result: BatchResult, after: asyncio.Task[None] | None
+    ) -> None:
         try:
             start = self._clock()
-            delivered = await self._delivery.deliver(batch, after)
+            delivered = await self._delivery.deliver(result, after)
             if delivered.changelog_offset is not None:
-                store = app.tables["users"].data
-                store.set_persisted_offset(TP(self._settings.state_topic, batch.partition), delivered.changelog_offset)
-            event.ack()
-            self._count(app, event, batch, delivered.answered_at, self._clock() - start)
+                changelog = TP(self._settings.state_topic, result.partition)
+                app.tables["users"].data.set_persisted_offset(changelog, delivered.changelog_offset)
+            for event in fetches:
+                event.ack()
+            self._metrics.stage.labels("deliver").observe(self._clock() - start)
+            self._count(app, fetches[-1], result, delivered.answered_at)
         except Exception as error:
             self._fail(error)
             raise
         finally:
-            self._places.release()
-            self._ended()
+            self._ended(len(fetches))
 
-    def _count(self, app: faust.App, event: Any, batch: BatchResult, answered_at: float, seconds: float) -> None:
+    def _count(self, app: faust.App, newest: Any, result: BatchResult, answered_at: float) -> None:
         metrics = self._metrics
-        metrics.stage.labels("deliver").observe(seconds)
-        metrics.predictions.labels(batch.ranker).inc(len(batch.predictions))
-        metrics.latency.observe(answered_at - batch.record_times / 1000)
-        for reason in batch.reasons:
+        metrics.predictions.labels(result.ranker).inc(len(result.predictions))
+        metrics.latency.observe(answered_at - np.array(result.record_times) / 1000)
+        for reason in result.reasons:
             metrics.dead_letters.labels(reason).inc()
-        highwater = app.consumer.highwater(event.message.tp)
+        highwater = app.consumer.highwater(newest.message.tp)
         if highwater is not None:
-            lag = max(highwater - event.message.offset - 1, 0)
-            metrics.lag.labels(str(batch.partition)).set(lag)
+            lag = max(highwater - newest.message.offset - 1, 0)
+            metrics.lag.labels(str(result.partition)).set(lag)
 
-    def _began(self) -> None:
-        self._under_way += 1
-        self._idle.clear()
-
-    def _ended(self) -> None:
-        self._under_way -= 1
+    def _ended(self, fetches: int) -> None:
+        self._under_way -= fetches
         if not self._under_way:
             self._idle.set()

@@ -14,7 +14,7 @@ from stream_app.settings import Settings
 from stream_app.table import UsersTable
 from stream_app.transport import ChunkSchema, ChunkTransport
 
-_BUFFERED_FETCHES: Final = 4
+_BUFFERED_FETCHES: Final = 64
 
 
 def create_app(settings: Settings, *, fold: Fold, consumption: Consumption, fail: Callable[..., Any]) -> faust.App:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
-import numpy as np
 from aiokafka import AIOKafkaProducer
-from numpy.typing import NDArray
 
 from stream_app.contract import LARGEST_DEAD_LETTER
 from stream_app.metrics import Ranker
@@ -34,15 +32,15 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """All effects of one fetch of one partition."""
+    """All effects of a batch on one partition."""
 
     partition: int
     ranker: Ranker
-    predictions: list[Outgoing]
-    dead_letters: list[Outgoing]
-    reasons: list[Reason]  # of the dead letters
-    changelog: list[Outgoing]
-    record_times: NDArray[np.int64]  # of the answered events, milliseconds since the epoch
+    predictions: list[Outgoing] = field(default_factory=list)
+    dead_letters: list[Outgoing] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)  # of the dead letters
+    changelog: list[Outgoing] = field(default_factory=list)
+    record_times: list[int] = field(default_factory=list)  # of the answered events, milliseconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)

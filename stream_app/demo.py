@@ -155,7 +155,7 @@ class _Demo:
     async def _show(self, stop: asyncio.Event) -> None:
         self._say("starting a worker ...")
         async with asyncio.timeout(_START_S):
-            while not (stop.is_set() or await self._worker.is_ready()):
+            while not (stop.is_set() or await self._worker.is_ready()):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
         reporting = asyncio.create_task(self._report())
         try:
@@ -172,7 +172,9 @@ class _Demo:
         shop = Shop(options.seed, start=time.time() - 2 * options.history / _SHOP_RATE, rate=_SHOP_RATE)
         rng = random.Random(options.seed)
         history = min(options.history, options.events or options.history)
-        self._say(f"publishing a history of {history:,} events, then live ones at {options.rate:g}/s; a trainer starts ...")
+        self._say(
+            f"publishing a history of {history:,} events, then live ones at {options.rate:g}/s; a trainer starts ..."
+        )
         past = _imperfect(shop.events(history), rng)
         sent = await publish(_until(stop, past, history), kafka=self._settings.brokers, topic=topic)
         self._sent = sent.sent
@@ -199,7 +201,7 @@ class _Demo:
         """Waits for the answers to what was sent."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._tally.predictions + self._tally.dead_letters < self._sent:
+                while self._tally.predictions + self._tally.dead_letters < self._sent:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
 
     async def _watch_children(self) -> None:

@@ -1,4 +1,7 @@
-"""One fetch of one partition, from bytes to bytes: decode, fold, encode. Runs in the device thread; no I/O."""
+"""Fetches from bytes to bytes: decode, fold, encode. Runs in the device thread; no I/O.
+
+The fetches of several partitions go through the fold as one batch: its fixed cost is paid once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from model.events import EVENT_TYPES, actions_of
 from model.fold import Advanced, Fold
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult, Outgoing
-from stream_app.metrics import WorkerMetrics
+from stream_app.metrics import Ranker, WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.wire import (
     Decoded,
@@ -42,52 +45,58 @@ class Pipeline:
         self._clock = clock
         self._ids: dict[int, PredictionIds] = {}
 
-    def process(self, partition: int, records: Records) -> BatchResult:
-        """All effects of the records; memory has them when this returns, nothing else does."""
+    def process(self, records: Records) -> list[BatchResult]:
+        """All effects of the records, one result per partition; memory has them when this returns, nothing else does.
+
+        `records` come from any partitions, those of one partition in order.
+        """
         self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
             decoded = decode_batch(records)
             actions = actions_of(decoded.events, decoded.times)
-            offsets = np.array([records[place].offset for place in decoded.places], np.int64)
+            sources = [records[place] for place in decoded.places]
         with self._timed("fold"):
-            advanced = self._fold.advance(partition, actions, offsets)
+            slots = self._fold.states.slots_of([source.partition for source in sources], actions.users)
+            offsets = np.array([source.offset for source in sources], np.int64)
+            advanced = self._fold.advance(slots, actions, offsets)
         with self._timed("encode"):
-            result = self._encode(partition, records, decoded, advanced)
+            results = self._encode(records, decoded, sources, advanced)
         self._count(decoded, advanced)
-        return result
+        return results
 
-    def _encode(self, partition: int, records: Records, decoded: Decoded, advanced: Advanced) -> BatchResult:
-        users = {
-            slot: decoded.events[place].user_id
-            for slot, place in zip(advanced.slots.tolist(), advanced.places.tolist(), strict=True)
-        }
-        changelog = self._fold.states.records(advanced.touched)
-        keys = [users[slot].encode() for slot in advanced.touched.tolist()]
-        return BatchResult(
-            partition=partition,
-            ranker="model" if self._fold.serving else "rules",
-            predictions=list(self._predictions(partition, records, decoded, advanced)),
-            dead_letters=[dead_letter(records[bad.place], bad) for bad in decoded.rejected],
-            reasons=[bad.reason for bad in decoded.rejected],
-            changelog=[Outgoing(key, value) for key, value in zip(keys, changelog, strict=True)],
-            record_times=np.array([records[decoded.places[place]].timestamp for place in advanced.places], np.int64),
-        )
+    def _encode(self, records: Records, decoded: Decoded, sources: Records, advanced: Advanced) -> list[BatchResult]:
+        ranker: Ranker = "model" if self._fold.serving else "rules"
+        results = {record.partition: BatchResult(record.partition, ranker) for record in records}
+        for rejected in decoded.rejected:
+            record = records[rejected.place]
+            results[record.partition].dead_letters.append(dead_letter(record, rejected))
+            results[record.partition].reasons.append(rejected.reason)
+        owners: dict[int, ConsumerRecord[bytes, bytes]] = {}
+        for source, slot, prediction in self._predictions(decoded, sources, advanced):
+            result = results[source.partition]
+            result.predictions.append(Outgoing(source.key, encode_prediction(prediction)))
+            result.record_times.append(source.timestamp)
+            owners[slot] = source
+        touched = advanced.touched
+        for slot, value in zip(touched.tolist(), self._fold.states.records(touched), strict=True):
+            results[owners[slot].partition].changelog.append(Outgoing(owners[slot].key, value))
+        return list(results.values())
 
     def _predictions(
-        self, partition: int, records: Records, decoded: Decoded, advanced: Advanced
-    ) -> Iterator[Outgoing]:
-        ids = self._prediction_ids(partition)
+        self, decoded: Decoded, sources: Records, advanced: Advanced
+    ) -> Iterator[tuple[ConsumerRecord[bytes, bytes], int, Prediction]]:
+        """The record, the slot of its user, and the prediction, for every new event."""
         encoded = _AnswerColumns(advanced.answers, self._settings)
-        lengths = advanced.history_lengths.tolist()
+        lengths, slots = advanced.history_lengths.tolist(), advanced.slots.tolist()
         for row, place in enumerate(advanced.places.tolist()):
-            event, record = decoded.events[place], records[decoded.places[place]]
+            event, source = decoded.events[place], sources[place]
             prediction = Prediction(
-                prediction_id=ids[record.offset],
+                prediction_id=self._prediction_ids(source.partition)[source.offset],
                 user_id=event.user_id,
                 event_id=event.event_id,
                 event_type=event.type,
                 event_timestamp=decoded.times[place],
-                source=Source(partition, record.offset),
+                source=Source(source.partition, source.offset),
                 model_version=advanced.answers.version,
                 history_length=lengths[row],
                 next_type=encoded.next_type(row),
@@ -95,7 +104,7 @@ class Pipeline:
                 recommendations=encoded.recommendations(row),
                 purchase_probability=encoded.purchase[row],
             )
-            yield Outgoing(record.key, encode_prediction(prediction))
+            yield source, slots[row], prediction
 
     def _prediction_ids(self, partition: int) -> PredictionIds:
         if partition not in self._ids:

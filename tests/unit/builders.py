@@ -71,15 +71,20 @@ class Logged:
     event: Event
     time: int
     offset: int
+    partition: int = 3
+
+    @property
+    def owner(self) -> tuple[int, str]:
+        return self.partition, self.event.user_id
 
 
 @st.composite
 def logs(draw: st.DrawFn, *, most: int = 40, users: str = "abc", searches: bool = True) -> list[Logged]:
-    """Logs with several events per user, repeated event ids, jumps in time and holes between offsets."""
+    """Logs of two partitions: several events per user, repeated event ids, jumps in time, holes between offsets."""
     time, offset, found = 1_700_000_000_000, draw(st.integers(0, 5)), []
     for _ in range(draw(st.integers(0, most))):
         time += draw(st.sampled_from([-5_000, 0, 900, 70_000, 1_800_000, 1_800_001, 90_000_000]))
-        found.append(Logged(draw(_events(users, searches)), time, offset))
+        found.append(Logged(draw(_events(users, searches)), time, offset, draw(st.sampled_from([3, 3, 3, 4]))))
         offset += draw(st.sampled_from([1, 1, 1, 4]))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -32,7 +33,7 @@ from tests.unit.builders import (
     tokens_of,
 )
 
-PARTITION = 3
+PARTITION = 3  # of events that do not say otherwise
 HALVES = 2e-2  # hidden states are stored as halves
 GROWN = (*ITEMS, "unknown", "another")
 
@@ -48,9 +49,22 @@ def make_fold(device: torch.device = CPU, serving: Serving | None = None, *, rul
     return fold
 
 
-def advance(fold: Fold, batch: list[Logged], partition: int = PARTITION) -> Advanced:
+def advance(fold: Fold, batch: list[Logged]) -> Advanced:
     actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
-    return fold.advance(partition, actions, np.array([logged.offset for logged in batch], np.int64))
+    slots = fold.states.slots_of([logged.partition for logged in batch], actions.users)
+    return fold.advance(slots, actions, np.array([logged.offset for logged in batch], np.int64))
+
+
+def slot_of(fold: Fold, owner: tuple[int, str]) -> int:
+    slot = fold.states.slot(*owner)
+    assert slot is not None
+    return slot
+
+
+def records_of(fold: Fold, log: list[Logged]) -> dict[tuple[int, str], bytes]:
+    owners = sorted({logged.owner for logged in log})
+    slots = np.array([slot_of(fold, owner) for owner in owners], np.int64)
+    return dict(zip(owners, fold.states.records(slots), strict=True))
 
 
 def view(n: int, user: str = "a", item: str = "item 1", event_id: str | None = None, type: str = "view") -> Logged:
@@ -61,14 +75,14 @@ class Oracle:
     """All users, one event at a time."""
 
     def __init__(self) -> None:
-        self.users: defaultdict[str, UserOracle] = defaultdict(UserOracle)
+        self.users: defaultdict[tuple[int, str], UserOracle] = defaultdict(UserOracle)
         self.duplicates = 0
 
     def take(self, batch: list[Logged]) -> list[tuple[int, list[Action]]]:
         """Of the new events of a batch: places, and the sequences that their answers are about."""
         shown = []
         for place, logged in enumerate(batch):
-            user = self.users[logged.event.user_id]
+            user = self.users[logged.owner]
             outcome = user.take(logged)
             self.duplicates += outcome == "repeat"
             if outcome != "replay":
@@ -87,9 +101,8 @@ def whole(serving: Serving, sequence: list[Action]) -> tuple[Tensor, Tensor]:
 def check_state(fold: Fold, oracle: Oracle) -> None:
     states = fold.states
     assert len(states) == len(oracle.users)
-    for name, user in oracle.users.items():
-        slot = states.slot(PARTITION, name)
-        assert slot is not None
+    for owner, user in oracle.users.items():
+        slot = slot_of(fold, owner)
         objects, contexts, sizes = states.histories.gather(np.array([slot]))
         kept = user.sequence[-LENGTH:]
         assert sizes.tolist() == [len(kept)]
@@ -103,9 +116,8 @@ def check_state(fold: Fold, oracle: Oracle) -> None:
 
 
 def check_hidden(fold: Fold, oracle: Oracle, serving: Serving) -> None:
-    for name, user in oracle.users.items():
-        slot = fold.states.slot(PARTITION, name)
-        assert slot is not None
+    for owner, user in oracle.users.items():
+        slot = slot_of(fold, owner)
         assert fold.states.weights[slot] == serving.weights
         wanted, _ = whole(serving, user.sequence)
         torch.testing.assert_close(fold.states.hidden[slot].float(), wanted, atol=HALVES, rtol=0)
@@ -144,7 +156,7 @@ def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
         duplicates += advanced.duplicates
         assert advanced.places.tolist() == [place for place, _ in shown]
         assert advanced.history_lengths.tolist() == [len(sequence) for _, sequence in shown]
-        touched = {fold.states.slot(PARTITION, batch[place].event.user_id) for place, _ in shown}
+        touched = {slot_of(fold, batch[place].owner) for place, _ in shown}
         assert set(advanced.touched.tolist()) == touched
         for row, (_, sequence) in enumerate(shown):
             check_answer(advanced, row, serving, whole(serving, sequence)[1])
@@ -154,25 +166,42 @@ def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
 
 
 @settings(max_examples=25)
-@given(logs(searches=False), st.data())
+@given(logs(), st.data())
 def test_batches_answer_like_single_events(log: list[Logged], data: st.DataObject) -> None:
-    # Rules too: without searches, which count as places in the little history that they look back at.
-    serving = data.draw(st.sampled_from([None, serving_on(CPU)]))
-    single, batched = make_fold(serving=serving), make_fold(serving=serving)
-    for batch in data.draw(splits(log[:19])):
+    single, batched = make_fold(serving=serving_on(CPU)), make_fold(serving=serving_on(CPU))
+    for batch in data.draw(splits(log)):
         alone = [advance(single, [logged]) for logged in batch]
         together = advance(batched, batch)
-        answered = [advanced for advanced in alone if len(advanced.places)]
-        for row, advanced in enumerate(answered):
-            one, many = advanced.answers, together.answers
+        for row, one in enumerate(advanced.answers for advanced in alone if len(advanced.places)):
+            many = together.answers
             assert many.next_type[row] == pytest.approx(one.next_type[0], abs=HALVES)
             assert many.purchase[row] == pytest.approx(one.purchase[0], abs=HALVES)
             assert many.probabilities[row] == pytest.approx(one.probabilities[0], abs=HALVES)
-        assert sum(advanced.duplicates for advanced in alone) == together.duplicates
-        for ranker in ("model_places", "rules_places") if serving is None else ("rules_places",):
-            found = np.concatenate([np.zeros(0, np.int64), *(getattr(advanced, ranker) for advanced in alone)])
-            if serving is None or ranker == "rules_places":
-                assert getattr(together, ranker).tolist() == found.tolist()
+        assert joined(alone, "rules_places") == together.rules_places.tolist()
+        assert len(joined(alone, "model_places")) == len(together.model_places)
+
+
+@settings(max_examples=25)
+@given(logs(searches=False, most=19), st.data())
+def test_rules_answer_batches_like_single_events(log: list[Logged], data: st.DataObject) -> None:
+    # Within the 20 actions that the rules look back at, and without searches, which count among them.
+    single, batched = (Fold(make_states(length=64), rules_share=0) for _ in range(2))
+    for batch in data.draw(splits(log)):
+        alone = [advance(single, [logged]) for logged in batch]
+        together = advance(batched, batch)
+        for row, one in enumerate(advanced.answers for advanced in alone if len(advanced.places)):
+            assert names_of(together, row) == [one.names[item] for item in one.items[0] if item >= 0]
+            assert together.answers.next_type[row].tolist() == one.next_type[0].tolist()
+            assert together.answers.purchase[row] == one.purchase[0]
+        assert joined(alone, "rules_places") == together.rules_places.tolist()
+
+
+def names_of(advanced: Advanced, row: int) -> list[str]:
+    return [advanced.answers.names[item] for item in advanced.answers.items[row] if item >= 0]
+
+
+def joined(several: list[Advanced], column: str) -> list[int]:
+    return [int(value) for advanced in several for value in getattr(advanced, column)]
 
 
 @settings(max_examples=25)
@@ -183,17 +212,14 @@ def test_a_restart_changes_nothing(log: list[Logged], data: st.DataObject) -> No
     end = data.draw(st.integers(0, len(log)))
     back = data.draw(st.integers(0, end))
     advance(before, log[:end])
-    users = sorted({logged.event.user_id for logged in log[:end]})
-    slots = before.states.slots_of(PARTITION, users)
-    after.states.restore(PARTITION, dict(zip(users, before.states.records(slots), strict=True)))
+    for (partition, user), record in records_of(before, log[:end]).items():
+        assert after.states.restore(partition, {user: record}) == 1
     went_on, restarted = advance(before, log[end:]), advance(after, log[back:])
     assert restarted.places.tolist() == [place + end - back for place in went_on.places]
     assert restarted.history_lengths.tolist() == went_on.history_lengths.tolist()
     assert restarted.answers.items.tolist() == went_on.answers.items.tolist()
     assert restarted.answers.next_type.tolist() == went_on.answers.next_type.tolist()
-    users = sorted({logged.event.user_id for logged in log})
-    records = [fold.states.records(fold.states.slots_of(PARTITION, users)) for fold in (before, after)]
-    assert records[0] == records[1]
+    assert records_of(after, log) == records_of(before, log)
 
 
 @settings(max_examples=25)
@@ -207,18 +233,17 @@ def test_users_are_encoded_anew_when_touched_under_other_weights(
     advance(fold, first)
     fold.serving = new
     start = first[-1].offset + 1 if first else 0
-    moved = [Logged(logged.event, logged.time, logged.offset + start) for logged in second]
+    moved = [replace(logged, offset=logged.offset + start) for logged in second]
     for user in oracle.users.values():
         user.sequence = user.sequence[-LENGTH:]  # all that a new network can still read
     shown = oracle.take(moved)
     advanced = advance(fold, moved)
-    touched = {logged.event.user_id for logged in moved}
-    for name, user in oracle.users.items():
-        slot = fold.states.slot(PARTITION, name)
-        assert slot is not None
-        used = new if name in touched else old
+    touched = {logged.owner for logged in moved}
+    for owner, user in oracle.users.items():
+        slot = slot_of(fold, owner)
+        used = new if owner in touched else old
         assert fold.states.weights[slot] == used.weights
-        if name in touched:
+        if owner in touched:
             torch.testing.assert_close(
                 fold.states.hidden[slot].float(), whole(new, user.sequence)[0], atol=HALVES, rtol=0
             )
@@ -230,7 +255,7 @@ def test_more_users_than_are_encoded_at_once_are_all_encoded(device: torch.devic
     fold, oracle = make_fold(device), Oracle()  # the rules serve, so nobody has a hidden state
     users = [f"user {n}" for n in range(600)]
     order = np.random.default_rng(0).choice(users, 1500).tolist() + users
-    first = [view(n, user, ITEMS[hash(user) % 9]) for n, user in enumerate(order)]
+    first = [view(n, user, ITEMS[n % 9]) for n, user in enumerate(order)]
     oracle.take(first)
     advance(fold, first)
     for user in oracle.users.values():
@@ -260,7 +285,7 @@ def test_a_repeat_is_answered_from_the_state_as_it_is(device: torch.device) -> N
     fold, oracle = make_fold(device, serving), Oracle()
     advance(fold, [view(0, event_id="x"), view(1, item="item 2")])
     oracle.take([view(0), view(1, item="item 2")])
-    user = oracle.users["a"]
+    user = oracle.users[PARTITION, "a"]
     batch = [view(2, event_id="x", type="purchase"), view(3), view(4, event_id="x"), view(5, user="b")]
     advanced = advance(fold, batch)
     assert advanced.duplicates == 2
@@ -269,7 +294,7 @@ def test_a_repeat_is_answered_from_the_state_as_it_is(device: torch.device) -> N
     oracle.take([view(3)])
     for row in (1, 2):
         check_answer(advanced, row, serving, whole(serving, user.sequence)[1])
-    assert fold.states.offsets[fold.states.slot(PARTITION, "a")] == 4
+    assert fold.states.offsets[slot_of(fold, (PARTITION, "a"))] == 4
 
 
 def test_the_rules_answer_a_repeat_from_the_state_as_it_is() -> None:
@@ -283,20 +308,18 @@ def test_the_rules_answer_a_repeat_from_the_state_as_it_is() -> None:
 
 def test_the_same_user_on_two_partitions_is_two_users(device: torch.device) -> None:
     fold = make_fold(device, serving_on(device))
-    advance(fold, [view(0), view(1)], partition=0)
-    assert advance(fold, [view(0)], partition=1).history_lengths.tolist() == [1]
-    fold.forget(0)
-    assert advance(fold, [view(0)], partition=0).history_lengths.tolist() == [1]
-    assert advance(fold, [view(1)], partition=1).history_lengths.tolist() == [2]
+    here, there = [view(0), view(1)], [replace(view(n), partition=1) for n in range(2)]
+    assert advance(fold, [*here, there[0]]).history_lengths.tolist() == [1, 2, 1]
+    fold.forget(PARTITION)
+    assert advance(fold, [there[1], here[0]]).history_lengths.tolist() == [2, 1]
     assert fold.nbytes > fold.states.nbytes
 
 
 def test_without_a_model_the_rules_answer() -> None:
     fold = make_fold(rules_share=0)
     advanced = advance(fold, [view(0), view(1, item="item 2"), view(2, user="b", item="item 1")])
-    answers = advanced.answers
-    assert answers.version == "baseline"
-    assert [answers.names[item] for item in answers.items[1] if item >= 0] == ["item 2", "item 1"]
+    assert advanced.answers.version == "baseline"
+    assert names_of(advanced, 1) == ["item 2", "item 1"]
     # The answers after the first and the second event of "a": "item 2" was not yet known, and nobody asked "b".
     assert advanced.rules_places.tolist() == [0]
     assert advanced.model_places.tolist() == []

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from model.errors import RecordCorrupt
 from model.events import NO_TIME, Event, actions_of
@@ -22,12 +23,16 @@ Sent: TypeAlias = list[tuple[str, int]]  # (user, event id; 0: none given) in lo
 SENT = st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_size=30), max_size=5)
 
 
+def slots_of(states: UserStates, partition: int, users: Sequence[str]) -> NDArray[np.int64]:
+    return states.slots_of([partition] * len(users), users)
+
+
 def remember(states: UserStates, sent: Sent, times: Sequence[int] | None = None, session: str | None = None) -> None:
     """Applies events as the fold does, with one action each."""
     events = [Event(user_id=user, type="view", item_id=f"{n}", session_id=session) for n, (user, _) in enumerate(sent)]
     actions = actions_of(events, times or [0] * len(sent))
     actions.event_ids[:] = [event_id for _, event_id in sent]
-    slots = states.slots_of(0, actions.users)
+    slots = slots_of(states, 0, actions.users)
     states.histories.append(slots, ranks_within(slots), actions.objects, np.arange(len(sent), dtype=np.uint32))
     states.remember(slots, actions)
 
@@ -36,7 +41,7 @@ def filled(users: str = "abc", device: torch.device | None = None) -> UserStates
     states = make_states(device or torch.device("cpu"))
     for n in range(LENGTH + 2):
         remember(states, [(user, 10 * n + 1) for user in users[n % 2 :]], times=[n] * len(users[n % 2 :]), session="s")
-    slots = states.slots_of(0, list(users))
+    slots = slots_of(states, 0, list(users))
     states.offsets[slots] = np.arange(len(users)) + 100
     states.weights[slots] = 2**64 - 5
     states.hidden[torch.from_numpy(slots)] = torch.randn(len(users), HIDDEN, device=states.device).half()
@@ -44,15 +49,17 @@ def filled(users: str = "abc", device: torch.device | None = None) -> UserStates
 
 
 def records_of(states: UserStates, partition: int = 0, users: str = "abc") -> dict[str, bytes]:
-    return dict(zip(users, states.records(states.slots_of(partition, list(users))), strict=True))
+    return dict(zip(users, states.records(slots_of(states, partition, list(users))), strict=True))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=3)), max_size=40))
 def test_every_user_of_a_partition_keeps_a_slot_of_its_own(asked: list[tuple[int, str]]) -> None:
     states, oracle = make_states(), dict[tuple[int, str], int]()
-    for partition, user in asked:
-        slot = int(states.slots_of(partition, [user])[0])
-        assert oracle.setdefault((partition, user), slot) == slot
+    half = len(asked) // 2
+    for several in (asked[:half], asked[half:]):
+        found = states.slots_of([partition for partition, _ in several], [user for _, user in several])
+        for owner, slot in zip(several, found.tolist(), strict=True):
+            assert oracle.setdefault(owner, slot) == slot
     assert len(set(oracle.values())) == len(oracle) == len(states)
     assert all(states.slot(partition, user) == slot for (partition, user), slot in oracle.items())
     assert states.slot(3, "") is None
@@ -63,7 +70,7 @@ def test_every_user_of_a_partition_keeps_a_slot_of_its_own(asked: list[tuple[int
 def test_an_event_id_counts_once_within_its_users_window(batches: list[Sent]) -> None:
     states, oracle = make_states(), {user: deque[int](maxlen=EVENT_ID_WINDOW) for user in "abc"}
     for batch in batches:
-        slots = states.slots_of(0, [user for user, _ in batch])
+        slots = slots_of(states, 0, [user for user, _ in batch])
         found = states.duplicates(slots, np.array([event_id for _, event_id in batch], np.uint64)).tolist()
         for (user, event_id), repeated in zip(batch, found, strict=True):
             assert repeated == (event_id != 0 and event_id in oracle[user])
@@ -71,7 +78,7 @@ def test_an_event_id_counts_once_within_its_users_window(batches: list[Sent]) ->
                 oracle[user].append(event_id)
         remember(states, [sent for sent, repeated in zip(batch, found, strict=True) if not repeated])
     for user, window in oracle.items():
-        slot = states.slots_of(0, [user])[0]
+        slot = slots_of(states, 0, [user])[0]
         kept = states.event_ids[slot].tolist()
         assert kept == [0] * (EVENT_ID_WINDOW - len(window)) + list(window)
 
@@ -112,7 +119,7 @@ def test_older_records_are_left_out_and_equal_or_newer_ones_taken_in() -> None:
     states = filled()
     old = records_of(states)
     remember(states, [("a", 99)], times=[77])
-    states.offsets[states.slots_of(0, ["a"])] = 200
+    states.offsets[slots_of(states, 0, ["a"])] = 200
     new = records_of(states)
     assert states.restore(0, {"a": old["a"]}) == 0
     assert records_of(states) == new
@@ -137,10 +144,10 @@ def test_a_damaged_record_is_refused_with_its_partition() -> None:
 @pytest.mark.parametrize("length", [1, LENGTH - 1, LENGTH, LENGTH + 3])
 def test_rings_of_another_length_keep_the_newest_actions(length: int) -> None:
     before = filled()
-    wanted = before.histories.gather(before.slots_of(0, ["b"]))[0][0]
+    wanted = before.histories.gather(slots_of(before, 0, ["b"]))[0][0]
     after = make_states(length=length)
     after.restore(0, records_of(before))
-    objects, _, sizes = after.histories.gather(after.slots_of(0, ["b"]))
+    objects, _, sizes = after.histories.gather(slots_of(after, 0, ["b"]))
     assert objects[0][: sizes[0]].tolist() == wanted[-length:].tolist()
     assert after.histories.counts[after.slot(0, "b")] == LENGTH + 2
 
@@ -153,12 +160,12 @@ def everything_of(states: UserStates, slot: int) -> list[Any]:
 
 def test_a_dropped_partition_leaves_nothing_to_the_next_user_of_a_slot(device: torch.device) -> None:
     states = filled("ab", device)
-    states.slots_of(1, ["kept"])
+    slots_of(states, 1, ["kept"])
     capacity, empty = states.capacity, everything_of(make_states(device), 0)
     states.drop(0)
     assert states.slot(0, "a") is None
     assert len(states) == 1
-    fresh = states.slots_of(2, [f"new {n}" for n in range(capacity - 1)])
+    fresh = slots_of(states, 2, [f"new {n}" for n in range(capacity - 1)])
     assert states.capacity == capacity  # the slots were free again
     for slot in fresh:
         assert everything_of(states, slot) == empty
@@ -168,7 +175,7 @@ def test_a_dropped_partition_leaves_nothing_to_the_next_user_of_a_slot(device: t
 def test_growing_keeps_users_and_gives_empty_slots(device: torch.device) -> None:
     states = filled("ab", device)
     records, before, bytes_before = records_of(states, users="ab"), states.capacity, states.nbytes
-    states.slots_of(0, [f"new {n}" for n in range(5 * before)])
+    slots_of(states, 0, [f"new {n}" for n in range(5 * before)])
     assert records_of(states, users="ab") == records
     assert everything_of(states, states.capacity - 1)[:2] == [-1, NO_TIME]
     assert states.nbytes > bytes_before
@@ -178,7 +185,7 @@ def test_slots_taken_in_inference_mode_can_be_dropped_outside_of_it() -> None:
     # The fold runs in inference mode; partitions are given away by the event loop.
     states = make_states(slots=1)
     with torch.inference_mode():
-        states.slots_of(0, ["a", "b", "c"])
+        slots_of(states, 0, ["a", "b", "c"])
     states.restore(1, records_of(filled()))
     states.drop(0)
     assert len(states) == 3

@@ -1,0 +1,56 @@
+"""One embedded broker for the session; every test has topics and a group of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stream_app.broker import Broker
+from stream_app.settings import Settings
+from tests.integration.running import Running
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def settings(kafka: Broker, tmp_path: Path) -> Settings:
+    """Settings of a stream that nobody else uses."""
+    prefix = f"t{next(_numbers)}"
+    return Settings(
+        brokers=kafka.bootstrap_servers,
+        group=f"{prefix}-nextact",
+        events_topic=f"{prefix}.events",
+        predictions_topic=f"{prefix}.predictions",
+        dead_letters_topic=f"{prefix}.dead-letters",
+        state_topic=f"{prefix}.changelog",
+        models_topic=f"{prefix}.models",
+        partitions=4,
+        registry=str(tmp_path / "models"),
+        rules_share=1.0,
+        session_timeout=6.0,
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts `nextact` commands with the test's settings; ends what still runs when the test is over."""
+    started: list[Running] = []
+
+    def run(*command: str) -> Running:
+        running = Running(command, settings, tmp_path / f"{len(started)}-{command[0]}.log")
+        started.append(running)
+        return running
+
+    yield run
+    for running in started:
+        running.kill()

@@ -1,0 +1,89 @@
+"""A `nextact` command as a real process, and what it says of itself over HTTP and in its log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_app.ports import free_port
+from stream_app.settings import PREFIX, Settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables, so that a process sees what the test has."""
+    values = settings.model_dump(mode="json").items()
+    return {**os.environ, **{f"{PREFIX}{name.upper()}": str(value) for name, value in values}}
+
+
+class Running:
+    """Started at once; `kill` is safe to call at any time."""
+
+    def __init__(self, command: Sequence[str], settings: Settings, log: Path) -> None:
+        self.log = log
+        self.port = free_port()
+        own = settings.model_copy(update={"http_port": self.port, "http_host": "127.0.0.1"})
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "stream_app", *command],
+                env=environment(own),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait_ready(self, timeout: float = 40) -> None:
+        """Returns when /readyz says so."""
+        self.wait_until(lambda: self._get("/readyz") is not None, timeout)
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float = 60) -> None:
+        """Returns when something holds; fails with the log when the process ends or time runs out."""
+        deadline = time.monotonic() + timeout
+        while not holds():
+            code = self._process.poll()
+            assert code is None, f"ended with {code}:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.tail()}"
+            time.sleep(0.1)
+
+    def metric(self, name: str, label: str | None = None) -> float:
+        """A sample of /metrics by name and (only) label value; 0 when there is none."""
+        for family in text_string_to_metric_families(self._get("/metrics") or ""):
+            for sample in family.samples:
+                if sample.name == name and label in (None, *sample.labels.values()):
+                    return sample.value
+        return 0.0
+
+    def terminate(self, timeout: float = 20) -> int:
+        """SIGTERM; returns the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout)
+
+    def wait(self, timeout: float) -> int:
+        """Waits for the end; returns the exit code."""
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    def tail(self) -> str:
+        """The end of the log."""
+        return "\n".join(self.log.read_text().splitlines()[-40:])
+
+    def _get(self, path: str) -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
+                body: bytes = response.read()
+                return body.decode()
+        except (urllib.error.URLError, OSError):
+            return None
