@@ -311,6 +311,9 @@ def _settings(options: dict[str, Any]) -> Settings:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    if settings.log_level != "debug":
+        for library in ("aiokafka", "faust", "mode"):
+            logging.getLogger(library).setLevel("WARNING")
     return settings
 
 

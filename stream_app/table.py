@@ -7,8 +7,9 @@ taken away before recovery begins. Faust's recovery swallows exceptions, so dama
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import faust
 from faust.stores.base import Store
@@ -18,7 +19,9 @@ from model.fold import Fold
 from stream_app.settings import Settings
 from stream_app.transport import ChunkSchema
 
-TABLE = "users"
+TABLE: Final = "users"
+
+logger: Final = logging.getLogger(__name__)
 
 
 class UsersStore(Store):  # type: ignore[misc]
@@ -63,7 +66,8 @@ class UsersStore(Store):  # type: ignore[misc]
                 self._offsets.pop(TP(self._settings.state_topic, tp.partition), None)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Nothing to do: records were applied as they came."""
+        """Records were applied as they came; this is when the worker begins to answer."""
+        logger.info("answering on %d partitions, %d users recovered", len(active_tps), len(self))
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
         """Backups are Kafka's: the changelog is replicated."""
