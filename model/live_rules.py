@@ -11,7 +11,6 @@ from model.events import EVENT_TYPES, SEARCH, Actions, unpack_contexts
 from model.history import Histories
 
 BASELINE = "baseline"
-_RECENT = 2 * WINDOW  # actions looked back at
 
 
 class LiveRules:
@@ -46,7 +45,7 @@ class LiveRules:
                 if kind != SEARCH:
                     self._rules.learn(recent, objects[place], actions.items[place])
                     recent.insert(0, objects[place])
-                    del recent[_RECENT:]
+                    del recent[WINDOW:]
             if asked[place]:
                 ranked.append(self._rules.rank(recent, RANKED))
                 # At once: the events behind this one in the batch must not tell what came after it.
@@ -88,7 +87,7 @@ class LiveRules:
 def _recents(slots: NDArray[np.int64], histories: Histories) -> tuple[dict[int, list[int]], dict[int, int]]:
     """Per distinct slot: the objects of its latest actions on items, latest first, and the type of its last one."""
     distinct = np.unique(slots)
-    objects, contexts, sizes = histories.gather(distinct, min(_RECENT, histories.length))
+    objects, contexts, sizes = histories.gather(distinct, min(WINDOW, histories.length))
     types = unpack_contexts(contexts).types
     recents, last_types = {}, {}
     rows = zip(distinct.tolist(), objects.tolist(), types.tolist(), sizes.tolist(), strict=True)

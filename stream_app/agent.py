@@ -32,6 +32,7 @@ class Consumption:
         pipeline: Pipeline,
         delivery: Delivery,
         device_thread: ThreadPoolExecutor,
+        encoding_thread: ThreadPoolExecutor,
         metrics: WorkerMetrics,
         fail: Callable[[BaseException], Any],
         clock: Callable[[], float],
@@ -41,6 +42,7 @@ class Consumption:
         self._pipeline = pipeline
         self._delivery = delivery
         self._device_thread = device_thread
+        self._encoding_thread = encoding_thread
         self._metrics = metrics
         self._fail = fail
         self._clock = clock
@@ -50,6 +52,7 @@ class Consumption:
         self._space = asyncio.Event()  # set while few enough records wait; else Faust's own buffer fills, then stops
         self._space.set()
         self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
+        self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._latest: dict[int, asyncio.Task[None]] = {}  # by partition: what the next batch waits for
         self._under_way = 0  # fetches taken in, not acknowledged
         self._idle = asyncio.Event()
@@ -66,6 +69,7 @@ class Consumption:
             self._fail(error)
             raise
         finally:
+            await self.drained()  # Faust cancels agents before the consumer, whose last commit waits for all taken in
             computing.cancel()
 
     async def drained(self) -> None:
@@ -120,12 +124,30 @@ class Consumption:
             return
         records = [record for event in batch for record in event.value]
         loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(self._device_thread, self._pipeline.process, records)
-        fetches: defaultdict[int, list[Any]] = defaultdict(list)
-        for event in batch:
-            fetches[event.message.partition].append(event)
-        deliveries = [self._deliver_later(app, fetches[result.partition], result) for result in results]
-        asyncio.gather(*deliveries, return_exceptions=True).add_done_callback(lambda _: self._room.release())
+        computed = await loop.run_in_executor(self._device_thread, self._pipeline.advance, records)
+        encoding = loop.run_in_executor(self._encoding_thread, self._pipeline.encode, computed)
+        self._finishing = asyncio.create_task(self._finish(app, batch, encoding, self._finishing))
+
+    async def _finish(
+        self,
+        app: faust.App,
+        batch: list[Any],
+        encoding: asyncio.Future[list[BatchResult]],
+        before: asyncio.Task[None] | None,
+    ) -> None:
+        """Begins the deliveries of a batch, after those of the batch before it have begun."""
+        try:
+            results = await encoding
+            if before is not None:
+                await before
+            fetches: defaultdict[int, list[Any]] = defaultdict(list)
+            for event in batch:
+                fetches[event.message.partition].append(event)
+            deliveries = [self._deliver_later(app, fetches[result.partition], result) for result in results]
+            asyncio.gather(*deliveries, return_exceptions=True).add_done_callback(lambda _: self._room.release())
+        except Exception as error:
+            self._fail(error)
+            raise
 
     def _deliver_later(self, app: faust.App, fetches: list[Any], result: BatchResult) -> asyncio.Task[None]:
         after = self._latest.get(result.partition)

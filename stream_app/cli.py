@@ -260,11 +260,21 @@ def doctor(**options: Any) -> None:
 
 
 @cli.command()
-def schema() -> None:
-    """Print the JSON Schemas of events and predictions, made from the code that reads and writes them."""
-    from stream_app.wire import schemas
+@click.option("--write", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write to this folder.")
+def schema(folder: Path | None) -> None:
+    """Print the JSON Schemas of events and predictions, made from the code that reads and writes them.
 
-    click.echo(json.dumps(schemas(), indent=2, sort_keys=True))
+    With --write they become files, beside an AsyncAPI document of the topics as they are set.
+    """
+    from stream_app.asyncapi import documents, event_schema, prediction_schema
+
+    if folder is None:
+        click.echo(json.dumps({"event": event_schema(), "prediction": prediction_schema()}, indent=2))
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in documents(_settings({})).items():
+        (folder / name).write_text(text, encoding="utf-8")
+        click.echo(f"wrote {folder / name}")
 
 
 def _publish(settings: Settings, events: Any, pace: Any, *, skipped: Callable[[], int]) -> None:

@@ -1,12 +1,14 @@
-"""Fetches from bytes to bytes: decode, fold, encode. Runs in the device thread; no I/O.
+"""Fetches from bytes to bytes: decode, fold, encode. No I/O.
 
-The fetches of several partitions go through the fold as one batch: its fixed cost is paid once.
+The fetches of several partitions go through the fold as one batch: its fixed cost is paid once. `advance` and `encode`
+run in a thread each, so that one batch is encoded while the device computes the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from aiokafka import ConsumerRecord
 from model.answers import Answers, next_actions
 from model.events import EVENT_TYPES, actions_of
 from model.fold import Advanced, Fold
+from model.live_rules import BASELINE
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult, Outgoing
 from stream_app.metrics import Ranker, WorkerMetrics
@@ -34,6 +37,17 @@ Records = Sequence["ConsumerRecord[bytes, bytes]"]
 _DIGITS = 6  # of published probabilities
 
 
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A batch after the fold: all that encoding needs, and nothing that the next batch changes."""
+
+    records: Records
+    decoded: Decoded
+    sources: Records  # of the decoded events
+    advanced: Advanced
+    states: list[bytes]  # packed records of the touched users
+
+
 class Pipeline:
     """The fold between two encodings."""
 
@@ -45,8 +59,8 @@ class Pipeline:
         self._clock = clock
         self._ids: dict[int, PredictionIds] = {}
 
-    def process(self, records: Records) -> list[BatchResult]:
-        """All effects of the records, one result per partition; memory has them when this returns, nothing else does.
+    def advance(self, records: Records) -> Computed:
+        """Decodes the records and applies their events; memory has them when this returns, nothing else does.
 
         `records` come from any partitions, those of one partition in order.
         """
@@ -59,26 +73,30 @@ class Pipeline:
             slots = self._fold.states.slots_of([source.partition for source in sources], actions.users)
             offsets = np.array([source.offset for source in sources], np.int64)
             advanced = self._fold.advance(slots, actions, offsets)
-        with self._timed("encode"):
-            results = self._encode(records, decoded, sources, advanced)
+            states = self._fold.states.records(advanced.touched)
         self._count(decoded, advanced)
-        return results
+        return Computed(records, decoded, sources, advanced, states)
 
-    def _encode(self, records: Records, decoded: Decoded, sources: Records, advanced: Advanced) -> list[BatchResult]:
-        ranker: Ranker = "model" if self._fold.serving else "rules"
-        results = {record.partition: BatchResult(record.partition, ranker) for record in records}
-        for rejected in decoded.rejected:
-            record = records[rejected.place]
+    def encode(self, computed: Computed) -> list[BatchResult]:
+        """All effects of a batch, one result per partition."""
+        with self._timed("encode"):
+            return self._encode(computed)
+
+    def _encode(self, computed: Computed) -> list[BatchResult]:
+        advanced = computed.advanced
+        ranker: Ranker = "rules" if advanced.answers.version == BASELINE else "model"
+        results = {record.partition: BatchResult(record.partition, ranker) for record in computed.records}
+        for rejected in computed.decoded.rejected:
+            record = computed.records[rejected.place]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
         owners: dict[int, ConsumerRecord[bytes, bytes]] = {}
-        for source, slot, prediction in self._predictions(decoded, sources, advanced):
+        for source, slot, prediction in self._predictions(computed.decoded, computed.sources, advanced):
             result = results[source.partition]
             result.predictions.append(Outgoing(source.key, encode_prediction(prediction)))
             result.record_times.append(source.timestamp)
             owners[slot] = source
-        touched = advanced.touched
-        for slot, value in zip(touched.tolist(), self._fold.states.records(touched), strict=True):
+        for slot, value in zip(advanced.touched.tolist(), computed.states, strict=True):
             results[owners[slot].partition].changelog.append(Outgoing(owners[slot].key, value))
         return list(results.values())
 

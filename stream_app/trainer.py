@@ -10,8 +10,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -51,7 +53,8 @@ class Trainer:
         self._clock = clock
         self._progress = progress
         self._device = choose_device(settings.device)
-        torch.set_num_threads(settings.threads)
+        # A thread of its own, as PyTorch's number of threads belongs to the thread that sets it.
+        self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
         self._log = EventsTopic(settings)
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
@@ -123,14 +126,9 @@ class Trainer:
         settings = self._settings
         config = RoundConfig(hidden=settings.hidden, holdout=settings.train_holdout, seed=settings.seed)
         try:
-            result = await asyncio.to_thread(
-                train_round,
-                self._log.actions(),
-                incumbent,
-                config,
-                device=self._device,
-                progress=self._report,
-            )
+            train = partial(train_round, device=self._device, progress=self._report)
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._training_thread, train, self._log.actions(), incumbent, config)
         except TooLittleData as error:
             logger.info("round skipped: %s", error)
             return "skipped"

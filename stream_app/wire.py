@@ -241,6 +241,9 @@ def decode_prediction(value: bytes) -> Prediction:
     return _PREDICTION_DECODER.decode(value)
 
 
+_VARIANTS: Final = "89ab"  # the first digit of a UUID's fourth group, of the variant of RFC 9562
+
+
 class PredictionIds:
     """Ids of predictions on one source partition: UUIDv5 (RFC 9562) over stream epoch, topic, partition, offset."""
 
@@ -251,7 +254,9 @@ class PredictionIds:
     def __getitem__(self, offset: int) -> str:
         hashed = self._hash.copy()
         hashed.update(str(offset).encode())
-        return str(UUID(bytes=hashed.digest()[:16], version=5))
+        digits = hashed.hexdigest()
+        variant = _VARIANTS[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def schemas() -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_dead_letters_keep_the_record_and_say_why(settings: Settings, start: Sta
     seen = wait_answered(worker, settings)
 
     originals = {(record.partition, record.offset): record for record in seen.events}
-    reasons = Counter()
+    reasons: Counter[str] = Counter()
     for record in seen.dead_letters:
         headers = {name: value.decode() for name, value in record.headers}
         source = int(headers["nextact.error.partition"]), int(headers["nextact.error.offset"])
@@ -159,7 +159,7 @@ def test_weights_go_live_without_a_pause_and_a_broken_version_is_refused(
     seen = wait_answered(worker, settings)
     assert {p.model_version for _, p in seen.predictions} == {"baseline", first.version}
 
-    broken = asyncio.run(publish_broken_copy(settings, first, tmp_path / "broken"))
+    broken = publish_broken_copy(settings, first, tmp_path / "broken")
     worker.wait_until(lambda: worker.metric("nextact_reloads_total", "refused") == 1)
     send_all(settings, events[4500:])
     seen = wait_answered(worker, settings)
@@ -167,7 +167,7 @@ def test_weights_go_live_without_a_pause_and_a_broken_version_is_refused(
     assert f"refused version {broken}: hash" in worker.tail()
 
 
-async def publish_broken_copy(settings: Settings, good: Promotion, place: Path) -> str:
+def publish_broken_copy(settings: Settings, good: Promotion, place: Path) -> str:
     """Promotes a copy of a version in which one byte of the weights is another."""
     place.mkdir()
     for file in Path(good.path).iterdir():
@@ -182,7 +182,7 @@ async def publish_broken_copy(settings: Settings, good: Promotion, place: Path) 
         promoted_at=good.promoted_at,
         metrics={},
     )
-    await publish(promotion, settings)
+    asyncio.run(publish(promotion, settings))
     return promotion.version
 
 

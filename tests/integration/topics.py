@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from stream_app.send import Sent, publish
 from stream_app.settings import Settings
 
-Record = ConsumerRecord[bytes, bytes]
+if TYPE_CHECKING:
+    Record: TypeAlias = ConsumerRecord[bytes, bytes]
+else:
+    Record = ConsumerRecord
 
 
 def read_all(settings: Settings, topic: str, partitions: int | None = None) -> list[Record]:

@@ -79,17 +79,17 @@ class Logged:
 
 
 @st.composite
-def logs(draw: st.DrawFn, *, most: int = 40, users: str = "abc", searches: bool = True) -> list[Logged]:
+def logs(draw: st.DrawFn, *, most: int = 30, users: str = "abc") -> list[Logged]:
     """Logs of two partitions: several events per user, repeated event ids, jumps in time, holes between offsets."""
     time, offset, found = 1_700_000_000_000, draw(st.integers(0, 5)), []
     for _ in range(draw(st.integers(0, most))):
         time += draw(st.sampled_from([-5_000, 0, 900, 70_000, 1_800_000, 1_800_001, 90_000_000]))
-        found.append(Logged(draw(_events(users, searches)), time, offset, draw(st.sampled_from([3, 3, 3, 4]))))
+        found.append(Logged(draw(_events(users)), time, offset, draw(st.sampled_from([3, 3, 3, 4]))))
         offset += draw(st.sampled_from([1, 1, 1, 4]))
     return found
 
 
-def _events(users: str, searches: bool) -> st.SearchStrategy[Event]:
+def _events(users: str) -> st.SearchStrategy[Event]:
     common = {
         "user_id": st.sampled_from(users),
         "event_id": st.none() | st.integers(0, 25).map(lambda n: f"e{n}"),
@@ -105,7 +105,7 @@ def _events(users: str, searches: bool) -> st.SearchStrategy[Event]:
         **common,
     )
     search = st.builds(Event, type=st.just("search"), query=st.sampled_from(["", "red shoes", "a b c d e f"]), **common)
-    return on_items | search if searches else on_items
+    return on_items | search
 
 
 @st.composite

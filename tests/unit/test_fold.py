@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.answers import RANKED
+from model.baselines import WINDOW as LOOKED_BACK_AT
 from model.events import Event, actions_of
 from model.fold import Advanced, Fold
 from model.serving import Serving, serve
@@ -177,14 +178,14 @@ def test_batches_answer_like_single_events(log: list[Logged], data: st.DataObjec
             assert many.next_type[row] == pytest.approx(one.next_type[0], abs=HALVES)
             assert many.purchase[row] == pytest.approx(one.purchase[0], abs=HALVES)
             assert many.probabilities[row] == pytest.approx(one.probabilities[0], abs=HALVES)
-        assert joined(alone, "rules_places") == together.rules_places.tolist()
+        assert len(joined(alone, "rules_places")) == len(together.rules_places)
         assert len(joined(alone, "model_places")) == len(together.model_places)
 
 
-@settings(max_examples=25)
-@given(logs(searches=False, most=19), st.data())
+@settings(max_examples=40)
+@given(logs(most=LOOKED_BACK_AT), st.data())
 def test_rules_answer_batches_like_single_events(log: list[Logged], data: st.DataObject) -> None:
-    # Within the 20 actions that the rules look back at, and without searches, which count among them.
+    # Within what the rules look back at: beyond it they see more or less of a user, as the batches fall.
     single, batched = (Fold(make_states(length=64), rules_share=0) for _ in range(2))
     for batch in data.draw(splits(log)):
         alone = [advance(single, [logged]) for logged in batch]

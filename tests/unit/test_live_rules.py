@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.answers import RANKED, Answers
-from model.baselines import NO_TYPE, Rules
+from model.baselines import NO_TYPE, WINDOW, Rules
 from model.data import contexts_of
 from model.events import NO_TIME, SEARCH, Event, actions_of
 from model.history import Histories, ranks_within
@@ -57,8 +57,8 @@ class Oracle:
         return self.rules.rank(self.items[user][::-1], RANKED)
 
 
-@settings(max_examples=40)
-@given(st.data(), logs(most=18))
+@settings(max_examples=60)
+@given(st.data(), logs(most=WINDOW))  # all that the rules look back at, whatever the batches
 def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: list[Logged]) -> None:
     stream, oracle = Stream(), Oracle()
     first: set[str] = set()

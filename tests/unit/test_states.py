@@ -83,6 +83,13 @@ def test_an_event_id_counts_once_within_its_users_window(batches: list[Sent]) ->
         assert kept == [0] * (EVENT_ID_WINDOW - len(window)) + list(window)
 
 
+def test_a_repeat_takes_no_place_in_the_window() -> None:
+    ids = [*range(1, EVENT_ID_WINDOW + 1), EVENT_ID_WINDOW, 1, 99, 1]
+    slots = slots_of(make_states(), 0, ["a"] * len(ids))
+    found = make_states().duplicates(slots, np.array(ids, np.uint64)).tolist()
+    assert found == [False] * EVENT_ID_WINDOW + [True, True, False, False]
+
+
 def test_the_newest_time_and_the_last_session_given_are_kept() -> None:
     states = make_states()
     remember(states, [("a", 0), ("b", 0), ("a", 0)], times=[50, 60, 40], session="s")
@@ -186,6 +193,6 @@ def test_slots_taken_in_inference_mode_can_be_dropped_outside_of_it() -> None:
     states = make_states(slots=1)
     with torch.inference_mode():
         slots_of(states, 0, ["a", "b", "c"])
-    states.restore(1, records_of(filled()))
+    states.restore(0, records_of(filled()))
     states.drop(0)
-    assert len(states) == 3
+    assert len(states) == 0

@@ -1,0 +1,202 @@
+"""From fetches to acknowledgements, with a device, a broker and a Faust of pretence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+from prometheus_client import CollectorRegistry
+
+from stream_app.agent import Consumption
+from stream_app.delivery import BatchResult, Delivered
+from stream_app.metrics import WorkerMetrics
+from stream_app.settings import load_settings
+from tests.unit.builders import make_record
+
+SETTINGS = load_settings({"batch_size": 10, "in_flight": 2})
+
+
+class World:
+    """All that a consumption touches; `happened` is what it did, in order."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.failed: list[BaseException] = []
+        self.fetches: asyncio.Queue[Any] = asyncio.Queue()
+        self.release = asyncio.Event()  # deliveries wait for it
+        self.release.set()
+        self.broken: Callable[[str], None] = lambda _: None
+        self.consumer_generation_id = 1
+        self.tables = {"users": SimpleNamespace(data=self)}
+        self.consumer = SimpleNamespace(highwater=lambda tp: 100)
+        self.app = self
+        self._next = 0
+
+    def fetch(self, partition: int, size: int = 1, generation: int = 1) -> None:
+        """Has Faust hand out a fetch."""
+        offsets = range(self._next, self._next + size)
+        self._next += size
+        message = SimpleNamespace(
+            partition=partition, generation_id=generation, offset=offsets[-1], tp=TP("shop.events", partition)
+        )
+        records = [make_record(b"", offset=offset, partition=partition) for offset in offsets]
+        name = f"ack {partition}/{message.offset}"
+        self.fetches.put_nowait(SimpleNamespace(message=message, value=records, ack=lambda: self.happened.append(name)))
+
+    def noack(self) -> World:
+        return self
+
+    async def events(self) -> AsyncIterator[Any]:
+        while True:
+            yield await self.fetches.get()
+
+    def advance(self, records: list[Any]) -> list[Any]:
+        self.broken("advance")
+        self.happened.append("advance " + " ".join(f"{record.partition}/{record.offset}" for record in records))
+        return records
+
+    def encode(self, records: list[Any]) -> list[BatchResult]:
+        self.broken("encode")
+        partitions = dict.fromkeys(record.partition for record in records)
+        return [BatchResult(partition, "rules") for partition in partitions]
+
+    async def deliver(self, batch: BatchResult, after: asyncio.Future[Any] | None) -> Delivered:
+        await self.release.wait()
+        if after is not None:
+            await after
+        self.broken("deliver")
+        self.happened.append(f"delivered {batch.partition}")
+        return Delivered(0.0, 7)
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        self.happened.append(f"state {tp.partition} {offset}")
+
+
+def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
+    async def whole() -> World:
+        world = World()
+        parts: Any = world
+        with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as encoding:
+            consumption = Consumption(
+                settings=SETTINGS,
+                pipeline=parts,
+                delivery=parts,
+                device_thread=device,
+                encoding_thread=encoding,
+                metrics=WorkerMetrics(CollectorRegistry()),
+                fail=world.failed.append,
+                clock=lambda: 0.0,
+            )
+            consuming = asyncio.create_task(consumption.consume(world))
+            await body(world, consumption, consuming)
+            while not consuming.done():  # a failed consumption is never drained
+                consuming.cancel()
+                await asyncio.sleep(0)
+            with suppress(asyncio.CancelledError):
+                await consuming
+        return world
+
+    return asyncio.run(asyncio.wait_for(whole(), 10))
+
+
+async def seen(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - of conditions of any kind
+        await asyncio.sleep(0.001)
+
+
+def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.release.clear()
+        world.fetch(3, size=2)
+        await seen(lambda: world.happened)
+        await asyncio.sleep(0.02)
+        assert world.happened == ["advance 3/0 3/1"]
+        world.release.set()
+        await consumption.drained()
+
+    assert run(body).happened == ["advance 3/0 3/1", "delivered 3", "state 3 7", "ack 3/1"]
+
+
+def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partition() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        for n in range(40):
+            world.fetch(n % 3, size=1 + n % 4)
+        await seen(lambda: world.happened)
+        await seen(lambda: world.fetches.empty())
+        await consumption.drained()
+
+    happened = run(body).happened
+    batches = [entry.split()[1:] for entry in happened if entry.startswith("advance")]
+    assert max(map(len, batches)) <= SETTINGS.batch_size
+    assert len(batches) < 40
+    for kind in ([place for batch in batches for place in batch], [e[4:] for e in happened if e.startswith("ack")]):
+        for partition in "012":
+            offsets = [int(place[2:]) for place in kind if place[0] == partition]
+            assert offsets == sorted(offsets)
+    assert sum(entry.startswith("ack") for entry in happened) == 40
+
+
+def test_only_so_many_batches_are_under_way() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.release.clear()
+        for n in range(8):
+            world.fetch(n, size=SETTINGS.batch_size)
+        await seen(lambda: len(world.happened) == SETTINGS.in_flight)
+        await asyncio.sleep(0.05)
+        assert len(world.happened) == SETTINGS.in_flight
+        assert not world.fetches.empty()  # nor does it take in without end
+        world.release.set()
+        await seen(lambda: sum(entry.startswith("ack") for entry in world.happened) == 8)
+        await consumption.drained()
+
+    run(body)
+
+
+def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.consumer_generation_id = 2
+        world.fetch(0, generation=1)
+        world.fetch(1, generation=2)
+        await seen(lambda: world.happened)
+        await consumption.drained()
+
+    assert run(body).happened == ["advance 1/1", "delivered 1", "state 1 7", "ack 1/1"]
+
+
+def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
+    async def body(world: World, consumption: Consumption, consuming: asyncio.Task[None]) -> None:
+        world.release.clear()
+        for n in range(6):
+            world.fetch(n, size=4)
+        await seen(lambda: world.happened)
+        consuming.cancel()  # as Faust does when the app stops, before the consumer's last commit
+        world.release.set()
+        await consumption.drained()
+        with suppress(asyncio.CancelledError):
+            await consuming
+        advanced = sum(entry.count("/") for entry in world.happened if entry.startswith("advance"))
+        assert 4 * sum(entry.startswith("ack") for entry in world.happened) == advanced > 0
+
+    run(body)
+
+
+@pytest.mark.parametrize("stage", ["advance", "encode", "deliver"])
+def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str) -> None:
+    def broken(where: str) -> None:
+        if where == stage:
+            raise ConnectionError(stage)
+
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.broken = broken
+        world.fetch(0)
+        await seen(lambda: world.failed)
+
+    world = run(body)
+    assert [str(error) for error in world.failed][:1] == [stage]
+    assert not any(entry.startswith("ack") for entry in world.happened)

@@ -1,0 +1,297 @@
+"""What is durable when: a producer that acknowledges when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from stream_app import delivery as module
+from stream_app.contract import LARGEST_DEAD_LETTER
+from stream_app.delivery import AtLeastOnce, BatchResult, Delivered, Outgoing
+from stream_app.settings import load_settings
+
+SETTINGS = load_settings()
+PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
+
+
+class Builder:
+    """aiokafka's own builder, which knows what fits, and what was put into it."""
+
+    def __init__(self, size: int) -> None:
+        self._builder = BatchBuilder(size, 0)
+        self.records: list[Outgoing] = []
+
+    def append(self, *, timestamp: int | None, key: bytes, value: bytes, headers: Sequence[Any]) -> Any:
+        metadata = self._builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
+        if metadata is not None:
+            self.records.append(Outgoing(key, value, tuple(headers)))
+        return metadata
+
+
+@dataclass
+class Sent:
+    """A batch on its way."""
+
+    topic: str
+    partition: int
+    records: list[Outgoing]
+    base: int
+    acknowledged: asyncio.Future[Any]
+
+    def acknowledge(self) -> None:
+        self.acknowledged.set_result(SimpleNamespace(offset=self.base))
+
+
+class Producer:
+    """Queues batches at its own pace, and acknowledges them when told to, or at once."""
+
+    def __init__(self, *, at_once: bool = False, pauses: Sequence[int] = (), size: int = 900_000) -> None:
+        self.at_once, self.size = at_once, size
+        self.sent: list[Sent] = []
+        self.options: dict[str, Any] = {}
+        self.stopped = False
+        self._pauses = iter(pauses)
+        self._ends: Counter[tuple[str, int]] = Counter({(CHANGELOG, 1): 40})
+
+    def __call__(self, **options: Any) -> Producer:
+        self.options = options
+        return self
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def create_batch(self) -> Builder:
+        return Builder(self.size)
+
+    async def send_batch(self, builder: Builder, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        for _ in range(next(self._pauses, 0)):
+            await asyncio.sleep(0)
+        base = self._ends[topic, partition]
+        self._ends[topic, partition] += len(builder.records)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.sent.append(Sent(topic, partition, builder.records, base, future))
+        if self.at_once:
+            self.sent[-1].acknowledge()
+        return future
+
+    def of(self, topic: str, partition: int = 1) -> list[Sent]:
+        return [sent for sent in self.sent if (sent.topic, sent.partition) == (topic, partition)]
+
+    def topics(self) -> list[str]:
+        return [sent.topic for sent in self.sent]
+
+
+def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        ticks = count(100)
+        delivery = AtLeastOnce(SETTINGS, lambda: float(next(ticks)))
+        await delivery.start()
+        await body(delivery)
+        await delivery.stop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "AIOKafkaProducer", producer)
+        asyncio.run(whole())
+    assert producer.stopped
+
+
+def batch(
+    n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2
+) -> BatchResult:
+    def records(kind: str, size: int) -> list[Outgoing]:
+        return [Outgoing(b"key", f"{kind} {n}.{place}".encode(), (("h", b"1"),)) for place in range(size)]
+
+    return BatchResult(
+        partition=partition,
+        ranker="model",
+        predictions=records("prediction", predictions),
+        dead_letters=records("dead letter", dead_letters),
+        changelog=records("change", changes),
+    )
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        task = asyncio.create_task(delivery.deliver(batch(), None))
+        await settled()
+        assert producer.topics() == [PREDICTIONS, DEAD_LETTERS]
+        producer.sent[1].acknowledge()
+        await settled()
+        assert not producer.of(CHANGELOG)
+        producer.sent[0].acknowledge()
+        await settled()
+        assert producer.topics() == [PREDICTIONS, DEAD_LETTERS, CHANGELOG]
+        assert not task.done()
+        producer.sent[2].acknowledge()
+        assert await task == Delivered(100.0, 41)
+
+    run(producer, body)
+    assert [sent.records for sent in producer.sent] == [batch().predictions, batch().dead_letters, batch().changelog]
+    assert {sent.partition for sent in producer.sent} == {1}
+
+
+def test_a_later_batch_is_answered_early_but_changes_nothing_before_the_one_before() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        first = asyncio.create_task(delivery.deliver(batch(0, dead_letters=0), None))
+        second = asyncio.create_task(delivery.deliver(batch(1, dead_letters=0), first))
+        await settled()
+        assert producer.topics() == [PREDICTIONS, PREDICTIONS]
+        producer.sent[1].acknowledge()
+        await settled()
+        assert not producer.of(CHANGELOG)
+        producer.sent[0].acknowledge()
+        await settled()
+        (change,) = producer.of(CHANGELOG)
+        assert change.records == batch(0).changelog
+        change.acknowledge()
+        await first
+        await settled()
+        assert producer.of(CHANGELOG)[1].records == batch(1).changelog
+        assert not second.done()
+        producer.of(CHANGELOG)[1].acknowledge()
+        assert (await second).changelog_offset == 43
+
+    run(producer, body)
+
+
+@hypothesis_settings(max_examples=30)
+@given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 5))
+def test_every_topic_gets_its_records_in_the_order_of_the_log(pauses: list[int], batches: int) -> None:
+    producer = Producer(at_once=True, pauses=pauses)
+    results = [batch(n) for n in range(batches)]
+
+    async def body(delivery: AtLeastOnce) -> None:
+        tasks: list[asyncio.Task[Delivered]] = []
+        for result in results:
+            tasks.append(asyncio.create_task(delivery.deliver(result, tasks[-1] if tasks else None)))
+        done = await asyncio.gather(*tasks)
+        assert [delivered.changelog_offset for delivered in done] == [41 + 2 * n for n in range(batches)]
+
+    run(producer, body)
+    for topic, name in ((PREDICTIONS, "predictions"), (DEAD_LETTERS, "dead_letters"), (CHANGELOG, "changelog")):
+        found = [record for sent in producer.of(topic) for record in sent.records]
+        assert found == [record for result in results for record in getattr(result, name)]
+
+
+def test_partitions_do_not_wait_for_each_other() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        stuck = asyncio.create_task(delivery.deliver(batch(0), None))
+        await settled()
+        other = asyncio.create_task(delivery.deliver(batch(1, partition=2), None))
+        for _ in range(3):
+            await settled()
+            for sent in producer.sent:
+                if sent.partition == 2 and not sent.acknowledged.done():
+                    sent.acknowledge()
+        assert (await other).changelog_offset == 1
+        assert not stuck.done()
+        stuck.cancel()
+
+    run(producer, body)
+
+
+@pytest.mark.parametrize("failing", [PREDICTIONS, DEAD_LETTERS, CHANGELOG])
+def test_a_failure_ends_this_batch_and_the_next_before_their_changes(failing: str) -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        first = asyncio.create_task(delivery.deliver(batch(0), None))
+        second = asyncio.create_task(delivery.deliver(batch(1), first))
+        for _ in range(3):
+            await settled()
+            for sent in producer.sent:
+                if sent.acknowledged.done():
+                    continue
+                if sent in producer.of(failing)[:1]:
+                    sent.acknowledged.set_exception(ConnectionError("broker gone"))
+                else:
+                    sent.acknowledge()
+        for task in (first, second):
+            with pytest.raises(ConnectionError):
+                await task
+
+    run(producer, body)
+    assert len(producer.of(CHANGELOG)) == (failing == CHANGELOG)
+
+
+def test_nothing_to_send_is_nothing_sent() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        nothing = await delivery.deliver(batch(predictions=0, dead_letters=0, changes=0), None)
+        assert nothing == Delivered(100.0, None)
+
+    run(producer, body)
+    assert producer.sent == []
+
+
+@hypothesis_settings(max_examples=30)
+@given(st.lists(st.integers(0, 700), min_size=1, max_size=12))
+def test_records_are_packed_into_full_batches_and_none_is_too_large(sizes: list[int]) -> None:
+    producer = Producer(at_once=True, size=500)
+    records = [Outgoing(b"k", bytes([n]) * size) for n, size in enumerate(sizes)]
+
+    async def body(delivery: AtLeastOnce) -> None:
+        delivered = await delivery.deliver(BatchResult(1, "rules", changelog=records), None)
+        assert delivered.changelog_offset == 39 + len(records)
+
+    run(producer, body)
+    batches = [sent.records for sent in producer.of(CHANGELOG)]
+    assert [record for several in batches for record in several] == records
+    assert all(batches)
+    for several in batches:
+        assert len(several) == 1 or sum(len(record.value or b"") for record in several) < 500
+    for several, following in pairwise(batches):
+        # A batch was full: with the next record it would not have stayed below the limit and what Kafka adds.
+        assert sum(len(record.value or b"") + 80 for record in (*several, following[0])) > 400
+
+
+def test_keys_values_and_headers_may_be_missing() -> None:
+    producer = Producer(at_once=True)
+    bare = Outgoing(None, None, ())
+
+    async def body(delivery: AtLeastOnce) -> None:
+        await delivery.deliver(BatchResult(1, "rules", dead_letters=[bare]), None)
+
+    run(producer, body)
+    assert producer.of(DEAD_LETTERS)[0].records == [bare]
+
+
+def test_the_producer_is_safe_and_takes_large_dead_letters() -> None:
+    producer = Producer()
+
+    async def body(_: AtLeastOnce) -> None: ...
+
+    run(producer, body)
+    assert producer.options["acks"] == "all"
+    assert producer.options["enable_idempotence"] is True
+    assert producer.options["max_request_size"] == LARGEST_DEAD_LETTER
+    assert producer.options["bootstrap_servers"] == SETTINGS.brokers
+
+
+def test_stopping_before_the_start_is_fine() -> None:
+    asyncio.run(AtLeastOnce(SETTINGS, lambda: 0.0).stop())

@@ -1,0 +1,189 @@
+"""What deploy/ says of nextact is true: settings, commands, topics, versions, files. Its metrics: test_monitoring."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from prometheus_client import CollectorRegistry
+
+from stream_app.cli import cli
+from stream_app.contract import topics
+from stream_app.health import HttpServer
+from stream_app.kafka_runtime import KAFKA_VERSION
+from stream_app.ports import HOST
+from stream_app.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+DEFAULTS = Settings.model_construct()  # not from the environment
+
+
+def read_yaml(place: str) -> Any:
+    return yaml.safe_load((DEPLOY / place).read_text(encoding="utf-8"))
+
+
+def files() -> list[Path]:
+    return sorted(path for path in DEPLOY.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def env() -> dict[str, str]:
+    lines = (DEPLOY / ".env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def image_env() -> dict[str, str]:
+    return dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile().partition("\nENV PATH=/opt/nextact/bin:$PATH \\\n")[2]))
+
+
+def dockerfile() -> str:
+    return (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = read_yaml("compose.yaml")["services"]
+    return found
+
+
+def own_services() -> dict[str, dict[str, Any]]:
+    return {name: service for name, service in services().items() if "build" in service}
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_variables_are_settings_and_topics_are_those_of_the_contract(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert {name.lower() for name in re.findall(rf"\b{PREFIX}([A-Z_]+)", text)} <= Settings.model_fields.keys()
+    assert set(re.findall(r"\bshop\.[a-z.-]*[a-z]", text)) <= {spec.name for spec in topics(DEFAULTS)}
+
+
+def test_partitions_and_configuration_are_those_of_the_contract() -> None:
+    specs = {spec.name: spec for spec in topics(DEFAULTS)}
+    channels = read_yaml("contract/asyncapi.yaml")["channels"].values()
+    assert len(channels) == 3
+    for channel in channels:
+        binding = channel["bindings"]["kafka"]
+        spec = specs[channel["address"]]
+        assert (binding["topic"], binding["partitions"]) == (spec.name, spec.partitions)
+        assert {key: str(value) for key, value in binding.get("topicConfiguration", {}).items()} == spec.config
+
+
+def test_services_use_commands_that_exist() -> None:
+    assert own_services().keys() == {"topics", "worker", "trainer"}
+    for service in own_services().values():
+        name, *options = service["command"]
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, name
+        command.make_context(name, options).close()
+    assert json.loads(re.findall(r"^CMD (.*)$", dockerfile(), re.M)[0])[0] in cli.commands
+
+
+def test_signals_reach_the_process() -> None:
+    assert json.loads(re.findall(r"^ENTRYPOINT (.*)$", dockerfile(), re.M)[0]) == ["nextact"]
+    assert all(service["init"] for service in own_services().values())
+
+
+def test_prometheus_finds_the_services() -> None:
+    port = int(image_env()[f"{PREFIX}HTTP_PORT"])
+    for job in read_yaml("prometheus/prometheus.yml")["scrape_configs"]:
+        for discovery in job.get("dns_sd_configs", ()):
+            assert (discovery["names"][0], discovery["port"]) in [(name, port) for name in own_services()]
+            assert services()[discovery["names"][0]]["expose"] == [str(port)]
+
+
+def test_workers_scale() -> None:
+    assert "ports" not in services()["worker"]
+    assert "container_name" not in services()["worker"]
+
+
+def test_workers_and_trainer_share_the_registry() -> None:
+    place = image_env()[f"{PREFIX}REGISTRY"]
+    mounted = {name: service["volumes"][0] for name, service in own_services().items()}
+    assert mounted == {"topics": f"models:{place}", "worker": f"models:{place}:ro", "trainer": f"models:{place}"}
+
+
+def test_versions_are_pinned_in_env_alone() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in files() if path.suffix != ".json"}
+    for path in (DEPLOY / "compose.yaml", DEPLOY / "compose.gpu.yaml", DEPLOY / "Dockerfile"):
+        assert not re.findall(r"(?<![\d.])\d+\.\d+(?:\.\d+)?(?![\d.])", texts[path]), path
+    for service in services().values():
+        assert re.fullmatch(r"[\w./-]+:v?\$\{[A-Z]+_VERSION\}(-\$\{TORCH\})?", service["image"]), service["image"]
+    for base in re.findall(r"^FROM (\S+)", dockerfile(), re.M):
+        assert base == "python:${PYTHON_VERSION}-slim-${DEBIAN_RELEASE}"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", value) for name, value in env().items() if name.endswith("_VERSION"))
+
+
+def test_variables_of_compose_are_those_of_env() -> None:
+    text = "".join((DEPLOY / name).read_text(encoding="utf-8") for name in ("compose.yaml", "compose.gpu.yaml"))
+    assert set(re.findall(r"\$\{(\w+)", text)) == env().keys()
+    asked = set(re.findall(r"^ARG (\w+)", dockerfile(), re.M))
+    assert services()["worker"]["build"]["args"].keys() == asked
+
+
+def test_versions_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    torch = next(each for each in map(Requirement, project["dependencies"]) if each.name == "torch")
+    assert env()["TORCH_VERSION"] in torch.specifier
+    assert env()["PYTHON_VERSION"] in SpecifierSet(project["requires-python"])
+    assert env()["IMAGE_VERSION"] == project["version"]
+    assert env()["KAFKA_VERSION"] == KAFKA_VERSION
+
+
+def test_files_that_are_mounted_or_copied_exist() -> None:
+    for service in services().values():
+        for mount in service.get("volumes", ()):
+            if mount.startswith("."):
+                assert (DEPLOY / mount.split(":")[0]).is_dir(), mount
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    copied = {
+        name for line in re.findall(r"^COPY ([^-\n]\S*(?: \S+)*) \S+$", dockerfile(), re.M) for name in line.split()
+    }
+    assert copied > set(packages)
+    kept = {line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
+    assert copied == kept
+    assert all((ROOT / name).exists() for name in copied)
+
+
+async def probe(path: str, port: int) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(DEPLOY / "probe.py"), path),
+        env={f"{PREFIX}HTTP_PORT": str(port)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+def probed_paths() -> set[str]:
+    tests = [service["healthcheck"].get("test") for service in own_services().values() if "healthcheck" in service]
+    image = json.loads(dockerfile().partition("HEALTHCHECK")[2].partition("CMD ")[2].splitlines()[0])
+    assert all(test[-2] == image[-2] for test in tests if test)
+    return {image[-1], *(test[-1] for test in tests if test)}
+
+
+def test_probes_tell_alive_from_ready() -> None:
+    async def ask() -> None:
+        reasons: list[str | None] = ["recovering"]
+        server = HttpServer(CollectorRegistry(), lambda: reasons[-1])
+        port = await server.start(HOST, 0)
+        assert await probe("/healthz", port) == (0, "alive\n")
+        assert await probe("/readyz", port) == (1, "503 recovering\n\n")
+        reasons.append(None)
+        assert await probe("/readyz", port) == (0, "ready\n")
+        await server.stop()
+        code, said = await probe("/healthz", port)
+        assert code == 1
+        assert "Traceback" not in said
+
+    assert probed_paths() == {"/healthz", "/readyz"}
+    asyncio.run(ask())

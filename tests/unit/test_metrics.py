@@ -1,0 +1,73 @@
+"""Metrics: prometheus_client's own histogram and plain sums are the oracles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_app.metrics import RANKERS, ArrayHistogram, TrainerMetrics, WorkerMetrics
+from stream_app.wire import REASONS
+
+BUCKETS = (0.005, 0.25, 1.0, 2.5, 60.0)
+VALUES = st.lists(st.sampled_from([-1.0, 0.0, 0.005, 0.0051, 0.25, 1, 2.5, 59.9, 60, 61, 1e9]) | st.floats(-10, 100))
+
+
+def samples(registry: CollectorRegistry) -> dict[str, float]:
+    text = generate_latest(registry).decode()
+    return {
+        sample.name
+        + "".join(
+            f"|{float(value):g}" if name == "le" else f"|{value}" for name, value in sample.labels.items()
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+@given(st.lists(VALUES, max_size=4))
+def test_whole_arrays_are_counted_like_single_values(batches: list[list[float]]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    array = ArrayHistogram("x_seconds", "x", BUCKETS)
+    ours.register(array)
+    single = Histogram("x_seconds", "x", buckets=BUCKETS, registry=theirs)
+    for batch in batches:
+        array.observe(np.array(batch))
+        for value in batch:
+            single.observe(value)
+    found, wanted = samples(ours), samples(theirs)
+    assert found == pytest.approx(wanted)
+
+
+def test_every_label_is_there_from_the_start() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+    found = samples(registry)
+    assert {f"nextact_dead_letters_total|{reason}" for reason in REASONS} <= set(found)
+    for name in ("predictions", "scored", "hits", "reciprocal_ranks"):
+        assert {f"nextact_{name}_total|{ranker}" for ranker in RANKERS} <= set(found)
+    assert {"nextact_reloads_total|loaded", "nextact_reloads_total|refused"} <= set(found)
+
+
+def test_places_become_hits_and_reciprocal_ranks() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.score("model", np.array([1, 0, 4, 0, 20], np.int64))
+    metrics.score("model", np.zeros(0, np.int64))
+    found = samples(registry)
+    assert found["nextact_scored_total|model"] == 5
+    assert found["nextact_hits_total|model"] == 3
+    assert found["nextact_reciprocal_ranks_total|model"] == pytest.approx(1 + 1 / 4 + 1 / 20)
+    assert found["nextact_scored_total|rules"] == 0
+
+
+def test_worker_and_trainer_may_share_a_registry() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+    TrainerMetrics(registry)
+    names = {name.split("|")[0] for name in samples(registry)}
+    assert all(name.startswith("nextact_") for name in names)

@@ -1,0 +1,260 @@
+"""The transport without a broker: what is handed to Faust, what is acknowledged, and what may be committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from aiokafka import ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from model.fold import Fold
+from stream_app.app import create_app
+from stream_app.errors import DataPathError
+from stream_app.settings import load_settings
+from stream_app.transport import Chunk, ChunkConsumer, ChunkSchema
+from tests.unit.builders import make_record, make_states
+
+SETTINGS = load_settings()
+EVENTS = TP(SETTINGS.events_topic, 3)
+CHANGELOG = TP(SETTINGS.state_topic, 3)
+OTHER = TP("other", 0)
+
+
+def run(
+    body: Callable[[ChunkConsumer], Awaitable[None]], *, drained: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Calls `body` with the consumer of a real app that was never started."""
+
+    async def whole() -> None:
+        async def consume(stream: Any) -> None: ...
+
+        async def at_once() -> None: ...
+
+        consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once)
+        app = create_app(SETTINGS, fold=Fold(make_states(), rules_share=0), consumption=consumption, fail=pytest.fail)
+        app.finalize()
+        app.topics._acking_topics |= {EVENTS.topic, OTHER.topic}
+        try:
+            await body(app.consumer)
+        finally:
+            app.consumer._thread.thread_loop.close()
+
+    asyncio.run(whole())
+
+
+def records(*offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
+    return [make_record(b"{}", offset=offset, timestamp=offset + 1000, partition=3) for offset in offsets]
+
+
+def hand_out(consumer: ChunkConsumer, *offsets: int) -> Any:
+    """The message that Faust makes of a fetch."""
+    (chunk,) = consumer._wrapped(EVENTS, records(*offsets))
+    return consumer._to_message(EVENTS, chunk)
+
+
+def test_a_chunk_is_a_record_to_faust() -> None:
+    fetched = records(5, 6, 9)
+    chunk = Chunk(fetched)
+    assert chunk.value is fetched
+    assert (chunk.topic, chunk.partition, chunk.offset, chunk.timestamp) == (EVENTS.topic, 3, 9, 1009)
+    assert (chunk.key, chunk.headers, chunk.checksum, chunk.serialized_key_size) == (None, (), None, 0)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        message = consumer._to_message(EVENTS, chunk)
+        assert (message.tp, message.offset, message.value) == (EVENTS, 9, fetched)
+        assert message.generation_id == consumer.app.consumer_generation_id
+
+    run(body)
+
+
+def test_records_pass_the_schema_as_they_are() -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        message = hand_out(consumer, 1, 2)
+        event = await ChunkSchema().compile(consumer.app, on_key_decode_error=None)(message, propagate=True)
+        assert event.value is message.value
+        assert event.message is message
+
+    run(body)
+
+
+def test_only_chunked_topics_are_wrapped() -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        fetched = records(1, 2)
+        assert consumer._wrapped(OTHER, fetched) is fetched
+        assert consumer._wrapped(EVENTS, []) == []
+        for tp in (EVENTS, CHANGELOG):
+            (chunk,) = consumer._wrapped(tp, fetched)
+            assert isinstance(chunk, Chunk)
+            assert chunk.value is fetched
+
+    run(body)
+
+
+def test_fetches_are_wrapped_on_their_way_to_faust(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Any] = [{}, None, {EVENTS: records(1, 2), OTHER: records(7)}]
+
+    async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
+        return fetched.pop(0), {EVENTS}
+
+    monkeypatch.setattr(driver.Consumer, "_wait_next_records", next_records)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        assert await consumer._wait_next_records(1.0) == ({}, {EVENTS})
+        assert await consumer._wait_next_records(1.0) == (None, {EVENTS})
+        found, active = await consumer._wait_next_records(1.0)
+        assert active == {EVENTS}
+        assert [chunk.offset for chunk in found[EVENTS]] == [2]
+        assert [record.offset for record in found[OTHER]] == [7]
+
+    run(body)
+
+
+def test_acknowledged_chunks_move_the_commit_to_their_end() -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        assert consumer._new_offset(EVENTS) is None
+        first, second, third = hand_out(consumer, 5, 6), hand_out(consumer, 8), hand_out(consumer, 9, 20)
+        assert consumer.ack(first)
+        assert consumer.ack(second)
+        assert consumer._new_offset(EVENTS) == 9
+        assert consumer._new_offset(EVENTS) is None
+        assert consumer.ack(third)
+        assert not consumer.ack(third)  # once only
+        assert consumer._new_offset(EVENTS) == 21
+
+    run(body)
+
+
+def test_an_acknowledgement_over_a_lost_chunk_is_an_error() -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        hand_out(consumer, 5, 6)
+        with pytest.raises(DataPathError, match="offset 8 is done, but one before it got lost"):
+            consumer.ack(hand_out(consumer, 7, 8))
+        assert consumer._new_offset(EVENTS) is None
+
+    run(body)
+
+
+def test_after_a_seek_what_was_handed_out_before_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def to_committed(_: Any) -> dict[TP, int]:
+        return {EVENTS: 5}
+
+    monkeypatch.setattr(driver.Consumer, "seek_to_committed", to_committed)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        hand_out(consumer, 5, 6)
+        await consumer.perform_seek()
+        assert consumer._read_offset[EVENTS] == 5
+        consumer.ack(hand_out(consumer, 5, 6, 7))
+        assert consumer._new_offset(EVENTS) == 8
+
+    run(body)
+
+
+def test_partitions_are_acknowledged_apart_and_the_changelog_not_at_all() -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        hand_out(consumer, 1)
+        elsewhere = TP(EVENTS.topic, 4)
+        (chunk,) = consumer._wrapped(elsewhere, records(50))
+        consumer.ack(consumer._to_message(elsewhere, chunk))
+        assert (consumer._new_offset(elsewhere), consumer._new_offset(EVENTS)) == (51, None)
+        for offset in (1, 2):
+            (chunk,) = consumer._wrapped(CHANGELOG, [replace(records(offset)[0], topic=CHANGELOG.topic)])
+        assert not consumer.ack(consumer._to_message(CHANGELOG, chunk))
+
+    run(body)
+
+
+@hypothesis_settings(max_examples=25)
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=20))
+def test_a_commit_never_passes_what_is_not_acknowledged(fetches: Sequence[tuple[int, bool]]) -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        end, waiting, acknowledged = 0, list[Any](), 0
+        for size, commit in fetches:
+            waiting.append(hand_out(consumer, *range(end, end + size)))
+            end += size
+            if commit:
+                done = waiting.pop(0)
+                consumer.ack(done)
+                acknowledged = done.offset + 1
+                assert consumer._new_offset(EVENTS) == acknowledged
+        for message in waiting:
+            consumer.ack(message)
+        assert consumer._new_offset(EVENTS) == (end if waiting else None)
+
+    run(body)
+
+
+def test_other_topics_commit_only_what_is_without_a_hole() -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        for offset in (1, 2, 4):
+            (record,) = records(offset)
+            assert consumer.ack(consumer._to_message(OTHER, record))
+        assert consumer._new_offset(OTHER) == 3
+
+    run(body)
+
+
+def test_gaps_between_chunks_are_none() -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        await consumer._add_gap(EVENTS, 1, 9)
+        await consumer._add_gap(OTHER, 1, 9)
+        assert not consumer._gap[EVENTS]
+        assert consumer._gap[OTHER]
+
+    run(body)
+
+
+def test_events_are_not_fetched_before_the_state_is_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[TP] | None] = []
+
+    async def getmany(_: Any, active_partitions: set[TP] | None, timeout: float) -> dict[TP, Any]:
+        asked.append(active_partitions)
+        return {}
+
+    monkeypatch.setattr(driver.Consumer, "_getmany", getmany)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        tables = consumer.app.tables
+        assert not tables.actives_ready
+        assert await consumer._getmany({EVENTS}, 1.0) == {}
+        assert asked == []
+        await consumer._getmany({EVENTS, CHANGELOG}, 1.0)
+        tables.actives_ready = True
+        await consumer._getmany({EVENTS, CHANGELOG}, 1.0)
+        assert asked == [{CHANGELOG}, {EVENTS, CHANGELOG}]
+
+    run(body)
+
+
+def test_stopping_waits_for_what_was_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    async def drained() -> None:
+        happened.append("drained")
+
+    async def on_stop(_: Any) -> None:
+        happened.append("last commit")
+
+    monkeypatch.setattr(driver.Consumer, "on_stop", on_stop)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        await consumer.on_stop()
+
+    run(body, drained=drained)
+    assert happened == ["drained", "last commit"]
+
+
+def test_faust_is_the_one_that_this_was_written_for() -> None:
+    assert version("faust-streaming") == "0.15.3"
+    assert faust.__version__ == "0.15.3"
