@@ -89,9 +89,10 @@ class Catalogue:
     def _error(self, queries: Tensor, coarse: Tensor) -> Tensor:
         """How far a coarse logit can lie from the exact one, (N,): Cauchy-Schwarz on both residuals, and rounding."""
         norms = queries.norm(dim=1)
-        residuals: Tensor = norms * self._residual + (queries - coarse.float()).norm(dim=1)
+        residuals = norms * self._residual + (queries - coarse.float()).norm(dim=1)
         # A tenth more than the rounding of the product, for its float32 additions.
-        return residuals + 1.1 * _HALF_ULP * norms + _EXP_ERROR
+        error: Tensor = residuals + 1.1 * _HALF_ULP * norms + _EXP_ERROR
+        return error
 
     def _can_shortlist(self, k: int) -> bool:
         return self._vectors.shape[1] // _BLOCK > k + _SPARE
@@ -123,7 +124,7 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best, places = torch.topk(scores, k)
         return best, places
     blocked = scores.view(n, items // _BLOCK, _BLOCK)
-    chosen = torch.topk(blocked.amax(2), k).indices
+    chosen = torch.topk(blocked.amax(2), k, sorted=False).indices
     candidates = blocked.gather(1, chosen.unsqueeze(2).expand(-1, -1, _BLOCK)).flatten(1)
     best, places = torch.topk(candidates, k)
     return best, chosen.gather(1, places // _BLOCK) * _BLOCK + places % _BLOCK

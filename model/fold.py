@@ -44,7 +44,7 @@ class Fold:
     """The states, what serves them, and the rules that run beside it."""
 
     def __init__(self, states: UserStates, *, rules_share: float) -> None:
-        """`rules_share` of the users (by slot) are also answered by the rules, as a yardstick."""
+        """`rules_share` of the users (by slot) are followed by the rules too when a model serves, as its yardstick."""
         self.states = states
         self.serving: Serving | None = None
         self._rules = LiveRules()
@@ -71,13 +71,10 @@ class Fold:
         new = np.flatnonzero(offsets > states.offsets[slots])
         slots, actions = slots[new], actions.take(new)
         repeated = states.duplicates(slots, actions.event_ids)
-        asked = np.full(len(new), self.serving is None) | self._watched(slots)
-        by_rules, rules_ranked = self._rules.follow(actions, slots, ~repeated, asked, states.histories)
+        scored = (actions.types != SEARCH) & ~repeated
+        by_rules, rules_places = self._by_rules(slots, actions, ~repeated, scored)
         answers, lengths = self._apply(slots, actions, repeated)
         states.offsets[slots] = offsets[new]  # ascending, so each user's last one stays
-        scored = (actions.types != SEARCH) & ~repeated
-        rules_places = self._rules_scores.score(slots, actions.objects, scored, rules_ranked, asked, states.capacity)
-        self._rules.was_right_at(rules_places)
         return Advanced(
             places=new,
             slots=slots,
@@ -89,8 +86,28 @@ class Fold:
             rules_places=rules_places,
         )
 
-    def _watched(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """The users whom the rules answer beside the model."""
+    def _by_rules(
+        self,
+        slots: NDArray[np.int64],
+        actions: Actions,
+        applied: NDArray[np.bool_],
+        scored: NDArray[np.bool_],
+    ) -> tuple[Answers, NDArray[np.int64]]:
+        """Answers of the rules to the users whom they follow, and where next items stood in those before."""
+        followed = np.flatnonzero(self._followed(slots))
+        actions, slots = actions.take(followed), slots[followed]
+        answers, ranked = self._rules.follow(actions, slots, applied[followed], self.states.histories)
+        everyone = np.ones(len(followed), np.bool_)
+        places = self._rules_scores.score(
+            slots, actions.objects, scored[followed], ranked, everyone, self.states.capacity
+        )
+        self._rules.was_right_at(places)
+        return answers, places
+
+    def _followed(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The users whom the rules learn from and answer: everyone before there is a model, then a share."""
+        if self.serving is None:
+            return np.ones(len(slots), np.bool_)
         return slots % self._rules_stride == 0 if self._rules_stride else np.zeros(len(slots), np.bool_)
 
     def _apply(

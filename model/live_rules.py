@@ -25,12 +25,11 @@ class LiveRules:
         actions: Actions,
         slots: NDArray[np.int64],
         applied: NDArray[np.bool_],
-        asked: NDArray[np.bool_],
         histories: Histories,
     ) -> tuple[Answers, NDArray[np.uint64]]:
-        """Learns from the applied ones of N actions and answers after the asked ones; before they join the histories.
+        """Learns from the applied ones of N actions and answers after each of the N; before they join the histories.
 
-        Returns the answers, in order, and the ranked objects (N, k), zero where nothing was asked.
+        Returns the answers and the ranked objects (N, k), zero where there is no k-th.
         """
         ranked: list[list[int]] = []
         next_types: list[list[float]] = []
@@ -46,14 +45,12 @@ class LiveRules:
                     self._rules.learn(recent, objects[place], actions.items[place])
                     recent.insert(0, objects[place])
                     del recent[WINDOW:]
-            if asked[place]:
-                ranked.append(self._rules.rank(recent, RANKED))
-                # At once: the events behind this one in the batch must not tell what came after it.
-                next_types.append(self._rules.type_probabilities(last_types[slot]))
-                purchases.append(self._rules.purchase_probability(last_types[slot]))
-        objects_ranked = np.zeros((len(slots), RANKED), np.uint64)
-        if ranked:
-            objects_ranked[asked] = [row + [0] * (RANKED - len(row)) for row in ranked]
+            ranked.append(self._rules.rank(recent, RANKED))
+            # At once: the events behind this one in the batch must not tell what came after it.
+            next_types.append(self._rules.type_probabilities(last_types[slot]))
+            purchases.append(self._rules.purchase_probability(last_types[slot]))
+        padded = [row + [0] * (RANKED - len(row)) for row in ranked]
+        objects_ranked = np.array(padded, np.uint64).reshape(len(slots), RANKED)
         return self._answers(ranked, next_types, purchases), objects_ranked
 
     def was_right_at(self, places: NDArray[np.int64]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from faust.types import TP
 
 from stream_app.delivery import BatchResult, Delivery
+from stream_app.errors import DataPathError
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.settings import Settings
@@ -65,6 +66,8 @@ class Consumption:
             async for event in stream.noack().events():
                 self._take(event)
                 await self._space.wait()
+            if not stream.app.should_stop:
+                raise DataPathError("the stream of events ended by itself")
         except Exception as error:
             self._fail(error)
             raise

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import torch
 
-from model.checkpoint import Version, load
+from model.checkpoint import load
 from model.errors import VersionRefused
 from model.fold import Fold
 from model.serving import Serving, serve
@@ -70,14 +70,18 @@ class Reload:
         if serving is not None and serving.name == promotion.version:
             return
         try:
-            version, fresh = await asyncio.to_thread(self._load, promotion)
+            fresh, created = await asyncio.to_thread(self._load, promotion)
         except VersionRefused as refusal:
             self._refuse(promotion.version, f"{refusal.reason}: {refusal}")
             return
+        except (RuntimeError, ValueError) as error:  # no room on the device, or facts that are none
+            self._refuse(promotion.version, f"it cannot be served here: {error}")
+            return
         await asyncio.get_running_loop().run_in_executor(self._device_thread, self._swap, fresh)
-        self._report(version, serving)
+        self._report(fresh, created, serving)
 
-    def _load(self, promotion: Promotion) -> tuple[Version, Serving]:
+    def _load(self, promotion: Promotion) -> tuple[Serving, float]:
+        """The version, warm on the device, and when it was made (seconds since the epoch)."""
         version = load(promotion.path, promotion.manifest_sha256)
         if version.network.config.hidden != self._fold.states.hidden.shape[1]:
             raise VersionRefused(
@@ -85,19 +89,20 @@ class Reload:
                 f"hidden states of {version.network.config.hidden} units; this worker keeps "
                 f"{self._fold.states.hidden.shape[1]} (NEXTACT_HIDDEN)",
             )
-        return version, serve(version, self._device)
+        created = datetime.fromisoformat(version.created).timestamp()
+        return serve(version, self._device), created
 
     def _swap(self, serving: Serving) -> None:
         """Runs in the device thread, so between two batches."""
         self._fold.serving = serving
 
-    def _report(self, version: Version, before: Serving | None) -> None:
+    def _report(self, fresh: Serving, created: float, before: Serving | None) -> None:
         self._metrics.reloads.labels("loaded").inc()
         if before is not None:
             self._metrics.model.remove(before.name)
-        self._metrics.model.labels(version.name).set(1)
-        self._metrics.model_created.set(datetime.fromisoformat(version.created).timestamp())
-        logger.info("serving version %s, %d items", version.name, len(version.vocabulary))
+        self._metrics.model.labels(fresh.name).set(1)
+        self._metrics.model_created.set(created)
+        logger.info("serving version %s, %d items", fresh.name, len(fresh.vocabulary))
 
     def _refuse(self, name: str, why: str) -> None:
         self._metrics.reloads.labels("refused").inc()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_app.errors import SettingsInvalid
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         0.1,
         ge=0,
         le=1,
-        description="share of users whom the rules answer too, as the model's yardstick in the metrics",
+        description="share of users whom the rules go on to follow when a model serves, as its yardstick",
     )
 
     # Models
@@ -73,6 +73,13 @@ class Settings(BaseSettings):
     http_port: int = Field(9600, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        names = [getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the topics must have different names, not {', '.join(names)}")
+        return self
+
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Settings with the command line's values (None: not given) over the environment's.
@@ -87,5 +94,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 
 def _complaint(problem: Any) -> str:
+    if not problem["loc"]:
+        return str(problem["msg"])
     name = ".".join(str(part) for part in problem["loc"])
     return f"setting {name} ({PREFIX}{name.upper()}) is {problem['input']!r}: {problem['msg']}"

@@ -157,7 +157,7 @@ def _milliseconds(timestamp: str | int | float) -> int:
         except ValueError:
             raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} is not RFC 3339") from None
         if moment.tzinfo is None:
-            raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp!r} has no offset from UTC")
+            raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} has no offset from UTC")
         return round(moment.timestamp() * 1000)
     if not -_FURTHEST_MS < timestamp < _FURTHEST_MS:
         raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp} is not in milliseconds since 1970")

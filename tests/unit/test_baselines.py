@@ -72,7 +72,7 @@ def test_memory_is_bounded_and_the_popular_stay() -> None:
         recent = [item, *recent[:19]]
         assert len(rules) <= 80
     assert len(rules._followers) <= 160
-    assert max(map(len, rules._followers.values())) <= 12
+    assert max(map(len, rules._followers.values())) <= 24
     assert rules.popular(1) == [7]
     assert all(rules.name_of(item) for item in rules.rank(recent, 20))
 

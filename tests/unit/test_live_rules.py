@@ -26,11 +26,11 @@ class Stream:
         self.rules = LiveRules()
         self.histories = Histories(64, 8)
 
-    def follow(self, batch: list[Logged], applied: list[bool], asked: list[bool]) -> tuple[Answers, NDArray[np.uint64]]:
+    def follow(self, batch: list[Logged], applied: list[bool]) -> tuple[Answers, NDArray[np.uint64]]:
         actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
         slots = np.array(["abc".index(user) for user in actions.users], np.int64)
         chosen = np.array(applied, np.bool_)
-        answers, ranked = self.rules.follow(actions, slots, chosen, np.array(asked, np.bool_), self.histories)
+        answers, ranked = self.rules.follow(actions, slots, chosen, self.histories)
         kept = np.flatnonzero(chosen)
         some, slots = actions.take(kept), slots[kept]
         contexts = contexts_of(some, slots, np.full(len(kept), NO_TIME), np.zeros(len(kept), np.uint64))
@@ -67,7 +67,6 @@ def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: l
         batch = log[start : data.draw(st.integers(start + 1, len(log)))]
         start += len(batch)
         applied = data.draw(st.lists(st.booleans(), min_size=len(batch), max_size=len(batch)))
-        asked = data.draw(st.lists(st.booleans(), min_size=len(batch), max_size=len(batch)))
         wanted, types, purchases = [], [], []
         for place, logged in enumerate(batch):
             user = logged.event.user_id
@@ -75,15 +74,14 @@ def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: l
             first.add(user)
             if applied[place]:
                 oracle.take(logged)
-            wanted.append(oracle.rank(user) if asked[place] else [])
-            if asked[place]:
-                types.append(oracle.rules.type_probabilities(oracle.last_type[user]))
-                purchases.append(oracle.rules.purchase_probability(oracle.last_type[user]))
-        answers, ranked = stream.follow(batch, applied, asked)
+            wanted.append(oracle.rank(user))
+            types.append(oracle.rules.type_probabilities(oracle.last_type[user]))
+            purchases.append(oracle.rules.purchase_probability(oracle.last_type[user]))
+        answers, ranked = stream.follow(batch, applied)
         assert [[int(item) for item in row if item] for row in ranked] == wanted
         assert answers.next_type.tolist() == [pytest.approx(row) for row in types]
         assert answers.purchase.tolist() == pytest.approx(purchases)
-        assert len(answers.items) == sum(asked)
+        assert len(answers.items) == len(batch)
 
 
 def names_of(answers: Answers, row: int) -> list[str]:
@@ -95,7 +93,7 @@ def names_of(answers: Answers, row: int) -> list[str]:
 def test_answers_are_probabilities(log: list[Logged], data: st.DataObject) -> None:
     stream = Stream()
     for batch in data.draw(splits(log)):
-        answers, ranked = stream.follow(batch, [True] * len(batch), [True] * len(batch))
+        answers, ranked = stream.follow(batch, [True] * len(batch))
         stream.rules.was_right_at(np.array(data.draw(st.lists(st.integers(0, RANKED), max_size=9)), np.int64))
         assert answers.version == "baseline"
         assert answers.next_type.sum(1) == pytest.approx(1)
@@ -112,7 +110,7 @@ def test_answers_are_probabilities(log: list[Logged], data: st.DataObject) -> No
 
 def test_nothing_asked_is_no_answer() -> None:
     stream = Stream()
-    answers, ranked = stream.follow([], [], [])
+    answers, ranked = stream.follow([], [])
     assert answers.items.shape == (0, RANKED)
     assert answers.next_type.shape == (0, 7)
     assert ranked.shape == (0, RANKED)
@@ -122,6 +120,6 @@ def test_places_that_were_right_more_often_get_more_of_the_probability() -> None
     stream = Stream()
     stream.rules.was_right_at(np.array([1] * 60 + [2] * 20 + [0] * 19, np.int64))
     two = [Logged(Event(user_id="a", type="view", item_id=item), 0, n) for n, item in enumerate("xy")]
-    answers, _ = stream.follow(two, [True] * 2, [True] * 2)
+    answers, _ = stream.follow(two, [True] * 2)
     total = 60 + 20 + 19 + RANKED + 1
     assert answers.probabilities[1, :2].tolist() == pytest.approx([61 / total, 21 / total])
