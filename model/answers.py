@@ -39,13 +39,20 @@ def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArr
     search = answers.next_type[:, SEARCH]
     joint = (1 - search)[:, None, None] * answers.probabilities[:, :, None] * answers.type_given_item
     scores = np.concatenate((joint.reshape(n, k * types), search[:, None]), 1)
-    best = np.argsort(-scores, 1, kind="stable")[:, :count]
+    best = _best(scores, min(count, scores.shape[1]))
     is_search = best == k * types
     return (
         np.where(is_search, SEARCH, best % types),
         np.where(is_search, -1, best // types),
         np.take_along_axis(scores, best, 1),
     )
+
+
+def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Places of the `count` highest scores of each row, highest first; of equal ones the first."""
+    places = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, places, 1), 1, kind="stable")
+    return np.take_along_axis(places, order, 1)
 
 
 class Scoreboard:

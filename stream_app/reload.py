@@ -35,8 +35,10 @@ class Reload:
         fold: Fold,
         device: torch.device,
         device_thread: ThreadPoolExecutor,
+        loading_thread: ThreadPoolExecutor,
         metrics: WorkerMetrics,
     ) -> None:
+        self._loading_thread = loading_thread
         self._fold = fold
         self._device = device
         self._device_thread = device_thread
@@ -66,18 +68,19 @@ class Reload:
         except msgspec.DecodeError as error:
             self._refuse("?", f"the promotion cannot be read: {error}")
             return
+        loop = asyncio.get_running_loop()
         serving = self._fold.serving
         if serving is not None and serving.name == promotion.version:
             return
         try:
-            fresh, created = await asyncio.to_thread(self._load, promotion)
+            fresh, created = await loop.run_in_executor(self._loading_thread, self._load, promotion)
         except VersionRefused as refusal:
             self._refuse(promotion.version, f"{refusal.reason}: {refusal}")
             return
         except (RuntimeError, ValueError) as error:  # no room on the device, or facts that are none
             self._refuse(promotion.version, f"it cannot be served here: {error}")
             return
-        await asyncio.get_running_loop().run_in_executor(self._device_thread, self._swap, fresh)
+        await loop.run_in_executor(self._device_thread, self._swap, fresh)
         self._report(fresh, created, serving)
 
     def _load(self, promotion: Promotion) -> tuple[Serving, float]:

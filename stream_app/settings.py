@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
     hidden: int = Field(128, ge=8, le=4096, description="units of the hidden state, for workers and trainer alike")
     history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
-    batch_size: int = Field(1024, ge=1, description="events of one fetch, at most")
+    batch_size: int = Field(2048, ge=1, description="events of one fetch and of one batch, at most")
     in_flight: int = Field(8, ge=1, description="batches being delivered at once, at most")
     recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
     next_actions: int = Field(5, ge=1, le=50, description="next actions per prediction")
