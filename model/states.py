@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from model.errors import RecordCorrupt
 from model.events import NO_TIME, Actions
 from model.history import Histories, grown, ranks_within
-from model.record import UserRecords, pack, unpack
+from model.record import UserRecords, unpack
 
 EVENT_ID_WINDOW: Final = 16
 
@@ -128,23 +128,21 @@ class UserStates:
         fits = from_right <= EVENT_ID_WINDOW
         self.event_ids[slots[fits], EVENT_ID_WINDOW - from_right[fits]] = event_ids[fits]
 
-    def records(self, slots: NDArray[np.int64]) -> list[bytes]:
-        """Packed records of slots (U,), see `model.record`."""
+    def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
+        """Copies of what is stored of slots (U,), which the next batch does not change; `record.pack` makes bytes."""
         objects, contexts, sizes = self.histories.gather(slots)
-        return pack(
-            UserRecords(
-                epoch=self.epoch,
-                offsets=self.offsets[slots],
-                counts=self.histories.counts[slots],
-                last_times=self.last_times[slots],
-                sessions=self.sessions[slots],
-                weights=self.weights[slots],
-                hidden=self.hidden[torch.from_numpy(slots).to(self.device)].cpu().numpy(),
-                event_ids=self.event_ids[slots],
-                objects=objects,
-                contexts=contexts,
-                sizes=sizes,
-            )
+        return UserRecords(
+            epoch=self.epoch,
+            offsets=self.offsets[slots],
+            counts=self.histories.counts[slots],
+            last_times=self.last_times[slots],
+            sessions=self.sessions[slots],
+            weights=self.weights[slots],
+            hidden=self.hidden[torch.from_numpy(slots).to(self.device)].cpu().numpy(),
+            event_ids=self.event_ids[slots],
+            objects=objects,
+            contexts=contexts,
+            sizes=sizes,
         )
 
     def restore(self, partition: int, records: dict[str, bytes]) -> int:

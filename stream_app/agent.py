@@ -19,7 +19,7 @@ from faust.types import TP
 from stream_app.delivery import BatchResult, Delivery
 from stream_app.errors import DataPathError
 from stream_app.metrics import WorkerMetrics
-from stream_app.pipeline import Pipeline
+from stream_app.pipeline import Pipeline, Received
 from stream_app.settings import Settings
 
 
@@ -33,7 +33,7 @@ class Consumption:
         pipeline: Pipeline,
         delivery: Delivery,
         device_thread: ThreadPoolExecutor,
-        encoding_thread: ThreadPoolExecutor,
+        coding_thread: ThreadPoolExecutor,
         metrics: WorkerMetrics,
         fail: Callable[[BaseException], Any],
         clock: Callable[[], float],
@@ -43,7 +43,7 @@ class Consumption:
         self._pipeline = pipeline
         self._delivery = delivery
         self._device_thread = device_thread
-        self._encoding_thread = encoding_thread
+        self._coding_thread = coding_thread
         self._metrics = metrics
         self._fail = fail
         self._clock = clock
@@ -52,6 +52,7 @@ class Consumption:
         self._waiting_records = 0
         self._space = asyncio.Event()  # set while few enough records wait; else Faust's own buffer fills, then stops
         self._space.set()
+        self._decoded: asyncio.Queue[tuple[list[Any], Received]] = asyncio.Queue(1)
         self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._latest: dict[int, asyncio.Task[None]] = {}  # by partition: what the next batch waits for
@@ -61,6 +62,7 @@ class Consumption:
 
     async def consume(self, stream: Any) -> None:
         """The agent's body."""
+        decoding = asyncio.create_task(self._decode_all(stream.app))
         computing = asyncio.create_task(self._compute_all(stream.app))
         try:
             async for event in stream.noack().events():
@@ -73,6 +75,7 @@ class Consumption:
             raise
         finally:
             await self.drained()  # Faust cancels agents before the consumer, whose last commit waits for all taken in
+            decoding.cancel()
             computing.cancel()
 
     async def drained(self) -> None:
@@ -93,12 +96,32 @@ class Consumption:
         else:
             self._space.clear()
 
-    async def _compute_all(self, app: faust.App) -> None:
+    async def _decode_all(self, app: faust.App) -> None:
+        """Keeps one decoded batch ready for the device."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._arrived.wait()
                 await self._room.acquire()
-                await self._compute(app, self._next_batch(app))
+                batch = self._next_batch(app)
+                if not batch:
+                    self._room.release()
+                    continue
+                records = [record for event in batch for record in event.value]
+                received = await loop.run_in_executor(self._coding_thread, self._pipeline.decode, records)
+                await self._decoded.put((batch, received))
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    async def _compute_all(self, app: faust.App) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                batch, received = await self._decoded.get()
+                computed = await loop.run_in_executor(self._device_thread, self._pipeline.advance, received)
+                encoding = loop.run_in_executor(self._coding_thread, self._pipeline.encode, computed)
+                self._finishing = asyncio.create_task(self._finish(app, batch, encoding, self._finishing))
         except Exception as error:
             self._fail(error)
             raise
@@ -120,16 +143,6 @@ class Consumption:
         if not self._waiting:
             self._arrived.clear()
         return batch
-
-    async def _compute(self, app: faust.App, batch: list[Any]) -> None:
-        if not batch:
-            self._room.release()
-            return
-        records = [record for event in batch for record in event.value]
-        loop = asyncio.get_running_loop()
-        computed = await loop.run_in_executor(self._device_thread, self._pipeline.advance, records)
-        encoding = loop.run_in_executor(self._encoding_thread, self._pipeline.encode, computed)
-        self._finishing = asyncio.create_task(self._finish(app, batch, encoding, self._finishing))
 
     async def _finish(
         self,

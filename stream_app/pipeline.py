@@ -1,7 +1,7 @@
 """Fetches from bytes to bytes: decode, fold, encode. No I/O.
 
-The fetches of several partitions go through the fold as one batch: its fixed cost is paid once. `advance` and `encode`
-run in a thread each, so that one batch is encoded while the device computes the next.
+The fetches of several partitions go through the fold as one batch: its fixed cost is paid once. `advance` runs in the
+device thread, `decode` and `encode` in another, so that the batches before and after are coded while one is computed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 from aiokafka import ConsumerRecord
+from numpy.typing import NDArray
 
 from model.answers import Answers, next_actions
-from model.events import EVENT_TYPES, actions_of
+from model.events import EVENT_TYPES, Actions, actions_of
 from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
+from model.record import UserRecords, pack
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult, Outgoing
 from stream_app.metrics import Ranker, WorkerMetrics
@@ -38,14 +40,23 @@ _DIGITS = 6  # of published probabilities
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
-    """A batch after the fold: all that encoding needs, and nothing that the next batch changes."""
+class Received:
+    """A batch before the fold."""
 
     records: Records
     decoded: Decoded
     sources: Records  # of the decoded events
+    actions: Actions
+    offsets: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A batch after the fold: all that encoding needs, and nothing that the next batch changes."""
+
+    received: Received
     advanced: Advanced
-    states: list[bytes]  # packed records of the touched users
+    states: UserRecords  # of the touched users
 
 
 class Pipeline:
@@ -59,23 +70,29 @@ class Pipeline:
         self._clock = clock
         self._ids: dict[int, PredictionIds] = {}
 
-    def advance(self, records: Records) -> Computed:
-        """Decodes the records and applies their events; memory has them when this returns, nothing else does.
-
-        `records` come from any partitions, those of one partition in order.
-        """
+    def decode(self, records: Records) -> Received:
+        """The events among the records, which come from any partitions, those of one partition in order."""
         self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
             decoded = decode_batch(records)
-            actions = actions_of(decoded.events, decoded.times)
             sources = [records[place] for place in decoded.places]
+            return Received(
+                records=records,
+                decoded=decoded,
+                sources=sources,
+                actions=actions_of(decoded.events, decoded.times),
+                offsets=np.array([source.offset for source in sources], np.int64),
+            )
+
+    def advance(self, received: Received) -> Computed:
+        """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("fold"):
-            slots = self._fold.states.slots_of([source.partition for source in sources], actions.users)
-            offsets = np.array([source.offset for source in sources], np.int64)
-            advanced = self._fold.advance(slots, actions, offsets)
-            states = self._fold.states.records(advanced.touched)
-        self._count(decoded, advanced)
-        return Computed(records, decoded, sources, advanced, states)
+            partitions = [source.partition for source in received.sources]
+            slots = self._fold.states.slots_of(partitions, received.actions.users)
+            advanced = self._fold.advance(slots, received.actions, received.offsets)
+            states = self._fold.states.snapshot(advanced.touched)
+        self._count(received.decoded, advanced)
+        return Computed(received, advanced, states)
 
     def encode(self, computed: Computed) -> list[BatchResult]:
         """All effects of a batch, one result per partition."""
@@ -83,20 +100,20 @@ class Pipeline:
             return self._encode(computed)
 
     def _encode(self, computed: Computed) -> list[BatchResult]:
-        advanced = computed.advanced
+        received, advanced = computed.received, computed.advanced
         ranker: Ranker = "rules" if advanced.answers.version == BASELINE else "model"
-        results = {record.partition: BatchResult(record.partition, ranker) for record in computed.records}
-        for rejected in computed.decoded.rejected:
-            record = computed.records[rejected.place]
+        results = {record.partition: BatchResult(record.partition, ranker) for record in received.records}
+        for rejected in received.decoded.rejected:
+            record = received.records[rejected.place]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
         owners: dict[int, ConsumerRecord[bytes, bytes]] = {}
-        for source, slot, prediction in self._predictions(computed.decoded, computed.sources, advanced):
+        for source, slot, prediction in self._predictions(received.decoded, received.sources, advanced):
             result = results[source.partition]
             result.predictions.append(Outgoing(source.key, encode_prediction(prediction)))
             result.record_times.append(source.timestamp)
             owners[slot] = source
-        for slot, value in zip(advanced.touched.tolist(), computed.states, strict=True):
+        for slot, value in zip(advanced.touched.tolist(), pack(computed.states), strict=True):
             results[owners[slot].partition].changelog.append(Outgoing(owners[slot].key, value))
         return list(results.values())
 

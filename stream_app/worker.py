@@ -65,7 +65,7 @@ class Worker:
             pipeline=Pipeline(fold, settings, metrics, time.perf_counter),
             delivery=self._delivery,
             device_thread=device_thread,
-            encoding_thread=ThreadPoolExecutor(1, "encoding"),
+            coding_thread=ThreadPoolExecutor(1, "coding"),
             metrics=metrics,
             fail=fail,
             clock=time.perf_counter,

@@ -56,6 +56,10 @@ class World:
         while True:
             yield await self.fetches.get()
 
+    def decode(self, records: list[Any]) -> list[Any]:
+        self.broken("decode")
+        return records
+
     def advance(self, records: list[Any]) -> list[Any]:
         self.broken("advance")
         self.happened.append("advance " + " ".join(f"{record.partition}/{record.offset}" for record in records))
@@ -82,13 +86,13 @@ def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
     async def whole() -> World:
         world = World()
         parts: Any = world
-        with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as encoding:
+        with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as coding:
             consumption = Consumption(
                 settings=SETTINGS,
                 pipeline=parts,
                 delivery=parts,
                 device_thread=device,
-                encoding_thread=encoding,
+                coding_thread=coding,
                 metrics=WorkerMetrics(CollectorRegistry()),
                 fail=world.failed.append,
                 clock=lambda: 0.0,

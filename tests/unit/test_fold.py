@@ -65,7 +65,7 @@ def slot_of(fold: Fold, owner: tuple[int, str]) -> int:
 def records_of(fold: Fold, log: list[Logged]) -> dict[tuple[int, str], bytes]:
     owners = sorted({logged.owner for logged in log})
     slots = np.array([slot_of(fold, owner) for owner in owners], np.int64)
-    return dict(zip(owners, fold.states.records(slots), strict=True))
+    return dict(zip(owners, pack(fold.states.snapshot(slots)), strict=True))
 
 
 def view(n: int, user: str = "a", item: str = "item 1", event_id: str | None = None, type: str = "view") -> Logged:
@@ -273,12 +273,12 @@ def test_more_users_than_are_encoded_at_once_are_all_encoded(device: torch.devic
 def test_nothing_new_changes_and_answers_nothing(batch: list[Logged], served: bool, device: torch.device) -> None:
     fold = make_fold(device, serving_on(device) if served else None)
     advance(fold, [view(0), view(1)])
-    before = fold.states.records(np.arange(2))
+    before = pack(fold.states.snapshot(np.arange(2)))
     advanced = advance(fold, batch)
     assert advanced.places.shape == advanced.slots.shape == advanced.touched.shape == (0,)
     assert advanced.answers.items.shape == (0, RANKED)
     assert advanced.duplicates == 0
-    assert fold.states.records(np.arange(2)) == before
+    assert pack(fold.states.snapshot(np.arange(2))) == before
 
 
 def test_a_repeat_is_answered_from_the_state_as_it_is(device: torch.device) -> None:

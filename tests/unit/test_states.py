@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.errors import RecordCorrupt
 from model.events import NO_TIME, Event, actions_of
 from model.history import ranks_within
+from model.record import pack
 from model.states import EVENT_ID_WINDOW, UserStates
 from tests.unit.builders import HIDDEN, LENGTH, make_states
 
@@ -49,7 +50,7 @@ def filled(users: str = "abc", device: torch.device | None = None) -> UserStates
 
 
 def records_of(states: UserStates, partition: int = 0, users: str = "abc") -> dict[str, bytes]:
-    return dict(zip(users, states.records(slots_of(states, partition, list(users))), strict=True))
+    return dict(zip(users, pack(states.snapshot(slots_of(states, partition, list(users)))), strict=True))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=3)), max_size=40))
