@@ -17,6 +17,7 @@ from model.answers import RANKED
 from model.baselines import WINDOW as LOOKED_BACK_AT
 from model.events import Event, actions_of
 from model.fold import Advanced, Fold
+from model.record import pack
 from model.serving import Serving, serve
 from tests.unit.builders import (
     CPU,
