@@ -123,7 +123,7 @@ class AtLeastOnce:
 def _appended(builder: Any, record: Outgoing) -> bool:
     """Whether the record fitted; into an empty batch any does."""
     key, value, headers = record
-    return builder.append(timestamp=None, key=key, value=value, headers=headers) is not None
+    return builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is not None
 
 
 def _last_offset(bases: list[int], records: list[Outgoing]) -> int | None:
