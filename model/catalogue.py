@@ -35,11 +35,11 @@ class Ranked:
     """The best k items of each query, best first."""
 
     items: Tensor  # (N, k) int64, indices into the catalogue
-    log_probabilities: Tensor  # (N, k), of a softmax over the whole catalogue
+    log_probabilities: Tensor  # (N, k), of a softmax over the whole catalogue; within 0.01 where shortlisted
 
 
 class Catalogue:
-    """Item vectors (I, D), kept transposed and padded to whole blocks; their norm is at most 1."""
+    """Item vectors (I, D), kept transposed and padded to whole blocks. Not for two threads at once."""
 
     def __init__(self, vectors: Tensor, clock: Callable[[], float] = time.perf_counter) -> None:
         """`clock` in seconds, to find out which way is faster here."""
@@ -50,6 +50,7 @@ class Catalogue:
         self._vectors[:, : self.size] = vectors.T
         self._coarse = self._vectors.bfloat16()
         self._residual = float((vectors - vectors.bfloat16().float()).norm(dim=1).max()) if self.size else 0.0
+        self._longest = float(self._coarse.float().norm(dim=0).max()) if self.size else 0.0
         # Kept from call to call: fresh memory for so many scores would cost as much as computing them.
         self._scores = vectors.new_empty(_ROWS, padded)
         self._weights = vectors.new_empty(_ROWS, padded)
@@ -96,18 +97,17 @@ class Catalogue:
     def _error(self, queries: Tensor, coarse: Tensor) -> Tensor:
         """How far a coarse logit can lie from the exact one, (N,): Cauchy-Schwarz on both residuals, and rounding."""
         norms = queries.norm(dim=1)
-        residuals = norms * self._residual + (queries - coarse.float()).norm(dim=1)
+        residuals = norms * self._residual + (queries - coarse.float()).norm(dim=1) * self._longest
         # A tenth more than the rounding of the product, for its float32 additions.
-        error: Tensor = residuals + 1.1 * _HALF_ULP * norms + _EXP_ERROR
+        error: Tensor = residuals + 1.1 * _HALF_ULP * norms * self._longest + _EXP_ERROR
         return error
 
     def _can_shortlist(self, k: int) -> bool:
         return k + _SPARE <= min(_SHORTLIST, self._vectors.shape[1] // _BLOCK - 1)
 
-    @staticmethod
-    def _is_in_range(queries: Tensor) -> bool:
-        """Whether no logit can leave the range of the exponential; item vectors are at most 1 long."""
-        return not len(queries) or float(queries.norm(dim=1).max()) < _LARGEST_LOGIT
+    def _is_in_range(self, queries: Tensor) -> bool:
+        """Whether no logit can leave the range of the exponential."""
+        return not len(queries) or float(queries.norm(dim=1).max()) * self._longest < _LARGEST_LOGIT
 
     def _shortlist_is_faster(self, clock: Callable[[], float]) -> bool:
         if self._vectors.device.type != "cpu" or not self._can_shortlist(_SPARE):

@@ -14,7 +14,7 @@ SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]
 KS = [1, 2, 19, 20, 21, 64, 100]
 
 
-def check(ranked: Ranked, vectors: Tensor, queries: Tensor, k: int) -> None:
+def check(ranked: Ranked, vectors: Tensor, queries: Tensor, k: int, tolerance: float = 1e-4) -> None:
     """Ties may come in any order, so scores are compared, and that the named items have them."""
     scores = queries @ vectors.T
     k = min(k, len(vectors))
@@ -25,7 +25,7 @@ def check(ranked: Ranked, vectors: Tensor, queries: Tensor, k: int) -> None:
     assert all(len(set(row)) == k for row in ranked.items.tolist())
     torch.testing.assert_close(scores.gather(1, ranked.items), scores.topk(k).values, atol=1e-5, rtol=1e-5)
     wanted = scores.log_softmax(1).gather(1, ranked.items)
-    torch.testing.assert_close(ranked.log_probabilities, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ranked.log_probabilities, wanted, atol=tolerance, rtol=1e-4)
 
 
 def random_case(items: int, queries: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,23 @@ def random_case(items: int, queries: int, device: torch.device) -> tuple[Tensor,
 @pytest.mark.parametrize("items", SIZES)
 def test_finds_the_best_of_all(items: int, k: int, device: torch.device) -> None:
     vectors, queries = random_case(items, 5, device)
-    check(Catalogue(vectors).rank(queries, k), vectors, queries, k)
+    catalogue = Catalogue(vectors)
+    catalogue.shortlists = False
+    check(catalogue.rank(queries, k), vectors, queries, k)
+
+
+@pytest.mark.parametrize("scale", [1, 4, 16])
+@pytest.mark.parametrize("clusters", [0, 50])
+def test_a_shortlist_finds_the_same_items(scale: int, clusters: int) -> None:
+    generator = torch.Generator().manual_seed(scale)
+    vectors = torch.randn(5000, 128, generator=generator)
+    if clusters:  # items so close to each other that the proof must fail for some queries
+        vectors = vectors[torch.randint(0, clusters, (5000,), generator=generator)] + 0.003 * vectors
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    queries = torch.nn.functional.normalize(torch.randn(300, 128, generator=generator), dim=1) * scale
+    catalogue = Catalogue(vectors)
+    catalogue.shortlists = True
+    check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, 1025])
