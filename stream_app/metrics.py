@@ -70,7 +70,7 @@ class WorkerMetrics:
         )
         self.batch_events = Histogram(
             "nextact_batch_events",
-            "Records per fetch of a partition",
+            "Records per batch",
             buckets=_BATCH_BUCKETS,
             registry=registry,
         )
