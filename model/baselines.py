@@ -64,7 +64,7 @@ class Rules:
             if after is None:
                 after = followers[before] = {}
             after[item] = after.get(item, 0.0) + 1.0 / gap
-            if len(after) > 3 * self._max_followers:  # rarely, as it takes as long as 30 actions
+            if len(after) > 3 * self._max_followers:  # rarely, as it looks at all of them
                 followers[before] = _strongest(after, self._max_followers)
         self._popular_due -= 1
         too_many = len(popularity) > self._max_items or len(followers) > 2 * self._max_items

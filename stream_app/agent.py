@@ -21,6 +21,7 @@ from stream_app.errors import DataPathError
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline, Received
 from stream_app.settings import Settings
+from stream_app.table import TABLE
 
 
 class Consumption:
@@ -179,7 +180,7 @@ class Consumption:
             delivered = await self._delivery.deliver(result, after)
             if delivered.changelog_offset is not None:
                 changelog = TP(self._settings.state_topic, result.partition)
-                app.tables["users"].data.set_persisted_offset(changelog, delivered.changelog_offset)
+                app.tables[TABLE].data.set_persisted_offset(changelog, delivered.changelog_offset)
             for event in fetches:
                 event.ack()
             self._metrics.stage.labels("deliver").observe(self._clock() - start)

@@ -122,8 +122,8 @@ def _compute_thread(name: str, settings: Settings) -> ThreadPoolExecutor:
 
 
 def _quieten_collector() -> None:
-    """A batch makes thousands of small objects and no cycles: full collections would find nothing, at a tenth of
-    the time. What is loaded by now stays."""
+    """A batch makes thousands of small objects and no cycles: full collections would look at all of them
+    and find nothing. What is loaded by now stays."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
@@ -131,7 +131,7 @@ def _quieten_collector() -> None:
 
 def _share_interpreter() -> None:
     """The device thread needs the interpreter for moments between two kernels: it must not wait the default 5 ms
-    for a thread that encodes. Worth a quarter of the throughput on two cores."""
+    for a thread that encodes."""
     sys.setswitchinterval(0.0001)
 
 
