@@ -11,12 +11,12 @@ Shapes: N queries, I items, D width, k results, G groups.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from model.compiled import compiled
 
 GROUP: Final = 32  # items, about
 _CANDIDATES: Final = 512  # of one query, at most; with more of them the plain way is the faster one
@@ -25,16 +25,7 @@ _LOWEST: Final = np.float32(-3e38)
 Floats = NDArray[np.float32]
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Compiles at the first call; what was compiled is kept on disk where there is a place that can be written."""
-    options = {"nogil": True, "fastmath": {"contract", "reassoc"}}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        return njit(**options)(function)
-
-
-@_compiled
+@compiled
 def _scan(scores: NDArray[np.int32], scales: Floats, query_scale: np.float32, maxima: Floats, sums: Floats) -> None:
     """Of each group: the highest of the scores (I,) times `scales` (I,), and the sum of the exponentials of the logits.
 
@@ -56,7 +47,7 @@ def _scan(scores: NDArray[np.int32], scales: Floats, query_scale: np.float32, ma
             sums[j] += power
 
 
-@_compiled
+@compiled
 def _dot(a: Floats, b: Floats) -> np.float32:
     total = np.float32(0)
     for d in range(len(a)):
@@ -64,7 +55,7 @@ def _dot(a: Floats, b: Floats) -> np.float32:
     return total
 
 
-@_compiled
+@compiled
 def _insert(best: Floats, items: NDArray[np.int64], logit: np.float32, item: int) -> None:
     """Puts an item where it belongs among the best, which fall; of equal ones the first stays first."""
     place = len(best) - 1
@@ -78,7 +69,7 @@ def _insert(best: Floats, items: NDArray[np.int64], logit: np.float32, item: int
     items[place] = item
 
 
-@_compiled
+@compiled
 def _kth(values: Floats, best: Floats) -> np.float32:
     """The k-th highest value; `best` (k,) is room for those above it."""
     best[:] = _LOWEST
@@ -93,7 +84,7 @@ def _kth(values: Floats, best: Floats) -> np.float32:
     return kth
 
 
-@_compiled
+@compiled
 def _candidates(
     scores: NDArray[np.int32], scales: Floats, maxima: Floats, threshold: np.float32, found: NDArray[np.int64]
 ) -> int:
@@ -109,7 +100,7 @@ def _candidates(
     return count
 
 
-@_compiled
+@compiled
 def search(
     scores: NDArray[np.int32],
     scales: Floats,
