@@ -11,7 +11,8 @@ from torch import Tensor
 
 from model.calibration import Calibration
 from model.catalogue import Catalogue
-from model.checkpoint import Version
+from model.checkpoint import Version, load
+from model.errors import VersionRefused
 from model.events import item_object
 from model.network import Network
 from model.vocabulary import Vocabulary
@@ -32,6 +33,20 @@ class Serving:
     device: torch.device
 
 
+def load_serving(
+    path: str, manifest_sha256: str | None, *, hidden: int, device: torch.device
+) -> tuple[Version, Serving]:
+    """A version loaded, verified and warm on a device, for states of `hidden` units. Raises `VersionRefused`."""
+    try:
+        version = load(path, manifest_sha256)
+        _check_hidden(version, hidden)
+        return version, serve(version, device)
+    except VersionRefused:
+        raise
+    except Exception as error:  # no room on the device, or whatever else keeps it from answering
+        raise VersionRefused("warm_up", f"{path} does not answer on {device}: {error!r}") from error
+
+
 @torch.inference_mode()
 def serve(version: Version, device: torch.device) -> Serving:
     """Puts a loaded version on a device and runs one step there, so that the first batch finds it warm."""
@@ -50,6 +65,14 @@ def serve(version: Version, device: torch.device) -> Serving:
     )
     _warm_up(serving)
     return serving
+
+
+def _check_hidden(version: Version, hidden: int) -> None:
+    found = version.network.config.hidden
+    if found != hidden:
+        raise VersionRefused(
+            "shape", f"{version.name} has hidden states of {found} units, the workers keep {hidden} (NEXTACT_HIDDEN)"
+        )
 
 
 def _warm_up(serving: Serving) -> None:
