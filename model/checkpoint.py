@@ -24,13 +24,12 @@ from model.calibration import Calibration
 from model.errors import VersionRefused
 from model.manifest import (
     CONFIG,
-    FILES,
     METRICS,
     VOCABULARY,
     WEIGHTS,
+    VersionFiles,
     decode,
-    read_manifest,
-    read_verified,
+    read_files,
     write,
 )
 from model.network import Network, NetworkConfig
@@ -90,20 +89,22 @@ def save(
 
 
 def load(path: str, expected_manifest_sha256: str | None = None) -> Version:
-    """Reads and verifies the version in the directory `path`.
+    """Reads and verifies the version in the directory `path`. Raises `VersionRefused`, as `read_files` and `parse`."""
+    return parse(read_files(path, expected_manifest_sha256))
 
-    Raises `VersionRefused`: missing_file; unreadable, of the place; hash, when any byte differs from the
-    manifest or the manifest from `expected_manifest_sha256`; format, newer or not what the file's name says;
-    shape; not_finite.
+
+def parse(files: VersionFiles) -> Version:
+    """The version that is in the files.
+
+    Raises `VersionRefused`: format, of a file that is not what its name says; shape; not_finite.
     """
-    manifest, digest = read_manifest(path, expected_manifest_sha256)
-    contents = {key: read_verified(path, key, manifest) for key in FILES}
+    path, contents = files.path, files.contents
     config = decode(path, CONFIG, contents[CONFIG], Config)
     vocabulary = Vocabulary(decode(path, VOCABULARY, contents[VOCABULARY], tuple[str, ...]))
     return Version(
-        name=manifest.name,
-        created=manifest.created,
-        manifest_sha256=digest,
+        name=files.manifest.name,
+        created=files.manifest.created,
+        manifest_sha256=files.manifest_sha256,
         network=_network(path, config.network, vocabulary, contents[WEIGHTS]),
         vocabulary=vocabulary,
         calibration=config.calibration,

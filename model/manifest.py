@@ -7,6 +7,7 @@ Bytes are compared with their hashes before anything parses them; files that are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, TypeVar
@@ -43,6 +44,16 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, File]
 
 
+@dataclass(frozen=True, slots=True)
+class VersionFiles:
+    """The bytes of a version, which are those that its manifest means; nothing but the manifest is parsed yet."""
+
+    path: str
+    manifest: Manifest
+    manifest_sha256: str
+    contents: Mapping[str, bytes]
+
+
 class _Format(msgspec.Struct, frozen=True):
     """The one field of a manifest that every format has."""
 
@@ -63,6 +74,16 @@ def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes]) 
     except Exception as error:  # every kind of storage raises errors of its own
         raise VersionNotSaved(f"{path} cannot be written: {error!r}. Is it there, with room and permission?") from error
     return sha256(manifest).hexdigest()
+
+
+def read_files(path: str, expected_manifest_sha256: str | None = None) -> VersionFiles:
+    """All files in the directory `path`.
+
+    Raises `VersionRefused`: missing_file; unreadable, of the place; hash, when any byte differs from the
+    manifest or the manifest from `expected_manifest_sha256`; format, of a manifest that is newer or none.
+    """
+    manifest, digest = read_manifest(path, expected_manifest_sha256)
+    return VersionFiles(path, manifest, digest, {key: read_verified(path, key, manifest) for key in FILES})
 
 
 def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manifest, str]:

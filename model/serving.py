@@ -11,9 +11,10 @@ from torch import Tensor
 
 from model.calibration import Calibration
 from model.catalogue import Catalogue
-from model.checkpoint import Version, load
+from model.checkpoint import Version, parse
 from model.errors import VersionRefused
 from model.events import item_object
+from model.manifest import VersionFiles
 from model.network import Network
 from model.vocabulary import Vocabulary
 
@@ -33,18 +34,16 @@ class Serving:
     device: torch.device
 
 
-def load_serving(
-    path: str, manifest_sha256: str | None, *, hidden: int, device: torch.device
-) -> tuple[Version, Serving]:
-    """A version loaded, verified and warm on a device, for states of `hidden` units. Raises `VersionRefused`."""
+def serve_files(files: VersionFiles, *, hidden: int, device: torch.device) -> tuple[Version, Serving]:
+    """The version in the files, warm on a device, for states of `hidden` units. Raises `VersionRefused`."""
     try:
-        version = load(path, manifest_sha256)
+        version = parse(files)
         _check_hidden(version, hidden)
         return version, serve(version, device)
     except VersionRefused:
         raise
     except Exception as error:  # no room on the device, or whatever else keeps it from answering
-        raise VersionRefused("warm_up", f"{path} does not answer on {device}: {error!r}") from error
+        raise VersionRefused("warm_up", f"{files.path} does not answer on {device}: {error!r}") from error
 
 
 @torch.inference_mode()

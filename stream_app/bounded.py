@@ -1,4 +1,4 @@
-"""Blocking work that may hang: a place on the network that answers never."""
+"""Reading and writing that may hang: a place on the network that answers never."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
+
+from model.errors import VersionRefused
+from model.manifest import VersionFiles, read_files
 
 T = TypeVar("T")
 
@@ -17,7 +20,7 @@ async def within(seconds: float, work: Callable[[], T]) -> T:
     """The result of `work`, done in a thread of its own; raises `TimeoutError` when it takes longer.
 
     Work that is late is left to itself: its result is dropped, and its thread does not keep the process from ending,
-    as one of an executor would.
+    as one of an executor would. Not for computing: Python ends such threads where they stand, and PyTorch's abort.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -42,3 +45,11 @@ async def within(seconds: float, work: Callable[[], T]) -> T:
     threading.Thread(target=run, name="bounded", daemon=True).start()
     async with asyncio.timeout(seconds):
         return await done
+
+
+async def read_within(seconds: float, path: str, manifest_sha256: str | None) -> VersionFiles:
+    """The files of a version; raises `VersionRefused`, unreadable for a place that does not answer in time."""
+    try:
+        return await within(seconds, lambda: read_files(path, manifest_sha256))
+    except TimeoutError as error:
+        raise VersionRefused("unreadable", f"{path} does not answer within {seconds:g} s") from error

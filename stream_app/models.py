@@ -13,8 +13,8 @@ import torch
 from model.checkpoint import Version
 from model.errors import VersionRefused
 from model.registry import Listed, describe, version_names
-from model.serving import load_serving
-from stream_app.bounded import within
+from model.serving import serve_files
+from stream_app.bounded import read_within, within
 from stream_app.errors import VersionUnusable
 from stream_app.promotions import Placed, Promotion, decode_promotion, elect, go_back, history, publish, succeed
 from stream_app.settings import Settings
@@ -48,7 +48,7 @@ async def list_models(settings: Settings) -> list[ModelLine]:
     """
     records = await _records(settings)
     champion = elect(records).champion
-    versions = await _bounded(settings, settings.registry, partial(_described, settings.registry_address, champion))
+    versions = await _of_registry(settings, partial(_described, settings.registry_address, champion))
     promoted = _promoted(records)
     return [_line(version, champion, promoted) for version in versions]
 
@@ -60,7 +60,7 @@ async def promote(settings: Settings, name: str, now: datetime) -> str:
     """
     champion = elect(await _records(settings)).champion
     registry = settings.registry_address
-    if name not in await _bounded(settings, settings.registry, partial(version_names, registry)):
+    if name not in await _of_registry(settings, partial(version_names, registry)):
         raise VersionUnusable(f"no version {name} in {settings.registry}: `nextact models list` shows those there are")
     path = f"{registry}/{name}"
     version = await _verified(settings, name, path, None)
@@ -102,21 +102,26 @@ async def _records(settings: Settings) -> list[bytes | None]:
 
 async def _verified(settings: Settings, name: str, path: str, sha256: str | None) -> Version:
     """A version that answered one step here, on the CPU: what every worker will do with it."""
-    load = partial(load_serving, path, sha256, hidden=settings.hidden, device=torch.device("cpu"))
-    version, _ = await _bounded(settings, f"{name} is not promoted", load)
+    try:
+        files = await read_within(settings.registry_timeout, path, sha256)
+        version, _ = serve_files(files, hidden=settings.hidden, device=torch.device("cpu"))
+    except VersionRefused as refusal:
+        raise VersionUnusable(f"{name} is not promoted: {refusal.reason}: {refusal}") from refusal
     if version.name != name:
         raise VersionUnusable(f"{name} is not promoted: the version in {path} calls itself {version.name}")
     return version
 
 
-async def _bounded(settings: Settings, what: str, work: Callable[[], T]) -> T:
+async def _of_registry(settings: Settings, work: Callable[[], T]) -> T:
     try:
         return await within(settings.registry_timeout, work)
     except VersionRefused as refusal:
-        raise VersionUnusable(f"{what}: {refusal.reason}: {refusal}") from refusal
+        raise VersionUnusable(str(refusal)) from refusal
     except TimeoutError as error:
-        seconds = f"{settings.registry_timeout:g} s"
-        raise VersionUnusable(f"{what}: unreadable: no answer within {seconds} (NEXTACT_REGISTRY_TIMEOUT)") from error
+        raise VersionUnusable(
+            f"the registry {settings.registry} does not answer within {settings.registry_timeout:g} s "
+            "(NEXTACT_REGISTRY_TIMEOUT)"
+        ) from error
 
 
 def _described(registry: str, champion: Promotion | None) -> list[Listed]:

@@ -17,8 +17,9 @@ import torch
 
 from model.errors import VersionRefused
 from model.fold import Fold
-from model.serving import Serving, load_serving
-from stream_app.bounded import within
+from model.manifest import VersionFiles
+from model.serving import Serving, serve_files
+from stream_app.bounded import read_within
 from stream_app.metrics import WorkerMetrics
 from stream_app.promotions import Promotion, elect
 from stream_app.settings import Settings
@@ -61,6 +62,7 @@ class Reload:
         fold: Fold,
         device: torch.device,
         device_thread: ThreadPoolExecutor,
+        loading_thread: ThreadPoolExecutor,
         metrics: WorkerMetrics,
         pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
@@ -69,6 +71,7 @@ class Reload:
         self._fold = fold
         self._device = device
         self._device_thread = device_thread
+        self._loading_thread = loading_thread
         self._metrics = metrics
         self._pauses_s = pauses_s
         self._wanted: Promotion | None = None  # the one that serves, or that is to
@@ -114,24 +117,31 @@ class Reload:
 
     async def _try(self, promotion: Promotion, *, last: bool = False) -> bool:
         """Whether nothing is left to do: False when the place cannot be read now, and may be later."""
-        if promotion is not self._wanted:
+        if self._superseded(promotion):
             return True
         try:
             ready = self._kept(promotion) or await self._load(promotion)
         except VersionRefused as refusal:
             return self._failed(promotion, refusal, last=last)
-        if promotion is self._wanted:  # still, after the loading
-            await self._swap(ready)
+        if self._superseded(promotion):
+            return True
+        await self._swap(ready)
         return True
 
     def _failed(self, promotion: Promotion, refusal: VersionRefused, *, last: bool) -> bool:
-        if promotion is not self._wanted:
+        if self._superseded(promotion):
             return True
         if refusal.reason == "unreadable" and not last:
             logger.warning("version %s is tried again: %s: %s", promotion.version, refusal.reason, refusal)
             return False
         self._wanted = self._served.promotion if self._served else None
         self._refuse(promotion.version, refusal)
+        return True
+
+    def _superseded(self, promotion: Promotion) -> bool:
+        if promotion is self._wanted:
+            return False
+        logger.info("version %s was superseded before it served", promotion.version)
         return True
 
     def _kept(self, promotion: Promotion) -> _Ready | None:
@@ -141,16 +151,13 @@ class Reload:
         return None
 
     async def _load(self, promotion: Promotion) -> _Ready:
-        timeout = self._settings.registry_timeout
-        try:
-            return await within(timeout, lambda: self._load_now(promotion))
-        except TimeoutError as error:
-            raise VersionRefused("unreadable", f"{promotion.path} was not read within {timeout:g} s") from error
+        files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._loading_thread, self._make_ready, promotion, files)
 
-    def _load_now(self, promotion: Promotion) -> _Ready:
-        torch.set_num_threads(self._settings.threads)  # it belongs to the thread that sets it
+    def _make_ready(self, promotion: Promotion, files: VersionFiles) -> _Ready:
         hidden = self._fold.states.hidden.shape[1]
-        version, serving = load_serving(promotion.path, promotion.manifest_sha256, hidden=hidden, device=self._device)
+        version, serving = serve_files(files, hidden=hidden, device=self._device)
         return _Ready(promotion, serving, datetime.fromisoformat(version.created).timestamp())
 
     async def _swap(self, ready: _Ready) -> None:

@@ -25,7 +25,7 @@ from model.checkpoint import Version
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
 from model.rounds import Round, RoundConfig, train_round
 from model.train import Progress
-from stream_app.bounded import within
+from stream_app.bounded import read_within, within
 from stream_app.device import choose_device
 from stream_app.events_topic import EventsTopic
 from stream_app.health import HttpServer
@@ -155,11 +155,9 @@ class Trainer:
     async def _load(self, promotion: Promotion) -> Version | None:
         """The champion; None when it is damaged. Raises `VersionRefused` while its place cannot be read:
         what is trained without it could not be compared with it."""
-        load = partial(checkpoint.load, promotion.path, promotion.manifest_sha256)
         try:
-            return await within(self._settings.registry_timeout, load)
-        except TimeoutError as error:
-            raise VersionRefused("unreadable", f"{promotion.path} was not read in time") from error
+            files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+            return await asyncio.to_thread(checkpoint.parse, files)
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
                 raise

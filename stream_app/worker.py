@@ -59,6 +59,7 @@ class Worker:
             fold=fold,
             device=device,
             device_thread=device_thread,
+            loading_thread=_compute_thread("loading", settings),
             metrics=metrics,
         )
         consumption = Consumption(

@@ -21,9 +21,10 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
-from model import serving
+from model import manifest, serving
 from model.fold import Fold
 from model.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
+from stream_app import bounded
 from stream_app.metrics import WorkerMetrics
 from stream_app.promotions import Promotion, encode_promotion, go_back, succeed
 from stream_app.reload import Reload, logger
@@ -74,13 +75,14 @@ class Following:
         self.said = asyncio.Event()
         self.fold = Fold(make_states(), rules_share=0.1)
         self.registry = CollectorRegistry()
-        self.device_thread = ThreadPoolExecutor(1)
+        self.device_thread, self.loading_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.reload = Reload(
             settings=Settings(registry_timeout=timeout),
             promotions=self.topic,
             fold=self.fold,
             device=CPU,
             device_thread=self.device_thread,
+            loading_thread=self.loading_thread,
             metrics=WorkerMetrics(self.registry),
             pauses_s=pauses_s,
         )
@@ -127,6 +129,7 @@ def run(following: Following, steps: Callable[[Following], Awaitable[None]]) -> 
     finally:
         logger.removeHandler(said)
         following.device_thread.shutdown()
+        following.loading_thread.shutdown()
 
 
 @pytest.fixture
@@ -357,34 +360,28 @@ def test_a_place_that_comes_back_is_read_at_a_later_try(
     run(worker, steps)
 
 
-def test_a_later_promotion_does_not_wait_for_one_that_loads_and_the_late_one_is_dropped(
-    good: Promotion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_later_promotion_does_not_wait_for_a_slow_place_and_what_comes_from_there_is_dropped(
+    good: Promotion, tmp_path: Path, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = succeed(good, save_version(tmp_path / "slow", seed=1), {}, NOON + timedelta(minutes=1))
     better = succeed(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
     worker = Following(encode_promotion(good))
+    begun, release = threading.Event(), threading.Event()
+
+    def read_slowly(path: str, manifest_sha256: str | None) -> manifest.VersionFiles:
+        if path == slow.path:
+            begun.set()
+            release.wait(10)
+        return manifest.read_files(path, manifest_sha256)
 
     async def steps(worker: Following) -> None:
-        begun, release, ended = threading.Event(), threading.Event(), threading.Event()
-        warm_up = serving._warm_up
-
-        def wait_if_slow(ready: serving.Serving) -> None:
-            if ready.name == "slow":
-                begun.set()
-                release.wait(10)
-            warm_up(ready)
-            if ready.name == "slow":
-                ended.set()
-
-        monkeypatch.setattr(serving, "_warm_up", wait_if_slow)
+        monkeypatch.setattr(bounded, "read_files", read_slowly)
         worker.topic.put(encode_promotion(slow))
         assert await asyncio.to_thread(begun.wait, 10)
         worker.topic.put(encode_promotion(better))
         await worker.until(lambda: worker.serving == "better")
         release.set()
-        assert await asyncio.to_thread(ended.wait, 10)
-        worker.topic.put(b"no json")
-        await worker.until(lambda: worker.count("refused") == 1)
+        await worker.until(lambda: "version slow was superseded" in log())
         assert worker.serving == "better"
         assert worker.count("loaded") == 2
 
