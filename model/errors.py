@@ -5,6 +5,7 @@ A message says what happened, with which value, and what to do about it.
     NextactError
     ├── RecordCorrupt        a stored user record that cannot be trusted
     ├── VersionRefused       a model version that must not be served (`reason`: a closed set of words)
+    ├── VersionNotSaved      a model version that could not be written
     ├── TooLittleData        not enough events to train on
     └── (stream_app.errors)  the errors of the stream
 """
@@ -13,7 +14,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-RefusalReason = Literal["missing_file", "hash", "shape", "not_finite", "format", "unreadable"]
+RefusalReason = Literal[
+    "promotion",  # the record that announces it cannot be read
+    "older",  # announced before the version that serves
+    "unreadable",  # the place does not answer or does not let us in
+    "missing_file",
+    "hash",
+    "format",
+    "shape",
+    "not_finite",
+    "warm_up",  # it cannot answer on this device
+]
 
 
 class NextactError(Exception):
@@ -32,6 +43,10 @@ class VersionRefused(NextactError):
     def __init__(self, reason: RefusalReason, message: str) -> None:
         super().__init__(message)
         self.reason: RefusalReason = reason
+
+
+class VersionNotSaved(NextactError):
+    """A model version that could not be written."""
 
 
 class TooLittleData(NextactError):

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from model.calibration import Calibration
 from model.catalogue import Catalogue
-from model.checkpoint import Version
+from model.checkpoint import Version, parse
+from model.errors import VersionRefused
 from model.events import item_object
+from model.manifest import VersionFiles
 from model.network import Network
 from model.vocabulary import Vocabulary
 
@@ -30,6 +32,18 @@ class Serving:
     objects: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
     device: torch.device
+
+
+def serve_files(files: VersionFiles, *, hidden: int, device: torch.device) -> tuple[Version, Serving]:
+    """The version in the files, warm on a device, for states of `hidden` units. Raises `VersionRefused`."""
+    try:
+        version = parse(files)
+        _check_hidden(version, hidden)
+        return version, serve(version, device)
+    except VersionRefused:
+        raise
+    except Exception as error:  # no room on the device, or whatever else keeps it from answering
+        raise VersionRefused("warm_up", f"{files.path} does not answer on {device}: {error!r}") from error
 
 
 @torch.inference_mode()
@@ -50,6 +64,14 @@ def serve(version: Version, device: torch.device) -> Serving:
     )
     _warm_up(serving)
     return serving
+
+
+def _check_hidden(version: Version, hidden: int) -> None:
+    found = version.network.config.hidden
+    if found != hidden:
+        raise VersionRefused(
+            "shape", f"{version.name} has hidden states of {found} units, the workers keep {hidden} (NEXTACT_HIDDEN)"
+        )
 
 
 def _warm_up(serving: Serving) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -149,6 +150,58 @@ def trainer(once: bool, every: float | None, **options: Any) -> None:
     click.echo(outcome)
     if outcome == "failed":
         sys.exit(1)
+
+
+@cli.group()
+def models() -> None:
+    """See the versions of the model, and choose which of them serves."""
+
+
+@models.command("list")
+@setting("brokers")
+@setting("registry")
+@click.option("--json", "as_json", is_flag=True, help="JSON Lines.")
+def list_versions(as_json: bool, **options: Any) -> None:
+    """Show the versions, oldest first: what they learned from, how good they were, which serves.
+
+    Recall@20 is that of the version, of the champion before it and of the rules on the same held-out events. Sizes of
+    files are compared, hashes are not: `promote` does that.
+    """
+    import msgspec
+
+    from stream_app.models import list_models, table
+
+    found = asyncio.run(list_models(_settings(options)))
+    for line in map(bytes.decode, map(msgspec.json.encode, found)) if as_json else table(found):
+        click.echo(line)
+
+
+@models.command()
+@click.argument("version")
+@setting("brokers")
+@setting("registry")
+@setting("hidden")
+def promote(version: str, **options: Any) -> None:
+    """Make VERSION the one that serves, after a look at every byte of it.
+
+    Workers that could not read the serving version try it again when it is promoted again.
+    """
+    from stream_app.models import promote as make_champion
+
+    click.echo(asyncio.run(make_champion(_settings(options), version, datetime.now(UTC))))
+
+
+@models.command()
+@setting("brokers")
+@setting("hidden")
+def rollback(**options: Any) -> None:
+    """Make the version serve that served before; a second time: the one before that.
+
+    The trainer goes on from it, too. `promote` takes the newer one again.
+    """
+    from stream_app.models import roll_back
+
+    click.echo(asyncio.run(roll_back(_settings(options), datetime.now(UTC))))
 
 
 @cli.command()

@@ -5,6 +5,7 @@ NextactError (model.errors)
 │   ├── SettingsInvalid  a setting with a value that cannot be
 │   ├── BrokerUnreachable
 │   ├── TopicMismatch    a topic that exists, but not as the contract needs it
+│   ├── VersionUnusable  a model version that is not there or that no worker would serve
 │   ├── InputUnreadable  a file or a column that cannot be read
 │   └── RuntimeMissing   a package, a Java runtime or a device that is not there
 ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
@@ -32,6 +33,10 @@ class BrokerUnreachable(UsageError):
 
 class TopicMismatch(UsageError):
     """A topic exists, but not as the contract needs it."""
+
+
+class VersionUnusable(UsageError):
+    """A model version is not there, or no worker would serve it."""
 
 
 class InputUnreadable(UsageError):

@@ -7,22 +7,48 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
-import msgspec
 import torch
 
-from model.checkpoint import load
 from model.errors import VersionRefused
 from model.fold import Fold
-from model.serving import Serving, serve
+from model.manifest import VersionFiles
+from model.serving import Serving, serve_files
+from stream_app.bounded import read_within
 from stream_app.metrics import WorkerMetrics
-from stream_app.promotions import Promotion, Promotions, decode_promotion
+from stream_app.promotions import Promotion, elect
 from stream_app.settings import Settings
 
 logger: Final = logging.getLogger(__name__)
+
+PAUSES_S: Final = (1.0, 5.0, 25.0)  # between the tries of a place that cannot be read now
+
+
+class Source(Protocol):
+    """Where promotions come from: `stream_app.promotions.Promotions`."""
+
+    async def start(self) -> list[bytes | None]:
+        """Those there are."""
+
+    def follow(self) -> AsyncIterator[list[bytes | None]]:
+        """Those to come."""
+
+    async def stop(self) -> None:
+        """No more of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A version that can serve at once."""
+
+    promotion: Promotion
+    serving: Serving
+    created: float  # seconds since the epoch
 
 
 class Reload:
@@ -32,84 +58,127 @@ class Reload:
         self,
         *,
         settings: Settings,
+        promotions: Source,
         fold: Fold,
         device: torch.device,
         device_thread: ThreadPoolExecutor,
         loading_thread: ThreadPoolExecutor,
         metrics: WorkerMetrics,
+        pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
-        self._loading_thread = loading_thread
+        self._settings = settings
+        self._promotions = promotions
         self._fold = fold
         self._device = device
         self._device_thread = device_thread
+        self._loading_thread = loading_thread
         self._metrics = metrics
-        self._promotions = Promotions(settings)
+        self._pauses_s = pauses_s
+        self._wanted: Promotion | None = None  # the one that serves, or that is to
+        self._served: _Ready | None = None
+        self._previous: _Ready | None = None  # kept, so that a rollback needs no loading
 
     async def start(self) -> None:
-        """Loads the present champion, if there is one; else the rules answer until the first promotion."""
-        record = await self._promotions.start()
-        if record is None:
+        """Loads the present champion, if there is one and it can be read; else the rules answer."""
+        self._elect(await self._promotions.start())
+        if self._wanted is None:
             logger.info("no model yet: the rules answer until the trainer's first promotion")
         else:
-            await self._take(record)
+            await self._try(self._wanted)
 
     async def follow(self) -> None:
-        """Takes promotions as they come, until cancelled."""
-        async for record in self._promotions.follow():
-            await self._take(record)
+        """Takes promotions as they come, until cancelled; a newer one ends the tries of an older one."""
+        async with asyncio.TaskGroup() as tasks:
+            if self._wanted is not None:
+                tasks.create_task(self._take(self._wanted))
+            async for values in self._promotions.follow():
+                before = self._wanted
+                self._elect(values)
+                if self._wanted is not None and self._wanted is not before:
+                    tasks.create_task(self._take(self._wanted))
 
     async def stop(self) -> None:
         """Disconnects."""
         await self._promotions.stop()
 
-    async def _take(self, record: bytes) -> None:
+    def _elect(self, values: Sequence[bytes | None]) -> None:
+        election = elect(values, self._wanted)
+        self._wanted = election.champion
+        for name, refusal in election.refused:
+            self._refuse(name, refusal)
+
+    async def _take(self, promotion: Promotion) -> None:
+        """Tries a version until it serves or is refused, or another is wanted."""
+        for pause in self._pauses_s:
+            if await self._try(promotion):
+                return
+            await asyncio.sleep(pause)
+        await self._try(promotion, last=True)
+
+    async def _try(self, promotion: Promotion, *, last: bool = False) -> bool:
+        """Whether nothing is left to do: False when the place cannot be read now, and may be later."""
+        if self._superseded(promotion):
+            return True
         try:
-            promotion = decode_promotion(record)
-        except msgspec.DecodeError as error:
-            self._refuse("?", f"the promotion cannot be read: {error}")
-            return
-        loop = asyncio.get_running_loop()
-        serving = self._fold.serving
-        if serving is not None and serving.name == promotion.version:
-            return
-        try:
-            fresh, created = await loop.run_in_executor(self._loading_thread, self._load, promotion)
+            ready = self._kept(promotion) or await self._load(promotion)
         except VersionRefused as refusal:
-            self._refuse(promotion.version, f"{refusal.reason}: {refusal}")
+            return self._failed(promotion, refusal, last=last)
+        if self._superseded(promotion):
+            return True
+        await self._swap(ready)
+        return True
+
+    def _failed(self, promotion: Promotion, refusal: VersionRefused, *, last: bool) -> bool:
+        if self._superseded(promotion):
+            return True
+        if refusal.reason == "unreadable" and not last:
+            logger.warning("version %s is tried again: %s: %s", promotion.version, refusal.reason, refusal)
+            return False
+        self._wanted = self._served.promotion if self._served else None
+        self._refuse(promotion.version, refusal)
+        return True
+
+    def _superseded(self, promotion: Promotion) -> bool:
+        if promotion is self._wanted:
+            return False
+        logger.info("version %s was superseded before it served", promotion.version)
+        return True
+
+    def _kept(self, promotion: Promotion) -> _Ready | None:
+        for ready in (self._served, self._previous):
+            if ready is not None and ready.promotion.placed == promotion.placed:
+                return replace(ready, promotion=promotion)
+        return None
+
+    async def _load(self, promotion: Promotion) -> _Ready:
+        files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._loading_thread, self._make_ready, promotion, files)
+
+    def _make_ready(self, promotion: Promotion, files: VersionFiles) -> _Ready:
+        hidden = self._fold.states.hidden.shape[1]
+        version, serving = serve_files(files, hidden=hidden, device=self._device)
+        return _Ready(promotion, serving, datetime.fromisoformat(version.created).timestamp())
+
+    async def _swap(self, ready: _Ready) -> None:
+        """In the device thread, so between two batches."""
+        before, self._served = self._served, ready
+        if before is not None and before.serving is ready.serving:
             return
-        except (RuntimeError, ValueError) as error:  # no room on the device, or facts that are none
-            self._refuse(promotion.version, f"it cannot be served here: {error}")
-            return
-        await loop.run_in_executor(self._device_thread, self._swap, fresh)
-        self._report(fresh, created, serving)
+        self._previous = before
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._device_thread, setattr, self._fold, "serving", ready.serving)
+        self._report(ready, before)
 
-    def _load(self, promotion: Promotion) -> tuple[Serving, float]:
-        """The version, warm on the device, and when it was made (seconds since the epoch)."""
-        version = load(promotion.path, promotion.manifest_sha256)
-        if version.network.config.hidden != self._fold.states.hidden.shape[1]:
-            raise VersionRefused(
-                "shape",
-                f"hidden states of {version.network.config.hidden} units; this worker keeps "
-                f"{self._fold.states.hidden.shape[1]} (NEXTACT_HIDDEN)",
-            )
-        created = datetime.fromisoformat(version.created).timestamp()
-        return serve(version, self._device), created
-
-    def _swap(self, serving: Serving) -> None:
-        """Runs in the device thread, so between two batches."""
-        self._fold.serving = serving
-
-    def _report(self, fresh: Serving, created: float, before: Serving | None) -> None:
+    def _report(self, ready: _Ready, before: _Ready | None) -> None:
         self._metrics.reloads.labels("loaded").inc()
         if before is not None:
-            self._metrics.model.remove(before.name)
-        self._metrics.model.labels(fresh.name).set(1)
-        self._metrics.model_created.set(created)
-        logger.info("serving version %s, %d items", fresh.name, len(fresh.vocabulary))
+            self._metrics.model.remove(before.serving.name)
+        self._metrics.model.labels(ready.serving.name).set(1)
+        self._metrics.model_created.set(ready.created)
+        logger.info("serving version %s, %d items", ready.serving.name, len(ready.serving.vocabulary))
 
-    def _refuse(self, name: str, why: str) -> None:
+    def _refuse(self, name: str, refusal: VersionRefused) -> None:
         self._metrics.reloads.labels("refused").inc()
-        serving = self._fold.serving
-        logger.warning(
-            "refused version %s: %s; %s goes on serving", name, why, serving.name if serving else "the rules"
-        )
+        serving = self._served.serving.name if self._served else "the rules"
+        logger.warning("refused version %s: %s: %s; still serving: %s", name, refusal.reason, refusal, serving)

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     # Models
     registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")
+    registry_timeout: float = Field(60.0, gt=0, description="seconds that reading or writing a version may take")
     train_every: float = Field(300.0, gt=0, description="seconds between two rounds of training")
     train_min_events: int = Field(
         1000, ge=10, description="events before the first round, and new ones before the next"
@@ -72,6 +73,11 @@ class Settings(BaseSettings):
     http_host: str = Field("0.0.0.0", description="address of /metrics, /healthz and /readyz")
     http_port: int = Field(9600, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def registry_address(self) -> str:
+        """The registry; a local folder as an absolute path, so that a worker started elsewhere finds it."""
+        return self.registry if "://" in self.registry else str(Path(self.registry).absolute())
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:

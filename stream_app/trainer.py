@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final, Literal
 
 import click
@@ -23,14 +22,15 @@ from prometheus_client import CollectorRegistry
 
 from model import checkpoint
 from model.checkpoint import Version
-from model.errors import NextactError, TooLittleData, VersionRefused
+from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
 from model.rounds import Round, RoundConfig, train_round
 from model.train import Progress
+from stream_app.bounded import read_within, within
 from stream_app.device import choose_device
 from stream_app.events_topic import EventsTopic
 from stream_app.health import HttpServer
 from stream_app.metrics import TrainerMetrics
-from stream_app.promotions import Promotion, champion, publish
+from stream_app.promotions import Placed, Promotion, champion, publish, succeed
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
 
@@ -122,57 +122,69 @@ class Trainer:
         return outcome
 
     async def _attempt(self) -> Outcome:
-        incumbent = await self._champion()
-        settings = self._settings
-        config = RoundConfig(hidden=settings.hidden, holdout=settings.train_holdout, seed=settings.seed)
         try:
-            train = partial(train_round, device=self._device, progress=self._report)
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self._training_thread, train, self._log.actions(), incumbent, config)
+            return await self._train_and_judge()
         except TooLittleData as error:
             logger.info("round skipped: %s", error)
             return "skipped"
         except NextactError as error:
             logger.error("round failed, the champion stays: %s", error)
             return "failed"
+
+    async def _train_and_judge(self) -> Outcome:
+        promotion = await champion(self._settings)
+        incumbent = await self._load(promotion) if promotion else None
+        logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
+        actions = self._log.actions()
+        settings = self._settings
+        config = RoundConfig(hidden=settings.hidden, holdout=settings.train_holdout, seed=settings.seed)
+        train = partial(train_round, device=self._device, progress=self._report)
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)
         self._metrics.recall.labels("model").set(result.challenger.network.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
         logger.info("%s (rules %.4f)", result.verdict, result.challenger.rules.recall[20])
         if not result.promoted:
             return "rejected"
-        await self._publish(result)
+        if await champion(settings) != promotion:
+            logger.info("dropped: another version was promoted during the round, the next one begins from it")
+            return "rejected"
+        await self._publish(result, promotion, len(actions))
         return "promoted"
 
-    async def _champion(self) -> Version | None:
-        promotion = await champion(self._settings)
-        if promotion is None:
-            return None
+    async def _load(self, promotion: Promotion) -> Version | None:
+        """The champion; None when it is damaged. Raises `VersionRefused` while its place cannot be read:
+        what is trained without it could not be compared with it."""
         try:
-            return await asyncio.to_thread(checkpoint.load, promotion.path, promotion.manifest_sha256)
+            files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+            return await asyncio.to_thread(checkpoint.parse, files)
         except VersionRefused as refusal:
-            logger.warning("the champion %s cannot be read, training starts anew: %s", promotion.version, refusal)
+            if refusal.reason == "unreadable":
+                raise
+            logger.warning("the champion %s is damaged, training starts anew: %s", promotion.version, refusal)
             return None
 
-    async def _publish(self, result: Round) -> None:
+    async def _publish(self, result: Round, before: Promotion | None, events: int) -> None:
         now = datetime.fromtimestamp(self._clock(), UTC)
         name = now.strftime("%Y%m%dT%H%M%S.%fZ")
-        path = f"{registry_address(self._settings.registry)}/{name}"
-        created = now.isoformat()
-        sha256 = await asyncio.to_thread(
+        path = f"{self._settings.registry_address}/{name}"
+        save = partial(
             checkpoint.save,
             path,
             name=name,
-            created=created,
+            created=now.isoformat(),
             network=result.network,
             vocabulary=result.vocabulary,
             calibration=result.calibration,
             metrics=result.metrics(),
-            facts={"trained_until": result.trained_until, "verdict": result.verdict},
+            facts={"trained_until": result.trained_until, "verdict": result.verdict, "events": events},
         )
-        promotion = Promotion(
-            version=name, path=path, manifest_sha256=sha256, promoted_at=created, metrics=result.metrics()
-        )
-        await publish(promotion, self._settings)
+        try:
+            sha256 = await within(self._settings.registry_timeout, save)
+        except TimeoutError as error:
+            raise VersionNotSaved(f"{path} was not written in time (NEXTACT_REGISTRY_TIMEOUT)") from error
+        version = Placed(version=name, path=path, manifest_sha256=sha256)
+        await publish(succeed(before, version, result.metrics(), now), self._settings)
         logger.info("published version %s, %d items", name, len(result.vocabulary))
 
     def _report(self, stage: str, progress: Progress) -> None:
@@ -190,11 +202,6 @@ async def run_trainer(settings: Settings, stop: asyncio.Event) -> None:
 async def train_once(settings: Settings) -> Outcome:
     """Reads all events there are and runs one round."""
     return await Trainer(settings, clock=time.time, progress=terminal_progress).run_once()
-
-
-def registry_address(registry: str) -> str:
-    """A local folder as an absolute path, so that a worker elsewhere on the machine finds it; others as they are."""
-    return registry if "://" in registry else str(Path(registry).absolute())
 
 
 def terminal_progress(line: str) -> None:

@@ -24,6 +24,7 @@ from stream_app.errors import DataPathError
 from stream_app.health import HttpServer
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
+from stream_app.promotions import Promotions
 from stream_app.reload import Reload
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
@@ -54,6 +55,7 @@ class Worker:
         self._delivery = AtLeastOnce(settings, time.time)
         self._reload = Reload(
             settings=settings,
+            promotions=Promotions(settings),
             fold=fold,
             device=device,
             device_thread=device_thread,

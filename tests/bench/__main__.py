@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -103,7 +104,8 @@ def untrained_version(path: Path, items: int) -> Promotion:
         metrics={},
         facts={},
     )
-    return Promotion(version="bench", path=str(path), manifest_sha256=sha256, promoted_at=created, metrics={})
+    promoted_at = datetime.fromisoformat(created)
+    return Promotion(version="bench", path=str(path), manifest_sha256=sha256, promoted_at=promoted_at, metrics={})
 
 
 def stock_faust(settings: Settings, events: int, number: int) -> float:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load as parse_weights
-from safetensors.torch import save as encode_weights
 
 from model.calibration import Calibration
-from model.checkpoint import CONFIG, FILES, MANIFEST, METRICS, VOCABULARY, WEIGHTS, load, save
-from model.errors import NextactError, VersionRefused
+from model.checkpoint import load, save
+from model.errors import NextactError, VersionNotSaved, VersionRefused
+from model.manifest import CONFIG, FILES, MANIFEST, METRICS, VOCABULARY, WEIGHTS
 from model.network import Network, NetworkConfig
 from model.vocabulary import Vocabulary
+from tests.unit.versions import Bomb, change_json, change_weights, replace_file
 
 ITEMS = ("apple", "pear", "plum")
 
@@ -33,26 +32,6 @@ def publish(path: str, network: Network | None = None) -> str:
         metrics={"recall@20": 0.25},
         facts={"seed": 7, "source": "shop.events", "share": 0.1},
     )
-
-
-def replace_file(path: Path, key: str, content: bytes) -> None:
-    """Another content under a manifest that agrees with it, as a hostile publisher would make it."""
-    (path / key).write_bytes(content)
-    manifest = json.loads((path / MANIFEST).read_bytes())
-    manifest["files"][key] = {"sha256": sha256(content).hexdigest(), "size": len(content)}
-    (path / MANIFEST).write_text(json.dumps(manifest))
-
-
-def change_json(path: Path, key: str, change: Callable[[dict[str, object]], object]) -> None:
-    content = json.loads((path / key).read_bytes())
-    change(content)
-    replace_file(path, key, json.dumps(content).encode())
-
-
-def change_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    tensors = parse_weights((path / WEIGHTS).read_bytes())
-    change(tensors)
-    replace_file(path, WEIGHTS, encode_weights(tensors))
 
 
 @pytest.fixture
@@ -131,7 +110,9 @@ def test_a_newer_format_is_refused(version: Path) -> None:
     assert refusal(version) == "format"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"format": 1}', b"\xff\xfe", b'{"format": 1, "name": "\xff"}', b"[" * 9999]
+)
 def test_a_manifest_that_is_none_is_refused(version: Path, content: bytes) -> None:
     (version / MANIFEST).write_bytes(content)
     assert refusal(version) == "format"
@@ -144,19 +125,38 @@ def test_an_unlisted_file_is_refused(version: Path) -> None:
     assert refusal(version) == "missing_file"
 
 
-class Bomb:
-    """What unpickles it runs it."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return pytest.fail, ("it was unpickled",)
-
-
 def test_a_pickle_is_refused_and_not_opened(version: Path, tmp_path: Path) -> None:
     replace_file(version, WEIGHTS, pickle.dumps(Bomb()))
     assert refusal(version) == "format"
     torch.save({"items.weight": torch.zeros(3)}, tmp_path / "weights.pt")
     replace_file(version, WEIGHTS, (tmp_path / "weights.pt").read_bytes())
     assert refusal(version) == "format"
+
+
+def test_a_pickle_beside_the_files_is_not_opened(version: Path) -> None:
+    (version / "optimizer.pt").write_bytes(pickle.dumps(Bomb()))
+    load(str(version))
+
+
+@pytest.mark.parametrize("key", ["optimizer.pt", "../secret.json", "/etc/hostname"])
+def test_a_manifest_that_lists_other_files_is_refused(version: Path, key: str) -> None:
+    (version.parent / "secret.json").write_text("{}")
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    manifest["files"][key] = {"sha256": sha256(b"{}").hexdigest(), "size": 2}
+    (version / MANIFEST).write_text(json.dumps(manifest))
+    assert refusal(version) == "format"
+
+
+def test_a_time_that_is_none_is_refused(version: Path) -> None:
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    (version / MANIFEST).write_text(json.dumps({**manifest, "created": "yesterday"}))
+    assert refusal(version) == "format"
+
+
+def test_a_place_that_takes_nothing_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(VersionNotSaved, match=r"file/v1 cannot be written"):
+        publish(str(tmp_path / "file" / "v1"))
 
 
 @pytest.mark.parametrize(("key", "content"), [(CONFIG, b"{}"), (VOCABULARY, b"[1]"), (METRICS, b'{"a":null}')])

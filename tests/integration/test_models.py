@@ -1,0 +1,275 @@
+"""Versions under faults and by hand: a real worker, a trainer killed while it publishes, `nextact models`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from aiokafka import AIOKafkaProducer
+
+from model.manifest import MANIFEST, WEIGHTS
+from stream_app.errors import VersionUnusable
+from stream_app.models import list_models, promote, roll_back
+from stream_app.promotions import CHAMPION, Placed, Promotion, champion, publish, succeed
+from stream_app.settings import Settings
+from stream_app.topics import ensure_topics
+from tests.integration.running import Running, environment
+from tests.integration.test_command_line import assert_mistake, nextact
+from tests.integration.test_end_to_end import shop_events, wait_answered
+from tests.integration.topics import send_all
+from tests.unit.builders import HIDDEN
+from tests.unit.versions import Bomb, change_weights, cut_off, replace_file, save_version
+
+pytestmark = pytest.mark.broker
+
+Start = Callable[..., Running]
+
+DIE_BEFORE_THE_MANIFEST = "from fsspec.implementations.local import LocalFileSystem as target; name = 'mv'"
+DIE_BEFORE_THE_PROMOTION = "import stream_app.trainer as target; name = 'publish'"
+DYING_TRAINER = """
+import os, signal, sys
+setattr(target, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+sys.argv = ["nextact", "trainer", "--once"]
+from stream_app.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """For small versions that need no training, and an impatient worker."""
+    return settings.model_copy(update={"hidden": HIDDEN, "registry_timeout": 5.0})
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def put_record(settings: Settings, value: bytes | None) -> None:
+    async def put() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
+            await producer.send_and_wait(settings.models_topic, value, CHAMPION, partition=0)
+
+    asyncio.run(put())
+
+
+def hang(path: Path) -> None:
+    """Opening a pipe that nobody writes to blocks."""
+    (path / MANIFEST).unlink()
+    os.mkfifo(path / MANIFEST)
+
+
+def states(settings: Settings) -> dict[str, str]:
+    return {line.version: line.state for line in asyncio.run(list_models(settings))}
+
+
+BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "truncated": ("hash", lambda path: cut_off(path / WEIGHTS)),
+    "incomplete": ("missing_file", lambda path: (path / MANIFEST).unlink()),
+    "gone": ("missing_file", shutil.rmtree),
+    "pickled": ("hash", lambda path: replace_file(path, WEIGHTS, pickle.dumps(Bomb()))),
+    "misshapen": ("shape", lambda path: change_weights(path, lambda t: t.update({"purchase.bias": torch.zeros(9)}))),
+    "not-finite": ("not_finite", lambda path: change_weights(path, lambda t: t["purchase.bias"].fill_(torch.nan))),
+}
+
+
+def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
+    settings: Settings, start: Start, tmp_path: Path
+) -> None:
+    asyncio.run(ensure_topics(settings))
+    registry = Path(settings.registry)
+    first = succeed(None, save_version(registry / "first"), {}, now())
+    asyncio.run(publish(first, settings))
+    events = shop_events(600)
+    worker = start("worker")
+    worker.wait_ready()
+    assert worker.metric("nextact_model_info", "first") == 1
+
+    refused = 0
+
+    def assert_refused(version: str, reason: str) -> None:
+        nonlocal refused
+        refused += 1
+        worker.wait_until(lambda: worker.metric("nextact_reloads_total", "refused") == refused)
+        lines = [line for line in worker.tail().splitlines() if f"refused version {version}: {reason}: " in line]
+        assert lines, worker.tail()
+        assert lines[-1].endswith("still serving: first")
+
+    for name, (reason, damage) in BAD.items():
+        placed = save_version(registry / name, seed=1)
+        damage(registry / name)
+        asyncio.run(publish(succeed(first, announced(placed, reason), {}, now()), settings))
+        assert_refused(name, reason)
+    for value in (b"no json", None, b'{"format": 2}'):
+        put_record(settings, value)
+        assert_refused("?", "promotion")
+    late = save_version(registry / "late")
+    asyncio.run(publish(succeed(None, late, {}, first.promoted_at - timedelta(seconds=1)), settings))
+    assert_refused("late", "older")
+    send_all(settings, events[:300])
+    seen = wait_answered(worker, settings)
+    assert {prediction.model_version for _, prediction in seen.predictions} == {"first"}
+
+    stuck = save_version(registry / "stuck")
+    hang(registry / "stuck")
+    asyncio.run(publish(succeed(first, stuck, {}, now()), settings))
+    worker.wait_until(lambda: "version stuck is tried again: unreadable" in worker.tail())
+    good = save_version(registry / "good", seed=2)
+    asyncio.run(publish(succeed(first, good, {}, now()), settings))
+    worker.wait_until(lambda: worker.metric("nextact_model_info", "good") == 1)
+    send_all(settings, events[300:])
+    seen = wait_answered(worker, settings)
+    assert {prediction.model_version for _, prediction in seen.predictions} == {"first", "good"}
+    assert worker.metric("nextact_reloads_total", "refused") == refused
+    assert worker.metric("nextact_reloads_total", "loaded") == 2
+    assert worker.terminate() == 0
+
+
+def announced(placed: Placed, reason: str) -> Placed:
+    """With the hash that the manifest has after the damage, where the damage is to be found by a later check."""
+    if reason in ("hash", "missing_file"):
+        return placed
+    return msgspec.structs.replace(
+        placed, manifest_sha256=sha256((Path(placed.path) / MANIFEST).read_bytes()).hexdigest()
+    )
+
+
+def test_versions_are_listed_promoted_and_rolled_back_by_hand(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings))
+    registry = Path(settings.registry)
+    assert asyncio.run(list_models(settings)) == []
+    metrics = {"recall@20": 0.25, "champion_recall@20": 0.24, "rules_recall@20": 0.125}
+    for number in (1, 2, 3):
+        save_version(registry / f"v{number}", seed=number, metrics=metrics, facts={"events": 1234})
+    save_version(registry / "v4")
+    (registry / "v4" / MANIFEST).unlink()
+    save_version(registry / "v5")
+    change_weights(registry / "v5", lambda tensors: tensors["purchase.bias"].fill_(torch.nan))
+
+    assert_mistake(nextact("models", "promote", "v4", settings=settings), "v4", "missing_file")
+    for name, why in (("v5", "not_finite"), ("../v1", "nextact models list")):
+        with pytest.raises(VersionUnusable, match=why):
+            asyncio.run(promote(settings, name, now()))
+    with pytest.raises(VersionUnusable, match="no version was promoted yet"):
+        asyncio.run(roll_back(settings, now()))
+    assert asyncio.run(champion(settings)) is None
+    for name in ("v1", "v2"):
+        asyncio.run(promote(settings, name, now()))
+    worker = start("worker")
+    worker.wait_ready()
+    done = nextact("models", "promote", "v3", settings=settings)
+    assert (done.returncode, done.stdout) == (0, "promoted v3, after v2\n"), done.stderr
+    worker.wait_until(lambda: worker.metric("nextact_model_info", "v3") == 1)
+    done = nextact("models", "rollback", settings=settings)
+    assert (done.returncode, done.stdout) == (0, "went back from v3 to v2\n"), done.stderr
+    worker.wait_until(lambda: worker.metric("nextact_model_info", "v2") == 1)
+
+    lines = [json.loads(line) for line in nextact("models", "list", "--json", settings=settings).stdout.splitlines()]
+    assert {line["version"]: line["state"] for line in lines} == {
+        "v1": "promoted before",
+        "v2": "serving",
+        "v3": "promoted before",
+        "v4": "damaged",
+        "v5": "never promoted",
+    }
+    assert lines[1]["created"] == "2026-01-02T03:04:05Z"
+    assert lines[1]["events"] == 1234
+    assert lines[1]["recall_at_20"] == 0.25
+    assert lines[3]["damage"].startswith("missing_file: ")
+    shown = nextact("models", "list", settings=settings).stdout.splitlines()
+    assert shown[2].split()[:7] == ["v2", "2026-01-02", "03:04:05", "1,234", "0.2500", "0.2400", "0.1250"]
+
+    assert asyncio.run(roll_back(settings, now())) == "went back from v2 to v1"
+    worker.wait_until(lambda: worker.metric("nextact_model_info", "v1") == 1)
+    with pytest.raises(VersionUnusable, match=r"before v1.*nextact models promote"):
+        asyncio.run(roll_back(settings, now()))
+
+
+def test_a_registry_that_cannot_be_read_is_a_mistake(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    nowhere = settings.model_copy(update={"registry": "nowhere-at-all://models"})
+    assert_mistake(nextact("models", "list", settings=nowhere), "the registry nowhere-at-all://models")
+
+
+def test_a_trainer_killed_while_it_publishes_leaves_the_next_one_free_and_training_follows_a_rollback(
+    settings: Settings, start: Start
+) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(2500))
+    for place in (DIE_BEFORE_THE_MANIFEST, DIE_BEFORE_THE_PROMOTION):
+        done = subprocess.run(
+            [sys.executable, "-c", place + DYING_TRAINER],
+            env=environment(settings),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert asyncio.run(champion(settings)) is None
+    assert sorted(states(settings).values()) == ["damaged", "never promoted"]
+    half, whole = sorted(states(settings))
+    assert states(settings)[whole] == "never promoted"
+
+    worker = start("worker")
+    worker.wait_ready()
+    assert worker.metric("nextact_reloads_total", "refused") == 0
+    trained = train(start)
+    assert "round begins from nothing" in trained
+    first = asyncio.run(champion(settings))
+    assert first is not None, trained
+    worker.wait_until(lambda: worker.metric("nextact_model_info", first.version) == 1)
+    assert states(settings) == {half: "damaged", whole: "never promoted", first.version: "serving"}
+
+    asyncio.run(promote(settings, whole, now()))
+    worker.wait_until(lambda: worker.metric("nextact_model_info", whole) == 1)
+    asyncio.run(roll_back(settings, now()))
+    worker.wait_until(lambda: worker.metric("nextact_model_info", first.version) == 1)
+    assert f"round begins from version {first.version}" in train(start)
+
+
+def train(start: Start) -> str:
+    trainer = start("trainer", "--once")
+    assert trainer.wait(120) == 0, trainer.tail()
+    return trainer.tail()
+
+
+def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it_is_damaged(
+    settings: Settings, start: Start
+) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(2500))
+    placed = save_version(Path(settings.registry) / "first")
+    away: Any = msgspec.structs.replace(placed, path="nowhere-at-all://models/first")
+    asyncio.run(publish(succeed(None, away, {}, now()), settings))
+    trainer = start("trainer", "--once")
+    assert trainer.wait(120) == 1, trainer.tail()
+    assert "round failed, the champion stays: nowhere-at-all://models/first/manifest.json" in trainer.tail()
+    assert champion_name(settings) == "first"
+
+    cut_off(Path(settings.registry) / "first" / WEIGHTS)
+    asyncio.run(publish(succeed(None, placed, {}, now()), settings))
+    said = train(start)
+    assert "the champion first is damaged, training starts anew" in said
+    assert "round begins from nothing" in said
+    assert champion_name(settings) != "first"
+
+
+def champion_name(settings: Settings) -> str:
+    found: Promotion | None = asyncio.run(champion(settings))
+    assert found is not None
+    return found.version

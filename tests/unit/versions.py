@@ -1,0 +1,72 @@
+"""Versions in a folder, and damage done to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load as parse_weights
+from safetensors.torch import save as encode_weights
+
+from model.checkpoint import Fact, save
+from model.manifest import MANIFEST, WEIGHTS
+from stream_app.promotions import Placed
+from tests.unit.builders import make_version
+
+
+def save_version(
+    path: Path,
+    *,
+    seed: int = 0,
+    metrics: Mapping[str, float] | None = None,
+    facts: Mapping[str, Fact] | None = None,
+) -> Placed:
+    """A small version under the name of its directory."""
+    made = make_version(seed=seed)
+    digest = save(
+        str(path),
+        name=path.name,
+        created=made.created,
+        network=made.network,
+        vocabulary=made.vocabulary,
+        calibration=made.calibration,
+        metrics=metrics or {},
+        facts=facts or {},
+    )
+    return Placed(version=path.name, path=str(path), manifest_sha256=digest)
+
+
+def replace_file(path: Path, key: str, content: bytes) -> None:
+    """Another content under a manifest that agrees with it, as a hostile publisher would make it."""
+    (path / key).write_bytes(content)
+    manifest = json.loads((path / MANIFEST).read_bytes())
+    manifest["files"][key] = {"sha256": sha256(content).hexdigest(), "size": len(content)}
+    (path / MANIFEST).write_text(json.dumps(manifest))
+
+
+def change_json(path: Path, key: str, change: Callable[[dict[str, object]], object]) -> None:
+    content = json.loads((path / key).read_bytes())
+    change(content)
+    replace_file(path, key, json.dumps(content).encode())
+
+
+def change_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = parse_weights((path / WEIGHTS).read_bytes())
+    change(tensors)
+    replace_file(path, WEIGHTS, encode_weights(tensors))
+
+
+def cut_off(path: Path) -> None:
+    """The last byte is missing."""
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+class Bomb:
+    """What unpickles it runs it."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return pytest.fail, ("it was unpickled",)
