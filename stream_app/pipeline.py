@@ -20,6 +20,7 @@ from model.events import EVENT_TYPES, Actions, actions_of
 from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
+from stream_app.dead_letter_limits import DeadLetterLimits
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult, Outgoing
 from stream_app.metrics import Ranker, WorkerMetrics
@@ -69,12 +70,17 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._ids: dict[int, PredictionIds] = {}
+        self._limits = DeadLetterLimits(settings)
 
-    def decode(self, records: Records) -> Received:
-        """The events among the records, which come from any partitions, those of one partition in order."""
+    def decode(self, records: Records, generation: int) -> Received:
+        """The events among the records, which come from any partitions, those of one partition in order.
+
+        `generation`: of the consumer group. Raises `TooManyDeadLetters`.
+        """
         self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
             decoded = decode_batch(records)
+            self._limits.count(records, decoded.rejected, generation)
             sources = [records[place] for place in decoded.places]
             return Received(
                 records=records,
