@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.compiled import compiled
 from model.events import SEARCH
 from model.history import grown
 
@@ -36,23 +37,49 @@ def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArr
     P(search) comes from the type; any other action is P(not a search) P(item) P(type | item).
     """
     n, k, types = answers.type_given_item.shape
-    search = answers.next_type[:, SEARCH]
-    joint = (1 - search)[:, None, None] * answers.probabilities[:, :, None] * answers.type_given_item
-    scores = np.concatenate((joint.reshape(n, k * types), search[:, None]), 1)
-    best = _best(scores, min(count, scores.shape[1]))
-    is_search = best == k * types
-    return (
-        np.where(is_search, SEARCH, best % types),
-        np.where(is_search, -1, best // types),
-        np.take_along_axis(scores, best, 1),
-    )
+    shape = n, min(count, k * types + 1)
+    kinds, places = np.empty(shape, np.int64), np.empty(shape, np.int64)
+    chances = np.full(shape, -1, np.float32)
+    _choose(answers.next_type[:, SEARCH], answers.probabilities, answers.type_given_item, kinds, places, chances)
+    return kinds, places, chances
 
 
-def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Places of the `count` highest scores of each row, highest first; of equal ones the first."""
-    places = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, places, 1), 1, kind="stable")
-    return np.take_along_axis(places, order, 1)
+@compiled
+def _choose(
+    search: NDArray[np.float32],
+    probabilities: NDArray[np.float32],
+    type_given_item: NDArray[np.float32],
+    kinds: NDArray[np.int64],
+    places: NDArray[np.int64],
+    chances: NDArray[np.float32],
+) -> None:
+    """Fills in `next_actions`; of equal ones the first item's first type comes first, a search last."""
+    n, k, types = type_given_item.shape
+    for row in range(n):
+        for place in range(k):
+            on_item = (np.float32(1) - search[row]) * probabilities[row, place]
+            for kind in range(types):
+                _enter(kinds[row], places[row], chances[row], kind, place, on_item * type_given_item[row, place, kind])
+        _enter(kinds[row], places[row], chances[row], SEARCH, -1, search[row])
+
+
+@compiled
+def _enter(
+    kinds: NDArray[np.int64],
+    places: NDArray[np.int64],
+    chances: NDArray[np.float32],
+    kind: int,
+    place: int,
+    chance: np.float32,
+) -> None:
+    """Puts an action where it belongs among the best of one answer."""
+    at = len(chances) - 1
+    if chance <= chances[at]:
+        return
+    while at > 0 and chances[at - 1] < chance:
+        kinds[at], places[at], chances[at] = kinds[at - 1], places[at - 1], chances[at - 1]
+        at -= 1
+    kinds[at], places[at], chances[at] = kind, place, chance
 
 
 class Scoreboard:

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
-from model.answers import Answers, next_actions
-from model.events import EVENT_TYPES, Actions, actions_of
+from model.events import Actions, actions_of
 from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
+from stream_app.answer_json import AnswerEncoder
 from stream_app.dead_letter_limits import DeadLetterLimits
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult, Outgoing
@@ -27,17 +26,14 @@ from stream_app.metrics import Ranker, WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.wire import (
     Decoded,
-    NextAction,
-    Prediction,
+    Followed,
     PredictionIds,
-    Recommendation,
     Source,
     decode_batch,
-    encode_prediction,
+    join_prediction,
 )
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
-_DIGITS = 6  # of published probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,7 @@ class Pipeline:
         self._clock = clock
         self._ids: dict[int, PredictionIds] = {}
         self._limits = DeadLetterLimits(settings)
+        self._answers = AnswerEncoder(recommendations=settings.recommendations, actions=settings.next_actions)
 
     def decode(self, records: Records, generation: int) -> Received:
         """The events among the records, which come from any partitions, those of one partition in order.
@@ -114,38 +111,37 @@ class Pipeline:
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
         owners: dict[int, ConsumerRecord[bytes, bytes]] = {}
-        for source, slot, prediction in self._predictions(received.decoded, received.sources, advanced):
+        tails = self._answers.encode(advanced.answers)
+        followed = self._followed(received.decoded, received.sources, advanced)
+        for (source, head), slot, tail in zip(followed, advanced.slots.tolist(), tails, strict=True):
             result = results[source.partition]
-            result.predictions.append(Outgoing(source.key, encode_prediction(prediction)))
+            result.predictions.append(Outgoing(source.key, join_prediction(head, tail)))
             result.record_times.append(source.timestamp)
             owners[slot] = source
         for slot, value in zip(advanced.touched.tolist(), pack(computed.states), strict=True):
             results[owners[slot].partition].changelog.append(Outgoing(owners[slot].key, value))
         return list(results.values())
 
-    def _predictions(
+    def _followed(
         self, decoded: Decoded, sources: Records, advanced: Advanced
-    ) -> Iterator[tuple[ConsumerRecord[bytes, bytes], int, Prediction]]:
-        """The record, the slot of its user, and the prediction, for every new event."""
-        encoded = _AnswerColumns(advanced.answers, self._settings)
-        lengths, slots = advanced.history_lengths.tolist(), advanced.slots.tolist()
-        for row, place in enumerate(advanced.places.tolist()):
+    ) -> Iterator[tuple[ConsumerRecord[bytes, bytes], Followed]]:
+        """The record of every new event, and what its prediction says of it."""
+        lengths, version = advanced.history_lengths.tolist(), advanced.answers.version
+        for place, length in zip(advanced.places.tolist(), lengths, strict=True):
             event, source = decoded.events[place], sources[place]
-            prediction = Prediction(
-                prediction_id=self._prediction_ids(source.partition)[source.offset],
-                user_id=event.user_id,
-                event_id=event.event_id,
-                event_type=event.type,
-                event_timestamp=decoded.times[place],
-                source=Source(source.partition, source.offset),
-                model_version=advanced.answers.version,
-                history_length=lengths[row],
-                next_type=encoded.next_type(row),
-                next_actions=encoded.next_actions(row),
-                recommendations=encoded.recommendations(row),
-                purchase_probability=encoded.purchase[row],
+            yield (
+                source,
+                Followed(
+                    prediction_id=self._prediction_ids(source.partition)[source.offset],
+                    user_id=event.user_id,
+                    event_id=event.event_id,
+                    event_type=event.type,
+                    event_timestamp=decoded.times[place],
+                    source=Source(source.partition, source.offset),
+                    model_version=version,
+                    history_length=length,
+                ),
             )
-            yield source, slots[row], prediction
 
     def _prediction_ids(self, partition: int) -> PredictionIds:
         if partition not in self._ids:
@@ -168,44 +164,3 @@ class Pipeline:
         start = self._clock()
         yield
         self._metrics.stage.labels(stage).observe(self._clock() - start)
-
-
-class _AnswerColumns:
-    """Answers as Python lists, converted once per batch."""
-
-    def __init__(self, answers: Answers, settings: Settings) -> None:
-        self._names = answers.names
-        shown = settings.recommendations
-        self._items = answers.items[:, :shown].tolist()
-        self._scores = _rounded(answers.probabilities[:, :shown])
-        self._next_types = _rounded(answers.next_type)
-        types, places, probabilities = next_actions(answers, settings.next_actions)
-        self._action_types = types.tolist()
-        items = np.take_along_axis(answers.items, np.maximum(places, 0), 1)
-        self._action_items = np.where(places < 0, -1, items).tolist()
-        self._action_probabilities = _rounded(probabilities)
-        self.purchase: list[float] = _rounded(answers.purchase)
-
-    def next_type(self, row: int) -> dict[str, float]:
-        return dict(zip(EVENT_TYPES, self._next_types[row], strict=True))
-
-    def next_actions(self, row: int) -> list[NextAction]:
-        names = self._names
-        columns = (self._action_types[row], self._action_items[row], self._action_probabilities[row])
-        return [
-            NextAction(EVENT_TYPES[kind], probability, None if item < 0 else names[item])
-            for kind, item, probability in zip(*columns, strict=True)
-            if probability > 0
-        ]
-
-    def recommendations(self, row: int) -> list[Recommendation]:
-        names = self._names
-        return [
-            Recommendation(names[item], score)
-            for item, score in zip(self._items[row], self._scores[row], strict=True)
-            if item >= 0
-        ]
-
-
-def _rounded(values: Any) -> Any:
-    return np.round(values.astype(np.float64), _DIGITS).tolist()

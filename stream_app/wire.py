@@ -210,8 +210,8 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class Prediction(msgspec.Struct, frozen=True, gc=False):
-    """What a user will do next, as published to the predictions topic."""
+class Followed(msgspec.Struct, frozen=True, gc=False):
+    """The first half of a prediction: which event it follows, and who made it."""
 
     prediction_id: str
     user_id: str
@@ -221,6 +221,11 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     source: Source
     model_version: str
     history_length: int
+
+
+class Prediction(Followed, frozen=True, gc=False):
+    """What a user will do next, as published to the predictions topic."""
+
     next_type: dict[str, float]
     next_actions: list[NextAction]
     recommendations: list[Recommendation]
@@ -234,6 +239,11 @@ _PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)
 def encode_prediction(prediction: Prediction) -> bytes:
     """JSON in UTF-8."""
     return _PREDICTION_ENCODER.encode(prediction)
+
+
+def join_prediction(followed: Followed, answer: bytes) -> bytes:
+    """A prediction from its first half and, as `answer_json` writes it, its second."""
+    return b"%b,%b" % (_PREDICTION_ENCODER.encode(followed)[:-1], answer)
 
 
 def decode_prediction(value: bytes) -> Prediction:

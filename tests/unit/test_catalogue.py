@@ -44,17 +44,34 @@ def test_finds_the_best_of_all(items: int, k: int, device: torch.device) -> None
 
 
 @pytest.mark.parametrize("scale", [1, 4, 16])
-@pytest.mark.parametrize("clusters", [0, 50])
+@pytest.mark.parametrize("clusters", [0, 50, 5])
 def test_a_shortlist_finds_the_same_items(scale: int, clusters: int) -> None:
     generator = torch.Generator().manual_seed(scale)
     vectors = torch.randn(5000, 128, generator=generator)
-    if clusters:  # items so close to each other that the proof must fail for some queries
+    if clusters:  # items so close to each other that many must be scored again; of 5 clusters, too many
         vectors = vectors[torch.randint(0, clusters, (5000,), generator=generator)] + 0.003 * vectors
     vectors = torch.nn.functional.normalize(vectors, dim=1)
     queries = torch.nn.functional.normalize(torch.randn(300, 128, generator=generator), dim=1) * scale
     catalogue = Catalogue(vectors)
     catalogue.shortlists = True
     check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
+
+
+def test_gives_up_where_too_many_items_are_possible() -> None:
+    vectors = torch.nn.functional.normalize(torch.randn(1, 16), dim=1).expand(2000, 16)
+    catalogue = Catalogue(vectors)
+    coarse = catalogue._coarse
+    assert coarse is not None
+    assert coarse.rank(vectors[:3], 20)[2].all()
+    catalogue.shortlists = True
+    check(catalogue.rank(vectors[:3], 20), vectors, vectors[:3], 20)
+
+
+def test_a_processor_whose_8_bit_products_overflow_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, _ = random_case(3000, 1, torch.device("cpu"))
+    product = torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda *args, **options: product(*args, **options).clamp(max=2**15 - 1))
+    assert not Catalogue(vectors).shortlists
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, 1025])
