@@ -17,7 +17,7 @@ import numpy as np
 from faust.types import TP
 
 from stream_app.delivery import BatchResult, Delivery
-from stream_app.errors import DataPathError
+from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline, Received
 from stream_app.settings import Settings
@@ -109,11 +109,25 @@ class Consumption:
                     self._room.release()
                     continue
                 records = [record for event in batch for record in event.value]
-                received = await loop.run_in_executor(self._coding_thread, self._pipeline.decode, records)
+                generation = batch[0].message.generation_id
+                received = await loop.run_in_executor(self._coding_thread, self._pipeline.decode, records, generation)
                 await self._decoded.put((batch, received))
+        except TooManyDeadLetters as error:
+            await self._commit_what_came_before(app)
+            self._fail(error)
+            raise
         except Exception as error:
             self._fail(error)
             raise
+
+    async def _commit_what_came_before(self, app: faust.App) -> None:
+        """The batch at hand has a place in `_room`; who has all of them too knows that those before it are durable.
+
+        Without this a worker that ends again and again would do the same good work again and again.
+        """
+        for _ in range(self._settings.in_flight - 1):
+            await self._room.acquire()
+        await app.consumer.commit()
 
     async def _compute_all(self, app: faust.App) -> None:
         loop = asyncio.get_running_loop()

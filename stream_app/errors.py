@@ -9,6 +9,7 @@ NextactError (model.errors)
 │   ├── InputUnreadable  a file or a column that cannot be read
 │   └── RuntimeMissing   a package, a Java runtime or a device that is not there
 ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
+│   └── TooManyDeadLetters
 └── BrokerFailed         the embedded broker did not start or died
 """
 
@@ -55,3 +56,7 @@ class DataPathError(NextactError):
     """Events can no longer be handled safely; the process must end (`sysexits.h`: EX_SOFTWARE)."""
 
     exit_code = 70
+
+
+class TooManyDeadLetters(DataPathError):
+    """So many records are no events that not they are wrong, but what publishes them, or this worker."""

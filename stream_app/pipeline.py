@@ -19,6 +19,7 @@ from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
 from stream_app.answer_json import AnswerEncoder
+from stream_app.dead_letter_limits import DeadLetterLimits
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult, Outgoing
 from stream_app.metrics import Ranker, WorkerMetrics
@@ -65,13 +66,18 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._ids: dict[int, PredictionIds] = {}
+        self._limits = DeadLetterLimits(settings)
         self._answers = AnswerEncoder(recommendations=settings.recommendations, actions=settings.next_actions)
 
-    def decode(self, records: Records) -> Received:
-        """The events among the records, which come from any partitions, those of one partition in order."""
+    def decode(self, records: Records, generation: int) -> Received:
+        """The events among the records, which come from any partitions, those of one partition in order.
+
+        `generation`: of the consumer group. Raises `TooManyDeadLetters`.
+        """
         self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
             decoded = decode_batch(records)
+            self._limits.count(records, decoded.rejected, generation)
             sources = [records[place] for place in decoded.places]
             return Received(
                 records=records,

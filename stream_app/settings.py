@@ -56,6 +56,17 @@ class Settings(BaseSettings):
         le=1,
         description="share of users whom the rules go on to follow when a model serves, as its yardstick",
     )
+    dead_letters_consecutive: int = Field(
+        10_000,
+        ge=0,
+        description="dead letters of one partition in a row, at most; one more ends the worker; 0: no limit",
+    )
+    dead_letters_ratio: float = Field(
+        0.5, ge=0, le=1, description="share of dead letters in the window, at most; more ends the worker; 0: no limit"
+    )
+    dead_letters_window: int = Field(
+        10_000, ge=1, description="newest records of a worker, over which the ratio is taken once there are as many"
+    )
 
     # Models
     registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")

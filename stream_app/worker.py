@@ -20,7 +20,7 @@ from stream_app.agent import Consumption
 from stream_app.app import create_app
 from stream_app.delivery import AtLeastOnce
 from stream_app.device import choose_device
-from stream_app.errors import DataPathError
+from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.health import HttpServer
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
@@ -34,7 +34,10 @@ logger: Final = logging.getLogger(__name__)
 
 def fail(error: BaseException) -> NoReturn:
     """Ends the process at once: it has state that nobody can trust. The supervisor starts another."""
-    logger.critical("the data path failed, this worker ends: %r", error, exc_info=error)
+    if isinstance(error, TooManyDeadLetters):
+        logger.critical("this worker ends: %s", error)
+    else:
+        logger.critical("the data path failed, this worker ends: %r", error, exc_info=error)
     logging.shutdown()
     os._exit(DataPathError.exit_code)
 

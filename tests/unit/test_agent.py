@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.agent import Consumption
 from stream_app.delivery import BatchResult, Delivered
+from stream_app.errors import TooManyDeadLetters
 from stream_app.metrics import WorkerMetrics
 from stream_app.settings import load_settings
 from tests.unit.builders import make_record
@@ -34,7 +35,7 @@ class World:
         self.broken: Callable[[str], None] = lambda _: None
         self.consumer_generation_id = 1
         self.tables = {"users": SimpleNamespace(data=self)}
-        self.consumer = SimpleNamespace(highwater=lambda tp: 100)
+        self.consumer = SimpleNamespace(highwater=lambda tp: 100, commit=self.commit)
         self.app = self
         self._next = 0
 
@@ -56,7 +57,7 @@ class World:
         while True:
             yield await self.fetches.get()
 
-    def decode(self, records: list[Any]) -> list[Any]:
+    def decode(self, records: list[Any], generation: int) -> list[Any]:
         self.broken("decode")
         return records
 
@@ -77,6 +78,9 @@ class World:
         self.broken("deliver")
         self.happened.append(f"delivered {batch.partition}")
         return Delivered(0.0, 7)
+
+    async def commit(self) -> None:
+        self.happened.append("commit")
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         self.happened.append(f"state {tp.partition} {offset}")
@@ -204,3 +208,27 @@ def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str) -
     world = run(body)
     assert [str(error) for error in world.failed][:1] == [stage]
     assert not any(entry.startswith("ack") for entry in world.happened)
+
+
+def test_too_many_dead_letters_end_the_process_when_what_came_before_is_committed() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.release.clear()
+        world.fetch(1, size=SETTINGS.batch_size)
+        await seen(lambda: world.happened)
+
+        def broken(where: str) -> None:
+            if where == "decode":
+                raise TooManyDeadLetters("too many")
+
+        world.broken = broken
+        world.fetch(1)
+        await asyncio.sleep(0.02)
+        world.happened += ["failed early"] if world.failed else []
+        world.release.set()
+        await seen(lambda: world.failed)
+        await seen(lambda: "ack 1/9" in world.happened)
+        world.happened.append("failed")
+
+    world = run(body)
+    assert world.happened[1:] == ["delivered 1", "state 1 7", "ack 1/9", "commit", "failed"]
+    assert [str(error) for error in world.failed][:1] == ["too many"]

@@ -41,7 +41,7 @@ class Bench:
         self.pipeline = Pipeline(self.fold, SETTINGS, WorkerMetrics(self.registry), lambda: float(next(ticks)))
 
     def process(self, records: Sequence[Record]) -> dict[int, BatchResult]:
-        results = self.pipeline.encode(self.pipeline.advance(self.pipeline.decode(records)))
+        results = self.pipeline.encode(self.pipeline.advance(self.pipeline.decode(records, 1)))
         found = {result.partition: result for result in results}
         assert len(found) == len(results)
         return found

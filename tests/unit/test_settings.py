@@ -60,6 +60,9 @@ def test_settings_never_change() -> None:
         ("http_port", 65536),
         ("log_level", "loud"),
         ("replication", -1),
+        ("dead_letters_consecutive", -1),
+        ("dead_letters_ratio", 1.1),
+        ("dead_letters_window", 0),
     ],
 )
 def test_a_complaint_names_setting_variable_and_value(name: str, value: object) -> None:
