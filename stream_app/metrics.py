@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from model.event_time import FLAGS
 from stream_app.wire import REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -65,6 +66,9 @@ class WorkerMetrics:
         self.duplicates = Counter(
             "nextact_duplicate_events", "Repeated event ids: answered, not applied", registry=registry
         )
+        self.event_time = Counter(
+            "nextact_event_time", "New events by the verdict on their time", ["verdict"], registry=registry
+        )
         self.stale_batches = Counter(
             "nextact_stale_batches", "Fetches of partitions lost before they were handled", registry=registry
         )
@@ -111,6 +115,8 @@ class WorkerMetrics:
             ["ranker"],
             registry=registry,
         )
+        for flag in FLAGS:
+            self.event_time.labels(flag or "ok")
         for reason in REASONS:
             self.dead_letters.labels(reason)
         for ranker in RANKERS:

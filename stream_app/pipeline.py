@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
 from model.answers import Answers, next_actions
+from model.event_time import FLAGS, LATE, OK, judged
 from model.events import EVENT_TYPES, Actions, actions_of
 from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
@@ -48,6 +49,7 @@ class Received:
     sources: Records  # of the decoded events
     actions: Actions
     offsets: NDArray[np.int64]
+    verdicts: NDArray[np.uint8]  # on the event times, but for LATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Computed:
     received: Received
     advanced: Advanced
     states: UserRecords  # of the touched users
+    verdicts: NDArray[np.uint8]  # on the event times of the new events
 
 
 class Pipeline:
@@ -76,12 +79,14 @@ class Pipeline:
         with self._timed("decode"):
             decoded = decode_batch(records)
             sources = [records[place] for place in decoded.places]
+            times, verdicts = judged(decoded.times, decoded.record_times)
             return Received(
                 records=records,
                 decoded=decoded,
                 sources=sources,
-                actions=actions_of(decoded.events, decoded.times),
+                actions=actions_of(decoded.events, times),
                 offsets=np.array([source.offset for source in sources], np.int64),
+                verdicts=verdicts,
             )
 
     def advance(self, received: Received) -> Computed:
@@ -91,8 +96,10 @@ class Pipeline:
             slots = self._fold.states.slots_of(partitions, received.actions.users)
             advanced = self._fold.advance(slots, received.actions, received.offsets)
             states = self._fold.states.snapshot(advanced.touched)
-        self._count(received.decoded, advanced)
-        return Computed(received, advanced, states)
+        given = received.verdicts[advanced.places]
+        verdicts = np.where((given == OK) & advanced.late, np.uint8(LATE), given)
+        self._count(received.decoded, advanced, verdicts)
+        return Computed(received, advanced, states, verdicts)
 
     def encode(self, computed: Computed) -> list[BatchResult]:
         """All effects of a batch, one result per partition."""
@@ -108,7 +115,7 @@ class Pipeline:
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
         owners: dict[int, ConsumerRecord[bytes, bytes]] = {}
-        for source, slot, prediction in self._predictions(received.decoded, received.sources, advanced):
+        for source, slot, prediction in self._predictions(received, advanced, computed.verdicts):
             result = results[source.partition]
             result.predictions.append(Outgoing(source.key, encode_prediction(prediction)))
             result.record_times.append(source.timestamp)
@@ -118,11 +125,13 @@ class Pipeline:
         return list(results.values())
 
     def _predictions(
-        self, decoded: Decoded, sources: Records, advanced: Advanced
+        self, received: Received, advanced: Advanced, verdicts: NDArray[np.uint8]
     ) -> Iterator[tuple[ConsumerRecord[bytes, bytes], int, Prediction]]:
         """The record, the slot of its user, and the prediction, for every new event."""
         encoded = _AnswerColumns(advanced.answers, self._settings)
+        decoded, sources = received.decoded, received.sources
         lengths, slots = advanced.history_lengths.tolist(), advanced.slots.tolist()
+        flags = [FLAGS[verdict] for verdict in verdicts.tolist()]
         for row, place in enumerate(advanced.places.tolist()):
             event, source = decoded.events[place], sources[place]
             prediction = Prediction(
@@ -138,6 +147,7 @@ class Pipeline:
                 next_actions=encoded.next_actions(row),
                 recommendations=encoded.recommendations(row),
                 purchase_probability=encoded.purchase[row],
+                event_time_flag=flags[row],
             )
             yield source, slots[row], prediction
 
@@ -147,11 +157,13 @@ class Pipeline:
             self._ids[partition] = PredictionIds(settings.stream_epoch, settings.events_topic, partition)
         return self._ids[partition]
 
-    def _count(self, decoded: Decoded, advanced: Advanced) -> None:
+    def _count(self, decoded: Decoded, advanced: Advanced, verdicts: NDArray[np.uint8]) -> None:
         metrics = self._metrics
         metrics.events.inc(len(advanced.places))
         metrics.replays.inc(len(decoded.events) - len(advanced.places))
         metrics.duplicates.inc(advanced.duplicates)
+        for flag, count in zip(FLAGS, np.bincount(verdicts, minlength=len(FLAGS)).tolist(), strict=True):
+            metrics.event_time.labels(flag or "ok").inc(count)
         metrics.score("model", advanced.model_places)
         metrics.score("rules", advanced.rules_places)
         metrics.users.set(len(self._fold.states))

@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from model.event_time import Flag
 from model.events import EVENT_TYPES, ID_LENGTH, Event
 
 Reason = Literal[
@@ -80,7 +81,8 @@ class Decoded:
 
     places: list[int]
     events: list[Event]
-    times: list[int]  # milliseconds since the epoch
+    times: list[int]  # milliseconds since the epoch, as the publisher says
+    record_times: list[int]  # of the records
     rejected: list[Rejected]
 
 
@@ -97,7 +99,7 @@ _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 
 def decode_batch(records: Sequence[Record]) -> Decoded:
     """Decodes and validates records; nothing is guessed."""
-    decoded = Decoded([], [], [], [])
+    decoded = Decoded([], [], [], [], [])
     for place, record in enumerate(records):
         try:
             event, time = decode_event(record.key, record.value, record.timestamp)
@@ -107,6 +109,7 @@ def decode_batch(records: Sequence[Record]) -> Decoded:
             decoded.places.append(place)
             decoded.events.append(event)
             decoded.times.append(time)
+            decoded.record_times.append(record.timestamp)
     return decoded
 
 
@@ -210,7 +213,7 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class Prediction(msgspec.Struct, frozen=True, gc=False):
+class Prediction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What a user will do next, as published to the predictions topic."""
 
     prediction_id: str
@@ -225,6 +228,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     next_actions: list[NextAction]
     recommendations: list[Recommendation]
     purchase_probability: float
+    event_time_flag: Flag | None = None
 
 
 _PREDICTION_ENCODER: Final = msgspec.json.Encoder()
