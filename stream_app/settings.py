@@ -69,6 +69,9 @@ class Settings(BaseSettings):
 
     # Operation
     data_dir: Path = Field(Path("nextact-data"), description="folder of the embedded broker and of the demo")
+    stall_timeout: float = Field(
+        120.0, ge=0, description="seconds without progress, though there is work, until a worker ends; 0: never"
+    )
     http_host: str = Field("0.0.0.0", description="address of /metrics, /healthz and /readyz")
     http_port: int = Field(9600, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -27,13 +27,13 @@ def environment(settings: Settings) -> dict[str, str]:
 class Running:
     """Started at once; `kill` is safe to call at any time."""
 
-    def __init__(self, command: Sequence[str], settings: Settings, log: Path) -> None:
+    def __init__(self, command: Sequence[str], settings: Settings, log: Path, module: str = "stream_app") -> None:
         self.log = log
         self.port = free_port()
         own = settings.model_copy(update={"http_port": self.port, "http_host": "127.0.0.1"})
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "stream_app", *command],
+                [sys.executable, "-m", module, *command],
                 env=environment(own),
                 stdout=output,
                 stderr=output,

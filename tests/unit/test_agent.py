@@ -34,7 +34,6 @@ class World:
         self.broken: Callable[[str], None] = lambda _: None
         self.consumer_generation_id = 1
         self.tables = {"users": SimpleNamespace(data=self)}
-        self.consumer = SimpleNamespace(highwater=lambda tp: 100)
         self.app = self
         self._next = 0
 
