@@ -6,7 +6,8 @@ NextactError (model.errors)
 │   ├── BrokerUnreachable
 │   ├── TopicMismatch    a topic that exists, but not as the contract needs it
 │   ├── InputUnreadable  a file or a column that cannot be read
-│   └── RuntimeMissing   a package, a Java runtime or a device that is not there
+│   └── RuntimeMissing   a package or a Java runtime that is not there
+│       └── DeviceUnusable   a device that is not there or does not work
 ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
 └── BrokerFailed         the embedded broker did not start or died
 """
@@ -40,6 +41,10 @@ class InputUnreadable(UsageError):
 
 class RuntimeMissing(UsageError):
     """Something that this machine would need is not there."""
+
+
+class DeviceUnusable(RuntimeMissing):
+    """The device that was asked for is not there, or does not work."""
 
 
 class BrokerFailed(NextactError):

@@ -23,8 +23,8 @@ from model.states import UserStates
 from stream_app.agent import Consumption
 from stream_app.app import create_app
 from stream_app.delivery import AtLeastOnce
-from stream_app.device import choose_device
-from stream_app.errors import DataPathError
+from stream_app.device import choose_device, hint, stand_in, trying
+from stream_app.errors import DataPathError, DeviceUnusable
 from stream_app.health import HttpServer
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
@@ -39,6 +39,8 @@ logger: Final = logging.getLogger(__name__)
 def fail(error: BaseException) -> NoReturn:
     """Ends the process at once: it has state that nobody can trust. The supervisor starts another."""
     logger.critical("the data path failed, this worker ends: %r", error, exc_info=error)
+    if advice := hint(error):
+        logger.critical(advice)
     logging.shutdown()
     os._exit(DataPathError.exit_code)
 
@@ -52,13 +54,14 @@ def _fail_with_stacks(error: BaseException) -> NoReturn:
 class Worker:
     """The parts of a worker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        """Raises `DeviceUnusable`."""
         self._settings = settings
-        device = choose_device(settings.device)
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
         device_thread = _compute_thread("device", settings)
-        fold = _new_fold(settings, device)
+        with trying(device):
+            fold = _new_fold(settings, device)
         self._fold, self._device, self._device_thread = fold, device, device_thread
         self._delivery = AtLeastOnce(settings, time.time)
         self._reload = Reload(
@@ -87,7 +90,7 @@ class Worker:
         self._warm = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set. Raises `UsageError` for what the user can mend."""
+        """Works until `stop` is set. Raises `UsageError` for what the user can mend, before any event is taken in."""
         settings = self._settings
         _quieten_collector()
         _share_interpreter()
@@ -107,9 +110,10 @@ class Worker:
 
     async def _warm_up(self) -> None:
         """One step beside the users' states, in the device thread: the first batch finds code and device warm."""
-        trial = _new_fold(self._settings, self._device)
-        trial.serving = self._fold.serving
-        await asyncio.get_running_loop().run_in_executor(self._device_thread, step_once, trial)
+        with trying(self._device):
+            trial = _new_fold(self._settings, self._device)
+            trial.serving = self._fold.serving
+            await asyncio.get_running_loop().run_in_executor(self._device_thread, step_once, trial)
         self._warm = True
 
     async def _watch(self) -> None:
@@ -159,10 +163,11 @@ def _new_fold(settings: Settings, device: torch.device) -> Fold:
 
 
 def step_once(fold: Fold) -> None:
-    """Advances one user by one event; raises what the device raises."""
+    """Advances one user by one event, and reads the state back; raises what the device raises."""
     event = Event(user_id="warm-up", type="view", item_id="warm-up")
     slots = fold.states.slots_of([0], [event.user_id])
-    fold.advance(slots, actions_of([event], [0]), np.zeros(1, np.int64))
+    advanced = fold.advance(slots, actions_of([event], [0]), np.zeros(1, np.int64))
+    fold.states.snapshot(advanced.touched)
 
 
 def _compute_thread(name: str, settings: Settings) -> ThreadPoolExecutor:
@@ -191,4 +196,9 @@ def _fail_if_broken(task: asyncio.Task[None]) -> None:
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Runs a worker until `stop` is set; its parts belong to the running event loop."""
-    await Worker(settings).run(stop)
+    device = choose_device(settings.device, fallback=settings.device_fallback)
+    try:
+        await Worker(settings, device).run(stop)
+    except DeviceUnusable as error:
+        device = stand_in(error, fallback=settings.device_fallback)
+        await Worker(settings, device).run(stop)

@@ -53,6 +53,11 @@ class Running:
             assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.tail()}"
             time.sleep(0.1)
 
+    def labels(self, name: str, label: str) -> set[str]:
+        """The values that a label of a metric has now."""
+        families = text_string_to_metric_families(self._get("/metrics") or "")
+        return {sample.labels[label] for family in families for sample in family.samples if sample.name == name}
+
     def metric(self, name: str, label: str | None = None) -> float:
         """A sample of /metrics by name and (only) label value; 0 when there is none."""
         for family in text_string_to_metric_families(self._get("/metrics") or ""):

@@ -16,23 +16,21 @@ from tests.integration.topics import send_all
 pytestmark = pytest.mark.broker
 
 
-@pytest.mark.parametrize(
-    ("place", "words"), [("device", "events left)"), ("loop", "the event loop")], ids=["device", "loop"]
-)
+@pytest.mark.parametrize(("defect", "words"), [("hang-device", "events left)"), ("hang-loop", "the event loop")])
 def test_a_worker_that_hangs_ends_and_a_fresh_one_finishes_its_work(
-    settings: Settings, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, place: str, words: str
+    settings: Settings, start: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, defect: str, words: str
 ) -> None:
     asyncio.run(ensure_topics(settings))
     events = shop_events(1500)
-    monkeypatch.setenv("NEXTACT_TEST_HANG", place)
-    hanging = start("worker", module="tests.integration.hanging", stall_timeout=8.0, batch_size=50)
+    monkeypatch.setenv("NEXTACT_TEST_DEFECT", defect)
+    hanging = start("worker", module="tests.integration.broken", stall_timeout=8.0, batch_size=50)
     hanging.wait_ready()
     send_all(settings, events)
     assert hanging.wait(60) == 70, hanging.tail()
     log = hanging.log.read_text()
     assert "no progress for 8 s" in log
     assert words in log
-    assert 'hanging.py", line' in log  # the stacks say where
+    assert 'broken.py", line' in log  # the stacks say where
     fresh = start("worker", stall_timeout=8.0)
     fresh.wait_ready()
     seen = wait_answered(fresh, settings)

@@ -72,8 +72,8 @@ def test_a_process_that_was_suspended_has_not_stood_still() -> None:
     assert bench.failed == []
 
 
-def run_beside(block: float, timeout: float) -> list[str]:
-    """A watchdog in a loop that is blocked for some seconds; the threads that called `fail`."""
+def run_beside(timeout: float, *, block: float = 0.0, run: float = 0.0) -> list[str]:
+    """A watchdog in a loop that is blocked for some seconds, or runs; the threads that called `fail`."""
     callers: list[str] = []
 
     async def body() -> None:
@@ -86,7 +86,7 @@ def run_beside(block: float, timeout: float) -> list[str]:
         watching = asyncio.create_task(watchdog.run())
         await asyncio.sleep(timeout / 10)
         time.sleep(block)  # noqa: ASYNC251 - what is tested
-        await asyncio.sleep(timeout / 10)
+        await asyncio.sleep(run)
         watching.cancel()
 
     asyncio.run(body())
@@ -94,11 +94,11 @@ def run_beside(block: float, timeout: float) -> list[str]:
 
 
 def test_a_blocked_event_loop_is_seen_by_a_thread() -> None:
-    assert run_beside(block=1.0, timeout=0.4) == ["watchdog"]
+    assert run_beside(0.4, block=1.0) == ["watchdog"]
 
 
 def test_a_loop_that_runs_is_left_alone() -> None:
-    assert run_beside(block=0.0, timeout=4.0) == []
+    assert run_beside(2.0, run=2.6) == []
 
 
 def app(*, rebalancing: bool = False, ready: bool = True, standings: Any = None, offsets: Any = None) -> Any:
