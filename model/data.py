@@ -6,12 +6,13 @@ Shapes: N actions of a log, A actions of all sequences, U users.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.baselines import PURCHASE_HORIZON
+from model.event_time import group_starts, user_clocks
 from model.events import (
     FIRST_GAP,
     NO_TIME,
@@ -30,31 +31,24 @@ def contexts_of(
     last_times: NDArray[np.int64],
     last_sessions: NDArray[np.uint64],
 ) -> NDArray[np.uint32]:
-    """Contexts (N,) of actions in log order, several of one user among them.
+    """Contexts (N,) of actions in log order, several of one user among them, with times by `user_clocks`.
 
     `users` (N,) are codes or slots. `last_times` and `last_sessions` (N,) are what is known of each action's
-    user from before these actions: the time of the last one in milliseconds or NO_TIME, and the last session
-    given or 0. The gap is the time since the user's previous action, none if that was later.
+    user from before these actions: the clock in milliseconds or NO_TIME, and the last session given or 0.
+    The gap is what the user's clock moved on.
     """
     order = np.argsort(users, kind="stable")
-    first = _starts(users[order])
+    first = group_starts(users[order])
     times, sessions = actions.times[order], actions.sessions[order]
     before = np.where(first, last_times[order], np.roll(times, 1))
     fresh = before == NO_TIME
-    gaps = np.maximum(times - np.where(fresh, times, before), 0)
+    gaps = times - np.where(fresh, times, before)
     previous = _last_given(np.where(first, last_sessions[order], np.roll(sessions, 1)), first)
     buckets = np.empty(len(users), np.uint8)
     buckets[order] = np.where(fresh, FIRST_GAP, gap_buckets(gaps))
     boundaries = np.empty(len(users), np.bool_)
     boundaries[order] = session_boundaries(gaps, sessions, previous) | fresh
     return pack_contexts(actions, buckets, boundaries)
-
-
-def _starts(grouped: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Where a new group begins in codes that lie together, (N,)."""
-    starts = np.ones(len(grouped), np.bool_)
-    starts[1:] = grouped[1:] != grouped[:-1]
-    return starts
 
 
 def _last_given(values: NDArray[np.uint64], first: NDArray[np.bool_]) -> NDArray[np.uint64]:
@@ -114,23 +108,16 @@ def sequences_of(actions: Actions) -> Sequences:
     codes: dict[str, int] = {}
     users = np.array([codes.setdefault(user, len(codes)) for user in actions.users], np.int64)
     unknown = np.full(len(users), NO_TIME)
-    contexts = contexts_of(actions, users, unknown, np.zeros(len(users), np.uint64))
+    clocks, _ = user_clocks(users, actions.times, unknown, np.ones(len(users), np.bool_))
+    contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64))
     order = np.argsort(users, kind="stable")
     offsets = np.concatenate(([0], np.cumsum(np.bincount(users, minlength=len(codes)))))
     return Sequences(
         objects=actions.objects[order],
         contexts=contexts[order],
-        times=_rising(actions.times[order], users[order]),
+        times=clocks[order],
         offsets=offsets.astype(np.int64),
     )
-
-
-def _rising(times: NDArray[np.int64], users: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The latest time so far of each user; users lie together with rising codes."""
-    # Ranks instead of times, so that a user's code times the number of ranks keeps the users apart.
-    values, ranks = np.unique(times, return_inverse=True)
-    highest = np.maximum.accumulate(users * len(values) + ranks)
-    return values[highest - users * len(values)] if len(values) else times
 
 
 def frequent_items(actions: Actions, *, least: int = 1, most: int = 1_000_000) -> list[str]:

@@ -31,7 +31,7 @@ BRAND_BUCKETS: Final = 512  # 0: no brand given
 WORD_BUCKETS: Final = 4096  # 0: no word
 QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of the object
 
-NO_TIME: Final = np.iinfo(np.int64).min  # of the action before a user's first
+NO_TIME: Final = np.iinfo(np.int64).min  # of the action before a user's first, or where no time is known
 SESSION_GAP_MS: Final = 30 * 60 * 1000  # the web-analytics convention where no session_id is given
 
 _WORD = re.compile(r"\w+")
@@ -67,7 +67,7 @@ class Actions:
     items: list[str]  # "" for a search
     types: NDArray[np.uint8]
     objects: NDArray[np.uint64]
-    times: NDArray[np.int64]  # milliseconds since the epoch, as the publisher says
+    times: NDArray[np.int64]  # milliseconds since the epoch, by `event_time.judged`; NO_TIME: unknown
     event_ids: NDArray[np.uint64]  # hash; 0: none given
     sessions: NDArray[np.uint64]  # hash; 0: none given
     prices: NDArray[np.uint8]  # bucket
@@ -88,8 +88,8 @@ class Actions:
         )
 
 
-def actions_of(events: Sequence[Event], times: Sequence[int]) -> Actions:
-    """Columns of valid events (types are names of EVENT_TYPES); `times` in epoch milliseconds."""
+def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64]) -> Actions:
+    """Columns of valid events (types are names of EVENT_TYPES); `times` as in `Actions`."""
     types = np.array([TYPE_CODES[event.type] for event in events], np.uint8)
     return Actions(
         users=[event.user_id for event in events],

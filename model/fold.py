@@ -7,7 +7,7 @@ Shapes: N events, M of them new, U distinct users, k ranked items, K event types
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.answers import RANKED, Answers, Scoreboard
 from model.data import contexts_of
+from model.event_time import user_clocks
 from model.events import SEARCH, Actions
 from model.history import ranks_within
 from model.live_rules import LiveRules
@@ -36,6 +37,7 @@ class Advanced:
     answers: Answers  # M of them
     touched: NDArray[np.int64]  # (U,) slots whose records changed
     duplicates: int  # new, but of an event id seen before: answered, not applied
+    late: NDArray[np.bool_]  # (M,) older than the user's clock, so without effect on it
     model_places: NDArray[np.int64]  # where the next items stood in the answers before, from 1; 0: nowhere
     rules_places: NDArray[np.int64]  # the same for the rules, on the users they follow
 
@@ -71,6 +73,8 @@ class Fold:
         new = np.flatnonzero(offsets > states.offsets[slots])
         slots, actions = slots[new], actions.take(new)
         repeated = states.duplicates(slots, actions.event_ids)
+        clocks, late = user_clocks(slots, actions.times, states.last_times[slots], ~repeated)
+        actions = replace(actions, times=clocks)
         scored = (actions.types != SEARCH) & ~repeated
         by_rules, rules_places = self._by_rules(slots, actions, ~repeated, scored)
         answers, lengths = self._apply(slots, actions, repeated)
@@ -82,6 +86,7 @@ class Fold:
             answers=answers or by_rules,
             touched=np.unique(slots),
             duplicates=int(repeated.sum()),
+            late=late,
             model_places=self._score_model(slots, actions, scored, answers),
             rules_places=rules_places,
         )

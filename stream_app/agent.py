@@ -198,23 +198,19 @@ class Consumption:
             for event in fetches:
                 event.ack()
             self._metrics.stage.labels("deliver").observe(self._clock() - start)
-            self._count(app, fetches[-1], result, delivered.answered_at)
+            self._count(result, delivered.answered_at)
         except Exception as error:
             self._fail(error)
             raise
         finally:
             self._ended(len(fetches))
 
-    def _count(self, app: faust.App, newest: Any, result: BatchResult, answered_at: float) -> None:
+    def _count(self, result: BatchResult, answered_at: float) -> None:
         metrics = self._metrics
         metrics.predictions.labels(result.ranker).inc(len(result.predictions))
         metrics.latency.observe(answered_at - np.array(result.record_times) / 1000)
         for reason in result.reasons:
             metrics.dead_letters.labels(reason).inc()
-        highwater = app.consumer.highwater(newest.message.tp)
-        if highwater is not None:
-            lag = max(highwater - newest.message.offset - 1, 0)
-            metrics.lag.labels(str(result.partition)).set(lag)
 
     def _ended(self, fetches: int) -> None:
         self._under_way -= fetches

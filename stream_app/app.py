@@ -50,6 +50,8 @@ def _bare_app(settings: Settings) -> faust.App:
         topic_disable_leader=True,
         web_enabled=False,
         broker_session_timeout=settings.session_timeout,
+        consumer_group_instance_id=settings.instance_id or None,
+        table_standby_replicas=settings.standby_replicas,
         broker_heartbeat_interval=settings.session_timeout / 5,
         broker_request_timeout=max(40.0, settings.session_timeout + 5),
         broker_max_poll_records=settings.batch_size,

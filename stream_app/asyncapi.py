@@ -50,7 +50,7 @@ _PREDICTION_FIELDS: Final = {
     "user_id": "Of the event; also the record key.",
     "event_id": "Of the event, if it has one.",
     "event_type": "Of the event, under nextact's own name.",
-    "event_timestamp": "Of the event, in milliseconds since 1970.",
+    "event_timestamp": "Of the event as its publisher gave it, in milliseconds since 1970.",
     "source": "Where the event lies in the events topic.",
     "model_version": "The weights that made it; `baseline` before the first exist.",
     "history_length": "Events of this user so far, this one included.",
@@ -58,6 +58,7 @@ _PREDICTION_FIELDS: Final = {
     "next_actions": "The most probable next actions, best first; a search has no item.",
     "recommendations": "Items worth showing, best first.",
     "purchase_probability": f"Of a purchase among the user's next {PURCHASE_HORIZON} events, calibrated.",
+    "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
 }
 _EXAMPLES: Final = (
     {"user_id": "ada", "type": "view", "item_id": "shoe-7", "category": "running", "price": 89.9},

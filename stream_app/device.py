@@ -1,14 +1,31 @@
-"""Where the model runs."""
+"""Where the model runs, and what becomes of a device that does not work.
+
+After an error on a device its memory cannot be trusted, so in a step it ends the process like any other error. Only
+at the start, when nothing has been computed yet, may the CPU stand in.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 import torch
 
-from stream_app.errors import RuntimeMissing, SettingsInvalid
+from stream_app.errors import DeviceUnusable, SettingsInvalid
+
+logger: Final = logging.getLogger(__name__)
+
+CPU: Final = torch.device("cpu")
+_REMEDY: Final = "set NEXTACT_DEVICE=cpu, or NEXTACT_DEVICE_FALLBACK=true so that the CPU stands in"
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU when there is one. Raises `SettingsInvalid` or `RuntimeMissing` for what cannot be."""
+def choose_device(name: str, *, fallback: bool = False) -> torch.device:
+    """`auto` takes a GPU when there is one; with `fallback` the CPU stands in for a GPU that is not there.
+
+    Raises `SettingsInvalid` or `DeviceUnusable` for what cannot be.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -18,8 +35,36 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise SettingsInvalid(f"device is {name!r}; it must be auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RuntimeMissing(
-            f"device is {name!r}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here; "
-            "set NEXTACT_DEVICE=cpu or auto"
+        missing = DeviceUnusable(
+            f"device is {name!r}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here; {_REMEDY}"
         )
+        return stand_in(missing, fallback=fallback)
     return device
+
+
+def stand_in(error: DeviceUnusable, *, fallback: bool) -> torch.device:
+    """The CPU in place of a device that cannot be used, with a warning; raises the error without `fallback`."""
+    if not fallback:
+        raise error
+    logger.warning("%s. The CPU stands in, as NEXTACT_DEVICE_FALLBACK says", error)
+    return CPU
+
+
+@contextmanager
+def trying(device: torch.device) -> Iterator[None]:
+    """Turns what a GPU raises at its first use into `DeviceUnusable`; on the CPU every error is what it is."""
+    try:
+        yield
+    except RuntimeError as error:  # PyTorch's errors of devices are RuntimeErrors, out of memory too
+        if device.type == "cpu":
+            raise
+        raise DeviceUnusable(f"device {str(device)!r} failed a first step: {error}; {_REMEDY}") from error
+
+
+def hint(error: BaseException) -> str | None:
+    """What to do about an error of a device in a step; None: it is none."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the device has too little memory: lower NEXTACT_BATCH_SIZE or NEXTACT_HIDDEN, or set NEXTACT_DEVICE=cpu"
+    if isinstance(error, RuntimeError) and "CUDA error" in str(error):
+        return "the device failed: the next start tries it again; with NEXTACT_DEVICE_FALLBACK=true the CPU stands in"
+    return None

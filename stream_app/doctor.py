@@ -44,7 +44,7 @@ def _origin(name: str, given: Collection[str]) -> str:
 
 def _device(settings: Settings, say: Callable[[str], None]) -> bool:
     try:
-        device = choose_device(settings.device)
+        device = choose_device(settings.device, fallback=settings.device_fallback)
     except NextactError as error:
         say(f"  FAIL  device: {error}")
         return False

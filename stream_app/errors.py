@@ -7,7 +7,8 @@ NextactError (model.errors)
 │   ├── TopicMismatch    a topic that exists, but not as the contract needs it
 │   ├── VersionUnusable  a model version that is not there or that no worker would serve
 │   ├── InputUnreadable  a file or a column that cannot be read
-│   └── RuntimeMissing   a package, a Java runtime or a device that is not there
+│   └── RuntimeMissing   a package or a Java runtime that is not there
+│       └── DeviceUnusable   a device that is not there or does not work
 ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
 │   └── TooManyDeadLetters
 └── BrokerFailed         the embedded broker did not start or died
@@ -46,6 +47,10 @@ class InputUnreadable(UsageError):
 
 class RuntimeMissing(UsageError):
     """Something that this machine would need is not there."""
+
+
+class DeviceUnusable(RuntimeMissing):
+    """The device that was asked for is not there, or does not work."""
 
 
 class BrokerFailed(NextactError):

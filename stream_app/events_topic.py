@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from model.event_time import judged
 from model.events import Actions, actions_of, concatenate
 from stream_app.settings import Settings
 from stream_app.wire import Record, decode_batch
@@ -63,7 +64,8 @@ class EventsTopic:
         decoded = decode_batch(records)
         self.events += len(decoded.events)
         self.rejected += len(decoded.rejected)
-        self._chunks.append(actions_of(decoded.events, decoded.times))
+        times, _ = judged(decoded.times, decoded.record_times)
+        self._chunks.append(actions_of(decoded.events, times))
         self._kept += len(decoded.events)
         while self._kept - len(self._chunks[0]) >= self._settings.train_max_events:
             self._kept -= len(self._chunks.popleft())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from model.event_time import FLAGS
 from stream_app.wire import REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -48,6 +49,25 @@ class ArrayHistogram(Collector):
         yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
 
 
+class GaugeOf(Collector):
+    """A gauge by one label, read when it is asked for: what is no longer there has no sample."""
+
+    def __init__(self, name: str, documentation: str, label: str) -> None:
+        self._name, self._documentation, self._label = name, documentation, label
+        self._values: Callable[[], Mapping[str, float]] = dict
+
+    def set_function(self, values: Callable[[], Mapping[str, float]]) -> None:
+        """`values`: the present ones by label value."""
+        self._values = values
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """For prometheus_client."""
+        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
+        for value, number in self._values().items():
+            family.add_metric([value], number)
+        yield family
+
+
 class WorkerMetrics:
     """What a worker exports."""
 
@@ -64,6 +84,9 @@ class WorkerMetrics:
         )
         self.duplicates = Counter(
             "nextact_duplicate_events", "Repeated event ids: answered, not applied", registry=registry
+        )
+        self.event_time = Counter(
+            "nextact_event_time", "New events by the verdict on their time", ["verdict"], registry=registry
         )
         self.stale_batches = Counter(
             "nextact_stale_batches", "Fetches of partitions lost before they were handled", registry=registry
@@ -87,9 +110,8 @@ class WorkerMetrics:
             _LATENCY_BUCKETS,
         )
         registry.register(self.latency)
-        self.lag = Gauge(
-            "nextact_lag_events", "Events of a partition not yet taken in", ["partition"], registry=registry
-        )
+        self.lag = GaugeOf("nextact_lag_events", "Records of a partition not yet answered", "partition")
+        registry.register(self.lag)
         self.users = Gauge("nextact_users", "Users whose state is held", registry=registry)
         self.state_bytes = Gauge("nextact_state_bytes", "Bytes of all user states in memory", registry=registry)
         self.partitions = Gauge("nextact_partitions", "Event partitions assigned to this worker", registry=registry)
@@ -111,6 +133,8 @@ class WorkerMetrics:
             ["ranker"],
             registry=registry,
         )
+        for flag in FLAGS:
+            self.event_time.labels(flag or "ok")
         for reason in REASONS:
             self.dead_letters.labels(reason)
         for ranker in RANKERS:

@@ -14,6 +14,7 @@ import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
+from model.event_time import FLAGS, LATE, OK, judged
 from model.events import Actions, actions_of
 from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
@@ -45,6 +46,7 @@ class Received:
     sources: Records  # of the decoded events
     actions: Actions
     offsets: NDArray[np.int64]
+    verdicts: NDArray[np.uint8]  # on the event times, but for LATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Computed:
     received: Received
     advanced: Advanced
     states: UserRecords  # of the touched users
+    verdicts: NDArray[np.uint8]  # on the event times of the new events
 
 
 class Pipeline:
@@ -79,12 +82,14 @@ class Pipeline:
             decoded = decode_batch(records)
             self._limits.count(records, decoded.rejected, generation)
             sources = [records[place] for place in decoded.places]
+            times, verdicts = judged(decoded.times, decoded.record_times)
             return Received(
                 records=records,
                 decoded=decoded,
                 sources=sources,
-                actions=actions_of(decoded.events, decoded.times),
+                actions=actions_of(decoded.events, times),
                 offsets=np.array([source.offset for source in sources], np.int64),
+                verdicts=verdicts,
             )
 
     def advance(self, received: Received) -> Computed:
@@ -94,8 +99,10 @@ class Pipeline:
             slots = self._fold.states.slots_of(partitions, received.actions.users)
             advanced = self._fold.advance(slots, received.actions, received.offsets)
             states = self._fold.states.snapshot(advanced.touched)
-        self._count(received.decoded, advanced)
-        return Computed(received, advanced, states)
+        given = received.verdicts[advanced.places]
+        verdicts = np.where((given == OK) & advanced.late, np.uint8(LATE), given)
+        self._count(received.decoded, advanced, verdicts)
+        return Computed(received, advanced, states, verdicts)
 
     def encode(self, computed: Computed) -> list[BatchResult]:
         """All effects of a batch, one result per partition."""
@@ -112,7 +119,7 @@ class Pipeline:
             results[record.partition].reasons.append(rejected.reason)
         owners: dict[int, ConsumerRecord[bytes, bytes]] = {}
         tails = self._answers.encode(advanced.answers)
-        followed = self._followed(received.decoded, received.sources, advanced)
+        followed = self._followed(received, advanced, computed.verdicts)
         for (source, head), slot, tail in zip(followed, advanced.slots.tolist(), tails, strict=True):
             result = results[source.partition]
             result.predictions.append(Outgoing(source.key, join_prediction(head, tail)))
@@ -123,12 +130,13 @@ class Pipeline:
         return list(results.values())
 
     def _followed(
-        self, decoded: Decoded, sources: Records, advanced: Advanced
+        self, received: Received, advanced: Advanced, verdicts: NDArray[np.uint8]
     ) -> Iterator[tuple[ConsumerRecord[bytes, bytes], Followed]]:
         """The record of every new event, and what its prediction says of it."""
-        lengths, version = advanced.history_lengths.tolist(), advanced.answers.version
-        for place, length in zip(advanced.places.tolist(), lengths, strict=True):
-            event, source = decoded.events[place], sources[place]
+        decoded, version = received.decoded, advanced.answers.version
+        columns = (advanced.places.tolist(), advanced.history_lengths.tolist(), verdicts.tolist())
+        for place, length, verdict in zip(*columns, strict=True):
+            event, source = decoded.events[place], received.sources[place]
             yield (
                 source,
                 Followed(
@@ -140,6 +148,7 @@ class Pipeline:
                     source=Source(source.partition, source.offset),
                     model_version=version,
                     history_length=length,
+                    event_time_flag=FLAGS[verdict],
                 ),
             )
 
@@ -149,11 +158,13 @@ class Pipeline:
             self._ids[partition] = PredictionIds(settings.stream_epoch, settings.events_topic, partition)
         return self._ids[partition]
 
-    def _count(self, decoded: Decoded, advanced: Advanced) -> None:
+    def _count(self, decoded: Decoded, advanced: Advanced, verdicts: NDArray[np.uint8]) -> None:
         metrics = self._metrics
         metrics.events.inc(len(advanced.places))
         metrics.replays.inc(len(decoded.events) - len(advanced.places))
         metrics.duplicates.inc(advanced.duplicates)
+        for flag, count in zip(FLAGS, np.bincount(verdicts, minlength=len(FLAGS)).tolist(), strict=True):
+            metrics.event_time.labels(flag or "ok").inc(count)
         metrics.score("model", advanced.model_places)
         metrics.score("rules", advanced.rules_places)
         metrics.users.set(len(self._fold.states))

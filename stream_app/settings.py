@@ -27,6 +27,14 @@ class Settings(BaseSettings):
     dead_letters_topic: str = "shop.events.dead-letters"
     state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
     models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
+    instance_id: str = Field(
+        "",
+        description="name of this worker in its group, its own and kept over restarts: one within the session "
+        "timeout then moves no partitions (static membership); empty: a new member every time",
+    )
+    standby_replicas: int = Field(
+        0, ge=0, description="workers that read a partition's state along, beside the one that answers"
+    )
     partitions: int = Field(8, ge=1, description="of the events, predictions, dead letters and changelog topics")
     replication: int = Field(
         0, ge=0, description="of topics that are created; 0: as many as there are brokers, up to 3"
@@ -43,6 +51,9 @@ class Settings(BaseSettings):
 
     # Serving
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one")
+    device_fallback: bool = Field(
+        False, description="the CPU stands in for a GPU that is not there or fails a worker's first step"
+    )
     threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
     hidden: int = Field(128, ge=8, le=4096, description="units of the hidden state, for workers and trainer alike")
     history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
@@ -81,6 +92,9 @@ class Settings(BaseSettings):
 
     # Operation
     data_dir: Path = Field(Path("nextact-data"), description="folder of the embedded broker and of the demo")
+    stall_timeout: float = Field(
+        120.0, ge=0, description="seconds without progress, though there is work, until a worker ends; 0: never"
+    )
     http_host: str = Field("0.0.0.0", description="address of /metrics, /healthz and /readyz")
     http_port: int = Field(9600, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: a free one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -52,7 +52,7 @@ class Trainer:
         self._settings = settings
         self._clock = clock
         self._progress = progress
-        self._device = choose_device(settings.device)
+        self._device = choose_device(settings.device, fallback=settings.device_fallback)
         # A thread of its own, as PyTorch's number of threads belongs to the thread that sets it.
         self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
         self._log = EventsTopic(settings)

@@ -5,8 +5,8 @@ shows its bare loop). Here a message's value is the list of the records of a fet
 so that Faust does its work once per fetch.
 
 What this leans on in Faust 0.15.3, each marked at its place below: `Consumer._getmany`, `_wait_next_records`, `ack`,
-`perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`, `tables.actives_ready`, `app.transport` being
-assignable, and topics decoding with their `schema`.
+`perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`, `_thread._consumer`, `tables.actives_ready`,
+`app.transport` being assignable, and topics decoding with their `schema`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import faust
 from aiokafka import ConsumerRecord
@@ -70,6 +70,18 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
         return decode
 
 
+class Standing(NamedTuple):
+    """Where a partition stands; offsets."""
+
+    done: int  # the first that is not acknowledged
+    end: int  # the one that the next record will have
+
+    @property
+    def lag(self) -> int:
+        """Records not acknowledged."""
+        return max(self.end - self.done, 0)
+
+
 class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer, with the records of chunked topics wrapped.
 
@@ -80,7 +92,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._handed_out: defaultdict[TP, deque[int]] = defaultdict(deque)  # offsets not acknowledged yet
+        # First and last offsets of the fetches not acknowledged yet.
+        self._handed_out: defaultdict[TP, deque[tuple[int, int]]] = defaultdict(deque)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         """Fetches events only once recovery has ended.
@@ -106,7 +119,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         if tp.topic not in self.transport.chunked_topics or not fetched:
             return fetched
         if not self._is_changelog_tp(tp):
-            self._handed_out[tp].append(fetched[-1].offset)
+            self._handed_out[tp].append((fetched[0].offset, fetched[-1].offset))
         return [Chunk(fetched)]
 
     async def perform_seek(self) -> None:
@@ -117,11 +130,30 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
     def ack(self, message: Any) -> bool:
         """Raises `DataPathError` when a chunk handed out before this one was never acknowledged."""
         waiting = self._handed_out.get(message.tp)
-        if waiting and waiting.popleft() != message.offset:
+        if waiting and waiting.popleft()[1] != message.offset:
             raise DataPathError(
                 f"{message.tp}: the fetch up to offset {message.offset} is done, but one before it got lost in Faust"
             )
         return super().ack(message)  # type: ignore[no-any-return]
+
+    def standings(self) -> dict[TP, Standing]:
+        """Of the assigned event partitions, as far as fetches have told their ends.
+
+        Leans on: the thread's aiokafka consumer, whose position also passes what is never handed out (transaction
+        markers, what retention took), so that such an end of a partition is no lag.
+        """
+        consumer = self._thread._consumer
+        subscription = consumer._subscription.subscription if consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        states = {TP(*tp): assignment.state_value(tp) for tp in assignment.tps}
+        return {
+            tp: Standing(waiting[0][0] if waiting else state.position, state.highwater)
+            for tp, state in states.items()
+            if tp.topic in self.transport.chunked_topics and not self._is_changelog_tp(tp)
+            if ((waiting := self._handed_out.get(tp)) or state.has_valid_position) and state.highwater is not None
+        }
 
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit. Acknowledgements of a chunked partition come in order, so the last one counts.

@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from model.event_time import Flag
 from model.events import EVENT_TYPES, ID_LENGTH, Event
 
 Reason = Literal[
@@ -80,7 +81,8 @@ class Decoded:
 
     places: list[int]
     events: list[Event]
-    times: list[int]  # milliseconds since the epoch
+    times: list[int]  # milliseconds since the epoch, as the publisher says
+    record_times: list[int]  # of the records
     rejected: list[Rejected]
 
 
@@ -97,7 +99,7 @@ _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 
 def decode_batch(records: Sequence[Record]) -> Decoded:
     """Decodes and validates records; nothing is guessed."""
-    decoded = Decoded([], [], [], [])
+    decoded = Decoded([], [], [], [], [])
     for place, record in enumerate(records):
         try:
             event, time = decode_event(record.key, record.value, record.timestamp)
@@ -107,6 +109,7 @@ def decode_batch(records: Sequence[Record]) -> Decoded:
             decoded.places.append(place)
             decoded.events.append(event)
             decoded.times.append(time)
+            decoded.record_times.append(record.timestamp)
     return decoded
 
 
@@ -210,7 +213,7 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class Followed(msgspec.Struct, frozen=True, gc=False):
+class Followed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The first half of a prediction: which event it follows, and who made it."""
 
     prediction_id: str
@@ -221,9 +224,10 @@ class Followed(msgspec.Struct, frozen=True, gc=False):
     source: Source
     model_version: str
     history_length: int
+    event_time_flag: Flag | None = None
 
 
-class Prediction(Followed, frozen=True, gc=False):
+class Prediction(Followed, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a user will do next, as published to the predictions topic."""
 
     next_type: dict[str, float]

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Final, NoReturn
 
+import numpy as np
 import torch
 from prometheus_client import CollectorRegistry
 
+from model.events import Event, actions_of
 from model.fold import Fold
 from model.states import UserStates
 from stream_app.agent import Consumption
 from stream_app.app import create_app
 from stream_app.delivery import AtLeastOnce
-from stream_app.device import choose_device
-from stream_app.errors import DataPathError, TooManyDeadLetters
+from stream_app.device import choose_device, hint, stand_in, trying
+from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.health import HttpServer
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
@@ -28,6 +32,7 @@ from stream_app.promotions import Promotions
 from stream_app.reload import Reload
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
+from stream_app.watchdog import Watchdog, waiting_of
 
 logger: Final = logging.getLogger(__name__)
 
@@ -38,23 +43,30 @@ def fail(error: BaseException) -> NoReturn:
         logger.critical("this worker ends: %s", error)
     else:
         logger.critical("the data path failed, this worker ends: %r", error, exc_info=error)
+    if advice := hint(error):
+        logger.critical(advice)
     logging.shutdown()
     os._exit(DataPathError.exit_code)
+
+
+def _fail_with_stacks(error: BaseException) -> NoReturn:
+    """For what hangs: only the stacks of all threads say where."""
+    faulthandler.dump_traceback()
+    fail(error)
 
 
 class Worker:
     """The parts of a worker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        """Raises `DeviceUnusable`."""
         self._settings = settings
-        device = choose_device(settings.device)
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
         device_thread = _compute_thread("device", settings)
-        states = UserStates(
-            hidden=settings.hidden, length=settings.history_length, epoch=settings.stream_epoch, device=device
-        )
-        fold = Fold(states, rules_share=settings.rules_share)
+        with trying(device):
+            fold = _new_fold(settings, device)
+        self._fold, self._device, self._device_thread = fold, device, device_thread
         self._delivery = AtLeastOnce(settings, time.time)
         self._reload = Reload(
             settings=settings,
@@ -79,25 +91,45 @@ class Worker:
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
+        metrics.lag.set_function(self._lags)
+        self._warm = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set. Raises `UsageError` for what the user can mend."""
+        """Works until `stop` is set. Raises `UsageError` for what the user can mend, before any event is taken in."""
         settings = self._settings
         _quieten_collector()
         _share_interpreter()
         await ensure_topics(settings)
-        await self._http.start(settings.http_host, settings.http_port)
-        await self._delivery.start()
-        await self._reload.start()
-        following = asyncio.create_task(self._reload.follow())
-        following.add_done_callback(_fail_if_broken)
-        try:
+        async with AsyncExitStack() as stopping:
+            await self._http.start(settings.http_host, settings.http_port)
+            stopping.push_async_callback(self._http.stop)
+            await self._delivery.start()
+            stopping.push_async_callback(self._delivery.stop)
+            await self._reload.start()
+            stopping.push_async_callback(self._reload.stop)
+            await self._warm_up()
+            for task in (asyncio.create_task(self._reload.follow()), asyncio.create_task(self._watch())):
+                task.add_done_callback(_fail_if_broken)
+                stopping.callback(task.cancel)
             await self._work(stop)
-        finally:
-            following.cancel()
-            await self._reload.stop()
-            await self._delivery.stop()
-            await self._http.stop()
+
+    async def _warm_up(self) -> None:
+        """One step beside the users' states, in the device thread: the first batch finds code and device warm."""
+        with trying(self._device):
+            trial = _new_fold(self._settings, self._device)
+            trial.serving = self._fold.serving
+            await asyncio.get_running_loop().run_in_executor(self._device_thread, step_once, trial)
+        self._warm = True
+
+    async def _watch(self) -> None:
+        """Ends the process when it stands still."""
+        if self._settings.stall_timeout:
+            await Watchdog(
+                timeout=self._settings.stall_timeout,
+                clock=time.monotonic,
+                waiting=lambda: waiting_of(self._app),
+                fail=_fail_with_stacks,
+            ).run()
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Fail-stop when Faust crashes: its state is then unknown, and so is whether it can still stop."""
@@ -112,6 +144,8 @@ class Worker:
         await self._app.stop()
 
     def _not_ready(self) -> str | None:
+        if not self._warm:
+            return "loading the model and running a first step"
         if not self._app.tables.actives_ready or self._app.rebalancing:
             return "waiting for partitions or recovering their state"
         return None
@@ -119,6 +153,26 @@ class Worker:
     def _partitions(self) -> int:
         topic = self._settings.events_topic
         return sum(tp.topic == topic for tp in self._app._assignment or ())
+
+    def _lags(self) -> dict[str, float]:
+        if not self._warm:  # then there is no consumer yet
+            return {}
+        return {str(tp.partition): standing.lag for tp, standing in self._app.consumer.standings().items()}
+
+
+def _new_fold(settings: Settings, device: torch.device) -> Fold:
+    states = UserStates(
+        hidden=settings.hidden, length=settings.history_length, epoch=settings.stream_epoch, device=device
+    )
+    return Fold(states, rules_share=settings.rules_share)
+
+
+def step_once(fold: Fold) -> None:
+    """Advances one user by one event, and reads the state back; raises what the device raises."""
+    event = Event(user_id="warm-up", type="view", item_id="warm-up")
+    slots = fold.states.slots_of([0], [event.user_id])
+    advanced = fold.advance(slots, actions_of([event], [0]), np.zeros(1, np.int64))
+    fold.states.snapshot(advanced.touched)
 
 
 def _compute_thread(name: str, settings: Settings) -> ThreadPoolExecutor:
@@ -147,4 +201,9 @@ def _fail_if_broken(task: asyncio.Task[None]) -> None:
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Runs a worker until `stop` is set; its parts belong to the running event loop."""
-    await Worker(settings).run(stop)
+    device = choose_device(settings.device, fallback=settings.device_fallback)
+    try:
+        await Worker(settings, device).run(stop)
+    except DeviceUnusable as error:
+        device = stand_in(error, fallback=settings.device_fallback)
+        await Worker(settings, device).run(stop)

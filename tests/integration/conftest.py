@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,11 +44,12 @@ def settings(kafka: Broker, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts `nextact` commands with the test's settings; ends what still runs when the test is over."""
+    """Starts `nextact` commands with the test's settings, changed or not; ends what runs when the test is over."""
     started: list[Running] = []
 
-    def run(*command: str) -> Running:
-        running = Running(command, settings, tmp_path / f"{len(started)}-{command[0]}.log")
+    def run(*command: str, module: str = "stream_app", **changes: Any) -> Running:
+        log = tmp_path / f"{len(started)}-{command[0]}.log"
+        running = Running(command, settings.model_copy(update=changes), log, module)
         started.append(running)
         return running
 

@@ -27,13 +27,13 @@ def environment(settings: Settings) -> dict[str, str]:
 class Running:
     """Started at once; `kill` is safe to call at any time."""
 
-    def __init__(self, command: Sequence[str], settings: Settings, log: Path) -> None:
+    def __init__(self, command: Sequence[str], settings: Settings, log: Path, module: str = "stream_app") -> None:
         self.log = log
         self.port = free_port()
         own = settings.model_copy(update={"http_port": self.port, "http_host": "127.0.0.1"})
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "stream_app", *command],
+                [sys.executable, "-m", module, *command],
                 env=environment(own),
                 stdout=output,
                 stderr=output,
@@ -52,6 +52,11 @@ class Running:
             assert code is None, f"ended with {code}:\n{self.tail()}"
             assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.tail()}"
             time.sleep(0.1)
+
+    def labels(self, name: str, label: str) -> set[str]:
+        """The values that a label of a metric has now."""
+        families = text_string_to_metric_families(self._get("/metrics") or "")
+        return {sample.labels[label] for family in families for sample in family.samples if sample.name == name}
 
     def metric(self, name: str, label: str | None = None) -> float:
         """A sample of /metrics by name and (only) label value; 0 when there is none."""

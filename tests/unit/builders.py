@@ -83,7 +83,7 @@ def logs(draw: st.DrawFn, *, most: int = 30, users: str = "abc") -> list[Logged]
     """Logs of two partitions: several events per user, repeated event ids, jumps in time, holes between offsets."""
     time, offset, found = 1_700_000_000_000, draw(st.integers(0, 5)), []
     for _ in range(draw(st.integers(0, most))):
-        time += draw(st.sampled_from([-5_000, 0, 900, 70_000, 1_800_000, 1_800_001, 90_000_000]))
+        time += draw(st.sampled_from([-900_000, -5_000, 0, 900, 70_000, 1_800_000, 1_800_001, 90_000_000]))
         found.append(Logged(draw(_events(users)), time, offset, draw(st.sampled_from([3, 3, 3, 4]))))
         offset += draw(st.sampled_from([1, 1, 1, 4]))
     return found
@@ -165,7 +165,8 @@ class UserOracle:
 
     def _apply(self, logged: Logged) -> None:
         event, session = logged.event, _hash(logged.event.session_id)
-        gap_ms = 0 if self.last_time is None else max(logged.time - self.last_time, 0)
+        clock = logged.time if self.last_time is None else max(logged.time, self.last_time)
+        gap_ms = 0 if self.last_time is None else clock - self.last_time
         changed = session != self.session if session and self.session else gap_ms > 30 * 60_000
         words = _words(event.query or "") if event.type == "search" else []
         action = Action(
@@ -182,7 +183,7 @@ class UserOracle:
             else _hash(event.item_id),
         )
         self.sequence.append(action)
-        self.last_time = logged.time
+        self.last_time = clock
         self.session = session or self.session
 
 

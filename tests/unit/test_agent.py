@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
@@ -35,7 +36,7 @@ class World:
         self.broken: Callable[[str], None] = lambda _: None
         self.consumer_generation_id = 1
         self.tables = {"users": SimpleNamespace(data=self)}
-        self.consumer = SimpleNamespace(highwater=lambda tp: 100, commit=self.commit)
+        self.consumer = SimpleNamespace(commit=self.commit)
         self.app = self
         self._next = 0
 
@@ -208,6 +209,27 @@ def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str) -
     world = run(body)
     assert [str(error) for error in world.failed][:1] == [stage]
     assert not any(entry.startswith("ack") for entry in world.happened)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA error: an illegal memory access"), torch.OutOfMemoryError("CUDA out of memory")],
+    ids=str,
+)
+def test_an_error_of_the_device_ends_the_process_with_nothing_delivered_or_acknowledged(error: RuntimeError) -> None:
+    def broken(where: str) -> None:
+        if where == "advance":
+            raise error
+
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.broken = broken
+        world.fetch(0)
+        world.fetch(1)
+        await seen(lambda: world.failed)
+
+    world = run(body)
+    assert world.failed[0] is error
+    assert world.happened == []
 
 
 def test_too_many_dead_letters_end_the_process_when_what_came_before_is_committed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from model.baselines import PURCHASE_HORIZON
 from model.batches import STEPS, WARM_UP, batch_count, batches
 from model.data import contexts_of, frequent_items, sequences_of
+from model.event_time import user_clocks
 from model.events import (
     EVENT_TYPES,
     FIRST_GAP,
@@ -61,11 +63,11 @@ def expected_fields(actions: Actions) -> list[tuple[int, int]]:
         if user not in times:
             found.append((FIRST_GAP, 1))
         else:
-            gap = max(0, time - times[user])
+            gap = max(time, times[user]) - times[user]
             known = sessions.get(user, 0)
             opens = session != known if session and known else gap > SESSION_GAP_MS
             found.append((int(gap_buckets(np.array([gap]))[0]), int(opens)))
-        times[user] = time
+        times[user] = max(time, times.get(user, time))
         if session:
             sessions[user] = session
     return found
@@ -84,14 +86,12 @@ def test_contexts_are_those_of_one_action_at_a_time_in_any_cut(rows: list[Row], 
     sessions: dict[str, int] = defaultdict(int)
     for part in (rows[:middle], rows[middle:]):
         some = log(part)
-        contexts = contexts_of(
-            some,
-            np.array([ord(user) for user in some.users], np.int64),
-            np.array([times[user] for user in some.users], np.int64),
-            np.array([sessions[user] for user in some.users], np.uint64),
-        )
-        found += fields(contexts)
-        for user, time, session in zip(some.users, some.times.tolist(), some.sessions.tolist(), strict=True):
+        users = np.array([ord(user) for user in some.users], np.int64)
+        known = np.array([times[user] for user in some.users], np.int64)
+        clocks, _ = user_clocks(users, some.times, known, np.ones(len(users), np.bool_))
+        given = np.array([sessions[user] for user in some.users], np.uint64)
+        found += fields(contexts_of(replace(some, times=clocks), users, known, given))
+        for user, time, session in zip(some.users, clocks.tolist(), some.sessions.tolist(), strict=True):
             times[user] = time
             sessions[user] = session or sessions[user]
     assert found == expected_fields(actions)

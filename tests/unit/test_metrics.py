@@ -65,6 +65,18 @@ def test_places_become_hits_and_reciprocal_ranks() -> None:
     assert found["nextact_scored_total|rules"] == 0
 
 
+def test_a_partition_that_moved_away_has_no_lag_any_more() -> None:
+    registry = CollectorRegistry()
+    lags = {"0": 3, "1": 4}
+    WorkerMetrics(registry).lag.set_function(lambda: lags)
+    assert {name: value for name, value in samples(registry).items() if "lag" in name} == {
+        "nextact_lag_events|0": 3,
+        "nextact_lag_events|1": 4,
+    }
+    del lags["0"]
+    assert "nextact_lag_events|0" not in samples(registry)
+
+
 def test_worker_and_trainer_may_share_a_registry() -> None:
     registry = CollectorRegistry()
     WorkerMetrics(registry)

@@ -46,7 +46,7 @@ def exported() -> tuple[set[str], dict[str, dict[str, set[str]]]]:
     """Names of metric families; and of samples, with their labels and the values these have been given."""
     registry = CollectorRegistry()
     worker, trainer = WorkerMetrics(registry), TrainerMetrics(registry)
-    worker.lag.labels("0")
+    worker.lag.set_function(lambda: {"0": 0})
     worker.model.labels("v1")
     for stage in STAGES:
         worker.stage.labels(stage)

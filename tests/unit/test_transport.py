@@ -22,7 +22,7 @@ from model.fold import Fold
 from stream_app.app import create_app
 from stream_app.errors import DataPathError
 from stream_app.settings import load_settings
-from stream_app.transport import Chunk, ChunkConsumer, ChunkSchema
+from stream_app.transport import Chunk, ChunkConsumer, ChunkSchema, Standing
 from tests.unit.builders import make_record, make_states
 
 SETTINGS = load_settings()
@@ -157,6 +157,27 @@ def test_after_a_seek_what_was_handed_out_before_is_not_missed(monkeypatch: pyte
         assert consumer._read_offset[EVENTS] == 5
         consumer.ack(hand_out(consumer, 5, 6, 7))
         assert consumer._new_offset(EVENTS) == 8
+
+    run(body)
+
+
+def test_a_partition_stands_at_its_oldest_fetch_under_way_or_at_its_position() -> None:
+    states = {tp: SimpleNamespace(position=12, highwater=30, has_valid_position=True) for tp in (EVENTS, CHANGELOG)}
+    assignment = SimpleNamespace(tps=set(states), state_value=states.get)
+    subscribed = SimpleNamespace(_subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)))
+
+    async def body(consumer: ChunkConsumer) -> None:
+        assert consumer.standings() == {}  # nothing is assigned yet
+        consumer._thread._consumer = subscribed
+        assert consumer.standings() == {EVENTS: Standing(12, 30)}
+        first = hand_out(consumer, 5, 6)
+        hand_out(consumer, 8, 11)
+        assert consumer.standings()[EVENTS] == Standing(5, 30)
+        consumer.ack(first)
+        assert consumer.standings()[EVENTS].lag == 22
+        states[EVENTS].highwater = None  # no fetch has told it
+        assert consumer.standings() == {}
+        consumer._thread._consumer = None
 
     run(body)
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from model.event_time import FLAGS
 from model.events import EVENT_TYPES, Event, actions_of
 from stream_app.wire import (
     LARGEST_EVENT,
@@ -290,6 +291,7 @@ PREDICTIONS = st.builds(
     next_actions=st.lists(st.builds(NextAction, TEXT, FINITE, st.none() | TEXT), max_size=3),
     recommendations=st.lists(st.builds(Recommendation, TEXT, FINITE), max_size=3),
     purchase_probability=FINITE,
+    event_time_flag=st.sampled_from(FLAGS),
 )
 
 
@@ -298,7 +300,8 @@ def test_predictions_come_back(prediction: Prediction) -> None:
     value = encode_prediction(prediction)
     assert decode_prediction(value) == prediction
     fields = json.loads(value)
-    assert list(fields) == list(Prediction.__struct_fields__)
+    flagged = prediction.event_time_flag is not None
+    assert list(fields) == [name for name in Prediction.__struct_fields__ if flagged or name != "event_time_flag"]
     assert fields["source"] == {"partition": prediction.source.partition, "offset": prediction.source.offset}
     for action, shown in zip(prediction.next_actions, fields["next_actions"], strict=True):
         assert shown.get("item_id") == action.item_id

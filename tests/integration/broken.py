@@ -1,0 +1,49 @@
+"""`nextact` with a defect: `python -m tests.integration.broken worker`. NEXTACT_TEST_DEFECT says which:
+
+- hang-device, hang-loop: the thread that computes or the event loop hangs for ever at the n-th batch
+- dead-device: the device takes what it is given and fails at the first step
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from typing import Any
+
+import torch
+
+from stream_app import worker
+from stream_app.agent import Consumption
+from stream_app.cli import main
+from stream_app.pipeline import Pipeline
+
+_NTH = 3
+
+
+def hang(owner: Any, name: str) -> None:
+    """Has the n-th call of a method never return."""
+    calls, original = itertools.count(1), getattr(owner, name)
+
+    def hanging(*arguments: Any) -> Any:
+        if next(calls) >= _NTH:
+            threading.Event().wait()
+        return original(*arguments)
+
+    setattr(owner, name, hanging)
+
+
+def choose_dead_device(*_: Any, **__: Any) -> torch.device:
+    """Tensors on PyTorch's `meta` device can be made, but nothing can be read from them."""
+    return torch.device("meta")
+
+
+if __name__ == "__main__":
+    match os.environ["NEXTACT_TEST_DEFECT"]:
+        case "hang-device":
+            hang(Pipeline, "advance")
+        case "hang-loop":
+            hang(Consumption, "_deliver_later")
+        case "dead-device":
+            setattr(worker, "choose_device", choose_dead_device)  # noqa: B010 - mypy knows that it is imported there
+    main()
