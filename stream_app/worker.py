@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NoReturn
 
@@ -18,7 +19,7 @@ from model.fold import Fold
 from model.states import UserStates
 from stream_app.agent import Consumption
 from stream_app.app import create_app
-from stream_app.delivery import AtLeastOnce
+from stream_app.delivery import AtLeastOnce, Delivery
 from stream_app.device import choose_device
 from stream_app.errors import DataPathError
 from stream_app.health import HttpServer
@@ -27,8 +28,14 @@ from stream_app.pipeline import Pipeline
 from stream_app.reload import Reload
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
+from stream_app.transactions import ExactlyOnce
 
 logger: Final = logging.getLogger(__name__)
+
+GUARANTEES: Final[dict[str, Callable[[Settings, Callable[[], float]], Delivery]]] = {
+    "at-least-once": AtLeastOnce,
+    "exactly-once": ExactlyOnce,
+}
 
 
 def fail(error: BaseException) -> NoReturn:
@@ -51,7 +58,7 @@ class Worker:
             hidden=settings.hidden, length=settings.history_length, epoch=settings.stream_epoch, device=device
         )
         fold = Fold(states, rules_share=settings.rules_share)
-        self._delivery = AtLeastOnce(settings, time.time)
+        self._delivery = GUARANTEES[settings.delivery](settings, time.time)
         self._reload = Reload(
             settings=settings,
             fold=fold,
@@ -70,7 +77,7 @@ class Worker:
             fail=fail,
             clock=time.perf_counter,
         )
-        self._app = create_app(settings, fold=fold, consumption=consumption, fail=fail)
+        self._app = create_app(settings, fold=fold, consumption=consumption, delivery=self._delivery, fail=fail)
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
