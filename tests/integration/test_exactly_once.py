@@ -194,7 +194,7 @@ async def recover_behind_a_transaction(settings: Settings, first: Running, start
         await asyncio.to_thread(send_all, settings, [ADA] * 3)  # its changelog record lies behind the open transaction
         await asyncio.to_thread(wait_answered, first, settings)
         assert await asyncio.to_thread(first.terminate) == 0
-        second = start("worker", "--delivery", "at-least-once")
+        second = start("worker", "--delivery", "at-least-once", "--log-level", "debug")  # to see it recover
         await asyncio.to_thread(
             second.wait_until,
             lambda: "Restoring state" in second.log.read_text() or second.metric("nextact_ready") == 1,
