@@ -191,7 +191,8 @@ class Consumption:
     ) -> None:
         try:
             start = self._clock()
-            delivered = await self._delivery.deliver(result, after)
+            offsets = range(fetches[0].value[0].offset, fetches[-1].message.offset + 1)
+            delivered = await self._delivery.deliver(result, offsets, after)
             if delivered.changelog_offset is not None:
                 changelog = TP(self._settings.state_topic, result.partition)
                 app.tables[TABLE].data.set_persisted_offset(changelog, delivered.changelog_offset)

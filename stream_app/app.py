@@ -10,6 +10,7 @@ from yarl import URL
 
 from model.fold import Fold
 from stream_app.agent import Consumption
+from stream_app.delivery import Delivery
 from stream_app.settings import Settings
 from stream_app.table import UsersTable
 from stream_app.transport import ChunkSchema, ChunkTransport
@@ -17,14 +18,26 @@ from stream_app.transport import ChunkSchema, ChunkTransport
 _BUFFERED_FETCHES: Final = 64
 
 
-def create_app(settings: Settings, *, fold: Fold, consumption: Consumption, fail: Callable[..., Any]) -> faust.App:
+def create_app(
+    settings: Settings, *, fold: Fold, consumption: Consumption, delivery: Delivery, fail: Callable[..., Any]
+) -> faust.App:
     """The app: events agent, users table, transport, and the draining before partitions are given away."""
     app = _bare_app(settings)
+
+    async def take_over(partitions: set[int]) -> None:
+        try:
+            await delivery.assigned(partitions)
+        except Exception as error:  # aiokafka would log it and go on
+            fail(error)
+            raise
+
     app.transport = ChunkTransport(
         app.conf.broker,
         app,
         chunked_topics=(settings.events_topic, settings.state_topic),
         drained=consumption.drained,
+        take_over=take_over,
+        commits=not delivery.commits_offsets,
     )
     events = app.topic(settings.events_topic, schema=ChunkSchema(), partitions=settings.partitions)
     app.agent(events, name="events")(consumption.consume)

@@ -118,6 +118,7 @@ def topics(check: bool, **options: Any) -> None:
 @setting("device")
 @setting("threads")
 @setting("batch_size")
+@setting("delivery")
 @setting("rules_share")
 @setting("http_port")
 @setting("log_level")

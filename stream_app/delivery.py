@@ -1,14 +1,15 @@
-"""What makes a batch durable, in the order of the design's invariant.
+"""What makes a batch durable: the seam, and the default guarantee, in the order of the design's invariant.
 
 Per partition, at every instant: predictions and dead letters acknowledged >= changelog acknowledged >= fetch
 acknowledged. A user whose changelog record says that an event was applied has therefore been answered for it.
+The other guarantee, exactly once, is in `transactions`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -54,13 +55,25 @@ class Delivered:
 class Delivery(Protocol):
     """The seam: each delivery guarantee is one implementation."""
 
+    @property
+    def commits_offsets(self) -> bool:
+        """Whether a delivery commits the offsets that it answers; else Faust does, after the acknowledgement."""
+
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
 
-    async def deliver(self, batch: BatchResult, after: asyncio.Future[Any] | None) -> Delivered:
+    async def assigned(self, partitions: Collection[int]) -> None:
+        """From now on this worker answers for these partitions of the events topic, and for no others.
+
+        Called after each rebalance, before states are recovered, while nothing is being delivered.
+        Raises on any failure: the process must then end.
+        """
+
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
         """Makes a batch durable after the partition's batch before it (`after`).
 
+        `offsets` are those of the events topic that the batch answers, to the one where the next batch begins.
         Calls for one partition come in order, and none waits for the one before to end.
         Raises on any failure: the process must then end.
         """
@@ -68,6 +81,8 @@ class Delivery(Protocol):
 
 class AtLeastOnce:
     """Predictions and dead letters first, then the changelog: at least once answered, once applied."""
+
+    commits_offsets = False
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         """`clock` in seconds since the epoch."""
@@ -78,14 +93,7 @@ class AtLeastOnce:
 
     async def start(self) -> None:
         """Connects; raises aiokafka's errors."""
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.brokers,
-            client_id=f"{self._settings.group}-delivery",
-            acks="all",
-            enable_idempotence=True,
-            max_batch_size=_PRODUCE_BATCH,
-            max_request_size=LARGEST_DEAD_LETTER,
-        )
+        self._producer = new_producer(self._settings, enable_idempotence=True)
         await self._producer.start()
 
     async def stop(self) -> None:
@@ -93,41 +101,59 @@ class AtLeastOnce:
         if self._producer is not None:
             await self._producer.stop()
 
-    async def deliver(self, batch: BatchResult, after: asyncio.Future[Any] | None) -> Delivered:
+    async def assigned(self, partitions: Collection[int]) -> None:
+        """Nothing to do: whoever had them before may still repeat a prediction."""
+
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
         """See `Delivery`."""
+        assert self._producer is not None
         settings, partition = self._settings, batch.partition
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
-            answers = await self._send(settings.predictions_topic, partition, batch.predictions)
-            answers += await self._send(settings.dead_letters_topic, partition, batch.dead_letters)
+            answers = await send(self._producer, settings.predictions_topic, partition, batch.predictions)
+            answers += await send(self._producer, settings.dead_letters_topic, partition, batch.dead_letters)
         await asyncio.gather(*answers)
         answered_at = self._clock()
         if after is not None:
             await after
-        written = await asyncio.gather(*await self._send(settings.state_topic, partition, batch.changelog))
-        return Delivered(answered_at, _last_offset([metadata.offset for metadata in written], batch.changelog))
+        changes = await send(self._producer, settings.state_topic, partition, batch.changelog)
+        return Delivered(answered_at, last_offset(await asyncio.gather(*changes), batch.changelog))
 
-    async def _send(self, topic: str, partition: int, records: list[Outgoing]) -> list[asyncio.Future[Any]]:
-        """Queues records as few large batches; the futures end when the broker has acknowledged them."""
-        assert self._producer is not None
-        futures = []
-        remaining = iter(records)
-        record = next(remaining, None)
-        while record is not None:
-            builder = self._producer.create_batch()
-            while record is not None and _appended(builder, record):
-                record = next(remaining, None)
-            futures.append(await self._producer.send_batch(builder, topic, partition=partition))
-        return futures
+
+def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
+    """A producer, not connected yet, for all that a batch writes."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.brokers,
+        client_id=f"{settings.group}-delivery",
+        acks="all",
+        max_batch_size=_PRODUCE_BATCH,
+        max_request_size=LARGEST_DEAD_LETTER,
+        **guarantee,
+    )
+
+
+async def send(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]
+) -> list[asyncio.Future[Any]]:
+    """Queues records as few large batches; the futures end when the broker has acknowledged them."""
+    futures = []
+    remaining = iter(records)
+    record = next(remaining, None)
+    while record is not None:
+        builder = producer.create_batch()
+        while record is not None and _appended(builder, record):
+            record = next(remaining, None)
+        futures.append(await producer.send_batch(builder, topic, partition=partition))
+    return futures
+
+
+def last_offset(written: Sequence[Any], records: list[Outgoing]) -> int | None:
+    """Of the changelog; batches report the offset of their first record, and ours lie one behind another."""
+    if not written:
+        return None
+    return int(written[0].offset) + len(records) - 1
 
 
 def _appended(builder: Any, record: Outgoing) -> bool:
     """Whether the record fitted; into an empty batch any does."""
     key, value, headers = record
     return builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is not None
-
-
-def _last_offset(bases: list[int], records: list[Outgoing]) -> int | None:
-    """Of the changelog; batches report the offset of their first record, and ours lie one behind another."""
-    if not bases:
-        return None
-    return bases[0] + len(records) - 1

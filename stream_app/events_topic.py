@@ -23,6 +23,7 @@ class EventsTopic:
             bootstrap_servers=settings.brokers,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
+            isolation_level="read_committed",
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         self._partitions: list[TopicPartition] = []

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         10.0, gt=0, description="seconds without a heartbeat until a worker's partitions go to the others"
     )
 
+    delivery: Literal["at-least-once", "exactly-once"] = Field(
+        "at-least-once",
+        description="at-least-once, or exactly-once (in transactions) for subscribers that read committed records",
+    )
+
     # Serving
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one")
     device_fallback: bool = Field(

@@ -46,15 +46,15 @@ class UsersStore(Store):  # type: ignore[misc]
         """Takes in fetched changelog records: of each user only the last."""
         try:
             for event in batch:
-                self._apply(event.message.tp, event.message.value)
+                self._apply(event.message.tp, event.message.value, event.message.offset)
         except Exception as error:
             self._fail(error)
             raise
 
-    def _apply(self, tp: TP, records: list[Any]) -> None:
+    def _apply(self, tp: TP, records: list[Any], offset: int) -> None:
         latest = {record.key.decode(): record.value for record in records}
         self._fold.states.restore(tp.partition, {key: value for key, value in latest.items() if value})
-        self.set_persisted_offset(tp, records[-1].offset)
+        self.set_persisted_offset(tp, offset)  # of a marker, when the end of a transaction is all that came
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0

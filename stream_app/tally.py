@@ -24,7 +24,10 @@ class Tally:
         self._settings = settings
         self._clock = clock
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers, auto_offset_reset="earliest", enable_auto_commit=False
+            bootstrap_servers=settings.brokers,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
         )
         self.predictions = 0
         self.dead_letters = 0

@@ -1,61 +1,32 @@
 """A Faust transport that delivers one fetch of one partition of a chunked topic as one message.
 
 Stock Faust spends tens of microseconds per event on futures, queues and sensors (`python -m tests.bench throughput`
-shows its bare loop). Here a message's value is the list of the records of a fetch, and its offset is the last record's,
-so that Faust does its work once per fetch.
+shows its bare loop). Here a message's value is the list of the records of a fetch, and its offset is the last one that
+the fetch covers, so that Faust does its work once per fetch.
 
-What this leans on in Faust 0.15.3, each marked at its place below: `Consumer._getmany`, `_wait_next_records`, `ack`,
-`perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`, `_thread._consumer`, `tables.actives_ready`,
+What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`:
+`Consumer._getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`,
+`_commit`, `on_partitions_assigned`, `_new_consumer_thread`, `_thread._consumer`, `tables.actives_ready`,
 `app.transport` being assignable, and topics decoding with their `schema`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
 import faust
-from aiokafka import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream_app.chunks import ChunkThread
 from stream_app.errors import DataPathError
 
 _RECOVERY_POLL_S: Final = 0.02
-
-
-class Chunk:
-    """The records of one fetch of one partition, with the attributes of a record that Faust reads."""
-
-    __slots__ = (
-        "checksum",
-        "headers",
-        "key",
-        "offset",
-        "partition",
-        "serialized_key_size",
-        "serialized_value_size",
-        "timestamp",
-        "timestamp_type",
-        "topic",
-        "value",
-    )
-
-    def __init__(self, records: Sequence[ConsumerRecord]) -> None:
-        last = records[-1]
-        self.topic: str = last.topic
-        self.partition: int = last.partition
-        self.offset: int = last.offset
-        self.timestamp: int = last.timestamp
-        self.timestamp_type: int = last.timestamp_type
-        self.key = None
-        self.value = records
-        self.headers: tuple[()] = ()
-        self.checksum = None
-        self.serialized_key_size = 0
-        self.serialized_value_size = 0
+_RECOVERY_FETCH_S: Final = 0.1
 
 
 class ChunkSchema(faust.Schema):  # type: ignore[misc]
@@ -95,6 +66,14 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         # First and last offsets of the fetches not acknowledged yet.
         self._handed_out: defaultdict[TP, deque[tuple[int, int]]] = defaultdict(deque)
 
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Leans on: Faust begins to recover in here, so whoever had the partitions is locked out before."""
+        await self.transport.take_over({tp.partition for tp in assigned if not self._is_changelog_tp(tp)})
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         """Fetches events only once recovery has ended.
 
@@ -106,21 +85,19 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             if not active_partitions:
                 await asyncio.sleep(_RECOVERY_POLL_S)
                 return {}
+            timeout = min(timeout, _RECOVERY_FETCH_S)  # the end of a transaction wakes nobody
         return await super()._getmany(active_partitions, timeout)
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
         """Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here."""
         records, active = await super()._wait_next_records(timeout)
-        if not records:
-            return records, active
-        return {tp: self._wrapped(tp, fetched) for tp, fetched in records.items()}, active
+        for tp, fetched in (records or {}).items():
+            self._expect(tp, fetched)
+        return records, active
 
-    def _wrapped(self, tp: TP, fetched: list[Any]) -> list[Any]:
-        if tp.topic not in self.transport.chunked_topics or not fetched:
-            return fetched
-        if not self._is_changelog_tp(tp):
-            self._handed_out[tp].append((fetched[0].offset, fetched[-1].offset))
-        return [Chunk(fetched)]
+    def _expect(self, tp: TP, fetched: list[Any]) -> None:
+        if tp.topic in self.transport.chunked_topics and not self._is_changelog_tp(tp):
+            self._handed_out[tp].extend((chunk.value[0].offset, chunk.offset) for chunk in fetched)
 
     async def perform_seek(self) -> None:
         """Back to the committed offsets: what was handed out before will be fetched again."""
@@ -140,7 +117,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         """Of the assigned event partitions, as far as fetches have told their ends.
 
         Leans on: the thread's aiokafka consumer, whose position also passes what is never handed out (transaction
-        markers, what retention took), so that such an end of a partition is no lag.
+        markers, what retention took), so that such an end of a partition is no lag; nor is what an open transaction
+        of a publisher holds back.
         """
         consumer = self._thread._consumer
         subscription = consumer._subscription.subscription if consumer is not None else None
@@ -149,10 +127,10 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             return {}
         states = {TP(*tp): assignment.state_value(tp) for tp in assignment.tps}
         return {
-            tp: Standing(waiting[0][0] if waiting else state.position, state.highwater)
+            tp: Standing(waiting[0][0] if waiting else state.position, state.lso)
             for tp, state in states.items()
             if tp.topic in self.transport.chunked_topics and not self._is_changelog_tp(tp)
-            if ((waiting := self._handed_out.get(tp)) or state.has_valid_position) and state.highwater is not None
+            if ((waiting := self._handed_out.get(tp)) or state.has_valid_position) and state.lso is not None
         }
 
     def _new_offset(self, tp: TP) -> int | None:
@@ -169,6 +147,16 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         acked.clear()
         self._acked_index[tp].clear()
         return newest + 1  # type: ignore[no-any-return]
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Not when deliveries commit: this late, it could set back what a later transaction has committed.
+
+        Leans on: all commits come through here, and Faust complains of a partition without one for long.
+        """
+        if self.transport.commits:
+            return await super()._commit(offsets)  # type: ignore[no-any-return]
+        self._thread.tp_last_committed_at.update(dict.fromkeys(offsets, time.monotonic()))
+        return True
 
     async def on_stop(self) -> None:
         """Lets what was taken in become durable and acknowledged, so that the last commit covers it."""
@@ -191,9 +179,14 @@ class ChunkTransport(driver.Transport):  # type: ignore[misc]
         *args: Any,
         chunked_topics: Collection[str],
         drained: Callable[[], Awaitable[None]],
+        take_over: Callable[[set[int]], Awaitable[None]],
+        commits: bool,
         **kwargs: Any,
     ) -> None:
-        """`drained` returns when no fetch is being worked on."""
+        """`drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these
+        partitions of the events. `commits`: whether acknowledged offsets are to be committed."""
         super().__init__(*args, **kwargs)
         self.chunked_topics = frozenset(chunked_topics)
         self.drained = drained
+        self.take_over = take_over
+        self.commits = commits

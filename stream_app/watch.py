@@ -26,7 +26,9 @@ async def watch_predictions(
 ) -> None:
     """Says predictions (of one user) until `stop` is set or `count` were said."""
     await ensure_topics(settings, create=False)
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level="read_committed"
+    )
     await consumer.start()
     try:
         partitions = [TopicPartition(settings.predictions_topic, number) for number in range(settings.partitions)]

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Final, NoReturn
@@ -22,7 +23,7 @@ from model.fold import Fold
 from model.states import UserStates
 from stream_app.agent import Consumption
 from stream_app.app import create_app
-from stream_app.delivery import AtLeastOnce
+from stream_app.delivery import AtLeastOnce, Delivery
 from stream_app.device import choose_device, hint, stand_in, trying
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.health import HttpServer
@@ -32,9 +33,15 @@ from stream_app.promotions import Promotions
 from stream_app.reload import Reload
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
+from stream_app.transactions import ExactlyOnce
 from stream_app.watchdog import Watchdog, waiting_of
 
 logger: Final = logging.getLogger(__name__)
+
+GUARANTEES: Final[dict[str, Callable[[Settings, Callable[[], float]], Delivery]]] = {
+    "at-least-once": AtLeastOnce,
+    "exactly-once": ExactlyOnce,
+}
 
 
 def fail(error: BaseException) -> NoReturn:
@@ -67,7 +74,7 @@ class Worker:
         with trying(device):
             fold = _new_fold(settings, device)
         self._fold, self._device, self._device_thread = fold, device, device_thread
-        self._delivery = AtLeastOnce(settings, time.time)
+        self._delivery = GUARANTEES[settings.delivery](settings, time.time)
         self._reload = Reload(
             settings=settings,
             promotions=Promotions(settings),
@@ -87,7 +94,7 @@ class Worker:
             fail=fail,
             clock=time.perf_counter,
         )
-        self._app = create_app(settings, fold=fold, consumption=consumption, fail=fail)
+        self._app = create_app(settings, fold=fold, consumption=consumption, delivery=self._delivery, fail=fail)
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)

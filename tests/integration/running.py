@@ -81,6 +81,15 @@ class Running:
             self._process.kill()
         self._process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: the process keeps its connections and does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
     def tail(self) -> str:
         """The end of the log."""
         return "\n".join(self.log.read_text().splitlines()[-40:])

@@ -40,12 +40,12 @@ class World:
         self.app = self
         self._next = 0
 
-    def fetch(self, partition: int, size: int = 1, generation: int = 1) -> None:
-        """Has Faust hand out a fetch."""
+    def fetch(self, partition: int, size: int = 1, generation: int = 1, behind: int = 0) -> None:
+        """Has Faust hand out a fetch; it covers `behind` offsets that no record has."""
         offsets = range(self._next, self._next + size)
-        self._next += size
+        self._next += size + behind
         message = SimpleNamespace(
-            partition=partition, generation_id=generation, offset=offsets[-1], tp=TP("shop.events", partition)
+            partition=partition, generation_id=generation, offset=offsets[-1] + behind, tp=TP("shop.events", partition)
         )
         records = [make_record(b"", offset=offset, partition=partition) for offset in offsets]
         name = f"ack {partition}/{message.offset}"
@@ -72,12 +72,12 @@ class World:
         partitions = dict.fromkeys(record.partition for record in records)
         return [BatchResult(partition, "rules") for partition in partitions]
 
-    async def deliver(self, batch: BatchResult, after: asyncio.Future[Any] | None) -> Delivered:
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
         await self.release.wait()
         if after is not None:
             await after
         self.broken("deliver")
-        self.happened.append(f"delivered {batch.partition}")
+        self.happened.append(f"delivered {batch.partition}/{offsets.start}-{offsets.stop}")
         return Delivered(0.0, 7)
 
     async def commit(self) -> None:
@@ -129,7 +129,22 @@ def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() 
         world.release.set()
         await consumption.drained()
 
-    assert run(body).happened == ["advance 3/0 3/1", "delivered 3", "state 3 7", "ack 3/1"]
+    assert run(body).happened == ["advance 3/0 3/1", "delivered 3/0-2", "state 3 7", "ack 3/1"]
+
+
+def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.fetch(3, size=2, behind=1)
+        world.fetch(3, size=2, behind=2)
+        await seen(lambda: world.fetches.empty())
+        await consumption.drained()
+
+    happened = run(body).happened
+    assert [entry for entry in happened if entry.startswith(("delivered", "ack"))] == [
+        "delivered 3/0-7",
+        "ack 3/2",
+        "ack 3/6",
+    ]
 
 
 def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partition() -> None:
@@ -175,7 +190,7 @@ def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() ->
         await seen(lambda: world.happened)
         await consumption.drained()
 
-    assert run(body).happened == ["advance 1/1", "delivered 1", "state 1 7", "ack 1/1"]
+    assert run(body).happened == ["advance 1/1", "delivered 1/1-2", "state 1 7", "ack 1/1"]
 
 
 def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
@@ -252,5 +267,5 @@ def test_too_many_dead_letters_end_the_process_when_what_came_before_is_committe
         world.happened.append("failed")
 
     world = run(body)
-    assert world.happened[1:] == ["delivered 1", "state 1 7", "ack 1/9", "commit", "failed"]
+    assert world.happened[1:] == ["delivered 1/0-10", "state 1 7", "ack 1/9", "commit", "failed"]
     assert [str(error) for error in world.failed][:1] == ["too many"]

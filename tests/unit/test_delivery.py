@@ -22,6 +22,7 @@ from stream_app.delivery import AtLeastOnce, BatchResult, Delivered, Outgoing
 from stream_app.settings import load_settings
 
 SETTINGS = load_settings()
+OFFSETS = range(1)  # no matter to at-least-once, whose offsets Faust commits
 PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
 
 
@@ -132,7 +133,7 @@ def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
     producer = Producer()
 
     async def body(delivery: AtLeastOnce) -> None:
-        task = asyncio.create_task(delivery.deliver(batch(), None))
+        task = asyncio.create_task(delivery.deliver(batch(), OFFSETS, None))
         await settled()
         assert producer.topics() == [PREDICTIONS, DEAD_LETTERS]
         producer.sent[1].acknowledge()
@@ -154,8 +155,8 @@ def test_a_later_batch_is_answered_early_but_changes_nothing_before_the_one_befo
     producer = Producer()
 
     async def body(delivery: AtLeastOnce) -> None:
-        first = asyncio.create_task(delivery.deliver(batch(0, dead_letters=0), None))
-        second = asyncio.create_task(delivery.deliver(batch(1, dead_letters=0), first))
+        first = asyncio.create_task(delivery.deliver(batch(0, dead_letters=0), OFFSETS, None))
+        second = asyncio.create_task(delivery.deliver(batch(1, dead_letters=0), OFFSETS, first))
         await settled()
         assert producer.topics() == [PREDICTIONS, PREDICTIONS]
         producer.sent[1].acknowledge()
@@ -185,7 +186,7 @@ def test_every_topic_gets_its_records_in_the_order_of_the_log(pauses: list[int],
     async def body(delivery: AtLeastOnce) -> None:
         tasks: list[asyncio.Task[Delivered]] = []
         for result in results:
-            tasks.append(asyncio.create_task(delivery.deliver(result, tasks[-1] if tasks else None)))
+            tasks.append(asyncio.create_task(delivery.deliver(result, OFFSETS, tasks[-1] if tasks else None)))
         done = await asyncio.gather(*tasks)
         assert [delivered.changelog_offset for delivered in done] == [41 + 2 * n for n in range(batches)]
 
@@ -199,9 +200,9 @@ def test_partitions_do_not_wait_for_each_other() -> None:
     producer = Producer()
 
     async def body(delivery: AtLeastOnce) -> None:
-        stuck = asyncio.create_task(delivery.deliver(batch(0), None))
+        stuck = asyncio.create_task(delivery.deliver(batch(0), OFFSETS, None))
         await settled()
-        other = asyncio.create_task(delivery.deliver(batch(1, partition=2), None))
+        other = asyncio.create_task(delivery.deliver(batch(1, partition=2), OFFSETS, None))
         for _ in range(3):
             await settled()
             for sent in producer.sent:
@@ -219,8 +220,8 @@ def test_a_failure_ends_this_batch_and_the_next_before_their_changes(failing: st
     producer = Producer()
 
     async def body(delivery: AtLeastOnce) -> None:
-        first = asyncio.create_task(delivery.deliver(batch(0), None))
-        second = asyncio.create_task(delivery.deliver(batch(1), first))
+        first = asyncio.create_task(delivery.deliver(batch(0), OFFSETS, None))
+        second = asyncio.create_task(delivery.deliver(batch(1), OFFSETS, first))
         for _ in range(3):
             await settled()
             for sent in producer.sent:
@@ -242,7 +243,7 @@ def test_nothing_to_send_is_nothing_sent() -> None:
     producer = Producer()
 
     async def body(delivery: AtLeastOnce) -> None:
-        nothing = await delivery.deliver(batch(predictions=0, dead_letters=0, changes=0), None)
+        nothing = await delivery.deliver(batch(predictions=0, dead_letters=0, changes=0), OFFSETS, None)
         assert nothing == Delivered(100.0, None)
 
     run(producer, body)
@@ -256,7 +257,7 @@ def test_records_are_packed_into_full_batches_and_none_is_too_large(sizes: list[
     records = [Outgoing(b"k", bytes([n]) * size) for n, size in enumerate(sizes)]
 
     async def body(delivery: AtLeastOnce) -> None:
-        delivered = await delivery.deliver(BatchResult(1, "rules", changelog=records), None)
+        delivered = await delivery.deliver(BatchResult(1, "rules", changelog=records), OFFSETS, None)
         assert delivered.changelog_offset == 39 + len(records)
 
     run(producer, body)
@@ -275,7 +276,7 @@ def test_keys_values_and_headers_may_be_missing() -> None:
     bare = Outgoing(None, None, ())
 
     async def body(delivery: AtLeastOnce) -> None:
-        await delivery.deliver(BatchResult(1, "rules", dead_letters=[bare]), None)
+        await delivery.deliver(BatchResult(1, "rules", dead_letters=[bare]), OFFSETS, None)
 
     run(producer, body)
     assert producer.of(DEAD_LETTERS)[0].records == [bare]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import faust
 import pytest
 from aiokafka import ConsumerRecord
+from aiokafka.consumer.subscription_state import Assignment
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from hypothesis import given
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 
 from model.fold import Fold
 from stream_app.app import create_app
+from stream_app.chunks import Chunk, ChunkThread
 from stream_app.errors import DataPathError
 from stream_app.settings import load_settings
-from stream_app.transport import Chunk, ChunkConsumer, ChunkSchema, Standing
+from stream_app.transport import ChunkConsumer, ChunkSchema, Standing
 from tests.unit.builders import make_record, make_states
 
 SETTINGS = load_settings()
@@ -31,8 +33,26 @@ CHANGELOG = TP(SETTINGS.state_topic, 3)
 OTHER = TP("other", 0)
 
 
+@dataclass
+class Delivery:
+    """Of the delivery only what the transport sees."""
+
+    commits_offsets: bool = False
+    taken_over: list[set[int]] = field(default_factory=list)
+    broken: bool = False
+
+    async def assigned(self, partitions: set[int]) -> None:
+        if self.broken:
+            raise ConnectionError("no broker")
+        self.taken_over.append(partitions)
+
+
 def run(
-    body: Callable[[ChunkConsumer], Awaitable[None]], *, drained: Callable[[], Awaitable[None]] | None = None
+    body: Callable[[ChunkConsumer], Awaitable[None]],
+    *,
+    drained: Callable[[], Awaitable[None]] | None = None,
+    delivery: Delivery | None = None,
+    fail: Callable[..., Any] = pytest.fail,
 ) -> None:
     """Calls `body` with the consumer of a real app that was never started."""
 
@@ -42,7 +62,9 @@ def run(
         async def at_once() -> None: ...
 
         consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once)
-        app = create_app(SETTINGS, fold=Fold(make_states(), rules_share=0), consumption=consumption, fail=pytest.fail)
+        delivering: Any = delivery or Delivery()
+        fold = Fold(make_states(), rules_share=0)
+        app = create_app(SETTINGS, fold=fold, consumption=consumption, delivery=delivering, fail=fail)
         app.finalize()
         app.topics._acking_topics |= {EVENTS.topic, OTHER.topic}
         try:
@@ -57,23 +79,25 @@ def records(*offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
     return [make_record(b"{}", offset=offset, timestamp=offset + 1000, partition=3) for offset in offsets]
 
 
-def hand_out(consumer: ChunkConsumer, *offsets: int) -> Any:
+def hand_out(consumer: ChunkConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
     """The message that Faust makes of a fetch."""
-    (chunk,) = consumer._wrapped(EVENTS, records(*offsets))
-    return consumer._to_message(EVENTS, chunk)
+    chunk = Chunk(tp, records(*offsets), offsets[-1] + 1)
+    consumer._expect(tp, [chunk])
+    return consumer._to_message(tp, chunk)
 
 
 def test_a_chunk_is_a_record_to_faust() -> None:
     fetched = records(5, 6, 9)
-    chunk = Chunk(fetched)
+    chunk = Chunk(EVENTS, fetched, 12)
     assert chunk.value is fetched
-    assert (chunk.topic, chunk.partition, chunk.offset, chunk.timestamp) == (EVENTS.topic, 3, 9, 1009)
+    assert (chunk.topic, chunk.partition, chunk.offset, chunk.timestamp) == (EVENTS.topic, 3, 11, 1009)
     assert (chunk.key, chunk.headers, chunk.checksum, chunk.serialized_key_size) == (None, (), None, 0)
 
     async def body(consumer: ChunkConsumer) -> None:
         message = consumer._to_message(EVENTS, chunk)
-        assert (message.tp, message.offset, message.value) == (EVENTS, 9, fetched)
+        assert (message.tp, message.offset, message.value) == (EVENTS, 11, fetched)
         assert message.generation_id == consumer.app.consumer_generation_id
+        assert consumer._to_message(CHANGELOG, Chunk(CHANGELOG, [], 12)).offset == 11
 
     run(body)
 
@@ -88,21 +112,70 @@ def test_records_pass_the_schema_as_they_are() -> None:
     run(body)
 
 
-def test_only_chunked_topics_are_wrapped() -> None:
+class Fetches:
+    """aiokafka's positions, and a fetch that moves them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *tps: TP) -> None:
+        self.assignment = Assignment(tps)
+        for tp in tps:
+            self.assignment.state_value(tp).reset_to(5)
+        self.next: dict[TP, tuple[list[Any], int]] = {}  # records, position behind them
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", lambda *_, **__: self._fetch())
+
+    async def _fetch(self) -> dict[TP, list[Any]]:
+        for tp, (_, position) in self.next.items():
+            self.assignment.state_value(tp).consumed_to(position)
+        return {tp: fetched for tp, (fetched, _) in self.next.items() if fetched}
+
+    async def of(self, thread: ChunkThread) -> dict[TP, list[Any]]:
+        aiokafka: Any = SimpleNamespace(
+            _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=self.assignment))
+        )
+        return await thread._fetch_records(aiokafka, set(self.assignment.tps), timeout=1.0)
+
+
+def test_only_chunked_topics_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(consumer: ChunkConsumer) -> None:
-        fetched = records(1, 2)
-        assert consumer._wrapped(OTHER, fetched) is fetched
-        assert consumer._wrapped(EVENTS, []) == []
+        fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER)
+        fetched = records(5, 6)
+        fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), (fetched, 7))
+        found = await fetches.of(consumer._thread)
+        assert found[OTHER] is fetched
         for tp in (EVENTS, CHANGELOG):
-            (chunk,) = consumer._wrapped(tp, fetched)
-            assert isinstance(chunk, Chunk)
-            assert chunk.value is fetched
+            (chunk,) = found[tp]
+            assert (chunk.value, chunk.offset, chunk.partition) == (fetched, 6, tp.partition)
 
     run(body)
 
 
-def test_fetches_are_wrapped_on_their_way_to_faust(monkeypatch: pytest.MonkeyPatch) -> None:
-    fetched: list[Any] = [{}, None, {EVENTS: records(1, 2), OTHER: records(7)}]
+def test_a_chunk_covers_the_markers_behind_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        fetches = Fetches(monkeypatch, EVENTS, CHANGELOG)
+        fetches.next = {EVENTS: (records(5, 6), 9), CHANGELOG: (records(5), 7)}
+        found = await fetches.of(consumer._thread)
+        assert (found[EVENTS][0].offset, found[CHANGELOG][0].offset) == (8, 6)
+
+    run(body)
+
+
+def test_recovery_is_told_of_offsets_without_records_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        still = TP(CHANGELOG.topic, 4)
+        fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER, still)
+        fetches.assignment.state_value(still).await_reset(0)  # no position yet: nothing to say of it
+        fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), ([], 8))
+        found = await fetches.of(consumer._thread)
+        assert set(found) == {CHANGELOG}
+        assert (found[CHANGELOG][0].value, found[CHANGELOG][0].offset) == ([], 7)
+        fetches.next = {}
+        assert await fetches.of(consumer._thread) == {}
+
+    run(body)
+
+
+def test_chunks_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = [Chunk(EVENTS, records(1, 2), 3)]
+    fetched: list[Any] = [{}, None, {EVENTS: chunks, OTHER: records(7), CHANGELOG: [Chunk(CHANGELOG, [], 3)]}]
 
     async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
         return fetched.pop(0), {EVENTS}
@@ -114,8 +187,8 @@ def test_fetches_are_wrapped_on_their_way_to_faust(monkeypatch: pytest.MonkeyPat
         assert await consumer._wait_next_records(1.0) == (None, {EVENTS})
         found, active = await consumer._wait_next_records(1.0)
         assert active == {EVENTS}
-        assert [chunk.offset for chunk in found[EVENTS]] == [2]
-        assert [record.offset for record in found[OTHER]] == [7]
+        assert found[EVENTS] is chunks
+        assert {tp: list(offsets) for tp, offsets in consumer._handed_out.items()} == {EVENTS: [(1, 2)]}
 
     run(body)
 
@@ -162,7 +235,9 @@ def test_after_a_seek_what_was_handed_out_before_is_not_missed(monkeypatch: pyte
 
 
 def test_a_partition_stands_at_its_oldest_fetch_under_way_or_at_its_position() -> None:
-    states = {tp: SimpleNamespace(position=12, highwater=30, has_valid_position=True) for tp in (EVENTS, CHANGELOG)}
+    states = {
+        tp: SimpleNamespace(position=12, highwater=40, lso=30, has_valid_position=True) for tp in (EVENTS, CHANGELOG)
+    }
     assignment = SimpleNamespace(tps=set(states), state_value=states.get)
     subscribed = SimpleNamespace(_subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)))
 
@@ -175,7 +250,7 @@ def test_a_partition_stands_at_its_oldest_fetch_under_way_or_at_its_position() -
         assert consumer.standings()[EVENTS] == Standing(5, 30)
         consumer.ack(first)
         assert consumer.standings()[EVENTS].lag == 22
-        states[EVENTS].highwater = None  # no fetch has told it
+        states[EVENTS].lso = None  # no fetch has told it
         assert consumer.standings() == {}
         consumer._thread._consumer = None
 
@@ -186,12 +261,10 @@ def test_partitions_are_acknowledged_apart_and_the_changelog_not_at_all() -> Non
     async def body(consumer: ChunkConsumer) -> None:
         hand_out(consumer, 1)
         elsewhere = TP(EVENTS.topic, 4)
-        (chunk,) = consumer._wrapped(elsewhere, records(50))
-        consumer.ack(consumer._to_message(elsewhere, chunk))
+        consumer.ack(hand_out(consumer, 50, tp=elsewhere))
         assert (consumer._new_offset(elsewhere), consumer._new_offset(EVENTS)) == (51, None)
-        for offset in (1, 2):
-            (chunk,) = consumer._wrapped(CHANGELOG, [replace(records(offset)[0], topic=CHANGELOG.topic)])
-        assert not consumer.ack(consumer._to_message(CHANGELOG, chunk))
+        hand_out(consumer, 1, tp=CHANGELOG)
+        assert not consumer.ack(hand_out(consumer, 2, tp=CHANGELOG))
 
     run(body)
 
@@ -256,6 +329,61 @@ def test_events_are_not_fetched_before_the_state_is_recovered(monkeypatch: pytes
         assert asked == [{CHANGELOG}, {EVENTS, CHANGELOG}]
 
     run(body)
+
+
+@pytest.mark.parametrize("delivery_commits", [False, True])
+def test_offsets_are_committed_once_by_faust_or_by_the_delivery(
+    monkeypatch: pytest.MonkeyPatch, delivery_commits: bool
+) -> None:
+    committed: list[Any] = []
+
+    async def commit(_: Any, offsets: Any) -> bool:
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+    monkeypatch.setattr(driver.Consumer, "assignment", lambda _: {EVENTS})
+
+    async def body(consumer: ChunkConsumer) -> None:
+        consumer.ack(hand_out(consumer, 5, 6))
+        assert await consumer.commit()
+        assert not await consumer.commit()
+        assert (EVENTS in consumer._thread.tp_last_committed_at) == delivery_commits
+
+    run(body, delivery=Delivery(commits_offsets=delivery_commits))
+    assert committed == ([] if delivery_commits else [{EVENTS: 7}])
+
+
+def test_whoever_had_the_partitions_is_locked_out_before_faust_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+    delivery = Delivery()
+    seen: list[list[set[int]]] = []
+
+    async def recover(_: Any, assigned: set[TP], generation_id: int) -> None:
+        seen.append(list(delivery.taken_over))
+
+    monkeypatch.setattr(driver.Consumer, "on_partitions_assigned", recover)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        await consumer.on_partitions_assigned({EVENTS, CHANGELOG, TP(EVENTS.topic, 0)}, 7)
+
+    run(body, delivery=delivery)
+    assert seen == [[{0, 3}]]
+
+
+def test_a_take_over_that_fails_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[BaseException] = []
+
+    async def recover(*_: Any) -> None:
+        pytest.fail("recovered all the same")
+
+    monkeypatch.setattr(driver.Consumer, "on_partitions_assigned", recover)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        with pytest.raises(ConnectionError):
+            await consumer.on_partitions_assigned({EVENTS}, 7)
+
+    run(body, delivery=Delivery(broken=True), fail=failed.append)
+    assert len(failed) == 1
 
 
 def test_stopping_waits_for_what_was_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:

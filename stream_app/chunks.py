@@ -1,0 +1,112 @@
+"""Chunks: what the thread of Faust's consumer makes of a fetch.
+
+Only committed records are read: those of publishers with transactions, and our own changelog. Between them lie offsets
+that nobody is given: markers at the end of transactions, records of aborted ones. So the offset of a chunk is taken
+from the position of the consumer, not from its last record.
+
+What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
+`AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_highwaters` and `highwater`; in aiokafka the
+attribute `_isolation_level` and the positions in a subscription's assignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+
+class Chunk:
+    """The records of one fetch of one partition, with the attributes of a record that Faust reads."""
+
+    __slots__ = (
+        "checksum",
+        "headers",
+        "key",
+        "offset",
+        "partition",
+        "serialized_key_size",
+        "serialized_value_size",
+        "timestamp",
+        "timestamp_type",
+        "topic",
+        "value",
+    )
+
+    def __init__(self, tp: TP, records: Sequence[ConsumerRecord], position: int) -> None:
+        """`position`: where the next fetch begins. Without records it says that up to there none came."""
+        self.topic: str = tp.topic
+        self.partition: int = tp.partition
+        self.offset: int = position - 1
+        self.timestamp: int = records[-1].timestamp if records else 0
+        self.timestamp_type: int = records[-1].timestamp_type if records else 0
+        self.key = None
+        self.value = records
+        self.headers: tuple[()] = ()
+        self.checksum = None
+        self.serialized_key_size = 0
+        self.serialized_value_size = 0
+
+
+class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Where Faust runs aiokafka's consumer: a thread and an event loop of their own."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        """Leans on: Faust makes its consumer here, and aiokafka reads `_isolation_level` when it starts.
+
+        Faust offers `read_committed` under its own processing guarantee only.
+        """
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, list[Any]]:
+        """Wraps what was fetched, in the thread, where nothing moves a position between fetch and look.
+
+        Recovery is told of what it will never see, too: it waits for the last offset of the changelog.
+        Leans on: `Consumer._getmany` ends here; only fetches and seeks move a position.
+        """
+        changelog = [tp for tp in list(active_partitions) if self.consumer._is_changelog_tp(tp)]
+        before = _positions(consumer, changelog)
+        fetched = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        now = _positions(consumer, [*fetched, *before])
+        chunks = {tp: [Chunk(tp, fetched[tp], now[tp])] for tp in fetched if tp.topic in self.transport.chunked_topics}
+        passed = {tp: now[tp] for tp in before if tp not in fetched and now.get(tp, 0) > before[tp]}
+        chunks |= {tp: [Chunk(tp, [], position)] for tp, position in passed.items()}
+        return {**fetched, **chunks}
+
+    async def _highwaters(self, partitions: Collection[TP]) -> Mapping[TP, int]:
+        """The real ends, to which recovery must read.
+
+        Leans on: recovery asks here how far the changelog goes. To a reader of committed records it would seem to end
+        at the first open transaction, before acknowledged records that lie behind.
+        """
+        if not partitions:
+            return {}
+        servers = driver.server_list(self.transport.url, self.transport.default_port)
+        async with AIOKafkaConsumer(bootstrap_servers=servers) as uncommitted:
+            ends: Mapping[TP, int] = await uncommitted.end_offsets(list(partitions))
+        return ends
+
+    def highwater(self, tp: TP) -> int | None:
+        """The end of what can be read: lag is counted to it, not to the end of an open transaction."""
+        return self._ensure_consumer().last_stable_offset(tp)  # type: ignore[no-any-return]
+
+
+def _positions(consumer: AIOKafkaConsumer, tps: Iterable[TP]) -> dict[TP, int]:
+    """Where the next fetch begins, of those that are assigned and have a position.
+
+    Leans on: aiokafka's own `position` would wait for one, and with it the thread.
+    """
+    assignment = consumer._subscription.subscription.assignment
+    states = {tp: assignment.state_value(tp) for tp in tps} if assignment is not None else {}
+    return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
