@@ -17,9 +17,11 @@ else:
     Record = ConsumerRecord
 
 
-def read_all(settings: Settings, topic: str, partitions: int | None = None) -> list[Record]:
+def read_all(
+    settings: Settings, topic: str, partitions: int | None = None, isolation: str = "read_uncommitted"
+) -> list[Record]:
     """Every record that is in a topic now, by partition and offset."""
-    return asyncio.run(_read_all(settings, topic, partitions or settings.partitions))
+    return asyncio.run(_read_all(settings, topic, partitions or settings.partitions, isolation))
 
 
 def send_all(settings: Settings, events: Iterable[Any]) -> Sent:
@@ -27,8 +29,8 @@ def send_all(settings: Settings, events: Iterable[Any]) -> Sent:
     return asyncio.run(publish(events, kafka=settings.brokers, topic=settings.events_topic))
 
 
-async def _read_all(settings: Settings, topic: str, partitions: int) -> list[Record]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
+async def _read_all(settings: Settings, topic: str, partitions: int, isolation: str) -> list[Record]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level=isolation)
     await consumer.start()
     try:
         found = [TopicPartition(topic, number) for number in range(partitions)]

@@ -1,0 +1,130 @@
+"""Faults on purpose, and an oracle that misses nothing: `python -m tests.faults`.
+
+Starts three brokers and several workers as real processes, publishes a seeded load, injects each row of faults,
+replays the input log in plain Python and compares. Prints progress on stderr and a JSON report on stdout; exits with 1
+on any difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from stream_app.settings import Settings
+from tests.faults.cluster import Cluster
+from tests.faults.report import Report
+from tests.faults.rows import ROWS
+from tests.faults.stream import stream_settings
+from tests.faults.trial import Row, run_trial
+
+
+def main() -> None:
+    """Entry point."""
+    options = _parser().parse_args()
+    report = Report(options.report)
+    try:
+        asyncio.run(_Suite(options, report).run())
+    except KeyboardInterrupt:
+        say("interrupted; the same command with the same --report goes on from here")
+    print(json.dumps(report.as_dict(), indent=1))
+    sys.exit(0 if report.as_dict()["ok"] else 1)
+
+
+def say(line: str) -> None:
+    """Progress, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"default: all of {', '.join(r.name for r in ROWS)}")
+    parser.add_argument("--dose", choices=["short", "full"], default="full")
+    parser.add_argument("--delivery", choices=["at-least-once", "exactly-once"], default="at-least-once")
+    parser.add_argument("--seeds", type=int, help="runs per row; default: those of the dose")
+    parser.add_argument("--budget", type=float, metavar="MINUTES", help="begin no run after so many minutes")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="kept up to date; what went well before is skipped")
+    return parser
+
+
+class _Suite:
+    """The chosen rows, one run after another on one cluster."""
+
+    def __init__(self, options: argparse.Namespace, report: Report) -> None:
+        self._options = options
+        self._report = report
+        self._short = options.dose == "short"
+        unknown = set(options.rows) - {row.name for row in ROWS}
+        if unknown:
+            sys.exit(f"no such row: {', '.join(sorted(unknown))}")
+
+    async def run(self) -> None:
+        """All runs that are not in the report yet, within the budget."""
+        end = time.monotonic() + 60 * (self._options.budget or float("inf"))
+        with tempfile.TemporaryDirectory(prefix="nextact-faults-") as directory:
+            cluster = Cluster(Path(directory) / "kafka")
+            await cluster.start()
+            try:
+                for row, seed in self._runs():
+                    if time.monotonic() > end:
+                        say("the budget is spent; the same command with the same --report goes on from here")
+                        return
+                    await self._one(cluster, Path(directory), row, seed)
+            finally:
+                await cluster.stop()
+
+    def _runs(self) -> list[tuple[Row, int]]:
+        chosen = [row for row in ROWS if row.name in self._options.rows or not self._options.rows]
+        if self._short and not self._options.rows:
+            chosen = [row for row in chosen if row.in_short]
+        runs = [
+            (row, seed)
+            for row in chosen
+            for seed in range(1, 1 + (self._options.seeds or (1 if self._short or row.needs else row.runs)))
+        ]
+        return [(row, seed) for row, seed in runs if not self._report.is_done(**self._facts(row, seed))]
+
+    def _facts(self, row: Row, seed: int) -> dict[str, Any]:
+        return {"row": row.name, "seed": seed, "dose": self._options.dose, "delivery": self._options.delivery}
+
+    async def _one(self, cluster: Cluster, directory: Path, row: Row, seed: int) -> None:
+        facts = self._facts(row, seed)
+        if row.needs:
+            say(f"{row.name}: not run: needs {row.needs}")
+            self._report.add({"ok": False, "not_run": f"needs {row.needs}"}, **facts)
+            return
+        name = f"{row.name}-{seed}"
+        place = directory / name
+        settings = self._settings(cluster, name, place)
+        try:
+            found = await run_trial(
+                row,
+                seed,
+                cluster=cluster,
+                settings=settings,
+                place=place,
+                short=self._short,
+                say=lambda line: say(f"{name}: {line}"),
+            )
+        except Exception:
+            found = {"problems": [traceback.format_exc()]}
+        self._report.add({"ok": not found["problems"], **found}, **facts)
+        say(f"{name}: {'ok' if not found['problems'] else found['problems']}")
+
+    def _settings(self, cluster: Cluster, name: str, place: Path) -> Settings:
+        settings = stream_settings(cluster.addresses, name, place)
+        if "delivery" in Settings.model_fields:
+            return settings.model_copy(update={"delivery": self._options.delivery})
+        if self._options.delivery != "at-least-once":
+            sys.exit("this version of nextact has at-least-once delivery only")
+        return settings
+
+
+if __name__ == "__main__":
+    main()
