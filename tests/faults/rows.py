@@ -1,37 +1,59 @@
-"""The table of faults: each row is a function that injects, and how often the full dose runs it."""
+"""The table of faults: what each row injects into which load, how often, and what it tolerates."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import time
 from typing import Final
 
-from tests.faults.trial import Row, Stage
+from tests.faults import injections as inject
+from tests.faults.load import Mix
+from tests.faults.points import POINTS
+from tests.faults.trial import WORST_S, Row
+
+# Exit codes of workers whose brokers are away: none answers at the start (2), or the data path fails (70).
+_WITHOUT_BROKERS: Final = frozenset({2, 70})
+_STORE: Final = "the local store"
+_EVERYTHING: Final = Mix(hot=0.5, repeats=0.05, late=0.05)
 
 
-async def calm(stage: Stage) -> None:
-    """No fault: what the suite says then, it says of itself."""
-    await asyncio.sleep(stage.pick(60, 10))
+def _point_rows() -> list[Row]:
+    return [
+        Row(f"point-{point}", inject.at_point(point), limit_s=WORST_S, one_version=point != "swap") for point in POINTS
+    ]
 
 
-async def kills(stage: Stage) -> None:
-    """`kill -9` of one worker, every 3 s on average."""
-    end = time.monotonic() + stage.pick(60, 15)
-    while time.monotonic() < end:
-        await asyncio.sleep(min(stage.rng.expovariate(1 / 3), 10))
-        kill_one(stage)
+def _broker_rows() -> list[Row]:
+    return [
+        Row(
+            f"broker-{end}-{who}-{number}",
+            inject.brokers_down(end, who, count),
+            tolerated=_WITHOUT_BROKERS,
+            limit_s=WORST_S,
+        )
+        for end in ("stop", "kill")
+        for who in ("leader", "controller")
+        for number, count in (("one", 1), ("two", 2))
+    ]
 
 
-def kill_one(stage: Stage) -> None:
-    """`kill -9` of a worker that runs, whether it is ready or not."""
-    if running := stage.supervisor.running:
-        slot = stage.rng.choice(running)
-        stage.supervisor.send(slot, signal.SIGKILL)
-        stage.injected(f"kill -9 {slot.name}")
-
+SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
-    Row("calm", calm, in_short=False),
-    Row("kill", kills, runs=5, in_short=True),
+    Row("calm", inject.calm),
+    Row("kill", inject.kills, runs=5),
+    Row("burst", inject.bursts),
+    Row("all-at-once", inject.all_at_once),
+    Row("all-at-once-store-deleted", inject.needs_more, needs=_STORE),
+    *_point_rows(),
+    Row("point-local-write", inject.needs_more, needs=_STORE),
+    Row("rolling", inject.rolling_restart),
+    Row("scaling", inject.scaling),
+    *_broker_rows(),
+    Row("all-brokers-down", inject.all_brokers_down, runs=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S),
+    Row("frozen", inject.frozen),
+    Row("reload", inject.reloads_during_kills, runs=5, one_version=False),
+    Row("poison", inject.some_kills, mix=Mix(poison_run=1000)),
+    Row("duplicates", inject.some_kills, mix=_EVERYTHING),
+    Row("store-full", inject.needs_more, runs=2, needs=_STORE),
+    Row("throttled", inject.throttled_output, runs=2, limit_s=WORST_S),
+    SAMPLER,
 )

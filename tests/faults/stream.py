@@ -66,5 +66,5 @@ async def _lag(settings: Settings) -> int | None:
     finally:
         await consumer.stop()
         await admin.close()
-    done: dict[TopicPartition, int] = {tp: offset.offset for tp, offset in committed.items()}
-    return sum(end - done.get(tp, 0) for tp, end in ends.items())
+    lag: int = sum(end - (committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
+    return lag

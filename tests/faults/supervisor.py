@@ -57,6 +57,7 @@ class Slot:
     wanted: bool = True
     command: Sequence[str] = WORKER  # of the next start; later ones are plain again
     child: ChildProcess | None = None
+    armed: bool = False  # the process will kill itself
     sent: int = 0
     started: float = 0.0
     start_at: float = 0.0
@@ -82,6 +83,11 @@ class Supervisor:
         )
         self.slots.append(Slot(name, own, self._place / f"{name}.log"))
         return self.slots[-1]
+
+    def remove(self, slot: Slot) -> None:
+        """One worker less."""
+        slot.wanted = False
+        self.send(slot, signal.SIGTERM)
 
     @property
     def running(self) -> list[Slot]:
@@ -166,7 +172,9 @@ class Supervisor:
             self._start(slot)
 
     def _start(self, slot: Slot) -> None:
-        slot.started, slot.sent, slot.footprint = time.monotonic(), 0, Footprint()
+        slot.started, slot.footprint = time.monotonic(), Footprint()
+        slot.armed = slot.command is not WORKER
+        slot.sent = signal.SIGKILL if slot.armed else 0
         slot.child = ChildProcess.start(
             [sys.executable, *slot.command], name=slot.name, log_path=slot.log, env=environment(slot.settings)
         )

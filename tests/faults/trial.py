@@ -82,7 +82,6 @@ class Row:
     tolerated: frozenset[int] = frozenset()  # exit codes that nobody asked for, but this fault explains
     limit_s: float = USUAL_S
     one_version: bool = True  # else hidden states are of several versions, and not compared
-    in_short: bool = False
     needs: str | None = None  # what the program does not have yet
 
 

@@ -10,7 +10,7 @@ async def until(holds: Callable[[], Awaitable[bool]], timeout: float, what: str,
     """Returns when something holds; raises `TimeoutError`, saying what did not come, after `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
-            while not await holds():
+            while not await holds():  # noqa: ASYNC110 - of other processes
                 await asyncio.sleep(every)
     except TimeoutError as error:
         raise TimeoutError(f"not within {timeout} s: {what}") from error

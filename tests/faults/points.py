@@ -1,0 +1,133 @@
+"""A worker that kills itself at a named point: `python -m tests.faults.points POINT N -- worker`.
+
+The program has no hooks for this: the function at the point is wrapped in this process, and its N-th call is the
+last thing that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Final
+
+from stream_app import cli
+from stream_app.delivery import AtLeastOnce
+from stream_app.reload import Reload
+from stream_app.table import UsersStore
+from stream_app.transport import ChunkConsumer
+
+_IN_THE_MIDDLE_S: Final = 0.002  # of a request to a broker: sent, not answered
+
+
+def die() -> None:
+    """As `kill -9` would have it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def predictions_sent(due: Callable[[], bool]) -> None:
+    """The predictions are acknowledged, nothing of the changelog is sent."""
+    original = getattr(AtLeastOnce, name := "_send")
+
+    async def send(self: AtLeastOnce, topic: str, *arguments: Any) -> Any:
+        if topic == self._settings.state_topic and due():
+            die()
+        return await original(self, topic, *arguments)
+
+    setattr(AtLeastOnce, name, send)
+
+
+def changelog_sent(due: Callable[[], bool]) -> None:
+    """The changelog is acknowledged, and nobody in the process knows it yet."""
+    original = getattr(AtLeastOnce, name := "deliver")
+
+    async def deliver(self: AtLeastOnce, *arguments: Any) -> Any:
+        delivered = await original(self, *arguments)
+        if due():
+            die()
+        return delivered
+
+    setattr(AtLeastOnce, name, deliver)
+
+
+def acknowledgement(due: Callable[[], bool]) -> None:
+    """All effects are durable, the fetch is not acknowledged."""
+    original = getattr(ChunkConsumer, name := "ack")
+
+    def ack(self: ChunkConsumer, message: Any) -> bool:
+        if due():
+            die()
+        return original(self, message)
+
+    setattr(ChunkConsumer, name, ack)
+
+
+def commit(due: Callable[[], bool]) -> None:
+    """The commit of offsets is sent, and not answered yet."""
+    original = getattr(ChunkConsumer, name := "_commit")
+
+    async def commit_offsets(self: ChunkConsumer, offsets: Any) -> Any:
+        if not due():
+            return await original(self, offsets)
+        committing = asyncio.ensure_future(original(self, offsets))
+        await asyncio.sleep(_IN_THE_MIDDLE_S)
+        die()
+        return await committing
+
+    setattr(ChunkConsumer, name, commit_offsets)
+
+
+def recovery(due: Callable[[], bool]) -> None:
+    """A part of the changelog is read, the rest is not."""
+    original = getattr(UsersStore, name := "apply_changelog_batch")
+
+    def apply(self: UsersStore, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        if due():
+            die()
+
+    setattr(UsersStore, name, apply)
+
+
+def swap(due: Callable[[], bool]) -> None:
+    """The new weights serve, and nothing has been computed with them."""
+    original = getattr(Reload, name := "_swap")
+
+    def swap_weights(self: Reload, serving: Any) -> None:
+        original(self, serving)
+        if due():
+            die()
+
+    setattr(Reload, name, swap_weights)
+
+
+POINTS: Final = {
+    "predictions-sent": predictions_sent,
+    "changelog-sent": changelog_sent,
+    "acknowledgement": acknowledgement,
+    "commit": commit,
+    "recovery": recovery,
+    "swap": swap,
+}
+
+
+def command(point: str, call: int) -> list[str]:
+    """What Python is given to run a worker that dies at the `call`-th pass of a point."""
+    return ["-m", "tests.faults.points", point, str(call), "--", "worker"]
+
+
+def main() -> None:
+    """Entry point."""
+    name, call, separator, *arguments = sys.argv[1:]
+    assert separator == "--"
+    calls = count(1)
+    POINTS[name](lambda: next(calls) == int(call))
+    sys.argv = ["nextact", *arguments]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
