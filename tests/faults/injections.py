@@ -14,7 +14,6 @@ from tests.faults.trial import Stage
 
 Fault = Callable[[Stage], Awaitable[None]]
 
-_QUIET_S = 8.0  # brokers are away for so long
 _THROTTLE = 40_000  # bytes per second and broker; a third of what the load needs
 
 
@@ -25,10 +24,10 @@ async def calm(stage: Stage) -> None:
 
 async def kills(stage: Stage) -> None:
     """`kill -9` of one worker, every 3 s on average."""
-    end = time.monotonic() + stage.pick(60, 12)
+    end = time.monotonic() + stage.pick(60, 8)
     while time.monotonic() < end:
         await asyncio.sleep(min(stage.rng.expovariate(1 / 3), 8))
-        _kill(stage, stage.rng.choice(stage.supervisor.running or [None]))
+        _kill_one(stage)
 
 
 async def bursts(stage: Stage) -> None:
@@ -36,7 +35,7 @@ async def bursts(stage: Stage) -> None:
     for _ in range(stage.pick(3, 1)):
         for _ in range(10):
             await asyncio.sleep(stage.rng.uniform(0.1, 1.0))
-            _kill(stage, stage.rng.choice(stage.supervisor.running or [None]))
+            _kill_one(stage)
         await stage.supervisor.ready()
 
 
@@ -62,7 +61,7 @@ def at_point(point: str) -> Fault:
 
 async def rolling_restart(stage: Stage) -> None:
     """SIGTERM to one worker after another, each when the one before is back."""
-    for turn in range(stage.pick(10, 2)):
+    for turn in range(stage.pick(10, 1)):
         slots = stage.supervisor.slots
         await _terminate(stage, slots[turn % len(slots)])
         await stage.supervisor.ready()
@@ -92,7 +91,7 @@ def brokers_down(end: Literal["stop", "kill"], who: Literal["leader", "controlle
             stage.injected(f"{end} broker")
             stage.say(f"{end} {nodes}")
             await stage.cluster.take_down(*nodes, clean=end == "stop")
-            await asyncio.sleep(_QUIET_S)
+            await asyncio.sleep(stage.pick(8, 3))
             await stage.cluster.bring_back()
 
     return inject
@@ -137,7 +136,7 @@ async def some_kills(stage: Stage) -> None:
     """For rows whose load is the fault: a few kills make sure that it is met in recovery too."""
     for _ in range(stage.pick(4, 1)):
         await asyncio.sleep(stage.rng.uniform(4, 12))
-        _kill(stage, stage.rng.choice(stage.supervisor.running or [None]))
+        _kill_one(stage)
 
 
 async def throttled_output(stage: Stage) -> None:
@@ -163,10 +162,15 @@ async def needs_more(stage: Stage) -> None:
     raise NotImplementedError
 
 
-def _kill(stage: Stage, slot: Slot | None) -> None:
-    if slot is not None:
-        stage.supervisor.send(slot, signal.SIGKILL)
-        stage.injected("kill -9")
+def _kill_one(stage: Stage) -> None:
+    """Whichever runs, whether it is ready or not."""
+    if running := stage.supervisor.running:
+        _kill(stage, stage.rng.choice(running))
+
+
+def _kill(stage: Stage, slot: Slot) -> None:
+    stage.supervisor.send(slot, signal.SIGKILL)
+    stage.injected("kill -9")
 
 
 async def _terminate(stage: Stage, slot: Slot) -> None:

@@ -8,7 +8,8 @@ import psutil
 
 WARM_UP_S = 15.0  # after it was ready: caches, pools and compiled kernels have their size then
 SHORTEST_S = 30.0  # of a life that says anything
-TOLERANCE_MB = 48.0  # the allocator's breathing; a leak of one kilobyte per event would pass it within minutes
+CALM_MB = 8.0  # of growth without faults: less than half a kilobyte per event of that row
+TOLERANCE_MB = 128.0  # of growth with faults: batches while catching up are a hundred times as large as before
 
 
 class Footprint:

@@ -57,7 +57,7 @@ def acknowledgement(due: Callable[[], bool]) -> None:
     """All effects are durable, the fetch is not acknowledged."""
     original = getattr(ChunkConsumer, name := "ack")
 
-    def ack(self: ChunkConsumer, message: Any) -> bool:
+    def ack(self: ChunkConsumer, message: Any) -> Any:
         if due():
             die()
         return original(self, message)

@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.faults import injections as inject
 from tests.faults.load import Mix
+from tests.faults.memory import CALM_MB
 from tests.faults.points import POINTS
 from tests.faults.trial import WORST_S, Row
 
@@ -38,7 +39,7 @@ def _broker_rows() -> list[Row]:
 SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
-    Row("calm", inject.calm),
+    Row("calm", inject.calm, growth_mb=CALM_MB),
     Row("kill", inject.kills, runs=5),
     Row("burst", inject.bursts),
     Row("all-at-once", inject.all_at_once),

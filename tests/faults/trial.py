@@ -81,6 +81,7 @@ class Row:
     workers: int = 3
     tolerated: frozenset[int] = frozenset()  # exit codes that nobody asked for, but this fault explains
     limit_s: float = USUAL_S
+    growth_mb: float = TOLERANCE_MB  # of a worker's memory
     one_version: bool = True  # else hidden states are of several versions, and not compared
     needs: str | None = None  # what the program does not have yet
 
@@ -212,7 +213,7 @@ def _problems(row: Row, stage: Stage, outcome: Outcome, grown: float | None) -> 
         yield f"lag 0 after {outcome.lag_zero_s:.1f} s, allowed are {row.limit_s}"
     if outcome.survivors:
         yield f"processes left behind: {outcome.survivors}"
-    if grown is not None and grown > TOLERANCE_MB:
+    if grown is not None and grown > row.growth_mb:
         yield f"memory grew by {grown} MiB"
     for exit_ in stage.supervisor.exits:
         if not exit_.as_asked and exit_.code not in row.tolerated:
