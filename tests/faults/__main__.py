@@ -14,9 +14,12 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from stream_app.cli import INTERRUPTED
 from stream_app.settings import Settings
 from tests.faults.cluster import Cluster
 from tests.faults.report import Report
@@ -35,6 +38,7 @@ def main() -> None:
         asyncio.run(_Suite(options, report).run())
     except KeyboardInterrupt:
         say("interrupted; the same command with the same --report goes on from here")
+        sys.exit(INTERRUPTED)
     print(json.dumps(report.as_dict(), indent=1))
     sys.exit(0 if report.as_dict()["ok"] else 1)
 
@@ -52,7 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="runs per row; default: those of the dose")
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="begin no run after so many minutes")
     parser.add_argument("--report", type=Path, metavar="FILE", help="kept up to date; what went well before is skipped")
+    parser.add_argument("--dir", type=Path, help="folder of brokers and logs, kept; default: a temporary one")
     return parser
+
+
+@contextmanager
+def _folder(chosen: Path | None) -> Iterator[Path]:
+    if chosen is not None:
+        yield chosen
+        return
+    with tempfile.TemporaryDirectory(prefix="nextact-faults-") as directory:
+        yield Path(directory)
 
 
 class _Suite:
@@ -65,19 +79,21 @@ class _Suite:
         unknown = set(options.rows) - {row.name for row in ROWS}
         if unknown:
             sys.exit(f"no such row: {', '.join(sorted(unknown))}")
+        if options.delivery != "at-least-once" and "delivery" not in Settings.model_fields:
+            sys.exit("this version of nextact has at-least-once delivery only")
 
     async def run(self) -> None:
         """All runs that are not in the report yet, within the budget."""
         end = time.monotonic() + 60 * (self._options.budget or float("inf"))
-        with tempfile.TemporaryDirectory(prefix="nextact-faults-") as directory:
-            cluster = Cluster(Path(directory) / "kafka")
+        with _folder(self._options.dir) as directory:
+            cluster = Cluster(directory / "kafka")
             await cluster.start()
             try:
                 for row, seed in self._runs():
                     if time.monotonic() > end:
                         say("the budget is spent; the same command with the same --report goes on from here")
                         return
-                    await self._one(cluster, Path(directory), row, seed)
+                    await self._one(cluster, directory, row, seed)
             finally:
                 await cluster.stop()
 
@@ -122,8 +138,6 @@ class _Suite:
         settings = stream_settings(cluster.addresses, name, place)
         if "delivery" in Settings.model_fields:
             return settings.model_copy(update={"delivery": self._options.delivery})
-        if self._options.delivery != "at-least-once":
-            sys.exit("this version of nextact has at-least-once delivery only")
         return settings
 
 

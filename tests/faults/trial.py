@@ -102,8 +102,8 @@ async def run_trial(
 ) -> dict[str, Any]:
     """The report of one run: figures, and `problems`, which is empty when all held."""
     started = time.monotonic()
+    await cluster.bring_back()  # a run that broke off may have left brokers down
     await ensure_topics(settings)
-    await cluster.healthy()
     stage = Stage(cluster, settings, Supervisor(settings, place), random.Random(seed), short, place, row.mix.items, say)
     await stage.promote()
     try:
