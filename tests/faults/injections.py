@@ -20,6 +20,7 @@ _THROTTLE = 40_000  # bytes per second and broker; a third of what the load need
 async def calm(stage: Stage) -> None:
     """No fault: what the suite says then, it says of itself."""
     await asyncio.sleep(stage.pick(60, 10))
+    stage.over()
 
 
 async def kills(stage: Stage) -> None:
@@ -33,19 +34,19 @@ async def kills(stage: Stage) -> None:
 async def bursts(stage: Stage) -> None:
     """`kill -9` 0.1 to 1 s apart, ten in a row."""
     for _ in range(stage.pick(3, 1)):
+        await stage.supervisor.ready()
         for _ in range(10):
             await asyncio.sleep(stage.rng.uniform(0.1, 1.0))
             _kill_one(stage)
-        await stage.supervisor.ready()
 
 
 async def all_at_once(stage: Stage) -> None:
     """`kill -9` of all workers in the same moment."""
     for _ in range(stage.pick(5, 1)):
-        for slot in stage.supervisor.running:
-            _kill(stage, slot)
         await stage.supervisor.ready()
         await asyncio.sleep(stage.rng.uniform(1, 4))
+        for slot in stage.supervisor.running:
+            _kill(stage, slot)
 
 
 def at_point(point: str) -> Fault:
@@ -54,7 +55,6 @@ def at_point(point: str) -> Fault:
     async def inject(stage: Stage) -> None:
         for _ in range(stage.pick(5, 1)):
             await _die_at(stage, point)
-            await stage.supervisor.ready()
 
     return inject
 
@@ -63,8 +63,8 @@ async def rolling_restart(stage: Stage) -> None:
     """SIGTERM to one worker after another, each when the one before is back."""
     for turn in range(stage.pick(10, 1)):
         slots = stage.supervisor.slots
-        await _terminate(stage, slots[turn % len(slots)])
         await stage.supervisor.ready()
+        await _terminate(stage, slots[turn % len(slots)])
 
 
 async def scaling(stage: Stage) -> None:
@@ -93,6 +93,7 @@ def brokers_down(end: Literal["stop", "kill"], who: Literal["leader", "controlle
             await stage.cluster.take_down(*nodes, clean=end == "stop")
             await asyncio.sleep(stage.pick(8, 3))
             await stage.cluster.bring_back()
+            stage.over()
 
     return inject
 
@@ -104,18 +105,20 @@ async def all_brokers_down(stage: Stage) -> None:
     await stage.cluster.take_down(*stage.cluster.running, clean=clean)
     await asyncio.sleep(stage.pick(60, 10))
     await stage.cluster.bring_back()
+    stage.over()
 
 
 async def frozen(stage: Stage) -> None:
     """SIGSTOP of a worker past its session timeout, then SIGCONT: it wakes up to find its partitions given away."""
     for _ in range(stage.pick(5, 1)):
+        await stage.supervisor.ready()
         slot = stage.rng.choice(stage.supervisor.running)
         stage.supervisor.send(slot, signal.SIGSTOP)
         stage.injected("SIGSTOP")
         await asyncio.sleep(stage.settings.session_timeout * stage.rng.uniform(1.2, 2.0))
         stage.supervisor.send(slot, signal.SIGCONT)
-        await asyncio.sleep(2)
-        await stage.supervisor.ready()
+        stage.over()
+        await asyncio.sleep(3)
 
 
 async def reloads_during_kills(stage: Stage) -> None:
@@ -146,12 +149,12 @@ async def throttled_output(stage: Stage) -> None:
     stage.injected("throttle")
     await asyncio.sleep(stage.pick(40, 10))
     await stage.cluster.throttle(client, None)
+    stage.over()
 
 
 async def sampler(stage: Stage) -> None:
     """A little of everything, in one run: what CI has time for."""
     await kills(stage)
-    await stage.supervisor.ready()
     await at_point("predictions-sent")(stage)
     await rolling_restart(stage)
     await brokers_down("kill", "leader", 1)(stage)
@@ -183,12 +186,13 @@ async def _terminate(stage: Stage, slot: Slot) -> None:
 async def _die_at(stage: Stage, point: str) -> None:
     """Replaces a worker by one that dies at a point, and provokes what has to happen there."""
     slot = stage.rng.choice(stage.supervisor.slots)
+    await stage.supervisor.ready([slot])
     known = len(stage.supervisor.exits_of(slot))
     slot.command = command(point, _call(stage, point))
     stage.supervisor.send(slot, signal.SIGTERM)
     await stage.supervisor.ended(slot, known)
     if point == "swap":
-        await stage.supervisor.ready()
+        await stage.supervisor.ready([slot])
         await stage.promote()
     await stage.supervisor.ended(slot, known + 1)
     stage.injected(f"kill -9 at {point}")

@@ -39,12 +39,16 @@ class Exit:
     code: int
     sent: int
     lived_s: float
+    was_ready: bool
     last_words: str = ""
 
     @property
     def as_asked(self) -> bool:
-        """Killed when killed, and 0 after SIGTERM."""
-        return (self.sent, self.code) in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0))
+        """Killed when killed, and 0 after SIGTERM; that ends a process which is still being imported by itself."""
+        if self.sent == signal.SIGKILL:
+            return self.code == -signal.SIGKILL
+        early = -signal.SIGTERM if not self.was_ready else 0
+        return self.sent == signal.SIGTERM and self.code in (0, early)
 
 
 @dataclass
@@ -120,7 +124,7 @@ class Supervisor:
 
         await until(all_ready, timeout, "workers that answer events")
 
-    async def ended(self, slot: Slot, exits: int, timeout: float = 60.0) -> Exit:
+    async def ended(self, slot: Slot, exits: int, timeout: float = 120.0) -> Exit:
         """The exit of a place's process, once it is recorded; `exits` of the place were known before."""
 
         async def one_more() -> bool:
@@ -183,7 +187,7 @@ class Supervisor:
     def _record(self, slot: Slot, code: int) -> None:
         lived = time.monotonic() - slot.started
         words = "" if slot.sent else _tail(slot.log)
-        self.exits.append(Exit(slot.name, code, slot.sent, round(lived, 1), words))
+        self.exits.append(Exit(slot.name, code, slot.sent, round(lived, 1), slot.footprint.ready, words))
         self.footprints.append(slot.footprint)
         slot.child = None
         slot.backoff = min(2 * slot.backoff, _LONGEST_BACKOFF_S) if lived < _FLAPPING_S else _FIRST_BACKOFF_S

@@ -48,6 +48,7 @@ class Stage:
     say: Say
     faults: Counter[str] = field(default_factory=Counter)
     versions: int = 0
+    last_fault: float = 0.0
 
     def pick(self, full: Any, short: Any) -> Any:
         """A figure of the dose."""
@@ -56,7 +57,12 @@ class Stage:
     def injected(self, what: str) -> None:
         """Counts a fault and tells of it."""
         self.faults[what] += 1
+        self.over()
         self.say(what)
+
+    def over(self) -> None:
+        """A fault that lasted is over: recovery is timed from the last such moment."""
+        self.last_fault = time.monotonic()
 
     async def promote(self) -> Promotion:
         """Makes a version with other weights the champion."""
@@ -127,14 +133,14 @@ async def _experiment(row: Row, seed: int, stage: Stage) -> Outcome:
         publishing = tasks.create_task(publisher.run())
         await asyncio.sleep(_BEFORE_S)
         stage.say("the load runs, now the fault")
+        stage.over()
         await row.fault(stage)
-        last_fault = time.monotonic()
         await asyncio.sleep(_AFTER_S)
         publisher.stop()
         await publishing
         stage.say(f"{publisher.acknowledged} records published, waiting for lag 0")
-        caught = await caught_up(settings, last_fault + WORST_S - time.monotonic())
-        lag_zero_s = None if caught is None else time.monotonic() - last_fault
+        caught = await caught_up(settings, stage.last_fault + WORST_S - time.monotonic())
+        lag_zero_s = None if caught is None else time.monotonic() - stage.last_fault
         looking_after.cancel()
     await supervisor.stop()
     stage.say("reading the topics")
