@@ -14,9 +14,11 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
+from aiokafka import AIOKafkaProducer
+
 from stream_app import cli
-from stream_app.delivery import AtLeastOnce
 from stream_app.reload import Reload
+from stream_app.settings import load_settings
 from stream_app.table import UsersStore
 from stream_app.transport import ChunkConsumer
 
@@ -29,28 +31,30 @@ def die() -> None:
 
 
 def predictions_sent(due: Callable[[], bool]) -> None:
-    """The predictions are acknowledged, nothing of the changelog is sent."""
-    original = getattr(AtLeastOnce, name := "_send")
+    """The predictions of a batch are sent and, but in a transaction, acknowledged; nothing of its changelog is sent."""
+    original = getattr(AIOKafkaProducer, name := "send_batch")
+    changelog = load_settings().state_topic
 
-    async def send(self: AtLeastOnce, topic: str, *arguments: Any) -> Any:
-        if topic == self._settings.state_topic and due():
+    async def send_batch(self: AIOKafkaProducer, builder: Any, topic: str, **options: Any) -> Any:
+        if topic == changelog and due():
             die()
-        return await original(self, topic, *arguments)
+        return await original(self, builder, topic, **options)
 
-    setattr(AtLeastOnce, name, send)
+    setattr(AIOKafkaProducer, name, send_batch)
 
 
 def changelog_sent(due: Callable[[], bool]) -> None:
-    """The changelog is acknowledged, and nobody in the process knows it yet."""
-    original = getattr(AtLeastOnce, name := "deliver")
+    """The changelog of a batch is acknowledged, and nothing in the process knows it yet."""
+    original = getattr(AIOKafkaProducer, name := "send_batch")
+    changelog = load_settings().state_topic
 
-    async def deliver(self: AtLeastOnce, *arguments: Any) -> Any:
-        delivered = await original(self, *arguments)
-        if due():
-            die()
-        return delivered
+    async def send_batch(self: AIOKafkaProducer, builder: Any, topic: str, **options: Any) -> Any:
+        acknowledged = await original(self, builder, topic, **options)
+        if topic == changelog and due():
+            acknowledged.add_done_callback(lambda _: die())
+        return acknowledged
 
-    setattr(AtLeastOnce, name, deliver)
+    setattr(AIOKafkaProducer, name, send_batch)
 
 
 def acknowledgement(due: Callable[[], bool]) -> None:
@@ -66,18 +70,21 @@ def acknowledgement(due: Callable[[], bool]) -> None:
 
 
 def commit(due: Callable[[], bool]) -> None:
-    """The commit of offsets is sent, and not answered yet."""
-    original = getattr(ChunkConsumer, name := "_commit")
+    """The commit, of offsets or of a transaction, is sent, and not answered yet."""
+    for owner, name in ((ChunkConsumer, "_commit"), (AIOKafkaProducer, "commit_transaction")):
+        setattr(owner, name, _cut_off(getattr(owner, name), due))
 
-    async def commit_offsets(self: ChunkConsumer, offsets: Any) -> Any:
+
+def _cut_off(original: Callable[..., Any], due: Callable[[], bool]) -> Callable[..., Any]:
+    async def request(*arguments: Any) -> Any:
         if not due():
-            return await original(self, offsets)
-        committing = asyncio.ensure_future(original(self, offsets))
+            return await original(*arguments)
+        asking = asyncio.ensure_future(original(*arguments))
         await asyncio.sleep(_IN_THE_MIDDLE_S)
         die()
-        return await committing
+        return await asking
 
-    setattr(ChunkConsumer, name, commit_offsets)
+    return request
 
 
 def recovery(due: Callable[[], bool]) -> None:

@@ -18,9 +18,9 @@ else:
 
 
 def read_all(
-    settings: Settings, topic: str, partitions: int | None = None, isolation: str = "read_uncommitted"
+    settings: Settings, topic: str, partitions: int | None = None, *, isolation: str = "read_committed"
 ) -> list[Record]:
-    """Every record that is in a topic now, by partition and offset."""
+    """Every record that is in a topic now, by partition and offset; committed ones up to an open transaction."""
     return asyncio.run(_read_all(settings, topic, partitions or settings.partitions, isolation))
 
 
