@@ -121,6 +121,18 @@ async def frozen(stage: Stage) -> None:
         await asyncio.sleep(3)
 
 
+async def frozen_in_a_batch(stage: Stage) -> None:
+    """As `frozen`, between predictions and changelog: what it has still to write is old when it wakes up."""
+    for _ in range(stage.pick(5, 1)):
+        slot = await _replace(stage, "predictions-sent", signal.SIGSTOP)
+        await stage.supervisor.stopped(slot)
+        stage.injected("SIGSTOP in a batch")
+        await asyncio.sleep(stage.settings.session_timeout * stage.rng.uniform(1.5, 2.0))
+        stage.supervisor.send(slot, signal.SIGCONT)
+        stage.over()
+        await asyncio.sleep(3)
+
+
 async def reloads_during_kills(stage: Stage) -> None:
     """New weights every 5 s, and workers killed all the while."""
 
@@ -184,18 +196,25 @@ async def _terminate(stage: Stage, slot: Slot) -> None:
 
 
 async def _die_at(stage: Stage, point: str) -> None:
-    """Replaces a worker by one that dies at a point, and provokes what has to happen there."""
-    slot = stage.rng.choice(stage.supervisor.slots)
-    await stage.supervisor.ready([slot])
+    """A worker that dies at a point, and what has to happen there provoked."""
+    slot = await _replace(stage, point, signal.SIGKILL)
     known = len(stage.supervisor.exits_of(slot))
-    slot.command = command(point, _call(stage, point))
-    stage.supervisor.send(slot, signal.SIGTERM)
-    await stage.supervisor.ended(slot, known)
     if point == "swap":
         await stage.supervisor.ready([slot])
         await stage.promote()
-    await stage.supervisor.ended(slot, known + 1)
+    await stage.supervisor.ended(slot, known)
     stage.injected(f"kill -9 at {point}")
+
+
+async def _replace(stage: Stage, point: str, signum: int) -> Slot:
+    """Puts a worker that sends itself a signal at a point into the place of one that is ready."""
+    slot = stage.rng.choice(stage.supervisor.slots)
+    await stage.supervisor.ready([slot])
+    stage.supervisor.arm(slot, command(point, _call(stage, point), signum), signum)
+    known = len(stage.supervisor.exits_of(slot))
+    stage.supervisor.send(slot, signal.SIGTERM)
+    await stage.supervisor.ended(slot, known)
+    return slot
 
 
 def _call(stage: Stage, point: str) -> int:

@@ -61,7 +61,7 @@ class Slot:
     wanted: bool = True
     command: Sequence[str] = WORKER  # of the next start; later ones are plain again
     child: ChildProcess | None = None
-    armed: bool = False  # the process will kill itself
+    fate: int = 0  # the signal that the next process will send itself
     sent: int = 0
     started: float = 0.0
     start_at: float = 0.0
@@ -87,6 +87,10 @@ class Supervisor:
         )
         self.slots.append(Slot(name, own, self._place / f"{name}.log"))
         return self.slots[-1]
+
+    def arm(self, slot: Slot, command: Sequence[str], fate: int) -> None:
+        """The next process of a place runs `command`, which will send itself the signal `fate`."""
+        slot.command, slot.fate = command, fate
 
     def remove(self, slot: Slot) -> None:
         """One worker less."""
@@ -133,6 +137,14 @@ class Supervisor:
         await until(one_more, timeout, f"the end of {slot.name}", every=_LOOK_EVERY_S)
         return self.exits_of(slot)[exits]
 
+    async def stopped(self, slot: Slot, timeout: float = 120.0) -> None:
+        """Returns when the process of a place is stopped by SIGSTOP."""
+
+        async def is_stopped() -> bool:
+            return slot.child is not None and psutil.Process(slot.child.pid).status() == psutil.STATUS_STOPPED
+
+        await until(is_stopped, timeout, f"{slot.name} stopped", every=_LOOK_EVERY_S)
+
     def exits_of(self, slot: Slot) -> list[Exit]:
         """How the processes of a place ended so far."""
         return [exit_ for exit_ in self.exits if exit_.worker == slot.name]
@@ -177,12 +189,11 @@ class Supervisor:
 
     def _start(self, slot: Slot) -> None:
         slot.started, slot.footprint = time.monotonic(), Footprint()
-        slot.armed = slot.command is not WORKER
-        slot.sent = signal.SIGKILL if slot.armed else 0
+        slot.sent = slot.fate if slot.fate == signal.SIGKILL else 0
         slot.child = ChildProcess.start(
             [sys.executable, *slot.command], name=slot.name, log_path=slot.log, env=environment(slot.settings)
         )
-        slot.command = WORKER
+        slot.command, slot.fate = WORKER, 0
 
     def _record(self, slot: Slot, code: int) -> None:
         lived = time.monotonic() - slot.started
