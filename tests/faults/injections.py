@@ -84,7 +84,7 @@ def brokers_down(end: Literal["stop", "kill"], who: Literal["leader", "controlle
     """The leader of a partition or of the controllers stopped or killed, alone or with others."""
 
     async def inject(stage: Stage) -> None:
-        for _ in range(stage.pick(5, 1)):
+        for _ in range(stage.pick(3, 1)):
             node = await _node(stage, who)
             others = sorted(stage.cluster.running - {node})
             nodes = [node, *stage.rng.sample(others, count - 1)]

@@ -29,6 +29,7 @@ def _broker_rows() -> list[Row]:
         Row(
             f"broker-{end}-{who}-{number}",
             inject.brokers_down(end, who, count),
+            runs=2,
             tolerated=_WITHOUT_BROKERS,
             limit_s=WORST_S,
         )
