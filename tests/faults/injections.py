@@ -123,7 +123,7 @@ async def frozen(stage: Stage) -> None:
 
 async def frozen_in_a_batch(stage: Stage) -> None:
     """As `frozen`, between predictions and changelog: what it has still to write is old when it wakes up."""
-    for _ in range(stage.pick(5, 1)):
+    for _ in range(stage.pick(3, 1)):
         slot = await _replace(stage, "predictions-sent", signal.SIGSTOP)
         await stage.supervisor.stopped(slot)
         stage.injected("SIGSTOP in a batch")

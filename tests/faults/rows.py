@@ -54,7 +54,7 @@ ROWS: Final = (
     *_broker_rows(),
     Row("all-brokers-down", inject.all_brokers_down, runs=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S),
     Row("frozen", inject.frozen, tolerated=_OUTDATED, limit_s=WORST_S),
-    Row("frozen-in-a-batch", inject.frozen_in_a_batch, tolerated=_OUTDATED, limit_s=WORST_S),
+    Row("frozen-in-a-batch", inject.frozen_in_a_batch, runs=2, tolerated=_OUTDATED, limit_s=WORST_S),
     Row("reload", inject.reloads_during_kills, runs=5, one_version=False),
     Row("poison", inject.some_kills, mix=Mix(poison_run=1000)),
     Row("duplicates", inject.some_kills, mix=_EVERYTHING),
