@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from aiokafka import AIOKafkaProducer
 
 from stream_app.contract import LARGEST_DEAD_LETTER
+from stream_app.lease import Lease
 from stream_app.metrics import Ranker
 from stream_app.settings import Settings
 from stream_app.wire import Reason
@@ -74,6 +75,8 @@ class AtLeastOnce:
         self._settings = settings
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
+        self._lease: Lease | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._order: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
@@ -87,15 +90,22 @@ class AtLeastOnce:
             max_request_size=LARGEST_DEAD_LETTER,
         )
         await self._producer.start()
+        self._lease = Lease(self._settings.session_timeout, asyncio.get_running_loop().time)
+        self._keeping = asyncio.create_task(self._lease.keep())
 
     async def stop(self) -> None:
         """Sends what is left and disconnects."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
 
     async def deliver(self, batch: BatchResult, after: asyncio.Future[Any] | None) -> Delivered:
-        """See `Delivery`."""
+        """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
+        assert self._lease is not None
         settings, partition = self._settings, batch.partition
+        self._lease.check()
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
             answers = await self._send(settings.predictions_topic, partition, batch.predictions)
             answers += await self._send(settings.dead_letters_topic, partition, batch.dead_letters)
@@ -103,6 +113,7 @@ class AtLeastOnce:
         answered_at = self._clock()
         if after is not None:
             await after
+        self._lease.check()
         written = await asyncio.gather(*await self._send(settings.state_topic, partition, batch.changelog))
         return Delivered(answered_at, _last_offset([metadata.offset for metadata in written], batch.changelog))
 
