@@ -28,26 +28,21 @@ _IN_THE_MIDDLE_S: Final = 0.002  # of a request to a broker: sent, not answered
 
 
 def predictions_sent(due: Due, hit: Hit) -> None:
-    """The predictions of a batch are sent and, but in a transaction, acknowledged; nothing of its changelog is sent."""
-    original = getattr(AIOKafkaProducer, name := "send_batch")
-    changelog = load_settings().state_topic
-
-    async def send_batch(self: AIOKafkaProducer, builder: Any, topic: str, **options: Any) -> Any:
-        if topic == changelog and due():
-            hit()
-        return await original(self, builder, topic, **options)
-
-    setattr(AIOKafkaProducer, name, send_batch)
+    """The predictions of a batch are acknowledged, and nothing in the process knows it yet."""
+    _at_acknowledgement(load_settings().predictions_topic, due, hit)
 
 
 def changelog_sent(due: Due, hit: Hit) -> None:
     """The changelog of a batch is acknowledged, and nothing in the process knows it yet."""
+    _at_acknowledgement(load_settings().state_topic, due, hit)
+
+
+def _at_acknowledgement(awaited: str, due: Due, hit: Hit) -> None:
     original = getattr(AIOKafkaProducer, name := "send_batch")
-    changelog = load_settings().state_topic
 
     async def send_batch(self: AIOKafkaProducer, builder: Any, topic: str, **options: Any) -> Any:
         acknowledged = await original(self, builder, topic, **options)
-        if topic == changelog and due():
+        if topic == awaited and due():
             acknowledged.add_done_callback(lambda _: hit())
         return acknowledged
 
