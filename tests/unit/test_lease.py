@@ -49,7 +49,7 @@ def test_after_a_break_it_has_ended_whoever_looks_first(keeper_first: bool) -> N
         clock.now += 0.08
         if keeper_first:
             with pytest.raises(DataPathError):
-                await keeping
+                await asyncio.wait_for(keeping, 5)
         with pytest.raises(DataPathError, match=r"stood still for 0\.1 s"):
             lease.check()
         keeping.cancel()
