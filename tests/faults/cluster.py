@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.broker import Broker
-from stream_app.kafka_runtime import find_jars, find_java
+from tests.faults.quotas import limit_producers
 from tests.faults.waiting import until
 
 NODES: Final = 3
@@ -78,14 +76,11 @@ class Cluster:
 
     async def throttle(self, client: str, rate: int | None) -> None:
         """Brokers take `rate` bytes per second from producers with a client id; None: as many as come."""
-        change = [f"--add-config=producer_byte_rate={rate}"] if rate else ["--delete-config=producer_byte_rate"]
-        entity = ["--entity-type=clients", f"--entity-name={client}"]
-        jars = os.pathsep.join(map(str, find_jars(print)))
-        tool = [str(find_java()), "-cp", jars, "kafka.admin.ConfigCommand", f"--bootstrap-server={self.addresses}"]
-        process = await asyncio.create_subprocess_exec(*tool, "--alter", *change, *entity, stdout=PIPE, stderr=STDOUT)
-        said, _ = await process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"throttling failed: {said.decode()}")
+        admin = await self._admin()
+        try:
+            await limit_producers(admin, client, rate)
+        finally:
+            await admin.close()
 
     async def delete(self, topics: list[str]) -> None:
         """Deletes topics, so that a later run does not pay for them."""
