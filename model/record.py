@@ -94,6 +94,11 @@ def _sealed(row: memoryview) -> bytes:
     return bytes(row)
 
 
+def position(record: bytes) -> tuple[int, int]:
+    """Stream epoch and offset of the last event applied: of a user's records the highest is the newest. Unchecked."""
+    return int.from_bytes(record[11:15], "little"), int.from_bytes(record[15:23], "little", signed=True)
+
+
 def unpack(record: bytes, hidden: int, ids: int) -> np.void:
     """The fields of one record (a structured scalar of `record_dtype` with as many actions as it holds).
 

@@ -117,13 +117,17 @@ class Broker:
             self._check_running()
             time.sleep(0.2)
 
-    def start_node(self, node_id: int) -> None:
-        """Start a node that was stopped or killed, and wait until it answers; raises BrokerFailed."""
-        node = self._node(node_id)
-        if node_id in self.pids:
-            raise BrokerFailed(f"node {node_id} runs already")
-        self._launch(node)
-        self._wait_ready([node])
+    def start_nodes(self, *node_ids: int) -> None:
+        """Start nodes that were stopped or killed, and wait until all of them answer; raises BrokerFailed.
+
+        Nodes that make up a quorum only together must be started together.
+        """
+        nodes = [self._node(node_id) for node_id in node_ids]
+        if running := self.pids.keys() & set(node_ids):
+            raise BrokerFailed(f"node {min(running)} runs already")
+        for node in nodes:
+            self._launch(node)
+        self._wait_ready(nodes)
 
     def stop_node(self, node_id: int, timeout: float = 15.0) -> None:
         """Stop a node cleanly, so that its partitions have moved to other nodes before it ends."""

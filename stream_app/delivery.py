@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from aiokafka import AIOKafkaProducer
 
 from stream_app.contract import LARGEST_DEAD_LETTER
+from stream_app.lease import Lease
 from stream_app.metrics import Ranker
 from stream_app.settings import Settings
 from stream_app.wire import Reason
@@ -89,15 +90,22 @@ class AtLeastOnce:
         self._settings = settings
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
+        self._lease: Lease | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._order: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
         """Connects; raises aiokafka's errors."""
         self._producer = new_producer(self._settings, enable_idempotence=True)
         await self._producer.start()
+        self._lease = Lease(self._settings.session_timeout, asyncio.get_running_loop().time)
+        self._keeping = asyncio.create_task(self._lease.keep())
 
     async def stop(self) -> None:
         """Sends what is left and disconnects."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
 
@@ -105,9 +113,11 @@ class AtLeastOnce:
         """Nothing to do: whoever had them before may still repeat a prediction."""
 
     async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
-        """See `Delivery`."""
+        """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
         assert self._producer is not None
+        assert self._lease is not None
         settings, partition = self._settings, batch.partition
+        self._lease.check()
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
             answers = await send(self._producer, settings.predictions_topic, partition, batch.predictions)
             answers += await send(self._producer, settings.dead_letters_topic, partition, batch.dead_letters)
@@ -115,6 +125,7 @@ class AtLeastOnce:
         answered_at = self._clock()
         if after is not None:
             await after
+        self._lease.check()
         changes = await send(self._producer, settings.state_topic, partition, batch.changelog)
         return Delivered(answered_at, last_offset(await asyncio.gather(*changes), batch.changelog))
 

@@ -16,6 +16,7 @@ from faust.stores.base import Store
 from faust.types import TP
 
 from model.fold import Fold
+from model.record import position
 from stream_app.settings import Settings
 from stream_app.transport import ChunkSchema
 
@@ -43,7 +44,7 @@ class UsersStore(Store):  # type: ignore[misc]
         self._offsets[tp] = max(offset, self._offsets.get(tp, -1))
 
     def apply_changelog_batch(self, batch: Iterable[Any], **_: Any) -> None:
-        """Takes in fetched changelog records: of each user only the last."""
+        """Takes in fetched changelog records: of each user only the newest."""
         try:
             for event in batch:
                 self._apply(event.message.tp, event.message.value, event.message.offset)
@@ -52,8 +53,8 @@ class UsersStore(Store):  # type: ignore[misc]
             raise
 
     def _apply(self, tp: TP, records: list[Any], offset: int) -> None:
-        latest = {record.key.decode(): record.value for record in records}
-        self._fold.states.restore(tp.partition, {key: value for key, value in latest.items() if value})
+        newest = {user: value for user, value in _newest(records).items() if value}
+        self._fold.states.restore(tp.partition, newest)
         self.set_persisted_offset(tp, offset)  # of a marker, when the end of a transaction is all that came
 
     async def on_rebalance(
@@ -82,6 +83,18 @@ class UsersStore(Store):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self._fold.states)
+
+
+def _newest(records: list[Any]) -> dict[str, bytes | None]:
+    """Each user's newest record, by the events that it has seen: a worker that had lost its partitions without knowing
+    may have written an older one behind it."""
+    newest: dict[str, bytes | None] = {}
+    for record in records:
+        user, value = record.key.decode(), record.value
+        known = newest.get(user)
+        if not (known and value and position(value) < position(known)):
+            newest[user] = value
+    return newest
 
 
 class UsersTable(faust.Table):  # type: ignore[misc]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from stream_app.contract import TopicSpec, topics
 from stream_app.errors import BrokerUnreachable, TopicMismatch
@@ -117,8 +117,11 @@ async def _check(admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec], existi
 
 
 async def _config(admin: AIOKafkaAdminClient, topic: str, name: str) -> str:
-    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    for entry in responses[0].resources[0][4]:
-        if entry[0] == name:
-            return str(entry[1])
-    return ""
+    """A setting of a topic; "" if it has none of the name. Any broker may be asked, also one that learns late."""
+    async with asyncio.timeout(_VISIBLE_SECONDS):
+        while True:
+            responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+            code, _message, _type, _topic, entries = responses[0].resources[0]
+            if for_code(code) is not UnknownTopicOrPartitionError:
+                return next((str(entry[1]) for entry in entries if entry[0] == name), "")
+            await asyncio.sleep(0.1)

@@ -13,16 +13,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from model.calibration import Calibration
-from model.checkpoint import save
-from model.network import NetworkConfig
-from model.train import cold_start
-from model.vocabulary import Vocabulary
 from stream_app.broker import Broker
 from stream_app.promotions import Promotion, publish
 from stream_app.send import publish as publish_events
@@ -30,6 +24,7 @@ from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
 from tests.integration.running import Running
 from tests.integration.topics import read_all
+from tests.versions import untrained_version
 
 PARTITIONS = 8
 
@@ -89,23 +84,6 @@ def backlog(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             "event_id": f"{number:012x}",
             "price": 19.9,
         }
-
-
-def untrained_version(path: Path, items: int) -> Promotion:
-    """A version of the default size; what it knows does not matter to its speed."""
-    created = "2026-01-01T00:00:00+00:00"
-    sha256 = save(
-        str(path),
-        name="bench",
-        created=created,
-        network=cold_start(NetworkConfig(items=items), seed=1),
-        vocabulary=Vocabulary([f"item-{number}" for number in range(items)]),
-        calibration=Calibration(),
-        metrics={},
-        facts={},
-    )
-    promoted_at = datetime.fromisoformat(created)
-    return Promotion(version="bench", path=str(path), manifest_sha256=sha256, promoted_at=promoted_at, metrics={})
 
 
 def stock_faust(settings: Settings, events: int, number: int) -> float:

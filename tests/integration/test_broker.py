@@ -104,7 +104,7 @@ def test_three_nodes_take_records_while_one_is_down(tmp_path: Path) -> None:
         print(f"first acknowledgement {time.monotonic() - started:.1f} s after the kill")
         assert sorted(cluster.pids) == [2, 3]
 
-        cluster.start_node(1)
+        cluster.start_nodes(1)
         cluster.stop_node(2)
         asyncio.run(produce(address, b"two others"))
         assert asyncio.run(consume(address, 3)) == [b"three nodes", b"two nodes", b"two others"]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from stream_app import delivery as module
 from stream_app.contract import LARGEST_DEAD_LETTER
 from stream_app.delivery import AtLeastOnce, BatchResult, Delivered, Outgoing
+from stream_app.errors import DataPathError
 from stream_app.settings import load_settings
 
 SETTINGS = load_settings()
@@ -122,6 +123,18 @@ def batch(
         dead_letters=records("dead letter", dead_letters),
         changelog=records("change", changes),
     )
+
+
+class BrokenOff:
+    """A lease that ends when it is told to."""
+
+    def __init__(self, checks: int) -> None:
+        self.left = checks
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise DataPathError("stood still")
 
 
 async def settled() -> None:
@@ -296,3 +309,16 @@ def test_the_producer_is_safe_and_takes_large_dead_letters() -> None:
 
 def test_stopping_before_the_start_is_fine() -> None:
     asyncio.run(AtLeastOnce(SETTINGS, lambda: 0.0).stop())
+
+
+@pytest.mark.parametrize(("checks", "written"), [(0, []), (1, [PREDICTIONS, DEAD_LETTERS])])
+def test_a_process_that_stood_still_writes_nothing_more(checks: int, written: list[str]) -> None:
+    producer = Producer(at_once=True)
+
+    async def body(delivery: AtLeastOnce) -> None:
+        delivery._lease = BrokenOff(checks)  # type: ignore[assignment]
+        with pytest.raises(DataPathError, match="stood still"):
+            await delivery.deliver(batch(), range(1), None)
+        assert producer.topics() == written
+
+    run(producer, body)

@@ -1,0 +1,112 @@
+"""Three brokers on this machine, any of which can be stopped or killed: who leads, who controls, who is in sync."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from stream_app.broker import Broker
+from tests.faults.quotas import limit_producers
+from tests.faults.waiting import until
+
+NODES: Final = 3
+_HEAP_MB: Final = 384
+_HEALTHY_S: Final = 90.0
+
+
+class Cluster:
+    """An embedded Kafka of three nodes; every partition has three replicas, two of them must be in sync."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._broker = Broker(place, nodes=NODES, heap_mb=_HEAP_MB, start_timeout_s=120.0)
+
+    async def start(self) -> None:
+        """Starts all nodes; raises `BrokerFailed`."""
+        await asyncio.to_thread(self._broker.start)
+
+    async def stop(self) -> None:
+        """Ends all nodes."""
+        await asyncio.to_thread(self._broker.stop)
+
+    @property
+    def addresses(self) -> str:
+        """Bootstrap servers: all nodes, up or not."""
+        return self._broker.bootstrap_servers
+
+    @property
+    def running(self) -> set[int]:
+        """Ids of the nodes that are up."""
+        return set(self._broker.pids)
+
+    async def take_down(self, *nodes: int, clean: bool) -> None:
+        """Stops nodes (SIGTERM) or kills them (SIGKILL), all at once."""
+        end = self._broker.stop_node if clean else self._broker.kill_node
+        await asyncio.gather(*(asyncio.to_thread(end, node) for node in nodes))
+
+    async def bring_back(self) -> None:
+        """Starts the nodes that are down, and waits until all replicas are in sync again."""
+        down = {node.id for node in self._broker.nodes} - self.running
+        await asyncio.to_thread(self._broker.start_nodes, *sorted(down))
+        await self.healthy()
+
+    async def leader(self, topic: str, partition: int) -> int:
+        """The node that leads a partition."""
+        for entry in (await self._topics([topic]))[0]["partitions"]:
+            if entry["partition"] == partition:
+                return int(entry["leader"])
+        raise LookupError(f"{topic} has no partition {partition}")
+
+    def controller(self) -> int:
+        """The node that leads the controllers' quorum.
+
+        Read from the nodes' own files: to clients, Kafka names any node as the controller.
+        """
+        states = [json.loads(path.read_bytes()) for path in self._place.glob("node-*/records/**/quorum-state")]
+        return int(max(states, key=lambda state: (state["leaderEpoch"], state["leaderId"]))["leaderId"])
+
+    async def healthy(self) -> None:
+        """Returns when every partition of every topic has all its replicas in sync."""
+        await until(self._in_sync, _HEALTHY_S, "all replicas in sync")
+
+    async def throttle(self, client: str, rate: int | None) -> None:
+        """Brokers take `rate` bytes per second from producers with a client id; None: as many as come."""
+        admin = await self._admin()
+        try:
+            await limit_producers(admin, client, rate)
+        finally:
+            await admin.close()
+
+    async def delete(self, topics: list[str]) -> None:
+        """Deletes topics, so that a later run does not pay for them."""
+        admin = await self._admin()
+        try:
+            await admin.delete_topics(topics, timeout_ms=20_000)
+        finally:
+            await admin.close()
+
+    async def _in_sync(self) -> bool:
+        try:
+            topics = await self._topics(None)
+        except (KafkaError, OSError, TimeoutError):
+            return False
+        partitions = [entry for topic in topics for entry in topic["partitions"]]
+        return all(len(entry["isr"]) == NODES for entry in partitions)
+
+    async def _topics(self, names: list[str] | None) -> list[dict[str, Any]]:
+        admin = await self._admin()
+        try:
+            found: list[dict[str, Any]] = await admin.describe_topics(names)
+            return found
+        finally:
+            await admin.close()
+
+    async def _admin(self) -> AIOKafkaAdminClient:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.addresses, request_timeout_ms=10_000)
+        await admin.start()
+        return admin

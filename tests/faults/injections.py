@@ -1,0 +1,230 @@
+"""The faults themselves: each works on a stage and returns after its last fault."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from tests.faults.points import command
+from tests.faults.supervisor import Slot
+from tests.faults.trial import Stage
+
+Fault = Callable[[Stage], Awaitable[None]]
+
+_THROTTLE = 40_000  # bytes per second and broker; a third of what the load needs
+
+
+async def calm(stage: Stage) -> None:
+    """No fault: what the suite says then, it says of itself."""
+    await asyncio.sleep(stage.pick(60, 10))
+    stage.over()
+
+
+async def kills(stage: Stage) -> None:
+    """`kill -9` of one worker, every 3 s on average."""
+    end = time.monotonic() + stage.pick(60, 8)
+    while time.monotonic() < end:
+        await asyncio.sleep(min(stage.rng.expovariate(1 / 3), 8))
+        _kill_one(stage)
+
+
+async def bursts(stage: Stage) -> None:
+    """`kill -9` 0.1 to 1 s apart, ten in a row."""
+    for _ in range(stage.pick(3, 1)):
+        await stage.supervisor.ready()
+        for _ in range(10):
+            await asyncio.sleep(stage.rng.uniform(0.1, 1.0))
+            _kill_one(stage)
+
+
+async def all_at_once(stage: Stage) -> None:
+    """`kill -9` of all workers in the same moment."""
+    for _ in range(stage.pick(5, 1)):
+        await stage.supervisor.ready()
+        await asyncio.sleep(stage.rng.uniform(1, 4))
+        for slot in stage.supervisor.running:
+            _kill(stage, slot)
+
+
+def at_point(point: str) -> Fault:
+    """Workers that kill themselves at a named point of the program."""
+
+    async def inject(stage: Stage) -> None:
+        for _ in range(stage.pick(5, 1)):
+            await _die_at(stage, point)
+
+    return inject
+
+
+async def rolling_restart(stage: Stage) -> None:
+    """SIGTERM to one worker after another, each when the one before is back."""
+    for turn in range(stage.pick(10, 1)):
+        slots = stage.supervisor.slots
+        await stage.supervisor.ready()
+        await _terminate(stage, slots[turn % len(slots)])
+
+
+async def scaling(stage: Stage) -> None:
+    """Workers added and taken away, whether the others have settled or not."""
+    for turn in range(stage.pick(10, 2)):
+        if turn % 2:
+            wanted = [slot for slot in stage.supervisor.slots if slot.wanted]
+            stage.supervisor.remove(stage.rng.choice(wanted))
+            stage.injected("worker taken away")
+        else:
+            stage.supervisor.add()
+            stage.injected("worker added")
+        await asyncio.sleep(stage.rng.uniform(1, 9))
+
+
+def brokers_down(end: Literal["stop", "kill"], who: Literal["leader", "controller"], count: int) -> Fault:
+    """The leader of a partition or of the controllers stopped or killed, alone or with others."""
+
+    async def inject(stage: Stage) -> None:
+        for _ in range(stage.pick(3, 1)):
+            node = await _node(stage, who)
+            others = sorted(stage.cluster.running - {node})
+            nodes = [node, *stage.rng.sample(others, count - 1)]
+            stage.injected(f"{end} broker")
+            stage.say(f"{end} {nodes}")
+            await stage.cluster.take_down(*nodes, clean=end == "stop")
+            await asyncio.sleep(stage.pick(8, 3))
+            await stage.cluster.bring_back()
+            stage.over()
+
+    return inject
+
+
+async def all_brokers_down(stage: Stage) -> None:
+    """All brokers away for a minute: stopped cleanly or killed, as the seed will have it."""
+    clean = stage.rng.random() < 0.5
+    stage.injected(f"all brokers {'stopped' if clean else 'killed'}")
+    await stage.cluster.take_down(*stage.cluster.running, clean=clean)
+    await asyncio.sleep(stage.pick(60, 10))
+    await stage.cluster.bring_back()
+    stage.over()
+
+
+async def frozen(stage: Stage) -> None:
+    """SIGSTOP of a worker past its session timeout, then SIGCONT: it wakes up to find its partitions given away."""
+    for _ in range(stage.pick(5, 1)):
+        await stage.supervisor.ready()
+        slot = stage.rng.choice(stage.supervisor.running)
+        stage.supervisor.send(slot, signal.SIGSTOP)
+        stage.injected("SIGSTOP")
+        await asyncio.sleep(stage.settings.session_timeout * stage.rng.uniform(1.2, 2.0))
+        stage.supervisor.send(slot, signal.SIGCONT)
+        stage.over()
+        await asyncio.sleep(3)
+
+
+async def frozen_in_a_batch(stage: Stage) -> None:
+    """As `frozen`, between predictions and changelog: what it has still to write is old when it wakes up."""
+    for _ in range(stage.pick(3, 1)):
+        slot = await _replace(stage, "predictions-sent", signal.SIGSTOP)
+        await stage.supervisor.stopped(slot)
+        stage.injected("SIGSTOP in a batch")
+        await asyncio.sleep(stage.settings.session_timeout * stage.rng.uniform(1.5, 2.0))
+        stage.supervisor.send(slot, signal.SIGCONT)
+        stage.over()
+        await asyncio.sleep(3)
+
+
+async def reloads_during_kills(stage: Stage) -> None:
+    """New weights every 5 s, and workers killed all the while."""
+
+    async def reload() -> None:
+        while True:
+            await asyncio.sleep(5)
+            await stage.promote()
+            stage.injected("reload")
+
+    reloading = asyncio.create_task(reload())
+    await kills(stage)
+    reloading.cancel()
+
+
+async def some_kills(stage: Stage) -> None:
+    """For rows whose load is the fault: a few kills make sure that it is met in recovery too."""
+    for _ in range(stage.pick(4, 1)):
+        await asyncio.sleep(stage.rng.uniform(4, 12))
+        _kill_one(stage)
+
+
+async def throttled_output(stage: Stage) -> None:
+    """Brokers take from the workers a third of what they have to write."""
+    client = f"{stage.settings.group}-delivery"
+    await stage.cluster.throttle(client, _THROTTLE)
+    stage.injected("throttle")
+    await asyncio.sleep(stage.pick(40, 10))
+    await stage.cluster.throttle(client, None)
+    stage.over()
+
+
+async def sampler(stage: Stage) -> None:
+    """A little of everything, in one run: what CI has time for."""
+    await kills(stage)
+    await at_point("predictions-sent")(stage)
+    await rolling_restart(stage)
+    await brokers_down("kill", "leader", 1)(stage)
+
+
+async def needs_more(stage: Stage) -> None:
+    """Of rows that say what the program does not have yet; never run."""
+    raise NotImplementedError
+
+
+def _kill_one(stage: Stage) -> None:
+    """Whichever runs, whether it is ready or not."""
+    if running := stage.supervisor.running:
+        _kill(stage, stage.rng.choice(running))
+
+
+def _kill(stage: Stage, slot: Slot) -> None:
+    stage.supervisor.send(slot, signal.SIGKILL)
+    stage.injected("kill -9")
+
+
+async def _terminate(stage: Stage, slot: Slot) -> None:
+    known = len(stage.supervisor.exits_of(slot))
+    stage.supervisor.send(slot, signal.SIGTERM)
+    stage.injected("SIGTERM")
+    await stage.supervisor.ended(slot, known)
+
+
+async def _die_at(stage: Stage, point: str) -> None:
+    """A worker that dies at a point, and what has to happen there provoked."""
+    slot = await _replace(stage, point, signal.SIGKILL)
+    known = len(stage.supervisor.exits_of(slot))
+    if point == "swap":
+        await stage.supervisor.ready([slot])
+        await stage.promote()
+    await stage.supervisor.ended(slot, known)
+    stage.injected(f"kill -9 at {point}")
+
+
+async def _replace(stage: Stage, point: str, signum: int) -> Slot:
+    """Puts a worker that sends itself a signal at a point into the place of one that is ready."""
+    slot = stage.rng.choice(stage.supervisor.slots)
+    await stage.supervisor.ready([slot])
+    stage.supervisor.arm(slot, command(point, _call(stage, point), signum), signum)
+    known = len(stage.supervisor.exits_of(slot))
+    stage.supervisor.send(slot, signal.SIGTERM)
+    await stage.supervisor.ended(slot, known)
+    return slot
+
+
+def _call(stage: Stage, point: str) -> int:
+    """Which pass of the point is the last: the weights are swapped in at the start too, a recovery may be short."""
+    if point in ("swap", "recovery"):
+        return 2 if point == "swap" else 1
+    return stage.rng.randint(1, 5 if point == "commit" else 60)
+
+
+async def _node(stage: Stage, who: str) -> int:
+    if who == "controller":
+        return stage.cluster.controller()
+    return await stage.cluster.leader(stage.settings.events_topic, stage.rng.randrange(stage.settings.partitions))

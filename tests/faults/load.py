@@ -1,0 +1,142 @@
+"""A seeded load: events of many shoppers, among them repeats, late ones, a hot key, and records that are no events.
+
+Every record says in a header what must become of it, so that the oracle need not know how records are read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from stream_app.send import started_producer
+from stream_app.simulate import POISON_KINDS, poisoned
+
+EXPECT: Final = "faults.expect"  # header: "event", or the reason of the dead letter
+EVENT: Final = "event"
+
+# What the contract says of each kind of poison.
+REASONS: Final = {
+    "no_user_id": "missing_field", "no_type": "missing_field", "no_item_id": "missing_field",
+    "no_query": "missing_field", "user_id_is_number": "invalid_field", "item_id_is_list": "invalid_field",
+    "empty_item_id": "invalid_field", "long_item_id": "too_long", "unknown_type": "unknown_type",
+    "unreadable_timestamp": "invalid_timestamp", "negative_price": "invalid_field", "price_is_text": "invalid_field",
+    "not_json": "not_json", "wrong_utf8": "not_utf8", "not_an_object": "not_object", "empty_value": "empty",
+    "null_value": "empty", "too_large": "too_large", "nan_price": "not_json", "infinite_price": "not_json",
+    "no_key": "missing_key", "wrong_key": "key_mismatch", "long_user_id": "too_long",
+}  # fmt: skip
+
+TYPES: Final = ("click", "view", "view", "view_item", "cart", "Product Added", "purchase", "favorite", "remove")
+_REPEATED_AMONG: Final = 100  # latest records
+_LATE_MS: Final = 600_000
+_OUTAGE_MS: Final = 600_000  # the longest time that the producer keeps a record for brokers that are away
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What a load is made of; shares are of all records."""
+
+    users: int = 150
+    items: int = 200
+    hot: float = 0.0  # of the events: those of one user
+    poison: float = 0.01
+    repeats: float = 0.02
+    late: float = 0.02
+    poison_run: int = 0  # so many records without an event among them, once, after the first 1,000
+
+
+class Labelled(NamedTuple):
+    """A record and what must become of it."""
+
+    key: bytes | None
+    value: bytes | None
+    expect: str
+
+
+def records(mix: Mix, seed: int, start_ms: int) -> Iterator[Labelled]:
+    """Records without end; the same arguments give the same ones."""
+    rng = random.Random(seed)
+    latest: deque[Labelled] = deque(maxlen=_REPEATED_AMONG)
+    kind = rng.randrange(len(POISON_KINDS))
+    number = 0
+    while True:
+        number += 1
+        event = _event(mix, rng, number, start_ms)
+        in_run = 1000 < number <= 1000 + mix.poison_run
+        if in_run or rng.random() < mix.poison:
+            kind = (kind + 1) % len(POISON_KINDS)
+            yield Labelled(*poisoned(event, POISON_KINDS[kind]), REASONS[POISON_KINDS[kind]])
+        elif latest and rng.random() < mix.repeats:
+            yield rng.choice(latest)
+        else:
+            latest.append(Labelled(event["user_id"].encode(), json.dumps(event).encode(), EVENT))
+            yield latest[-1]
+
+
+def _event(mix: Mix, rng: random.Random, number: int, start_ms: int) -> dict[str, Any]:
+    hot = rng.random() < mix.hot
+    event: dict[str, Any] = {"user_id": "hot" if hot else f"u{rng.randrange(mix.users)}"}
+    if rng.random() < 0.15:
+        words = rng.choices(("Red", "blau", "ÉTÉ", "shoe-7", "size 42", "x-large"), k=rng.randrange(6))
+        event |= {"type": "search", "query": " ".join(words)}
+    else:
+        event |= {"type": rng.choice(TYPES), "item_id": f"item-{rng.randrange(mix.items)}", "price": rng.random() * 200}
+    late = _LATE_MS * rng.random() if rng.random() < mix.late else 0
+    optional = {
+        "timestamp": start_ms + 5 * number - int(late),
+        "event_id": f"e{number}",
+        "session_id": f"s{number // 2000}",
+        "category": f"c{rng.randrange(9)}",
+        "brand": f"b{rng.randrange(9)}",
+    }
+    return event | {name: value for name, value in optional.items() if rng.random() < 0.9}
+
+
+class Publisher:
+    """Publishes a load at a bounded rate until told to stop; survives any outage of the brokers."""
+
+    def __init__(self, brokers: str, topic: str, load: Iterator[Labelled], rate: float) -> None:
+        """`rate` in records per second."""
+        self._brokers = brokers
+        self._topic = topic
+        self._load = load
+        self._rate = rate
+        self._stop = asyncio.Event()
+        self._in_flight: set[asyncio.Future[Any]] = set()
+        self.acknowledged = 0
+
+    def stop(self) -> None:
+        """Makes `run` return once all that was handed over is acknowledged."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Raises the producer's error for a record that could not be published."""
+        producer = await started_producer(self._brokers, request_timeout_ms=_OUTAGE_MS)
+        try:
+            while not self._stop.is_set():
+                # What was not sent in time, because brokers were away, is not made up for: the rate is a bound.
+                pause = asyncio.create_task(asyncio.sleep(0.05))
+                for _ in range(max(1, round(self._rate * 0.05))):
+                    await self._send(producer)
+                await pause
+            await self._settle()
+        finally:
+            await producer.stop()
+
+    async def _send(self, producer: Any) -> None:
+        key, value, expect = next(self._load)
+        future = await producer.send(self._topic, value, key, headers=[(EXPECT, expect.encode())])
+        self._in_flight.add(future)
+        future.add_done_callback(self._done)
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is None:
+            self._in_flight.discard(future)
+        self.acknowledged += not future.cancelled() and future.exception() is None
+
+    async def _settle(self) -> None:
+        await asyncio.gather(*self._in_flight)

@@ -1,0 +1,132 @@
+"""A worker that sends itself a signal at a named point: `python -m tests.faults.points POINT N SIGNAL -- worker`.
+
+The program has no hooks for this: the function at the point is wrapped in this process, and in its N-th call comes
+the signal, SIGKILL or SIGSTOP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from stream_app import cli
+from stream_app.reload import Reload
+from stream_app.settings import load_settings
+from stream_app.table import UsersStore
+from stream_app.transport import ChunkConsumer
+
+Due = Callable[[], bool]  # whether this pass of the point is the one
+Hit = Callable[[], None]  # sends the signal
+
+_IN_THE_MIDDLE_S: Final = 0.002  # of a request to a broker: sent, not answered
+
+
+def predictions_sent(due: Due, hit: Hit) -> None:
+    """The predictions of a batch are acknowledged, and nothing in the process knows it yet."""
+    _at_acknowledgement(load_settings().predictions_topic, due, hit)
+
+
+def changelog_sent(due: Due, hit: Hit) -> None:
+    """The changelog of a batch is acknowledged, and nothing in the process knows it yet."""
+    _at_acknowledgement(load_settings().state_topic, due, hit)
+
+
+def _at_acknowledgement(awaited: str, due: Due, hit: Hit) -> None:
+    original = getattr(AIOKafkaProducer, name := "send_batch")
+
+    async def send_batch(self: AIOKafkaProducer, builder: Any, topic: str, **options: Any) -> Any:
+        acknowledged = await original(self, builder, topic, **options)
+        if topic == awaited and due():
+            acknowledged.add_done_callback(lambda _: hit())
+        return acknowledged
+
+    setattr(AIOKafkaProducer, name, send_batch)
+
+
+def acknowledgement(due: Due, hit: Hit) -> None:
+    """All effects are durable, the fetch is not acknowledged."""
+    original = getattr(ChunkConsumer, name := "ack")
+
+    def ack(self: ChunkConsumer, message: Any) -> Any:
+        if due():
+            hit()
+        return original(self, message)
+
+    setattr(ChunkConsumer, name, ack)
+
+
+def commit(due: Due, hit: Hit) -> None:
+    """The commit, of offsets or of a transaction, is sent, and not answered yet."""
+    for owner, name in ((ChunkConsumer, "_commit"), (AIOKafkaProducer, "commit_transaction")):
+        setattr(owner, name, _cut_off(getattr(owner, name), due, hit))
+
+
+def _cut_off(original: Callable[..., Any], due: Due, hit: Hit) -> Callable[..., Any]:
+    async def request(*arguments: Any) -> Any:
+        if not due():
+            return await original(*arguments)
+        asking = asyncio.ensure_future(original(*arguments))
+        await asyncio.sleep(_IN_THE_MIDDLE_S)
+        hit()
+        return await asking
+
+    return request
+
+
+def recovery(due: Due, hit: Hit) -> None:
+    """A part of the changelog is read, the rest is not."""
+    original = getattr(UsersStore, name := "apply_changelog_batch")
+
+    def apply(self: UsersStore, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **options)
+        if due():
+            hit()
+
+    setattr(UsersStore, name, apply)
+
+
+def swap(due: Due, hit: Hit) -> None:
+    """The new weights serve, and nothing has been computed with them."""
+    original = getattr(Reload, name := "_swap")
+
+    def swap_weights(self: Reload, serving: Any) -> None:
+        original(self, serving)
+        if due():
+            hit()
+
+    setattr(Reload, name, swap_weights)
+
+
+POINTS: Final = {
+    "predictions-sent": predictions_sent,
+    "changelog-sent": changelog_sent,
+    "acknowledgement": acknowledgement,
+    "commit": commit,
+    "recovery": recovery,
+    "swap": swap,
+}
+
+
+def command(point: str, call: int, signum: int) -> list[str]:
+    """What Python is given to run a worker that gets a signal at the `call`-th pass of a point."""
+    return ["-m", "tests.faults.points", point, str(call), str(int(signum)), "--", "worker"]
+
+
+def main() -> None:
+    """Entry point."""
+    name, call, signum, separator, *arguments = sys.argv[1:]
+    assert separator == "--"
+    calls = count(1)
+    POINTS[name](lambda: next(calls) == int(call), lambda: os.kill(os.getpid(), int(signum)))
+    sys.argv = ["nextact", *arguments]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What must come of an input log, in plain Python: every user's state after every event."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from xxhash import xxh3_64_intdigest
+
+from tests.faults.load import EVENT, EXPECT
+
+WINDOW: Final = 16  # event ids
+NO_TIME: Final = -(2**63)  # in a user's record: no event with a time so far
+YEAR_1990: Final = 631_152_000_000  # milliseconds since the epoch, as all times
+YEAR_2100: Final = 4_102_444_800_000
+_CODES: Final = {"click": 0, "search": 1, "purchase": 2, "view": 3, "cart": 4, "favorite": 5, "remove": 6}
+_ALIASES: Final = {"view_item": "view", "Product Added": "cart"}  # those that the load uses
+
+Place = tuple[int, int]  # partition, offset
+User = tuple[int, str]  # partition, user id
+
+
+class Record(Protocol):
+    """What is read of a record of Kafka."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> Any: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def headers(self) -> Any: ...
+
+
+@dataclass
+class State:
+    """A user as the log says."""
+
+    length: int  # of the kept sequence
+    offset: int = -1
+    count: int = 0
+    last_time: int = NO_TIME
+    actions: deque[tuple[int, int]] = field(default_factory=deque)
+    event_ids: deque[str] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def apply(self, event: dict[str, Any], offset: int, time: int) -> None:
+        """One event; a repeated id moves the offset and nothing else."""
+        self.offset = offset
+        if event.get("event_id") in self.event_ids:
+            return
+        if "event_id" in event:
+            self.event_ids.append(event["event_id"])
+        self.count += 1
+        self.last_time = max(self.last_time, time)
+        self.actions.append(_action(event))
+        if len(self.actions) > self.length:
+            self.actions.popleft()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the topics must hold."""
+
+    answers: dict[Place, dict[str, Any]]  # the fields of predictions that follow from the log
+    reasons: dict[Place, str]  # of the dead letters
+    users: dict[User, State]
+
+
+def replay(log: Iterable[Record], length: int) -> Expected:
+    """Goes through the log, each partition in order; `length` is that of the kept sequences."""
+    expected = Expected({}, {}, defaultdict(lambda: State(length)))
+    for record in log:
+        place = (record.partition, record.offset)
+        what = dict(record.headers)[EXPECT].decode()
+        if what != EVENT:
+            expected.reasons[place] = what
+            continue
+        event = json.loads(record.value)
+        time = event.get("timestamp", record.timestamp)
+        state = expected.users[record.partition, event["user_id"]]
+        flag, trusted = _judge(time, record.timestamp, state.last_time)
+        state.apply(event, record.offset, trusted)
+        expected.answers[place] = {
+            "user_id": event["user_id"],
+            "event_id": event.get("event_id"),
+            "event_type": _type(event),
+            "event_timestamp": time,
+            "history_length": state.count,
+            "event_time_flag": flag,
+        }
+    return expected
+
+
+def _judge(time: int, recorded: int, last_time: int) -> tuple[str | None, int]:
+    """What the prediction says of an event's time, and the time that counts for its user."""
+    known = YEAR_1990 <= recorded < YEAR_2100
+    if not YEAR_1990 <= time < YEAR_2100:
+        return "absurd", recorded if known else NO_TIME
+    if known and time > recorded + 3_600_000:
+        return "future", recorded
+    return "late" if time < last_time - 300_000 else None, time
+
+
+def id_hash(event_id: str) -> int:
+    """As stored in a user's record."""
+    return xxh3_64_intdigest(event_id.encode()) or 1
+
+
+def _type(event: dict[str, Any]) -> str:
+    kind: str = event["type"]
+    return _ALIASES.get(kind, kind)
+
+
+def _action(event: dict[str, Any]) -> tuple[int, int]:
+    code = _CODES[_type(event)]
+    if code == _CODES["search"]:
+        return code, _query_object(event["query"])
+    return code, xxh3_64_intdigest(event["item_id"].encode())
+
+
+def _query_object(query: str) -> int:
+    """The first five words, case-folded, 12 bits each, the first one lowest."""
+    words = re.findall(r"\w+", query.casefold())[:5]
+    return sum((1 + xxh3_64_intdigest(word.encode()) % 4095) << (12 * place) for place, word in enumerate(words))

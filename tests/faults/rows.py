@@ -1,0 +1,64 @@
+"""The table of faults: what each row injects into which load, how often, and what it tolerates."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.faults import injections as inject
+from tests.faults.load import Mix
+from tests.faults.memory import CALM_MB
+from tests.faults.points import POINTS
+from tests.faults.trial import WORST_S, Row
+
+# Exit codes of workers whose brokers are away: none answers at the start (2), or the data path fails (70).
+_WITHOUT_BROKERS: Final = frozenset({2, 70})
+# A worker that finds its partitions given away in the middle of a batch may only end.
+_OUTDATED: Final = frozenset({70})
+_STORE: Final = "the local store"
+_EVERYTHING: Final = Mix(hot=0.5, repeats=0.05, late=0.05)
+
+
+def _point_rows() -> list[Row]:
+    return [
+        Row(f"point-{point}", inject.at_point(point), limit_s=WORST_S, one_version=point != "swap") for point in POINTS
+    ]
+
+
+def _broker_rows() -> list[Row]:
+    return [
+        Row(
+            f"broker-{end}-{who}-{number}",
+            inject.brokers_down(end, who, count),
+            runs=2,
+            tolerated=_WITHOUT_BROKERS,
+            limit_s=WORST_S,
+        )
+        for end in ("stop", "kill")
+        for who in ("leader", "controller")
+        for number, count in (("one", 1), ("two", 2))
+    ]
+
+
+SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
+
+ROWS: Final = (
+    Row("calm", inject.calm, growth_mb=CALM_MB),
+    Row("kill", inject.kills, runs=5),
+    Row("burst", inject.bursts),
+    Row("all-at-once", inject.all_at_once),
+    Row("all-at-once-store-deleted", inject.needs_more, needs=_STORE),
+    *_point_rows(),
+    Row("point-local-write", inject.needs_more, needs=_STORE),
+    Row("rolling", inject.rolling_restart),
+    Row("scaling", inject.scaling),
+    *_broker_rows(),
+    Row("all-brokers-down", inject.all_brokers_down, runs=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S),
+    Row("frozen", inject.frozen, tolerated=_OUTDATED, limit_s=WORST_S),
+    Row("frozen-in-a-batch", inject.frozen_in_a_batch, runs=2, tolerated=_OUTDATED, limit_s=WORST_S),
+    Row("reload", inject.reloads_during_kills, runs=5, one_version=False),
+    Row("poison", inject.some_kills, mix=Mix(poison_run=1000)),
+    Row("duplicates", inject.some_kills, mix=_EVERYTHING),
+    Row("store-full", inject.needs_more, runs=2, needs=_STORE),
+    Row("throttled", inject.throttled_output, runs=2, limit_s=WORST_S),
+    SAMPLER,
+)

@@ -1,0 +1,41 @@
+"""A user's changelog record, read from its documented layout with `struct`: nothing is shared with the program."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+# version, checksum, sizes of hidden state, id window and sequence, epoch, offset, count, last time, session, weights
+_HEADER: Final = struct.Struct("<BIHHHIqqqQQ")
+_ACTION: Final = struct.Struct("<QI")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The fields of a record; `actions` are (type code, object), oldest first."""
+
+    epoch: int
+    offset: int
+    count: int
+    last_time: int
+    weights: int
+    hidden: tuple[float, ...]
+    event_ids: tuple[int, ...]
+    actions: tuple[tuple[int, int], ...]
+
+
+def read(record: bytes) -> Stored:
+    """Raises `ValueError` for a record that is damaged."""
+    version, checksum, hidden, ids, length, epoch, offset, count, last_time, _session, weights = _HEADER.unpack_from(
+        record
+    )
+    expected = _HEADER.size + 2 * hidden + 8 * ids + _ACTION.size * length
+    if version != 1 or checksum != zlib.crc32(record[5:]) or len(record) != expected:
+        raise ValueError(f"damaged: version {version}, {len(record)} bytes, expected {expected}")
+    states = struct.unpack_from(f"<{hidden}e", record, _HEADER.size)
+    event_ids = struct.unpack_from(f"<{ids}Q", record, _HEADER.size + 2 * hidden)
+    actions = _ACTION.iter_unpack(record[_HEADER.size + 2 * hidden + 8 * ids :])
+    sequence = tuple((context & 7, item) for item, context in actions)
+    return Stored(epoch, offset, count, last_time, weights, states, event_ids, sequence)

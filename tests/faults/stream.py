@@ -1,0 +1,70 @@
+"""The topics of one run: made, read back, and how far the workers are behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from stream_app.settings import Settings
+
+PARTITIONS: Final = 8
+_LOOK_EVERY_S: Final = 0.5
+
+
+def stream_settings(brokers: str, name: str, place: Path) -> Settings:
+    """Settings of a stream that nobody else uses; what is not about places is the program's default."""
+    return Settings(
+        brokers=brokers,
+        group=f"{name}-nextact",
+        events_topic=f"{name}.events",
+        predictions_topic=f"{name}.predictions",
+        dead_letters_topic=f"{name}.dead-letters",
+        state_topic=f"{name}.changelog",
+        models_topic=f"{name}.models",
+        partitions=PARTITIONS,
+        registry=str(place / "models"),
+        device="cpu",
+    )
+
+
+def topic_names(settings: Settings) -> list[str]:
+    """All topics of a stream."""
+    return [str(value) for name, value in settings.model_dump().items() if name.endswith("_topic")]
+
+
+async def caught_up(settings: Settings, timeout: float) -> float | None:
+    """Seconds until every record of the events topic is committed; None if that took longer than `timeout`."""
+    start = time.monotonic()
+    while time.monotonic() - start < timeout:
+        if await _lag(settings) == 0:
+            return time.monotonic() - start
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return None
+
+
+async def _lag(settings: Settings) -> int | None:
+    """Records not committed yet; None when no broker could tell.
+
+    Publishers of events use no transactions, so that the end of the log is the last record's.
+    """
+    partitions = [TopicPartition(settings.events_topic, number) for number in range(settings.partitions)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    try:
+        await consumer.start()
+        await admin.start()
+        ends = await consumer.end_offsets(partitions)
+        committed = await admin.list_consumer_group_offsets(settings.group)
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    finally:
+        await consumer.stop()
+        await admin.close()
+    lag: int = sum(end - (committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
+    return lag

@@ -1,0 +1,236 @@
+"""The fault suite's oracle accepts what the pipeline makes of a load, and complains of every kind of difference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+from prometheus_client import CollectorRegistry
+
+from model.fold import Fold
+from model.serving import serve
+from stream_app.delivery import Outgoing
+from stream_app.metrics import WorkerMetrics
+from stream_app.pipeline import Pipeline
+from stream_app.settings import load_settings
+from tests.faults.load import EXPECT, REASONS, Labelled, Mix, records
+from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge
+from tests.faults.replay import Record, replay
+from tests.faults.stored import read
+from tests.unit.builders import CPU, LENGTH, make_record, make_states, make_version
+
+SETTINGS = load_settings({"events_topic": "shop.events", "partitions": 2})
+MIX = Mix(users=12, items=90, hot=0.3, poison=0.1, repeats=0.1, late=0.1)
+EVENTS = 700
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A record as the oracle reads it."""
+
+    partition: int
+    offset: int
+    key: Any
+    value: Any
+    headers: Any = ()
+    timestamp: int = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """A log and the topics that came of it."""
+
+    log: list[Logged]
+    predictions: list[Logged]
+    dead_letters: list[Logged]
+    changelog: list[Logged]
+
+    def verdict(self) -> Verdict:
+        topics = Topics(_sorted(self.predictions), _sorted(self.dead_letters), _sorted(self.changelog))
+        return judge(replay(self.log, LENGTH), topics, epoch=1, topic=SETTINGS.events_topic)
+
+
+def _sorted(logged: list[Logged]) -> list[Record]:
+    return sorted(logged, key=lambda record: (record.partition, record.offset))
+
+
+@cache
+def sound() -> Run:
+    """What the pipeline makes of a load in batches of 50; cached, so not to be changed."""
+    log = _log()
+    fold = Fold(make_states(), rules_share=1)
+    fold.serving = serve(make_version(), CPU)
+    pipeline = Pipeline(fold, SETTINGS, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
+    run = Run(log, [], [], [])
+    for start in range(0, len(log), 50):
+        batch = [_consumed(record) for record in log[start : start + 50]]
+        for result in pipeline.encode(pipeline.advance(pipeline.decode(batch, 1))):
+            for topic, outgoing in (
+                (run.predictions, result.predictions),
+                (run.dead_letters, result.dead_letters),
+                (run.changelog, result.changelog),
+            ):
+                topic.extend(_appended(sent, result.partition, len(topic)) for sent in outgoing)
+                topic.sort(key=lambda record: record.offset)
+    return run
+
+
+def _log() -> list[Logged]:
+    ends: defaultdict[int, int] = defaultdict(int)
+    log = []
+    for record in islice(records(MIX, 3, 1_750_000_000_000), EVENTS):
+        partition = len(record.key or b"") % 2
+        log.append(_logged(record, partition, ends[partition]))
+        ends[partition] += 1
+    return log
+
+
+def _logged(record: Labelled, partition: int, offset: int) -> Logged:
+    return Logged(partition, offset, record.key, record.value, ((EXPECT, record.expect.encode()),), offset)
+
+
+def _consumed(logged: Logged) -> ConsumerRecord[bytes, bytes]:
+    return make_record(
+        logged.value, key=logged.key, offset=logged.offset, timestamp=logged.timestamp, partition=logged.partition
+    )
+
+
+def _appended(sent: Outgoing, partition: int, offset: int) -> Logged:
+    return Logged(partition, offset, sent.key, sent.value, sent.headers)
+
+
+def test_what_the_pipeline_makes_is_as_it_must_be() -> None:
+    verdict = sound().verdict()
+    assert verdict.examples == []
+    assert verdict.events + verdict.poison == EVENTS
+    assert verdict.users > MIX.users / 2
+    assert (verdict.lost, verdict.repeated, verdict.wrong_answers, verdict.wrong_states) == (0, 0, 0, 0)
+
+
+def test_the_load_is_the_same_for_a_seed_and_holds_every_kind() -> None:
+    first, again, other = (list(islice(records(MIX, seed, 0), 3000)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert {record.expect for record in first} == {"event", *REASONS.values()}
+    ids = [json.loads(record.value or b"").get("event_id") for record in first if record.expect == "event"]
+    assert len(set(ids)) < len(ids) - 100
+
+
+def _prediction(run: Run, place: int, **fields: Any) -> Run:
+    """The run with fields of one prediction changed."""
+    changed = [*run.predictions]
+    value = {**json.loads(changed[place].value), **fields}
+    changed[place] = replace(changed[place], value=json.dumps(value).encode())
+    return replace(run, predictions=changed)
+
+
+def _moved(logged: list[Logged], place: int, **fields: Any) -> list[Logged]:
+    return [*logged[:place], replace(logged[place], **fields), *logged[place + 1 :]]
+
+
+def _unreasonable(run: Run) -> list[tuple[str, bytes]]:
+    """The headers of the first dead letter with a reason that it cannot have."""
+    return [*{**dict(run.dead_letters[0].headers), "nextact.error.reason": b"mood"}.items()]
+
+
+def _stale_last_record(run: Run) -> Run:
+    """A zombie writes a user's first record once more, after all others."""
+    zombie = replace(run.changelog[0], offset=10_000)
+    return replace(run, changelog=[*run.changelog, zombie])
+
+
+def _swapped(run: Run) -> Run:
+    """The first two answers to one user change places."""
+    first = run.predictions[0]
+    other = next(record for record in run.predictions[1:] if record.key == first.key)
+    rest = [record for record in run.predictions if record not in (first, other)]
+    return replace(run, predictions=[replace(other, offset=first.offset), replace(first, offset=other.offset), *rest])
+
+
+DIFFERENCES: dict[str, tuple[str, Callable[[Run], Run]]] = {
+    "a prediction is missing": ("lost", lambda run: replace(run, predictions=run.predictions[:-1])),
+    "a dead letter is missing": ("lost", lambda run: replace(run, dead_letters=run.dead_letters[1:])),
+    "a prediction comes twice": (
+        "repeated",
+        lambda run: replace(run, predictions=[*run.predictions, replace(run.predictions[9], offset=9999)]),
+    ),
+    "a dead letter comes twice": (
+        "repeated",
+        lambda run: replace(run, dead_letters=[*run.dead_letters, run.dead_letters[0]]),
+    ),
+    "another id": ("wrong_answers", lambda run: _prediction(run, 5, prediction_id="0")),
+    "another user": ("wrong_answers", lambda run: _prediction(run, 5, user_id="somebody")),
+    "an event counted twice": ("wrong_answers", lambda run: _prediction(run, 5, history_length=999)),
+    "another time": ("wrong_answers", lambda run: _prediction(run, 5, event_timestamp=0)),
+    "no probabilities": ("wrong_answers", lambda run: _prediction(run, 5, next_type={"view": 0.5})),
+    "another partition": (
+        "wrong_answers",
+        lambda run: replace(run, predictions=_moved(run.predictions, 5, partition=7)),
+    ),
+    "answers out of order": ("wrong_answers", _swapped),
+    "an answer to nothing": (
+        "wrong_answers",
+        lambda run: _prediction(run, 5, source={"partition": 0, "offset": 10**6}),
+    ),
+    "another reason": (
+        "wrong_answers",
+        lambda run: replace(run, dead_letters=_moved(run.dead_letters, 0, headers=_unreasonable(run))),
+    ),
+    "a user without a record": (
+        "wrong_states",
+        lambda run: replace(run, changelog=[r for r in run.changelog if r.key != run.changelog[0].key]),
+    ),
+    "a record without a user": (
+        "wrong_states",
+        lambda run: replace(run, changelog=[*run.changelog, replace(run.changelog[0], key=b"nobody")]),
+    ),
+    "an old record last": ("wrong_states", _stale_last_record),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_a_difference_is_counted(name: str) -> None:
+    counter, change = DIFFERENCES[name]
+    verdict = change(sound()).verdict()
+    assert getattr(verdict, counter) > 0
+    assert counter == "repeated" or verdict.examples
+
+
+# Where the fields of a record begin: the header has 55 bytes, the actions at the end 12 bytes each.
+FIELDS = {"epoch": 11, "offset": 15, "count": 23, "time": 31, "event id": -12 * LENGTH - 8, "item": -12, "type": -4}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_record_with_one_other_field_is_a_wrong_state(name: str) -> None:
+    run = sound()
+    place = max(place for place, record in enumerate(run.changelog) if record.key == b"hot")
+    value = bytearray(run.changelog[place].value)
+    value[FIELDS[name]] ^= 1
+    with pytest.raises(ValueError, match="damaged"):
+        read(bytes(value))
+    value[1:5] = zlib.crc32(value[5:]).to_bytes(4, "little")
+    changed = replace(run, changelog=_moved(run.changelog, place, value=bytes(value)))
+    assert changed.verdict().wrong_states == 1
+
+
+def test_hidden_states_are_compared_within_a_tolerance() -> None:
+    run = sound()
+    verdict = Verdict()
+    compare_hidden(verdict, list(run.changelog), list(run.changelog))
+    assert (verdict.hidden_difference, verdict.wrong_states) == (0.0, 0)
+    half_way = len(run.changelog) // 2
+    compare_hidden(verdict, list(run.changelog), list(run.changelog[:half_way]))
+    assert (verdict.hidden_difference or 0.0) > HIDDEN_TOLERANCE
+    assert verdict.wrong_states > 0
+
+
+def test_every_field_of_a_verdict_is_in_the_report() -> None:
+    assert Verdict().as_dict().keys() == {field.name for field in dataclasses.fields(Verdict)}

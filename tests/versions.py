@@ -1,0 +1,31 @@
+"""Model versions without training: what they know does not matter to faults and speed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from model.calibration import Calibration
+from model.checkpoint import save
+from model.network import NetworkConfig
+from model.train import cold_start
+from model.vocabulary import Vocabulary
+from stream_app.promotions import Promotion
+
+
+def untrained_version(path: Path, items: int, *, name: str = "untrained", seed: int = 1) -> Promotion:
+    """A version of the default size in the folder `path`; items are called item-0, item-1, …"""
+    created = "2026-01-01T00:00:00+00:00"
+    sha256 = save(
+        str(path),
+        name=name,
+        created=created,
+        network=cold_start(NetworkConfig(items=items), seed=seed),
+        vocabulary=Vocabulary([f"item-{number}" for number in range(items)]),
+        calibration=Calibration(),
+        metrics={},
+        facts={},
+    )
+    return Promotion(
+        version=name, path=str(path), manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={}
+    )
