@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -84,6 +86,8 @@ class _Suite:
 
     async def run(self) -> None:
         """All runs that are not in the report yet, within the budget."""
+        # SIGTERM tidies up as Ctrl-C does.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
         end = time.monotonic() + 60 * (self._options.budget or float("inf"))
         with _folder(self._options.dir) as directory:
             cluster = Cluster(directory / "kafka")

@@ -33,7 +33,7 @@ async def kills(stage: Stage) -> None:
 
 async def bursts(stage: Stage) -> None:
     """`kill -9` 0.1 to 1 s apart, ten in a row."""
-    for _ in range(stage.pick(3, 1)):
+    for _ in range(stage.pick(2, 1)):
         await stage.supervisor.ready()
         for _ in range(10):
             await asyncio.sleep(stage.rng.uniform(0.1, 1.0))
@@ -42,7 +42,7 @@ async def bursts(stage: Stage) -> None:
 
 async def all_at_once(stage: Stage) -> None:
     """`kill -9` of all workers in the same moment."""
-    for _ in range(stage.pick(5, 1)):
+    for _ in range(stage.pick(3, 1)):
         await stage.supervisor.ready()
         await asyncio.sleep(stage.rng.uniform(1, 4))
         for slot in stage.supervisor.running:
@@ -53,7 +53,7 @@ def at_point(point: str) -> Fault:
     """Workers that kill themselves at a named point of the program."""
 
     async def inject(stage: Stage) -> None:
-        for _ in range(stage.pick(5, 1)):
+        for _ in range(stage.pick(3, 1)):
             await _die_at(stage, point)
 
     return inject
@@ -110,7 +110,7 @@ async def all_brokers_down(stage: Stage) -> None:
 
 async def frozen(stage: Stage) -> None:
     """SIGSTOP of a worker past its session timeout, then SIGCONT: it wakes up to find its partitions given away."""
-    for _ in range(stage.pick(5, 1)):
+    for _ in range(stage.pick(3, 1)):
         await stage.supervisor.ready()
         slot = stage.rng.choice(stage.supervisor.running)
         stage.supervisor.send(slot, signal.SIGSTOP)
@@ -123,7 +123,7 @@ async def frozen(stage: Stage) -> None:
 
 async def frozen_in_a_batch(stage: Stage) -> None:
     """As `frozen`, between predictions and changelog: what it has still to write is old when it wakes up."""
-    for _ in range(stage.pick(3, 1)):
+    for _ in range(stage.pick(2, 1)):
         slot = await _replace(stage, "predictions-sent", signal.SIGSTOP)
         await stage.supervisor.stopped(slot)
         stage.injected("SIGSTOP in a batch")

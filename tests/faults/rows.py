@@ -20,7 +20,8 @@ _EVERYTHING: Final = Mix(hot=0.5, repeats=0.05, late=0.05)
 
 def _point_rows() -> list[Row]:
     return [
-        Row(f"point-{point}", inject.at_point(point), limit_s=WORST_S, one_version=point != "swap") for point in POINTS
+        Row(f"point-{point}", inject.at_point(point), runs=2, limit_s=WORST_S, one_version=point != "swap")
+        for point in POINTS
     ]
 
 
@@ -44,8 +45,8 @@ SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, tolerated=_WITH
 ROWS: Final = (
     Row("calm", inject.calm, growth_mb=CALM_MB),
     Row("kill", inject.kills, runs=5),
-    Row("burst", inject.bursts),
-    Row("all-at-once", inject.all_at_once),
+    Row("burst", inject.bursts, runs=2),
+    Row("all-at-once", inject.all_at_once, runs=2),
     Row("all-at-once-store-deleted", inject.needs_more, needs=_STORE),
     *_point_rows(),
     Row("point-local-write", inject.needs_more, needs=_STORE),
@@ -53,8 +54,8 @@ ROWS: Final = (
     Row("scaling", inject.scaling),
     *_broker_rows(),
     Row("all-brokers-down", inject.all_brokers_down, runs=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S),
-    Row("frozen", inject.frozen, tolerated=_OUTDATED, limit_s=WORST_S),
-    Row("frozen-in-a-batch", inject.frozen_in_a_batch, runs=2, tolerated=_OUTDATED, limit_s=WORST_S),
+    Row("frozen", inject.frozen, runs=2, tolerated=_OUTDATED, limit_s=WORST_S),
+    Row("frozen-in-a-batch", inject.frozen_in_a_batch, runs=3, tolerated=_OUTDATED, limit_s=WORST_S),
     Row("reload", inject.reloads_during_kills, runs=5, one_version=False),
     Row("poison", inject.some_kills, mix=Mix(poison_run=1000)),
     Row("duplicates", inject.some_kills, mix=_EVERYTHING),
