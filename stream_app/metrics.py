@@ -90,7 +90,13 @@ class WorkerMetrics:
         self.lag = Gauge(
             "nextact_lag_events", "Events of a partition not yet taken in", ["partition"], registry=registry
         )
-        self.users = Gauge("nextact_users", "Users whose state is held", registry=registry)
+        self.users = Gauge("nextact_users", "Users whose state is in memory", registry=registry)
+        self.evicted = Counter(
+            "nextact_evicted_users", "Users who left memory for others; the local store has them", registry=registry
+        )
+        self.returned = Counter(
+            "nextact_returned_users", "Users who came into memory from the local store", registry=registry
+        )
         self.state_bytes = Gauge("nextact_state_bytes", "Bytes of all user states in memory", registry=registry)
         self.partitions = Gauge("nextact_partitions", "Event partitions assigned to this worker", registry=registry)
         self.ready = Gauge("nextact_ready", "1 when the worker answers events", registry=registry)

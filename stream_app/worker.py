@@ -22,6 +22,7 @@ from stream_app.delivery import AtLeastOnce
 from stream_app.device import choose_device
 from stream_app.errors import DataPathError
 from stream_app.health import HttpServer
+from stream_app.local_store import LocalStore
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.reload import Reload
@@ -47,8 +48,19 @@ class Worker:
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
         device_thread = _compute_thread("device", settings)
+        self._store = LocalStore(
+            settings.data_dir / "states" / settings.state_topic,
+            topic=settings.state_topic,
+            epoch=settings.stream_epoch,
+            clock=time.time,
+        )
         states = UserStates(
-            hidden=settings.hidden, length=settings.history_length, epoch=settings.stream_epoch, device=device
+            hidden=settings.hidden,
+            length=settings.history_length,
+            epoch=settings.stream_epoch,
+            device=device,
+            most=settings.users_in_memory,
+            stored=self._store.read,
         )
         fold = Fold(states, rules_share=settings.rules_share)
         self._delivery = AtLeastOnce(settings, time.time)
@@ -64,13 +76,14 @@ class Worker:
             settings=settings,
             pipeline=Pipeline(fold, settings, metrics, time.perf_counter),
             delivery=self._delivery,
+            store=self._store,
             device_thread=device_thread,
             coding_thread=ThreadPoolExecutor(1, "coding"),
             metrics=metrics,
             fail=fail,
             clock=time.perf_counter,
         )
-        self._app = create_app(settings, fold=fold, consumption=consumption, fail=fail)
+        self._app = create_app(settings, fold=fold, store=self._store, consumption=consumption, fail=fail)
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
@@ -92,6 +105,7 @@ class Worker:
             following.cancel()
             await self._reload.stop()
             await self._delivery.stop()
+            self._store.stop()
             await self._http.stop()
 
     async def _work(self, stop: asyncio.Event) -> None:
