@@ -7,6 +7,7 @@ Shapes: N events, M of them new, U distinct users, k ranked items, K event types
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -59,12 +60,20 @@ class Fold:
         """Bytes of all that is kept per user."""
         return self.states.nbytes + self._model_scores.nbytes + self._rules_scores.nbytes
 
+    def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
+        """Begins a batch: the slots of its users, (N,); see `UserStates.slots_of`."""
+        slots = self.states.slots_of(partitions, users)
+        self._forget_answers(self.states.evicted)
+        return slots
+
     def forget(self, partition: int) -> None:
         """Drops the users of a partition that went to another worker."""
-        slots = self.states.slots_of_partition(partition)
+        self._forget_answers(self.states.slots_of_partition(partition))
+        self.states.drop(partition)
+
+    def _forget_answers(self, slots: NDArray[np.int64]) -> None:
         self._model_scores.forget(slots)
         self._rules_scores.forget(slots)
-        self.states.drop(partition)
 
     @torch.inference_mode()
     def advance(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> Advanced:

@@ -95,8 +95,12 @@ def _sealed(row: memoryview) -> bytes:
 
 
 def position(record: bytes) -> tuple[int, int]:
-    """Stream epoch and offset of the last event applied: of a user's records the highest is the newest. Unchecked."""
-    return int.from_bytes(record[11:15], "little"), int.from_bytes(record[15:23], "little", signed=True)
+    """Stream epoch and offset of the last event applied: of two records of a user, the higher is the newer.
+
+    Raises `RecordCorrupt` as `unpack` does.
+    """
+    head = _checked_head(record)
+    return int(head["epoch"]), int(head["offset"])
 
 
 def unpack(record: bytes, hidden: int, ids: int) -> np.void:
@@ -104,14 +108,7 @@ def unpack(record: bytes, hidden: int, ids: int) -> np.void:
 
     Raises `RecordCorrupt` when version, checksum or sizes are not as they must be.
     """
-    if len(record) < record_dtype(0, 0, 0).itemsize or record[0] != RECORD_VERSION:
-        raise RecordCorrupt(
-            f"a user record of {len(record)} bytes has version {record[:1].hex() or 'none'}, "
-            f"not {RECORD_VERSION}: it was written by another nextact or is damaged"
-        )
-    if zlib.crc32(record[_CHECKED_FROM:]) != int.from_bytes(record[1:_CHECKED_FROM], "little"):
-        raise RecordCorrupt(f"the checksum of a user record of {len(record)} bytes is wrong")
-    head = np.frombuffer(record, record_dtype(0, 0, 0), 1)[0]
+    head = _checked_head(record)
     sizes = (int(head["hidden_size"]), int(head["ids_size"]))
     dtype = record_dtype(*sizes, int(head["actions_size"]))
     if sizes != (hidden, ids) or dtype.itemsize != len(record):
@@ -119,3 +116,14 @@ def unpack(record: bytes, hidden: int, ids: int) -> np.void:
             f"a user record has hidden state and id window of {sizes}, this worker wants {(hidden, ids)}"
         )
     return np.frombuffer(record, dtype, 1)[0]  # type: ignore[no-any-return]
+
+
+def _checked_head(record: bytes) -> np.void:
+    if len(record) < record_dtype(0, 0, 0).itemsize or record[0] != RECORD_VERSION:
+        raise RecordCorrupt(
+            f"a user record of {len(record)} bytes has version {record[:1].hex() or 'none'}, "
+            f"not {RECORD_VERSION}: it was written by another nextact or is damaged"
+        )
+    if zlib.crc32(record[_CHECKED_FROM:]) != int.from_bytes(record[1:_CHECKED_FROM], "little"):
+        raise RecordCorrupt(f"the checksum of a user record of {len(record)} bytes is wrong")
+    return np.frombuffer(record, record_dtype(0, 0, 0), 1)[0]  # type: ignore[no-any-return]

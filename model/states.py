@@ -1,14 +1,15 @@
 """Every user's state in slots of arrays: sequence, hidden state, last offset, recent event ids.
 
 State belongs to a partition: the same user id on two partitions is two users here. Memory may run ahead of what is
-durable, because any failure ends the process.
+durable, because any failure ends the process. Users who do not fit are those touched longest ago, once all that
+happened to them is durable; they come back from the store when they are touched again.
 Shapes: S slots, N events of a batch, U distinct slots, H hidden units, E ids of the window, L ring length.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,14 +20,33 @@ from model.errors import RecordCorrupt
 from model.events import NO_TIME, Actions
 from model.history import Histories, grown, ranks_within
 from model.record import UserRecords, unpack
+from model.slots import Slots
 
 EVENT_ID_WINDOW: Final = 16
+_EVICTED_SHARE: Final = 32  # at least one in so many slots is freed at once: looking for the oldest costs
+
+Stored = Callable[[int, Sequence[str]], dict[str, bytes]]  # partition, users -> records of those who are stored
+
+
+def nothing_stored(_: int, __: Sequence[str]) -> dict[str, bytes]:
+    return {}
 
 
 class UserStates:
     """Slots for users, found by partition and user id."""
 
-    def __init__(self, *, hidden: int, length: int, epoch: int, device: torch.device, slots: int = 1024) -> None:
+    def __init__(
+        self,
+        *,
+        hidden: int,
+        length: int,
+        epoch: int,
+        device: torch.device,
+        slots: int = 1024,
+        most: int = 2**31,
+        stored: Stored = nothing_stored,
+    ) -> None:
+        """`slots` to begin with, `most` in the end unless one moment needs more; `stored` is what lies behind them."""
         self.device = device
         self.epoch = epoch
         self.histories = Histories(length, slots)
@@ -37,16 +57,21 @@ class UserStates:
         self.weights: NDArray[np.uint64] = np.zeros(slots, np.uint64)
         # Halves in memory too: what a restart reads back is exactly what the process had.
         self.hidden = torch.zeros(slots, hidden, dtype=torch.float16, device=device)
-        self._slots: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        self._free = list(range(slots - 1, -1, -1))
+        self.batch = 0  # the number of the present one
+        self.settled = 0  # the effects of all batches before this one are durable: their users may leave memory
+        self.evicted = np.zeros(0, np.int64)  # slots that the present batch took from their users
+        self.returned = 0  # users whom the present batch brought back from the store
+        self._slots = Slots(slots)
+        self._most = most
+        self._stored = stored
 
     def __len__(self) -> int:
-        return sum(len(users) for users in self._slots.values())
+        return len(self._slots)
 
     @property
     def capacity(self) -> int:
         """Slots that there are, used or not."""
-        return len(self.offsets)
+        return self._slots.capacity
 
     @property
     def nbytes(self) -> int:
@@ -56,28 +81,59 @@ class UserStates:
         return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
 
     def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
-        """The slot of each of N users on their partitions, (N,); new users get a free one."""
-        found = np.empty(len(users), np.int64)
-        for place, (partition, user) in enumerate(zip(partitions, users, strict=True)):
-            known = self._slots[partition]
-            slot = known.get(user)
-            if slot is None:
-                slot = known[user] = self._take()
-            found[place] = slot
+        """Begins a batch: the slot of each of N users on their partitions, (N,).
+
+        Users without one get one, with what is stored of them.
+        """
+        self.batch += 1
+        self.evicted, self.returned = np.zeros(0, np.int64), 0
+        found = self._slots.find(partitions, users)
+        absent = np.flatnonzero(found < 0)
+        self._slots.touch(found[found >= 0], self.batch)
+        if len(absent):
+            pairs = [(partitions[place], users[place]) for place in absent.tolist()]
+            self._bring_in(list(dict.fromkeys(pairs)))
+            found[absent] = self._slots.find([partition for partition, _ in pairs], [user for _, user in pairs])
         return found
 
+    def _bring_in(self, pairs: Sequence[tuple[int, str]]) -> None:
+        """Gives slots to users (partition, id) who have none."""
+        if len(pairs) > self._slots.free:
+            self._make_room(len(pairs) - self._slots.free)
+        by_partition: defaultdict[int, list[str]] = defaultdict(list)
+        slots = np.array([self._slots.take(*pair) for pair in pairs], np.int64)
+        self._slots.touch(slots, self.batch)
+        for partition, user in pairs:
+            by_partition[partition].append(user)
+        for partition, absent in by_partition.items():
+            self.returned += self.restore(partition, self._stored(partition, absent))
+
+    def _make_room(self, slots: int) -> None:
+        """Grows up to the most, then evicts; where too few may leave, grows all the same."""
+        if self.capacity < self._most:
+            self._grow(min(max(2 * self.capacity, self.capacity + slots), self._most))
+        missing = slots - self._slots.free
+        if missing > 0:
+            self.evicted = self._slots.oldest(max(missing, self.capacity // _EVICTED_SHARE), self.settled)
+            self._clear(self.evicted)
+        if slots > self._slots.free:
+            self._grow(self.capacity + slots - self._slots.free)
+
     def slot(self, partition: int, user: str) -> int | None:
-        """The slot of a user, or None if the partition has no such user."""
-        return self._slots.get(partition, {}).get(user)
+        """The slot of a user, or None if the user has none."""
+        slot = int(self._slots.find([partition], [user])[0])
+        return None if slot < 0 else slot
 
     def slots_of_partition(self, partition: int) -> NDArray[np.int64]:
         """The slots of all users of a partition."""
-        return np.fromiter(self._slots.get(partition, {}).values(), np.int64)
+        return self._slots.of_partition(partition)
 
     def drop(self, partition: int) -> None:
         """Forgets a partition's users: its state now belongs to another worker."""
-        slots = self.slots_of_partition(partition)
-        self._slots.pop(partition, None)
+        self._clear(self.slots_of_partition(partition))
+
+    def _clear(self, slots: NDArray[np.int64]) -> None:
+        self._slots.release(slots)
         self.offsets[slots] = -1
         self.last_times[slots] = NO_TIME
         self.sessions[slots] = 0
@@ -85,7 +141,6 @@ class UserStates:
         self.weights[slots] = 0
         self.histories.clear(slots)
         self.hidden[torch.from_numpy(slots).to(self.device)] = 0
-        self._free.extend(slots.tolist())
 
     def duplicates(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which events (N,) repeat one of the last E ids that their user sent, in order."""
@@ -146,23 +201,17 @@ class UserStates:
         )
 
     def restore(self, partition: int, records: dict[str, bytes]) -> int:
-        """Takes in stored users; one whose stored offset is below the slot's own is old news and left out.
+        """Puts stored users into the slots that they have. Records of another stream epoch are left out.
 
-        Records of another stream epoch are left out too. Returns how many were taken in.
-        Raises `RecordCorrupt` with the user's partition when a record cannot be trusted.
+        Returns how many were taken in. Raises `RecordCorrupt` with the partition when a record cannot be trusted.
         """
-        users, rows = [], []
-        for user, record in records.items():
-            row = self._unpacked(partition, record)
-            slot = self.slot(partition, user)
-            if int(row["epoch"]) == self.epoch and (slot is None or row["offset"] >= self.offsets[slot]):
-                users.append(user)
-                rows.append(row)
-        slots = self.slots_of([partition] * len(users), users)
-        for slot, row in zip(slots.tolist(), rows, strict=True):
+        rows = {user: self._unpacked(partition, record) for user, record in records.items()}
+        rows = {user: row for user, row in rows.items() if int(row["epoch"]) == self.epoch}
+        slots = self._slots.find([partition] * len(rows), list(rows))
+        for slot, row in zip(slots.tolist(), rows.values(), strict=True):
             self._restore(slot, row)
         if rows:
-            hidden = torch.from_numpy(np.stack([row["hidden"] for row in rows]))
+            hidden = torch.from_numpy(np.stack([row["hidden"] for row in rows.values()]))
             self.hidden[torch.from_numpy(slots).to(self.device)] = hidden.to(self.device)
         return len(rows)
 
@@ -181,11 +230,6 @@ class UserStates:
         kept = row["actions"][-self.histories.length :]
         self.histories.restore(slot, kept["object"], kept["context"], int(row["count"]))
 
-    def _take(self) -> int:
-        if not self._free:
-            self._grow(2 * self.capacity)
-        return self._free.pop()
-
     def _grow(self, slots: int) -> None:
         before = self.capacity
         self.histories.grow(slots)
@@ -196,4 +240,4 @@ class UserStates:
         self.weights = grown(self.weights, slots)
         with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside of it
             self.hidden = torch.cat((self.hidden, self.hidden.new_zeros(slots - before, self.hidden.shape[1])))
-        self._free.extend(range(slots - 1, before - 1, -1))
+        self._slots.grow(slots)

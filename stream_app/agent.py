@@ -10,18 +10,19 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import faust
 import numpy as np
-from faust.types import TP
 
 from stream_app.delivery import BatchResult, Delivery
 from stream_app.errors import DataPathError, TooManyDeadLetters
+from stream_app.local_store import LocalStore
 from stream_app.metrics import WorkerMetrics
-from stream_app.pipeline import Pipeline, Received
+from stream_app.pipeline import Computed, Pipeline, Received
 from stream_app.settings import Settings
-from stream_app.table import TABLE
+
+T = TypeVar("T")
 
 
 class Consumption:
@@ -33,6 +34,7 @@ class Consumption:
         settings: Settings,
         pipeline: Pipeline,
         delivery: Delivery,
+        store: LocalStore,
         device_thread: ThreadPoolExecutor,
         coding_thread: ThreadPoolExecutor,
         metrics: WorkerMetrics,
@@ -43,6 +45,7 @@ class Consumption:
         self._settings = settings
         self._pipeline = pipeline
         self._delivery = delivery
+        self._store = store
         self._device_thread = device_thread
         self._coding_thread = coding_thread
         self._metrics = metrics
@@ -57,6 +60,7 @@ class Consumption:
         self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._latest: dict[int, asyncio.Task[None]] = {}  # by partition: what the next batch waits for
+        self._unsettled: set[int] = set()  # numbers of the batches computed but not durable
         self._under_way = 0  # fetches taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
@@ -99,7 +103,6 @@ class Consumption:
 
     async def _decode_all(self, app: faust.App) -> None:
         """Keeps one decoded batch ready for the device."""
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._arrived.wait()
@@ -110,7 +113,7 @@ class Consumption:
                     continue
                 records = [record for event in batch for record in event.value]
                 generation = batch[0].message.generation_id
-                received = await loop.run_in_executor(self._coding_thread, self._pipeline.decode, records, generation)
+                received = await self._in_coding_thread(self._pipeline.decode, records, generation)
                 await self._decoded.put((batch, received))
         except TooManyDeadLetters as error:
             await self._commit_what_came_before(app)
@@ -135,8 +138,8 @@ class Consumption:
             while True:
                 batch, received = await self._decoded.get()
                 computed = await loop.run_in_executor(self._device_thread, self._pipeline.advance, received)
-                encoding = loop.run_in_executor(self._coding_thread, self._pipeline.encode, computed)
-                self._finishing = asyncio.create_task(self._finish(app, batch, encoding, self._finishing))
+                self._unsettled.add(computed.batch)
+                self._finishing = asyncio.create_task(self._finish(app, batch, computed, self._finishing))
         except Exception as error:
             self._fail(error)
             raise
@@ -163,22 +166,30 @@ class Consumption:
         self,
         app: faust.App,
         batch: list[Any],
-        encoding: asyncio.Future[list[BatchResult]],
+        computed: Computed,
         before: asyncio.Task[None] | None,
     ) -> None:
         """Begins the deliveries of a batch, after those of the batch before it have begun."""
         try:
-            results = await encoding
+            results = await self._in_coding_thread(self._pipeline.encode, computed)
             if before is not None:
                 await before
             fetches: defaultdict[int, list[Any]] = defaultdict(list)
             for event in batch:
                 fetches[event.message.partition].append(event)
             deliveries = [self._deliver_later(app, fetches[result.partition], result) for result in results]
-            asyncio.gather(*deliveries, return_exceptions=True).add_done_callback(lambda _: self._room.release())
+            asyncio.gather(*deliveries, return_exceptions=True).add_done_callback(
+                lambda _: self._settled(computed.batch)
+            )
         except Exception as error:
             self._fail(error)
             raise
+
+    def _settled(self, batch: int) -> None:
+        """A batch is durable, or the process ends."""
+        self._unsettled.remove(batch)
+        self._pipeline.settle(min(self._unsettled, default=batch + 1))
+        self._room.release()
 
     def _deliver_later(self, app: faust.App, fetches: list[Any], result: BatchResult) -> asyncio.Task[None]:
         after = self._latest.get(result.partition)
@@ -194,8 +205,8 @@ class Consumption:
             offsets = range(fetches[0].value[0].offset, fetches[-1].message.offset + 1)
             delivered = await self._delivery.deliver(result, offsets, after)
             if delivered.changelog_offset is not None:
-                changelog = TP(self._settings.state_topic, result.partition)
-                app.tables[TABLE].data.set_persisted_offset(changelog, delivered.changelog_offset)
+                records = [(change.key, change.value) for change in result.changelog]
+                await self._in_coding_thread(self._store.write, result.partition, records, delivered.changelog_offset)
             for event in fetches:
                 event.ack()
             self._metrics.stage.labels("deliver").observe(self._clock() - start)
@@ -212,6 +223,9 @@ class Consumption:
         metrics.latency.observe(answered_at - np.array(result.record_times) / 1000)
         for reason in result.reasons:
             metrics.dead_letters.labels(reason).inc()
+
+    def _in_coding_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._coding_thread, function, *arguments)
 
     def _ended(self, fetches: int) -> None:
         self._under_way -= fetches

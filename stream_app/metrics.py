@@ -112,7 +112,13 @@ class WorkerMetrics:
         registry.register(self.latency)
         self.lag = GaugeOf("nextact_lag_events", "Records of a partition not yet answered", "partition")
         registry.register(self.lag)
-        self.users = Gauge("nextact_users", "Users whose state is held", registry=registry)
+        self.users = Gauge("nextact_users", "Users whose state is in memory", registry=registry)
+        self.evicted = Counter(
+            "nextact_evicted_users", "Users who left memory for others; the local store has them", registry=registry
+        )
+        self.returned = Counter(
+            "nextact_returned_users", "Users who came into memory from the local store", registry=registry
+        )
         self.state_bytes = Gauge("nextact_state_bytes", "Bytes of all user states in memory", registry=registry)
         self.partitions = Gauge("nextact_partitions", "Event partitions assigned to this worker", registry=registry)
         self.ready = Gauge("nextact_ready", "1 when the worker answers events", registry=registry)

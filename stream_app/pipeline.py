@@ -57,6 +57,7 @@ class Computed:
     advanced: Advanced
     states: UserRecords  # of the touched users
     verdicts: NDArray[np.uint8]  # on the event times of the new events
+    batch: int  # its number
 
 
 class Pipeline:
@@ -96,13 +97,17 @@ class Pipeline:
         """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("fold"):
             partitions = [source.partition for source in received.sources]
-            slots = self._fold.states.slots_of(partitions, received.actions.users)
+            slots = self._fold.slots_of(partitions, received.actions.users)
             advanced = self._fold.advance(slots, received.actions, received.offsets)
             states = self._fold.states.snapshot(advanced.touched)
         given = received.verdicts[advanced.places]
         verdicts = np.where((given == OK) & advanced.late, np.uint8(LATE), given)
         self._count(received.decoded, advanced, verdicts)
-        return Computed(received, advanced, states, verdicts)
+        return Computed(received, advanced, states, verdicts, self._fold.states.batch)
+
+    def settle(self, before: int) -> None:
+        """All effects of the batches before this number are durable: their users may leave memory."""
+        self._fold.states.settled = before
 
     def encode(self, computed: Computed) -> list[BatchResult]:
         """All effects of a batch, one result per partition."""
@@ -167,6 +172,8 @@ class Pipeline:
             metrics.event_time.labels(flag or "ok").inc(count)
         metrics.score("model", advanced.model_places)
         metrics.score("rules", advanced.rules_places)
+        metrics.evicted.inc(len(self._fold.states.evicted))
+        metrics.returned.inc(self._fold.states.returned)
         metrics.users.set(len(self._fold.states))
         metrics.state_bytes.set(self._fold.nbytes)
 

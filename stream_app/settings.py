@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
     hidden: int = Field(128, ge=8, le=4096, description="units of the hidden state, for workers and trainer alike")
     history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
+    users_in_memory: int = Field(
+        200_000, ge=1, description="users in memory, at most; the others wait in the local store and come back"
+    )
     batch_size: int = Field(2048, ge=1, description="events of one fetch and of one batch, at most")
     in_flight: int = Field(8, ge=1, description="batches being delivered at once, at most")
     recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
@@ -96,7 +99,9 @@ class Settings(BaseSettings):
     seed: int = 1
 
     # Operation
-    data_dir: Path = Field(Path("nextact-data"), description="folder of the embedded broker and of the demo")
+    data_dir: Path = Field(
+        Path("nextact-data"), description="folder of the embedded broker, the demo, and the workers' local stores"
+    )
     stall_timeout: float = Field(
         120.0, ge=0, description="seconds without progress, though there is work, until a worker ends; 0: never"
     )

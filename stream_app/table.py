@@ -1,5 +1,7 @@
 """The users' states as a Faust table: recovered from the changelog a fetch at a time, written by `delivery`.
 
+Recovery brings the local store up to date; users come into memory when they are touched.
+
 What this leans on in Faust 0.15.3: `Table._new_store`; recovery asks `persisted_offset` of the store where to begin and
 hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with what was
 taken away before recovery begins. Faust's recovery swallows exceptions, so damage ends the process right here.
@@ -8,7 +10,7 @@ taken away before recovery begins. Faust's recovery swallows exceptions, so dama
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import faust
@@ -17,7 +19,9 @@ from faust.types import TP
 
 from model.fold import Fold
 from model.record import position
+from stream_app.local_store import LocalStore
 from stream_app.settings import Settings
+from stream_app.topics import changelog_facts
 from stream_app.transport import ChunkSchema
 
 TABLE: Final = "users"
@@ -26,22 +30,26 @@ logger: Final = logging.getLogger(__name__)
 
 
 class UsersStore(Store):  # type: ignore[misc]
-    """What Faust needs of a store, over the slots of the fold."""
+    """What Faust needs of a store, over the local store and the slots of the fold."""
 
-    def __init__(self, *args: Any, fold: Fold, settings: Settings, fail: Callable[..., Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        fold: Fold,
+        store: LocalStore,
+        settings: Settings,
+        fail: Callable[..., Any],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._fold = fold
+        self._store = store
         self._settings = settings
         self._fail = fail
-        self._offsets: dict[TP, int] = {}  # last changelog record that memory has
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """The last changelog offset that memory holds; None: recover from the beginning."""
-        return self._offsets.get(tp)
-
-    def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        """Called when a batch's changelog records are acknowledged."""
-        self._offsets[tp] = max(offset, self._offsets.get(tp, -1))
+        """The last changelog offset that the local store contains; None: recover from the beginning."""
+        return self._store.offset(tp.partition)
 
     def apply_changelog_batch(self, batch: Iterable[Any], **_: Any) -> None:
         """Takes in fetched changelog records: of each user only the newest."""
@@ -53,22 +61,40 @@ class UsersStore(Store):  # type: ignore[misc]
             raise
 
     def _apply(self, tp: TP, records: list[Any], offset: int) -> None:
-        newest = {user: value for user, value in _newest(records).items() if value}
-        self._fold.states.restore(tp.partition, newest)
-        self.set_persisted_offset(tp, offset)  # of a marker, when the end of a transaction is all that came
+        """Up to `offset`: of a marker, when the end of a transaction is all that came."""
+        known = self._store.read(tp.partition, list({record.key.decode() for record in records}))
+        changes = [(user.encode(), value) for user, value in _newest(records, known).items()]
+        self._store.write(tp.partition, changes, offset)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         """Partitions that were taken away give up their slots; those that arrive begin empty."""
-        for tp in revoked | newly_assigned:
-            if tp.topic == self._settings.events_topic:
-                self._fold.forget(tp.partition)
-                self._offsets.pop(TP(self._settings.state_topic, tp.partition), None)
+        try:
+            for tp in revoked | newly_assigned:
+                if tp.topic == self._settings.events_topic:
+                    self._fold.forget(tp.partition)
+            await self._open_and_close(self._of_changelog(assigned))
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _of_changelog(self, tps: set[TP]) -> set[int]:
+        return {tp.partition for tp in tps if tp.topic == self._settings.state_topic}
+
+    async def _open_and_close(self, assigned: set[int]) -> None:
+        """Standbys are among the assigned ones."""
+        for partition in self._store.partitions - assigned:
+            self._store.close(partition)
+        arriving = assigned - self._store.partitions
+        if arriving:
+            ends, retention = await changelog_facts(self._settings, arriving)
+            for partition in arriving:
+                self._store.open(partition, ends[partition], retention)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Records were applied as they came; this is when the worker begins to answer."""
-        logger.info("answering on %d partitions, %d users recovered", len(active_tps), len(self))
+        logger.info("answering on %d partitions", len(active_tps))
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
         """Backups are Kafka's: the changelog is replicated."""
@@ -85,14 +111,16 @@ class UsersStore(Store):  # type: ignore[misc]
         return len(self._fold.states)
 
 
-def _newest(records: list[Any]) -> dict[str, bytes | None]:
-    """Each user's newest record, by the events that it has seen: a worker that had lost its partitions without knowing
-    may have written an older one behind it."""
+def _newest(records: Sequence[Any], known: Mapping[str, bytes]) -> dict[str, bytes | None]:
+    """Of each user the record that is newer than the known one, and newest by the events that it has seen.
+
+    A worker that had lost its partitions without knowing may have written an older one behind it.
+    """
     newest: dict[str, bytes | None] = {}
     for record in records:
         user, value = record.key.decode(), record.value
-        known = newest.get(user)
-        if not (known and value and position(value) < position(known)):
+        before = newest.get(user, known.get(user))
+        if not (before and value and position(value) < position(before)):
             newest[user] = value
     return newest
 
@@ -100,8 +128,10 @@ def _newest(records: list[Any]) -> dict[str, bytes | None]:
 class UsersTable(faust.Table):  # type: ignore[misc]
     """The table that ties the store to the changelog topic; nobody reads or writes it as a mapping."""
 
-    def __init__(self, app: faust.App, *, settings: Settings, fold: Fold, fail: Callable[..., Any]) -> None:
-        self._parts: dict[str, Any] = {"fold": fold, "settings": settings, "fail": fail}
+    def __init__(
+        self, app: faust.App, *, settings: Settings, fold: Fold, store: LocalStore, fail: Callable[..., Any]
+    ) -> None:
+        self._parts: dict[str, Any] = {"fold": fold, "store": store, "settings": settings, "fail": fail}
         changelog = app.topic(
             settings.state_topic,
             schema=ChunkSchema(),

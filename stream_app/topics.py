@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
@@ -58,6 +59,18 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
         ]
     finally:
         await admin.close()
+
+
+async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float]:
+    """Where each of these partitions of the changelog ends, and for how many seconds it keeps tombstones."""
+    admin = await _connected(settings)
+    try:
+        retention = float(await _config(admin, settings.state_topic, "delete.retention.ms")) / 1000
+    finally:
+        await admin.close()
+    async with AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False) as consumer:
+        ends = await consumer.end_offsets([TopicPartition(settings.state_topic, number) for number in partitions])
+    return {tp.partition: end for tp, end in ends.items()}, retention
 
 
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:

@@ -20,13 +20,14 @@ from prometheus_client import CollectorRegistry
 
 from model.events import Event, actions_of
 from model.fold import Fold
-from model.states import UserStates
+from model.states import Stored, UserStates, nothing_stored
 from stream_app.agent import Consumption
 from stream_app.app import create_app
 from stream_app.delivery import AtLeastOnce, Delivery
 from stream_app.device import choose_device, hint, stand_in, trying
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.health import HttpServer
+from stream_app.local_store import LocalStore
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.promotions import Promotions
@@ -65,14 +66,14 @@ def _fail_with_stacks(error: BaseException) -> NoReturn:
 class Worker:
     """The parts of a worker."""
 
-    def __init__(self, settings: Settings, device: torch.device) -> None:
+    def __init__(self, settings: Settings, device: torch.device, store: LocalStore) -> None:
         """Raises `DeviceUnusable`."""
         self._settings = settings
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
         device_thread = _compute_thread("device", settings)
         with trying(device):
-            fold = _new_fold(settings, device)
+            fold = _new_fold(settings, device, store.read)
         self._fold, self._device, self._device_thread = fold, device, device_thread
         self._delivery = GUARANTEES[settings.delivery](settings, time.time)
         self._reload = Reload(
@@ -88,13 +89,16 @@ class Worker:
             settings=settings,
             pipeline=Pipeline(fold, settings, metrics, time.perf_counter),
             delivery=self._delivery,
+            store=store,
             device_thread=device_thread,
             coding_thread=ThreadPoolExecutor(1, "coding"),
             metrics=metrics,
             fail=fail,
             clock=time.perf_counter,
         )
-        self._app = create_app(settings, fold=fold, consumption=consumption, delivery=self._delivery, fail=fail)
+        self._app = create_app(
+            settings, fold=fold, store=store, consumption=consumption, delivery=self._delivery, fail=fail
+        )
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
@@ -167,9 +171,14 @@ class Worker:
         return {str(tp.partition): standing.lag for tp, standing in self._app.consumer.standings().items()}
 
 
-def _new_fold(settings: Settings, device: torch.device) -> Fold:
+def _new_fold(settings: Settings, device: torch.device, stored: Stored = nothing_stored) -> Fold:
     states = UserStates(
-        hidden=settings.hidden, length=settings.history_length, epoch=settings.stream_epoch, device=device
+        hidden=settings.hidden,
+        length=settings.history_length,
+        epoch=settings.stream_epoch,
+        device=device,
+        most=settings.users_in_memory,
+        stored=stored,
     )
     return Fold(states, rules_share=settings.rules_share)
 
@@ -209,8 +218,16 @@ def _fail_if_broken(task: asyncio.Task[None]) -> None:
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Runs a worker until `stop` is set; its parts belong to the running event loop."""
     device = choose_device(settings.device, fallback=settings.device_fallback)
+    store = LocalStore(
+        settings.data_dir / "states" / settings.state_topic,
+        topic=settings.state_topic,
+        epoch=settings.stream_epoch,
+        clock=time.time,
+    )
     try:
-        await Worker(settings, device).run(stop)
+        await Worker(settings, device, store).run(stop)
     except DeviceUnusable as error:
         device = stand_in(error, fallback=settings.device_fallback)
-        await Worker(settings, device).run(stop)
+        await Worker(settings, device, store).run(stop)
+    finally:
+        store.stop()

@@ -16,7 +16,7 @@ from model.calibration import Calibration
 from model.checkpoint import Version
 from model.events import EVENT_TYPES, Event
 from model.network import Network, NetworkConfig
-from model.states import UserStates
+from model.states import Stored, UserStates, nothing_stored
 from model.vocabulary import Tokens, Vocabulary
 
 HIDDEN = 12
@@ -42,8 +42,23 @@ def make_version(items: Sequence[str] = ITEMS, *, name: str = "v1", seed: int = 
     )
 
 
-def make_states(device: torch.device = CPU, *, length: int = LENGTH, slots: int = 2, epoch: int = 1) -> UserStates:
-    return UserStates(hidden=HIDDEN, length=length, epoch=epoch, device=device, slots=slots)
+class Shelf(dict[tuple[int, str], bytes]):
+    """Stored users, by partition and id."""
+
+    def __call__(self, partition: int, users: Sequence[str]) -> dict[str, bytes]:
+        return {user: self[partition, user] for user in users if (partition, user) in self}
+
+
+def make_states(
+    device: torch.device = CPU,
+    *,
+    length: int = LENGTH,
+    slots: int = 2,
+    most: int = 2**31,
+    epoch: int = 1,
+    stored: Stored = nothing_stored,
+) -> UserStates:
+    return UserStates(hidden=HIDDEN, length=length, epoch=epoch, device=device, slots=slots, most=most, stored=stored)
 
 
 def make_record(

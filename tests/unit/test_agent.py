@@ -24,6 +24,14 @@ from tests.unit.builders import make_record
 SETTINGS = load_settings({"batch_size": 10, "in_flight": 2})
 
 
+class Advanced(list[Any]):
+    """The records of a batch and its number."""
+
+    def __init__(self, records: list[Any], batch: int) -> None:
+        super().__init__(records)
+        self.batch = batch
+
+
 class World:
     """All that a consumption touches; `happened` is what it did, in order."""
 
@@ -39,6 +47,8 @@ class World:
         self.consumer = SimpleNamespace(commit=self.commit)
         self.app = self
         self._next = 0
+        self._batches = 0
+        self.settled = 0
 
     def fetch(self, partition: int, size: int = 1, generation: int = 1, behind: int = 0) -> None:
         """Has Faust hand out a fetch; it covers `behind` offsets that no record has."""
@@ -62,10 +72,11 @@ class World:
         self.broken("decode")
         return records
 
-    def advance(self, records: list[Any]) -> list[Any]:
+    def advance(self, records: list[Any]) -> Advanced:
         self.broken("advance")
         self.happened.append("advance " + " ".join(f"{record.partition}/{record.offset}" for record in records))
-        return records
+        self._batches += 1
+        return Advanced(records, self._batches)
 
     def encode(self, records: list[Any]) -> list[BatchResult]:
         self.broken("encode")
@@ -83,8 +94,12 @@ class World:
     async def commit(self) -> None:
         self.happened.append("commit")
 
-    def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        self.happened.append(f"state {tp.partition} {offset}")
+    def write(self, partition: int, records: list[Any], offset: int) -> None:
+        self.broken("write")
+        self.happened.append(f"state {partition} {offset}")
+
+    def settle(self, before: int) -> None:
+        self.settled = before
 
 
 def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
@@ -96,6 +111,7 @@ def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
                 settings=SETTINGS,
                 pipeline=parts,
                 delivery=parts,
+                store=parts,
                 device_thread=device,
                 coding_thread=coding,
                 metrics=WorkerMetrics(CollectorRegistry()),
@@ -210,7 +226,7 @@ def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
     run(body)
 
 
-@pytest.mark.parametrize("stage", ["advance", "encode", "deliver"])
+@pytest.mark.parametrize("stage", ["advance", "encode", "deliver", "write"])
 def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str) -> None:
     def broken(where: str) -> None:
         if where == stage:

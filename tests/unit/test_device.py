@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -50,17 +53,18 @@ def test_the_log_says_what_to_do_about_errors_of_a_device_only() -> None:
 
 def test_a_worker_is_not_ready_before_its_first_step() -> None:
     async def body() -> None:
-        fine = Worker(load_settings(), CPU)
+        store: Any = SimpleNamespace(read=None)
+        fine = Worker(load_settings(), CPU, store)
         assert "first step" in (fine._not_ready() or "")
         await fine._warm_up()
         assert "partitions" in (fine._not_ready() or "")
         with pytest.raises(DeviceUnusable, match="first step"):
-            await Worker(load_settings(), DEAD)._warm_up()
+            await Worker(load_settings(), DEAD, store)._warm_up()
 
     asyncio.run(body())
 
 
-def started_on(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[torch.device]:
+def started_on(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> list[torch.device]:
     """The devices of the workers that `run_worker` starts when the first one's device is dead."""
     started: list[torch.device] = []
 
@@ -70,17 +74,17 @@ def started_on(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[torc
 
     monkeypatch.setattr(worker, "choose_device", lambda *_, **__: DEAD)
     monkeypatch.setattr(Worker, "run", run)
-    asyncio.run(run_worker(settings, asyncio.Event()))
+    asyncio.run(run_worker(settings.model_copy(update={"data_dir": tmp_path}), asyncio.Event()))
     return started
 
 
 def test_the_cpu_stands_in_for_a_device_that_fails_its_first_step(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    assert started_on(monkeypatch, load_settings({"device_fallback": True})) == [DEAD, CPU]
+    assert started_on(monkeypatch, load_settings({"device_fallback": True}), tmp_path) == [DEAD, CPU]
     assert "The CPU stands in" in caplog.text
 
 
-def test_without_the_setting_such_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_setting_such_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(DeviceUnusable, match="failed a first step"):
-        started_on(monkeypatch, load_settings())
+        started_on(monkeypatch, load_settings(), tmp_path)

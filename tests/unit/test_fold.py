@@ -19,6 +19,7 @@ from model.events import Event, actions_of
 from model.fold import Advanced, Fold
 from model.record import pack
 from model.serving import Serving, serve
+from model.states import Stored, nothing_stored
 from tests.unit.builders import (
     CPU,
     HIDDEN,
@@ -27,6 +28,7 @@ from tests.unit.builders import (
     WINDOW,
     Action,
     Logged,
+    Shelf,
     UserOracle,
     logs,
     make_states,
@@ -45,15 +47,21 @@ def serving_on(device: torch.device, *, name: str = "v1", items: tuple[str, ...]
     return serve(make_version(items, name=name, seed=seed), device)
 
 
-def make_fold(device: torch.device = CPU, serving: Serving | None = None, *, rules_share: float = 0.5) -> Fold:
-    fold = Fold(make_states(device), rules_share=rules_share)
+def make_fold(
+    device: torch.device = CPU,
+    serving: Serving | None = None,
+    *,
+    rules_share: float = 0.5,
+    stored: Stored = nothing_stored,
+) -> Fold:
+    fold = Fold(make_states(device, stored=stored), rules_share=rules_share)
     fold.serving = serving
     return fold
 
 
 def advance(fold: Fold, batch: list[Logged]) -> Advanced:
     actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
-    slots = fold.states.slots_of([logged.partition for logged in batch], actions.users)
+    slots = fold.slots_of([logged.partition for logged in batch], actions.users)
     return fold.advance(slots, actions, np.array([logged.offset for logged in batch], np.int64))
 
 
@@ -65,7 +73,7 @@ def slot_of(fold: Fold, owner: tuple[int, str]) -> int:
 
 def records_of(fold: Fold, log: list[Logged]) -> dict[tuple[int, str], bytes]:
     owners = sorted({logged.owner for logged in log})
-    slots = np.array([slot_of(fold, owner) for owner in owners], np.int64)
+    slots = fold.slots_of([partition for partition, _ in owners], [user for _, user in owners])
     return dict(zip(owners, pack(fold.states.snapshot(slots)), strict=True))
 
 
@@ -210,12 +218,12 @@ def joined(several: list[Advanced], column: str) -> list[int]:
 @given(logs(), st.data())
 def test_a_restart_changes_nothing(log: list[Logged], data: st.DataObject) -> None:
     serving = serving_on(CPU)
-    before, after = make_fold(serving=serving), make_fold(serving=serving)
+    shelf = Shelf()
+    before, after = make_fold(serving=serving), make_fold(serving=serving, stored=shelf)
     end = data.draw(st.integers(0, len(log)))
     back = data.draw(st.integers(0, end))
     advance(before, log[:end])
-    for (partition, user), record in records_of(before, log[:end]).items():
-        assert after.states.restore(partition, {user: record}) == 1
+    shelf.update(records_of(before, log[:end]))
     went_on, restarted = advance(before, log[end:]), advance(after, log[back:])
     assert restarted.places.tolist() == [place + end - back for place in went_on.places]
     assert restarted.history_lengths.tolist() == went_on.history_lengths.tolist()

@@ -23,7 +23,7 @@ from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.settings import load_settings
 from stream_app.wire import Prediction, decode_prediction
-from tests.unit.builders import CPU, ITEMS, make_record, make_states, make_version
+from tests.unit.builders import CPU, ITEMS, Shelf, make_record, make_states, make_version
 
 SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
@@ -35,7 +35,8 @@ class Bench:
 
     def __init__(self, serving: Serving | None = SERVING) -> None:
         self.registry = CollectorRegistry()
-        self.fold = Fold(make_states(), rules_share=1)
+        self.shelf = Shelf()
+        self.fold = Fold(make_states(stored=self.shelf), rules_share=1)
         self.fold.serving = serving
         ticks: Iterator[int] = count()
         self.pipeline = Pipeline(self.fold, SETTINGS, WorkerMetrics(self.registry), lambda: float(next(ticks)))
@@ -149,8 +150,9 @@ def test_records_of_the_changelog_bring_the_users_back() -> None:
     before, after = Bench(), Bench()
     first = before.process([event(offset=0), event("v", offset=1), event(offset=2, partition=1)])
     for partition, result in first.items():
-        stored = {str(key, "utf-8"): value for key, value, _ in result.changelog if key and value}
-        assert after.fold.states.restore(partition, stored) == len(stored)
+        after.shelf.update(
+            {(partition, str(key, "utf-8")): value for key, value, _ in result.changelog if key and value}
+        )
     more = [event(offset=3), event("v", offset=4), event(offset=4, partition=1)]
     assert after.process(more) == before.process(more)
 

@@ -18,7 +18,7 @@ from model.events import NO_TIME, Event, actions_of
 from model.history import ranks_within
 from model.record import pack
 from model.states import EVENT_ID_WINDOW, UserStates
-from tests.unit.builders import HIDDEN, LENGTH, make_states
+from tests.unit.builders import HIDDEN, LENGTH, Shelf, make_states
 
 Sent: TypeAlias = list[tuple[str, int]]  # (user, event id; 0: none given) in log order
 SENT = st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_size=30), max_size=5)
@@ -51,6 +51,10 @@ def filled(users: str = "abc", device: torch.device | None = None) -> UserStates
 
 def records_of(states: UserStates, partition: int = 0, users: str = "abc") -> dict[str, bytes]:
     return dict(zip(users, pack(states.snapshot(slots_of(states, partition, list(users)))), strict=True))
+
+
+def shelf(records: dict[str, bytes], partition: int = 0) -> Shelf:
+    return Shelf({(partition, user): record for user, record in records.items()})
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.text(max_size=3)), max_size=40))
@@ -105,9 +109,9 @@ def test_the_newest_time_and_the_last_session_given_are_kept() -> None:
 def test_records_come_back_byte_for_byte_in_other_states(device: torch.device) -> None:
     before = filled("abcdefgh", device)
     records = records_of(before, users="abcdefgh")
-    after = make_states(device)
-    assert after.restore(5, records) == len(records)
+    after = make_states(device, stored=shelf(records, 5))
     assert records_of(after, 5, "hgfedcba") == records
+    assert after.returned == len(records)
     assert len(after) == len(records)
 
 
@@ -118,43 +122,38 @@ def test_whatever_happened_to_users_comes_back(batches: list[Sent], seed: int) -
     for n, batch in enumerate(batches):
         remember(before, batch, times=[n - 2] * len(batch), session=str(n) if n % 2 else None)
     records = records_of(before)
-    after = make_states()
-    after.restore(0, records)
-    assert records_of(after) == records
+    assert records_of(make_states(stored=shelf(records))) == records
 
 
-def test_older_records_are_left_out_and_equal_or_newer_ones_taken_in() -> None:
-    states = filled()
-    old = records_of(states)
-    remember(states, [("a", 99)], times=[77])
-    states.offsets[slots_of(states, 0, ["a"])] = 200
-    new = records_of(states)
-    assert states.restore(0, {"a": old["a"]}) == 0
-    assert records_of(states) == new
-    assert states.restore(0, new) == 3
-    assert records_of(states) == new
+def test_a_user_in_memory_is_newer_than_the_stored_one() -> None:
+    stored = Shelf()
+    states = make_states(stored=stored)
+    remember(states, [("a", 1)], times=[7])
+    stored.update(shelf(records_of(states, users="a")))
+    remember(states, [("a", 2)], times=[77])
+    assert records_of(states, users="a") != {"a": stored[0, "a"]}
+    assert states.returned == 0
 
 
 def test_records_of_another_epoch_are_left_out() -> None:
     records = records_of(filled())
-    states = make_states(epoch=2)
-    assert states.restore(0, records) == 0
-    assert len(states) == 0
+    states = make_states(epoch=2, stored=shelf(records))
+    assert everything_of(states, int(slots_of(states, 0, ["a"])[0])) == everything_of(make_states(), 0)
+    assert states.returned == 0
 
 
 def test_a_damaged_record_is_refused_with_its_partition() -> None:
     record = bytearray(records_of(filled())["b"])
     record[-1] ^= 1
     with pytest.raises(RecordCorrupt, match="partition 3 "):
-        make_states().restore(3, {"b": bytes(record)})
+        slots_of(make_states(stored=shelf({"b": bytes(record)}, 3)), 3, ["b"])
 
 
 @pytest.mark.parametrize("length", [1, LENGTH - 1, LENGTH, LENGTH + 3])
 def test_rings_of_another_length_keep_the_newest_actions(length: int) -> None:
     before = filled()
     wanted = before.histories.gather(slots_of(before, 0, ["b"]))[0][0]
-    after = make_states(length=length)
-    after.restore(0, records_of(before))
+    after = make_states(length=length, stored=shelf(records_of(before)))
     objects, _, sizes = after.histories.gather(slots_of(after, 0, ["b"]))
     assert objects[0][: sizes[0]].tolist() == wanted[-length:].tolist()
     assert after.histories.counts[after.slot(0, "b")] == LENGTH + 2
@@ -194,6 +193,5 @@ def test_slots_taken_in_inference_mode_can_be_dropped_outside_of_it() -> None:
     states = make_states(slots=1)
     with torch.inference_mode():
         slots_of(states, 0, ["a", "b", "c"])
-    states.restore(0, records_of(filled()))
     states.drop(0)
     assert len(states) == 0

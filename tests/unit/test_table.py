@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from faust.types import TP
 from model.fold import Fold
 from model.record import pack
 from model.states import UserStates
+from stream_app.local_store import LocalStore
 from stream_app.settings import load_settings
 from stream_app.table import UsersStore
 from tests.unit.builders import make_states
@@ -29,13 +31,14 @@ def stored(offset: int, *, epoch: int = 1) -> bytes:
     return record
 
 
-def recovered(*fetches: list[bytes | None]) -> UserStates:
-    """States after fetches of one user's records."""
-    states = make_states()
+def recovered(place: Path, *fetches: list[bytes | None]) -> UserStates:
+    """States over the store after fetches of one user's records."""
+    local = LocalStore(place, topic=SETTINGS.state_topic, epoch=1, clock=lambda: 0.0)
+    local.open(0, 0, 1.0)
+    states = make_states(stored=local.read)
     fold = Fold(states, rules_share=0)
-    store = UsersStore(
-        "memory://", SimpleNamespace(), None, table_name="users", fold=fold, settings=SETTINGS, fail=pytest.fail
-    )
+    parts: Any = {"fold": fold, "store": local, "settings": SETTINGS, "fail": pytest.fail}
+    store = UsersStore("memory://", SimpleNamespace(), None, table_name="users", **parts)
     offset = 0
     for values in fetches:
         records: list[Any] = [
@@ -46,6 +49,8 @@ def recovered(*fetches: list[bytes | None]) -> UserStates:
             [SimpleNamespace(message=SimpleNamespace(tp=CHANGELOG, value=records, offset=offset - 1))]
         )
         assert store.persisted_offset(CHANGELOG) == offset - 1
+    states.slots_of([0], ["u"])
+    local.stop()
     return states
 
 
@@ -58,12 +63,14 @@ def recovered(*fetches: list[bytes | None]) -> UserStates:
         [[stored(9, epoch=0), stored(7)]],  # offsets of an older stream say nothing
     ],
 )
-def test_the_newest_record_of_a_user_counts_wherever_it_stands(fetches: list[list[bytes | None]]) -> None:
-    states = recovered(*fetches)
+def test_the_newest_record_of_a_user_counts_wherever_it_stands(
+    tmp_path: Path, fetches: list[list[bytes | None]]
+) -> None:
+    states = recovered(tmp_path, *fetches)
     slot = states.slot(0, "u")
     assert slot is not None
     assert states.offsets[slot] == 7
 
 
-def test_a_removed_user_stays_removed() -> None:
-    assert recovered([stored(3), None]).slot(0, "u") is None
+def test_a_removed_user_stays_removed(tmp_path: Path) -> None:
+    assert recovered(tmp_path, [stored(3)], [None]).returned == 0

@@ -64,7 +64,8 @@ def run(
         consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once)
         delivering: Any = delivery or Delivery()
         fold = Fold(make_states(), rules_share=0)
-        app = create_app(SETTINGS, fold=fold, consumption=consumption, delivery=delivering, fail=fail)
+        store: Any = SimpleNamespace()
+        app = create_app(SETTINGS, fold=fold, store=store, consumption=consumption, delivery=delivering, fail=fail)
         app.finalize()
         app.topics._acking_topics |= {EVENTS.topic, OTHER.topic}
         try:

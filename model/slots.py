@@ -1,0 +1,84 @@
+"""Which user has which slot: found by partition and user id, given back least recently used first.
+
+Shapes: S slots, N events of a batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FREE: Final = -1
+
+
+class Slots:
+    """Slots by user, and the batch that touched each one last."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        self._owners: list[tuple[int, str] | None] = [None] * slots
+        self._free = list(range(slots - 1, -1, -1))
+        self._touched: NDArray[np.int64] = np.full(slots, _FREE, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._owners) - len(self._free)
+
+    @property
+    def capacity(self) -> int:
+        """Slots that there are, used or not."""
+        return len(self._owners)
+
+    @property
+    def free(self) -> int:
+        """Slots without a user."""
+        return len(self._free)
+
+    def find(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
+        """The slot of each of N users on their partitions, (N,); -1 where there is none."""
+        by_partition = self._slots
+        pairs = zip(partitions, users, strict=True)
+        return np.array([by_partition[partition].get(user, -1) for partition, user in pairs], np.int64)
+
+    def of_partition(self, partition: int) -> NDArray[np.int64]:
+        """The slots of all users of a partition."""
+        return np.fromiter(self._slots.get(partition, {}).values(), np.int64)
+
+    def take(self, partition: int, user: str) -> int:
+        """A free slot for a new user; raises `IndexError` when there is none."""
+        slot = self._free.pop()
+        self._slots[partition][user] = slot
+        self._owners[slot] = partition, user
+        return slot
+
+    def touch(self, slots: NDArray[np.int64], batch: int) -> None:
+        """Remembers which batch needed slots."""
+        self._touched[slots] = batch
+
+    def oldest(self, count: int, before: int) -> NDArray[np.int64]:
+        """At most `count` slots with users, the least recently touched of those touched before batch `before`."""
+        candidates = np.flatnonzero((self._touched != _FREE) & (self._touched < before))
+        if count >= len(candidates):
+            return candidates
+        return candidates[np.argpartition(self._touched[candidates], count)[:count]]
+
+    def release(self, slots: NDArray[np.int64]) -> None:
+        """Takes the users of slots away from them."""
+        for slot in slots.tolist():
+            owner = self._owners[slot]
+            assert owner is not None
+            partition, user = owner
+            del self._slots[partition][user]
+            self._owners[slot] = None
+        self._touched[slots] = _FREE
+        self._free.extend(slots.tolist())
+
+    def grow(self, slots: int) -> None:
+        """Makes room for `slots` slots in all."""
+        more = slots - self.capacity
+        self._free[:0] = range(slots - 1, self.capacity - 1, -1)  # taken after those that were free before
+        self._owners.extend([None] * more)
+        self._touched = np.concatenate((self._touched, np.full(more, _FREE, np.int64)))

@@ -1,0 +1,185 @@
+"""The users of the assigned partitions on this machine's disk: one RocksDB per partition.
+
+A user's record stands under the user id, as in the changelog. How far the changelog is contained stands beside the
+records and is written with them, in one batch. There is no write-ahead log: after a crash a partition is as old as
+its last flush, with the changelog offset of that moment, and the changelog has the rest.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+
+from stream_app.errors import UsageError
+
+FORMAT: Final = 1
+_MARK: Final = b"m"  # the key of the mark
+_USER: Final = b"u"  # before every user id
+_WRITE_BUFFER: Final = 8 * 2**20  # bytes, of each partition
+_BLOCK_CACHE: Final = 64 * 2**20  # bytes, of all partitions together
+_BLOOM_BITS: Final = 10  # of a user: 1 % of unknown users cost a look at the disk
+
+logger: Final = logging.getLogger(__name__)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What the records of a partition are: of which stream, and as of when."""
+
+    format: int
+    topic: str  # the changelog
+    epoch: int
+    offset: int  # the last changelog record contained
+    written_at: float  # seconds since the epoch
+
+
+class LocalStore:
+    """The stores of the partitions that are open. Reading and writing may happen in different threads."""
+
+    def __init__(self, directory: Path, *, topic: str, epoch: int, clock: Callable[[], float]) -> None:
+        """For the users of changelog `topic` under a stream `epoch`; `clock` in seconds since the epoch.
+
+        Takes a folder of its own below `directory`, as other workers on this machine do. Raises `UsageError` when
+        nothing can be written there.
+        """
+        self._topic = topic
+        self._epoch = epoch
+        self._clock = clock
+        self._folder, self._lock = _own_folder(directory)
+        self._cache = Cache(_BLOCK_CACHE)
+        self._open: dict[int, Rdict] = {}
+        self._offsets: dict[int, int] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where this worker's partitions are."""
+        return self._folder
+
+    @property
+    def partitions(self) -> set[int]:
+        """Those that are open."""
+        return set(self._open)
+
+    def open(self, partition: int, end: int, retention: float) -> None:
+        """Opens a partition, or begins it anew where what is there cannot be used.
+
+        `end` is that of its changelog, which keeps tombstones for `retention` seconds: what is older may have missed
+        some.
+        """
+        path = self._folder / str(partition)
+        try:
+            database = Rdict(str(path), self._options())
+            mark = _read_mark(database)
+            useless = self._why_useless(mark, end, retention)
+        except Exception as error:  # rocksdict has no errors of its own
+            database, mark, useless = None, None, f"it is damaged ({error})"
+        if useless is not None:
+            logger.warning("the local store of partition %d is made anew from the changelog: %s", partition, useless)
+            if database is not None:
+                database.close()
+            shutil.rmtree(path, ignore_errors=True)
+            database, mark = Rdict(str(path), self._options()), None
+        assert database is not None
+        self._open[partition] = database
+        if mark is not None:
+            self._offsets[partition] = mark.offset
+
+    def close(self, partition: int) -> None:
+        """Flushes and closes a partition; it stays on the disk and is a head start when the partition comes back."""
+        database = self._open.pop(partition, None)
+        self._offsets.pop(partition, None)
+        if database is not None:
+            database.flush()
+            database.close()
+
+    def stop(self) -> None:
+        """Closes all partitions and gives the folder back."""
+        for partition in list(self._open):
+            self.close(partition)
+        self._lock.close()
+
+    def offset(self, partition: int) -> int | None:
+        """The last changelog record that a partition contains; None: not open, or empty."""
+        return self._offsets.get(partition)
+
+    def read(self, partition: int, users: Sequence[str]) -> dict[str, bytes]:
+        """The records of those users who have one."""
+        found: Any = self._open[partition].get([_USER + user.encode() for user in users])
+        return {user: record for user, record in zip(users, found, strict=True) if record is not None}
+
+    def write(self, partition: int, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
+        """Stores records (user id, bytes; None: forget the user) of the changelog up to `offset`, all or none."""
+        batch = WriteBatch(raw_mode=True)
+        for user, record in records:
+            if record is None:
+                batch.delete(_USER + user)
+            else:
+                batch.put(_USER + user, record)
+        mark = Mark(FORMAT, self._topic, self._epoch, offset, self._clock())
+        batch.put(_MARK, msgspec.msgpack.encode(mark))
+        self._open[partition].write(batch, _without_log())
+        self._offsets[partition] = offset
+
+    def _why_useless(self, mark: Mark | None, end: int, retention: float) -> str | None:
+        if mark is None:
+            return None
+        mine = (FORMAT, self._topic, self._epoch)
+        theirs = (mark.format, mark.topic, mark.epoch)
+        if theirs != mine:
+            return f"it is of format, changelog and stream epoch {theirs}, not {mine}"
+        if mark.offset >= end:
+            return f"it contains changelog offset {mark.offset}, but the changelog ends at {end}: it was made anew"
+        age = self._clock() - mark.written_at
+        if age > retention:
+            return f"it is {age / 3600:.1f} hours old; the changelog keeps tombstones for {retention / 3600:.1f}"
+        return None
+
+    def _options(self) -> Options:
+        options, blocks = Options(raw_mode=True), BlockBasedOptions()
+        options.create_if_missing(True)
+        options.set_write_buffer_size(_WRITE_BUFFER)
+        options.set_compression_type(DBCompressionType.none())  # hashes and halves do not get smaller
+        blocks.set_block_cache(self._cache)
+        blocks.set_bloom_filter(_BLOOM_BITS, False)
+        options.set_block_based_table_factory(blocks)
+        return options
+
+
+def _own_folder(directory: Path) -> tuple[Path, IO[Any]]:
+    """The first numbered folder that no other process holds, and the open lock file that holds it."""
+    try:
+        for number in itertools.count():
+            folder = directory / str(number)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / "lock").open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+            else:
+                return folder, lock
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep user states in {str(directory)!r}: {error.strerror}. Set NEXTACT_DATA_DIR to a folder that "
+            "can be written"
+        ) from error
+    raise AssertionError("the numbers end")
+
+
+def _read_mark(database: Mapping[bytes, bytes] | Rdict) -> Mark | None:
+    """Raises `msgspec.DecodeError` when there is one that cannot be read."""
+    mark = database.get(_MARK)
+    return None if mark is None else msgspec.msgpack.decode(mark, type=Mark)
+
+
+def _without_log() -> WriteOptions:
+    options: Any = WriteOptions()
+    options.disable_wal = True  # rocksdict's stubs call it a method; it is a property
+    return options  # type: ignore[no-any-return]
