@@ -167,8 +167,7 @@ async def throttled_output(stage: Stage) -> None:
 async def sampler(stage: Stage) -> None:
     """A little of everything, in one run: what CI has time for."""
     await kills(stage)
-    await at_point("predictions-sent")(stage)
-    await rolling_restart(stage)
+    await at_point("predictions-sent")(stage)  # with a SIGTERM before
     await brokers_down("kill", "leader", 1)(stage)
 
 
@@ -211,9 +210,7 @@ async def _replace(stage: Stage, point: str, signum: int) -> Slot:
     slot = stage.rng.choice(stage.supervisor.slots)
     await stage.supervisor.ready([slot])
     stage.supervisor.arm(slot, command(point, _call(stage, point), signum), signum)
-    known = len(stage.supervisor.exits_of(slot))
-    stage.supervisor.send(slot, signal.SIGTERM)
-    await stage.supervisor.ended(slot, known)
+    await _terminate(stage, slot)
     return slot
 
 

@@ -40,7 +40,7 @@ def _broker_rows() -> list[Row]:
     ]
 
 
-SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
+SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
     Row("calm", inject.calm, growth_mb=CALM_MB),
