@@ -78,8 +78,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         """Fetches events, and what standbys read, only once recovery has ended.
 
         Faust resumes these partitions first and clears its queues afterwards: what came in between would be lost.
-        Leans on: `tables.actives_ready` is set after that clearing and unset when a rebalance begins; `recovery.active_tps`
-        are what it reads before.
+        Leans on: `tables.actives_ready` is set after that clearing and unset when a rebalance begins;
+        `recovery.active_tps` is what recovery reads.
         """
         if active_partitions is not None and not self.app.tables.actives_ready:
             active_partitions = active_partitions & self.app.tables.recovery.active_tps
