@@ -47,6 +47,7 @@ class UserStates:
         stored: Stored = nothing_stored,
     ) -> None:
         """`slots` to begin with, `most` in the end unless one moment needs more; `stored` is what lies behind them."""
+        slots = min(slots, most)
         self.device = device
         self.epoch = epoch
         self.histories = Histories(length, slots)
@@ -99,7 +100,7 @@ class UserStates:
     def _bring_in(self, pairs: Sequence[tuple[int, str]]) -> None:
         """Gives slots to users (partition, id) who have none."""
         if len(pairs) > self._slots.free:
-            self._make_room(len(pairs) - self._slots.free)
+            self._make_room(len(pairs))
         by_partition: defaultdict[int, list[str]] = defaultdict(list)
         slots = np.array([self._slots.take(*pair) for pair in pairs], np.int64)
         self._slots.touch(slots, self.batch)
@@ -109,9 +110,9 @@ class UserStates:
             self.returned += self.restore(partition, self._stored(partition, absent))
 
     def _make_room(self, slots: int) -> None:
-        """Grows up to the most, then evicts; where too few may leave, grows all the same."""
+        """Has so many slots free. Grows up to the most, then evicts; where too few may leave, grows all the same."""
         if self.capacity < self._most:
-            self._grow(min(max(2 * self.capacity, self.capacity + slots), self._most))
+            self._grow(min(max(2 * self.capacity, self.capacity + slots - self._slots.free), self._most))
         missing = slots - self._slots.free
         if missing > 0:
             self.evicted = self._slots.oldest(max(missing, self.capacity // _EVICTED_SHARE), self.settled)

@@ -12,6 +12,7 @@ from model.fold import Fold
 from stream_app.agent import Consumption
 from stream_app.delivery import Delivery
 from stream_app.local_store import LocalStore
+from stream_app.metrics import WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.table import UsersTable
 from stream_app.transport import ChunkSchema, ChunkTransport
@@ -26,6 +27,7 @@ def create_app(
     store: LocalStore,
     consumption: Consumption,
     delivery: Delivery,
+    metrics: WorkerMetrics,
     fail: Callable[..., Any],
 ) -> faust.App:
     """The app: events agent, users table, transport, and the draining before partitions are given away."""
@@ -48,7 +50,7 @@ def create_app(
     )
     events = app.topic(settings.events_topic, schema=ChunkSchema(), partitions=settings.partitions)
     app.agent(events, name="events")(consumption.consume)
-    app.tables.add(UsersTable(app, settings=settings, fold=fold, store=store, fail=fail))
+    app.tables.add(UsersTable(app, settings=settings, fold=fold, store=store, metrics=metrics, fail=fail))
 
     @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
     async def finish_first(sender: faust.App, revoked: Any, **_: Any) -> None:

@@ -13,14 +13,15 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from stream_app.errors import UsageError
+from stream_app.errors import DataPathError, UsageError
 
 FORMAT: Final = 1
 _MARK: Final = b"m"  # the key of the mark
@@ -76,7 +77,7 @@ class LocalStore:
         `end` is that of its changelog, which keeps tombstones for `retention` seconds: what is older may have missed
         some.
         """
-        path = self._folder / str(partition)
+        path = self._path(partition)
         try:
             database = Rdict(str(path), self._options())
             mark = _read_mark(database)
@@ -115,12 +116,16 @@ class LocalStore:
         return self._offsets.get(partition)
 
     def read(self, partition: int, users: Sequence[str]) -> dict[str, bytes]:
-        """The records of those users who have one."""
-        found: Any = self._open[partition].get([_USER + user.encode() for user in users])
+        """The records of those users who have one. Raises `DataPathError` when files turn out to be damaged."""
+        with self._given_up_when_damaged(partition):
+            found: Any = self._open[partition].get([_USER + user.encode() for user in users])
         return {user: record for user, record in zip(users, found, strict=True) if record is not None}
 
     def write(self, partition: int, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
-        """Stores records (user id, bytes; None: forget the user) of the changelog up to `offset`, all or none."""
+        """Stores records (user id, bytes; None: forget the user) of the changelog up to `offset`, all or none.
+
+        Raises `DataPathError` when files turn out to be damaged, and what RocksDB raises when the disk is full.
+        """
         batch = WriteBatch(raw_mode=True)
         for user, record in records:
             if record is None:
@@ -129,7 +134,8 @@ class LocalStore:
                 batch.put(_USER + user, record)
         mark = Mark(FORMAT, self._topic, self._epoch, offset, self._clock())
         batch.put(_MARK, msgspec.msgpack.encode(mark))
-        self._open[partition].write(batch, _without_log())
+        with self._given_up_when_damaged(partition):
+            self._open[partition].write(batch, _without_log())
         self._offsets[partition] = offset
 
     def _why_useless(self, mark: Mark | None, end: int, retention: float) -> str | None:
@@ -146,9 +152,27 @@ class LocalStore:
             return f"it is {age / 3600:.1f} hours old; the changelog keeps tombstones for {retention / 3600:.1f}"
         return None
 
+    @contextmanager
+    def _given_up_when_damaged(self, partition: int) -> Iterator[None]:
+        """Opening a partition does not read all of it: with its files the next start would fail at the same place."""
+        try:
+            yield
+        except Exception as error:
+            if not str(error).startswith("Corruption"):
+                raise
+            shutil.rmtree(self._path(partition), ignore_errors=True)
+            raise DataPathError(
+                f"the local store of partition {partition} is damaged ({error}) and was removed; the next start makes "
+                "it anew from the changelog"
+            ) from error
+
+    def _path(self, partition: int) -> Path:
+        return self._folder / str(partition)
+
     def _options(self) -> Options:
         options, blocks = Options(raw_mode=True), BlockBasedOptions()
         options.create_if_missing(True)
+        options.set_keep_log_file_num(2)  # RocksDB's own log of each start; by default it keeps a thousand
         options.set_write_buffer_size(_WRITE_BUFFER)
         options.set_compression_type(DBCompressionType.none())  # hashes and halves do not get smaller
         blocks.set_block_cache(self._cache)

@@ -119,6 +119,11 @@ class WorkerMetrics:
         self.returned = Counter(
             "nextact_returned_users", "Users who came into memory from the local store", registry=registry
         )
+        self.recovered = Counter(
+            "nextact_recovered_records",
+            "Changelog records that the local store has taken in, to recover a partition or to follow it as a standby",
+            registry=registry,
+        )
         self.state_bytes = Gauge("nextact_state_bytes", "Bytes of all user states in memory", registry=registry)
         self.partitions = Gauge("nextact_partitions", "Event partitions assigned to this worker", registry=registry)
         self.ready = Gauge("nextact_ready", "1 when the worker answers events", registry=registry)

@@ -20,6 +20,7 @@ from faust.types import TP
 from model.fold import Fold
 from model.record import position
 from stream_app.local_store import LocalStore
+from stream_app.metrics import WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.topics import changelog_facts
 from stream_app.transport import ChunkSchema
@@ -38,6 +39,7 @@ class UsersStore(Store):  # type: ignore[misc]
         fold: Fold,
         store: LocalStore,
         settings: Settings,
+        metrics: WorkerMetrics,
         fail: Callable[..., Any],
         **kwargs: Any,
     ) -> None:
@@ -45,6 +47,7 @@ class UsersStore(Store):  # type: ignore[misc]
         self._fold = fold
         self._store = store
         self._settings = settings
+        self._metrics = metrics
         self._fail = fail
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -61,10 +64,16 @@ class UsersStore(Store):  # type: ignore[misc]
             raise
 
     def _apply(self, tp: TP, records: list[Any], offset: int) -> None:
-        """Up to `offset`: of a marker, when the end of a transaction is all that came."""
+        """Up to `offset`: of a marker, when the end of a transaction is all that came.
+
+        Faust hands on what it had fetched of a partition that was taken away in between.
+        """
+        if tp.partition not in self._store.partitions:
+            return
         known = self._store.read(tp.partition, list({record.key.decode() for record in records}))
         changes = [(user.encode(), value) for user, value in _newest(records, known).items()]
         self._store.write(tp.partition, changes, offset)
+        self._metrics.recovered.inc(len(records))
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -129,9 +138,22 @@ class UsersTable(faust.Table):  # type: ignore[misc]
     """The table that ties the store to the changelog topic; nobody reads or writes it as a mapping."""
 
     def __init__(
-        self, app: faust.App, *, settings: Settings, fold: Fold, store: LocalStore, fail: Callable[..., Any]
+        self,
+        app: faust.App,
+        *,
+        settings: Settings,
+        fold: Fold,
+        store: LocalStore,
+        metrics: WorkerMetrics,
+        fail: Callable[..., Any],
     ) -> None:
-        self._parts: dict[str, Any] = {"fold": fold, "store": store, "settings": settings, "fail": fail}
+        self._parts: dict[str, Any] = {
+            "fold": fold,
+            "store": store,
+            "settings": settings,
+            "metrics": metrics,
+            "fail": fail,
+        }
         changelog = app.topic(
             settings.state_topic,
             schema=ChunkSchema(),
@@ -139,9 +161,13 @@ class UsersTable(faust.Table):  # type: ignore[misc]
             internal=True,
             partitions=settings.partitions,
         )
-        # Two fetches are buffered: with a buffer of one Faust would go on reading the changelog after recovery.
         super().__init__(
-            app, name=TABLE, changelog_topic=changelog, recovery_buffer_size=2, partitions=settings.partitions
+            app,
+            name=TABLE,
+            changelog_topic=changelog,
+            recovery_buffer_size=2,  # with a buffer of one Faust would go on reading the changelog after recovery
+            standby_buffer_size=1,  # a standby stores each fetch as it comes
+            partitions=settings.partitions,
         )
 
     def _new_store(self) -> UsersStore:

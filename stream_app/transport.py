@@ -75,13 +75,14 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        """Fetches events only once recovery has ended.
+        """Fetches events, and what standbys read, only once recovery has ended.
 
-        Faust resumes event partitions first and clears its queues afterwards: what came in between would be lost.
-        Leans on: `tables.actives_ready` is set after that clearing and unset when a rebalance begins.
+        Faust resumes these partitions first and clears its queues afterwards: what came in between would be lost.
+        Leans on: `tables.actives_ready` is set after that clearing and unset when a rebalance begins;
+        `recovery.active_tps` is what recovery reads.
         """
         if active_partitions is not None and not self.app.tables.actives_ready:
-            active_partitions = {tp for tp in active_partitions if self._is_changelog_tp(tp)}
+            active_partitions = active_partitions & self.app.tables.recovery.active_tps
             if not active_partitions:
                 await asyncio.sleep(_RECOVERY_POLL_S)
                 return {}

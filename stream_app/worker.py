@@ -97,7 +97,13 @@ class Worker:
             clock=time.perf_counter,
         )
         self._app = create_app(
-            settings, fold=fold, store=store, consumption=consumption, delivery=self._delivery, fail=fail
+            settings,
+            fold=fold,
+            store=store,
+            consumption=consumption,
+            delivery=self._delivery,
+            metrics=metrics,
+            fail=fail,
         )
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)

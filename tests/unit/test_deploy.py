@@ -111,6 +111,15 @@ def test_workers_and_trainer_share_the_registry() -> None:
     assert mounted == {"topics": f"models:{place}", "worker": f"models:{place}:ro", "trainer": f"models:{place}"}
 
 
+def test_the_local_stores_of_workers_outlive_them() -> None:
+    place = image_env()[f"{PREFIX}DATA_DIR"]
+    assert f"states:{place}" in services()["worker"]["volumes"]
+    (made,) = re.findall(r"install --directory --owner=nextact --group=nextact ((?:\\\n|.)*)", dockerfile())
+    assert {place, image_env()[f"{PREFIX}REGISTRY"]} <= set(made.split())
+    named = {mount.split(":")[0] for service in services().values() for mount in service.get("volumes", ())}
+    assert {name for name in named if not name.startswith(".")} == read_yaml("compose.yaml")["volumes"].keys()
+
+
 def test_versions_are_pinned_in_env_alone() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in files() if path.suffix != ".json"}
     for path in (DEPLOY / "compose.yaml", DEPLOY / "compose.gpu.yaml", DEPLOY / "Dockerfile"):

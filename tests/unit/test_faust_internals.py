@@ -32,6 +32,7 @@ from stream_app.chunks import Chunk, ChunkThread
 from stream_app.settings import load_settings
 from stream_app.table import TABLE, UsersStore
 from stream_app.transport import ChunkConsumer
+from tests.unit.test_transport import OFFSETS
 from tests.unit.test_transport import run as with_consumer
 
 EVENTS = TP(load_settings().events_topic, 3)
@@ -76,7 +77,6 @@ OVERRIDDEN = [
     Leaning(Thread.highwater, "tp", "chunks.py", "says where lag is counted to"),
     Leaning(faust.Table._new_store, "", "table.py", "makes UsersStore"),
     Leaning(Store.persisted_offset, "tp", "table.py", "says where recovery begins"),
-    Leaning(Store.set_persisted_offset, "tp offset", "table.py", "keeps what the store has"),
     Leaning(Store.apply_changelog_batch, "batch to_key to_value", "table.py", "restores users"),
     Leaning(Store.on_rebalance, "assigned revoked newly_assigned generation_id", "table.py", "gives slots up"),
     Leaning(Store.on_recovery_completed, "active_tps standby_tps", "table.py", "says that the worker answers"),
@@ -143,6 +143,10 @@ ORDERS = [
         "perform_seek flow_control resume on_actives_ready",
     ),
     (
+        Leaning(Recovery._restart_recovery.fun, "", "transport.py", "standbys resume before the last clearing"),
+        "resume_partitions standby_tps flow_control resume on_recovery_completed",
+    ),
+    (
         Leaning(Recovery._slurp_changelogs.fun, "", "chunks.py", "a chunk without records moves recovery on"),
         "need_recovery signal_recovery_end message offset apply_changelog_batch",
     ),
@@ -191,6 +195,7 @@ def test_events_wait_for_the_flag_that_recovery_sets() -> None:
         assert not app.tables.actives_ready, "transport.py holds events back until tables.actives_ready"
         app.tables.on_actives_ready()
         assert bool(app.tables.actives_ready), "transport.py: recovery sets tables.actives_ready"
+        assert app.tables.recovery.active_tps == set(), "transport.py: what is read before is in recovery.active_tps"
         app.on_rebalance_start()
         assert not app.tables.actives_ready, "transport.py: a rebalance unsets tables.actives_ready"
         assert app.rebalancing is True, "worker.py says by app.rebalancing that it is not ready"
@@ -265,9 +270,11 @@ def test_the_table_asks_our_store() -> None:
         table = consumer.app.tables[TABLE]
         assert type(table.data) is UsersStore, "table.py leans on Table._new_store"
         assert table.recovery_buffer_size == 2, "table.py: with 1 Faust goes on reading the changelog after recovery"
+        assert table.standby_buffer_size == 1, "table.py: a standby stores each fetch as it comes"
         changelog = TP(table.changelog_topic.get_topic_name(), 3)
-        table.data.set_persisted_offset(changelog, 5)
-        assert table.persisted_offset(changelog) == 5, "table.py: recovery begins at the store's persisted offset"
+        assert table.persisted_offset(changelog) == OFFSETS[3], (
+            "table.py: recovery begins at the store's persisted offset"
+        )
 
     with_consumer(body)
 

@@ -52,9 +52,10 @@ def make_fold(
     serving: Serving | None = None,
     *,
     rules_share: float = 0.5,
+    most: int = 2**31,
     stored: Stored = nothing_stored,
 ) -> Fold:
-    fold = Fold(make_states(device, stored=stored), rules_share=rules_share)
+    fold = Fold(make_states(device, most=most, stored=stored), rules_share=rules_share)
     fold.serving = serving
     return fold
 
@@ -370,3 +371,13 @@ def test_a_forgotten_partition_takes_its_answers_along() -> None:
 
 def test_hidden_states_have_the_size_of_the_network() -> None:
     assert serving_on(CPU).network.config.hidden == HIDDEN
+
+
+def test_a_user_whose_slot_was_another_ones_is_not_scored_by_the_answers_to_that_one() -> None:
+    fold = make_fold(serving=serving_on(CPU), rules_share=1, most=1)
+    assert len(advance(fold, [view(0), view(1)]).model_places) == 1
+    fold.states.settled = fold.states.batch + 1
+    after = advance(fold, [view(2, "b")])
+    assert fold.states.evicted.tolist() == after.slots.tolist()
+    assert len(after.model_places) == len(after.rules_places) == 0
+    assert len(advance(fold, [view(3, "b")]).rules_places) == 1

@@ -195,3 +195,84 @@ def test_slots_taken_in_inference_mode_can_be_dropped_outside_of_it() -> None:
         slots_of(states, 0, ["a", "b", "c"])
     states.drop(0)
     assert len(states) == 0
+
+
+class Durable:
+    """What is stored of users while batches are on their way: their records are there when they settle."""
+
+    def __init__(self) -> None:
+        self.shelf = Shelf()
+        self.pending: dict[int, dict[tuple[int, str], bytes]] = {}
+
+    def settle(self, before: int) -> None:
+        for batch in sorted(number for number in self.pending if number < before):
+            self.shelf.update(self.pending.pop(batch))
+
+    def on_their_way(self) -> set[tuple[int, str]]:
+        return {owner for changes in self.pending.values() for owner in changes}
+
+
+OWNERS = [(partition, f"u{n}") for partition in (0, 1) for n in range(20)]  # ten times as many as there are slots
+TOUCHED = st.lists(st.sampled_from(OWNERS), min_size=1, max_size=6)
+NOBODY = [-1, NO_TIME, 0, 0, 0, [0] * EVENT_ID_WINDOW, 0.0, []]
+
+
+@given(st.lists(st.tuples(TOUCHED, st.integers(0, 4)), min_size=10, max_size=40))
+def test_users_beyond_memory_are_as_if_all_fitted(batches: list[tuple[list[tuple[int, str]], int]]) -> None:
+    durable, oracle, known = Durable(), dict[tuple[int, str], list[Any]](), dict[tuple[int, str], int]()
+    states = make_states(slots=4, most=4, stored=durable.shelf)
+    for number, (owners, behind) in enumerate(batches, start=1):
+        capacity, staying = states.capacity, durable.on_their_way()
+        slots = states.slots_of([partition for partition, _ in owners], [user for _, user in owners])
+        assert states.batch == number
+        assert {owner: states.slot(*owner) for owner in staying} == {owner: known[owner] for owner in staying}
+        assert states.returned == len((set(owners) - known.keys()) & oracle.keys())
+        assert states.capacity <= max(capacity, len(staying | set(owners)))
+        gone = {slot for owner, slot in known.items() if states.slot(*owner) != slot}
+        assert set(states.evicted.tolist()) >= gone
+        for owner, slot in zip(owners, slots.tolist(), strict=True):
+            assert states.slot(*owner) == slot
+            assert state_of(states, slot) == oracle.get(owner, NOBODY)
+        durable.pending[number] = change(states, dict.fromkeys(owners), number)
+        oracle |= {owner: state_of(states, slot) for owner, slot in zip(owners, slots.tolist(), strict=True)}
+        states.settled = max(number + 1 - behind, states.settled)
+        durable.settle(states.settled)
+        known = {owner: slot for owner in OWNERS if (slot := states.slot(*owner)) is not None}
+        assert len(known) == len(states)
+
+
+def test_no_more_users_than_allowed_when_they_may_leave() -> None:
+    states = make_states(slots=1024, most=4)
+    for n in range(40):
+        slots_of(states, 0, [f"u{n}", f"u{n // 2}"])
+        states.settled = states.batch
+    assert len(states) == states.capacity == 4
+
+
+def change(states: UserStates, owners: dict[tuple[int, str], None], number: int) -> dict[tuple[int, str], bytes]:
+    """Gives users values of their own in every array; their records."""
+    slots = np.array([states.slot(*owner) for owner in owners], np.int64)
+    marks = np.array([100 * number + OWNERS.index(owner) for owner in owners])
+    states.offsets[slots] = marks
+    states.last_times[slots] = marks + 1
+    states.sessions[slots] = marks + 2
+    states.weights[slots] = marks + 3
+    states.event_ids[slots] = marks[:, None] + np.arange(EVENT_ID_WINDOW)
+    states.hidden[torch.from_numpy(slots)] = torch.from_numpy(marks[:, None] / 64).half()
+    ones = np.ones(len(slots), np.int64) - 1
+    states.histories.append(slots, ones, marks.astype(np.uint64), marks.astype(np.uint32))
+    return dict(zip(owners, pack(states.snapshot(slots)), strict=True))
+
+
+def state_of(states: UserStates, slot: int) -> list[Any]:
+    """All that a slot holds, as Python values."""
+    arrays = (states.offsets, states.last_times, states.sessions, states.weights)
+    objects, contexts, sizes = (part[0] for part in states.histories.gather(np.array([slot])))
+    assert (states.hidden[slot] == states.hidden[slot, 0]).all()
+    return [
+        *(int(array[slot]) for array in arrays),
+        int(states.histories.counts[slot]),
+        states.event_ids[slot].tolist(),
+        float(states.hidden[slot, 0]),
+        list(zip(objects[:sizes].tolist(), contexts[:sizes].tolist(), strict=True)),
+    ]

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from faust.types import TP
+from prometheus_client import CollectorRegistry
 
 from model.fold import Fold
 from model.record import pack
 from model.states import UserStates
 from stream_app.local_store import LocalStore
+from stream_app.metrics import WorkerMetrics
 from stream_app.settings import load_settings
 from stream_app.table import UsersStore
 from tests.unit.builders import make_states
@@ -31,23 +33,37 @@ def stored(offset: int, *, epoch: int = 1) -> bytes:
     return record
 
 
+def users_store(local: LocalStore, states: UserStates, metrics: WorkerMetrics | None = None) -> UsersStore:
+    parts: Any = {
+        "fold": Fold(states, rules_share=0),
+        "store": local,
+        "settings": SETTINGS,
+        "metrics": metrics or WorkerMetrics(CollectorRegistry()),
+        "fail": pytest.fail,
+    }
+    return UsersStore("memory://", SimpleNamespace(), None, table_name="users", **parts)
+
+
+def local_store(place: Path) -> LocalStore:
+    return LocalStore(place, topic=SETTINGS.state_topic, epoch=1, clock=lambda: 0.0)
+
+
+def fetched(values: list[bytes | None], first: int) -> Any:
+    """A fetch of one user's records from an offset on, as Faust hands it to the store."""
+    records = [SimpleNamespace(key=b"u", value=value, offset=first + n) for n, value in enumerate(values)]
+    return SimpleNamespace(message=SimpleNamespace(tp=CHANGELOG, value=records, offset=first + len(values) - 1))
+
+
 def recovered(place: Path, *fetches: list[bytes | None]) -> UserStates:
     """States over the store after fetches of one user's records."""
-    local = LocalStore(place, topic=SETTINGS.state_topic, epoch=1, clock=lambda: 0.0)
+    local = local_store(place)
     local.open(0, 0, 1.0)
     states = make_states(stored=local.read)
-    fold = Fold(states, rules_share=0)
-    parts: Any = {"fold": fold, "store": local, "settings": SETTINGS, "fail": pytest.fail}
-    store = UsersStore("memory://", SimpleNamespace(), None, table_name="users", **parts)
+    store = users_store(local, states)
     offset = 0
     for values in fetches:
-        records: list[Any] = [
-            SimpleNamespace(key=b"u", value=value, offset=offset + n) for n, value in enumerate(values)
-        ]
+        store.apply_changelog_batch([fetched(values, offset)])
         offset += len(values)
-        store.apply_changelog_batch(
-            [SimpleNamespace(message=SimpleNamespace(tp=CHANGELOG, value=records, offset=offset - 1))]
-        )
         assert store.persisted_offset(CHANGELOG) == offset - 1
     states.slots_of([0], ["u"])
     local.stop()
@@ -74,3 +90,14 @@ def test_the_newest_record_of_a_user_counts_wherever_it_stands(
 
 def test_a_removed_user_stays_removed(tmp_path: Path) -> None:
     assert recovered(tmp_path, [stored(3)], [None]).returned == 0
+
+
+def test_what_was_fetched_of_a_partition_that_is_gone_is_left_out(tmp_path: Path) -> None:
+    local, registry = local_store(tmp_path), CollectorRegistry()
+    store = users_store(local, make_states(), WorkerMetrics(registry))
+    store.apply_changelog_batch([fetched([stored(3)], 0)])
+    local.open(0, 0, 1.0)
+    assert local.read(0, ["u"]) == {}
+    store.apply_changelog_batch([fetched([stored(4), stored(5)], 0)])
+    assert registry.get_sample_value("nextact_recovered_records_total") == 2
+    local.stop()

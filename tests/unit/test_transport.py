@@ -28,8 +28,10 @@ from stream_app.transport import ChunkConsumer, ChunkSchema, Standing
 from tests.unit.builders import make_record, make_states
 
 SETTINGS = load_settings()
+OFFSETS = {3: 5}  # what the local store contains, by partition
 EVENTS = TP(SETTINGS.events_topic, 3)
 CHANGELOG = TP(SETTINGS.state_topic, 3)
+STANDBY = TP(SETTINGS.state_topic, 4)
 OTHER = TP("other", 0)
 
 
@@ -64,8 +66,8 @@ def run(
         consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once)
         delivering: Any = delivery or Delivery()
         fold = Fold(make_states(), rules_share=0)
-        store: Any = SimpleNamespace()
-        app = create_app(SETTINGS, fold=fold, store=store, consumption=consumption, delivery=delivering, fail=fail)
+        parts: dict[str, Any] = {"store": SimpleNamespace(offset=OFFSETS.get), "metrics": None}
+        app = create_app(SETTINGS, fold=fold, consumption=consumption, delivery=delivering, fail=fail, **parts)
         app.finalize()
         app.topics._acking_topics |= {EVENTS.topic, OTHER.topic}
         try:
@@ -310,7 +312,7 @@ def test_gaps_between_chunks_are_none() -> None:
     run(body)
 
 
-def test_events_are_not_fetched_before_the_state_is_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_and_standbys_are_not_fetched_before_the_state_is_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[set[TP] | None] = []
 
     async def getmany(_: Any, active_partitions: set[TP] | None, timeout: float) -> dict[TP, Any]:
@@ -322,12 +324,13 @@ def test_events_are_not_fetched_before_the_state_is_recovered(monkeypatch: pytes
     async def body(consumer: ChunkConsumer) -> None:
         tables = consumer.app.tables
         assert not tables.actives_ready
-        assert await consumer._getmany({EVENTS}, 1.0) == {}
+        tables.recovery.active_tps.add(CHANGELOG)
+        assert await consumer._getmany({EVENTS, STANDBY}, 1.0) == {}
         assert asked == []
-        await consumer._getmany({EVENTS, CHANGELOG}, 1.0)
+        await consumer._getmany({EVENTS, STANDBY, CHANGELOG}, 1.0)
         tables.actives_ready = True
-        await consumer._getmany({EVENTS, CHANGELOG}, 1.0)
-        assert asked == [{CHANGELOG}, {EVENTS, CHANGELOG}]
+        await consumer._getmany({EVENTS, STANDBY}, 1.0)
+        assert asked == [{CHANGELOG}, {EVENTS, STANDBY}]
 
     run(body)
 

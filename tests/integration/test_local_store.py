@@ -1,0 +1,162 @@
+"""Users beyond memory, and what a worker finds on its disk: on a real broker, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_app.settings import Settings
+from stream_app.simulate import Shop, with_duplicates
+from stream_app.topics import ensure_topics
+from tests.integration.running import Running
+from tests.integration.test_end_to_end import Seen, expected_lengths, wait_answered
+from tests.integration.topics import read_all, send_all
+
+pytestmark = pytest.mark.broker
+
+Start = Callable[..., Running]
+FEW = 20  # users in memory, of more than ten times as many
+BATCH = 10  # events: no batch needs more users than fit
+
+
+def shop_events(count: int, seed: int = 11) -> list[Any]:
+    shop = Shop(seed, start=1_700_000_000, rate=400, items=80, users=300)
+    return list(with_duplicates(shop.events(count), 0.05, random.Random(seed)))
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    changed = settings.model_copy(update={"users_in_memory": FEW, "batch_size": BATCH, "in_flight": 2})
+    asyncio.run(ensure_topics(changed))
+    return changed
+
+
+def stores(settings: Settings, worker: int = 0) -> list[Path]:
+    """The partitions' folders of a worker."""
+    return sorted((settings.data_dir / "states" / settings.state_topic / str(worker)).glob("[0-9]*"))
+
+
+def started(start: Start, **changes: Any) -> Running:
+    worker = start("worker", **changes)
+    worker.wait_ready()
+    return worker
+
+
+def stop(worker: Running) -> None:
+    assert worker.terminate() == 0, worker.tail()
+
+
+def check(seen: Seen) -> None:
+    """Every prediction knows exactly the events that its user has had."""
+    lengths = expected_lengths(seen.events)
+    assert {(p.source.partition, p.source.offset) for _, p in seen.predictions} == lengths.keys()
+    for _, prediction in seen.predictions:
+        assert prediction.history_length == lengths[prediction.source.partition, prediction.source.offset]
+
+
+def changelog_size(settings: Settings) -> int:
+    return len(read_all(settings, settings.state_topic))
+
+
+def test_users_leave_memory_and_come_back_as_they_were_and_restarts_read_the_tail_only(
+    settings: Settings, start: Start
+) -> None:
+    events = shop_events(1500)
+    send_all(settings, events[:1000])
+    first = started(start)
+    seen = wait_answered(first, settings)
+    check(seen)
+    assert len({p.user_id for _, p in seen.predictions}) > 10 * FEW
+    assert first.metric("nextact_evicted_users_total") > first.metric("nextact_returned_users_total") > FEW
+    assert first.metric("nextact_users") <= FEW * settings.in_flight
+    stop(first)
+
+    second = started(start)
+    assert second.metric("nextact_recovered_records_total") <= settings.partitions  # Faust reads the last one again
+    send_all(settings, events[1000:1250])
+    wait_answered(second, settings)
+    second.kill()
+
+    third = started(start)
+    tail = third.metric("nextact_recovered_records_total")
+    assert 200 < tail < changelog_size(settings) / 2  # since the clean stop, for nothing was flushed after it
+    send_all(settings, events[1250:])
+    check(wait_answered(third, settings))
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_store_that_is_deleted_or_damaged_is_made_anew(settings: Settings, start: Start, deleted: bool) -> None:
+    events = shop_events(800)
+    send_all(settings, events[:600])
+    first = started(start)
+    wait_answered(first, settings)
+    stop(first)
+    assert len(stores(settings)) == settings.partitions
+    for folder in stores(settings):
+        if deleted:
+            shutil.rmtree(folder)
+        else:
+            (folder / "CURRENT").write_bytes(b"nonsense")
+
+    second = started(start)
+    assert second.log.read_text().count("is made anew from the changelog: it is damaged") == (0 if deleted else 4)
+    assert second.metric("nextact_recovered_records_total") >= changelog_size(settings)
+    send_all(settings, events[600:])
+    check(wait_answered(second, settings))
+
+
+def test_damage_that_shows_later_ends_the_worker_and_the_next_one_makes_the_store_anew(
+    settings: Settings, start: Start
+) -> None:
+    events = shop_events(800)
+    send_all(settings, events[:600])
+    first = started(start)
+    wait_answered(first, settings)
+    stop(first)
+    for folder in stores(settings):
+        for table in folder.glob("*.sst"):
+            content = table.read_bytes()
+            half = len(content) // 2
+            table.write_bytes(content[:half] + b"\xff" * 5000 + content[half + 5000 :])
+
+    second = started(start)
+    send_all(settings, events[600:])
+    assert second.wait(60) == 70
+    assert "is damaged" in second.log.read_text()
+    for _ in range(settings.partitions):  # the partitions may turn out to be damaged one after the other
+        worker = start("worker")
+        try:
+            worker.wait_ready()
+            seen = wait_answered(worker, settings)
+        except AssertionError:
+            assert "is damaged" in worker.log.read_text()
+        else:
+            break
+    check(seen)
+
+
+def test_a_standby_follows_and_answers_when_the_active_one_is_killed(settings: Settings, start: Start) -> None:
+    events = shop_events(1200)
+    send_all(settings, events[:500])
+    first = started(start, standby_replicas=1)
+    second = started(start, standby_replicas=1)
+    half = settings.partitions / 2
+    first.wait_until(lambda: {first.metric("nextact_partitions"), second.metric("nextact_partitions")} == {half})
+    send_all(settings, events[500:900])
+    wait_answered(first, settings)
+    written = changelog_size(settings)
+
+    second.wait_until(lambda: second.metric("nextact_recovered_records_total") >= written / 3)
+    followed = second.metric("nextact_recovered_records_total")
+    first.kill()
+    second.wait_until(lambda: second.metric("nextact_partitions") == settings.partitions)
+    second.wait_ready()
+    send_all(settings, events[900:])
+    check(wait_answered(second, settings))
+    assert second.metric("nextact_recovered_records_total") <= followed + 2 * settings.partitions
