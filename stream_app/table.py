@@ -78,11 +78,9 @@ class UsersStore(Store):  # type: ignore[misc]
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Partitions that were taken away give up their slots; those that arrive begin empty."""
+        """Memory begins empty: also a partition that stays may have been another worker's in between."""
         try:
-            for tp in revoked | newly_assigned:
-                if tp.topic == self._settings.events_topic:
-                    self._fold.forget(tp.partition)
+            self._fold.clear()
             await self._open_and_close(self._of_changelog(assigned))
         except Exception as error:
             self._fail(error)
