@@ -5,12 +5,13 @@ that nobody is given: markers at the end of transactions, records of aborted one
 from the position of the consumer, not from its last record.
 
 What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
-`AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_highwaters` and `highwater`; in aiokafka the
-attribute `_isolation_level` and the positions in a subscription's assignment.
+`AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`
+and `highwater`; in aiokafka the attribute `_isolation_level` and the positions in a subscription's assignment.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,14 +31,16 @@ class Chunk:
         "partition",
         "serialized_key_size",
         "serialized_value_size",
+        "start",
         "timestamp",
         "timestamp_type",
         "topic",
         "value",
     )
 
-    def __init__(self, tp: TP, records: Sequence[ConsumerRecord], position: int) -> None:
-        """`position`: where the next fetch begins. Without records it says that up to there none came."""
+    def __init__(self, tp: TP, records: Sequence[ConsumerRecord], start: int, position: int) -> None:
+        """`start`: where this fetch began, `position`: where the next one will. Without records none came between."""
+        self.start = start
         self.topic: str = tp.topic
         self.partition: int = tp.partition
         self.offset: int = position - 1
@@ -52,7 +55,16 @@ class Chunk:
 
 
 class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Where Faust runs aiokafka's consumer: a thread and an event loop of their own."""
+    """Where Faust runs aiokafka's consumer: a thread and an event loop of their own.
+
+    Two calls can run at once there, and a fetch that Faust gave up in a rebalance goes on. So fetches and seeks take
+    turns: what such a fetch takes is fetched again after the seek that follows, and no position moves under another's
+    hands.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._turn = asyncio.Lock()
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         """Leans on: Faust makes its consumer here, and aiokafka reads `_isolation_level` when it starts.
@@ -75,14 +87,37 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         Recovery is told of what it will never see, too: it waits for the last offset of the changelog.
         Leans on: `Consumer._getmany` ends here; only fetches and seeks move a position.
         """
-        changelog = [tp for tp in list(active_partitions) if self.consumer._is_changelog_tp(tp)]
-        before = _positions(consumer, changelog)
-        fetched = await super()._fetch_records(consumer, active_partitions, timeout=timeout, max_records=max_records)
-        now = _positions(consumer, [*fetched, *before])
-        chunks = {tp: [Chunk(tp, fetched[tp], now[tp])] for tp in fetched if tp.topic in self.transport.chunked_topics}
-        passed = {tp: now[tp] for tp in before if tp not in fetched and now.get(tp, 0) > before[tp]}
-        chunks |= {tp: [Chunk(tp, [], position)] for tp, position in passed.items()}
+        async with self._turn:
+            before = _positions(consumer, list(active_partitions))
+            fetched = await super()._fetch_records(
+                consumer, active_partitions, timeout=timeout, max_records=max_records
+            )
+            now = _positions(consumer, [*fetched, *before])
+        chunks = {
+            tp: [Chunk(tp, records, min(before.get(tp, records[0].offset), records[0].offset), now[tp])]
+            for tp, records in fetched.items()
+            if tp.topic in self.transport.chunked_topics
+        }
+        passed = {
+            tp: now[tp]
+            for tp in before
+            if tp not in fetched and self.consumer._is_changelog_tp(tp) and now.get(tp, 0) > before[tp]
+        }
+        chunks |= {tp: [Chunk(tp, [], before[tp], position)] for tp, position in passed.items()}
         return {**fetched, **chunks}
+
+    async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
+        """Leans on: recovery seeks in the changelog through here."""
+        async with self._turn:
+            await super()._seek_wait(consumer, partitions)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Leans on: streams begin where this says."""
+        return await self.call_thread(self._seek_to_committed)  # type: ignore[no-any-return]
+
+    async def _seek_to_committed(self) -> Mapping[TP, int]:
+        async with self._turn:
+            return await self._ensure_consumer().seek_to_committed()  # type: ignore[no-any-return]
 
     async def _highwaters(self, partitions: Collection[TP]) -> Mapping[TP, int]:
         """The real ends, to which recovery must read.

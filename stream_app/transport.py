@@ -65,6 +65,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         # First and last offsets of the fetches not acknowledged yet.
         self._handed_out: defaultdict[TP, deque[tuple[int, int]]] = defaultdict(deque)
+        self._expected: dict[TP, int] = {}  # where the next fetch must begin, at the latest
 
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
@@ -96,14 +97,29 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             self._expect(tp, fetched)
         return records, active
 
-    def _expect(self, tp: TP, fetched: list[Any]) -> None:
-        if tp.topic in self.transport.chunked_topics and not self._is_changelog_tp(tp):
-            self._handed_out[tp].extend((chunk.value[0].offset, chunk.offset) for chunk in fetched)
+    def _expect(self, tp: TP, chunks: list[Any]) -> None:
+        """Raises `DataPathError` when what was fetched before never came here: it would count as read."""
+        if tp.topic not in self.transport.chunked_topics:
+            return
+        for chunk in chunks:
+            expected = self._expected.get(tp, chunk.start)
+            if chunk.start > expected:
+                raise DataPathError(f"{tp}: a fetch begins at offset {chunk.start}, after {expected}: one got lost")
+            self._expected[tp] = chunk.offset + 1
+            if not self._is_changelog_tp(tp):
+                self._handed_out[tp].append((chunk.value[0].offset, chunk.offset))
 
     async def perform_seek(self) -> None:
         """Back to the committed offsets: what was handed out before will be fetched again."""
         await super().perform_seek()
         self._handed_out.clear()
+        self._expected = {tp: offset for tp, offset in self._expected.items() if self._is_changelog_tp(tp)}
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Leans on: recovery seeks in the changelog through here."""
+        await super().seek_wait(partitions)
+        for tp in partitions:
+            self._expected.pop(tp, None)
 
     def ack(self, message: Any) -> bool:
         """Raises `DataPathError` when a chunk handed out before this one was never acknowledged."""

@@ -73,6 +73,8 @@ OVERRIDDEN = [
     Leaning(
         Thread._fetch_records, "consumer active_partitions timeout max_records", "chunks.py", "makes chunks of fetches"
     ),
+    Leaning(Thread._seek_wait, "consumer partitions", "chunks.py", "seeks of recovery and fetches take turns"),
+    Leaning(Thread.seek_to_committed, "", "chunks.py", "seeks of streams and fetches take turns"),
     Leaning(Thread._highwaters, "partitions", "chunks.py", "says how far recovery must read"),
     Leaning(Thread.highwater, "tp", "chunks.py", "says where lag is counted to"),
     Leaning(faust.Table._new_store, "", "table.py", "makes UsersStore"),
@@ -181,7 +183,7 @@ def test_the_app_takes_its_transport_and_makes_our_consumer_and_thread() -> None
 
 def test_acknowledgements_collect_where_they_are_taken_from() -> None:
     async def body(consumer: Any) -> None:
-        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 9))
+        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 0, 9))
         assert driver.Consumer.ack(consumer, message)
         assert list(consumer._acked[EVENTS]) == [8], "transport.py takes acknowledged offsets from Consumer._acked"
         assert consumer._acked_index[EVENTS] == {8}, "transport.py empties Consumer._acked_index"
@@ -259,7 +261,7 @@ def test_a_fetch_of_nothing_but_markers_moves_the_position() -> None:
 def test_messages_carry_the_generation_of_the_group() -> None:
     async def body(consumer: Any) -> None:
         consumer.app.consumer_generation_id = 41
-        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 9))
+        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 0, 9))
         assert message.generation_id == 41, "agent.py drops fetches of an older generation of the group"
 
     with_consumer(body)

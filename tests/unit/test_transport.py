@@ -84,14 +84,14 @@ def records(*offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
 
 def hand_out(consumer: ChunkConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
     """The message that Faust makes of a fetch."""
-    chunk = Chunk(tp, records(*offsets), offsets[-1] + 1)
+    chunk = Chunk(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
     consumer._expect(tp, [chunk])
     return consumer._to_message(tp, chunk)
 
 
 def test_a_chunk_is_a_record_to_faust() -> None:
     fetched = records(5, 6, 9)
-    chunk = Chunk(EVENTS, fetched, 12)
+    chunk = Chunk(EVENTS, fetched, 5, 12)
     assert chunk.value is fetched
     assert (chunk.topic, chunk.partition, chunk.offset, chunk.timestamp) == (EVENTS.topic, 3, 11, 1009)
     assert (chunk.key, chunk.headers, chunk.checksum, chunk.serialized_key_size) == (None, (), None, 0)
@@ -100,7 +100,7 @@ def test_a_chunk_is_a_record_to_faust() -> None:
         message = consumer._to_message(EVENTS, chunk)
         assert (message.tp, message.offset, message.value) == (EVENTS, 11, fetched)
         assert message.generation_id == consumer.app.consumer_generation_id
-        assert consumer._to_message(CHANGELOG, Chunk(CHANGELOG, [], 12)).offset == 11
+        assert consumer._to_message(CHANGELOG, Chunk(CHANGELOG, [], 9, 12)).offset == 11
 
     run(body)
 
@@ -177,8 +177,8 @@ def test_recovery_is_told_of_offsets_without_records_and_nobody_else(monkeypatch
 
 
 def test_chunks_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -> None:
-    chunks = [Chunk(EVENTS, records(1, 2), 3)]
-    fetched: list[Any] = [{}, None, {EVENTS: chunks, OTHER: records(7), CHANGELOG: [Chunk(CHANGELOG, [], 3)]}]
+    chunks = [Chunk(EVENTS, records(1, 2), 1, 3)]
+    fetched: list[Any] = [{}, None, {EVENTS: chunks, OTHER: records(7), CHANGELOG: [Chunk(CHANGELOG, [], 0, 3)]}]
 
     async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
         return fetched.pop(0), {EVENTS}
@@ -235,6 +235,60 @@ def test_after_a_seek_what_was_handed_out_before_is_not_missed(monkeypatch: pyte
         assert consumer._new_offset(EVENTS) == 8
 
     run(body)
+
+
+@pytest.mark.parametrize("tp", [EVENTS, CHANGELOG])
+def test_a_fetch_that_never_came_ends_the_process_unless_a_seek_comes_first(
+    monkeypatch: pytest.MonkeyPatch, tp: TP
+) -> None:
+    async def sought(*_: Any) -> dict[TP, int]:
+        return {}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "call_thread", sought)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        consumer._expect(tp, [Chunk(tp, records(4), 4, 6)])
+        consumer._expect(tp, [Chunk(tp, records(8), 6, 9)])  # 6 and 7 are markers, or compacted away
+        with pytest.raises(DataPathError, match="begins at offset 12, after 9"):
+            consumer._expect(tp, [Chunk(tp, records(12), 12, 13)])
+        await (consumer.perform_seek() if tp == EVENTS else consumer.seek_wait({tp: 0}))
+        consumer._expect(tp, [Chunk(tp, records(12), 12, 13)])
+
+    consumer_thread = driver.AIOKafkaConsumerThread
+    monkeypatch.setattr(consumer_thread, "_ensure_consumer", lambda _: None)
+    run(body)
+
+
+def test_fetches_and_seeks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    release = asyncio.Event()
+
+    async def fetch(*_: Any, **__: Any) -> dict[TP, list[Any]]:
+        happened.append("fetch")
+        await release.wait()
+        happened.append("fetched")
+        return {}
+
+    async def seek(*_: Any) -> None:
+        happened.append("seek")
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_seek_wait", seek)
+    assigned = SimpleNamespace(subscription=SimpleNamespace(assignment=None))
+    aiokafka: Any = SimpleNamespace(_subscription=assigned)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        thread = ChunkThread(consumer)
+        fetching = asyncio.create_task(thread._fetch_records(aiokafka, {CHANGELOG}))
+        await asyncio.sleep(0)
+        seeking = asyncio.create_task(thread._seek_wait(aiokafka, {CHANGELOG: 0}))
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(fetching, seeking)
+        thread.thread_loop.close()
+
+    run(body)
+    assert happened == ["fetch", "fetched", "seek"]
 
 
 def test_a_partition_stands_at_its_oldest_fetch_under_way_or_at_its_position() -> None:
