@@ -27,6 +27,7 @@ from stream_app.errors import DataPathError
 
 _RECOVERY_POLL_S: Final = 0.02
 _RECOVERY_FETCH_S: Final = 0.1
+_FETCH_S: Final = 0.5  # until a fetch that finds nothing ends: a seek waits for it
 
 
 class ChunkSchema(faust.Schema):  # type: ignore[misc]
@@ -88,7 +89,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
                 await asyncio.sleep(_RECOVERY_POLL_S)
                 return {}
             timeout = min(timeout, _RECOVERY_FETCH_S)  # the end of a transaction wakes nobody
-        return await super()._getmany(active_partitions, timeout)
+        return await super()._getmany(active_partitions, min(timeout, _FETCH_S))
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
         """Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here."""
