@@ -71,7 +71,10 @@ class UsersStore(Store):  # type: ignore[misc]
         if tp.partition not in self._store.partitions:
             return
         known = self._store.read(tp.partition, list({record.key.decode() for record in records}))
-        changes = [(user.encode(), value) for user, value in _newest(records, known).items()]
+        newest = _newest(records, known)
+        if any(known.get(user) != value for user, value in newest.items()):
+            self._fold.forget(tp.partition)  # another worker had it in between, though Faust saw it stay
+        changes = [(user.encode(), value) for user, value in newest.items()]
         self._store.write(tp.partition, changes, offset)
         self._metrics.recovered.inc(len(records))
 

@@ -101,3 +101,17 @@ def test_what_was_fetched_of_a_partition_that_is_gone_is_left_out(tmp_path: Path
     store.apply_changelog_batch([fetched([stored(4), stored(5)], 0)])
     assert registry.get_sample_value("nextact_recovered_records_total") == 2
     local.stop()
+
+
+def test_memory_does_not_outlive_what_another_worker_did_in_between(tmp_path: Path) -> None:
+    local = local_store(tmp_path)
+    local.open(0, 0, 1.0)
+    states = make_states(stored=local.read)
+    store = users_store(local, states)
+    store.apply_changelog_batch([fetched([stored(3)], 0)])
+    assert states.offsets[states.slots_of([0], ["u"])].tolist() == [3]
+    store.apply_changelog_batch([fetched([stored(3)], 0)])  # Faust reads the last record again at every rebalance
+    assert states.slot(0, "u") is not None
+    store.apply_changelog_batch([fetched([stored(7)], 1)])
+    assert states.offsets[states.slots_of([0], ["u"])].tolist() == [7]
+    local.stop()
