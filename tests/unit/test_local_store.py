@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rocksdict import Rdict
 
 from stream_app import local_store
 from stream_app.errors import DataPathError, UsageError
@@ -103,7 +104,7 @@ def overwritten(pattern: str, start: int = 0) -> Callable[[Path], None]:
 
 def marked(mark: bytes) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
-        database = local_store.Rdict(str(folder))
+        database = Rdict(str(folder))
         database.put(b"m", mark)
         database.close()
 
