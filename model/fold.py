@@ -66,10 +66,9 @@ class Fold:
         self._forget_answers(self.states.evicted)
         return slots
 
-    def forget(self, partition: int) -> None:
-        """Drops the users of a partition that went to another worker."""
-        self._forget_answers(self.states.slots_of_partition(partition))
-        self.states.drop(partition)
+    def clear(self) -> None:
+        """Forgets all users; those who are stored come back when they are touched."""
+        self._forget_answers(self.states.clear())
 
     def _forget_answers(self, slots: NDArray[np.int64]) -> None:
         self._model_scores.forget(slots)

@@ -43,9 +43,9 @@ class Slots:
         pairs = zip(partitions, users, strict=True)
         return np.array([by_partition[partition].get(user, -1) for partition, user in pairs], np.int64)
 
-    def of_partition(self, partition: int) -> NDArray[np.int64]:
-        """The slots of all users of a partition."""
-        return np.fromiter(self._slots.get(partition, {}).values(), np.int64)
+    def taken(self) -> NDArray[np.int64]:
+        """The slots that have users."""
+        return np.flatnonzero(self._touched != _FREE)
 
     def take(self, partition: int, user: str) -> int:
         """A free slot for a new user; raises `IndexError` when there is none."""

@@ -125,13 +125,11 @@ class UserStates:
         slot = int(self._slots.find([partition], [user])[0])
         return None if slot < 0 else slot
 
-    def slots_of_partition(self, partition: int) -> NDArray[np.int64]:
-        """The slots of all users of a partition."""
-        return self._slots.of_partition(partition)
-
-    def drop(self, partition: int) -> None:
-        """Forgets a partition's users: its state now belongs to another worker."""
-        self._clear(self.slots_of_partition(partition))
+    def clear(self) -> NDArray[np.int64]:
+        """Forgets all users; returns the slots that they had."""
+        slots = self._slots.taken()
+        self._clear(slots)
+        return slots
 
     def _clear(self, slots: NDArray[np.int64]) -> None:
         self._slots.release(slots)

@@ -7,9 +7,11 @@ its last flush, with the changelog offset of that moment, and the changelog has 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ _MARK: Final = b"m"  # the key of the mark
 _USER: Final = b"u"  # before every user id
 _WRITE_BUFFER: Final = 8 * 2**20  # bytes, of each partition
 _BLOCK_CACHE: Final = 64 * 2**20  # bytes, of all partitions together
+_NO_ROOM: Final = os.strerror(errno.ENOSPC)
 _BLOOM_BITS: Final = 10  # of a user: 1 % of unknown users cost a look at the disk
 
 logger: Final = logging.getLogger(__name__)
@@ -80,6 +83,8 @@ class LocalStore:
             mark = _read_mark(database)
             useless = self._why_useless(mark, end, retention)
         except Exception as error:  # rocksdict has no errors of its own
+            if _NO_ROOM in str(error):
+                raise
             database, mark, useless = None, None, f"it is damaged ({error})"
         if useless is not None:
             logger.warning("the local store of partition %d is made anew from the changelog: %s", partition, useless)

@@ -71,21 +71,16 @@ class UsersStore(Store):  # type: ignore[misc]
         if tp.partition not in self._store.partitions:
             return
         known = self._store.read(tp.partition, list({record.key.decode() for record in records}))
-        newest = _newest(records, known)
-        if any(known.get(user) != value for user, value in newest.items()):
-            self._fold.forget(tp.partition)  # another worker had it in between, though Faust saw it stay
-        changes = [(user.encode(), value) for user, value in newest.items()]
+        changes = [(user.encode(), value) for user, value in _newest(records, known).items()]
         self._store.write(tp.partition, changes, offset)
         self._metrics.recovered.inc(len(records))
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Partitions that were taken away give up their slots; those that arrive begin empty."""
+        """Memory begins empty: also a partition that stays may have been another worker's in between."""
         try:
-            for tp in revoked | newly_assigned:
-                if tp.topic == self._settings.events_topic:
-                    self._fold.forget(tp.partition)
+            self._fold.clear()
             await self._open_and_close(self._of_changelog(assigned))
         except Exception as error:
             self._fail(error)

@@ -44,7 +44,7 @@ def main() -> None:
 
 def throughput(brokers: str, place: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Events/s on a backlog: the whole pipeline beside stock Faust's bare loop."""
-    base = Settings(brokers=brokers, partitions=PARTITIONS, events_topic="bench.events")
+    base = Settings(brokers=brokers, partitions=PARTITIONS, events_topic="bench.events", data_dir=place)
     asyncio.run(ensure_topics(base))
     asyncio.run(publish_events(backlog(options), kafka=brokers, topic=base.events_topic))
     promotion = untrained_version(place / "version", options.items)

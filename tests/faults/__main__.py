@@ -81,8 +81,6 @@ class _Suite:
         unknown = set(options.rows) - {row.name for row in ROWS}
         if unknown:
             sys.exit(f"no such row: {', '.join(sorted(unknown))}")
-        if options.delivery != "at-least-once" and "delivery" not in Settings.model_fields:
-            sys.exit("this version of nextact has at-least-once delivery only")
 
     async def run(self) -> None:
         """All runs that are not in the report yet, within the budget."""
@@ -107,7 +105,7 @@ class _Suite:
         runs = [
             (row, seed)
             for row in chosen
-            for seed in range(1, 1 + (self._options.seeds or (1 if self._short or row.needs else row.runs)))
+            for seed in range(1, 1 + (self._options.seeds or (1 if self._short else row.runs)))
         ]
         return [(row, seed) for row, seed in runs if not self._report.is_done(**self._facts(row, seed))]
 
@@ -116,10 +114,6 @@ class _Suite:
 
     async def _one(self, cluster: Cluster, directory: Path, row: Row, seed: int) -> None:
         facts = self._facts(row, seed)
-        if row.needs:
-            say(f"{row.name}: not run: needs {row.needs}")
-            self._report.add({"ok": False, "not_run": f"needs {row.needs}"}, **facts)
-            return
         name = f"{row.name}-{seed}"
         place = directory / name
         settings = self._settings(cluster, name, place)
@@ -140,9 +134,7 @@ class _Suite:
 
     def _settings(self, cluster: Cluster, name: str, place: Path) -> Settings:
         settings = stream_settings(cluster.addresses, name, place)
-        if "delivery" in Settings.model_fields:
-            return settings.model_copy(update={"delivery": self._options.delivery})
-        return settings
+        return settings.model_copy(update={"delivery": self._options.delivery})
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Literal
 
+from tests.faults.full_disk import full_disk
 from tests.faults.points import command
 from tests.faults.supervisor import Slot
 from tests.faults.trial import Stage
@@ -47,6 +50,42 @@ async def all_at_once(stage: Stage) -> None:
         await asyncio.sleep(stage.rng.uniform(1, 4))
         for slot in stage.supervisor.running:
             _kill(stage, slot)
+
+
+async def all_at_once_store_deleted(stage: Stage) -> None:
+    """As `all_at_once`, and the local stores are gone when the workers come back."""
+    for _ in range(stage.pick(3, 1)):
+        await stage.supervisor.ready()
+        await asyncio.sleep(stage.rng.uniform(1, 4))
+        slots = stage.supervisor.running
+        known = [len(stage.supervisor.exits_of(slot)) for slot in slots]
+        for slot in slots:
+            slot.wanted = False
+            _kill(stage, slot)
+        for slot, exits in zip(slots, known, strict=True):
+            await stage.supervisor.ended(slot, exits)
+            shutil.rmtree(_states(slot))
+            slot.wanted = True
+        stage.injected("local stores deleted")
+
+
+async def store_full(stage: Stage) -> None:
+    """A worker that starts on a full disk, again and again, until there is room."""
+    for _ in range(stage.pick(2, 1)):
+        slot = stage.rng.choice(stage.supervisor.slots)
+        await stage.supervisor.ready()
+        slot.wanted = False
+        await _terminate(stage, slot)
+        with full_disk(_states(slot)):
+            slot.wanted = True
+            stage.injected("disk full")
+            known = len(stage.supervisor.exits_of(slot))
+            await stage.supervisor.ended(slot, known + 1)
+        stage.over()
+
+
+def _states(slot: Slot) -> Path:
+    return slot.settings.data_dir / "states"
 
 
 def at_point(point: str) -> Fault:
@@ -167,14 +206,8 @@ async def throttled_output(stage: Stage) -> None:
 async def sampler(stage: Stage) -> None:
     """A little of everything, in one run: what CI has time for."""
     await kills(stage)
-    await at_point("predictions-sent")(stage)
-    await rolling_restart(stage)
+    await at_point("predictions-sent")(stage)  # with a SIGTERM before
     await brokers_down("kill", "leader", 1)(stage)
-
-
-async def needs_more(stage: Stage) -> None:
-    """Of rows that say what the program does not have yet; never run."""
-    raise NotImplementedError
 
 
 def _kill_one(stage: Stage) -> None:
@@ -211,9 +244,7 @@ async def _replace(stage: Stage, point: str, signum: int) -> Slot:
     slot = stage.rng.choice(stage.supervisor.slots)
     await stage.supervisor.ready([slot])
     stage.supervisor.arm(slot, command(point, _call(stage, point), signum), signum)
-    known = len(stage.supervisor.exits_of(slot))
-    stage.supervisor.send(slot, signal.SIGTERM)
-    await stage.supervisor.ended(slot, known)
+    await _terminate(stage, slot)
     return slot
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 
 from stream_app import cli
+from stream_app.local_store import LocalStore
 from stream_app.reload import Reload
 from stream_app.settings import load_settings
 from stream_app.table import UsersStore
@@ -47,6 +48,18 @@ def _at_acknowledgement(awaited: str, due: Due, hit: Hit) -> None:
         return acknowledged
 
     setattr(AIOKafkaProducer, name, send_batch)
+
+
+def local_write(due: Due, hit: Hit) -> None:
+    """The changelog of a batch is acknowledged, the local store does not have it."""
+    original = getattr(LocalStore, name := "write")
+
+    def write(self: LocalStore, *arguments: Any) -> None:
+        if due():
+            hit()
+        original(self, *arguments)
+
+    setattr(LocalStore, name, write)
 
 
 def acknowledgement(due: Due, hit: Hit) -> None:
@@ -106,6 +119,7 @@ def swap(due: Due, hit: Hit) -> None:
 POINTS: Final = {
     "predictions-sent": predictions_sent,
     "changelog-sent": changelog_sent,
+    "local-write": local_write,
     "acknowledgement": acknowledgement,
     "commit": commit,
     "recovery": recovery,

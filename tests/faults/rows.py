@@ -14,7 +14,8 @@ from tests.faults.trial import WORST_S, Row
 _WITHOUT_BROKERS: Final = frozenset({2, 70})
 # A worker that finds its partitions given away in the middle of a batch may only end.
 _OUTDATED: Final = frozenset({70})
-_STORE: Final = "the local store"
+# Without room for the local store a worker may only end.
+_FULL: Final = frozenset({70})
 _EVERYTHING: Final = Mix(hot=0.5, repeats=0.05, late=0.05)
 
 
@@ -40,16 +41,15 @@ def _broker_rows() -> list[Row]:
     ]
 
 
-SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
+SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
     Row("calm", inject.calm, growth_mb=CALM_MB),
     Row("kill", inject.kills, runs=5),
     Row("burst", inject.bursts, runs=2),
     Row("all-at-once", inject.all_at_once, runs=2),
-    Row("all-at-once-store-deleted", inject.needs_more, needs=_STORE),
+    Row("all-at-once-store-deleted", inject.all_at_once_store_deleted, runs=2),
     *_point_rows(),
-    Row("point-local-write", inject.needs_more, needs=_STORE),
     Row("rolling", inject.rolling_restart),
     Row("scaling", inject.scaling),
     *_broker_rows(),
@@ -59,7 +59,7 @@ ROWS: Final = (
     Row("reload", inject.reloads_during_kills, runs=5, one_version=False),
     Row("poison", inject.some_kills, mix=Mix(poison_run=1000)),
     Row("duplicates", inject.some_kills, mix=_EVERYTHING),
-    Row("store-full", inject.needs_more, runs=2, needs=_STORE),
+    Row("store-full", inject.store_full, tolerated=_FULL, limit_s=WORST_S),
     Row("throttled", inject.throttled_output, runs=2, limit_s=WORST_S),
     SAMPLER,
 )

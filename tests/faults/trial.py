@@ -89,7 +89,6 @@ class Row:
     limit_s: float = USUAL_S
     growth_mb: float = TOLERANCE_MB  # of a worker's memory
     one_version: bool = True  # else hidden states are of several versions, and not compared
-    needs: str | None = None  # what the program does not have yet
 
 
 @dataclass(frozen=True)
@@ -227,4 +226,4 @@ def _problems(row: Row, stage: Stage, outcome: Outcome, grown: float | None) -> 
 
 
 def _is_exactly_once(settings: Settings) -> bool:
-    return getattr(settings, "delivery", "at-least-once") == "exactly-once"
+    return settings.delivery == "exactly-once"

@@ -321,8 +321,9 @@ def test_the_same_user_on_two_partitions_is_two_users(device: torch.device) -> N
     fold = make_fold(device, serving_on(device))
     here, there = [view(0), view(1)], [replace(view(n), partition=1) for n in range(2)]
     assert advance(fold, [*here, there[0]]).history_lengths.tolist() == [1, 2, 1]
-    fold.forget(PARTITION)
-    assert advance(fold, [there[1], here[0]]).history_lengths.tolist() == [2, 1]
+    assert advance(fold, [there[1]]).history_lengths.tolist() == [2]
+    fold.clear()
+    assert advance(fold, [there[1], here[0]]).history_lengths.tolist() == [1, 1]
     assert fold.nbytes > fold.states.nbytes
 
 
@@ -361,10 +362,10 @@ def test_rules_are_scored_only_on_users_whom_they_still_follow() -> None:
     assert scored == [3, 3]
 
 
-def test_a_forgotten_partition_takes_its_answers_along() -> None:
+def test_forgotten_users_take_their_answers_along() -> None:
     fold = make_fold(serving=serving_on(CPU), rules_share=1)
     advance(fold, [view(0)])
-    fold.forget(PARTITION)
+    fold.clear()
     advanced = advance(fold, [view(0, user="other")])
     assert advanced.model_places.tolist() == advanced.rules_places.tolist() == []
 

@@ -165,14 +165,13 @@ def everything_of(states: UserStates, slot: int) -> list[Any]:
     return [*held, states.hidden[slot].tolist(), *(part.tolist() for part in states.histories.gather(np.array([slot])))]
 
 
-def test_a_dropped_partition_leaves_nothing_to_the_next_user_of_a_slot(device: torch.device) -> None:
+def test_users_who_were_forgotten_leave_nothing_to_the_next_user_of_a_slot(device: torch.device) -> None:
     states = filled("ab", device)
-    slots_of(states, 1, ["kept"])
     capacity, empty = states.capacity, everything_of(make_states(device), 0)
-    states.drop(0)
+    assert sorted(states.clear().tolist()) == [0, 1]
     assert states.slot(0, "a") is None
-    assert len(states) == 1
-    fresh = slots_of(states, 2, [f"new {n}" for n in range(capacity - 1)])
+    assert len(states) == 0
+    fresh = slots_of(states, 2, [f"new {n}" for n in range(capacity)])
     assert states.capacity == capacity  # the slots were free again
     for slot in fresh:
         assert everything_of(states, slot) == empty
@@ -188,12 +187,12 @@ def test_growing_keeps_users_and_gives_empty_slots(device: torch.device) -> None
     assert states.nbytes > bytes_before
 
 
-def test_slots_taken_in_inference_mode_can_be_dropped_outside_of_it() -> None:
-    # The fold runs in inference mode; partitions are given away by the event loop.
+def test_slots_taken_in_inference_mode_can_be_cleared_outside_of_it() -> None:
+    # The fold runs in inference mode; a rebalance happens in the event loop.
     states = make_states(slots=1)
     with torch.inference_mode():
         slots_of(states, 0, ["a", "b", "c"])
-    states.drop(0)
+    states.clear()
     assert len(states) == 0
 
 
