@@ -38,6 +38,7 @@ class Mark(msgspec.Struct, frozen=True):
     """What the records of a partition are: of which stream, and as of when."""
 
     format: int
+    cluster: str  # its id
     topic: str  # the changelog
     epoch: int
     offset: int  # the last changelog record contained
@@ -60,6 +61,7 @@ class LocalStore:
         self._cache = Cache(_BLOCK_CACHE)
         self._open: dict[int, Rdict] = {}
         self._offsets: dict[int, int] = {}
+        self._cluster = ""  # that of the partitions that are open
 
     @property
     def folder(self) -> Path:
@@ -71,12 +73,13 @@ class LocalStore:
         """Those that are open."""
         return set(self._open)
 
-    def open(self, partition: int, end: int, retention: float) -> None:
+    def open(self, partition: int, end: int, retention: float, cluster: str) -> None:
         """Opens a partition, or begins it anew where what is there cannot be used.
 
-        `end` is that of its changelog, which keeps tombstones for `retention` seconds: what is older may have missed
-        some.
+        `end` is that of its changelog on a Kafka cluster (by id), which keeps tombstones for `retention` seconds: what
+        is older may have missed some.
         """
+        self._cluster = cluster
         path = self._path(partition)
         try:
             database = Rdict(str(path), self._options())
@@ -132,7 +135,7 @@ class LocalStore:
                 batch.delete(_USER + user)
             else:
                 batch.put(_USER + user, record)
-        mark = Mark(FORMAT, self._topic, self._epoch, offset, self._clock())
+        mark = Mark(FORMAT, self._cluster, self._topic, self._epoch, offset, self._clock())
         batch.put(_MARK, msgspec.msgpack.encode(mark))
         with self._given_up_when_damaged(partition):
             self._open[partition].write(batch, _without_log())
@@ -141,10 +144,10 @@ class LocalStore:
     def _why_useless(self, mark: Mark | None, end: int, retention: float) -> str | None:
         if mark is None:
             return None
-        mine = (FORMAT, self._topic, self._epoch)
-        theirs = (mark.format, mark.topic, mark.epoch)
+        mine = (FORMAT, self._cluster, self._topic, self._epoch)
+        theirs = (mark.format, mark.cluster, mark.topic, mark.epoch)
         if theirs != mine:
-            return f"it is of format, changelog and stream epoch {theirs}, not {mine}"
+            return f"it is of format, cluster, changelog and stream epoch {theirs}, not {mine}"
         if mark.offset >= end:
             return f"it contains changelog offset {mark.offset}, but the changelog ends at {end}: it was made anew"
         age = self._clock() - mark.written_at

@@ -95,9 +95,9 @@ class UsersStore(Store):  # type: ignore[misc]
             self._store.close(partition)
         arriving = assigned - self._store.partitions
         if arriving:
-            ends, retention = await changelog_facts(self._settings, arriving)
+            ends, retention, cluster = await changelog_facts(self._settings, arriving)
             for partition in arriving:
-                self._store.open(partition, ends[partition], retention)
+                self._store.open(partition, ends[partition], retention, cluster)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Records were applied as they came; this is when the worker begins to answer."""

@@ -61,16 +61,18 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
         await admin.close()
 
 
-async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float]:
-    """Where each of these partitions of the changelog ends, and for how many seconds it keeps tombstones."""
+async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float, str]:
+    """Where each of these partitions of the changelog ends, for how many seconds it keeps tombstones, and the id of
+    the cluster that has it."""
     admin = await _connected(settings)
     try:
         retention = float(await _config(admin, settings.state_topic, "delete.retention.ms")) / 1000
+        cluster = str((await admin.describe_cluster())["cluster_id"])
     finally:
         await admin.close()
     async with AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False) as consumer:
         ends = await consumer.end_offsets([TopicPartition(settings.state_topic, number) for number in partitions])
-    return {tp.partition: end for tp, end in ends.items()}, retention
+    return {tp.partition: end for tp, end in ends.items()}, retention, cluster
 
 
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:

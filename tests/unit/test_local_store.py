@@ -28,7 +28,7 @@ def opened(place: Path, *, end: int = 1000, retention: float = 60.0, now: float 
     """A store with partition 0 open."""
     store = LocalStore(place, topic="users", epoch=1, clock=lambda: now)
     try:
-        store.open(0, end, retention)
+        store.open(0, end, retention, "c")
         yield store
     finally:
         store.stop()
@@ -77,14 +77,14 @@ def test_what_was_closed_is_there_again(tmp_path: Path, caplog: pytest.LogCaptur
         store.close(0)
         assert store.offset(0) is None
         assert store.partitions == set()
-        store.open(0, 1000, 60.0)
+        store.open(0, 1000, 60.0, "c")
         assert store.offset(0) == 999
     assert not caplog.records
 
 
 def test_partitions_know_nothing_of_each_other(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        store.open(1, 1000, 60.0)
+        store.open(1, 1000, 60.0, "c")
         store.write(0, [(b"a", b"0")], 5)
         store.write(1, [(b"a", b"1")], 6)
         assert store.partitions == {0, 1}
@@ -139,25 +139,26 @@ def test_what_does_not_fit_the_changelog_is_made_anew(
 
 
 @pytest.mark.parametrize(
-    ("format_", "topic", "epoch", "found"),
-    [(2, "users", 1, "(2, 'users', 1)"), (1, "other", 1, "(1, 'other', 1)"), (1, "users", 2, "(1, 'users', 2)")],
+    ("format_", "cluster", "topic", "epoch"),
+    [(2, "c", "users", 1), (1, "d", "users", 1), (1, "c", "other", 1), (1, "c", "users", 2)],
 )
 def test_what_is_of_another_stream_is_made_anew(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     format_: int,
+    cluster: str,
     topic: str,
     epoch: int,
-    found: str,
 ) -> None:
     with monkeypatch.context() as other:
         other.setattr(local_store, "FORMAT", format_)
         store = LocalStore(tmp_path, topic=topic, epoch=epoch, clock=lambda: 0.0)
-        store.open(0, 1000, 60.0)
+        store.open(0, 1000, 60.0, cluster)
         store.write(0, rows(3), 7)
         store.stop()
-    reason = f"it is of format, changelog and stream epoch {found}, not (1, 'users', 1)"
+    found = (format_, cluster, topic, epoch)
+    reason = f"it is of format, cluster, changelog and stream epoch {found}, not (1, 'c', 'users', 1)"
     assert_made_anew(tmp_path, caplog, reason)
 
 
@@ -218,7 +219,7 @@ from pathlib import Path
 from stream_app.local_store import LocalStore
 
 store = LocalStore(Path(sys.argv[1]), topic="users", epoch=1, clock=lambda: 0.0)
-store.open(0, 1_000_000, 60.0)
+store.open(0, 1_000_000, 60.0, "c")
 
 def write(offset):
     store.write(0, [(b"u%d" % n, b"%08d" % offset * 75) for n in range(offset % 7, {USERS}, 7)], offset)

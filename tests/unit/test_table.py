@@ -58,7 +58,7 @@ def fetched(values: list[bytes | None], first: int) -> Any:
 def recovered(place: Path, *fetches: list[bytes | None]) -> UserStates:
     """States over the store after fetches of one user's records."""
     local = local_store(place)
-    local.open(0, 0, 1.0)
+    local.open(0, 0, 1.0, "c")
     states = make_states(stored=local.read)
     store = users_store(local, states)
     offset = 0
@@ -97,7 +97,7 @@ def test_what_was_fetched_of_a_partition_that_is_gone_is_left_out(tmp_path: Path
     local, registry = local_store(tmp_path), CollectorRegistry()
     store = users_store(local, make_states(), WorkerMetrics(registry))
     store.apply_changelog_batch([fetched([stored(3)], 0)])
-    local.open(0, 0, 1.0)
+    local.open(0, 0, 1.0, "c")
     assert local.read(0, ["u"]) == {}
     store.apply_changelog_batch([fetched([stored(4), stored(5)], 0)])
     assert registry.get_sample_value("nextact_recovered_records_total") == 2
@@ -106,7 +106,7 @@ def test_what_was_fetched_of_a_partition_that_is_gone_is_left_out(tmp_path: Path
 
 def test_a_partition_that_stays_may_have_been_anothers_in_between(tmp_path: Path) -> None:
     local = local_store(tmp_path)
-    local.open(0, 0, 1.0)
+    local.open(0, 0, 1.0, "c")
     states = make_states(stored=local.read)
     store = users_store(local, states)
     store.apply_changelog_batch([fetched([stored(3)], 0)])
