@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,8 +36,7 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
 
     Raises `BrokerUnreachable` when no broker answers, `TopicMismatch` when a topic is missing or not as it must be.
     """
-    admin = await _connected(settings)
-    try:
+    async with _administration(settings) as admin:
         wanted = topics(settings)
         existing = await _described(admin, wanted)
         missing = [spec for spec in wanted if spec.name not in existing]
@@ -57,35 +57,38 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
             )
             for spec in wanted
         ]
-    finally:
-        await admin.close()
 
 
 async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float, str]:
     """Where each of these partitions of the changelog ends, for how many seconds it keeps tombstones, and the id of
     the cluster that has it."""
-    admin = await _connected(settings)
-    try:
+    async with _administration(settings) as admin:
         retention = float(await _config(admin, settings.state_topic, "delete.retention.ms")) / 1000
         cluster = str((await admin.describe_cluster())["cluster_id"])
-    finally:
-        await admin.close()
     async with AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False) as consumer:
         ends = await consumer.end_offsets([TopicPartition(settings.state_topic, number) for number in partitions])
     return {tp.partition: end for tp, end in ends.items()}, retention, cluster
 
 
-async def _connected(settings: Settings) -> AIOKafkaAdminClient:
+@asynccontextmanager
+async def _administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Raises `BrokerUnreachable` when no broker answers, or one that is needed does not."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers, request_timeout_ms=10_000)
     try:
         await admin.start()
+        yield admin
     except (KafkaError, OSError, ValueError) as error:
+        raise unreachable(settings, error) from error
+    finally:
         await admin.close()
-        raise BrokerUnreachable(
-            f"no Kafka broker answers at {settings.brokers!r} ({error}). Is it running? Give another address with "
-            "--brokers or NEXTACT_BROKERS; `nextact broker` starts one here"
-        ) from error
-    return admin
+
+
+def unreachable(settings: Settings, error: Exception) -> BrokerUnreachable:
+    """What to tell a person when Kafka does not answer."""
+    return BrokerUnreachable(
+        f"no Kafka broker answers at {settings.brokers!r} ({error}). Is it running? Give another address with "
+        "--brokers or NEXTACT_BROKERS; `nextact broker` starts one here"
+    )
 
 
 async def _described(admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec]) -> dict[str, list[Any]]:

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 import numpy as np
 import torch
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from model.events import Event, actions_of
@@ -33,7 +34,7 @@ from stream_app.pipeline import Pipeline
 from stream_app.promotions import Promotions
 from stream_app.reload import Reload
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
+from stream_app.topics import ensure_topics, unreachable
 from stream_app.transactions import ExactlyOnce
 from stream_app.watchdog import Watchdog, waiting_of
 
@@ -222,7 +223,7 @@ def _fail_if_broken(task: asyncio.Task[None]) -> None:
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Runs a worker until `stop` is set; its parts belong to the running event loop."""
+    """Runs a worker until `stop` is set; its parts belong to the running event loop. Raises `UsageError`."""
     device = choose_device(settings.device, fallback=settings.device_fallback)
     store = LocalStore(
         settings.data_dir / "states" / settings.state_topic,
@@ -235,5 +236,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     except DeviceUnusable as error:
         device = stand_in(error, fallback=settings.device_fallback)
         await Worker(settings, device, store).run(stop)
+    except KafkaError as error:  # at the start or the stop: in between it ends the process
+        raise unreachable(settings, error) from error
     finally:
         store.stop()
