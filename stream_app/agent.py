@@ -204,9 +204,10 @@ class Consumption:
             start = self._clock()
             offsets = range(fetches[0].value[0].offset, fetches[-1].message.offset + 1)
             delivered = await self._delivery.deliver(result, offsets, after)
-            if delivered.changelog_offset is not None:
+            if (known := delivered.changelog) is not None:
                 records = [(change.key, change.value) for change in result.changelog]
-                await self._in_coding_thread(self._store.write, result.partition, records, delivered.changelog_offset)
+                write = self._store.write
+                await self._in_coding_thread(write, result.partition, records, known.stop - 1, known.start)
             for event in fetches:
                 event.ack()
             self._metrics.stage.labels("deliver").observe(self._clock() - start)

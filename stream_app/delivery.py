@@ -50,7 +50,7 @@ class Delivered:
     """What the broker has acknowledged of a batch."""
 
     answered_at: float  # seconds since the epoch, when the predictions were acknowledged
-    changelog_offset: int | None  # of the last record; None: there was none
+    changelog: range | None  # up to the last record's offset, nobody else's record among them; None: no record
 
 
 class Delivery(Protocol):
@@ -121,13 +121,13 @@ class AtLeastOnce:
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
             answers = await send(self._producer, settings.predictions_topic, partition, batch.predictions)
             answers += await send(self._producer, settings.dead_letters_topic, partition, batch.dead_letters)
-        await asyncio.gather(*answers)
+        await acknowledged(answers)
         answered_at = self._clock()
         if after is not None:
             await after
         self._lease.check()
         changes = await send(self._producer, settings.state_topic, partition, batch.changelog)
-        return Delivered(answered_at, last_offset(await asyncio.gather(*changes), batch.changelog))
+        return Delivered(answered_at, without_gap(await acknowledged(changes)))
 
 
 def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
@@ -142,26 +142,45 @@ def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
     )
 
 
-async def send(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]
-) -> list[asyncio.Future[Any]]:
-    """Queues records as few large batches; the futures end when the broker has acknowledged them."""
-    futures = []
+class Queued(NamedTuple):
+    """A batch of records on its way to the broker."""
+
+    records: int
+    acknowledged: asyncio.Future[Any]
+
+
+async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]) -> list[Queued]:
+    """Queues records as few large batches."""
+    queued = []
     remaining = iter(records)
     record = next(remaining, None)
     while record is not None:
-        builder = producer.create_batch()
+        builder, size = producer.create_batch(), 0
         while record is not None and _appended(builder, record):
-            record = next(remaining, None)
-        futures.append(await producer.send_batch(builder, topic, partition=partition))
-    return futures
+            record, size = next(remaining, None), size + 1
+        queued.append(Queued(size, await producer.send_batch(builder, topic, partition=partition)))
+    return queued
 
 
-def last_offset(written: Sequence[Any], records: list[Outgoing]) -> int | None:
-    """Of the changelog; batches report the offset of their first record, and ours lie one behind another."""
+async def acknowledged(batches: Sequence[Queued]) -> list[range]:
+    """The offsets of each batch, when the broker has acknowledged all."""
+    written = await asyncio.gather(*(batch.acknowledged for batch in batches))
+    return [
+        range(metadata.offset, metadata.offset + batch.records)
+        for batch, metadata in zip(batches, written, strict=True)
+    ]
+
+
+def without_gap(written: Sequence[range]) -> range | None:
+    """The last of the offsets written that lie one behind another: in a gap are the records of another worker."""
     if not written:
         return None
-    return int(written[0].offset) + len(records) - 1
+    start = written[-1].start
+    for batch in reversed(written[:-1]):
+        if batch.stop != start:
+            break
+        start = batch.start
+    return range(start, written[-1].stop)
 
 
 def _appended(builder: Any, record: Outgoing) -> bool:

@@ -77,7 +77,7 @@ class LocalStore:
         """Opens a partition, or begins it anew where what is there cannot be used.
 
         `end` is that of its changelog on a Kafka cluster (by id), which keeps tombstones for `retention` seconds: what
-        is older may have missed some.
+        is older and not at the end may have missed some.
         """
         self._cluster = cluster
         path = self._path(partition)
@@ -124,9 +124,13 @@ class LocalStore:
             found: Any = self._open[partition].get([_USER + user.encode() for user in users])
         return {user: record for user, record in zip(users, found, strict=True) if record is not None}
 
-    def write(self, partition: int, records: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
+    def write(
+        self, partition: int, records: Iterable[tuple[bytes, bytes | None]], offset: int, known_from: int = 0
+    ) -> None:
         """Stores records (user id, bytes; None: forget the user) of the changelog up to `offset`, all or none.
 
+        Of what lies before `known_from` and is not contained yet, the caller knows nothing: another worker wrote it,
+        and the next recovery has to read it. So the mark stays where it is.
         Raises `DataPathError` when files turn out to be damaged, and what RocksDB raises when the disk is full.
         """
         batch = WriteBatch(raw_mode=True)
@@ -135,11 +139,15 @@ class LocalStore:
                 batch.delete(_USER + user)
             else:
                 batch.put(_USER + user, record)
-        mark = Mark(FORMAT, self._cluster, self._topic, self._epoch, offset, self._clock())
-        batch.put(_MARK, msgspec.msgpack.encode(mark))
+        contained = self._offsets.get(partition, -1)
+        moves = known_from - 1 <= contained < offset
+        if moves:
+            mark = Mark(FORMAT, self._cluster, self._topic, self._epoch, offset, self._clock())
+            batch.put(_MARK, msgspec.msgpack.encode(mark))
         with self._given_up_when_damaged(partition):
             self._open[partition].write(batch, _without_log())
-        self._offsets[partition] = offset
+        if moves:
+            self._offsets[partition] = offset
 
     def _why_useless(self, mark: Mark | None, end: int, retention: float) -> str | None:
         if mark is None:
@@ -151,7 +159,7 @@ class LocalStore:
         if mark.offset >= end:
             return f"it contains changelog offset {mark.offset}, but the changelog ends at {end}: it was made anew"
         age = self._clock() - mark.written_at
-        if age > retention:
+        if age > retention and mark.offset < end - 1:
             return f"it is {age / 3600:.1f} hours old; the changelog keeps tombstones for {retention / 3600:.1f}"
         return None
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from stream_app.delivery import BatchResult, Delivered, last_offset, new_producer, send
+from stream_app.delivery import BatchResult, Delivered, acknowledged, new_producer, send
 from stream_app.errors import DataPathError
 from stream_app.settings import Settings
 
@@ -77,7 +77,8 @@ class ExactlyOnce:
         written = await self._write(producer, batch, offsets.stop)
         await producer.commit_transaction()
         self._answered[batch.partition] = offsets.stop
-        return Delivered(self._clock(), last_offset(written, batch.changelog))
+        # In gaps are only markers: whoever wrote here before is locked out, and what he wrote was recovered.
+        return Delivered(self._clock(), range(written[-1].stop) if written else None)
 
     def _producer_of(self, partition: int, offsets: range) -> AIOKafkaProducer:
         """Raises `DataPathError` for what another worker answers, and for what was answered before."""
@@ -91,7 +92,7 @@ class ExactlyOnce:
             )
         return self._producers[partition]
 
-    async def _write(self, producer: AIOKafkaProducer, batch: BatchResult, next_offset: int) -> list[Any]:
+    async def _write(self, producer: AIOKafkaProducer, batch: BatchResult, next_offset: int) -> list[range]:
         """All effects of a batch, acknowledged: a commit goes through although a record was refused before.
 
         Returns what was written to the changelog.
@@ -101,10 +102,12 @@ class ExactlyOnce:
         answers += await send(producer, settings.dead_letters_topic, partition, batch.dead_letters)
         changes = await send(producer, settings.state_topic, partition, batch.changelog)
         source = TopicPartition(settings.events_topic, partition)
-        await asyncio.gather(
-            producer.send_offsets_to_transaction({source: next_offset}, settings.group), *answers, *changes
+        _, _, written = await asyncio.gather(
+            producer.send_offsets_to_transaction({source: next_offset}, settings.group),
+            acknowledged(answers),
+            acknowledged(changes),
         )
-        return [change.result() for change in changes]
+        return written
 
 
 def transactional_id(settings: Settings, partition: int) -> str:

@@ -6,17 +6,20 @@ import asyncio
 import random
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
 
 from stream_app.settings import Settings
 from stream_app.simulate import Shop, with_duplicates
 from stream_app.topics import ensure_topics
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import Seen, expected_lengths, wait_answered
-from tests.integration.topics import read_all, send_all
+from tests.integration.topics import Record, read_all, send_all
 
 pytestmark = pytest.mark.broker
 
@@ -152,3 +155,37 @@ def test_a_standby_follows_and_answers_when_the_active_one_is_killed(settings: S
     check(wait_answered(second, settings))
     again = second.metric("nextact_recovered_records_total") - written
     assert again <= settings.partitions  # Faust reads the last one again
+
+
+def view(settings: Settings, user: str) -> None:
+    send_all(settings, [(user.encode(), f'{{"user_id":"{user}","type":"view","item_id":"i"}}'.encode())])
+
+
+def neighbour(user: str, partitions: int) -> str:
+    """Another user of the same partition."""
+    numbers = list(range(partitions))
+    place, taken = DefaultPartitioner(), DefaultPartitioner()(user.encode(), numbers, numbers)
+    return next(name for n in count() if place((name := f"other {n}").encode(), numbers, numbers) == taken)
+
+
+async def write_as_another_worker(settings: Settings, user: str, record: Record) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
+        await producer.send_and_wait(settings.state_topic, record.value, user.encode(), partition=record.partition)
+
+
+def test_a_restart_reads_what_another_worker_wrote_between_our_own_records(settings: Settings, start: Start) -> None:
+    # A worker that has lost a partition without knowing may still get a batch through, behind its next owner's.
+    other = neighbour("ada", settings.partitions)
+    first = started(start)
+    view(settings, "ada")
+    wait_answered(first, settings)
+    (record,) = read_all(settings, settings.state_topic)
+    asyncio.run(write_as_another_worker(settings, other, record))
+    view(settings, "ada")
+    wait_answered(first, settings)
+    stop(first)
+
+    second = started(start)
+    view(settings, other)
+    seen = wait_answered(second, settings)
+    assert [(p.user_id, p.history_length) for _, p in seen.predictions] == [("ada", 1), ("ada", 2), (other, 2)]

@@ -89,14 +89,14 @@ class World:
             await after
         self.broken("deliver")
         self.happened.append(f"delivered {batch.partition}/{offsets.start}-{offsets.stop}")
-        return Delivered(0.0, 7)
+        return Delivered(0.0, range(5, 8))
 
     async def commit(self) -> None:
         self.happened.append("commit")
 
-    def write(self, partition: int, records: list[Any], offset: int) -> None:
+    def write(self, partition: int, records: list[Any], offset: int, known_from: int) -> None:
         self.broken("write")
-        self.happened.append(f"state {partition} {offset}")
+        self.happened.append(f"state {partition} {known_from}-{offset}")
 
     def settle(self, before: int) -> None:
         self.settled = before
@@ -145,7 +145,7 @@ def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() 
         world.release.set()
         await consumption.drained()
 
-    assert run(body).happened == ["advance 3/0 3/1", "delivered 3/0-2", "state 3 7", "ack 3/1"]
+    assert run(body).happened == ["advance 3/0 3/1", "delivered 3/0-2", "state 3 5-7", "ack 3/1"]
 
 
 def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
@@ -206,7 +206,7 @@ def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() ->
         await seen(lambda: world.happened)
         await consumption.drained()
 
-    assert run(body).happened == ["advance 1/1", "delivered 1/1-2", "state 1 7", "ack 1/1"]
+    assert run(body).happened == ["advance 1/1", "delivered 1/1-2", "state 1 5-7", "ack 1/1"]
 
 
 def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
@@ -283,5 +283,5 @@ def test_too_many_dead_letters_end_the_process_when_what_came_before_is_committe
         world.happened.append("failed")
 
     world = run(body)
-    assert world.happened[1:] == ["delivered 1/0-10", "state 1 7", "ack 1/9", "commit", "failed"]
+    assert world.happened[1:] == ["delivered 1/0-10", "state 1 5-7", "ack 1/9", "commit", "failed"]
     assert [str(error) for error in world.failed][:1] == ["too many"]

@@ -61,6 +61,38 @@ def test_records_are_read_back_replaced_and_deleted(tmp_path: Path) -> None:
         assert store.offset(0) == 12
 
 
+def test_the_mark_passes_over_nothing_that_another_worker_wrote(tmp_path: Path) -> None:
+    with opened(tmp_path, now=1.0) as store:
+        store.write(0, [(b"a", b"1")], 1, known_from=1)  # what stands at 0 is unknown
+        assert store.offset(0) is None
+        store.write(0, [(b"a", b"1")], 5)
+        store.write(0, [(b"a", b"2"), (b"b", b"2")], 7, known_from=6)
+        assert store.offset(0) == 7
+        store.write(0, [(b"a", b"3")], 9, known_from=9)
+        store.write(0, [(b"b", b"4")], 10, known_from=10)
+        assert store.offset(0) == 7
+        store.write(0, [], 3)  # an older fetch, read again
+        assert store.offset(0) == 7
+    with opened(tmp_path, now=61.5, retention=60.0) as store:
+        assert store.offset(0) is None  # as old as what it contains
+    with opened(tmp_path, now=1.0) as store:
+        store.write(0, [(b"a", b"1")], 7)
+        store.write(0, [(b"a", b"3")], 9, known_from=9)
+    with opened(tmp_path) as store:
+        assert store.offset(0) == 7
+        assert store.read(0, ["a"]) == {"a": b"3"}  # who was touched is still found
+        store.write(0, [], 12)  # recovery has read what was missing
+        assert store.offset(0) == 12
+
+
+def test_what_contains_the_whole_changelog_is_never_too_old(tmp_path: Path) -> None:
+    filled(tmp_path, offset=999)
+    with opened(tmp_path, now=7201.0, retention=7200.0) as store:
+        assert store.offset(0) == 999
+    with opened(tmp_path, now=7201.0, retention=7200.0, end=1001) as store:
+        assert store.offset(0) is None
+
+
 def test_no_user_id_is_the_mark(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         store.write(0, [(b"m", b"x"), (b"", b"y")], 5)
