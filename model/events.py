@@ -31,6 +31,12 @@ BRAND_BUCKETS: Final = 512  # 0: no brand given
 WORD_BUCKETS: Final = 4096  # 0: no word
 QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of the object
 
+BOUNDARY_SHIFT: Final = 3  # where the fields of a context begin, the type at 0
+PRICE_SHIFT: Final = 4
+GAP_SHIFT: Final = 8
+CATEGORY_SHIFT: Final = 13
+BRAND_SHIFT: Final = 23
+
 NO_TIME: Final = np.iinfo(np.int64).min  # of the action before a user's first, or where no time is known
 SESSION_GAP_MS: Final = 30 * 60 * 1000  # the web-analytics convention where no session_id is given
 
@@ -187,11 +193,11 @@ class ContextFields:
 def pack_contexts(actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]) -> NDArray[np.uint32]:
     """32 bits, low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
     packed = actions.types.astype(np.uint32)
-    packed |= boundaries.astype(np.uint32) << 3
-    packed |= actions.prices.astype(np.uint32) << 4
-    packed |= gaps.astype(np.uint32) << 8
-    packed |= actions.categories.astype(np.uint32) << 13
-    packed |= actions.brands.astype(np.uint32) << 23
+    packed |= boundaries.astype(np.uint32) << BOUNDARY_SHIFT
+    packed |= actions.prices.astype(np.uint32) << PRICE_SHIFT
+    packed |= gaps.astype(np.uint32) << GAP_SHIFT
+    packed |= actions.categories.astype(np.uint32) << CATEGORY_SHIFT
+    packed |= actions.brands.astype(np.uint32) << BRAND_SHIFT
     return packed
 
 
@@ -203,11 +209,11 @@ def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
 
     return ContextFields(
         types=field(0, 3),
-        boundaries=field(3, 1),
-        prices=field(4, 4),
-        gaps=field(8, 5),
-        categories=field(13, 10),
-        brands=field(23, 9),
+        boundaries=field(BOUNDARY_SHIFT, 1),
+        prices=field(PRICE_SHIFT, 4),
+        gaps=field(GAP_SHIFT, 5),
+        categories=field(CATEGORY_SHIFT, 10),
+        brands=field(BRAND_SHIFT, 9),
     )
 
 
