@@ -1,7 +1,8 @@
 """Which items may come next, and what speaks for each of them: the evidence that the combiner weighs.
 
 Candidates are the network's best items, the user's own recent ones, what followed and preceded these in other users'
-sequences, and popular ones. A compiled loop collects them, each once per answer, with their features.
+sequences, and popular ones, in all and in the last item's category. A compiled loop collects them, each once per
+answer, with their features.
 
 Shapes: N answers, A actions of their users, C candidates of an answer at most, F features, K best items of the
 network, D width, I items of the catalogue. Items are catalogue indices.
@@ -15,8 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import compiled
-from model.cooccurrence import Neighbours
-from model.events import BOUNDARY_SHIFT, FIRST_GAP, GAP_BUCKETS, GAP_SHIFT, PURCHASE, SEARCH, TYPE_SLOTS
+from model.events import (
+    BOUNDARY_SHIFT,
+    CATEGORY_BUCKETS,
+    FIRST_GAP,
+    GAP_BUCKETS,
+    GAP_SHIFT,
+    PURCHASE,
+    SEARCH,
+    TYPE_SLOTS,
+)
+from model.evidence import Evidence, Neighbours
 
 Floats = NDArray[np.float32]
 
@@ -28,11 +38,13 @@ FEATURES: Final = (
     "followed_last", "followed_second", "followed_earlier",  # how often it followed the user's latest distinct items
     "preceded_last", "preceded_second", "preceded_earlier",
     "own", "own_recency", "own_count", "own_last", "own_bought", "own_session",  # what the user did with it
+    "same_category", "same_brand", "category_share",  # with the user's last item, and among all own ones
     "popularity", "trend",
     "history", "repeats", "certainty", "gap", "boundary",  # of the answer, not of the item: they tell whom to trust
 )  # fmt: skip
 (_LOG_PROBABILITY, _FOLLOWED, _, _, _PRECEDED, _, _, _OWN, _OWN_RECENCY, _OWN_COUNT, _OWN_LAST, _OWN_BOUGHT,
- _OWN_SESSION, _POPULARITY, _TREND, _HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY) = range(len(FEATURES))  # fmt: skip
+ _OWN_SESSION, _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, _POPULARITY, _TREND,
+ _HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY) = range(len(FEATURES))  # fmt: skip
 
 # How many neighbours of the last distinct item, of the one before it, … become candidates. Others of their neighbours
 # add to the features of items that are candidates already.
@@ -42,17 +54,7 @@ _SLOTS: Final = 3  # of recency that have features of their own; what is older s
 _LEAST_LOG_PROBABILITY: Final = np.float32(-20)
 
 
-class Evidence(NamedTuple):
-    """What the log says about items, beside the network."""
-
-    followers: Neighbours
-    predecessors: Neighbours
-    popular: NDArray[np.int32]  # the most popular items of late, best first
-    popularity: Floats  # (I,)
-    trend: Floats  # (I,) how much more popular of late than in all
-
-
-class Sequences(NamedTuple):
+class Recent(NamedTuple):
     """The last actions of the users who get answers: those of answer n are `starts[n]` to `stops[n]`, oldest first."""
 
     items: NDArray[np.int32]  # (A,); -1: a search or an item that is not in the catalogue
@@ -91,28 +93,29 @@ def marks(items: int) -> Marks:
     return Marks(np.full(items, -1, np.int64), np.zeros(items, np.int32), np.zeros(1, np.int64))
 
 
-def collect(sequences: Sequences, best: NetworkBest, evidence: Evidence, marks: Marks) -> Candidates:
+def collect(recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks) -> Candidates:
     """Candidates of N answers with their features. `marks` are of this thread alone."""
-    n = len(sequences.starts)
+    n = len(recent.starts)
     found = Candidates(
         np.empty((n, CANDIDATES), np.int32),
         np.zeros((n, CANDIDATES, len(FEATURES)), np.float32),
         np.zeros(n, np.int64),
     )
-    _collect(sequences, best, evidence, marks, found)
+    _collect(recent, best, evidence, marks, found)
     return found
 
 
 @compiled
-def _collect(sequences: Sequences, best: NetworkBest, evidence: Evidence, marks: Marks, found: Candidates) -> None:
+def _collect(recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks, found: Candidates) -> None:
     own = np.empty(RECENT, np.int32)
-    for n in range(len(sequences.starts)):
+    shares = np.zeros(CATEGORY_BUCKETS, np.float32)
+    for n in range(len(recent.starts)):
         answer = marks.next_answer[0]
         marks.next_answer[0] += 1
         for k in range(best.items.shape[1]):
             place = _enter(best.items[n, k], n, answer, marks, found, True)
             found.features[n, place, _LOG_PROBABILITY] = best.log_probabilities[n, k]
-        distinct, actions = _own_items(sequences, n, answer, marks, found, own)
+        distinct, actions = _own_items(recent, n, answer, marks, found, own)
         for slot in range(min(distinct, len(_FOLLOWERS))):
             column = min(slot, _SLOTS - 1)
             _neighbours(evidence.followers, own[slot], _FOLLOWERS[slot], _FOLLOWED + column, n, answer, marks, found)
@@ -121,8 +124,11 @@ def _collect(sequences: Sequences, best: NetworkBest, evidence: Evidence, marks:
             )
         for item in evidence.popular:
             _enter(item, n, answer, marks, found, True)
+        if distinct:
+            _popular_alike(evidence, own[0], n, answer, marks, found)
+            _alike(evidence, own[:distinct], shares, n, found)
         _ask_network(best, n, found)
-        _finish(sequences, best, evidence, n, distinct, actions, found)
+        _finish(recent, best, evidence, n, distinct, actions, found)
 
 
 @compiled
@@ -142,13 +148,13 @@ def _enter(item: int, n: int, answer: int, marks: Marks, found: Candidates, may_
 
 @compiled
 def _own_items(
-    sequences: Sequences, n: int, answer: int, marks: Marks, found: Candidates, own: NDArray[np.int32]
+    recent: Recent, n: int, answer: int, marks: Marks, found: Candidates, own: NDArray[np.int32]
 ) -> tuple[int, int]:
     """The user's own items: fills `own` with the distinct ones, latest first; how many these are, of how many."""
     distinct, actions, session = 0, 0, np.float32(1)
-    first = max(sequences.starts[n], sequences.stops[n] - len(own))
-    for at in range(sequences.stops[n] - 1, first - 1, -1):
-        item, context = sequences.items[at], sequences.contexts[at]
+    first = max(recent.starts[n], recent.stops[n] - len(own))
+    for at in range(recent.stops[n] - 1, first - 1, -1):
+        item, context = recent.items[at], recent.contexts[at]
         kind = context % np.uint32(TYPE_SLOTS)
         if item >= 0 and kind != SEARCH:
             actions += 1
@@ -181,6 +187,32 @@ def _neighbours(
 
 
 @compiled
+def _popular_alike(evidence: Evidence, item: int, n: int, answer: int, marks: Marks, found: Candidates) -> None:
+    """Popular items of an item's category, where that is known, become candidates."""
+    category, popular = evidence.categories[item], evidence.popular_alike
+    if category != 0:
+        for at in range(popular.starts[category], popular.starts[category + 1]):
+            _enter(popular.items[at], n, answer, marks, found, True)
+
+
+@compiled
+def _alike(evidence: Evidence, own: NDArray[np.int32], shares: Floats, n: int, found: Candidates) -> None:
+    """How candidates are like the user's distinct items, latest first; `shares` is room, zero for each category."""
+    for item in own:
+        shares[evidence.categories[item]] += np.float32(1) / np.float32(len(own))
+    for place in range(found.counts[n]):
+        features, item = found.features[n, place], found.items[n, place]
+        category, brand = evidence.categories[item], evidence.brands[item]
+        if category != 0:
+            features[_SAME_CATEGORY] = np.float32(category == evidence.categories[own[0]])
+            features[_CATEGORY_SHARE] = shares[category]
+        if brand != 0:
+            features[_SAME_BRAND] = np.float32(brand == evidence.brands[own[0]])
+    for item in own:
+        shares[evidence.categories[item]] = np.float32(0)
+
+
+@compiled
 def _ask_network(best: NetworkBest, n: int, found: Candidates) -> None:
     """Log-probabilities of the candidates that are not among the network's best."""
     query, asked = best.queries[n], best.items.shape[1]
@@ -200,7 +232,7 @@ def _dot(a: Floats, b: Floats) -> np.float32:
 
 @compiled
 def _finish(
-    sequences: Sequences,
+    recent: Recent,
     best: NetworkBest,
     evidence: Evidence,
     n: int,
@@ -209,7 +241,7 @@ def _finish(
     found: Candidates,
 ) -> None:
     """Features of about the size of one, and those of the answer."""
-    last = sequences.contexts[sequences.stops[n] - 1] if sequences.stops[n] > sequences.starts[n] else np.uint32(0)
+    last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
     gap = np.float32((last >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)) / np.float32(FIRST_GAP)
     boundary = np.float32(_is_boundary(last))
     history = np.log1p(np.float32(actions)) / np.float32(3.5)
@@ -232,4 +264,4 @@ def _finish(
 
 @compiled
 def _is_boundary(context: np.uint32) -> bool:
-    return (context >> np.uint32(BOUNDARY_SHIFT)) % np.uint32(2) == np.uint32(1)
+    return bool((context >> np.uint32(BOUNDARY_SHIFT)) % np.uint32(2))

@@ -1,0 +1,141 @@
+"""Weighs the evidence: a small network from a candidate's features to its score.
+
+Trained by maximum likelihood on actions that neither the network nor the evidence has learned from: a softmax over the
+candidates and "none of these", so that the scores are probabilities.
+
+Shapes: N examples, C candidates, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.candidates import CANDIDATES, FEATURES, Candidates
+
+HIDDEN: Final = 32
+_SPREAD: Final = 1e-3  # least standard deviation of a feature
+
+Collect = Callable[[NDArray[np.int64]], Candidates]  # the candidates of some examples
+
+
+class Combiner(nn.Module):
+    """Scores of candidates. Before it has learned anything, they rank as the network does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(len(FEATURES), HIDDEN)
+        self.second = nn.Linear(HIDDEN, HIDDEN)
+        self.last = nn.Linear(HIDDEN, 1)
+        self.linear = nn.Linear(len(FEATURES), 1, bias=False)
+        self.outside = nn.Parameter(torch.zeros(1))  # score of "none of these"
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+        with torch.no_grad():
+            self.linear.weight.zero_()[0, FEATURES.index("log_probability")] = 1
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores (...) of features (..., F)."""
+        hidden = F.relu(self.second(F.relu(self.first(features))))
+        scores: Tensor = (self.linear(features) + self.last(hidden)).squeeze(-1)
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class CombinerConfig:
+    """How to fit."""
+
+    examples: int = 40_000  # at most; of more, the newest
+    epochs: int = 8
+    batch: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    least: int = 200  # examples; with fewer the network's ranking stays as it is
+
+
+def fit_combiner(
+    collect: Collect,
+    targets: NDArray[np.int32],
+    config: CombinerConfig,
+    *,
+    seed: int,
+    progress: Callable[[int, int, float], None] = lambda _step, _steps, _loss: None,
+) -> Combiner:
+    """Fits a combiner to examples in the order of time; `targets` (N,) are the right items, -1: not in the catalogue.
+
+    `progress` is told step, steps and loss, and may raise to end it. A seed fixes the result.
+    """
+    randomness = np.random.default_rng(seed)
+    examples = np.arange(len(targets))[-config.examples :]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        combiner = Combiner()
+    if len(examples) < config.least:
+        return combiner.eval()
+    scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
+    _descend(combiner, collect, targets, examples, scaling, config, randomness, progress)
+    _take_in(combiner, *scaling)
+    return combiner.eval()
+
+
+def _descend(
+    combiner: Combiner,
+    collect: Collect,
+    targets: NDArray[np.int32],
+    examples: NDArray[np.int64],
+    scaling: tuple[Tensor, Tensor],
+    config: CombinerConfig,
+    randomness: np.random.Generator,
+    progress: Callable[[int, int, float], None],
+) -> None:
+    parts = -(-len(examples) // config.batch)
+    steps = config.epochs * parts
+    optimizer = torch.optim.AdamW(combiner.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
+    for step in range(steps):
+        if step % parts == 0:
+            batches = np.array_split(randomness.permutation(examples), parts)
+        chosen = batches[step % parts]
+        loss = _loss(combiner, collect(chosen), targets[chosen], *scaling)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        progress(step + 1, steps, float(loss.detach()))
+
+
+def _loss(
+    combiner: Combiner, candidates: Candidates, targets: NDArray[np.int32], means: Tensor, spreads: Tensor
+) -> Tensor:
+    """Mean negative log-likelihood of the targets, or of none of the candidates being right."""
+    most = int(candidates.counts.max())
+    filled = np.arange(most) < candidates.counts[:, None]
+    scores = combiner((torch.from_numpy(candidates.features[:, :most]) - means) / spreads)
+    scores = scores.masked_fill(torch.from_numpy(~filled), float("-inf"))
+    right = (candidates.items[:, :most] == targets[:, None]) & filled
+    labels = np.where(right.any(1), right.argmax(1), most)
+    with_outside = torch.cat((scores, combiner.outside.expand(len(scores), 1)), 1)
+    return F.cross_entropy(with_outside, torch.from_numpy(labels))
+
+
+def _moments(candidates: Candidates) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations of features (F,)."""
+    filled = np.arange(CANDIDATES) < candidates.counts[:, None]
+    features = torch.from_numpy(candidates.features[filled])
+    return features.mean(0), features.std(0) + _SPREAD
+
+
+@torch.no_grad()
+def _take_in(combiner: Combiner, means: Tensor, spreads: Tensor) -> None:
+    """Makes a combiner of standardised features one of features as they are."""
+    for layer in (combiner.first, combiner.linear):
+        layer.weight.div_(spreads)
+    combiner.first.bias.sub_(combiner.first.weight @ means)
+    combiner.outside.add_(combiner.linear.weight[0] @ means)  # all other scores are higher by as much
