@@ -32,11 +32,11 @@ class Split:
     timed: bool  # whether the times are those of the events
 
 
-def split_log(actions: Actions, cut: int) -> Split:
-    """A log in any order: what lies before `cut` (ms) is known, every later action on an item that follows another of
+def split_log(parts: Sequence[Actions], cut: int) -> Split:
+    """Logs in any order: what lies before `cut` (ms) is known, every later action on an item that follows another of
     its user is to be foreseen. Raises `TooLittleData` where nothing is left on one of the sides.
     """
-    actions = in_order_of_time(actions)
+    actions = in_order_of_time(concatenate(parts))
     sequences = sequences_of(actions)
     known = actions.take(np.flatnonzero(actions.times < cut))
     following = np.flatnonzero(sequences.has_next) + 1

@@ -244,13 +244,14 @@ def evaluate(as_json: bool, folder: Path | None, seed: int | None, device: str |
     All items are ranked. An unseen target is a miss, and ties count against the model.
     """
     from stream_app.evaluate import Source, run_evaluation
+    from stream_app.plots import check_drawing, draw
 
-    given = Source.of(source)
-    report = run_evaluation(_settings({"seed": seed, "device": device}), given, by_epoch=folder is not None)
+    settings, chosen = _settings({"seed": seed, "device": device}), Source.of(source)
     if folder is not None:
-        from stream_app.plots import draw
-
-        draw(report, folder)
+        check_drawing()
+    report = run_evaluation(settings, chosen, by_epoch=folder is not None)
+    for picture in draw(report, folder) if folder is not None else ():
+        click.echo(f"wrote {picture}", err=True)
     for line in report.lines():
         click.echo(line)
     if as_json:
@@ -474,7 +475,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         stream=sys.stderr,
     )
     if settings.log_level != "debug":
-        for library in ("aiokafka", "faust", "mode"):
+        for library in ("aiokafka", "faust", "mode", "matplotlib"):
             logging.getLogger(library).setLevel("WARNING")
     return settings
 
