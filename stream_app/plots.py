@@ -14,6 +14,7 @@ from stream_app.evaluation_report import Report, title
 SHOWN: Final = ("v_sknn", "rules", "own_items", "popularity")  # baselines beside the model
 _MODEL: Final = "#c1272d"
 _OTHERS: Final = ("#30638e", "#4d8b57", "#8a6d3b", "#7a7a7a")
+_TICKS: Final = 7  # labels of an axis, at most: dates are wide
 _GAP: Final = 0.045  # between two labels, as a share of the height
 
 
@@ -58,9 +59,10 @@ def _by_part(report: Report, parts: Mapping[str, Mapping[str, Quality]], name: s
             axes[place].plot(values, color=color, marker="o", linewidth=2.4 if ranker == report.model else 1.4)
             ends.append((values[-1], title(ranker), color))
         counts = [f"{part}\n{by[report.model].targets:,}" for part, by in parts.items()]
-        axes[place].set_xticks(range(len(parts)), counts, fontsize=8)
+        every = -(-len(parts) // _TICKS)
+        axes[place].set_xticks(range(0, len(parts), every), counts[::every], fontsize=8)
         _label(axes[place], ends, len(parts) - 1)
-    _name_axes(axes, f"{name}, and the number of targets below")
+    _name_axes(axes, f"{name}; below: targets")
     return figure
 
 

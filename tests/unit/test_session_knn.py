@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 
@@ -25,7 +25,7 @@ def scores_of(sessions: list[str], present: str, neighbours: int, candidates: in
         place: sum(weight[item] * idf[item] for item in holds[place] & set(latest)) / math.sqrt(len(holds[place]))
         for place in shared
     }
-    scores: Counter[str] = Counter()
+    scores: defaultdict[str, float] = defaultdict(float)
     for place in sorted(shared, key=lambda place: -round(near[place], 12))[:neighbours]:
         for item in holds[place]:
             scores[item] += near[place] * max(weight[other] for other in holds[place] & set(latest))
@@ -39,7 +39,7 @@ def test_a_tiny_example_by_hand() -> None:
     assert found.ranks.tolist() == [3, 3, 3, MISSED, MISSED]
     assert names(found.top[0].tolist())[0] == "a"  # it is in both
     # After a, then b (weight 1; a has 1/2): "ab" is nearest, and b stands in two neighbours.
-    idf_a, idf_b = math.log(4 / 2), math.log(4 / 2)
+    idf_a = idf_b = math.log(4 / 2)
     ab, ac, bd = (idf_b + idf_a / 2) / math.sqrt(2), idf_a / 2 / math.sqrt(2), idf_b / math.sqrt(2)
     expected = {"b": ab + bd, "a": ab + ac * 0.5, "d": bd, "c": ac * 0.5}
     order = "".join(sorted(expected, key=lambda item: -expected[item]))
