@@ -98,6 +98,13 @@ class Sequences:
         offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])  # users with nothing are left out
         return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
 
+    def of_users(self, users: NDArray[np.int64]) -> Sequences:
+        """The sequences of some users (rising), whole."""
+        starts, sizes = self.offsets[users], np.diff(self.offsets)[users]
+        offsets = np.concatenate(([0], np.cumsum(sizes)))
+        kept = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
+        return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
+
     def newest(self, share: float) -> int:
         """The time (ms) from which on about `share` of the actions lie."""
         return int(np.quantile(self.times, 1.0 - share, method="higher"))

@@ -70,11 +70,12 @@ def fit(
     seed: int,
     device: torch.device,
     progress: Callable[[Progress], None] = lambda _: None,
+    after_epoch: Callable[[], None] = lambda: None,
 ) -> FitReport:
     """Trains `network` in place; it ends on `device`, in evaluation mode. On a CPU a seed fixes the result.
 
-    `progress` is called after every step, and what it raises ends the training. Raises `TooLittleData`, and
-    `NextactError` when a loss is not a number any more.
+    `progress` is called after every step, and what it raises ends the training; `after_epoch` finds the network in
+    evaluation mode. Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
     """
     counts = _target_counts(sequences, vocabulary, config.least_targets)
     epochs = config.epochs(len(sequences))
@@ -93,6 +94,9 @@ def fit(
                 _check_losses(losses, step)
                 progress(Progress(step, steps, losses))
                 sums = {name: sums.get(name, 0.0) + loss * epochs / steps for name, loss in losses.items()}
+            network.eval()
+            after_epoch()
+            network.train()
     network.eval()
     return FitReport(epochs, steps, epochs * len(sequences), sums)
 

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import click
 
 from model.errors import NextactError
-from stream_app.errors import SettingsInvalid, UsageError
+from stream_app.errors import UsageError
+from stream_app.log_options import event_log, log_options
 from stream_app.settings import PREFIX, Settings, load_settings
 
 # Commands import what they need themselves: PyTorch and Faust take seconds, and `--help` needs neither.
@@ -209,44 +210,52 @@ def rollback(**options: Any) -> None:
 @cli.command()
 @click.argument("file")
 @setting("brokers")
-@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field.")
-@click.option("--type-map", "types", multiple=True, metavar="NAME=TYPE", help="A type by another name; NAME= skips it.")
-@click.option("--type", "constant_type", help="The type of all events, for files without a column of types.")
-@click.option("--timezone", default="UTC", show_default=True, help="Of timestamps that name none.")
-@click.option("--time-unit", type=click.Choice(["auto", "s", "ms"]), default="auto", show_default=True)
-@click.option("--format", "file_format", type=click.Choice(["auto", "csv", "tsv", "jsonl", "parquet"]), default="auto")
+@log_options
 @click.option("--rate", type=float, help="Events per second; default: as fast as possible.")
 @click.option("--speed", type=float, help="Replay at the recorded pace, so many times as fast.")
-def send(
-    file: str,
-    columns: tuple[str, ...],
-    types: tuple[str, ...],
-    constant_type: str | None,
-    timezone: str,
-    time_unit: Any,
-    file_format: Any,
-    rate: float | None,
-    speed: float | None,
-    **options: Any,
-) -> None:
+def send(file: str, rate: float | None, speed: float | None, **options: Any) -> None:
     """Publish the events of FILE: CSV, JSON Lines or Parquet, also gzipped; - is standard input."""
     from stream_app.pace import Pace
-    from stream_app.read_events import STDIN, EventLog
+    from stream_app.read_events import STDIN
     from stream_app.send import from_thread
-    from stream_app.wire import TYPE_NAMES
 
-    log = EventLog(
-        file,
-        columns=_pairs("--column", columns),
-        types={name: kind or None for name, kind in _pairs("--type-map", types).items()},
-        constant_type=constant_type,
-        timezone=timezone,
-        time_unit=time_unit,
-        format=file_format,
-        known_types=TYPE_NAMES.keys(),
-    )
+    log = event_log(file, options)
     events: Any = from_thread(log) if file == STDIN else log
-    _publish(_settings(options), events, Pace(rate=rate, speed=speed), skipped=lambda: log.skipped)
+    settings = _settings({"brokers": options["brokers"]})
+    _publish(settings, events, Pace(rate=rate, speed=speed), skipped=lambda: log.skipped)
+
+
+@cli.command()
+@click.option("--events", "-e", multiple=True, metavar="FILE", help="A log to learn from; repeatable.")
+@click.option("--test-events", multiple=True, metavar="FILE", help="A later log to foresee; repeatable.")
+@log_options
+@click.option("--train-sessions", metavar="FILE", help="A session a line: item ids in the order of time.")
+@click.option("--test-examples", metavar="FILE", help="An example a line: item ids, a tab, the next item.")
+@click.option("--model", "place", metavar="PLACE", help="The directory of a version to score; default: train one.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
+@click.option("--plot", "folder", type=click.Path(path_type=Path, file_okay=False), help="Pictures, to this folder.")
+@setting("seed")
+@setting("device")
+def evaluate(as_json: bool, folder: Path | None, seed: int | None, device: str | None, **source: Any) -> None:
+    """Train on a log, foresee a later one, and compare with what needs no training.
+
+    Either --events and --test-events: what lies before the first test event is learned from, and every later action on
+    an item is to be foreseen from what its user did before. Or --train-sessions and --test-examples, as in papers.
+    All items are ranked. An unseen target is a miss, and ties count against the model.
+    """
+    from stream_app.evaluate import Source, run_evaluation
+    from stream_app.plots import check_drawing, draw
+
+    settings, chosen = _settings({"seed": seed, "device": device}), Source.of(source)
+    if folder is not None:
+        check_drawing()
+    report = run_evaluation(settings, chosen, by_epoch=folder is not None)
+    for picture in draw(report, folder) if folder is not None else ():
+        click.echo(f"wrote {picture}", err=True)
+    for line in report.lines():
+        click.echo(line)
+    if as_json:
+        click.echo(json.dumps(report.as_json()))
 
 
 @cli.command()
@@ -458,14 +467,6 @@ def _publish(settings: Settings, events: Any, pace: Any, *, skipped: Callable[[]
     click.echo(f"{CLEAR if tty else ''}{line}", err=True)
 
 
-def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    for name, separator, _ in pairs:
-        if not name or not separator:
-            raise SettingsInvalid(f"{option} {name!r}: give two names with = between them")
-    return {name: value for name, _, value in pairs}
-
-
 def _settings(options: dict[str, Any]) -> Settings:
     settings = load_settings(options)
     logging.basicConfig(
@@ -474,7 +475,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         stream=sys.stderr,
     )
     if settings.log_level != "debug":
-        for library in ("aiokafka", "faust", "mode"):
+        for library in ("aiokafka", "faust", "mode", "matplotlib"):
             logging.getLogger(library).setLevel("WARNING")
     return settings
 

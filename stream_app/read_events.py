@@ -94,7 +94,7 @@ class EventLog:
         if read == "parquet":
             yield from self._parquet_rows()
             return
-        with _opened(str(self.path)) as stream:
+        with opened(str(self.path)) as stream:
             if read == "jsonl":
                 yield from self._json_rows(stream)
             else:
@@ -186,26 +186,33 @@ class EventLog:
         if kind in self.known_types or kind.casefold() in self.known_types:
             return kind
         raise InputUnreadable(
-            f"{self.path}, {self._place()}: unknown type {kind!r}; known are {self._type_names()}. "
+            f"{self.path}, {self.place()}: unknown type {kind!r}; known are {self._type_names()}. "
             f"Say what it means with --type-map {kind}=click, or skip such rows with --type-map {kind}="
         )
 
     def _type_names(self) -> str:
         return ", ".join(sorted(self.known_types))
 
-    def _place(self) -> str:
+    def place(self) -> str:
+        """Where in the file the event is that was read last."""
         return f"row {self._line}" if self._format() == "parquet" else f"line {self._line}"
 
     def _broken(self, error: Exception) -> InputUnreadable:
-        if isinstance(error, OSError) and not self._line and not isinstance(error, gzip.BadGzipFile):
-            why = error.strerror or str(error)
-            return InputUnreadable(f"{self.path} cannot be opened: {why}. Give the path of a readable file")
         after = "after " if isinstance(error, _CUT) else ""
-        return InputUnreadable(f"{self.path}, {after}{self._place()}: {_advice(error)}")
+        return broken(self.path, error, f"{after}{self.place()}" if self._line else "at the start")
+
+
+def broken(path: str | Path, error: Exception, place: str) -> InputUnreadable:
+    """What reading a file raised, as a sentence that says what to do about it."""
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        why = error.strerror or str(error)
+        return InputUnreadable(f"{path} cannot be opened: {why}. Give the path of a readable file")
+    return InputUnreadable(f"{path}, {place}: {_advice(error)}")
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """A file, or standard input, unzipped where it is gzipped; by suffix or content."""
     if path == STDIN:
         yield _unzipped(sys.stdin.buffer, path)
         return

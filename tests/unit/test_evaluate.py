@@ -11,9 +11,10 @@ import torch
 
 from model.baselines import Rules
 from model.data import Sequences, sequences_of
-from model.evaluate import DEPTHS, MISSED, evaluate, learned_rules, ranking
+from model.evaluate import evaluate, learned_rules
 from model.events import EVENT_TYPES, SEARCH, Event, actions_of
 from model.network import NetworkConfig
+from model.ranking import DEPTHS, MISSED, ranking
 from model.train import cold_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 
@@ -81,7 +82,7 @@ def test_blocks_of_scores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     sequences, vocabulary, rules = random_log(2), Vocabulary(ITEMS), Rules()
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     whole = evaluate(network, vocabulary, rules, sequences, cut=0, device=CPU)
-    monkeypatch.setattr("model.evaluate._SCORES", 100)
+    monkeypatch.setattr("model.network_ranking._SCORES", 100)
     assert evaluate(network, vocabulary, rules, sequences, cut=0, device=CPU) == whole
 
 

@@ -1,0 +1,178 @@
+"""What an evaluation found, as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from model.quality import Quality
+from model.ranking import LISTED, Ranking
+from model.train import FitReport
+
+NETWORK: Final = "network"
+TITLES: Final = {
+    "popularity": "popularity",
+    "recent_popularity": "recent popularity",
+    "own_items": "own items, latest first",
+    "transitions": "transitions",
+    "rules": "transitions and own items",
+    "v_sknn": "V-SkNN",
+}
+KINDS: Final = {
+    "position": "by earlier actions of the user",
+    "user": "by user",
+    "item": "by next item",
+    "day": "by day (UTC)",
+}
+_COLUMNS: Final = ("Recall@20", "MRR@20", "NDCG@20", "Recall@10", "Recall@5", "Recall@1", "coverage", "popular")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What was learned from and what was to be foreseen."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    events: int  # of training
+    users: int  # or sessions
+    items: int  # of training, which are all that can be ranked
+    targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What training took."""
+
+    seconds: float
+    epochs: int
+    events: int  # gone through, all epochs together
+
+    @classmethod
+    def of(cls, fit: FitReport, seconds: float) -> Training:
+        """Of a fit that took so long."""
+        return cls(seconds, fit.epochs, fit.actions)
+
+    @property
+    def events_per_second(self) -> float:
+        """Over all epochs."""
+        return self.events / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Qualities by the name of the ranker; the model comes first."""
+
+    data: Data
+    whole: Mapping[str, Quality]
+    slices: Mapping[str, Mapping[str, Mapping[str, Quality]]]  # kind -> part -> ranker
+    epochs: Sequence[Ranking]  # on the newest part of training, held out; empty: not asked for
+    training: Training | None  # None: a version was loaded
+    seconds: float  # all of it
+
+    @property
+    def model(self) -> str:
+        """The model's name among the rankers."""
+        return next(iter(self.whole))
+
+    @property
+    def best_baseline(self) -> str:
+        """The baseline with the highest Recall@20."""
+        baselines = [name for name in self.whole if name != self.model]
+        return max(baselines, key=lambda name: self.whole[name].means.recall[LISTED])
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal."""
+        data = self.data
+        yield (
+            f"{data.targets:,} targets, full ranking over {data.items:,} items; "
+            f"learned from {data.events:,} events of {data.users:,} users or sessions"
+        )
+        yield self._timing()
+        yield ""
+        yield from _table(_COLUMNS, {title(name): _cells(quality) for name, quality in self.whole.items()})
+        yield ""
+        yield (
+            "In per cent. coverage: of the items, how many are in some top 20; "
+            "popular: places of the top 20 that go to the items that make half of the training."
+        )
+        for kind, parts in self.slices.items():
+            if len(parts) > 1:
+                yield from self._slice(KINDS[kind], parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """Keys as `recall_at_20`; shares from 0 to 1, not per cent."""
+        training = self.training
+        data = self.data
+        return {
+            "model": {"name": self.model} | _numbers(self.whole[self.model]),
+            "baselines": {name: _numbers(quality) for name, quality in self.whole.items() if name != self.model},
+            "slices": {
+                kind: {part: {name: _numbers(found) for name, found in by.items()} for part, by in parts.items()}
+                for kind, parts in self.slices.items()
+            },
+            "epochs": [_means(ranking) for ranking in self.epochs],
+            "seconds": round(self.seconds, 3),
+            "training_seconds": round(training.seconds, 3) if training else None,
+            "events_per_second": round(training.events_per_second, 1) if training else None,
+            "targets": data.targets,
+            "items": data.items,
+            "data": {"train": data.train, "test": data.test, "events": data.events, "users": data.users},
+        }
+
+    def _timing(self) -> str:
+        if self.training is None:
+            return f"{self.seconds:.0f} s in all"
+        training = self.training
+        return (
+            f"{self.seconds:.0f} s in all; training {training.seconds:.0f} s, {training.epochs} epochs, "
+            f"{training.events_per_second:,.0f} events/s"
+        )
+
+    def _slice(self, heading: str, parts: Mapping[str, Mapping[str, Quality]]) -> Iterator[str]:
+        rivals = (self.model, self.best_baseline)
+        rows = {
+            part: (f"{by[self.model].targets:,}", *(cell for name in rivals for cell in _cells(by[name])[:2]))
+            for part, by in parts.items()
+        }
+        names = [f"{title(name)}: {column}" for name in rivals for column in _COLUMNS[:2]]
+        yield ""
+        yield from _table(("targets", *names), rows, heading)
+
+
+def title(name: str) -> str:
+    """A ranker's name for people."""
+    return TITLES.get(name, name)
+
+
+def _cells(quality: Quality) -> tuple[str, ...]:
+    means = quality.means
+    shares = (means.recall[20], means.mrr[20], means.ndcg[20], means.recall[10], means.recall[5], means.recall[1])
+    return tuple(f"{100 * share:.2f}" for share in (*shares, quality.coverage, quality.popular_share))
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]], corner: str = "") -> Iterator[str]:
+    """Names at the left, cells right-aligned under their columns."""
+    first = max(len(name) for name in (corner, *rows))
+    widths = [max(map(len, column)) for column in zip(columns, *rows.values(), strict=True)]
+    for name, cells in ((corner, columns), *rows.items()):
+        yield "  ".join((name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))))
+
+
+def _numbers(quality: Quality) -> dict[str, float]:
+    return (
+        {"targets": quality.targets}
+        | _means(quality.means)
+        | {
+            "coverage_at_20": round(quality.coverage, 6),
+            "popular_share_at_20": round(quality.popular_share, 6),
+        }
+    )
+
+
+def _means(ranking: Ranking) -> dict[str, float]:
+    return {
+        f"{name}_at_{depth}": round(value, 6)
+        for name in ("recall", "mrr", "ndcg")
+        for depth, value in getattr(ranking, name).items()
+    }
