@@ -79,7 +79,8 @@ def recency_weights(times: NDArray[np.int64], half_life: float) -> NDArray[np.fl
     ranks = np.empty(len(times))
     ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
     weights = 0.5 ** ((len(times) - 1 - ranks) / (half_life * max(1, len(times))))
-    return (weights * (len(times) / max(1.0, weights.sum()))).astype(np.float32)
+    found: NDArray[np.float32] = (weights * (len(times) / max(1.0, weights.sum()))).astype(np.float32)
+    return found
 
 
 def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Targets:

@@ -39,9 +39,7 @@ def cross_entropy(
     Queries (P, D), candidates (C, D); log Q (C,) is that of being a candidate, and counts as 0 at the pairs in
     `always`. Targets (P,) are columns. Queries and candidates get gradients, the others none.
     """
-    loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
-        queries, candidates, log_q, always, targets, weights
-    )
+    loss: Tensor = _CrossEntropy.apply(queries, candidates, log_q, always, targets, weights)
     return loss
 
 
