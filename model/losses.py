@@ -27,6 +27,7 @@ from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
 FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
 NEGATIVES: Final = 2048
+AFTER_NEXT: Final = 0.3  # weight of the item after the next: what is looked at together is learned from fewer visits
 FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items are drawn more often than they occur
 
 
@@ -155,8 +156,16 @@ class NextItems:
     sequences: Tensor  # which row of the batch each is of
     weights: Tensor
 
+    def labels(self, columns: Tensor) -> tuple[Pairs, Tensor]:
+        """Labels by rising step, and their weights: the step's next item and the one after; columns (P,)."""
+        steps = torch.arange(len(columns), device=columns.device)
+        goes_on = (self.sequences[:-1] == self.sequences[1:]).nonzero().squeeze(1)
+        rows, order = torch.cat((steps, goes_on)).sort(stable=True)
+        weights = torch.cat((self.weights, AFTER_NEXT * self.weights[goes_on]))
+        return Pairs(rows, torch.cat((columns, columns[goes_on + 1]))[order]), weights[order]
+
     def own(self, columns: Tensor) -> Pairs:
-        """Every step with the columns, given as (P,), of the other next items of its sequence."""
+        """Every step with the columns (P,) of the other next items of its sequence."""
         same = self.sequences.unsqueeze(1) == self.sequences
         rows, others = same.fill_diagonal_(False).nonzero(as_tuple=True)
         return Pairs(rows, columns[others])
@@ -165,11 +174,11 @@ class NextItems:
 def item_loss(
     network: Network, vectors: Tensor, targets: NextItems, popularity: Popularity, generator: torch.Generator
 ) -> Tensor:
-    """Mean cross-entropy of the next item, by vectors (P, D)."""
+    """Mean cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D)."""
     candidates, log_q, always = _candidates(targets, network.config.items, popularity, generator)
     item_vectors = network.item_vectors(candidates + ITEM_BUCKETS)
-    columns = torch.searchsorted(candidates, targets.items)
-    loss = cross_entropy(network.queries(vectors), item_vectors, log_q, always, columns, targets.weights)
+    labels, weights = targets.labels(torch.searchsorted(candidates, targets.items))
+    loss = cross_entropy(network.queries(vectors), item_vectors, log_q, always, labels, weights)
     return loss / max(1, len(vectors))
 
 

@@ -20,33 +20,33 @@ _BLOCK: Final = 1 << 24  # on a device with many cores
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Places of the matrix of logits, by rising row."""
+    """Places of the matrix of logits, by rising row; a row may have several or none."""
 
     rows: Tensor  # (O,)
     columns: Tensor  # (O,)
 
-    def within(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Rows, counted from `start`, and columns of the pairs in rows start..stop-1."""
+    def part(self, start: int, stop: int) -> slice:
+        """Where the pairs in rows start..stop-1 are."""
         low, high = torch.searchsorted(self.rows, self.rows.new_tensor([start, stop])).tolist()
-        return self.rows[low:high] - start, self.columns[low:high]
+        return slice(low, high)
 
 
 def cross_entropy(
-    queries: Tensor, candidates: Tensor, log_q: Tensor, always: Pairs, targets: Tensor, weights: Tensor
+    queries: Tensor, candidates: Tensor, log_q: Tensor, always: Pairs, labels: Pairs, weights: Tensor
 ) -> Tensor:
-    """Sum over targets of weight times -log softmax(logit - log Q) at the target; a scalar.
+    """Sum over labels (O,) of weight times -log softmax(logit - log Q) at the label; a scalar.
 
     Queries (P, D), candidates (C, D); log Q (C,) is that of being a candidate, and counts as 0 at the pairs in
-    `always`. Targets (P,) are columns. Queries and candidates get gradients, the others none.
+    `always`. Queries and candidates get gradients, the others none.
     """
-    loss: Tensor = _CrossEntropy.apply(queries, candidates, log_q, always, targets, weights)
+    loss: Tensor = _CrossEntropy.apply(queries, candidates, log_q, always, labels, weights)
     return loss
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, candidates: Tensor, log_q: Tensor, always: Pairs, targets: Tensor, weights: Tensor
+        ctx: Any, queries: Tensor, candidates: Tensor, log_q: Tensor, always: Pairs, labels: Pairs, weights: Tensor
     ) -> Tensor:
         loss = queries.new_zeros(())
         of_queries, of_candidates = torch.empty_like(queries), torch.zeros_like(candidates)
@@ -54,13 +54,14 @@ class _CrossEntropy(torch.autograd.Function):
         height = max(1, limit // max(1, len(candidates)))
         buffer = queries.new_empty(min(height, len(queries)), len(candidates))
         for start in range(0, len(queries), height):
-            part = slice(start, min(start + height, len(queries)))
-            logits = torch.addmm(-log_q, queries[part], candidates.T, out=buffer[: part.stop - start])
-            rows, columns = always.within(start, part.stop)
+            block = slice(start, min(start + height, len(queries)))
+            logits = torch.addmm(-log_q, queries[block], candidates.T, out=buffer[: block.stop - start])
+            sure, labelled = always.part(start, block.stop), labels.part(start, block.stop)
+            rows, columns = always.rows[sure] - start, always.columns[sure]
             logits[rows, columns] = logits[rows, columns] + log_q[columns]  # a pair that is there twice counts once
-            loss += _to_gradient(logits, targets[part].unsqueeze(1), weights[part])
-            torch.mm(logits, candidates, out=of_queries[part])
-            of_candidates.addmm_(logits.T, queries[part])
+            loss += _to_gradient(logits, labels.rows[labelled] - start, labels.columns[labelled], weights[labelled])
+            torch.mm(logits, candidates, out=of_queries[block])
+            of_candidates.addmm_(logits.T, queries[block])
         ctx.save_for_backward(of_queries, of_candidates)
         return loss
 
@@ -71,11 +72,11 @@ class _CrossEntropy(torch.autograd.Function):
         return of_queries * outer, of_candidates * outer, None, None, None, None
 
 
-def _to_gradient(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Turns logits (N, C) in place into the gradient of their loss, which it returns; targets (N, 1)."""
-    normalisers = logits.logsumexp(1, keepdim=True)
-    losses = (normalisers - logits.gather(1, targets)).squeeze(1)
-    logits.sub_(normalisers).exp_()
-    logits.scatter_add_(1, targets, -torch.ones_like(normalisers))
-    logits.mul_(weights.unsqueeze(1))
-    return losses @ weights
+def _to_gradient(logits: Tensor, rows: Tensor, columns: Tensor, weights: Tensor) -> Tensor:
+    """Turns logits (N, C) in place into the gradient of the loss of their labels, which it returns."""
+    normalisers = logits.logsumexp(1)
+    loss = weights @ (normalisers[rows] - logits[rows, columns])
+    of_rows = logits.new_zeros(len(logits)).index_add_(0, rows, weights)
+    logits.sub_(normalisers.unsqueeze(1)).exp_().mul_(of_rows.unsqueeze(1))
+    logits.index_put_((rows, columns), -weights, accumulate=True)
+    return loss

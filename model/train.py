@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ class TrainConfig:
     most_epochs: int = 20
     batch_tokens: int = 2048
     least_batches: int = 200  # of an epoch: small logs are taken in smaller batches
-    learning_rate: float = 6e-3
+    learning_rate: float = 4e-3
+    embedding_rate: float = 4.0  # times that for tables: most rows are touched in few steps and have as far to go
     half_life: float = 0.4  # of an action's weight as a target, in shares of the log: the newest weigh most
     side_weight: float = 0.3  # of all losses but the next item's, which start to overfit long before it
     warm_up: float = 0.05  # share of the steps
@@ -41,7 +43,7 @@ class TrainConfig:
 
     def tokens(self, actions: int) -> int:
         """Steps of a batch for a log of so many actions."""
-        return min(self.batch_tokens, max(256, actions // self.least_batches))
+        return min(self.batch_tokens, max(128, actions // self.least_batches))
 
     def epochs(self, actions: int) -> int:
         """How often to go through a log of so many actions."""
@@ -124,7 +126,7 @@ class _Descent:
         self._device = network.items.weight.device
         self._popularity = Popularity(counts)
         self._generator = torch.Generator().manual_seed(seed)
-        self._optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+        self._optimizer = _optimizer(network, config)
         warm_up = max(1, round(config.warm_up * steps))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
@@ -153,6 +155,15 @@ class _Descent:
         buckets = torch.from_numpy((batch.objects % np.uint64(ITEM_BUCKETS)).astype(np.int64))
         replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
         return replace(tokens, items=torch.where(replaced & (tokens.types != SEARCH), buckets, tokens.items))
+
+
+def _optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam with a rate of their own for embeddings."""
+    tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
+    others = [weight for weight in network.parameters() if all(weight is not table for table in tables)]
+    rate = config.learning_rate
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": tables, "lr": rate * config.embedding_rate}]
+    return torch.optim.Adam(groups, lr=rate, fused=True)
 
 
 def cold_start(config: NetworkConfig, seed: int) -> Network:
