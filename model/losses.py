@@ -1,8 +1,10 @@
 """What the network is trained to do, as losses.
 
 Next item: softmax over the whole vocabulary while that is small, else over a sample of it with the logQ
-correction (Bengio and Senecal, 2008; Yi et al., 2019). Next type, type given item: cross-entropy. A
-purchase to come: logistic.
+correction (Bengio and Senecal, 2008; Yi et al., 2019). The sample holds the targets of the batch, so the other items
+of a step's own sequence are in it for certain and not by chance: for them Q is 1. With the Q of all others they would
+weigh 1/Q times too much as wrong answers, and the network would learn that nobody comes back to an item.
+Next type, type given item: cross-entropy. A purchase to come: logistic.
 
 Shapes: P counted steps that an action on a known item follows, M of any type, I items, C candidates, D width.
 """
@@ -20,10 +22,12 @@ from torch.nn import functional as F
 
 from model.batches import Batch
 from model.network import Network
+from model.softmax import Pairs, cross_entropy
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
 FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
 NEGATIVES: Final = 2048
+AFTER_NEXT: Final = 0.3  # weight of the item after the next: what is looked at together is learned from fewer visits
 FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items are drawn more often than they occur
 
 
@@ -68,6 +72,18 @@ class Targets:
     purchase_soon: Tensor  # (B, T) bool
 
 
+def recency_weights(times: NDArray[np.int64], half_life: float) -> NDArray[np.float32]:
+    """What each action (A,) counts as a target: half as much for every `half_life` of all actions that came later.
+
+    Counted in actions and not in days, so that a clock gone wrong or a quiet year changes nothing; the mean is 1.
+    """
+    ranks = np.empty(len(times))
+    ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
+    weights = 0.5 ** ((len(times) - 1 - ranks) / (half_life * max(1, len(times))))
+    found: NDArray[np.float32] = (weights * (len(times) / max(1.0, weights.sum()))).astype(np.float32)
+    return found
+
+
 def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Targets:
     """The targets of a batch, on a device."""
     rows = vocabulary.rows_of(batch.next_objects)
@@ -108,15 +124,20 @@ class Losses:
 
 
 def losses_of(
-    network: Network, tokens: Tokens, targets: Targets, popularity: Popularity, generator: torch.Generator
+    network: Network,
+    tokens: Tokens,
+    targets: Targets,
+    weights: Tensor,
+    popularity: Popularity,
+    generator: torch.Generator,
 ) -> Losses:
-    """All losses of one batch; `generator` (on the CPU) draws the negatives."""
+    """All losses of one batch; `weights` (B, T) of the next items; `generator` (on the CPU) draws the negatives."""
     _, vectors = network(tokens)
     known, on_item = targets.next_known, targets.next_on_item
-    items = targets.next_rows[known] - ITEM_BUCKETS
+    next_items = NextItems(targets.next_rows[known] - ITEM_BUCKETS, known.nonzero()[:, 0], weights[known])
     item_vectors = network.item_vectors(targets.next_rows[on_item])
     return Losses(
-        item=item_loss(network, vectors[known], items, popularity, generator),
+        item=item_loss(network, vectors[known], next_items, popularity, generator),
         next_type=_cross_entropy(network.type_logits(vectors[targets.has_next]), targets.next_types[targets.has_next]),
         type_given_item=_cross_entropy(
             network.type_given_item_logits(vectors[on_item], item_vectors), targets.next_types[on_item]
@@ -127,17 +148,51 @@ def losses_of(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class NextItems:
+    """The next items of P steps, (P,) each."""
+
+    items: Tensor  # in 0..I-1
+    sequences: Tensor  # which row of the batch each is of
+    weights: Tensor
+
+    def labels(self, columns: Tensor) -> tuple[Pairs, Tensor]:
+        """Labels by rising step, and their weights: the step's next item and the one after; columns (P,)."""
+        steps = torch.arange(len(columns), device=columns.device)
+        goes_on = (self.sequences[:-1] == self.sequences[1:]).nonzero().squeeze(1)
+        rows, order = torch.cat((steps, goes_on)).sort(stable=True)
+        weights = torch.cat((self.weights, AFTER_NEXT * self.weights[goes_on]))
+        return Pairs(rows, torch.cat((columns, columns[goes_on + 1]))[order]), weights[order]
+
+    def own(self, columns: Tensor) -> Pairs:
+        """Every step with the columns (P,) of the other next items of its sequence."""
+        same = self.sequences.unsqueeze(1) == self.sequences
+        rows, others = same.fill_diagonal_(False).nonzero(as_tuple=True)
+        return Pairs(rows, columns[others])
+
+
 def item_loss(
-    network: Network, vectors: Tensor, targets: Tensor, popularity: Popularity, generator: torch.Generator
+    network: Network, vectors: Tensor, targets: NextItems, popularity: Popularity, generator: torch.Generator
 ) -> Tensor:
-    """Mean cross-entropy of the next item: vectors (P, D), targets (P,) in 0..I-1."""
-    queries = network.queries(vectors)
-    if network.config.items <= FULL_SOFTMAX_ITEMS:
-        return _cross_entropy(queries @ network.item_vectors().T, targets)
-    candidates = popularity.candidates(targets, generator)
-    logits = queries @ network.item_vectors(candidates + ITEM_BUCKETS).T
-    corrected = logits - popularity.log_inclusion(candidates, len(targets))
-    return _cross_entropy(corrected, torch.searchsorted(candidates, targets))
+    """Mean cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D)."""
+    candidates, log_q, always = _candidates(targets, network.config.items, popularity, generator)
+    item_vectors = network.item_vectors(candidates + ITEM_BUCKETS)
+    labels, weights = targets.labels(torch.searchsorted(candidates, targets.items))
+    loss = cross_entropy(network.queries(vectors), item_vectors, log_q, always, labels, weights)
+    return loss / max(1, len(vectors))
+
+
+def _candidates(
+    targets: NextItems, items: int, popularity: Popularity, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Pairs]:
+    """Items (C,) to tell the next ones from, rising, their log Q (C,) and where it is 0."""
+    if items <= FULL_SOFTMAX_ITEMS:
+        everything = torch.arange(items, device=targets.items.device)
+        nowhere = everything[:0]
+        return everything, torch.zeros_like(everything, dtype=torch.float32), Pairs(nowhere, nowhere)
+    sample = popularity.candidates(targets.items, generator)
+    columns = torch.searchsorted(sample, targets.items)
+    return sample, popularity.log_inclusion(sample, len(targets.items)), targets.own(columns)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from model.batches import Batch, batch_count, batches
 from model.calibration import Calibration, fit_calibration
@@ -17,7 +18,7 @@ from model.checkpoint import Version
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
 from model.events import SEARCH, item_object
-from model.losses import Popularity, losses_of, targets_of
+from model.losses import Popularity, losses_of, recency_weights, targets_of
 from model.network import Network, NetworkConfig
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
@@ -29,13 +30,20 @@ class TrainConfig:
     actions: int = 250_000  # to go through in all: small logs are repeated more often than large ones
     least_epochs: int = 4
     most_epochs: int = 20
-    batch_tokens: int = 512
-    learning_rate: float = 6e-3
+    batch_tokens: int = 2048
+    least_batches: int = 200  # of an epoch: small logs are taken in smaller batches
+    learning_rate: float = 4e-3
+    embedding_rate: float = 4.0  # times that for tables: most rows are touched in few steps and have as far to go
+    half_life: float = 0.4  # of an action's weight as a target, in shares of the log: the newest weigh most
     side_weight: float = 0.3  # of all losses but the next item's, which start to overfit long before it
     warm_up: float = 0.05  # share of the steps
     clip: float = 1.0  # norm of the gradient
     bucket_share: float = 0.05  # of items read as their hash bucket: buckets learn to stand for unseen items
     least_targets: int = 50
+
+    def tokens(self, actions: int) -> int:
+        """Steps of a batch for a log of so many actions."""
+        return min(self.batch_tokens, max(128, actions // self.least_batches))
 
     def epochs(self, actions: int) -> int:
         """How often to go through a log of so many actions."""
@@ -78,17 +86,18 @@ def fit(
     evaluation mode. Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
     """
     counts = _target_counts(sequences, vocabulary, config.least_targets)
-    epochs = config.epochs(len(sequences))
-    steps = epochs * batch_count(sequences, config.batch_tokens)
+    epochs, tokens = config.epochs(len(sequences)), config.tokens(len(sequences))
+    steps = epochs * batch_count(sequences, tokens)
     step, sums = 0, dict[str, float]()
     randomness = np.random.default_rng(seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        descent = _Descent(network.to(device).train(), vocabulary, counts, config, steps, seed)
+        weights = recency_weights(sequences.times, config.half_life)
+        descent = _Descent(network.to(device).train(), vocabulary, counts, weights, config, steps, seed)
         for _ in range(epochs):
             sums = {}
-            for batch in batches(sequences, tokens=config.batch_tokens, randomness=randomness):
+            for batch in batches(sequences, tokens=tokens, randomness=randomness):
                 step += 1
                 losses = descent.step(batch)
                 _check_losses(losses, step)
@@ -109,17 +118,19 @@ class _Descent:
         network: Network,
         vocabulary: Vocabulary,
         counts: NDArray[np.int64],
+        weights: NDArray[np.float32],
         config: TrainConfig,
         steps: int,
         seed: int,
     ) -> None:
         self._network = network
         self._vocabulary = vocabulary
+        self._weights = weights
         self._config = config
         self._device = network.items.weight.device
         self._popularity = Popularity(counts)
         self._generator = torch.Generator().manual_seed(seed)
-        self._optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+        self._optimizer = _optimizer(network, config)
         warm_up = max(1, round(config.warm_up * steps))
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
@@ -130,7 +141,8 @@ class _Descent:
         tokens = self._vocabulary.tokens(batch.objects, batch.contexts)
         tokens = self._with_buckets(tokens, batch).to(self._device)
         targets = targets_of(batch, self._vocabulary, self._device)
-        losses = losses_of(self._network, tokens, targets, self._popularity, self._generator)
+        weights = self._weights_of(batch).to(self._device)
+        losses = losses_of(self._network, tokens, targets, weights, self._popularity, self._generator)
         self._optimizer.zero_grad(set_to_none=True)
         losses.total(self._config.side_weight).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
@@ -138,11 +150,24 @@ class _Descent:
         self._schedule.step()
         return losses.values()
 
+    def _weights_of(self, batch: Batch) -> Tensor:
+        """Weights of the next actions, (B, T)."""
+        return torch.from_numpy(self._weights[np.minimum(batch.places + 1, len(self._weights) - 1)])
+
     def _with_buckets(self, tokens: Tokens, batch: Batch) -> Tokens:
         """Tokens with a random share of the items replaced by their hash buckets."""
         buckets = torch.from_numpy((batch.objects % np.uint64(ITEM_BUCKETS)).astype(np.int64))
         replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
         return replace(tokens, items=torch.where(replaced & (tokens.types != SEARCH), buckets, tokens.items))
+
+
+def _optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam with a rate of their own for embeddings."""
+    tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
+    others = [weight for weight in network.parameters() if all(weight is not table for table in tables)]
+    rate = config.learning_rate
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": tables, "lr": rate * config.embedding_rate}]
+    return torch.optim.Adam(groups, lr=rate, fused=True)
 
 
 def cold_start(config: NetworkConfig, seed: int) -> Network:

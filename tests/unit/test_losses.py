@@ -11,7 +11,15 @@ import torch
 from model.batches import batches
 from model.data import sequences_of
 from model.events import EVENT_TYPES, Event, actions_of
-from model.losses import FULL_SOFTMAX_ITEMS, Popularity, item_loss, losses_of, targets_of
+from model.losses import (
+    FULL_SOFTMAX_ITEMS,
+    NextItems,
+    Popularity,
+    item_loss,
+    losses_of,
+    recency_weights,
+    targets_of,
+)
 from model.network import Network, NetworkConfig
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 
@@ -27,6 +35,11 @@ def small(items: int) -> Network:
     return Network(NetworkConfig(items=items, width=6, hidden=6)).eval()
 
 
+def strangers(*items: int) -> NextItems:
+    """Next items of as many sequences, all of one weight."""
+    return NextItems(torch.tensor(items), torch.arange(len(items)), torch.ones(len(items)))
+
+
 def cosine_logits(network: Network, vector: torch.Tensor) -> list[float]:
     """Scaled cosines of one vector and all items, number by number."""
     table = network.items.weight[ITEM_BUCKETS:].tolist()
@@ -40,12 +53,12 @@ def cosine_logits(network: Network, vector: torch.Tensor) -> list[float]:
 
 
 def test_a_small_vocabulary_gets_the_full_softmax() -> None:
-    network, vectors, targets = small(7), torch.randn(3, 6, generator=generator()), torch.tensor([0, 6, 3])
+    network, vectors = small(7), torch.randn(3, 6, generator=generator())
     expected = 0.0
-    for vector, target in zip(vectors, targets.tolist(), strict=True):
+    for vector, target in zip(vectors, (0, 6, 3), strict=True):
         logits = cosine_logits(network, vector)
         expected += math.log(sum(map(math.exp, logits))) - logits[target]
-    found = item_loss(network, vectors, targets, Popularity(np.ones(7, np.int64)), generator())
+    found = item_loss(network, vectors, strangers(0, 6, 3), Popularity(np.ones(7, np.int64)), generator())
     assert found.item() == pytest.approx(expected / 3, rel=1e-4)
 
 
@@ -54,20 +67,26 @@ def test_a_large_vocabulary_gets_a_sample_with_the_log_of_its_chances() -> None:
     network = small(items)
     counts = np.random.default_rng(2).integers(0, 50, items)
     popularity = Popularity(counts, negatives=40)
-    vectors, targets = torch.randn(3, 6, generator=generator()), torch.tensor([5, 5, 4000])
-    candidates = popularity.candidates(targets, generator(9)).tolist()
-    assert len(set(candidates)) == len(candidates) <= 42
+    vectors, targets = torch.randn(6, 6, generator=generator()), [5, 5, 4000, 5, 17, 17]
+    sequences, weights = [0, 0, 0, 1, 2, 2], [0.5, 1.0, 2.0, 1.5, 0.25, 3.0]
+    candidates = popularity.candidates(torch.tensor(targets), generator(9)).tolist()
+    assert len(set(candidates)) == len(candidates) <= 43
     total, flat = counts.sum(), sum((count + 1) ** 0.75 for count in counts)
     expected = 0.0
-    for vector, target in zip(vectors, targets.tolist(), strict=True):
+    for place, (vector, target) in enumerate(zip(vectors, targets, strict=True)):
         logits = cosine_logits(network, vector)
+        certain = [t for n, t in enumerate(targets) if sequences[n] == sequences[place] and n != place]
         corrected = {}
         for item in candidates:
-            times = 3 * counts[item] / total + 40 * (counts[item] + 1) ** 0.75 / flat
-            corrected[item] = logits[item] - math.log(1 - math.exp(-times))
-        expected += math.log(sum(map(math.exp, corrected.values()))) - corrected[target]
-    found = item_loss(network, vectors, targets, popularity, generator(9))
-    assert found.item() == pytest.approx(expected / 3, rel=1e-4)
+            times = 6 * counts[item] / total + 40 * (counts[item] + 1) ** 0.75 / flat
+            corrected[item] = logits[item] - (0 if item in certain else math.log(1 - math.exp(-times)))
+        normaliser = math.log(sum(map(math.exp, corrected.values())))
+        expected += weights[place] * (normaliser - corrected[target])
+        if sequences[place] == [*sequences, None][place + 1]:
+            expected += 0.3 * weights[place] * (normaliser - corrected[targets[place + 1]])
+    next_items = NextItems(torch.tensor(targets), torch.tensor(sequences), torch.tensor(weights))
+    found = item_loss(network, vectors, next_items, popularity, generator(9))
+    assert found.item() == pytest.approx(expected / 6, rel=1e-4)
 
 
 def test_the_chances_are_those_of_the_draw() -> None:
@@ -84,7 +103,7 @@ def test_the_chances_are_those_of_the_draw() -> None:
 
 
 def test_with_everything_drawn_the_sample_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, vectors, targets = small(30), torch.randn(8, 6, generator=generator()), torch.arange(8)
+    network, vectors, targets = small(30), torch.randn(8, 6, generator=generator()), strangers(*range(8))
     popularity = Popularity(np.full(30, 3), negatives=3000)
     full = item_loss(network, vectors, targets, popularity, generator())
     monkeypatch.setattr("model.losses.FULL_SOFTMAX_ITEMS", 0)
@@ -100,8 +119,8 @@ def test_all_losses_of_a_batch_by_hand() -> None:
     network = small(2)
     (batch,) = batches(sequences, tokens=100)
     tokens = vocabulary.tokens(batch.objects, batch.contexts)
-    popularity = Popularity(np.ones(2, np.int64))
-    found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), popularity, generator()).values()
+    popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
+    found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
     counted = torch.from_numpy(batch.counted)
     vectors = dict(zip(batch.places[batch.counted].tolist(), network(tokens)[1][counted], strict=True))
     names = [kind for _, kind, _ in rows]
@@ -136,7 +155,15 @@ def test_nothing_to_learn_is_no_loss_and_not_nan() -> None:
     (batch,) = batches(sequences, tokens=10)
     vocabulary, network = Vocabulary(["a", "b"]), small(2)
     tokens = vocabulary.tokens(batch.objects, batch.contexts)
-    popularity = Popularity(np.ones(2, np.int64))
-    found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), popularity, generator()).values()
+    popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
+    found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
     assert (found["item"], found["next_type"], found["type_given_item"]) == (0.0, 0.0, 0.0)
     assert found["purchase"] > 0
+
+
+def test_recency_halves_with_every_share_of_the_log_that_came_later() -> None:
+    times = np.array([30, 10, 20, 40, 10**12])  # in the order of time: 1, 2, 0, 3, 4
+    weights = recency_weights(times, half_life=0.4)
+    np.testing.assert_allclose(weights[[1, 2, 0, 3]] / weights[[2, 0, 3, 4]], 0.5**0.5, rtol=1e-6)
+    assert weights.mean() == pytest.approx(1)
+    assert len(recency_weights(times[:0], half_life=0.4)) == 0

@@ -20,7 +20,7 @@ from model.train import Progress, TrainConfig, calibrate, cold_start, fit, warm_
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 
 CPU = torch.device("cpu")
-SMALL = TrainConfig(actions=6000, batch_tokens=256)
+SMALL = TrainConfig(actions=6000, batch_tokens=64)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,7 +61,7 @@ def test_learns_what_follows_what() -> None:
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
-    assert report.losses["item"] < 0.5 < seen[0].losses["item"]
+    assert report.losses["item"] < 1.0 < seen[0].losses["item"]
     tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
     vectors = network(tokens)[1][0, -1]
     logits = network.queries(vectors) @ network.item_vectors().T
