@@ -52,7 +52,6 @@ class Combiner(nn.Module):
 class CombinerConfig:
     """How to fit."""
 
-    examples: int = 40_000  # at most; of more, the newest
     epochs: int = 8
     batch: int = 128
     learning_rate: float = 3e-3
@@ -68,12 +67,12 @@ def fit_combiner(
     seed: int,
     progress: Callable[[int, int, float], None] = lambda _step, _steps, _loss: None,
 ) -> Combiner:
-    """Fits a combiner to examples in the order of time; `targets` (N,) are the right items, -1: not in the catalogue.
+    """Fits a combiner to N examples; `targets` (N,) are the right items, -1: not in the catalogue.
 
     `progress` is told step, steps and loss, and may raise to end it. A seed fixes the result.
     """
     randomness = np.random.default_rng(seed)
-    examples = np.arange(len(targets))[-config.examples :]
+    examples = np.arange(len(targets))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         combiner = Combiner()
