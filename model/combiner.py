@@ -56,7 +56,7 @@ class CombinerConfig:
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
-    least: int = 200  # examples; with fewer the network's ranking stays as it is
+    least: int = 200  # examples; fewer say too little
 
 
 def fit_combiner(
@@ -76,7 +76,7 @@ def fit_combiner(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         combiner = Combiner()
-    if len(examples) < config.least:
+    if not len(examples):
         return combiner.eval()
     scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
     _descend(combiner, collect, targets, examples, scaling, config, randomness, progress)

@@ -69,11 +69,30 @@ def learn(
     network = start()
     cut = known.newest(config.held_out)
     before = known.before(cut)
+    if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
+        return _learn_unweighed(network, vocabulary, known, cut, config, seed=seed, device=device, tell=tell)
     first = fit(network, vocabulary, before, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
     combiner = weigh(network, vocabulary, known, before, cut, config, seed=seed, device=device, tell=tell)
     calibration = calibrate(network, vocabulary, known, cut=cut, device=device)
     last = take_in(network, vocabulary, known, config.train, seed=seed, device=device, tell=tell)
     return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
+
+
+def _learn_unweighed(
+    network: Network,
+    vocabulary: Vocabulary,
+    known: Sequences,
+    cut: int,
+    config: LearnConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    tell: Tell,
+) -> Model:
+    """A model of a log that is too short to hold anything out: it ranks as the network does."""
+    report = fit(network, vocabulary, known, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
+    fusion = Fusion(evidence_of(known, vocabulary), Combiner().eval())
+    return Model(network, vocabulary, fusion, calibrate(network, vocabulary, known, cut=cut, device=device), report)
 
 
 def weigh(

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from model.calibration import Calibration
 from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
 from model.events import Actions
+from model.evidence import evidence_of
+from model.fusion import Fusion
+from model.learn import LearnConfig, Model, learn, take_in
 from model.network import Network, NetworkConfig
-from model.train import Progress, TrainConfig, calibrate, cold_start, fit, warm_start
+from model.train import Progress, TrainConfig, cold_start, warm_start
 from model.vocabulary import Vocabulary
 
 LEAST_TARGETS = 50  # held-out next items that a verdict needs
@@ -31,7 +34,7 @@ class RoundConfig:
 
     hidden: int = 128
     holdout: float = 0.1  # newest share of the actions
-    train: TrainConfig = field(default_factory=TrainConfig)
+    learn: LearnConfig = field(default_factory=LearnConfig)
     seed: int = 1
 
 
@@ -39,9 +42,7 @@ class RoundConfig:
 class Round:
     """A challenger and what was found about it."""
 
-    network: Network
-    vocabulary: Vocabulary
-    calibration: Calibration
+    model: Model
     challenger: Evaluation
     champion: Evaluation | None
     promoted: bool
@@ -52,7 +53,7 @@ class Round:
         """The challenger's numbers, and the champion's Recall@20 on the same targets."""
         found = self.challenger.metrics()
         if self.champion is not None:
-            found["champion_recall@20"] = self.champion.network.recall[20]
+            found["champion_recall@20"] = self.champion.served.recall[20]
         return found
 
 
@@ -72,44 +73,27 @@ def train_round(
     cut = _cut(sequences, champion, config.holdout)
     known = sequences.before(cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
-    network = _start(champion, vocabulary, config)
-    train = _warm(config.train) if champion else config.train
-    fit(
-        network,
-        vocabulary,
-        known,
-        train,
-        seed=config.seed,
-        device=device,
-        progress=lambda p: progress("fitting", p),
-    )
+    learning = replace(config.learn, train=_warm(config.learn.train)) if champion else config.learn
+    start = partial(_start, champion, vocabulary, config)
+    model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, tell=progress)
     rules = learned_rules(known)
-    challenger = evaluate(network, vocabulary, rules, sequences, cut=cut, device=device)
-    incumbent = (
-        evaluate(champion.network.to(device), champion.vocabulary, rules, sequences, cut=cut, device=device)
-        if champion
-        else None
-    )
-    calibration = calibrate(network, vocabulary, sequences, cut=cut, device=device)
+    score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
+    challenger = score(model.network, vocabulary, model.fusion)
+    incumbent = score(champion.network.to(device), champion.vocabulary, champion.fusion) if champion else None
     promoted, verdict = judge(challenger, incumbent)
     if promoted:
-        fit(
-            network,
-            vocabulary,
-            sequences,
-            _last_pass(train),
-            seed=config.seed + 1,
-            device=device,
-            progress=lambda p: progress("taking in the newest", p),
+        take_in(
+            model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=progress
         )
-    return Round(network, vocabulary, calibration, challenger, incumbent, promoted, verdict, int(sequences.times.max()))
+        model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
+    return Round(model, challenger, incumbent, promoted, verdict, int(sequences.times.max()))
 
 
 def judge(challenger: Evaluation, champion: Evaluation | None) -> tuple[bool, str]:
     """Whether the challenger is promoted, and why: Recall@20 above the champion's or, for a first one, popularity's."""
-    reached = challenger.network.recall[20]
+    reached = challenger.served.recall[20]
     rival, name = (
-        (champion.network.recall[20], "the champion's")
+        (champion.served.recall[20], "the champion's")
         if champion
         else (challenger.popularity.recall[20], "popularity's")
     )
@@ -146,8 +130,3 @@ def _start(champion: Version | None, vocabulary: Vocabulary, config: RoundConfig
 def _warm(train: TrainConfig) -> TrainConfig:
     """Half as much, for weights that know most of it already."""
     return replace(train, actions=train.actions // 2, least_epochs=1, learning_rate=train.learning_rate / 2)
-
-
-def _last_pass(train: TrainConfig) -> TrainConfig:
-    """One gentle pass over everything."""
-    return replace(train, least_epochs=1, most_epochs=1, learning_rate=train.learning_rate / 4)

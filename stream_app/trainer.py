@@ -141,7 +141,7 @@ class Trainer:
         train = partial(train_round, device=self._device, progress=self._report)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)
-        self._metrics.recall.labels("model").set(result.challenger.network.recall[20])
+        self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
         logger.info("%s (rules %.4f)", result.verdict, result.challenger.rules.recall[20])
         if not result.promoted:
@@ -173,9 +173,10 @@ class Trainer:
             path,
             name=name,
             created=now.isoformat(),
-            network=result.network,
-            vocabulary=result.vocabulary,
-            calibration=result.calibration,
+            network=result.model.network,
+            vocabulary=result.model.vocabulary,
+            fusion=result.model.fusion,
+            calibration=result.model.calibration,
             metrics=result.metrics(),
             facts={"trained_until": result.trained_until, "verdict": result.verdict, "events": events},
         )
@@ -185,7 +186,7 @@ class Trainer:
             raise VersionNotSaved(f"{path} was not written in time (NEXTACT_REGISTRY_TIMEOUT)") from error
         version = Placed(version=name, path=path, manifest_sha256=sha256)
         await publish(succeed(before, version, result.metrics(), now), self._settings)
-        logger.info("published version %s, %d items", name, len(result.vocabulary))
+        logger.info("published version %s, %d items", name, len(result.model.vocabulary))
 
     def _report(self, stage: str, progress: Progress) -> None:
         if self._stopping:
