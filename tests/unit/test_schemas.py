@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from model.events import EVENT_TYPES, Event
 from stream_app.answer_json import AnswerEncoder
 from stream_app.asyncapi import asyncapi, documents, event_schema, prediction_schema
 from stream_app.cli import cli
+from stream_app.dead_letters import dead_letter, read_dead_letter, replayed
 from stream_app.settings import PREFIX, Settings
-from stream_app.wire import TYPE_NAMES, Followed, RejectedRecord, Source, decode_event, join_prediction
+from stream_app.wire import TYPE_NAMES, Followed, Rejected, RejectedRecord, Source, decode_event, join_prediction
+from tests.unit.builders import make_record
 
 CONTRACT = Path(__file__).parents[2] / "deploy" / "contract"
 DEFAULTS = Settings.model_construct()  # not from the environment
@@ -245,6 +248,18 @@ def test_asyncapi_examples_are_events() -> None:
         assert taken(example["payload"])
     assert {example["payload"]["type"] for example in examples} > {"search"}
     assert set(examples[0]["payload"]) <= set(Event.__struct_fields__)
+
+
+def test_headers_are_those_that_are_written() -> None:
+    record = make_record(b"{", key=b"ada")
+    first = dead_letter(record, Rejected(0, "not_json", "why"))
+    again = replayed(read_dead_letter(replace(record, headers=first.headers)))
+    second = dead_letter(replace(record, headers=again.headers), Rejected(0, "not_json", "why"))
+    for message, sent in (("event", again), ("deadLetter", second)):
+        schema = asyncapi(DEFAULTS)["components"]["messages"][message]["headers"]
+        found = {name: value.decode() for name, value in sent.headers if (name, value) not in record.headers}
+        assert found.keys() == schema["properties"].keys()
+        jsonschema.Draft7Validator(schema).validate(found)
 
 
 def test_the_command_writes_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
