@@ -37,6 +37,7 @@ class LearnConfig:
 
     held_out: float = 0.1  # newest share of the actions, for the combiner
     most_examples: int = 40_000  # for the combiner; of more, the newest
+    anew: bool = True  # learn the whole log from the start again; else what is new is taken in by one gentle pass
     train: TrainConfig = field(default_factory=TrainConfig)
     combiner: CombinerConfig = field(default_factory=CombinerConfig)
 
@@ -74,7 +75,11 @@ def learn(
     first = fit(network, vocabulary, before, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
     combiner = weigh(network, vocabulary, known, before, cut, config, seed=seed, device=device, tell=tell)
     calibration = calibrate(network, vocabulary, known, cut=cut, device=device)
-    last = take_in(network, vocabulary, known, config.train, seed=seed, device=device, tell=tell)
+    if config.anew:
+        network, told = start(), _told(tell, "fitting to everything")
+        last = fit(network, vocabulary, known, config.train, seed=seed, device=device, progress=told)
+    else:
+        last = take_in(network, vocabulary, known, config.train, seed=seed, device=device, tell=tell)
     return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
 
 

@@ -73,7 +73,7 @@ def train_round(
     cut = _cut(sequences, champion, config.holdout)
     known = sequences.before(cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
-    learning = replace(config.learn, train=_warm(config.learn.train)) if champion else config.learn
+    learning = replace(config.learn, anew=False, train=_warm(config.learn.train)) if champion else config.learn
     start = partial(_start, champion, vocabulary, config)
     model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, tell=progress)
     rules = learned_rules(known)
