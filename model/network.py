@@ -75,11 +75,12 @@ class Network(nn.Module):
     def _begin_as_blend(self) -> None:
         """Vectors begin near a gated mean of the items touched, so that coming back need not be learned first."""
         width, hidden = self.config.width, self.config.hidden
+        into, within = self.gru.all_weights[0][:2]
+        candidate = slice(2 * hidden, None)  # after the reset and update gates
         with torch.no_grad():
-            candidate = slice(2 * hidden, None)  # after the reset and update gates
-            for into in (self.gru.weight_ih_l0[candidate], self.gru.weight_hh_l0[candidate], self.vector.weight):
-                into.mul_(0.3)
-            self.gru.weight_ih_l0[candidate].add_(torch.eye(hidden, width))
+            for weight in (into[candidate], within[candidate], self.vector.weight):
+                weight.mul_(0.3)
+            into[candidate].add_(torch.eye(hidden, width))
             self.vector.weight[:, :hidden].add_(torch.eye(width, hidden))
             self.vector.weight[:, hidden:].add_(torch.eye(width), alpha=0.5)
 
