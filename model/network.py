@@ -70,6 +70,19 @@ class Network(nn.Module):
         with torch.no_grad():
             for padded in (self.prices, self.categories, self.brands, self.words):
                 padded.weight[0].zero_()
+        self._begin_as_blend()
+
+    def _begin_as_blend(self) -> None:
+        """Vectors begin near a gated mean of the items touched, so that coming back need not be learned first."""
+        width, hidden = self.config.width, self.config.hidden
+        into, within = self.gru.all_weights[0][:2]
+        candidate = slice(2 * hidden, None)  # after the reset and update gates
+        with torch.no_grad():
+            for weight in (into[candidate], within[candidate], self.vector.weight):
+                weight.mul_(0.3)
+            into[candidate].add_(torch.eye(hidden, width))
+            self.vector.weight[:, :hidden].add_(torch.eye(width, hidden))
+            self.vector.weight[:, hidden:].add_(torch.eye(width), alpha=0.5)
 
     def embed(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """What was touched (item row, or mean of the query's words) and the whole input of a step, (..., D) each."""

@@ -45,6 +45,18 @@ def test_padding_changes_nothing_before_it() -> None:
     torch.testing.assert_close(network(tokens[:, :4])[1], network(tokens)[1][:, :4], atol=1e-6, rtol=1e-5)
 
 
+def test_before_training_the_items_touched_are_the_best_guess() -> None:
+    torch.manual_seed(0)
+    network, vocabulary = Network(NetworkConfig(items=len(ITEMS))).eval(), Vocabulary(ITEMS)
+    touched = np.array([np.random.default_rng(user).permutation(len(ITEMS))[:3] for user in range(100)])
+    objects = np.array([item_object(item) for item in ITEMS], np.uint64)[touched]
+    vectors = network(vocabulary.tokens(objects, np.zeros(objects.shape, np.uint32)))[1][:, -1]
+    best = (network.queries(vectors) @ network.item_vectors().T).topk(3).indices
+    found = (best[:, :, None] == torch.from_numpy(touched)[:, None]).any(1).float().mean(0)
+    assert found[2] == 1  # the last item of each user
+    assert found[1] > 0.5  # by chance it would be 3 of 20
+
+
 def test_item_logits_are_scaled_cosines() -> None:
     network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8, logit_scale=10.0)).eval()
     vectors = network(random_tokens(4, 2, 3))[1][:, -1]
