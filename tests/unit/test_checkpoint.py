@@ -198,7 +198,7 @@ def test_a_vocabulary_of_another_length_is_refused(version: Path) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_refused(version: Path, number: float) -> None:
-    change_weights(version, lambda tensors: tensors["gru.bias_hh_l0"].fill_(number))
+    change_weights(version, lambda tensors: tensors["backbone.gru.bias_hh_l0"].fill_(number))
     assert refusal(version) == "not_finite"
 
 
