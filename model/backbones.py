@@ -12,7 +12,10 @@ from typing import Final, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-BackboneName = Literal["gru"]
+from model.linear_recurrence import LinearRecurrence
+from model.transformer import Transformer
+
+BackboneName = Literal["gru", "linear", "transformer"]
 
 
 class Backbone(Protocol):
@@ -54,9 +57,16 @@ class GRU(nn.Module):
         return state
 
 
-BACKBONES: Final[dict[BackboneName, Callable[[int, int], Backbone]]] = {"gru": GRU}
+BACKBONES: Final[dict[BackboneName, Callable[[int, int], Backbone]]] = {
+    "gru": GRU,
+    "linear": LinearRecurrence,
+    "transformer": Transformer,
+}
 
 
 def make_backbone(name: BackboneName, *, width: int, hidden: int) -> Backbone:
-    """A backbone with weights drawn by PyTorch's generator, for inputs of `width` numbers."""
+    """A backbone with weights drawn by PyTorch's generator, for inputs of `width` numbers.
+
+    `hidden` is its state size, but for the transformer. Raises `NextactError` where its extra is not installed.
+    """
     return BACKBONES[name](width, hidden)

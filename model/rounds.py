@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
@@ -30,6 +31,7 @@ class RoundConfig:
     """How to run a round."""
 
     hidden: int = 128
+    backbone: BackboneName = "gru"
     holdout: float = 0.1  # newest share of the actions
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 1
@@ -72,8 +74,7 @@ def train_round(
     cut = _cut(sequences, champion, config.holdout)
     known = sequences.before(cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
-    network = _start(champion, vocabulary, config)
-    train = _warm(config.train) if champion else config.train
+    network, train = _start(champion, vocabulary, config)
     fit(
         network,
         vocabulary,
@@ -137,10 +138,16 @@ def _targets(sequences: Sequences, cut: int) -> int:
     return int((sequences.has_next & (np.roll(sequences.times, -1) >= cut)).sum())
 
 
-def _start(champion: Version | None, vocabulary: Vocabulary, config: RoundConfig) -> Network:
-    if champion is not None and champion.network.config.hidden == config.hidden:
-        return warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed))
-    return cold_start(NetworkConfig(items=len(vocabulary), hidden=config.hidden), config.seed)
+def _start(champion: Version | None, vocabulary: Vocabulary, config: RoundConfig) -> tuple[Network, TrainConfig]:
+    """The champion's network where it is of the kind that is asked for, else a new one; and how to fit it."""
+    wanted = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
+    if champion is not None and _same_kind(champion.network.config, wanted):
+        return warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), _warm(config.train)
+    return cold_start(wanted, config.seed), config.train
+
+
+def _same_kind(found: NetworkConfig, wanted: NetworkConfig) -> bool:
+    return (found.hidden, found.backbone) == (wanted.hidden, wanted.backbone)
 
 
 def _warm(train: TrainConfig) -> TrainConfig:
