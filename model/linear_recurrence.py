@@ -36,7 +36,7 @@ class LinearRecurrence(nn.Module):
         ends = [hidden * block // BLOCKS for block in range(BLOCKS + 1)]
         self.units = [end - start for start, end in pairwise(ends)]
         self.blocks = nn.ModuleList(_Block(width, units) for units in self.units)
-        self.norm = nn.RMSNorm(width)
+        self.norm = nn.LayerNorm(width)
 
     def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (B, D), state (B, S) -> state (B, S), outputs (B, D)."""
@@ -62,7 +62,7 @@ class LinearRecurrence(nn.Module):
 class _Block(nn.Module):
     def __init__(self, width: int, units: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width)
+        self.norm = nn.LayerNorm(width)
         self.gates = nn.Linear(width, 4 * units)
         self.out = nn.Linear(units, width)
         memories = torch.logspace(0, math.log10(_FIRST_MEMORY), units)
