@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from model.backbones import BackboneName
 from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
@@ -33,6 +34,7 @@ class RoundConfig:
     """How to run a round."""
 
     hidden: int = 128
+    backbone: BackboneName = "gru"
     holdout: float = 0.1  # newest share of the actions
     learn: LearnConfig = field(default_factory=LearnConfig)
     seed: int = 1
@@ -73,8 +75,7 @@ def train_round(
     cut = _cut(sequences, champion, config.holdout)
     known = sequences.before(cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
-    learning = replace(config.learn, anew=False, train=_warm(config.learn.train)) if champion else config.learn
-    start = partial(_start, champion, vocabulary, config)
+    start, learning = _start(champion, vocabulary, config)
     model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, tell=progress)
     rules = learned_rules(known)
     score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
@@ -121,10 +122,19 @@ def _targets(sequences: Sequences, cut: int) -> int:
     return int((sequences.has_next & (np.roll(sequences.times, -1) >= cut)).sum())
 
 
-def _start(champion: Version | None, vocabulary: Vocabulary, config: RoundConfig) -> Network:
-    if champion is not None and champion.network.config.hidden == config.hidden:
-        return warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed))
-    return cold_start(NetworkConfig(items=len(vocabulary), hidden=config.hidden), config.seed)
+def _start(
+    champion: Version | None, vocabulary: Vocabulary, config: RoundConfig
+) -> tuple[Callable[[], Network], LearnConfig]:
+    """The champion's network where it is of the kind that is asked for, else a new one; and how to learn from there."""
+    wanted = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
+    if champion is not None and _same_kind(champion.network.config, wanted):
+        goes_on = replace(config.learn, anew=False, train=_warm(config.learn.train))
+        return lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), goes_on
+    return lambda: cold_start(wanted, config.seed), config.learn
+
+
+def _same_kind(found: NetworkConfig, wanted: NetworkConfig) -> bool:
+    return (found.hidden, found.backbone) == (wanted.hidden, wanted.backbone)
 
 
 def _warm(train: TrainConfig) -> TrainConfig:

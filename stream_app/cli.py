@@ -115,6 +115,7 @@ def worker(**options: Any) -> None:
 @setting("registry")
 @setting("device")
 @setting("threads")
+@setting("backbone")
 @click.option("--once", is_flag=True, help="Read all events, run one round, and end.")
 @click.option("--every", type=float, help=f"Seconds between rounds. [{PREFIX}TRAIN_EVERY; default: 300]")
 @setting("train_min_events")

@@ -137,7 +137,9 @@ class Trainer:
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
         actions = self._log.actions()
         settings = self._settings
-        config = RoundConfig(hidden=settings.hidden, holdout=settings.train_holdout, seed=settings.seed)
+        config = RoundConfig(
+            hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
+        )
         train = partial(train_round, device=self._device, progress=self._report)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)

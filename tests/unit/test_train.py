@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
@@ -18,6 +19,7 @@ from model.events import Event, actions_of, item_object
 from model.network import Network, NetworkConfig
 from model.train import Progress, TrainConfig, calibrate, cold_start, descent_of, fit, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
+from tests.unit.builders import BACKBONES
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(actions=6000, batch_tokens=64)
@@ -44,17 +46,18 @@ def circle(users: int = 60, length: int = 12) -> tuple[Sequences, Vocabulary]:
     return sequences_of(actions), Vocabulary(sorted(frequent_items(actions)))
 
 
-def tiny(vocabulary: Vocabulary, seed: int = 0) -> Network:
-    return cold_start(NetworkConfig(items=len(vocabulary), width=16, hidden=16), seed)
+def tiny(vocabulary: Vocabulary, seed: int = 0, backbone: BackboneName = "gru") -> Network:
+    return cold_start(NetworkConfig(items=len(vocabulary), backbone=backbone, width=16, hidden=16), seed)
 
 
 def as_version(network: Network, vocabulary: Vocabulary) -> Version:
     return Version("v", "", "", network.eval(), vocabulary, Calibration(), {}, {})
 
 
-def test_learns_what_follows_what() -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_learns_what_follows_what(backbone: BackboneName) -> None:
     sequences, vocabulary = circle()
-    network = tiny(vocabulary)
+    network = tiny(vocabulary, backbone=backbone)
     seen: list[Progress] = []
     report = fit(network, vocabulary, sequences, SMALL, seed=0, device=CPU, progress=seen.append)
     assert not network.training
@@ -172,9 +175,10 @@ def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
         assert not table.weight[0].any()
 
 
-def test_a_warm_start_keeps_what_was_known() -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
     old_words, new_words = Vocabulary(["a", "b", "c"]), Vocabulary(["a", "b", "c", "new", "newer"])
-    old = as_version(tiny(old_words), old_words)
+    old = as_version(tiny(old_words, backbone=backbone), old_words)
     network = warm_start(old, new_words, torch.Generator().manual_seed(0))
     weights = old.network.state_dict()
     known = ITEM_BUCKETS + 3
