@@ -14,10 +14,13 @@ import torch
 
 from model.calibration import Calibration
 from model.checkpoint import Version
+from model.combiner import unfitted
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
 from model.events import Actions
+from model.evidence import evidence_of
+from model.fusion import Fusion
 from model.network import Network, NetworkConfig
 from model.train import Progress, TrainConfig, calibrate, cold_start, fit, warm_start
 from model.vocabulary import Vocabulary
@@ -42,6 +45,7 @@ class Round:
     network: Network
     vocabulary: Vocabulary
     calibration: Calibration
+    fusion: Fusion
     challenger: Evaluation
     champion: Evaluation | None
     promoted: bool
@@ -102,7 +106,17 @@ def train_round(
             device=device,
             progress=lambda p: progress("taking in the newest", p),
         )
-    return Round(network, vocabulary, calibration, challenger, incumbent, promoted, verdict, int(sequences.times.max()))
+    return Round(
+        network=network,
+        vocabulary=vocabulary,
+        calibration=calibration,
+        fusion=Fusion(evidence_of(sequences, vocabulary), unfitted()),
+        challenger=challenger,
+        champion=incumbent,
+        promoted=promoted,
+        verdict=verdict,
+        trained_until=int(sequences.times.max()),
+    )
 
 
 def judge(challenger: Evaluation, champion: Evaluation | None) -> tuple[bool, str]:

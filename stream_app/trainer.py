@@ -161,7 +161,7 @@ class Trainer:
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
                 raise
-            logger.warning("the champion %s is damaged, training starts anew: %s", promotion.version, refusal)
+            logger.warning("the champion %s cannot be used, training starts anew: %s", promotion.version, refusal)
             return None
 
     async def _publish(self, result: Round, before: Promotion | None, events: int) -> None:
@@ -176,6 +176,7 @@ class Trainer:
             network=result.network,
             vocabulary=result.vocabulary,
             calibration=result.calibration,
+            fusion=result.fusion,
             metrics=result.metrics(),
             facts={"trained_until": result.trained_until, "verdict": result.verdict, "events": events},
         )

@@ -18,6 +18,7 @@ from model.events import Event, actions_of, item_object
 from model.network import Network, NetworkConfig
 from model.train import Progress, TrainConfig, calibrate, cold_start, fit, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
+from tests.versions import fusion_without_a_log
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(actions=6000, batch_tokens=64)
@@ -49,7 +50,7 @@ def tiny(vocabulary: Vocabulary, seed: int = 0) -> Network:
 
 
 def as_version(network: Network, vocabulary: Vocabulary) -> Version:
-    return Version("v", "", "", network.eval(), vocabulary, Calibration(), {}, {})
+    return Version("v", "", "", network.eval(), vocabulary, Calibration(), fusion_without_a_log(vocabulary), {}, {})
 
 
 def test_learns_what_follows_what() -> None:
