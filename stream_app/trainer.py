@@ -153,8 +153,8 @@ class Trainer:
         return "promoted"
 
     async def _load(self, promotion: Promotion) -> Version | None:
-        """The champion; None when it is damaged. Raises `VersionRefused` while its place cannot be read:
-        what is trained without it could not be compared with it."""
+        """The champion; None when it is damaged or of another format. Raises `VersionRefused` while its place
+        cannot be read: what is trained without it could not be compared with it."""
         try:
             files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
             return await asyncio.to_thread(checkpoint.parse, files)
