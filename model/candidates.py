@@ -52,6 +52,7 @@ _FOLLOWERS: Final = np.array((64, 24, 12, 12, 8, 8))
 _PREDECESSORS: Final = np.array((24, 8, 4, 4, 4, 4))
 _SLOTS: Final = 3  # of recency that have features of their own; what is older shares the last one
 _LEAST_LOG_PROBABILITY: Final = np.float32(-20)
+LOG_PROBABILITY_SCALE: Final = np.float32(4)  # divides them: features should be about as large as one
 
 
 class Recent(NamedTuple):
@@ -246,10 +247,10 @@ def _finish(
     boundary = np.float32(_is_boundary(last))
     history = np.log1p(np.float32(actions)) / np.float32(3.5)
     repeats = np.float32(1) - np.float32(distinct) / np.float32(max(actions, 1))
-    certainty = best.log_probabilities[n, 0] / np.float32(4) if best.items.shape[1] else np.float32(0)
+    certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
     for place in range(found.counts[n]):
         features, item = found.features[n, place], found.items[n, place]
-        features[_LOG_PROBABILITY] = max(features[_LOG_PROBABILITY], _LEAST_LOG_PROBABILITY) / np.float32(4)
+        features[_LOG_PROBABILITY] = max(features[_LOG_PROBABILITY], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
         for column in range(_FOLLOWED, _PRECEDED + _SLOTS):
             features[column] = np.log1p(np.float32(1000) * features[column]) / np.float32(3)
         features[_OWN_COUNT] = np.log1p(features[_OWN_COUNT])

@@ -1,6 +1,7 @@
 """A version of the model: a directory that never changes, on any place that fsspec can reach.
 
-weights.safetensors   tensors, never a pickle
+weights.safetensors   the network's tensors, never a pickle
+fusion.safetensors    what is served beside the network: evidence of the log, weights of the combiner
 config.json           sizes of the network, calibration, facts about the training
 vocabulary.json       item ids in row order
 metrics.json          what the evaluation found
@@ -11,19 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_weights
 from safetensors.torch import save as encode_weights
-from torch import Tensor
 
 from model.calibration import Calibration
 from model.errors import VersionRefused
+from model.fusion import Fusion
+from model.fusion_file import check_fusion, decode_fusion, fusion_tensors
 from model.manifest import (
     CONFIG,
+    FUSION,
     METRICS,
     VOCABULARY,
     WEIGHTS,
@@ -33,6 +33,7 @@ from model.manifest import (
     write,
 )
 from model.network import Network, NetworkConfig
+from model.tensors import check_finite, check_shapes, decode_tensors
 from model.vocabulary import Vocabulary
 
 Fact = str | int | float
@@ -56,6 +57,7 @@ class Version:
     network: Network
     vocabulary: Vocabulary
     calibration: Calibration
+    fusion: Fusion
     metrics: dict[str, float]
     facts: dict[str, Fact]
 
@@ -68,19 +70,23 @@ def save(
     network: Network,
     vocabulary: Vocabulary,
     calibration: Calibration,
+    fusion: Fusion,
     metrics: Mapping[str, float],
     facts: Mapping[str, Fact],
 ) -> str:
     """Writes a version into the directory `path` and returns the SHA-256 of its manifest, in hex.
 
     `created` is RFC 3339. Raises `VersionNotSaved` where a version is already or the place takes nothing,
-    `VersionRefused` (not_finite) for numbers that no worker would take.
+    `VersionRefused` (not_finite, shape) for numbers that no worker would take.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    beside = fusion_tensors(fusion)
+    check_fusion(name, beside, len(vocabulary))
     numbers = torch.tensor([calibration.slope, calibration.intercept, *metrics.values()])
-    _check_finite(name, {**tensors, "calibration and metrics": numbers})
+    check_finite(name, {**tensors, "calibration and metrics": numbers})
     contents = {
         WEIGHTS: encode_weights(tensors),
+        FUSION: encode_weights(beside),
         CONFIG: msgspec.json.encode(Config(network.config, calibration, dict(facts))),
         VOCABULARY: msgspec.json.encode(vocabulary.items),
         METRICS: msgspec.json.encode(dict(metrics)),
@@ -108,6 +114,7 @@ def parse(files: VersionFiles) -> Version:
         network=_network(path, config.network, vocabulary, contents[WEIGHTS]),
         vocabulary=vocabulary,
         calibration=config.calibration,
+        fusion=decode_fusion(path, contents[FUSION], len(vocabulary)),
         metrics=decode(path, METRICS, contents[METRICS], dict[str, float]),
         facts=config.facts,
     )
@@ -116,13 +123,10 @@ def parse(files: VersionFiles) -> Version:
 def _network(path: str, config: NetworkConfig, vocabulary: Vocabulary, content: bytes) -> Network:
     if config.items != len(vocabulary):
         raise VersionRefused("shape", f"{path}: the network has {config.items} items, the vocabulary {len(vocabulary)}")
-    try:
-        tensors = parse_weights(content)
-    except SafetensorError as error:
-        raise VersionRefused("format", f"{path}/{WEIGHTS} is not in safetensors format: {error}") from error
+    tensors = decode_tensors(path, WEIGHTS, content)
     network = _empty_network(path, config)
-    _check_shapes(path, tensors, network.state_dict())
-    _check_finite(path, tensors)
+    check_shapes(path, tensors, network.state_dict())
+    check_finite(path, tensors)
     network.load_state_dict({key: tensor.clone() for key, tensor in tensors.items()}, assign=True)
     return network.eval()
 
@@ -134,19 +138,3 @@ def _empty_network(path: str, config: NetworkConfig) -> Network:
             return Network(config)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise VersionRefused("shape", f"{path}: no network has the sizes {config}: {error}") from error
-
-
-def _check_shapes(path: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Any]) -> None:
-    found = {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in tensors.items()}
-    wanted = {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in expected.items()}
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key):
-            raise VersionRefused(
-                "shape", f"{path}: tensor {key} is {found.get(key)}, the network needs {wanted.get(key)}"
-            )
-
-
-def _check_finite(path: str, tensors: Mapping[str, Tensor]) -> None:
-    for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise VersionRefused("not_finite", f"{path}: {key} holds NaN or infinity")

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.candidates import CANDIDATES, FEATURES, Candidates
+from model.candidates import CANDIDATES, FEATURES, LOG_PROBABILITY_SCALE, Candidates
 
 HIDDEN: Final = 32
 _SPREAD: Final = 1e-3  # least standard deviation of a feature
+_NEVER: Final = -20.0  # score of "none of these" where the network alone is heard
 
 Collect = Callable[[NDArray[np.int64]], Candidates]  # the candidates of some examples
 
@@ -48,6 +49,14 @@ class Combiner(nn.Module):
         return scores
 
 
+def unfitted() -> Combiner:
+    """One that passes on what the network says: its ranking and, as far as candidates go, its probabilities."""
+    combiner = Combiner().requires_grad_(False)
+    combiner.linear.weight.mul_(float(LOG_PROBABILITY_SCALE))
+    combiner.outside.fill_(_NEVER)
+    return combiner.eval()
+
+
 @dataclass(frozen=True, slots=True)
 class CombinerConfig:
     """How to fit."""
@@ -72,12 +81,12 @@ def fit_combiner(
     `progress` is told step, steps and loss, and may raise to end it. A seed fixes the result.
     """
     randomness = np.random.default_rng(seed)
+    if not len(targets):
+        return unfitted()
     examples = np.arange(len(targets))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         combiner = Combiner()
-    if not len(examples):
-        return combiner.eval()
     scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
     _descend(combiner, collect, targets, examples, scaling, config, randomness, progress)
     _take_in(combiner, *scaling)

@@ -61,7 +61,7 @@ def evidence_of(sequences: Sequences, vocabulary: Vocabulary) -> Evidence:
     fields = unpack_contexts(sequences.contexts[known])
     categories, brands = np.zeros(size, np.int64), np.zeros(size, np.int64)
     categories[items], brands[items] = fields.categories, fields.brands
-    share, late_share = _smoothed(popularity, 0.5), _smoothed(late, 0.2 * late.sum() / max(1, size))
+    share, late_share = _smoothed(popularity, 0.5), _smoothed(late, 0.2 * late.sum() / max(1, size) or 1.0)
     return Evidence(
         followers=followers,
         predecessors=predecessors,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model.calibration import Calibration
-from model.combiner import Combiner, CombinerConfig, fit_combiner
+from model.combiner import Combiner, CombinerConfig, fit_combiner, unfitted
 from model.data import Sequences
 from model.events import SEARCH
 from model.evidence import evidence_of
@@ -96,7 +96,7 @@ def _learn_unweighed(
 ) -> Model:
     """A model of a log that is too short to hold anything out: it ranks as the network does."""
     report = fit(network, vocabulary, known, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
-    fusion = Fusion(evidence_of(known, vocabulary), Combiner().eval())
+    fusion = Fusion(evidence_of(known, vocabulary), unfitted())
     return Model(network, vocabulary, fusion, calibrate(network, vocabulary, known, cut=cut, device=device), report)
 
 
@@ -113,7 +113,7 @@ def weigh(
     tell: Tell,
 ) -> Combiner:
     """A combiner for a network that has learned from `before`, fitted to what `known` has from `cut` (ms) on."""
-    fusion = Fusion(evidence_of(before, vocabulary), Combiner())
+    fusion = Fusion(evidence_of(before, vocabulary), unfitted())
     foreseen = FusedRanker(network, vocabulary, fusion, device).foresee(held_out(known, cut, config.most_examples))
     return fit_combiner(
         lambda chosen: foreseen.collect(fusion, chosen),

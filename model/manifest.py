@@ -17,13 +17,14 @@ import msgspec
 
 from model.errors import VersionNotSaved, VersionRefused
 
-FORMAT: Final = 1
+FORMAT: Final = 2  # 1: without FUSION
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
+FUSION: Final = "fusion.safetensors"
 CONFIG: Final = "config.json"
 VOCABULARY: Final = "vocabulary.json"
 METRICS: Final = "metrics.json"
-FILES: Final = (WEIGHTS, CONFIG, VOCABULARY, METRICS)
+FILES: Final = (WEIGHTS, FUSION, CONFIG, VOCABULARY, METRICS)
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def read_files(path: str, expected_manifest_sha256: str | None = None) -> Versio
     """All files in the directory `path`.
 
     Raises `VersionRefused`: missing_file; unreadable, of the place; hash, when any byte differs from the
-    manifest or the manifest from `expected_manifest_sha256`; format, of a manifest that is newer or none.
+    manifest or the manifest from `expected_manifest_sha256`; format, of a manifest that is newer, older or none.
     """
     manifest, digest = read_manifest(path, expected_manifest_sha256)
     return VersionFiles(path, manifest, digest, {key: read_verified(path, key, manifest) for key in FILES})
@@ -98,10 +99,8 @@ def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manife
         )
     found = decode(path, MANIFEST, content, _Format).format
     if found != FORMAT:
-        raise VersionRefused(
-            "format",
-            f"{path} has format {found}, this nextact reads format {FORMAT}: update the workers first",
-        )
+        mend = "update the workers first" if found > FORMAT else "publish a new version with this trainer"
+        raise VersionRefused("format", f"{path} has format {found}, this nextact reads format {FORMAT}: {mend}")
     manifest = decode(path, MANIFEST, content, Manifest)
     _check_names(path, manifest)
     _check_created(path, manifest)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.events import SEARCH, item_object, query_words, unpack_contexts
+from model.object_table import ObjectTable
 
 ITEM_BUCKETS: Final = 1024
 
@@ -46,11 +47,8 @@ class Vocabulary:
 
     def __init__(self, items: Sequence[str]) -> None:
         self.items: tuple[str, ...] = tuple(items)
-        hashes = np.array([item_object(item) for item in self.items], np.uint64)
         # A collision of two ids (about 3 in 10^8 at a million items) leaves the later one without traffic.
-        order = np.argsort(hashes, kind="stable")
-        self._sorted: NDArray[np.uint64] = hashes[order]
-        self._order: NDArray[np.int64] = order.astype(np.int64)
+        self._table = ObjectTable(np.array([item_object(item) for item in self.items], np.uint64))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -63,11 +61,8 @@ class Vocabulary:
     def rows_of(self, objects: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of item objects, same shape: the item's own or, if it is unknown, that of its hash bucket."""
         buckets = (objects % np.uint64(ITEM_BUCKETS)).astype(np.int64)
-        if not len(self):
-            return buckets
-        places = np.minimum(np.searchsorted(self._sorted, objects), len(self) - 1)
-        known = self._sorted[places] == objects
-        return np.where(known, ITEM_BUCKETS + self._order[places], buckets)
+        places = self._table.find(objects)
+        return np.where(places >= 0, ITEM_BUCKETS + places, buckets)
 
     def tokens(self, objects: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
         """Network input for stored or fresh actions of any shape, on the CPU."""

@@ -155,15 +155,15 @@ class Trainer:
         return "promoted"
 
     async def _load(self, promotion: Promotion) -> Version | None:
-        """The champion; None when it is damaged. Raises `VersionRefused` while its place cannot be read:
-        what is trained without it could not be compared with it."""
+        """The champion; None when it is damaged or of another format. Raises `VersionRefused` while its place
+        cannot be read: what is trained without it could not be compared with it."""
         try:
             files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
             return await asyncio.to_thread(checkpoint.parse, files)
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
                 raise
-            logger.warning("the champion %s is damaged, training starts anew: %s", promotion.version, refusal)
+            logger.warning("the champion %s cannot be used, training starts anew: %s", promotion.version, refusal)
             return None
 
     async def _publish(self, result: Round, before: Promotion | None, events: int) -> None:

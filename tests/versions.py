@@ -5,8 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from model.calibration import Calibration
 from model.checkpoint import save
+from model.combiner import unfitted
+from model.data import Sequences
+from model.evidence import evidence_of
+from model.fusion import Fusion
 from model.network import NetworkConfig
 from model.train import cold_start
 from model.vocabulary import Vocabulary
@@ -15,17 +21,25 @@ from stream_app.promotions import Promotion
 
 def untrained_version(path: Path, items: int, *, name: str = "untrained", seed: int = 1) -> Promotion:
     """A version of the default size in the folder `path`; items are called item-0, item-1, …"""
+    vocabulary = Vocabulary([f"item-{number}" for number in range(items)])
     created = "2026-01-01T00:00:00+00:00"
     sha256 = save(
         str(path),
         name=name,
         created=created,
         network=cold_start(NetworkConfig(items=items), seed=seed),
-        vocabulary=Vocabulary([f"item-{number}" for number in range(items)]),
+        vocabulary=vocabulary,
         calibration=Calibration(),
+        fusion=fusion_without_a_log(vocabulary),
         metrics={},
         facts={},
     )
     return Promotion(
         version=name, path=str(path), manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={}
     )
+
+
+def fusion_without_a_log(vocabulary: Vocabulary) -> Fusion:
+    """Nothing is known but the network: it ranks alone."""
+    nothing = Sequences(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(1, np.int64))
+    return Fusion(evidence_of(nothing, vocabulary), unfitted())

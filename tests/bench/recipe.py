@@ -21,10 +21,10 @@ from torch import Tensor
 
 from model.batches import batches
 from model.data import Sequences, frequent_items, sequences_of
-from model.evaluate import Ranking, ranking
 from model.events import Actions, Event, actions_of
 from model.losses import NextItems, targets_of
 from model.network import Network, NetworkConfig
+from model.ranking import Ranking, ranking
 from model.softmax import Pairs
 from model.train import TrainConfig, cold_start, fit
 from model.vocabulary import ITEM_BUCKETS, Vocabulary

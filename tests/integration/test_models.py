@@ -264,7 +264,7 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
     cut_off(Path(settings.registry) / "first" / WEIGHTS)
     asyncio.run(publish(succeed(None, placed, {}, now()), settings))
     said = train(start)
-    assert "the champion first is damaged, training starts anew" in said
+    assert "the champion first cannot be used, training starts anew" in said
     assert "round begins from nothing" in said
     assert champion_name(settings) != "first"
 

@@ -18,7 +18,11 @@ from xxhash import xxh3_64_intdigest
 from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import Version
-from model.events import EVENT_TYPES, Event
+from model.combiner import unfitted
+from model.data import sequences_of
+from model.events import EVENT_TYPES, Event, actions_of
+from model.evidence import evidence_of
+from model.fusion import Fusion
 from model.network import Network, NetworkConfig
 from model.states import Stored, UserStates, nothing_stored
 from model.vocabulary import Tokens, Vocabulary
@@ -42,16 +46,28 @@ def make_version(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = Network(config).eval()
+    vocabulary = Vocabulary(items)
     return Version(
         name=name,
         created="2026-01-02T03:04:05Z",
         manifest_sha256="f" * 64,
         network=network,
-        vocabulary=Vocabulary(items),
+        vocabulary=vocabulary,
         calibration=Calibration(0.5, -1.0),
+        fusion=make_fusion(vocabulary),
         metrics={},
         facts={},
     )
+
+
+def make_fusion(vocabulary: Vocabulary) -> Fusion:
+    """Evidence of a few users who went through the items in order, and a combiner that listens to the network alone."""
+    events = [
+        Event(user_id=str(n % 3), type="view", item_id=item, category=f"category {n % 4}", brand=f"brand {n % 5}")
+        for n, item in enumerate(vocabulary.items)
+    ]
+    log = sequences_of(actions_of(events, [1000 * n for n in range(len(events))]))
+    return Fusion(evidence_of(log, vocabulary), unfitted())
 
 
 class Shelf(dict[tuple[int, str], bytes]):

@@ -15,10 +15,10 @@ from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import load, save
 from model.errors import NextactError, VersionNotSaved, VersionRefused
-from model.manifest import CONFIG, FILES, MANIFEST, METRICS, VOCABULARY, WEIGHTS
+from model.manifest import CONFIG, FILES, FORMAT, FUSION, MANIFEST, METRICS, VOCABULARY, WEIGHTS
 from model.network import Network, NetworkConfig
 from model.vocabulary import Vocabulary
-from tests.unit.builders import BACKBONES
+from tests.unit.builders import BACKBONES, make_fusion
 from tests.unit.versions import Bomb, change_json, change_weights, replace_file
 
 ITEMS = ("apple", "pear", "plum")
@@ -32,6 +32,7 @@ def publish(path: str, network: Network | None = None) -> str:
         network=network or Network(NetworkConfig(items=len(ITEMS), width=8, hidden=6)),
         vocabulary=Vocabulary(ITEMS),
         calibration=Calibration(0.5, -1.25),
+        fusion=make_fusion(Vocabulary(ITEMS)),
         metrics={"recall@20": 0.25},
         facts={"seed": 7, "source": "shop.events", "share": 0.1},
     )
@@ -121,14 +122,17 @@ def test_another_manifest_than_announced_is_refused(version: Path) -> None:
     assert refusal(version, "0" * 64) == "hash"
 
 
-def test_a_newer_format_is_refused(version: Path) -> None:
+@pytest.mark.parametrize(("other", "mend"), [(FORMAT + 1, "update the workers"), (FORMAT - 1, "publish a new version")])
+def test_another_format_is_refused_with_the_way_out(version: Path, other: int, mend: str) -> None:
     manifest = json.loads((version / MANIFEST).read_bytes())
-    (version / MANIFEST).write_text(json.dumps({**manifest, "format": 2, "files": "elsewhere"}))
-    assert refusal(version) == "format"
+    (version / MANIFEST).write_text(json.dumps({**manifest, "format": other, "files": "elsewhere"}))
+    with pytest.raises(VersionRefused, match=mend) as refused:
+        load(str(version))
+    assert refused.value.reason == "format"
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"format": 1}', b"\xff\xfe", b'{"format": 1, "name": "\xff"}', b"[" * 9999]
+    "content", [b"", b"{", b"[]", b'{"format": 2}', b"\xff\xfe", b'{"format": 2, "name": "\xff"}', b"[" * 9999]
 )
 def test_a_manifest_that_is_none_is_refused(version: Path, content: bytes) -> None:
     (version / MANIFEST).write_bytes(content)
@@ -142,11 +146,12 @@ def test_an_unlisted_file_is_refused(version: Path) -> None:
     assert refusal(version) == "missing_file"
 
 
-def test_a_pickle_is_refused_and_not_opened(version: Path, tmp_path: Path) -> None:
-    replace_file(version, WEIGHTS, pickle.dumps(Bomb()))
+@pytest.mark.parametrize("key", [WEIGHTS, FUSION])
+def test_a_pickle_is_refused_and_not_opened(version: Path, tmp_path: Path, key: str) -> None:
+    replace_file(version, key, pickle.dumps(Bomb()))
     assert refusal(version) == "format"
     torch.save({"items.weight": torch.zeros(3)}, tmp_path / "weights.pt")
-    replace_file(version, WEIGHTS, (tmp_path / "weights.pt").read_bytes())
+    replace_file(version, key, (tmp_path / "weights.pt").read_bytes())
     assert refusal(version) == "format"
 
 

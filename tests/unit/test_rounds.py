@@ -10,11 +10,12 @@ import pytest
 from model.backbones import BackboneName
 from model.checkpoint import Version
 from model.events import Actions, Event, actions_of
+from model.learn import LearnConfig
 from model.rounds import Round, RoundConfig, train_round
 from model.train import Progress, TrainConfig
 from tests.unit.builders import CPU, SERVED
 
-CONFIG = RoundConfig(hidden=16, train=TrainConfig(actions=1600, batch_tokens=256))
+CONFIG = RoundConfig(hidden=16, learn=LearnConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
 
 
 def circle(users: int = 40, length: int = 20) -> Actions:
@@ -38,16 +39,17 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
 
 
 def as_version(round_: Round) -> Version:
-    return Version("v", "", "", round_.network.eval(), round_.vocabulary, round_.calibration, {}, {})
+    model = round_.model
+    return Version("v", "", "", model.network.eval(), model.vocabulary, model.calibration, model.fusion, {}, {})
 
 
 @pytest.mark.parametrize("backbone", SERVED)
 def test_a_round_trains_the_backbone_that_is_asked_for_and_goes_on_from_its_own_kind(backbone: BackboneName) -> None:
     config = replace(CONFIG, backbone=backbone)
     first, cold = run(config)
-    assert first.network.config.backbone == backbone
+    assert first.model.network.config.backbone == backbone
     second, warm = run(config, as_version(first))
-    assert second.network.config.backbone == backbone
+    assert second.model.network.config.backbone == backbone
     assert warm < cold
 
 
@@ -56,6 +58,9 @@ def test_a_network_of_another_kind_than_the_champion_begins_anew(change: dict[st
     champion, cold = run(CONFIG)
     config = replace(CONFIG, **change)  # type: ignore[arg-type]
     challenger, steps = run(config, as_version(champion))
-    assert (challenger.network.config.backbone, challenger.network.config.hidden) == (config.backbone, config.hidden)
+    assert (challenger.model.network.config.backbone, challenger.model.network.config.hidden) == (
+        config.backbone,
+        config.hidden,
+    )
     assert steps == cold  # all of them, not half as for weights that know most of it already
     assert challenger.champion is not None

@@ -23,6 +23,7 @@ def files_of(place: Path, backbone: BackboneName) -> VersionFiles:
         network=made.network,
         vocabulary=made.vocabulary,
         calibration=made.calibration,
+        fusion=made.fusion,
         metrics={},
         facts={},
     )

@@ -20,6 +20,7 @@ from model.network import Network, NetworkConfig
 from model.train import Progress, TrainConfig, calibrate, cold_start, descent_of, fit, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 from tests.unit.builders import BACKBONES
+from tests.versions import fusion_without_a_log
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(actions=6000, batch_tokens=64)
@@ -51,7 +52,7 @@ def tiny(vocabulary: Vocabulary, seed: int = 0, backbone: BackboneName = "gru") 
 
 
 def as_version(network: Network, vocabulary: Vocabulary) -> Version:
-    return Version("v", "", "", network.eval(), vocabulary, Calibration(), {}, {})
+    return Version("v", "", "", network.eval(), vocabulary, Calibration(), fusion_without_a_log(vocabulary), {}, {})
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -34,6 +34,7 @@ def save_version(
         network=made.network,
         vocabulary=made.vocabulary,
         calibration=made.calibration,
+        fusion=made.fusion,
         metrics=metrics or {},
         facts=facts or {},
     )
@@ -54,10 +55,10 @@ def change_json(path: Path, key: str, change: Callable[[dict[str, object]], obje
     replace_file(path, key, json.dumps(content).encode())
 
 
-def change_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    tensors = parse_weights((path / WEIGHTS).read_bytes())
+def change_weights(path: Path, change: Callable[[dict[str, torch.Tensor]], object], key: str = WEIGHTS) -> None:
+    tensors = parse_weights((path / key).read_bytes())
     change(tensors)
-    replace_file(path, WEIGHTS, encode_weights(tensors))
+    replace_file(path, key, encode_weights(tensors))
 
 
 def cut_off(path: Path) -> None:
