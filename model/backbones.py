@@ -44,6 +44,16 @@ class GRU(nn.Module):
         super().__init__()
         self.state_size = self.output_size = hidden
         self.gru = nn.GRU(width, hidden, batch_first=True)
+        self._begin_as_mean()
+
+    def _begin_as_mean(self) -> None:
+        """States begin near a gated mean of the inputs."""
+        into, within = self.gru.all_weights[0][:2]
+        candidate = slice(2 * self.output_size, None)  # after the reset and update gates
+        with torch.no_grad():
+            for weight in (into[candidate], within[candidate]):
+                weight.mul_(0.3)
+            into[candidate].add_(torch.eye(self.output_size, into.shape[1]))
 
     def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.gru_cell(inputs, state, *self.gru.all_weights[0])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.candidates import CANDIDATES, FEATURES, LOG_PROBABILITY_SCALE, Candidates
+from model.candidates import FEATURES, LOG_PROBABILITY_SCALE, Candidates
 
 HIDDEN: Final = 32
 _SPREAD: Final = 1e-3  # least standard deviation of a feature
@@ -135,7 +135,7 @@ def _loss(
 
 def _moments(candidates: Candidates) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of features (F,)."""
-    filled = np.arange(CANDIDATES) < candidates.counts[:, None]
+    filled = np.arange(candidates.features.shape[1]) < candidates.counts[:, None]
     features = torch.from_numpy(candidates.features[filled])
     return features.mean(0), features.std(0) + _SPREAD
 

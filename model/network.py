@@ -75,16 +75,12 @@ class Network(nn.Module):
         self._begin_as_blend()
 
     def _begin_as_blend(self) -> None:
-        """Vectors begin near a gated mean of the items touched, so that coming back need not be learned first."""
-        width, hidden = self.config.width, self.config.hidden
-        into, within = self.gru.all_weights[0][:2]
-        candidate = slice(2 * hidden, None)  # after the reset and update gates
+        """Vectors begin near a blend of the items touched, so that coming back need not be learned first."""
+        width, outputs = self.config.width, self.backbone.output_size
         with torch.no_grad():
-            for weight in (into[candidate], within[candidate], self.vector.weight):
-                weight.mul_(0.3)
-            into[candidate].add_(torch.eye(hidden, width))
-            self.vector.weight[:, :hidden].add_(torch.eye(width, hidden))
-            self.vector.weight[:, hidden:].add_(torch.eye(width), alpha=0.5)
+            self.vector.weight.mul_(0.3)
+            self.vector.weight[:, :outputs].add_(torch.eye(width, outputs))
+            self.vector.weight[:, outputs:].add_(torch.eye(width), alpha=0.5)
 
     def embed(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """What was touched (item row, or mean of the query's words) and the whole input of a step, (..., D) each."""

@@ -128,7 +128,7 @@ def row(of: Neighbours, item: int) -> list[tuple[int, float]]:
     return list(zip(of.items[part].tolist(), of.shares[part].tolist(), strict=True))
 
 
-def flat(evidence: Evidence) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def flat(evidence: Evidence) -> dict[str, object]:
     return dict(tensors_of(evidence))
 
 
