@@ -98,7 +98,7 @@ def collect(recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks)
     """Candidates of N answers with their features. `marks` are of this thread alone."""
     n = len(recent.starts)
     found = Candidates(
-        np.empty((n, CANDIDATES), np.int32),
+        np.zeros((n, CANDIDATES), np.int32),
         np.zeros((n, CANDIDATES, len(FEATURES)), np.float32),
         np.zeros(n, np.int64),
     )

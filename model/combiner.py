@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.candidates import CANDIDATES, FEATURES, LOG_PROBABILITY_SCALE, Candidates
+from model.candidates import FEATURES, LOG_PROBABILITY_SCALE, Candidates
 
 HIDDEN: Final = 32
 _SPREAD: Final = 1e-3  # least standard deviation of a feature
@@ -61,12 +61,11 @@ def unfitted() -> Combiner:
 class CombinerConfig:
     """How to fit."""
 
-    examples: int = 40_000  # at most; of more, the newest
     epochs: int = 8
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
-    least: int = 200  # examples; with fewer the network's ranking stays as it is
+    least: int = 200  # examples; fewer say too little
 
 
 def fit_combiner(
@@ -77,14 +76,14 @@ def fit_combiner(
     seed: int,
     progress: Callable[[int, int, float], None] = lambda _step, _steps, _loss: None,
 ) -> Combiner:
-    """Fits a combiner to examples in the order of time; `targets` (N,) are the right items, -1: not in the catalogue.
+    """Fits a combiner to N examples; `targets` (N,) are the right items, -1: not in the catalogue.
 
     `progress` is told step, steps and loss, and may raise to end it. A seed fixes the result.
     """
     randomness = np.random.default_rng(seed)
-    examples = np.arange(len(targets))[-config.examples :]
-    if len(examples) < config.least:
+    if not len(targets):
         return unfitted()
+    examples = np.arange(len(targets))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         combiner = Combiner()
@@ -136,7 +135,7 @@ def _loss(
 
 def _moments(candidates: Candidates) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of features (F,)."""
-    filled = np.arange(CANDIDATES) < candidates.counts[:, None]
+    filled = np.arange(candidates.features.shape[1]) < candidates.counts[:, None]
     features = torch.from_numpy(candidates.features[filled])
     return features.mean(0), features.std(0) + _SPREAD
 

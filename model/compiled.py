@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 from numba import njit
+from numba.core.caching import IndexDataCacheFile
+
+
+class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
+    """What was compiled of a function, on disk, for several processes at once.
+
+    Numba numbers the data files and names one in the index before it is written: two processes that compile for other
+    types at the same time take the same number, and the next one calls code that reads its arrays wrongly; and for a
+    moment after a change of the source the index leads to the code before it. Here a file has the name of what it
+    holds and is there before the index says so.
+
+    Leans on, in numba 0.68: a dispatcher's cache has one such file, and saves by its `save` only.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Adds what was compiled under a key."""
+        content = sha256(repr((self._version, self._source_stamp, key)).encode()).digest()
+        name = self._data_name(int.from_bytes(content[:8], "little"))
+        self._save_data(name, data)
+        self._save_index(self._load_index() | {key: name})
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -15,6 +36,10 @@ def compiled(function: Callable[..., Any]) -> Any:
     """
     options = {"nogil": True, "fastmath": {"contract", "reassoc"}}
     try:
-        return njit(cache=True, **options)(function)
+        dispatcher = njit(cache=True, **options)(function)
     except RuntimeError:  # no such place
         return njit(**options)(function)
+    cache = dispatcher._cache
+    stamp = cache._impl.locator.get_source_stamp()
+    cache._cache_file = SafeCacheFile(cache.cache_path, cache._impl.filename_base, stamp)
+    return dispatcher

@@ -1,4 +1,4 @@
-"""What a round of training is judged by: the network beside the rules, on the same targets in the same order.
+"""What a round of training is judged by: what would be served beside the rules, on the same targets in the same order.
 
 Shapes: A actions of the sequences, N targets, K event types.
 """
@@ -17,6 +17,8 @@ from model.baselines import NO_TYPE, WINDOW, Rules
 from model.batches import batches
 from model.data import Sequences
 from model.events import SEARCH
+from model.fused_ranking import FusedRanker
+from model.fusion import Fusion
 from model.losses import targets_of
 from model.network import Network
 from model.network_ranking import TOKENS, exact_ranks
@@ -30,7 +32,8 @@ class Evaluation:
     """How well the next actions from the cut on were foreseen."""
 
     targets: int  # next actions on an item
-    network: Ranking
+    served: Ranking  # network and evidence, fused
+    network: Ranking  # alone
     rules: Ranking
     popularity: Ranking
     steps: int  # next actions of any type
@@ -39,9 +42,10 @@ class Evaluation:
     rules_type_log_loss: float
 
     def metrics(self) -> dict[str, float]:
-        """All numbers by name: `recall@20` of the network, `rules_recall@20`, …"""
+        """All numbers by name: `recall@20` of what is served, `network_recall@20`, `rules_recall@20`, …"""
         found: dict[str, float] = {}
-        for prefix, means in (("", self.network), ("rules_", self.rules), ("popularity_", self.popularity)):
+        rankings = {"": self.served, "network_": self.network, "rules_": self.rules, "popularity_": self.popularity}
+        for prefix, means in rankings.items():
             for name in ("recall", "mrr", "ndcg"):
                 found |= {f"{prefix}{name}@{k}": value for k, value in getattr(means, name).items()}
         for name in ("targets", "steps", "type_accuracy", "type_log_loss", "rules_type_log_loss"):
@@ -52,6 +56,7 @@ class Evaluation:
 def evaluate(
     network: Network,
     vocabulary: Vocabulary,
+    fusion: Fusion,
     rules: Rules,
     sequences: Sequences,
     *,
@@ -60,7 +65,7 @@ def evaluate(
 ) -> Evaluation:
     """Ranks every action at or after `cut` (ms) from the actions of its user before it.
 
-    Neither the network nor the rules learn on the way: both know what they knew before the cut.
+    Nothing learns on the way: network, fusion and rules know what they knew before.
     """
     late = sequences.has_next & (np.roll(sequences.times, -1) >= cut)
     steps = np.flatnonzero(late) + 1  # places of the next actions
@@ -70,6 +75,7 @@ def evaluate(
     popular = completed(np.zeros((len(targets), LISTED), np.uint64), np.array(rules.popular(LISTED), np.uint64))
     return Evaluation(
         targets=len(targets),
+        served=ranking(rank_all(FusedRanker(network, vocabulary, fusion, device), holdout).ranks),
         network=ranking(ranks[targets]),
         rules=ranking(rank_all(Served(rules), holdout).ranks),
         popularity=ranking(listed(popular, holdout.objects).ranks),

@@ -122,8 +122,8 @@ def _ages(times: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _smoothed(counts: NDArray[np.float64], more: float) -> NDArray[np.float64]:
     """Shares relative to the mean one, with something added to each count."""
-    found: NDArray[np.float64] = (counts + more) / max(1e-9, float((counts + more).mean())) if len(counts) else counts
-    return found
+    found: NDArray[np.float64] = counts + max(more, 1e-9)
+    return found / found.mean() if len(found) else found
 
 
 def _sums(places: NDArray[np.int64], weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
 
 from model.data import Sequences
 from model.evaluate import learned_rules
-from model.network import Network, NetworkConfig
+from model.learn import LearnConfig, Model, Tell, learn
+from model.network import NetworkConfig
 from model.network_ranking import NetworkRanker
 from model.offline_baselines import HALF_LIFE, Items, OwnItems, Popular, Served, Transitions
 from model.ranking import Ranker, Ranking, rank_all, ranking
 from model.session_knn import SessionKnn
 from model.split import Split, validation
-from model.train import FitReport, Progress, TrainConfig, cold_start, fit
+from model.train import Progress, cold_start, fit
 from model.vocabulary import Vocabulary
 
 # The order is that of every table; each is made only when it is its turn.
@@ -30,65 +31,25 @@ BASELINES: Final[dict[str, Callable[[Sequences, Items], Ranker]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """A network and what training did."""
-
-    network: Network
-    vocabulary: Vocabulary
-    report: FitReport
-
-
-def learn(
-    split: Split,
-    *,
-    hidden: int,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[Progress], None] = lambda _progress: None,
-) -> Learned:
-    """Trains a network from nothing on all that is known, as a first round of the trainer does."""
-    return _learn(split.known, split.items, hidden, seed, device, progress, lambda _network, _vocabulary: None)
+def learn_split(split: Split, *, hidden: int, seed: int, device: torch.device, tell: Tell) -> Model:
+    """Learns from nothing all that is known, as the first round of a trainer does."""
+    vocabulary = Vocabulary(split.items)
+    start = partial(cold_start, NetworkConfig(items=len(vocabulary), hidden=hidden), seed)
+    return learn(split.known, vocabulary, start, LearnConfig(), seed=seed, device=device, tell=tell)
 
 
 def quality_by_epoch(
-    split: Split,
-    *,
-    hidden: int,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[Progress], None] = lambda _progress: None,
+    split: Split, *, hidden: int, seed: int, device: torch.device, progress: Callable[[Progress], None]
 ) -> list[Ranking]:
-    """How good a network is after each epoch, on the newest part of training, which it has not learned from."""
+    """How good the network is after each epoch, on the newest part of training, which it has not learned from."""
     known, holdout = validation(split.known)
+    vocabulary = Vocabulary(split.items)
+    network = cold_start(NetworkConfig(items=len(vocabulary), hidden=hidden), seed)
     reached: list[Ranking] = []
 
-    def score(network: Network, vocabulary: Vocabulary) -> None:
+    def score() -> None:
         reached.append(ranking(rank_all(NetworkRanker(network, vocabulary, device), holdout).ranks))
 
-    _learn(known, split.items, hidden, seed, device, progress, score)
+    config = LearnConfig().train
+    fit(network, vocabulary, known, config, seed=seed, device=device, progress=progress, after_epoch=score)
     return reached
-
-
-def _learn(
-    known: Sequences,
-    items: list[str],
-    hidden: int,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[Progress], None],
-    after_epoch: Callable[[Network, Vocabulary], None],
-) -> Learned:
-    vocabulary = Vocabulary(items)
-    network = cold_start(NetworkConfig(items=len(vocabulary), hidden=hidden), seed)
-    report = fit(
-        network,
-        vocabulary,
-        known,
-        TrainConfig(),
-        seed=seed,
-        device=device,
-        progress=progress,
-        after_epoch=lambda: after_epoch(network, vocabulary),
-    )
-    return Learned(network, vocabulary, report)

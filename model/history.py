@@ -59,14 +59,25 @@ class Histories:
         contexts[beyond] = 0
         return objects, contexts, lengths
 
-    def restore(self, slot: int, objects: NDArray[np.uint64], contexts: NDArray[np.uint32], count: int) -> None:
-        """Puts a stored sequence (oldest first) into a slot."""
-        kept = len(objects)
-        places = (count - kept + np.arange(kept)) % self.length
-        self.objects[slot, places] = objects
-        self.contexts[slot, places] = contexts
-        self.counts[slot] = count
-        self._gone[slot] = count - kept
+    def restore(
+        self,
+        slots: NDArray[np.int64],
+        objects: NDArray[np.uint64],
+        contexts: NDArray[np.uint32],
+        sizes: NDArray[np.integer],
+        counts: NDArray[np.int64],
+    ) -> None:
+        """Puts stored sequences into slots (U,): `sizes` actions of each row (U, n > 0), oldest first and left-aligned.
+
+        Only the newest L of a row are kept; `counts` are all actions that each user has ever had.
+        """
+        sizes = sizes.astype(np.int64)
+        ages = (counts[:, None] - 1 - np.arange(self.length)) % self.length  # of each place: 0 is the newest
+        columns = np.maximum(sizes[:, None] - 1 - ages, 0)  # places beyond the sequence get anything: none reads them
+        self.objects[slots] = np.take_along_axis(objects, columns, 1)
+        self.contexts[slots] = np.take_along_axis(contexts, columns, 1)
+        self.counts[slots] = counts
+        self._gone[slots] = counts - sizes
 
     def clear(self, slots: NDArray[np.int64]) -> None:
         """Forgets the actions of slots."""

@@ -1,6 +1,6 @@
-"""The network: a GRU over actions, and heads for the next item, the next type and a coming purchase.
+"""The network: a backbone over actions, and heads for the next item, the next type and a coming purchase.
 
-Shapes: B sequences, T steps, D width of embeddings and vectors, H hidden units, I items, K event types.
+Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of state, I items, K event types.
 `step` and `forward` compute the same function, one action at a time and whole sequences at once.
 """
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.backbones import BackboneName, make_backbone
 from model.events import (
     BRAND_BUCKETS,
     CATEGORY_BUCKETS,
@@ -30,6 +31,7 @@ class NetworkConfig:
     """Sizes that the weights depend on, and the regularisation they were trained with."""
 
     items: int
+    backbone: BackboneName = "gru"
     width: int = 128
     hidden: int = 128
     logit_scale: float = 16.0  # of the cosine between vector and item: a temperature of 1/16
@@ -43,7 +45,7 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        width, hidden = config.width, config.hidden
+        width = config.width
         self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
         self.types = nn.Embedding(TYPE_SLOTS, width)
         self.boundaries = nn.Embedding(2, width)
@@ -52,8 +54,8 @@ class Network(nn.Module):
         self.categories = nn.Embedding(CATEGORY_BUCKETS, width, padding_idx=0)
         self.brands = nn.Embedding(BRAND_BUCKETS, width, padding_idx=0)
         self.words = nn.Embedding(WORD_BUCKETS, width, padding_idx=0)
-        self.gru = nn.GRU(width, hidden, batch_first=True)
-        self.vector = nn.Linear(hidden + width, width)
+        self.backbone = make_backbone(config.backbone, width=width, hidden=config.hidden)
+        self.vector = nn.Linear(self.backbone.output_size + width, width)
         self.next_type = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
@@ -70,6 +72,15 @@ class Network(nn.Module):
         with torch.no_grad():
             for padded in (self.prices, self.categories, self.brands, self.words):
                 padded.weight[0].zero_()
+        self._begin_as_blend()
+
+    def _begin_as_blend(self) -> None:
+        """Vectors begin near a blend of the items touched, so that coming back need not be learned first."""
+        width, outputs = self.config.width, self.backbone.output_size
+        with torch.no_grad():
+            self.vector.weight.mul_(0.3)
+            self.vector.weight[:, :outputs].add_(torch.eye(width, outputs))
+            self.vector.weight[:, outputs:].add_(torch.eye(width), alpha=0.5)
 
     def embed(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """What was touched (item row, or mean of the query's words) and the whole input of a step, (..., D) each."""
@@ -87,28 +98,28 @@ class Network(nn.Module):
         return touched, touched + context
 
     def step(self, tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One action of each of B users: tokens (B,), state (B, H) -> state (B, H), vectors (B, D)."""
+        """One action of each of B users: tokens (B,), state (B, S) -> state (B, S), vectors (B, D)."""
         touched, inputs = self.embed(tokens)
-        gru = self.gru
-        state = torch.gru_cell(inputs, state, *gru.all_weights[0])
-        return state, self._vector(state, touched)
+        state, outputs = self.backbone.step(inputs, state)
+        return state, self._vector(outputs, touched)
 
     def forward(self, tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whole sequences: tokens (B, T), state (B, H) before them -> states (B, T, H), vectors (B, T, D)."""
+        """Whole sequences: tokens (B, T), state (B, S) before them -> states (B, T, S), vectors (B, T, D)."""
         touched, inputs = self.embed(tokens)
-        states, _ = self.gru(inputs, None if state is None else state.unsqueeze(0))
-        return states, self._vector(states, touched)
+        states, outputs = self.backbone(inputs, state)
+        return states, self._vector(outputs, touched)
 
     def present(self, tokens: Tokens, state: Tensor) -> Tensor:
-        """Vectors (B, D) of users as they are, from their state (B, H) and the last action (B,) that led to it."""
-        return self._vector(state, self.embed(tokens)[0])
+        """Vectors (B, D) of users as they are, from their state (B, S) and the last action (B,) that led to it."""
+        touched, inputs = self.embed(tokens)
+        return self._vector(self.backbone.present(inputs, state), touched)
 
     def initial_state(self, users: int) -> Tensor:
-        """State before any action, (B, H)."""
-        return self.items.weight.new_zeros(users, self.config.hidden)
+        """State before any action, (B, S)."""
+        return self.items.weight.new_zeros(users, self.backbone.state_size)
 
-    def _vector(self, state: Tensor, touched: Tensor) -> Tensor:
-        vectors: Tensor = self.vector_dropout(self.vector(torch.cat((state, touched), -1)))
+    def _vector(self, outputs: Tensor, touched: Tensor) -> Tensor:
+        vectors: Tensor = self.vector_dropout(self.vector(torch.cat((outputs, touched), -1)))
         return vectors
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:

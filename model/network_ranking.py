@@ -38,26 +38,32 @@ class NetworkRanker:
     @torch.inference_mode()
     def rank(self, holdout: Holdout) -> Ranked:
         """By the logits; an item that is not in the vocabulary is not ranked."""
-        size = len(holdout.sequences)
-        wanted, ranks = np.zeros(size + 1, np.bool_), np.full(size, MISSED)
-        top = np.zeros((size, LISTED), np.uint64)
-        wanted[holdout.places] = True
-        for batch in batches(holdout.sequences, tokens=TOKENS):
-            chosen = batch.has_next & wanted[batch.places + 1]
-            if chosen.any():
-                _, vectors = self._network(self._vocabulary.tokens(batch.objects, batch.contexts).to(self._device))
-                queries = self._network.queries(vectors[torch.from_numpy(chosen).to(self._device)])
-                places, rows = batch.places[chosen] + 1, self._vocabulary.rows_of(batch.next_objects[chosen])
-                ranks[places] = self._ranks(queries, rows - ITEM_BUCKETS)
-                best = self._catalogue.rank(queries, LISTED).items.cpu().numpy()
-                top[places, : best.shape[1]] = self._objects[best]
-        return Ranked(ranks[holdout.places], top[holdout.places])
+        queries = queries_of(self._network, self._vocabulary, holdout, self._device)
+        top = np.zeros((len(holdout), LISTED), np.uint64)
+        best = self._catalogue.rank(queries, LISTED).items.cpu().numpy()
+        top[:, : best.shape[1]] = self._objects[best]
+        return Ranked(self._ranks(queries, self._vocabulary.rows_of(holdout.objects) - ITEM_BUCKETS), top)
 
     def _ranks(self, queries: Tensor, items: NDArray[np.int64]) -> NDArray[np.int64]:
         ranks, known = np.full(len(items), MISSED), items >= 0
         of_known = torch.from_numpy(known).to(self._device)
         ranks[known] = exact_ranks(queries[of_known], self._items, torch.from_numpy(items[known]).to(self._device))
         return ranks
+
+
+def queries_of(network: Network, vocabulary: Vocabulary, holdout: Holdout, device: torch.device) -> Tensor:
+    """What the network asks the catalogue for each of N targets, (N, D) on the device."""
+    sequences = holdout.sequences
+    found = torch.zeros(len(sequences), network.config.width, device=device)
+    wanted = np.zeros(len(sequences) + 1, np.bool_)
+    wanted[holdout.places] = True
+    for batch in batches(sequences, tokens=TOKENS):
+        chosen = batch.has_next & wanted[batch.places + 1]
+        if chosen.any():
+            _, vectors = network(vocabulary.tokens(batch.objects, batch.contexts).to(device))
+            places = torch.from_numpy(batch.places[chosen]).to(device)
+            found[places] = network.queries(vectors[torch.from_numpy(chosen).to(device)])
+    return found[torch.from_numpy(holdout.places - 1).to(device)]
 
 
 def exact_ranks(queries: Tensor, item_vectors: Tensor, wanted: Tensor) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ all that follows it.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -44,6 +45,9 @@ def record_dtype(hidden: int, ids: int, length: int) -> np.dtype[np.void]:
             ("actions", ACTION, (length,)),
         ]
     )
+
+
+_HEAD: Final = record_dtype(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +103,38 @@ def position(record: bytes) -> tuple[int, int]:
 
     Raises `RecordCorrupt` as `unpack` does.
     """
-    head = _checked_head(record)
+    _check(record)
+    head = np.frombuffer(record, _HEAD, 1)[0]
     return int(head["epoch"]), int(head["offset"])
 
 
-def unpack(record: bytes, hidden: int, ids: int) -> np.void:
-    """The fields of one record (a structured scalar of `record_dtype` with as many actions as it holds).
+def unpack(records: Sequence[bytes], hidden: int, ids: int) -> NDArray[np.void]:
+    """The fields of N records, (N,) of `record_dtype`, with room for the actions of the longest, and for one at least.
 
-    Raises `RecordCorrupt` when version, checksum or sizes are not as they must be.
+    Actions beyond `actions_size` are zero. Raises `RecordCorrupt` when version, checksum or sizes of one are not as
+    they must be.
     """
-    head = _checked_head(record)
-    sizes = (int(head["hidden_size"]), int(head["ids_size"]))
-    dtype = record_dtype(*sizes, int(head["actions_size"]))
-    if sizes != (hidden, ids) or dtype.itemsize != len(record):
+    for record in records:
+        _check(record)
+    heads = np.frombuffer(b"".join([record[: _HEAD.itemsize] for record in records]), _HEAD)
+    sizes = np.stack((heads["hidden_size"], heads["ids_size"]), 1)
+    lengths = np.fromiter(map(len, records), np.int64, len(records))
+    whole = record_dtype(hidden, ids, 0).itemsize + heads["actions_size"].astype(np.int64) * ACTION.itemsize
+    wrong = np.flatnonzero((sizes != (hidden, ids)).any(1) | (lengths != whole))
+    if len(wrong):
         raise RecordCorrupt(
-            f"a user record has hidden state and id window of {sizes}, this worker wants {(hidden, ids)}"
+            f"a user record has hidden state and id window of {tuple(sizes[wrong[0]].tolist())}, "
+            f"this worker wants {(hidden, ids)}"
         )
-    return np.frombuffer(record, dtype, 1)[0]  # type: ignore[no-any-return]
+    dtype = record_dtype(hidden, ids, int(heads["actions_size"].max(initial=1)))
+    return np.frombuffer(b"".join([record.ljust(dtype.itemsize, b"\0") for record in records]), dtype)
 
 
-def _checked_head(record: bytes) -> np.void:
-    if len(record) < record_dtype(0, 0, 0).itemsize or record[0] != RECORD_VERSION:
+def _check(record: bytes) -> None:
+    if len(record) < _HEAD.itemsize or record[0] != RECORD_VERSION:
         raise RecordCorrupt(
             f"a user record of {len(record)} bytes has version {record[:1].hex() or 'none'}, "
             f"not {RECORD_VERSION}: it was written by another nextact or is damaged"
         )
-    if zlib.crc32(record[_CHECKED_FROM:]) != int.from_bytes(record[1:_CHECKED_FROM], "little"):
+    if zlib.crc32(memoryview(record)[_CHECKED_FROM:]) != int.from_bytes(record[1:_CHECKED_FROM], "little"):
         raise RecordCorrupt(f"the checksum of a user record of {len(record)} bytes is wrong")
-    return np.frombuffer(record, record_dtype(0, 0, 0), 1)[0]  # type: ignore[no-any-return]

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 
-from model.calibration import Calibration
+from model.backbones import BackboneName
 from model.checkpoint import Version
-from model.combiner import unfitted
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
 from model.events import Actions
 from model.evidence import evidence_of
 from model.fusion import Fusion
+from model.learn import LearnConfig, Model, learn, take_in
 from model.network import Network, NetworkConfig
-from model.train import Progress, TrainConfig, calibrate, cold_start, fit, warm_start
+from model.train import Progress, TrainConfig, cold_start, warm_start
 from model.vocabulary import Vocabulary
 
 LEAST_TARGETS = 50  # held-out next items that a verdict needs
@@ -33,8 +34,9 @@ class RoundConfig:
     """How to run a round."""
 
     hidden: int = 128
+    backbone: BackboneName = "gru"
     holdout: float = 0.1  # newest share of the actions
-    train: TrainConfig = field(default_factory=TrainConfig)
+    learn: LearnConfig = field(default_factory=LearnConfig)
     seed: int = 1
 
 
@@ -42,10 +44,7 @@ class RoundConfig:
 class Round:
     """A challenger and what was found about it."""
 
-    network: Network
-    vocabulary: Vocabulary
-    calibration: Calibration
-    fusion: Fusion
+    model: Model
     challenger: Evaluation
     champion: Evaluation | None
     promoted: bool
@@ -56,7 +55,7 @@ class Round:
         """The challenger's numbers, and the champion's Recall@20 on the same targets."""
         found = self.challenger.metrics()
         if self.champion is not None:
-            found["champion_recall@20"] = self.champion.network.recall[20]
+            found["champion_recall@20"] = self.champion.served.recall[20]
         return found
 
 
@@ -76,54 +75,26 @@ def train_round(
     cut = _cut(sequences, champion, config.holdout)
     known = sequences.before(cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
-    network = _start(champion, vocabulary, config)
-    train = _warm(config.train) if champion else config.train
-    fit(
-        network,
-        vocabulary,
-        known,
-        train,
-        seed=config.seed,
-        device=device,
-        progress=lambda p: progress("fitting", p),
-    )
+    start, learning = _start(champion, vocabulary, config)
+    model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, tell=progress)
     rules = learned_rules(known)
-    challenger = evaluate(network, vocabulary, rules, sequences, cut=cut, device=device)
-    incumbent = (
-        evaluate(champion.network.to(device), champion.vocabulary, rules, sequences, cut=cut, device=device)
-        if champion
-        else None
-    )
-    calibration = calibrate(network, vocabulary, sequences, cut=cut, device=device)
+    score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
+    challenger = score(model.network, vocabulary, model.fusion)
+    incumbent = score(champion.network.to(device), champion.vocabulary, champion.fusion) if champion else None
     promoted, verdict = judge(challenger, incumbent)
     if promoted:
-        fit(
-            network,
-            vocabulary,
-            sequences,
-            _last_pass(train),
-            seed=config.seed + 1,
-            device=device,
-            progress=lambda p: progress("taking in the newest", p),
+        take_in(
+            model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=progress
         )
-    return Round(
-        network=network,
-        vocabulary=vocabulary,
-        calibration=calibration,
-        fusion=Fusion(evidence_of(sequences, vocabulary), unfitted()),
-        challenger=challenger,
-        champion=incumbent,
-        promoted=promoted,
-        verdict=verdict,
-        trained_until=int(sequences.times.max()),
-    )
+        model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
+    return Round(model, challenger, incumbent, promoted, verdict, int(sequences.times.max()))
 
 
 def judge(challenger: Evaluation, champion: Evaluation | None) -> tuple[bool, str]:
     """Whether the challenger is promoted, and why: Recall@20 above the champion's or, for a first one, popularity's."""
-    reached = challenger.network.recall[20]
+    reached = challenger.served.recall[20]
     rival, name = (
-        (champion.network.recall[20], "the champion's")
+        (champion.served.recall[20], "the champion's")
         if champion
         else (challenger.popularity.recall[20], "popularity's")
     )
@@ -151,17 +122,21 @@ def _targets(sequences: Sequences, cut: int) -> int:
     return int((sequences.has_next & (np.roll(sequences.times, -1) >= cut)).sum())
 
 
-def _start(champion: Version | None, vocabulary: Vocabulary, config: RoundConfig) -> Network:
-    if champion is not None and champion.network.config.hidden == config.hidden:
-        return warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed))
-    return cold_start(NetworkConfig(items=len(vocabulary), hidden=config.hidden), config.seed)
+def _start(
+    champion: Version | None, vocabulary: Vocabulary, config: RoundConfig
+) -> tuple[Callable[[], Network], LearnConfig]:
+    """The champion's network where it is of the kind that is asked for, else a new one; and how to learn from there."""
+    wanted = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
+    if champion is not None and _same_kind(champion.network.config, wanted):
+        goes_on = replace(config.learn, anew=False, train=_warm(config.learn.train))
+        return lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), goes_on
+    return lambda: cold_start(wanted, config.seed), config.learn
+
+
+def _same_kind(found: NetworkConfig, wanted: NetworkConfig) -> bool:
+    return (found.hidden, found.backbone) == (wanted.hidden, wanted.backbone)
 
 
 def _warm(train: TrainConfig) -> TrainConfig:
     """Half as much, for weights that know most of it already."""
     return replace(train, actions=train.actions // 2, least_epochs=1, learning_rate=train.learning_rate / 2)
-
-
-def _last_pass(train: TrainConfig) -> TrainConfig:
-    """One gentle pass over everything."""
-    return replace(train, least_epochs=1, most_epochs=1, learning_rate=train.learning_rate / 4)

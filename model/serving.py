@@ -45,10 +45,10 @@ class Serving:
 
 
 def serve_files(files: VersionFiles, *, hidden: int, device: torch.device) -> tuple[Version, Serving]:
-    """The version in the files, warm on a device, for states of `hidden` units. Raises `VersionRefused`."""
+    """The version in the files, warm on a device, for states of `hidden` numbers. Raises `VersionRefused`."""
     try:
         version = parse(files)
-        _check_hidden(version, hidden)
+        _check_state(version, hidden)
         return version, serve(version, device)
     except VersionRefused:
         raise
@@ -78,11 +78,18 @@ def serve(version: Version, device: torch.device) -> Serving:
     return serving
 
 
-def _check_hidden(version: Version, hidden: int) -> None:
-    found = version.network.config.hidden
+def _check_state(version: Version, hidden: int) -> None:
+    network = version.network
+    found = network.backbone.state_size
+    if network.config.backbone == "transformer":
+        raise VersionRefused(
+            "shape",
+            f"{version.name} is a transformer, which is there for comparison and not served: every action would write "
+            f"its cache of {2 * found:,} bytes to the changelog; train gru or linear (NEXTACT_BACKBONE)",
+        )
     if found != hidden:
         raise VersionRefused(
-            "shape", f"{version.name} has hidden states of {found} units, the workers keep {hidden} (NEXTACT_HIDDEN)"
+            "shape", f"{version.name} has hidden states of {found} numbers, the workers keep {hidden} (NEXTACT_HIDDEN)"
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -204,30 +205,28 @@ class UserStates:
 
         Returns how many were taken in. Raises `RecordCorrupt` with the partition when a record cannot be trusted.
         """
-        rows = {user: self._unpacked(partition, record) for user, record in records.items()}
-        rows = {user: row for user, row in rows.items() if int(row["epoch"]) == self.epoch}
-        slots = self._slots.find([partition] * len(rows), list(rows))
-        for slot, row in zip(slots.tolist(), rows.values(), strict=True):
-            self._restore(slot, row)
-        if rows:
-            hidden = torch.from_numpy(np.stack([row["hidden"] for row in rows.values()]))
-            self.hidden[torch.from_numpy(slots).to(self.device)] = hidden.to(self.device)
-        return len(rows)
+        if not records:
+            return 0
+        rows = self._unpacked(partition, list(records.values()))
+        known = rows["epoch"] == self.epoch
+        rows = rows[known]
+        users = list(compress(records, known.tolist()))
+        slots = self._slots.find([partition] * len(users), users)
+        self.offsets[slots] = rows["offset"]
+        self.last_times[slots] = rows["last_time"]
+        self.sessions[slots] = rows["session"]
+        self.weights[slots] = rows["weights"]
+        self.event_ids[slots] = rows["event_ids"]
+        self.hidden[torch.from_numpy(slots).to(self.device)] = torch.from_numpy(rows["hidden"].copy()).to(self.device)
+        actions = rows["actions"]
+        self.histories.restore(slots, actions["object"], actions["context"], rows["actions_size"], rows["count"])
+        return len(users)
 
-    def _unpacked(self, partition: int, record: bytes) -> np.void:
+    def _unpacked(self, partition: int, records: Sequence[bytes]) -> NDArray[np.void]:
         try:
-            return unpack(record, self.hidden.shape[1], EVENT_ID_WINDOW)
+            return unpack(records, self.hidden.shape[1], EVENT_ID_WINDOW)
         except RecordCorrupt as error:
             raise RecordCorrupt(f"partition {partition} of the state: {error}") from error
-
-    def _restore(self, slot: int, row: np.void) -> None:
-        self.offsets[slot] = row["offset"]
-        self.last_times[slot] = row["last_time"]
-        self.sessions[slot] = row["session"]
-        self.weights[slot] = row["weights"]
-        self.event_ids[slot] = row["event_ids"]
-        kept = row["actions"][-self.histories.length :]
-        self.histories.restore(slot, kept["object"], kept["context"], int(row["count"]))
 
     def _grow(self, slots: int) -> None:
         before = self.capacity

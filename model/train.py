@@ -130,11 +130,7 @@ class _Descent:
         self._device = network.items.weight.device
         self._popularity = Popularity(counts)
         self._generator = torch.Generator().manual_seed(seed)
-        self._optimizer = _optimizer(network, config)
-        warm_up = max(1, round(config.warm_up * steps))
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
-        )
+        self._optimizer, self._schedule = descent_of(network, config, steps)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """One step of the optimizer; the losses before it."""
@@ -161,13 +157,18 @@ class _Descent:
         return replace(tokens, items=torch.where(replaced & (tokens.types != SEARCH), buckets, tokens.items))
 
 
-def _optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam with a rate of their own for embeddings."""
+def descent_of(
+    network: Network, config: TrainConfig, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Adam, with a rate of its own for embeddings, and its schedule for so many steps."""
     tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
     others = [weight for weight in network.parameters() if all(weight is not table for table in tables)]
-    rate = config.learning_rate
+    rate, warm_up = config.learning_rate, max(1, round(config.warm_up * steps))
     groups: list[dict[str, Any]] = [{"params": others}, {"params": tables, "lr": rate * config.embedding_rate}]
-    return torch.optim.Adam(groups, lr=rate, fused=True)
+    optimizer = torch.optim.Adam(groups, lr=rate, fused=True)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+    )
 
 
 def cold_start(config: NetworkConfig, seed: int) -> Network:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from model.baselines import PURCHASE_HORIZON
 from model.events import EVENT_TYPES, ID_LENGTH
 from stream_app.contract import topics
-from stream_app.dead_letters import HEADER_PREFIX
+from stream_app.dead_letters import HEADER_PREFIX, REPLAY_HEADER
 from stream_app.settings import Settings
 from stream_app.wire import LARGEST_EVENT, REASONS, TYPE_NAMES, schemas
 
@@ -30,6 +30,7 @@ _RFC3339: Final = (
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
 _PROBABILITY: Final = {"minimum": 0, "maximum": 1}
+_NUMBER: Final = {"type": "string", "pattern": "^-?[0-9]+$"}  # in a header
 
 _EVENT_FIELDS: Final = {
     "user_id": "Whose event it is. The record key must be the same text, in UTF-8.",
@@ -121,7 +122,12 @@ def asyncapi(settings: Settings) -> Json:
         "operations": {
             "takeEvent": _operation("receive", "events", "Every event is answered by a prediction."),
             "publishPrediction": _operation("send", "predictions", "At least once; deduplicate by prediction_id."),
-            "publishDeadLetter": _operation("send", "deadLetters", "A record of the events topic that is no event."),
+            "publishDeadLetter": _operation(
+                "send", "deadLetters", "A record of the events topic that is no event; `nextact dead-letters list`."
+            ),
+            "replayDeadLetter": _operation(
+                "send", "events", "By hand, after a fix: the original record again; `nextact dead-letters replay`."
+            ),
         },
         "components": {"messages": _messages()},
     }
@@ -202,13 +208,14 @@ def _operation(action: str, channel: str, summary: str) -> Json:
 def _messages() -> Json:
     return {
         "event": _message("Event", "The key is the user_id.", "event.schema.json")
+        | {"headers": {"type": "object", "properties": _replay_headers()}}
         | {"examples": [{"name": example["type"], "payload": example} for example in _EXAMPLES]},
         "prediction": _message("Prediction", "The key is the user_id.", "prediction.schema.json"),
         "deadLetter": {
             "title": "Dead letter",
             "summary": "Key, value and headers of the record as they were, and why it is no event.",
             "contentType": "application/octet-stream",
-            "headers": {"type": "object", "properties": _dead_letter_headers()},
+            "headers": {"type": "object", "properties": _dead_letter_headers() | _replay_headers()},
         },
     }
 
@@ -230,8 +237,17 @@ def _dead_letter_headers() -> Json:
         f"{HEADER_PREFIX}reason": {"type": "string", "enum": list(REASONS)},
         f"{HEADER_PREFIX}message": {"type": "string"},
         f"{HEADER_PREFIX}topic": {"type": "string"},
-        **{HEADER_PREFIX + name: {"type": "string", "pattern": "^-?[0-9]+$"} for name in numbers},
+        **{HEADER_PREFIX + name: _NUMBER for name in numbers},
         f"{HEADER_PREFIX}version": {"type": "string"},
+    }
+
+
+def _replay_headers() -> Json:
+    """Of records that were published again, and of those that became dead letters once more."""
+    return {
+        REPLAY_HEADER: _NUMBER | {"description": "How often a replay has published it; a publisher leaves it out."},
+        f"{REPLAY_HEADER}.partition": _NUMBER | {"description": "Of the dead letter that was replayed."},
+        f"{REPLAY_HEADER}.offset": _NUMBER | {"description": "Of the dead letter that was replayed."},
     }
 
 

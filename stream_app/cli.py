@@ -4,57 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from model.errors import NextactError
-from stream_app.errors import UsageError
+from stream_app.cli_dead_letters import dead_letters
+from stream_app.cli_evaluate import evaluate
+from stream_app.cli_models import models
+from stream_app.command import CLEAR, INTERRUPTED, setting, settings_of, stoppable
 from stream_app.log_options import event_log, log_options
-from stream_app.settings import PREFIX, Settings, load_settings
+from stream_app.settings import PREFIX, Settings
 
 # Commands import what they need themselves: PyTorch and Faust take seconds, and `--help` needs neither.
-
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
-
-CLEAR = "\r\033[K"  # the terminal's line
-INTERRUPTED = 130  # as shells report SIGINT
-
-
-def setting(name: str) -> Callable[[F], F]:
-    """An option behind which stands the setting of the same name, so also its variable and its default."""
-    field = Settings.model_fields[name]
-    shown = f"[{PREFIX}{name.upper()}; default: {field.default}]"
-    kind = field.annotation if field.annotation in (int, float) else str
-    return click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{field.description or ''} {shown}".strip())
-
-
-def stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Runs work that SIGINT and SIGTERM ask to stop."""
-
-    async def run() -> T:
-        stop = asyncio.Event()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-        return await work(stop)
-
-    return asyncio.run(run())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="nextact")
 def cli() -> None:
     """Predicts what each shopper does next: Kafka in, a recurrent state per user, Kafka out."""
+
+
+cli.add_command(models)
+cli.add_command(dead_letters)
+cli.add_command(evaluate)
 
 
 @cli.command()
@@ -68,7 +47,7 @@ def demo(seconds: float | None, events: int | None, rate: float, history: int, s
     """See all of it at work: Kafka, a worker, a trainer and a simulated shop, on this machine."""
     from stream_app.demo import DemoOptions, run_demo
 
-    settings = _settings(options | {"log_level": "warning"})
+    settings = settings_of(options | {"log_level": "warning"})
     chosen = DemoOptions(seconds=seconds, events=events, rate=rate, history=history, seed=seed)
 
     async def run(stop: asyncio.Event) -> bool:
@@ -90,7 +69,7 @@ def broker(data_dir: Path | None, port: int, nodes: int) -> None:
     """Run a real Apache Kafka here, without Docker or Java on the system; Ctrl-C stops it."""
     from stream_app.broker import Broker
 
-    settings = _settings({})
+    settings = settings_of({})
     place = data_dir or settings.data_dir / "kafka"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Broker(place, nodes=nodes, port=port, report=click.echo) as running:
@@ -108,7 +87,7 @@ def topics(check: bool, **options: Any) -> None:
     """Make the topics of the contract where they are missing, and check those that exist."""
     from stream_app.topics import ensure_topics
 
-    for topic in asyncio.run(ensure_topics(_settings(options), create=not check)):
+    for topic in asyncio.run(ensure_topics(settings_of(options), create=not check)):
         state = "made" if topic.created else "ok"
         click.echo(f"{state:5} {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
 
@@ -125,7 +104,7 @@ def topics(check: bool, **options: Any) -> None:
 @setting("log_level")
 def worker(**options: Any) -> None:
     """Consume events, publish predictions. Start more of them to share the partitions."""
-    settings = _settings(options)
+    settings = settings_of(options)
     from stream_app.worker import run_worker
 
     stoppable(lambda stop: run_worker(settings, stop))
@@ -136,6 +115,7 @@ def worker(**options: Any) -> None:
 @setting("registry")
 @setting("device")
 @setting("threads")
+@setting("backbone")
 @click.option("--once", is_flag=True, help="Read all events, run one round, and end.")
 @click.option("--every", type=float, help=f"Seconds between rounds. [{PREFIX}TRAIN_EVERY; default: 300]")
 @setting("train_min_events")
@@ -143,7 +123,7 @@ def worker(**options: Any) -> None:
 @setting("log_level")
 def trainer(once: bool, every: float | None, **options: Any) -> None:
     """Learn from the events, publish versions that beat the champion."""
-    settings = _settings(options | {"train_every": every})
+    settings = settings_of(options | {"train_every": every})
     from stream_app.trainer import run_trainer, train_once
 
     if not once:
@@ -153,58 +133,6 @@ def trainer(once: bool, every: float | None, **options: Any) -> None:
     click.echo(outcome)
     if outcome == "failed":
         sys.exit(1)
-
-
-@cli.group()
-def models() -> None:
-    """See the versions of the model, and choose which of them serves."""
-
-
-@models.command("list")
-@setting("brokers")
-@setting("registry")
-@click.option("--json", "as_json", is_flag=True, help="JSON Lines.")
-def list_versions(as_json: bool, **options: Any) -> None:
-    """Show the versions, oldest first: what they learned from, how good they were, which serves.
-
-    Recall@20 is that of the version, of the champion before it and of the rules on the same held-out events. Sizes of
-    files are compared, hashes are not: `promote` does that.
-    """
-    import msgspec
-
-    from stream_app.models import list_models, table
-
-    found = asyncio.run(list_models(_settings(options)))
-    for line in map(bytes.decode, map(msgspec.json.encode, found)) if as_json else table(found):
-        click.echo(line)
-
-
-@models.command()
-@click.argument("version")
-@setting("brokers")
-@setting("registry")
-@setting("hidden")
-def promote(version: str, **options: Any) -> None:
-    """Make VERSION the one that serves, after a look at every byte of it.
-
-    Workers that could not read the serving version try it again when it is promoted again.
-    """
-    from stream_app.models import promote as make_champion
-
-    click.echo(asyncio.run(make_champion(_settings(options), version, datetime.now(UTC))))
-
-
-@models.command()
-@setting("brokers")
-@setting("hidden")
-def rollback(**options: Any) -> None:
-    """Make the version serve that served before; a second time: the one before that.
-
-    The trainer goes on from it, too. `promote` takes the newer one again.
-    """
-    from stream_app.models import roll_back
-
-    click.echo(asyncio.run(roll_back(_settings(options), datetime.now(UTC))))
 
 
 @cli.command()
@@ -221,41 +149,8 @@ def send(file: str, rate: float | None, speed: float | None, **options: Any) -> 
 
     log = event_log(file, options)
     events: Any = from_thread(log) if file == STDIN else log
-    settings = _settings({"brokers": options["brokers"]})
+    settings = settings_of({"brokers": options["brokers"]})
     _publish(settings, events, Pace(rate=rate, speed=speed), skipped=lambda: log.skipped)
-
-
-@cli.command()
-@click.option("--events", "-e", multiple=True, metavar="FILE", help="A log to learn from; repeatable.")
-@click.option("--test-events", multiple=True, metavar="FILE", help="A later log to foresee; repeatable.")
-@log_options
-@click.option("--train-sessions", metavar="FILE", help="A session a line: item ids in the order of time.")
-@click.option("--test-examples", metavar="FILE", help="An example a line: item ids, a tab, the next item.")
-@click.option("--model", "place", metavar="PLACE", help="The directory of a version to score; default: train one.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
-@click.option("--plot", "folder", type=click.Path(path_type=Path, file_okay=False), help="Pictures, to this folder.")
-@setting("seed")
-@setting("device")
-def evaluate(as_json: bool, folder: Path | None, seed: int | None, device: str | None, **source: Any) -> None:
-    """Train on a log, foresee a later one, and compare with what needs no training.
-
-    Either --events and --test-events: what lies before the first test event is learned from, and every later action on
-    an item is to be foreseen from what its user did before. Or --train-sessions and --test-examples, as in papers.
-    All items are ranked. An unseen target is a miss, and ties count against the model.
-    """
-    from stream_app.evaluate import Source, run_evaluation
-    from stream_app.plots import check_drawing, draw
-
-    settings, chosen = _settings({"seed": seed, "device": device}), Source.of(source)
-    if folder is not None:
-        check_drawing()
-    report = run_evaluation(settings, chosen, by_epoch=folder is not None)
-    for picture in draw(report, folder) if folder is not None else ():
-        click.echo(f"wrote {picture}", err=True)
-    for line in report.lines():
-        click.echo(line)
-    if as_json:
-        click.echo(json.dumps(report.as_json()))
 
 
 @cli.command()
@@ -290,7 +185,7 @@ def simulate(
         stream = with_duplicates(stream, duplicates, rng)
     if poison:
         stream = with_poison(stream, poison, rng)
-    _publish(_settings(options), stream, Pace(rate=rate or None), skipped=lambda: 0)
+    _publish(settings_of(options), stream, Pace(rate=rate or None), skipped=lambda: 0)
 
 
 @cli.command()
@@ -303,109 +198,12 @@ def watch(user: str | None, from_start: bool, as_json: bool, count: int | None, 
     """Show predictions as they come."""
     from stream_app.watch import watch_predictions
 
-    settings = _settings(options)
+    settings = settings_of(options)
     stoppable(
         lambda stop: watch_predictions(
             settings, stop, click.echo, user=user, from_start=from_start, as_json=as_json, count=count
         )
     )
-
-
-@cli.group("dead-letters")
-def dead_letters() -> None:
-    """Look at records that are no events, and publish them again after a fix."""
-
-
-@dead_letters.command("list")
-@setting("brokers")
-@click.option("--reason", "reasons", multiple=True, metavar="WORD", help="Only those; repeatable.")
-@click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only those; repeatable.")
-@click.option("--since", help="Dead since: 30m, 2h, 7d, or 2026-01-31T12:00:00Z.")
-@click.option("--limit", type=click.IntRange(min=1), help="The newest so many, in order of time; default: all.")
-@click.option("--json", "as_json", is_flag=True, help="Whole, as JSON Lines; bytes that are no UTF-8 as base64.")
-def list_(
-    reasons: tuple[str, ...],
-    partitions: tuple[int, ...],
-    since: str | None,
-    limit: int | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Show dead letters: time, where the record lies, why it is no event, key and start of the value.
-
-    A line is cut to the terminal. The values may be personal data. A summary by reason goes to standard error.
-    """
-    from stream_app import list_dead_letters as listing
-    from stream_app.read_dead_letters import Selection, time_of
-
-    since_ms = None if since is None else time_of(since, time.time())
-    newest = None if reasons else limit
-    selection = Selection(frozenset(reasons), frozenset(partitions), since_ms, newest=newest)
-    width = shutil.get_terminal_size((160, 24)).columns
-    found = asyncio.run(
-        listing.list_dead_letters(
-            _settings(options),
-            selection,
-            lambda letter: click.echo(listing.as_json(letter) if as_json else listing.line(letter, width)),
-            _reading,
-            limit=limit,
-        )
-    )
-    click.echo(listing.summary(found), err=True)
-
-
-@dead_letters.command()
-@setting("brokers")
-@setting("group")
-@click.option("--all", "everything", is_flag=True, help="All that were not replayed yet.")
-@click.option("--reason", "reasons", multiple=True, metavar="WORD", help="Only those; repeatable.")
-@click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only those; repeatable.")
-@click.option("--offset", type=click.IntRange(min=0), help="From this one on, in the one --partition.")
-@click.option("--from-beginning", "from_start", is_flag=True, help="Whatever was replayed before, too.")
-@click.option("--limit", type=click.IntRange(min=1), help="Publish no more than so many; the next call goes on.")
-@click.option("--again", is_flag=True, help="Also records that a replay has published before; three times at most.")
-@click.option("--dry-run", is_flag=True, help="Only count.")
-def replay(
-    everything: bool,
-    reasons: tuple[str, ...],
-    partitions: tuple[int, ...],
-    offset: int | None,
-    from_start: bool,
-    limit: int | None,
-    again: bool,
-    dry_run: bool,
-    **options: Any,
-) -> None:
-    """Publish the original records of dead letters to the events topic again, after a fix.
-
-    Key, value and headers are as they were; the header nextact.replay counts the replays, nextact.replay.partition and
-    .offset name the dead letter. A record is new: it has a new timestamp, goes to the partition of its key, comes after
-    all that its user has done since, and gets a prediction, or becomes a dead letter again.
-
-    Called again, it goes on where it ended, for each reason and partition: the positions are those of the consumer
-    groups GROUP-dead-letter-replay.REASON, committed when the broker has acknowledged the records. A broken call may
-    repeat a few records. Kafka forgets positions of groups that are not used (7 days by default).
-
-    --offset and --from-beginning begin elsewhere, and so publish again what was published from there before.
-    """
-    from stream_app.read_dead_letters import Selection
-    from stream_app.replay_dead_letters import ReplayOptions, outcome, replay_dead_letters
-
-    if everything == bool(reasons or partitions):
-        raise UsageError("say which dead letters: --all, or --reason and --partition")
-    if offset is not None and (len(partitions) != 1 or from_start):
-        raise UsageError("--offset needs one --partition, and no --from-beginning")
-    settings = _settings(options)
-    selection = Selection(frozenset(reasons), frozenset(partitions), offset=offset)
-    how = ReplayOptions(again=again, from_start=from_start or offset is not None, limit=limit, dry_run=dry_run)
-    done = stoppable(lambda stop: replay_dead_letters(settings, selection, how, stop, _reading))
-    click.echo(outcome(done, dry_run))
-
-
-def _reading(read: int, total: int) -> None:
-    """Progress on a terminal."""
-    if sys.stderr.isatty():
-        click.echo(f"{CLEAR}{read:,} of {total:,} read" if read < total else CLEAR, nl=False, err=True)
 
 
 @cli.command()
@@ -416,7 +214,7 @@ def doctor(**options: Any) -> None:
     from stream_app.doctor import examine
 
     given = {name for name, value in options.items() if value is not None}
-    if not asyncio.run(examine(_settings(options | {"log_level": "error"}), given, click.echo)):
+    if not asyncio.run(examine(settings_of(options | {"log_level": "error"}), given, click.echo)):
         sys.exit(1)
 
 
@@ -433,7 +231,7 @@ def schema(folder: Path | None) -> None:
         click.echo(json.dumps({"event": event_schema(), "prediction": prediction_schema()}, indent=2))
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in documents(_settings({})).items():
+    for name, text in documents(settings_of({})).items():
         (folder / name).write_text(text, encoding="utf-8")
         click.echo(f"wrote {folder / name}")
 
@@ -465,19 +263,6 @@ def _publish(settings: Settings, events: Any, pace: Any, *, skipped: Callable[[]
         click.echo(f"{CLEAR if tty else ''}stopped after {count:,} events", err=True)
         sys.exit(INTERRUPTED)
     click.echo(f"{CLEAR if tty else ''}{line}", err=True)
-
-
-def _settings(options: dict[str, Any]) -> Settings:
-    settings = load_settings(options)
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    if settings.log_level != "debug":
-        for library in ("aiokafka", "faust", "mode", "matplotlib"):
-            logging.getLogger(library).setLevel("WARNING")
-    return settings
 
 
 def main() -> None:

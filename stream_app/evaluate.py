@@ -14,7 +14,9 @@ import torch
 
 from model.checkpoint import Version, load
 from model.errors import TooLittleData, VersionRefused
-from model.experiment import BASELINES, Learned, learn, quality_by_epoch
+from model.experiment import BASELINES, learn_split, quality_by_epoch
+from model.fused_ranking import FusedRanker
+from model.learn import Model
 from model.network_ranking import NetworkRanker
 from model.offline_baselines import Items
 from model.quality import Yardstick, slices
@@ -23,7 +25,7 @@ from model.split import Split, split_log, split_sessions
 from model.train import Progress
 from stream_app.device import choose_device
 from stream_app.errors import InputUnreadable, UsageError, VersionUnusable
-from stream_app.evaluation_report import NETWORK, Data, Report, Training
+from stream_app.evaluation_report import MODEL, NETWORK, Data, Report, Training
 from stream_app.log_options import event_log
 from stream_app.read_log import LogReader
 from stream_app.read_sessions import read_examples, read_sessions
@@ -96,16 +98,16 @@ def run_evaluation(settings: Settings, source: Source, *, by_epoch: bool, tell: 
     try:
         split = _split(source, tell)
         epochs = _epochs(split, settings, device, tell) if by_epoch and not source.version else []
-        name, model, training = _model(source, split, settings, device, tell)
+        scored = _model(source, split, settings, device, tell)
     except TooLittleData as error:
         raise InputUnreadable(f"{', '.join((*source.train, *source.test))}: {error}") from error
     items = Items(split.known)
-    ranked = {name: _ranked(name, model, split, tell)}
+    ranked = {name: _ranked(name, ranker, split, tell) for name, ranker in scored.rankers.items()}
     for baseline, make in BASELINES.items():
         tell(f"learning {baseline}")
         ranked[baseline] = _ranked(baseline, make(split.known, items), split, tell)
     tell.close()
-    return _report(source, split, items, ranked, epochs, training, begun)
+    return _report(source, split, items, ranked, epochs, scored.training, begun)
 
 
 def _split(source: Source, tell: Teller) -> Split:
@@ -129,27 +131,39 @@ def _logs(paths: Iterable[str], reading: Mapping[str, Any]) -> list[Any]:
 
 
 def _epochs(split: Split, settings: Settings, device: torch.device, tell: Teller) -> list[Ranking]:
-    told = _fitting(tell, "training for the quality by epoch")
-    return quality_by_epoch(split, hidden=settings.hidden, seed=settings.seed, device=device, progress=told)
+    told = _telling(tell)
+    return quality_by_epoch(
+        split,
+        hidden=settings.hidden,
+        seed=settings.seed,
+        device=device,
+        progress=lambda progress: told("quality by epoch", progress),
+    )
 
 
-def _model(
-    source: Source, split: Split, settings: Settings, device: torch.device, tell: Teller
-) -> tuple[str, Ranker, Training | None]:
-    """Name, ranker, and what training did where there was any."""
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """What is measured, by name, and what training did where there was any."""
+
+    rankers: dict[str, Ranker]
+    training: Training | None
+
+
+def _model(source: Source, split: Split, settings: Settings, device: torch.device, tell: Teller) -> _Scored:
     if source.version:
         version = _load(source.version)
         _warn_of_leaks(version, split, tell)
-        return version.name, NetworkRanker(version.network, version.vocabulary, device), None
+        return _Scored(_rankers(version.name, version, device), None)
     begun = time.perf_counter()
-    learned = learn(
-        split, hidden=settings.hidden, seed=settings.seed, device=device, progress=_fitting(tell, "training")
-    )
-    return NETWORK, _ranker(learned, device), Training.of(learned.report, time.perf_counter() - begun)
+    model = learn_split(split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_telling(tell))
+    return _Scored(_rankers(MODEL, model, device), Training.of(model.report, time.perf_counter() - begun))
 
 
-def _ranker(learned: Learned, device: torch.device) -> Ranker:
-    return NetworkRanker(learned.network, learned.vocabulary, device)
+def _rankers(name: str, of: Version | Model, device: torch.device) -> dict[str, Ranker]:
+    return {
+        name: FusedRanker(of.network, of.vocabulary, of.fusion, device),
+        NETWORK: NetworkRanker(of.network, of.vocabulary, device),
+    }
 
 
 def _load(place: str) -> Version:
@@ -166,8 +180,8 @@ def _warn_of_leaks(version: Version, split: Split, tell: Teller) -> None:
         tell.note(f"{version.name} has learned from events until {moment:%Y-%m-%d %H:%M} UTC: it knows of the test")
 
 
-def _fitting(tell: Teller, stage: str) -> Callable[[Progress], None]:
-    def told(progress: Progress) -> None:
+def _telling(tell: Teller) -> Callable[[str, Progress], None]:
+    def told(stage: str, progress: Progress) -> None:
         share = progress.step / max(1, progress.steps)
         tell(stage, f"{share:4.0%}, loss {sum(progress.losses.values()):.3f}")
 

@@ -10,8 +10,10 @@ from model.quality import Quality
 from model.ranking import LISTED, Ranking
 from model.train import FitReport
 
-NETWORK: Final = "network"
+NETWORK: Final = "network"  # without the evidence of the log
+MODEL: Final = "nextact"
 TITLES: Final = {
+    "network": "network alone",
     "popularity": "popularity",
     "recent_popularity": "recent popularity",
     "own_items": "own items, latest first",
@@ -61,7 +63,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Qualities by the name of the ranker; the model comes first."""
+    """Qualities by the name of the ranker; the model comes first, then its network alone, then the baselines."""
 
     data: Data
     whole: Mapping[str, Quality]
@@ -76,10 +78,14 @@ class Report:
         return next(iter(self.whole))
 
     @property
+    def baselines(self) -> list[str]:
+        """What needs no network."""
+        return [name for name in self.whole if name not in (self.model, NETWORK)]
+
+    @property
     def best_baseline(self) -> str:
         """The baseline with the highest Recall@20."""
-        baselines = [name for name in self.whole if name != self.model]
-        return max(baselines, key=lambda name: self.whole[name].means.recall[LISTED])
+        return max(self.baselines, key=lambda name: self.whole[name].means.recall[LISTED])
 
     def lines(self) -> Iterator[str]:
         """For a terminal."""
@@ -106,7 +112,8 @@ class Report:
         data = self.data
         return {
             "model": {"name": self.model} | _numbers(self.whole[self.model]),
-            "baselines": {name: _numbers(quality) for name, quality in self.whole.items() if name != self.model},
+            "network": _numbers(self.whole[NETWORK]),
+            "baselines": {name: _numbers(self.whole[name]) for name in self.baselines},
             "slices": {
                 kind: {part: {name: _numbers(found) for name, found in by.items()} for part, by in parts.items()}
                 for kind, parts in self.slices.items()

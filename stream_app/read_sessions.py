@@ -29,9 +29,9 @@ def read_examples(path: str) -> list[Example]:
     """Examples, a line each: item ids with blanks between them, a tab, the next item. Raises `InputUnreadable`."""
     examples = []
     for line, text in _lines(path):
-        prefix, tab, target = text.partition("\t")
+        prefix, _, target = text.partition("\t")
         items, next_items = _checked(prefix.split(), path, line), _checked(target.split(), path, line)
-        if not tab or not items or len(next_items) != 1:
+        if not items or len(next_items) != 1:
             raise InputUnreadable(
                 f"{path}, line {line}: {_start(text)!r} is no example: "
                 "the item ids of a prefix, a tab and one next item are expected"

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         False, description="the CPU stands in for a GPU that is not there or fails a worker's first step"
     )
     threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
-    hidden: int = Field(128, ge=8, le=4096, description="units of the hidden state, for workers and trainer alike")
+    hidden: int = Field(128, ge=8, le=4096, description="numbers in the hidden state, for workers and trainer alike")
     history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
     users_in_memory: int = Field(
         200_000, ge=1, description="users in memory, at most; the others wait in the local store and come back"
@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     # Models
     registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")
     registry_timeout: float = Field(60.0, gt=0, description="seconds that reading or writing a version may take")
+    backbone: Literal["gru", "linear"] = Field(
+        "gru", description="what the trainer trains: gru, or linear (two blocks of a gated linear recurrence)"
+    )
     train_every: float = Field(300.0, gt=0, description="seconds between two rounds of training")
     train_min_events: int = Field(
         1000, ge=10, description="events before the first round, and new ones before the next"

@@ -137,11 +137,13 @@ class Trainer:
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
         actions = self._log.actions()
         settings = self._settings
-        config = RoundConfig(hidden=settings.hidden, holdout=settings.train_holdout, seed=settings.seed)
+        config = RoundConfig(
+            hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
+        )
         train = partial(train_round, device=self._device, progress=self._report)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)
-        self._metrics.recall.labels("model").set(result.challenger.network.recall[20])
+        self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
         logger.info("%s (rules %.4f)", result.verdict, result.challenger.rules.recall[20])
         if not result.promoted:
@@ -173,10 +175,10 @@ class Trainer:
             path,
             name=name,
             created=now.isoformat(),
-            network=result.network,
-            vocabulary=result.vocabulary,
-            calibration=result.calibration,
-            fusion=result.fusion,
+            network=result.model.network,
+            vocabulary=result.model.vocabulary,
+            fusion=result.model.fusion,
+            calibration=result.model.calibration,
             metrics=result.metrics(),
             facts={"trained_until": result.trained_until, "verdict": result.verdict, "events": events},
         )
@@ -186,7 +188,7 @@ class Trainer:
             raise VersionNotSaved(f"{path} was not written in time (NEXTACT_REGISTRY_TIMEOUT)") from error
         version = Placed(version=name, path=path, manifest_sha256=sha256)
         await publish(succeed(before, version, result.metrics(), now), self._settings)
-        logger.info("published version %s, %d items", name, len(result.vocabulary))
+        logger.info("published version %s, %d items", name, len(result.model.vocabulary))
 
     def _report(self, stage: str, progress: Progress) -> None:
         if self._stopping:

@@ -236,22 +236,17 @@ class Prediction(Followed, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     purchase_probability: float
 
 
-_PREDICTION_ENCODER: Final = msgspec.json.Encoder()
+_FOLLOWED_ENCODER: Final = msgspec.json.Encoder()
 _PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)
 
 
-def encode_prediction(prediction: Prediction) -> bytes:
-    """JSON in UTF-8."""
-    return _PREDICTION_ENCODER.encode(prediction)
-
-
 def join_prediction(followed: Followed, answer: bytes) -> bytes:
-    """A prediction from its first half and, as `answer_json` writes it, its second."""
-    return b"%b,%b" % (_PREDICTION_ENCODER.encode(followed)[:-1], answer)
+    """A prediction, JSON in UTF-8, from its first half and, as `answer_json` writes it, its second."""
+    return b"%b,%b" % (_FOLLOWED_ENCODER.encode(followed)[:-1], answer)
 
 
 def decode_prediction(value: bytes) -> Prediction:
-    """The inverse of `encode_prediction`; raises `msgspec.DecodeError`."""
+    """The inverse of `join_prediction`; raises `msgspec.DecodeError`."""
     return _PREDICTION_DECODER.decode(value)
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks beside peers, in one run on one broker: `python -m tests.bench throughput`.
+"""Benchmarks beside peers, in one run: `python -m tests.bench throughput` (on one broker) or `backbones`.
 
 Ratios come first, because machines differ; medians of several repeats, peers and ours in turn.
 """
@@ -22,6 +22,7 @@ from stream_app.promotions import Promotion, publish
 from stream_app.send import publish as publish_events
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
+from tests.bench.backbones import backbones
 from tests.integration.running import Running
 from tests.integration.topics import read_all
 from tests.versions import untrained_version
@@ -32,12 +33,16 @@ PARTITIONS = 8
 def main() -> None:
     """Runs the chosen parts and prints a line per repeat, then a table, then one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("part", choices=["throughput"])
+    parser.add_argument("part", choices=["throughput", "backbones"])
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, help="default: 3; for backbones 30")
+    parser.add_argument("--log", help="backbones: a log of events to train on, for a column of quality; takes long")
     options = parser.parse_args()
+    if options.part == "backbones":
+        print(json.dumps(backbones(options)))
+        return
     with tempfile.TemporaryDirectory() as directory, Broker(Path(directory) / "kafka") as broker:
         print(json.dumps(throughput(broker.bootstrap_servers, Path(directory), options)))
 
@@ -54,10 +59,11 @@ def throughput(brokers: str, place: Path, options: argparse.Namespace) -> dict[s
         "nextact, rules only (before the first model)": lambda n: nextact(base, options.events, n, place, None),
     }
     rates: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(options.repeats):
+    repeats = options.repeats or 3
+    for number in range(repeats):
         for name, run in contestants.items():
             rates[name].append(run(number))
-            print(f"{number + 1}/{options.repeats}  {name:45} {rates[name][-1]:10,.0f} events/s", flush=True)
+            print(f"{number + 1}/{repeats}  {name:45} {rates[name][-1]:10,.0f} events/s", flush=True)
     return table(rates)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from stream_app.cli import INTERRUPTED
+from stream_app.command import INTERRUPTED
 from stream_app.settings import Settings
 from tests.faults.cluster import Cluster
 from tests.faults.report import Report
@@ -38,7 +37,7 @@ def main() -> None:
     report = Report(options.report)
     try:
         asyncio.run(_Suite(options, report).run())
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         say("interrupted; the same command with the same --report goes on from here")
         sys.exit(INTERRUPTED)
     print(json.dumps(report.as_dict(), indent=1))
@@ -84,8 +83,11 @@ class _Suite:
 
     async def run(self) -> None:
         """All runs that are not in the report yet, within the budget."""
-        # SIGTERM tidies up as Ctrl-C does.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
+        # Both signals tidy up, also where a shell that started this in the background had SIGINT ignored.
+        running = asyncio.current_task()
+        assert running is not None
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signum, running.cancel)
         end = time.monotonic() + 60 * (self._options.budget or float("inf"))
         with _folder(self._options.dir) as directory:
             cluster = Cluster(directory / "kafka")

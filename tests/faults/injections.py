@@ -154,10 +154,7 @@ async def frozen(stage: Stage) -> None:
         slot = stage.rng.choice(stage.supervisor.running)
         stage.supervisor.send(slot, signal.SIGSTOP)
         stage.injected("SIGSTOP")
-        await asyncio.sleep(stage.settings.session_timeout * stage.rng.uniform(1.2, 2.0))
-        stage.supervisor.send(slot, signal.SIGCONT)
-        stage.over()
-        await asyncio.sleep(3)
+        await _wake_up(stage, slot, after=stage.rng.uniform(1.2, 2.0))
 
 
 async def frozen_in_a_batch(stage: Stage) -> None:
@@ -166,10 +163,15 @@ async def frozen_in_a_batch(stage: Stage) -> None:
         slot = await _replace(stage, "predictions-sent", signal.SIGSTOP)
         await stage.supervisor.stopped(slot)
         stage.injected("SIGSTOP in a batch")
-        await asyncio.sleep(stage.settings.session_timeout * stage.rng.uniform(1.5, 2.0))
-        stage.supervisor.send(slot, signal.SIGCONT)
-        stage.over()
-        await asyncio.sleep(3)
+        await _wake_up(stage, slot, after=stage.rng.uniform(1.5, 2.0))
+
+
+async def _wake_up(stage: Stage, slot: Slot, *, after: float) -> None:
+    """`after` so many session timeouts; then it has time to do harm."""
+    await asyncio.sleep(after * stage.settings.session_timeout)
+    stage.supervisor.send(slot, signal.SIGCONT)
+    stage.over()
+    await asyncio.sleep(3)
 
 
 async def reloads_during_kills(stage: Stage) -> None:

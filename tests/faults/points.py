@@ -108,8 +108,8 @@ def swap(due: Due, hit: Hit) -> None:
     """The new weights serve, and nothing has been computed with them."""
     original = getattr(Reload, name := "_swap")
 
-    def swap_weights(self: Reload, serving: Any) -> None:
-        original(self, serving)
+    async def swap_weights(self: Reload, serving: Any) -> None:
+        await original(self, serving)
         if due():
             hit()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from model.checkpoint import load
 from stream_app.promotions import Promotion, champion, publish
 from stream_app.settings import Settings
 from stream_app.simulate import Shop, with_duplicates, with_poison
@@ -165,6 +166,22 @@ def test_weights_go_live_without_a_pause_and_a_broken_version_is_refused(
     seen = wait_answered(worker, settings)
     assert {p.model_version for _, p in seen.predictions} == {"baseline", first.version}
     assert f"refused version {broken}: hash" in worker.tail()
+
+
+def test_a_linear_recurrence_is_trained_and_served_when_it_is_asked_for(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings))
+    events = shop_events(2500)
+    send_all(settings, events[:2000])
+    trainer = start("trainer", "--once", backbone="linear")
+    assert trainer.wait(240) == 0, trainer.tail()
+    promoted = asyncio.run(champion(settings))
+    assert promoted is not None, trainer.tail()
+    assert load(promoted.path).network.config.backbone == "linear"
+    worker = start("worker")
+    worker.wait_ready()
+    send_all(settings, events[2000:])
+    seen = wait_answered(worker, settings)
+    assert {prediction.model_version for _, prediction in seen.predictions} == {promoted.version}
 
 
 def publish_broken_copy(settings: Settings, good: Promotion, place: Path) -> str:

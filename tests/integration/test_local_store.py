@@ -55,6 +55,16 @@ def stop(worker: Running) -> None:
     assert worker.terminate() == 0, worker.tail()
 
 
+def left_behind(settings: Settings, start: Start) -> list[Any]:
+    """Has a worker answer the first events of a shop and end; the events that come next."""
+    events = shop_events(800)
+    send_all(settings, events[:600])
+    worker = started(start)
+    wait_answered(worker, settings)
+    stop(worker)
+    return events[600:]
+
+
 def check(seen: Seen) -> None:
     """Every prediction knows exactly the events that its user has had."""
     lengths = expected_lengths(seen.events)
@@ -95,11 +105,7 @@ def test_users_leave_memory_and_come_back_as_they_were_and_restarts_read_the_tai
 
 @pytest.mark.parametrize("deleted", [True, False])
 def test_a_store_that_is_deleted_or_damaged_is_made_anew(settings: Settings, start: Start, deleted: bool) -> None:
-    events = shop_events(800)
-    send_all(settings, events[:600])
-    first = started(start)
-    wait_answered(first, settings)
-    stop(first)
+    events = left_behind(settings, start)
     assert len(stores(settings)) == settings.partitions
     for folder in stores(settings):
         if deleted:
@@ -110,25 +116,21 @@ def test_a_store_that_is_deleted_or_damaged_is_made_anew(settings: Settings, sta
     second = started(start)
     assert second.log.read_text().count("is made anew from the changelog: it is damaged") == (0 if deleted else 4)
     assert second.metric("nextact_recovered_records_total") >= changelog_size(settings)
-    send_all(settings, events[600:])
+    send_all(settings, events)
     check(wait_answered(second, settings))
 
 
 def test_damage_that_shows_later_ends_the_worker_and_the_next_one_makes_the_store_anew(
     settings: Settings, start: Start
 ) -> None:
-    events = shop_events(800)
-    send_all(settings, events[:600])
-    first = started(start)
-    wait_answered(first, settings)
-    stop(first)
+    events = left_behind(settings, start)
     largest = max(settings.data_dir.rglob("*.sst"), key=lambda table: table.stat().st_size)
     content = largest.read_bytes()
     quarter = len(content) // 4
     largest.write_bytes(content[:quarter] + b"\xff" * (2 * quarter) + content[3 * quarter :])
 
     second = start("worker")
-    send_all(settings, events[600:])
+    send_all(settings, events)
     assert second.wait(60) == 70, second.tail()
     assert f"the local store of partition {largest.parent.name} is damaged" in second.log.read_text()
     third = started(start)

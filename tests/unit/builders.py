@@ -6,12 +6,16 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import get_args
 
+import pytest
 import torch
 from aiokafka import ConsumerRecord
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
+from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import Version
 from model.combiner import unfitted
@@ -27,13 +31,21 @@ HIDDEN = 12
 LENGTH = 6  # of the rings: short, so that they wrap around
 WINDOW = 16  # event ids remembered
 CPU = torch.device("cpu")
+_NO_TRANSFORMERS = pytest.mark.skipif(find_spec("transformers") is None, reason="the extra is not installed")
+BACKBONES = [
+    pytest.param(name, marks=_NO_TRANSFORMERS if name == "transformer" else ()) for name in get_args(BackboneName)
+]
+SERVED: tuple[BackboneName, ...] = ("gru", "linear")
 ITEMS = tuple(f"item {n}" for n in range(70))  # more than one block of the catalogue
 
 
-def make_version(items: Sequence[str] = ITEMS, *, name: str = "v1", seed: int = 0) -> Version:
+def make_version(
+    items: Sequence[str] = ITEMS, *, name: str = "v1", seed: int = 0, backbone: BackboneName = "gru"
+) -> Version:
+    config = NetworkConfig(items=len(items), backbone=backbone, width=16, hidden=HIDDEN, logit_scale=6.0)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = Network(NetworkConfig(items=len(items), width=16, hidden=HIDDEN, logit_scale=6.0)).eval()
+        network = Network(config).eval()
     vocabulary = Vocabulary(items)
     return Version(
         name=name,

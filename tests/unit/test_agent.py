@@ -101,11 +101,17 @@ class World:
     def settle(self, before: int) -> None:
         self.settled = before
 
+    def unawaited(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Nobody awaits a task that has failed, as the process ends then; one that did not say so is a mistake."""
+        if context.get("exception") not in self.failed:
+            loop.default_exception_handler(context)
+
 
 def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
     async def whole() -> World:
         world = World()
         parts: Any = world
+        asyncio.get_running_loop().set_exception_handler(world.unawaited)
         with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as coding:
             consumption = Consumption(
                 settings=SETTINGS,
@@ -119,15 +125,24 @@ def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
                 clock=lambda: 0.0,
             )
             consuming = asyncio.create_task(consumption.consume(world))
-            await body(world, consumption, consuming)
-            while not consuming.done():  # a failed consumption is never drained
-                consuming.cancel()
-                await asyncio.sleep(0)
-            with suppress(asyncio.CancelledError):
-                await consuming
+            try:
+                async with asyncio.timeout(10):
+                    await body(world, consumption, consuming)
+            finally:
+                await ended(consuming)
         return world
 
-    return asyncio.run(asyncio.wait_for(whole(), 10))
+    return asyncio.run(whole())
+
+
+async def ended(consuming: asyncio.Task[None]) -> None:
+    """Ends a consumption in whatever state its test has left it, while its threads are still there."""
+    while not consuming.done():  # one that failed, or whose test did, is never drained
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.sleep(0)
+    with suppress(asyncio.CancelledError):
+        await consuming
 
 
 async def seen(condition: Callable[[], object]) -> None:

@@ -7,16 +7,18 @@ import pickle
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import load, save
 from model.errors import NextactError, VersionNotSaved, VersionRefused
 from model.manifest import CONFIG, FILES, FORMAT, FUSION, MANIFEST, METRICS, VOCABULARY, WEIGHTS
 from model.network import Network, NetworkConfig
 from model.vocabulary import Vocabulary
-from tests.unit.builders import make_fusion
+from tests.unit.builders import BACKBONES, make_fusion
 from tests.unit.versions import Bomb, change_json, change_weights, replace_file
 
 ITEMS = ("apple", "pear", "plum")
@@ -62,6 +64,20 @@ def test_what_is_saved_comes_back(tmp_path: Path, place: str) -> None:
     assert found.network.config == network.config
     for key, tensor in network.state_dict().items():
         assert torch.equal(tensor, found.network.state_dict()[key])
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_answers_as_it_did_before_it_was_saved(tmp_path: Path, backbone: BackboneName) -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), backbone=backbone, width=8, hidden=6)).eval()
+    found = load(str(tmp_path / "v1"), publish(str(tmp_path / "v1"), network)).network
+    tokens = Vocabulary(ITEMS).tokens(np.arange(1, 6, dtype=np.uint64)[None], np.zeros((1, 5), np.uint32))
+    with torch.inference_mode():
+        assert torch.equal(found(tokens)[1], network(tokens)[1])
+
+
+def test_a_backbone_of_the_future_is_refused(version: Path) -> None:
+    replace_file(version, CONFIG, (version / CONFIG).read_bytes().replace(b'"gru"', b'"quantum"'))
+    assert refusal(version) == "format"
 
 
 def test_a_version_never_changes(version: Path) -> None:
@@ -204,7 +220,7 @@ def test_a_vocabulary_of_another_length_is_refused(version: Path) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_refused(version: Path, number: float) -> None:
-    change_weights(version, lambda tensors: tensors["gru.bias_hh_l0"].fill_(number))
+    change_weights(version, lambda tensors: tensors["backbone.gru.bias_hh_l0"].fill_(number))
     assert refusal(version) == "not_finite"
 
 

@@ -87,6 +87,18 @@ def test_services_use_commands_that_exist() -> None:
     assert json.loads(re.findall(r"^CMD (.*)$", dockerfile(), re.M)[0])[0] in cli.commands
 
 
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_commands_that_are_named_exist(path: Path) -> None:
+    for words in re.findall(r"`nextact ([^`]+)`", path.read_text(encoding="utf-8")):
+        command: click.Command = cli
+        for word in words.split():
+            if isinstance(command, click.Group):
+                assert word in command.commands, words
+                command = command.commands[word]
+            else:
+                assert word in [option for parameter in command.params for option in parameter.opts], words
+
+
 def test_signals_reach_the_process() -> None:
     assert json.loads(re.findall(r"^ENTRYPOINT (.*)$", dockerfile(), re.M)[0]) == ["nextact"]
     assert all(service["init"] for service in own_services().values())

@@ -17,6 +17,7 @@ from model.network import NetworkConfig
 from model.ranking import DEPTHS, MISSED, ranking
 from model.train import cold_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
+from tests.unit.builders import make_fusion
 
 CPU = torch.device("cpu")
 ITEMS = [f"i{n}" for n in range(40)]
@@ -50,7 +51,7 @@ def test_ranks_are_those_of_a_plain_loop() -> None:
     sequences, cut, vocabulary = random_log(1), 250_000, Vocabulary(ITEMS)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     rules = learned_rules(sequences.before(cut))
-    found = evaluate(network, vocabulary, rules, sequences, cut=cut, device=CPU)
+    found = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=cut, device=CPU)
     ranks, types, by_rules, by_popularity = [], [], [], []
     vectors = network.item_vectors()
     for start, place in late_targets(sequences, cut):
@@ -73,6 +74,8 @@ def test_ranks_are_those_of_a_plain_loop() -> None:
         assert found.network.mrr[k] == pytest.approx(sum(1 / rank for rank in ranks if rank <= k) / len(ranks))
         gain = sum(1 / math.log2(rank + 1) for rank in ranks if rank <= k)
         assert found.network.ndcg[k] == pytest.approx(gain / len(ranks))
+        # All 40 items are candidates, and the combiner passes on what the network says.
+        assert found.served.recall[k] == found.network.recall[k]
         assert found.rules.recall[k] == pytest.approx(sum(rank <= k for rank in by_rules) / len(ranks))
         assert found.popularity.recall[k] == pytest.approx(sum(rank <= k for rank in by_popularity) / len(ranks))
     assert found.type_log_loss == pytest.approx(-sum(map(math.log, types)) / len(types), rel=1e-4)
@@ -81,9 +84,9 @@ def test_ranks_are_those_of_a_plain_loop() -> None:
 def test_blocks_of_scores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sequences, vocabulary, rules = random_log(2), Vocabulary(ITEMS), Rules()
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
-    whole = evaluate(network, vocabulary, rules, sequences, cut=0, device=CPU)
+    whole = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=0, device=CPU)
     monkeypatch.setattr("model.network_ranking._SCORES", 100)
-    assert evaluate(network, vocabulary, rules, sequences, cut=0, device=CPU) == whole
+    assert evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=0, device=CPU) == whole
 
 
 def test_ties_count_against_the_model() -> None:
@@ -91,7 +94,7 @@ def test_ties_count_against_the_model() -> None:
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     with torch.no_grad():
         network.items.weight.fill_(1.0)
-    found = evaluate(network, vocabulary, Rules(), sequences, cut=0, device=CPU)
+    found = evaluate(network, vocabulary, make_fusion(vocabulary), Rules(), sequences, cut=0, device=CPU)
     assert found.network.recall[20] == 0.0  # every item has the same score, so every target is the last of 40
 
 
@@ -119,6 +122,12 @@ def test_rules_learn_in_the_order_of_time_as_a_worker_would() -> None:
 def test_without_targets_all_metrics_are_zero() -> None:
     sequences, vocabulary = random_log(5), Vocabulary(ITEMS)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
-    found = evaluate(network, vocabulary, Rules(), sequences, cut=10**12, device=CPU)
+    found = evaluate(network, vocabulary, make_fusion(vocabulary), Rules(), sequences, cut=10**12, device=CPU)
     assert set(found.metrics().values()) == {0.0}
-    assert {"recall@20", "rules_mrr@5", "popularity_ndcg@1", "type_log_loss"} <= found.metrics().keys()
+    assert {
+        "recall@20",
+        "network_recall@20",
+        "rules_mrr@5",
+        "popularity_ndcg@1",
+        "type_log_loss",
+    } <= found.metrics().keys()

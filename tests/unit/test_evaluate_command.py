@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 
 from model.errors import NextactError
-from stream_app.cli import INTERRUPTED, cli, main
+from stream_app.cli import cli, main
+from stream_app.command import INTERRUPTED
 from stream_app.errors import UsageError
 from stream_app.evaluate import Teller
 from tests.unit.versions import save_version
@@ -34,9 +35,10 @@ QUALITY = {
 BASELINES = ["popularity", "recent_popularity", "own_items", "transitions", "rules", "v_sknn"]
 SCHEMA = {
     "type": "object",
-    "required": ["model", "baselines", "slices", "seconds", "events_per_second", "targets", "items", "data"],
+    "required": ["model", "network", "baselines", "slices", "seconds", "events_per_second", "targets", "items", "data"],
     "properties": {
         "model": QUALITY,
+        "network": QUALITY,
         "baselines": {"type": "object", "required": BASELINES, "additionalProperties": QUALITY},
         "slices": {
             "type": "object",
@@ -112,8 +114,9 @@ def test_sessions_are_learned_and_measured_beside_the_baselines(
     assert len(found["epochs"]) > 1
     assert found["epochs"][-1]["mrr_at_20"] > found["epochs"][0]["mrr_at_20"]
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["by_epoch.png"]
-    table = lines[lines.index("") + 1 :][:8]
-    assert table[1].startswith("network")
+    table = lines[lines.index("") + 1 :][:9]
+    assert table[1].startswith("nextact")
+    assert table[2].startswith("network alone")
     assert len({len(line) for line in table}) == 1
     assert any(line.startswith("V-SkNN") for line in table)
 
@@ -182,7 +185,7 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stream_app.evaluate.learn", interrupted)
+    monkeypatch.setattr("stream_app.evaluate.learn_split", interrupted)
     monkeypatch.setattr(sys, "argv", ["nextact", "evaluate", *write_sessions(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         main()

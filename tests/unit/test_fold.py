@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.answers import RANKED
+from model.backbones import BackboneName
 from model.baselines import WINDOW as LOOKED_BACK_AT
 from model.events import Event, actions_of
 from model.fold import Advanced, Fold
@@ -25,6 +26,7 @@ from tests.unit.builders import (
     HIDDEN,
     ITEMS,
     LENGTH,
+    SERVED,
     WINDOW,
     Action,
     Logged,
@@ -43,8 +45,15 @@ GROWN = (*ITEMS, "unknown", "another")
 
 
 @cache
-def serving_on(device: torch.device, *, name: str = "v1", items: tuple[str, ...] = ITEMS, seed: int = 0) -> Serving:
-    return serve(make_version(items, name=name, seed=seed), device)
+def serving_on(
+    device: torch.device,
+    *,
+    name: str = "v1",
+    items: tuple[str, ...] = ITEMS,
+    seed: int = 0,
+    backbone: BackboneName = "gru",
+) -> Serving:
+    return serve(make_version(items, name=name, seed=seed, backbone=backbone), device)
 
 
 def make_fold(
@@ -153,12 +162,13 @@ def check_answer(advanced: Advanced, row: int, serving: Serving, vector: Tensor)
     assert answers.purchase[row] == pytest.approx(bought, abs=HALVES)
 
 
+@pytest.mark.parametrize("backbone", SERVED)
 @settings(max_examples=40)
 @given(logs(), st.data())
 def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
-    device: torch.device, log: list[Logged], data: st.DataObject
+    device: torch.device, backbone: BackboneName, log: list[Logged], data: st.DataObject
 ) -> None:
-    serving = serving_on(device)
+    serving = serving_on(device, backbone=backbone)
     fold, oracle = make_fold(device, serving), Oracle()
     duplicates = 0
     for batch in data.draw(splits(log)):
@@ -370,8 +380,10 @@ def test_forgotten_users_take_their_answers_along() -> None:
     assert advanced.model_places.tolist() == advanced.rules_places.tolist() == []
 
 
-def test_hidden_states_have_the_size_of_the_network() -> None:
-    assert serving_on(CPU).network.config.hidden == HIDDEN
+@pytest.mark.parametrize("backbone", SERVED)
+def test_hidden_states_have_the_size_of_the_network(backbone: BackboneName) -> None:
+    network = serving_on(CPU, backbone=backbone).network
+    assert network.backbone.state_size == network.config.hidden == HIDDEN
 
 
 def test_a_user_whose_slot_was_another_ones_is_not_scored_by_the_answers_to_that_one() -> None:

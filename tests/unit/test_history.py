@@ -70,10 +70,7 @@ def test_a_restored_ring_of_any_length_goes_on(before: list[Batch], after: list[
     stored, histories = Histories(old, SLOTS), Histories(new, SLOTS)
     for batch in before:
         append(stored, batch)
-    for slot, row in enumerate(held(stored)):
-        kept = row[-new:]
-        objects, contexts = np.array(kept, np.uint64).reshape(-1, 2).T
-        histories.restore(slot, objects, contexts.astype(np.uint32), int(stored.counts[slot]))
+    histories.restore(EVERYONE, *stored.gather(EVERYONE), stored.counts)
     # Whatever did not fit into the old ring is gone; it does not come back as something else.
     oracle = [deque(row, new) for row in held(stored)]
     for batch in after:
@@ -85,7 +82,8 @@ def test_a_restored_ring_of_any_length_goes_on(before: list[Batch], after: list[
 
 def test_cleared_and_restored_slots_hold_nothing_of_the_user_before() -> None:
     histories = Histories(3, SLOTS)
-    histories.restore(1, np.array([5], np.uint64), np.array([5], np.uint32), 100)
+    one = np.array([1])
+    histories.restore(one, np.array([[5]], np.uint64), np.array([[5]], np.uint32), one, np.array([100]))
     histories.clear(np.array([1]))
     append(histories, [(1, 7)])
     assert held(histories)[1] == [(7, 7)]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from model.backbones import BackboneName
 from model.events import EVENT_TYPES, SEARCH, item_object
 from model.network import Network, NetworkConfig
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
+from tests.unit.builders import BACKBONES
 
 ITEMS = [f"item {n}" for n in range(20)]
 
@@ -20,8 +23,10 @@ def random_tokens(seed: int, *shape: int) -> Tokens:
     return Vocabulary(ITEMS).tokens(randomness.choice(items, shape), contexts)
 
 
-def test_steps_equal_forward() -> None:
-    network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
+@pytest.mark.parametrize("backbone", BACKBONES)
+@torch.inference_mode()
+def test_steps_equal_forward(backbone: BackboneName) -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), backbone=backbone, width=24, hidden=16)).eval()
     tokens = random_tokens(1, 5, 12)
     states, vectors = network(tokens)
     state = network.initial_state(5)
@@ -29,6 +34,7 @@ def test_steps_equal_forward() -> None:
         state, vector = network.step(tokens[:, place], state)
         torch.testing.assert_close(state, states[:, place], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(vector, vectors[:, place], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(network.present(tokens[:, place], state), vector, atol=1e-5, rtol=1e-5)
 
 
 def test_forward_goes_on_from_a_state() -> None:
@@ -43,6 +49,18 @@ def test_padding_changes_nothing_before_it() -> None:
     network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8)).eval()
     tokens = random_tokens(3, 2, 6)
     torch.testing.assert_close(network(tokens[:, :4])[1], network(tokens)[1][:, :4], atol=1e-6, rtol=1e-5)
+
+
+def test_before_training_the_items_touched_are_the_best_guess() -> None:
+    torch.manual_seed(0)
+    network, vocabulary = Network(NetworkConfig(items=len(ITEMS))).eval(), Vocabulary(ITEMS)
+    touched = np.array([np.random.default_rng(user).permutation(len(ITEMS))[:3] for user in range(100)])
+    objects = np.array([item_object(item) for item in ITEMS], np.uint64)[touched]
+    vectors = network(vocabulary.tokens(objects, np.zeros(objects.shape, np.uint32)))[1][:, -1]
+    best = (network.queries(vectors) @ network.item_vectors().T).topk(3).indices
+    found = (best[:, :, None] == torch.from_numpy(touched)[:, None]).any(1).float().mean(0)
+    assert found[2] == 1  # the last item of each user
+    assert found[1] > 0.5  # by chance it would be 3 of 20
 
 
 def test_item_logits_are_scaled_cosines() -> None:

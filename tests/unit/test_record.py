@@ -65,18 +65,19 @@ def one_user(size: int = 2) -> UserRecords:
 @given(users())
 def test_every_field_comes_back(stored: UserRecords) -> None:
     records = pack(stored)
-    assert len(records) == len(stored.offsets)
+    assert len(records) == len(unpack(records, HIDDEN, IDS)) == len(stored.offsets)
     names = {"offsets": "offset", "counts": "count", "last_times": "last_time", "sessions": "session"}
-    for place, record in enumerate(records):
-        row = unpack(record, HIDDEN, IDS)
+    for place, row in enumerate(unpack(records, HIDDEN, IDS)):
         assert row["epoch"] == stored.epoch
         for column in fields(UserRecords)[1:6]:
             assert row[names.get(column.name, column.name)] == getattr(stored, column.name)[place]
         assert row["hidden"].tobytes() == stored.hidden[place].tobytes()
         assert row["event_ids"].tolist() == stored.event_ids[place].tolist()
         size = stored.sizes[place]
-        assert row["actions"]["object"].tolist() == stored.objects[place, :size].tolist()
-        assert row["actions"]["context"].tolist() == stored.contexts[place, :size].tolist()
+        assert row["actions_size"] == size
+        for name, wanted in (("object", stored.objects), ("context", stored.contexts)):
+            assert row["actions"][name][:size].tolist() == wanted[place, :size].tolist()
+            assert not row["actions"][name][size:].any()
 
 
 @pytest.mark.parametrize("size", range(LENGTH + 1))
@@ -104,24 +105,36 @@ def test_every_single_flipped_byte_is_refused() -> None:
             damaged = bytearray(record)
             damaged[place] ^= change
             with pytest.raises(RecordCorrupt):
-                unpack(bytes(damaged), HIDDEN, IDS)
+                unpack([bytes(damaged)], HIDDEN, IDS)
 
 
 def test_every_other_length_is_refused() -> None:
     record = pack(one_user())[0]
     for damaged in (*(record[:end] for end in range(len(record))), record + b"\0", 2 * record):
         with pytest.raises(RecordCorrupt):
-            unpack(damaged, HIDDEN, IDS)
+            unpack([damaged], HIDDEN, IDS)
 
 
 @given(st.binary(max_size=200))
 def test_other_bytes_are_refused(noise: bytes) -> None:
     for value in (noise, b"\x01" + noise):
         with pytest.raises(RecordCorrupt):
-            unpack(value, HIDDEN, IDS)
+            unpack([value], HIDDEN, IDS)
 
 
 @pytest.mark.parametrize(("hidden", "ids"), [(HIDDEN + 1, IDS), (HIDDEN, IDS - 1)])
 def test_a_record_of_other_sizes_is_refused(hidden: int, ids: int) -> None:
     with pytest.raises(RecordCorrupt, match="this worker wants"):
-        unpack(pack(one_user())[0], hidden, ids)
+        unpack(pack(one_user()), hidden, ids)
+
+
+def test_one_damaged_record_among_sound_ones_is_refused() -> None:
+    sound = [pack(one_user(size))[0] for size in range(LENGTH + 1)]
+    for place, record in enumerate(sound):
+        for damaged in (record[:-1] + bytes([record[-1] ^ 1]), record[:-1], resealed(record + bytes(12))):
+            with pytest.raises(RecordCorrupt):
+                unpack([*sound[:place], damaged, *sound[place + 1 :]], HIDDEN, IDS)
+
+
+def resealed(record: bytes) -> bytes:
+    return record[:1] + crc32(record[5:]).to_bytes(4, "little") + record[5:]

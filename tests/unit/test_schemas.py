@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.answers import Answers
 from model.events import EVENT_TYPES, Event
+from stream_app.answer_json import AnswerEncoder
 from stream_app.asyncapi import asyncapi, documents, event_schema, prediction_schema
 from stream_app.cli import cli
+from stream_app.dead_letters import dead_letter, read_dead_letter, replayed
 from stream_app.settings import PREFIX, Settings
-from stream_app.wire import (
-    TYPE_NAMES,
-    NextAction,
-    Prediction,
-    Recommendation,
-    RejectedRecord,
-    Source,
-    decode_event,
-    encode_prediction,
-)
+from stream_app.wire import TYPE_NAMES, Followed, Rejected, RejectedRecord, Source, decode_event, join_prediction
+from tests.unit.builders import make_record
 
 CONTRACT = Path(__file__).parents[2] / "deploy" / "contract"
 DEFAULTS = Settings.model_construct()  # not from the environment
@@ -168,8 +165,19 @@ def test_times_that_the_schema_takes_are_taken(timestamp: str) -> None:
     assert taken(CLICK | {"timestamp": timestamp})
 
 
-def prediction() -> Prediction:
-    return Prediction(
+def published() -> Any:
+    """A prediction as the pipeline writes it."""
+    types = np.full((1, len(EVENT_TYPES)), 1 / len(EVENT_TYPES), np.float32)
+    answers = Answers(
+        version="baseline",
+        names=["shoe-7"],
+        items=np.array([[0, -1]]),
+        probabilities=np.array([[0.3, 0]], np.float32),
+        next_type=types,
+        type_given_item=np.stack((types, np.zeros_like(types)), 1),
+        purchase=np.array([0.006], np.float32),
+    )
+    followed = Followed(
         prediction_id="b2c177a8-4c11-5d72-9aad-9d25a5fda57b",
         user_id="ada",
         event_id=None,
@@ -178,15 +186,15 @@ def prediction() -> Prediction:
         source=Source(2, 2899),
         model_version="baseline",
         history_length=8,
-        next_type=dict.fromkeys(EVENT_TYPES, 1 / len(EVENT_TYPES)),
-        next_actions=[NextAction("search", 0.2), NextAction("click", 0.1, "shoe-7")],
-        recommendations=[Recommendation("shoe-7", 0.3)],
-        purchase_probability=0.006,
     )
+    return json.loads(join_prediction(followed, AnswerEncoder(recommendations=2, actions=2).encode(answers)[0]))
 
 
 def test_predictions_as_they_are_published() -> None:
-    PREDICTION.validate(json.loads(encode_prediction(prediction())))
+    prediction = published()
+    assert ["item_id" in action for action in prediction["next_actions"]] == [False, True]
+    assert prediction["recommendations"]
+    PREDICTION.validate(prediction)
 
 
 @pytest.mark.parametrize(
@@ -205,11 +213,11 @@ def test_predictions_as_they_are_published() -> None:
     ids=str,
 )
 def test_what_no_prediction_is(change: dict[str, Any]) -> None:
-    assert not PREDICTION.is_valid(json.loads(encode_prediction(prediction())) | change)
+    assert not PREDICTION.is_valid(published() | change)
 
 
 def test_fields_that_come_later_do_not_break_subscribers() -> None:
-    PREDICTION.validate(json.loads(encode_prediction(prediction())) | {"segment": {"id": 3}})
+    PREDICTION.validate(published() | {"segment": {"id": 3}})
 
 
 def test_asyncapi_is_yaml_and_refers_to_what_exists() -> None:
@@ -240,6 +248,18 @@ def test_asyncapi_examples_are_events() -> None:
         assert taken(example["payload"])
     assert {example["payload"]["type"] for example in examples} > {"search"}
     assert set(examples[0]["payload"]) <= set(Event.__struct_fields__)
+
+
+def test_headers_are_those_that_are_written() -> None:
+    record = make_record(b"{", key=b"ada")
+    first = dead_letter(record, Rejected(0, "not_json", "why"))
+    again = replayed(read_dead_letter(replace(record, headers=first.headers)))
+    second = dead_letter(replace(record, headers=again.headers), Rejected(0, "not_json", "why"))
+    for message, sent in (("event", again), ("deadLetter", second)):
+        schema = asyncapi(DEFAULTS)["components"]["messages"][message]["headers"]
+        found = {name: value.decode() for name, value in sent.headers if (name, value) not in record.headers}
+        assert found.keys() == schema["properties"].keys()
+        jsonschema.Draft7Validator(schema).validate(found)
 
 
 def test_the_command_writes_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,11 +142,22 @@ def test_records_of_another_epoch_are_left_out() -> None:
     assert states.returned == 0
 
 
+def test_records_of_another_epoch_are_left_out_among_others() -> None:
+    before = filled()
+    own, before.epoch = records_of(before, users="b"), 2
+    states = make_states(stored=shelf(records_of(before) | own))
+    a, _, c = slots_of(states, 0, ["a", "b", "c"]).tolist()
+    assert states.returned == 1
+    assert records_of(states, users="b") == own
+    assert everything_of(states, a) == everything_of(states, c) == everything_of(make_states(), 0)
+
+
 def test_a_damaged_record_is_refused_with_its_partition() -> None:
     record = bytearray(records_of(filled())["b"])
     record[-1] ^= 1
+    mixed = records_of(filled()) | {"b": bytes(record)}
     with pytest.raises(RecordCorrupt, match="partition 3 "):
-        slots_of(make_states(stored=shelf({"b": bytes(record)}, 3)), 3, ["b"])
+        slots_of(make_states(stored=shelf(mixed, 3)), 3, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("length", [1, LENGTH - 1, LENGTH, LENGTH + 3])

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import NextactError, TooLittleData
 from model.events import Event, actions_of, item_object
 from model.network import Network, NetworkConfig
-from model.train import Progress, TrainConfig, calibrate, cold_start, fit, warm_start
+from model.train import Progress, TrainConfig, calibrate, cold_start, descent_of, fit, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
+from tests.unit.builders import BACKBONES
 from tests.versions import fusion_without_a_log
 
 CPU = torch.device("cpu")
@@ -45,24 +47,25 @@ def circle(users: int = 60, length: int = 12) -> tuple[Sequences, Vocabulary]:
     return sequences_of(actions), Vocabulary(sorted(frequent_items(actions)))
 
 
-def tiny(vocabulary: Vocabulary, seed: int = 0) -> Network:
-    return cold_start(NetworkConfig(items=len(vocabulary), width=16, hidden=16), seed)
+def tiny(vocabulary: Vocabulary, seed: int = 0, backbone: BackboneName = "gru") -> Network:
+    return cold_start(NetworkConfig(items=len(vocabulary), backbone=backbone, width=16, hidden=16), seed)
 
 
 def as_version(network: Network, vocabulary: Vocabulary) -> Version:
     return Version("v", "", "", network.eval(), vocabulary, Calibration(), fusion_without_a_log(vocabulary), {}, {})
 
 
-def test_learns_what_follows_what() -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_learns_what_follows_what(backbone: BackboneName) -> None:
     sequences, vocabulary = circle()
-    network = tiny(vocabulary)
+    network = tiny(vocabulary, backbone=backbone)
     seen: list[Progress] = []
     report = fit(network, vocabulary, sequences, SMALL, seed=0, device=CPU, progress=seen.append)
     assert not network.training
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
-    assert report.losses["item"] < 1.0 < seen[0].losses["item"]
+    assert report.losses["item"] < 1.2 < seen[0].losses["item"]
     tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
     vectors = network(tokens)[1][0, -1]
     logits = network.queries(vectors) @ network.item_vectors().T
@@ -85,9 +88,45 @@ def test_a_seed_fixes_the_weights_and_leaves_the_callers_randomness_alone() -> N
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_small_logs_are_repeated_more_often() -> None:
+def test_small_logs_are_repeated_more_often_and_in_smaller_batches() -> None:
     config = TrainConfig(actions=1000, least_epochs=2, most_epochs=9)
     assert [config.epochs(size) for size in (0, 10, 250, 10_000)] == [9, 9, 4, 2]
+    config = TrainConfig(batch_tokens=2048, least_batches=200)
+    assert [config.tokens(size) for size in (0, 1000, 100_000, 10**7)] == [128, 128, 500, 2048]
+
+
+def test_the_rate_rises_and_falls_and_is_higher_for_embeddings() -> None:
+    network = cold_start(NetworkConfig(items=3, width=4, hidden=4), 0)
+    config = TrainConfig(learning_rate=0.1, embedding_rate=3.0, warm_up=0.2)
+    optimizer, schedule = descent_of(network, config, steps=10)
+    found = []
+    for _ in range(10):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    slow, fast = np.array(found).T
+    np.testing.assert_allclose(slow, [0.05, 0.1, *(0.1 * (10 - step) / 8 for step in range(2, 10))])
+    np.testing.assert_allclose(fast, 3 * slow)
+    tables = optimizer.param_groups[1]["params"]
+    assert {id(table) for table in tables} >= {id(network.items.weight), id(network.words.weight)}
+    assert not any(network.vector.weight is table for table in tables)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters()))
+
+
+def test_newer_actions_weigh_more() -> None:
+    """After `a` there was once `b`, and as often, but later, `c`."""
+    events = [Event(user_id=str(n), type="view", item_id=item) for n in range(200) for item in ("a", "bc"[n >= 100])]
+    sequences, vocabulary = sequences_of(actions_of(events, range(len(events)))), Vocabulary(["a", "b", "c"])
+    odds = []
+    for half_life in (1e9, 0.2):
+        network = tiny(vocabulary)
+        fit(network, vocabulary, sequences, replace(SMALL, half_life=half_life), seed=0, device=CPU)
+        tokens = vocabulary.tokens(sequences.objects[None, :1], sequences.contexts[None, :1])
+        logits = (network.queries(network(tokens)[1][0, 0]) @ network.item_vectors().T).tolist()
+        odds.append(logits[2] - logits[1])
+    # Half the log lies between the middles of the two halves: 2.5 half-lives, odds of 2^2.5.
+    assert abs(odds[0]) < 0.5
+    assert odds[1] == pytest.approx(2.5 * np.log(2), abs=0.5)
 
 
 @pytest.mark.parametrize("users", [0, 1])
@@ -137,9 +176,10 @@ def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
         assert not table.weight[0].any()
 
 
-def test_a_warm_start_keeps_what_was_known() -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
     old_words, new_words = Vocabulary(["a", "b", "c"]), Vocabulary(["a", "b", "c", "new", "newer"])
-    old = as_version(tiny(old_words), old_words)
+    old = as_version(tiny(old_words, backbone=backbone), old_words)
     network = warm_start(old, new_words, torch.Generator().manual_seed(0))
     weights = old.network.state_dict()
     known = ITEM_BUCKETS + 3

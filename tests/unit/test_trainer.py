@@ -19,7 +19,7 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 WINNER = SimpleNamespace(
     promoted=True,
     verdict="promoted",
-    challenger=SimpleNamespace(network=SimpleNamespace(recall={20: 0.5}), rules=SimpleNamespace(recall={20: 0.1})),
+    challenger=SimpleNamespace(served=SimpleNamespace(recall={20: 0.5}), rules=SimpleNamespace(recall={20: 0.1})),
 )
 
 

@@ -20,6 +20,7 @@ from stream_app.wire import (
     REASONS,
     TYPE_NAMES,
     Decoded,
+    Followed,
     NextAction,
     Prediction,
     PredictionIds,
@@ -29,7 +30,7 @@ from stream_app.wire import (
     decode_batch,
     decode_event,
     decode_prediction,
-    encode_prediction,
+    join_prediction,
     schemas,
 )
 from tests.unit.builders import make_record
@@ -276,9 +277,8 @@ def test_damaged_events_are_taken_or_rejected(fields: dict[str, Any], data: st.D
     check(decode_batch([make_record(bytes(value), key=fields["user_id"].encode())]), 1)
 
 
-FINITE = st.floats(0, 1)
-PREDICTIONS = st.builds(
-    Prediction,
+FOLLOWED = st.builds(
+    Followed,
     prediction_id=TEXT,
     user_id=TEXT,
     event_id=st.none() | TEXT,
@@ -287,25 +287,45 @@ PREDICTIONS = st.builds(
     source=st.builds(Source, st.integers(0, 99), st.integers(0, 2**53)),
     model_version=TEXT,
     history_length=st.integers(1, 2**60),
-    next_type=st.dictionaries(TEXT, FINITE),
-    next_actions=st.lists(st.builds(NextAction, TEXT, FINITE, st.none() | TEXT), max_size=3),
-    recommendations=st.lists(st.builds(Recommendation, TEXT, FINITE), max_size=3),
-    purchase_probability=FINITE,
     event_time_flag=st.sampled_from(FLAGS),
+)
+CHANCES = st.floats(0, 1)
+ACTIONS = st.fixed_dictionaries({"type": TEXT, "probability": CHANCES}, optional={"item_id": TEXT})
+ANSWERS = st.fixed_dictionaries(
+    {
+        "next_type": st.dictionaries(TEXT, CHANCES),
+        "next_actions": st.lists(ACTIONS, max_size=3),
+        "recommendations": st.lists(st.fixed_dictionaries({"item_id": TEXT, "score": CHANCES}), max_size=3),
+        "purchase_probability": CHANCES,
+    }
 )
 
 
-@given(PREDICTIONS)
-def test_predictions_come_back(prediction: Prediction) -> None:
-    value = encode_prediction(prediction)
-    assert decode_prediction(value) == prediction
-    fields = json.loads(value)
-    flagged = prediction.event_time_flag is not None
-    assert list(fields) == [name for name in Prediction.__struct_fields__ if flagged or name != "event_time_flag"]
-    assert fields["source"] == {"partition": prediction.source.partition, "offset": prediction.source.offset}
-    for action, shown in zip(prediction.next_actions, fields["next_actions"], strict=True):
-        assert shown.get("item_id") == action.item_id
-        assert ("item_id" in shown) == (action.item_id is not None)
+def joined(followed: Followed, answer: dict[str, Any]) -> bytes:
+    return join_prediction(followed, json.dumps(answer).encode()[1:])
+
+
+@given(FOLLOWED, ANSWERS)
+def test_a_prediction_says_which_event_it_follows_and_then_the_answer(
+    followed: Followed, answer: dict[str, Any]
+) -> None:
+    first_half = {name: getattr(followed, name) for name in Followed.__struct_fields__}
+    first_half["source"] = {"partition": followed.source.partition, "offset": followed.source.offset}
+    if followed.event_time_flag is None:
+        del first_half["event_time_flag"]
+    found = json.loads(joined(followed, answer))
+    assert list(found.items()) == list((first_half | answer).items())
+
+
+@given(FOLLOWED, ANSWERS)
+def test_predictions_come_back(followed: Followed, answer: dict[str, Any]) -> None:
+    prediction = decode_prediction(joined(followed, answer))
+    for name in Followed.__struct_fields__:
+        assert getattr(prediction, name) == getattr(followed, name)
+    assert prediction.next_type == answer["next_type"]
+    assert prediction.next_actions == [NextAction(**action) for action in answer["next_actions"]]
+    assert prediction.recommendations == [Recommendation(**shown) for shown in answer["recommendations"]]
+    assert prediction.purchase_probability == answer["purchase_probability"]
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"prediction_id": 1}'])

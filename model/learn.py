@@ -1,0 +1,161 @@
+"""From a log to a model that can serve: network, fusion, calibration.
+
+The network and the evidence first learn from all but the newest slice of the log. On that slice, which they have not
+seen, the combiner learns how far to trust each of them, and the purchase head is calibrated. Then the network and
+the evidence learn from the whole log: what serves has seen everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import torch
+
+from model.calibration import Calibration
+from model.combiner import Combiner, CombinerConfig, fit_combiner, unfitted
+from model.data import Sequences
+from model.events import SEARCH
+from model.evidence import evidence_of
+from model.fused_ranking import FusedRanker
+from model.fusion import Fusion
+from model.network import Network
+from model.ranking import Holdout
+from model.train import FitReport, Progress, TrainConfig, calibrate, fit
+from model.vocabulary import Vocabulary
+
+Tell = Callable[[str, Progress], None]  # the stage, and how far it is
+
+_COMBINER_LOSS: Final = "combiner"
+
+
+@dataclass(frozen=True, slots=True)
+class LearnConfig:
+    """How to learn."""
+
+    held_out: float = 0.1  # newest share of the actions, for the combiner
+    most_examples: int = 40_000  # for the combiner; of more, the newest
+    anew: bool = True  # learn the whole log from the start again; else what is new is taken in by one gentle pass
+    train: TrainConfig = field(default_factory=TrainConfig)
+    combiner: CombinerConfig = field(default_factory=CombinerConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """All that answers come from; the network in evaluation mode."""
+
+    network: Network
+    vocabulary: Vocabulary
+    fusion: Fusion
+    calibration: Calibration
+    report: FitReport  # of the network, over all passes
+
+
+def learn(
+    known: Sequences,
+    vocabulary: Vocabulary,
+    start: Callable[[], Network],
+    config: LearnConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    tell: Tell = lambda _stage, _progress: None,
+) -> Model:
+    """A model of the sequences; `start` gives the network to begin with. On a CPU a seed fixes the result.
+
+    Raises what `fit` raises, and what `tell` does, to end it.
+    """
+    network = start()
+    cut = known.newest(config.held_out)
+    before = known.before(cut)
+    if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
+        return _learn_unweighed(network, vocabulary, known, cut, config, seed=seed, device=device, tell=tell)
+    first = fit(network, vocabulary, before, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
+    combiner = weigh(network, vocabulary, known, before, cut, config, seed=seed, device=device, tell=tell)
+    calibration = calibrate(network, vocabulary, known, cut=cut, device=device)
+    if config.anew:
+        network, told = start(), _told(tell, "fitting to everything")
+        last = fit(network, vocabulary, known, config.train, seed=seed, device=device, progress=told)
+    else:
+        last = take_in(network, vocabulary, known, config.train, seed=seed, device=device, tell=tell)
+    return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
+
+
+def _learn_unweighed(
+    network: Network,
+    vocabulary: Vocabulary,
+    known: Sequences,
+    cut: int,
+    config: LearnConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    tell: Tell,
+) -> Model:
+    """A model of a log that is too short to hold anything out: it ranks as the network does."""
+    report = fit(network, vocabulary, known, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
+    fusion = Fusion(evidence_of(known, vocabulary), unfitted())
+    return Model(network, vocabulary, fusion, calibrate(network, vocabulary, known, cut=cut, device=device), report)
+
+
+def weigh(
+    network: Network,
+    vocabulary: Vocabulary,
+    known: Sequences,
+    before: Sequences,
+    cut: int,
+    config: LearnConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    tell: Tell,
+) -> Combiner:
+    """A combiner for a network that has learned from `before`, fitted to what `known` has from `cut` (ms) on."""
+    fusion = Fusion(evidence_of(before, vocabulary), unfitted())
+    foreseen = FusedRanker(network, vocabulary, fusion, device).foresee(held_out(known, cut, config.most_examples))
+    return fit_combiner(
+        lambda chosen: foreseen.collect(fusion, chosen),
+        foreseen.targets,
+        config.combiner,
+        seed=seed,
+        progress=lambda step, steps, loss: tell("weighing", Progress(step, steps, {_COMBINER_LOSS: loss})),
+    )
+
+
+def take_in(
+    network: Network,
+    vocabulary: Vocabulary,
+    known: Sequences,
+    train: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    tell: Tell,
+) -> FitReport:
+    """One gentle pass over everything, the newest included."""
+    gentle = replace(train, least_epochs=1, most_epochs=1, learning_rate=train.learning_rate / 4)
+    told = _told(tell, "taking in the newest")
+    return fit(network, vocabulary, known, gentle, seed=seed + 1, device=device, progress=told)
+
+
+def held_out(known: Sequences, cut: int, most: int) -> Holdout:
+    """The next actions on items from `cut` (ms) on, of more than `most` the newest."""
+    places = np.flatnonzero(known.has_next) + 1
+    places = places[(known.times[places] >= cut) & (known.types[places] != SEARCH)]
+    newest = np.argsort(known.times[places], kind="stable")[-most:]
+    return Holdout(known, np.sort(places[newest]))
+
+
+def _told(tell: Tell, stage: str) -> Callable[[Progress], None]:
+    return lambda progress: tell(stage, progress)
+
+
+def _both(first: FitReport, last: FitReport) -> FitReport:
+    return replace(
+        last,
+        epochs=first.epochs + last.epochs,
+        steps=first.steps + last.steps,
+        actions=first.actions + last.actions,
+    )

@@ -1,0 +1,63 @@
+"""`nextact models`: the versions of the model."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from stream_app.command import setting, settings_of
+
+
+@click.group()
+def models() -> None:
+    """See the versions of the model, and choose which of them serves."""
+
+
+@models.command("list")
+@setting("brokers")
+@setting("registry")
+@click.option("--json", "as_json", is_flag=True, help="JSON Lines.")
+def list_versions(as_json: bool, **options: Any) -> None:
+    """Show the versions, oldest first: what they learned from, how good they were, which serves.
+
+    Recall@20 is that of the version, of the champion before it and of the rules on the same held-out events. Sizes of
+    files are compared, hashes are not: `promote` does that.
+    """
+    import msgspec
+
+    from stream_app.models import list_models, table
+
+    found = asyncio.run(list_models(settings_of(options)))
+    for line in map(bytes.decode, map(msgspec.json.encode, found)) if as_json else table(found):
+        click.echo(line)
+
+
+@models.command()
+@click.argument("version")
+@setting("brokers")
+@setting("registry")
+@setting("hidden")
+def promote(version: str, **options: Any) -> None:
+    """Make VERSION the one that serves, after a look at every byte of it.
+
+    Workers that could not read the serving version try it again when it is promoted again.
+    """
+    from stream_app.models import promote as make_champion
+
+    click.echo(asyncio.run(make_champion(settings_of(options), version, datetime.now(UTC))))
+
+
+@models.command()
+@setting("brokers")
+@setting("hidden")
+def rollback(**options: Any) -> None:
+    """Make the version serve that served before; a second time: the one before that.
+
+    The trainer goes on from it, too. `promote` takes the newer one again.
+    """
+    from stream_app.models import roll_back
+
+    click.echo(asyncio.run(roll_back(settings_of(options), datetime.now(UTC))))

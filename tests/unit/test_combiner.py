@@ -1,0 +1,104 @@
+"""The combiner: its likelihood by hand, what it learns, and that no standardisation is needed to use it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.candidates import FEATURES, Candidates
+from model.combiner import Combiner, CombinerConfig, fit_combiner
+from model.fusion import Fusion
+from model.vocabulary import Vocabulary
+from tests.unit.builders import make_fusion
+
+MOST = 12
+OWN, TREND = FEATURES.index("own"), FEATURES.index("trend")
+
+
+def candidates(seed: int, n: int = 400) -> tuple[Candidates, NDArray[np.int32]]:
+    """Candidates among which the user's own item comes next four times of five, and else none of them."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(2, MOST + 1, n)
+    items = np.stack([rng.permutation(40)[:MOST] for _ in range(n)]).astype(np.int32)
+    features = rng.normal(size=(n, MOST, len(FEATURES))).astype(np.float32)
+    features[:, :, TREND] = 1000 + 100 * features[:, :, TREND]  # of another size than the others
+    features[:, :, OWN] = 0
+    own = rng.integers(0, counts)
+    features[np.arange(n), own, OWN] = 1
+    features[np.arange(MOST) >= counts[:, None]] = 0
+    comes = rng.random(n) < 0.8
+    return Candidates(items, features, counts), np.where(comes, items[np.arange(n), own], -1).astype(np.int32)
+
+
+def chosen(whole: Candidates, some: NDArray[np.int64]) -> Candidates:
+    return Candidates(whole.items[some], whole.features[some], whole.counts[some])
+
+
+def fitted(seed: int = 1, **changes: float) -> tuple[Combiner, list[float]]:
+    whole, targets = candidates(seed=0)
+    losses: list[float] = []
+    config = CombinerConfig(**{"epochs": 30, "batch": 50, **changes})  # type: ignore[arg-type]
+    combiner = fit_combiner(
+        lambda some: chosen(whole, some), targets, config, seed=seed, progress=lambda *told: losses.append(told[2])
+    )
+    return combiner, losses
+
+
+def log_likelihood(combiner: Combiner, whole: Candidates, targets: NDArray[np.int32]) -> float:
+    """Mean over the answers, one by one, as a softmax over candidates and "none of these"."""
+    total = 0.0
+    for n, target in enumerate(targets.tolist()):
+        with torch.no_grad():
+            scores = combiner(torch.from_numpy(whole.features[n, : whole.counts[n]])).double().tolist()
+        by_item = dict(zip(whole.items[n].tolist(), scores, strict=False))
+        outside = float(combiner.outside.detach())
+        norm = sum(map(math.exp, [*scores, outside]))
+        total += by_item.get(target, outside) - math.log(norm)
+    return total / len(targets)
+
+
+def test_it_learns_whom_to_trust_and_how_often_none_is_right() -> None:
+    combiner, losses = fitted()
+    whole, targets = candidates(seed=9)  # others than it has learned from
+
+    # Knowing all that can be known: own items come four times of five.
+    best = 0.8 * math.log(0.8) + 0.2 * math.log(0.2)
+    assert log_likelihood(combiner, whole, targets) > best - 0.3
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_loss_is_the_likelihood_of_features_as_they_are() -> None:
+    _, losses = fitted(epochs=1, batch=400, learning_rate=1e-12)
+    whole, targets = candidates(seed=0)
+    combiner, _ = fitted(epochs=1, batch=400, learning_rate=1e-12)
+
+    assert losses == [pytest.approx(-log_likelihood(combiner, whole, targets), rel=1e-3)]
+
+
+def test_a_seed_fixes_the_result() -> None:
+    first, again, other = (fitted(seed, epochs=2)[0].state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_without_examples_the_network_alone_is_heard() -> None:
+    combiner = fit_combiner(
+        lambda _: pytest.fail("nothing to collect"), np.zeros(0, np.int32), CombinerConfig(), seed=1
+    )
+    features = torch.randn(50, len(FEATURES))
+    order = features[:, FEATURES.index("log_probability")].argsort()
+    assert torch.equal(combiner(features).argsort(), order)
+
+
+def test_scores_beyond_the_candidates_are_minus_infinity() -> None:
+    fusion: Fusion = make_fusion(Vocabulary([f"i{n}" for n in range(40)]))
+    whole, _ = candidates(seed=3, n=5)
+    scores = fusion.score(whole).numpy()
+
+    beyond = np.arange(scores.shape[1]) >= whole.counts[:, None]
+    assert np.isneginf(scores[beyond]).all()
+    assert np.isfinite(scores[~beyond]).all()

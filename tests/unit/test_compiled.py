@@ -1,0 +1,72 @@
+"""What was compiled, on disk: nobody calls what was compiled for somebody else, however processes overlap."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model import answers, shortlist
+from model.compiled import SafeCacheFile
+from stream_app import answer_json
+
+STAMPS = [(1.5, 99), (2.5, 99)]  # of the source, before and after a change
+
+
+def cache_file(folder: Path, stamp: Any = STAMPS[0]) -> SafeCacheFile:
+    folder.mkdir(exist_ok=True)
+    return SafeCacheFile(str(folder), "function", stamp)
+
+
+def test_what_was_saved_comes_back_until_the_source_changes(tmp_path: Path) -> None:
+    for key in ("int", "float"):
+        cache_file(tmp_path).save(key, f"code for {key}")
+    assert [cache_file(tmp_path).load(key) for key in ("int", "float", "bool")] == [
+        "code for int",
+        "code for float",
+        None,
+    ]
+    assert cache_file(tmp_path, STAMPS[1]).load("int") is None
+
+
+def test_processes_that_know_nothing_of_each_other_write_different_files(tmp_path: Path) -> None:
+    saved = [(stamp, key) for stamp in STAMPS for key in ("int", "float")]
+    for number, (stamp, key) in enumerate(saved):
+        cache_file(tmp_path / str(number), stamp).save(key, "code")
+    assert len({path.name for path in tmp_path.rglob("*.nbc")}) == len(saved)
+
+
+def test_the_index_names_only_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = cache_file(tmp_path)
+    write = file._save_index
+    indexed: list[str] = []
+
+    def checked(index: dict[str, str]) -> None:
+        indexed.extend(file._load_data(name) for name in index.values())
+        write(index)
+
+    monkeypatch.setattr(file, "_save_index", checked)
+    file.save("int", "code")
+    assert indexed == ["code"]
+
+
+@pytest.mark.parametrize("module", [answers, answer_json, shortlist])
+def test_compiled_functions_are_saved_so(module: Any) -> None:
+    functions = [value for value in vars(module).values() if hasattr(value, "py_func")]
+    assert functions
+    for function in functions:
+        assert isinstance(function._cache._cache_file, SafeCacheFile)
+
+
+def test_another_process_finds_what_one_has_compiled(tmp_path: Path) -> None:
+    source = tmp_path / "loops.py"
+    source.write_text("from model.compiled import compiled\n\n\n@compiled\ndef double(x):\n    return x + x\n")
+    call = "import loops; print(loops.double(1.5), sum(loops.double.stats.cache_hits.values()))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(answers.__file__).parents[1])))}
+    for hits in (0, 1):
+        done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == f"3.0 {hits}\n"

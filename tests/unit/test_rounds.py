@@ -1,0 +1,66 @@
+"""A round of training: what the challenger starts from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from model.backbones import BackboneName
+from model.checkpoint import Version
+from model.events import Actions, Event, actions_of
+from model.learn import LearnConfig
+from model.rounds import Round, RoundConfig, train_round
+from model.train import Progress, TrainConfig
+from tests.unit.builders import CPU, SERVED
+
+CONFIG = RoundConfig(hidden=16, learn=LearnConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
+
+
+def circle(users: int = 40, length: int = 20) -> Actions:
+    """Users who go round a circle of eight items, one after the other."""
+    events, times = [], []
+    for place in range(length):
+        for user in range(users):
+            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + place) % 8}"))
+            times.append(1000 * (users * place + user))
+    return actions_of(events, times)
+
+
+def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, int]:
+    """A round, and how many steps its fitting took."""
+    steps: Counter[str] = Counter()
+
+    def count(stage: str, _: Progress) -> None:
+        steps[stage] += 1
+
+    return train_round(circle(), champion, config, device=CPU, progress=count), steps["fitting"]
+
+
+def as_version(round_: Round) -> Version:
+    model = round_.model
+    return Version("v", "", "", model.network.eval(), model.vocabulary, model.calibration, model.fusion, {}, {})
+
+
+@pytest.mark.parametrize("backbone", SERVED)
+def test_a_round_trains_the_backbone_that_is_asked_for_and_goes_on_from_its_own_kind(backbone: BackboneName) -> None:
+    config = replace(CONFIG, backbone=backbone)
+    first, cold = run(config)
+    assert first.model.network.config.backbone == backbone
+    second, warm = run(config, as_version(first))
+    assert second.model.network.config.backbone == backbone
+    assert warm < cold
+
+
+@pytest.mark.parametrize("change", [{"backbone": "linear"}, {"hidden": 24}])
+def test_a_network_of_another_kind_than_the_champion_begins_anew(change: dict[str, object]) -> None:
+    champion, cold = run(CONFIG)
+    config = replace(CONFIG, **change)  # type: ignore[arg-type]
+    challenger, steps = run(config, as_version(champion))
+    assert (challenger.model.network.config.backbone, challenger.model.network.config.hidden) == (
+        config.backbone,
+        config.hidden,
+    )
+    assert steps == cold  # all of them, not half as for weights that know most of it already
+    assert challenger.champion is not None

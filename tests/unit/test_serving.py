@@ -1,0 +1,53 @@
+"""What a worker takes and what it refuses to answer with, before anything is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.backbones import BackboneName
+from model.checkpoint import save
+from model.errors import VersionRefused
+from model.manifest import VersionFiles, read_files
+from model.serving import serve_files
+from tests.unit.builders import BACKBONES, CPU, HIDDEN, SERVED, make_version
+
+
+def files_of(place: Path, backbone: BackboneName) -> VersionFiles:
+    made = make_version(backbone=backbone)
+    digest = save(
+        str(place),
+        name="v1",
+        created=made.created,
+        network=made.network,
+        vocabulary=made.vocabulary,
+        calibration=made.calibration,
+        fusion=made.fusion,
+        metrics={},
+        facts={},
+    )
+    return read_files(str(place), digest)
+
+
+@pytest.mark.parametrize("backbone", SERVED)
+def test_a_version_of_the_workers_state_size_is_served(tmp_path: Path, backbone: BackboneName) -> None:
+    _, serving = serve_files(files_of(tmp_path / "v1", backbone), hidden=HIDDEN, device=CPU)
+    assert serving.network.config.backbone == backbone
+
+
+@pytest.mark.parametrize("backbone", SERVED)
+def test_a_version_of_another_state_size_is_refused(tmp_path: Path, backbone: BackboneName) -> None:
+    with pytest.raises(
+        VersionRefused, match=rf"of {HIDDEN} numbers, the workers keep 64 \(NEXTACT_HIDDEN\)"
+    ) as refused:
+        serve_files(files_of(tmp_path / "v1", backbone), hidden=64, device=CPU)
+    assert refused.value.reason == "shape"
+
+
+@pytest.mark.parametrize("backbone", [backbone for backbone in BACKBONES if backbone.values[0] not in SERVED])
+def test_a_transformer_is_not_served_whatever_the_workers_keep(tmp_path: Path, backbone: BackboneName) -> None:
+    files = files_of(tmp_path / "v1", backbone)
+    state = make_version(backbone=backbone).network.backbone.state_size
+    with pytest.raises(VersionRefused, match=rf"{2 * state:,} bytes .*train gru or linear \(NEXTACT_BACKBONE\)"):
+        serve_files(files, hidden=state, device=CPU)
