@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.answers import RANKED, Answers, Scoreboard
+from model.candidates import Recent
 from model.data import contexts_of
 from model.event_time import user_clocks
 from model.events import SEARCH, Actions
 from model.history import ranks_within
 from model.live_rules import LiveRules
+from model.recent import recent_actions
 from model.serving import Serving
 from model.states import UserStates
 
@@ -133,19 +135,35 @@ class Fold:
         contexts = contexts_of(fresh, fresh_slots, states.last_times[fresh_slots], states.sessions[fresh_slots])
         ranks = ranks_within(fresh_slots)
         source = _sources(slots, repeated)
-        vectors = None
+        answers = None
         if serving is not None:
-            self._encode_again(serving, np.unique(slots))
-            present = self._present_vectors(serving, slots[source < 0]) if repeated.any() else None
-            vectors = self._step(serving, fresh_slots, ranks, fresh, contexts)
-            if present is not None:
-                vectors = torch.cat((vectors, present))[torch.from_numpy(_places(source, len(applied)))]
+            vectors = self._vectors(serving, slots, source, fresh_slots, ranks, fresh, contexts)
+            recent = recent_actions(serving.vocabulary, states.histories, slots, ~repeated, fresh.objects, contexts)
+            answers = answer(serving, vectors, recent)
         lengths_before = states.histories.counts[slots]
         after = states.histories.append(fresh_slots, ranks, fresh.objects, contexts)
         states.remember(fresh_slots, fresh)
         padded = np.concatenate((after, np.zeros(1, np.int64)))
-        lengths = np.where(source >= 0, padded[source], lengths_before)
-        return (answer(serving, vectors) if serving and vectors is not None else None), lengths
+        return answers, np.where(source >= 0, padded[source], lengths_before)
+
+    def _vectors(
+        self,
+        serving: Serving,
+        slots: NDArray[np.int64],
+        source: NDArray[np.int64],
+        fresh_slots: NDArray[np.int64],
+        ranks: NDArray[np.int64],
+        fresh: Actions,
+        contexts: NDArray[np.uint32],
+    ) -> Tensor:
+        """Steps the fresh actions; the vector (M, D) of each event's user after it, or as the user is for a repeat."""
+        self._encode_again(serving, np.unique(slots))
+        missing = source < 0
+        present = self._present_vectors(serving, slots[missing]) if missing.any() else None
+        vectors = self._step(serving, fresh_slots, ranks, fresh, contexts)
+        if present is not None:
+            vectors = torch.cat((vectors, present))
+        return vectors[torch.from_numpy(_places(source, len(fresh)))] if len(fresh) < len(slots) else vectors
 
     def _encode_again(self, serving: Serving, slots: NDArray[np.int64]) -> None:
         """Hidden states of users last touched under other weights, anew from their sequences."""
@@ -203,17 +221,18 @@ class Fold:
         return self._model_scores.score(slots, actions.objects, scored, ranked, everyone, self.states.capacity)
 
 
-def answer(serving: Serving, vectors: Tensor) -> Answers:
-    """What a version says from vectors (M, D)."""
+def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
+    """What a version says from the users' vectors (M, D) and last actions."""
     network = serving.network
-    ranked = serving.catalogue.rank(network.queries(vectors), RANKED)
-    on_item = network.type_by_vector(vectors)[:, None] + serving.item_types[ranked.items]
-    missing = RANKED - ranked.items.shape[1]
+    best = serving.network_best(network.queries(vectors))
+    items, log_probabilities = serving.fusion.rank(recent, best, RANKED)
+    on_item = network.type_by_vector(vectors)[:, None] + serving.item_types[torch.from_numpy(items).to(serving.device)]
+    missing = RANKED - items.shape[1]
     return Answers(
         version=serving.name,
         names=serving.vocabulary.items,
-        items=np.pad(ranked.items.cpu().numpy(), ((0, 0), (0, missing)), constant_values=-1),
-        probabilities=np.pad(ranked.log_probabilities.exp().cpu().numpy(), ((0, 0), (0, missing))),
+        items=np.pad(items, ((0, 0), (0, missing)), constant_values=-1),
+        probabilities=np.pad(np.exp(log_probabilities), ((0, 0), (0, missing))),
         next_type=network.type_logits(vectors).softmax(-1).cpu().numpy(),
         type_given_item=np.pad(on_item.softmax(-1).cpu().numpy(), ((0, 0), (0, missing), (0, 0))),
         purchase=serving.calibration.probabilities(network.purchase_logits(vectors)).cpu().numpy(),

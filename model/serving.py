@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.calibration import Calibration
+from model.candidates import NETWORK_BEST, NetworkBest, Recent
 from model.catalogue import Catalogue
 from model.checkpoint import Version, parse
 from model.errors import VersionRefused
 from model.events import item_object
+from model.fusion import Fusion
 from model.manifest import VersionFiles
 from model.network import Network
 from model.vocabulary import Vocabulary
@@ -28,10 +30,18 @@ class Serving:
     network: Network
     vocabulary: Vocabulary
     catalogue: Catalogue
+    vectors: NDArray[np.float32]  # (I, D) on the CPU, the catalogue's own where that is there too
+    fusion: Fusion
     item_types: Tensor  # (I, K): the item's share in the logits of type given item
     objects: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
     device: torch.device
+
+    def network_best(self, queries: Tensor) -> NetworkBest:
+        """What the network says to queries (N, D)."""
+        ranked = self.catalogue.rank(queries, NETWORK_BEST)
+        found = ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy(), queries.cpu().numpy()
+        return NetworkBest(*found, self.vectors)
 
 
 def serve_files(files: VersionFiles, *, hidden: int, device: torch.device) -> tuple[Version, Serving]:
@@ -48,7 +58,7 @@ def serve_files(files: VersionFiles, *, hidden: int, device: torch.device) -> tu
 
 @torch.inference_mode()
 def serve(version: Version, device: torch.device) -> Serving:
-    """Puts a loaded version on a device and runs one step there, so that the first batch finds it warm."""
+    """Puts a loaded version on a device and answers once there: the first batch finds it warm, its loops compiled."""
     network = version.network.to(device).eval()
     vectors = network.item_vectors()
     serving = Serving(
@@ -57,6 +67,8 @@ def serve(version: Version, device: torch.device) -> Serving:
         network=network,
         vocabulary=version.vocabulary,
         catalogue=Catalogue(vectors),
+        vectors=vectors.cpu().contiguous().numpy(),
+        fusion=version.fusion,
         item_types=network.item_type_logits(vectors),
         objects=np.array([item_object(item) for item in version.vocabulary.items], np.uint64),
         calibration=version.calibration,
@@ -85,4 +97,5 @@ def _warm_up(serving: Serving) -> None:
     objects, contexts = np.zeros(1, np.uint64), np.zeros(1, np.uint32)
     tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
     _, vectors = serving.network.step(tokens, serving.network.initial_state(1))
-    serving.catalogue.rank(serving.network.queries(vectors), 1)
+    nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    serving.fusion.rank(nothing, serving.network_best(serving.network.queries(vectors)), 1)
