@@ -61,9 +61,9 @@ def unfitted() -> Combiner:
 class CombinerConfig:
     """How to fit."""
 
-    examples: int = 200_000  # to go through in all: few are repeated more often than many
+    examples: int = 150_000  # to go through in all: few are repeated more often than many
     least_epochs: int = 4
-    most_epochs: int = 40
+    most_epochs: int = 24
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
