@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from model.candidates import NETWORK_BEST, Candidates, NetworkBest, Recent
 from model.catalogue import Catalogue
-from model.events import SEARCH, item_object
+from model.events import item_object
 from model.fusion import Fusion
 from model.network import Network
 from model.network_ranking import queries_of
 from model.ranking import LISTED, MISSED, Holdout, Ranked
-from model.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.recent import catalogue_items
+from model.vocabulary import Vocabulary
 
 _AT_ONCE: Final = 256  # targets
 
@@ -60,8 +61,8 @@ class FusedRanker:
         """All that the fusion weighs for each target."""
         queries = queries_of(self._network, self._vocabulary, holdout, self._device)
         ranked = self._catalogue.rank(queries, NETWORK_BEST)
-        sequences, rows = holdout.sequences, self._vocabulary.rows_of(holdout.sequences.objects)
-        items = np.where(sequences.types == SEARCH, -1, np.maximum(rows - ITEM_BUCKETS, -1)).astype(np.int32)
+        sequences = holdout.sequences
+        items = catalogue_items(self._vocabulary, sequences.objects, sequences.contexts)
         best = (ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy(), queries.cpu().numpy())
         return Foreseen(
             targets=items[holdout.places],

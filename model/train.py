@@ -27,7 +27,7 @@ from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 class TrainConfig:
     """How to fit."""
 
-    actions: int = 250_000  # to go through in all: small logs are repeated more often than large ones
+    actions: int = 100_000  # to go through in all: small logs are repeated more often than large ones
     least_epochs: int = 4
     most_epochs: int = 20
     batch_tokens: int = 2048
