@@ -1,4 +1,4 @@
-"""Benchmarks beside peers, in one run: `python -m tests.bench throughput` (on one broker) or `backbones`.
+"""Benchmarks beside peers, in one run: `python -m tests.bench throughput` (on one broker), `backbones` or `fusion`.
 
 Ratios come first, because machines differ; medians of several repeats, peers and ours in turn.
 """
@@ -23,6 +23,7 @@ from stream_app.send import publish as publish_events
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
 from tests.bench.backbones import backbones
+from tests.bench.fusion import fusion
 from tests.integration.running import Running
 from tests.integration.topics import read_all
 from tests.versions import untrained_version
@@ -33,15 +34,18 @@ PARTITIONS = 8
 def main() -> None:
     """Runs the chosen parts and prints a line per repeat, then a table, then one JSON object."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("part", choices=["throughput", "backbones"])
+    parser.add_argument("part", choices=["throughput", "backbones", "fusion"])
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, help="default: 3; for backbones 30")
+    parser.add_argument("--repeats", type=int, help="default: 3; for backbones and fusion 30")
     parser.add_argument("--log", help="backbones: a log of events to train on, for a column of quality; takes long")
     options = parser.parse_args()
     if options.part == "backbones":
         print(json.dumps(backbones(options)))
+        return
+    if options.part == "fusion":
+        print(json.dumps(fusion(options)))
         return
     with tempfile.TemporaryDirectory() as directory, Broker(Path(directory) / "kafka") as broker:
         print(json.dumps(throughput(broker.bootstrap_servers, Path(directory), options)))

@@ -101,6 +101,15 @@ def test_rows_that_run_over_are_refused(name: str, numbers: list[int], data: st.
     assert (refusal(tensors) is None) == trustworthy(tensors)
 
 
+@pytest.mark.parametrize("name", LONGEST)
+@pytest.mark.parametrize("more", [-1, 1])
+def test_rows_that_end_elsewhere_than_the_entries_are_refused(name: str, more: int) -> None:
+    tensors = fresh()
+    tensors[f"{name}.starts"][-1] += more
+    assert not trustworthy(tensors)
+    assert refusal(tensors) == "shape"
+
+
 def test_rows_that_are_too_long_are_refused() -> None:
     tensors = fresh()
     tensors["followers.items"] = torch.zeros(129, dtype=torch.int32)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from numba import typeof
 
+from model import candidates, fusion
 from model.backbones import BackboneName
 from model.checkpoint import save
 from model.errors import VersionRefused
+from model.fold import Fold
 from model.manifest import VersionFiles, read_files
 from model.serving import serve_files
-from tests.unit.builders import BACKBONES, CPU, HIDDEN, SERVED, make_version
+from tests.unit.builders import BACKBONES, CPU, HIDDEN, SERVED, make_states, make_version
+from tests.unit.test_fold import advance, view
 
 
 def files_of(place: Path, backbone: BackboneName) -> VersionFiles:
@@ -51,3 +55,22 @@ def test_a_transformer_is_not_served_whatever_the_workers_keep(tmp_path: Path, b
     state = make_version(backbone=backbone).network.backbone.state_size
     with pytest.raises(VersionRefused, match=rf"{2 * state:,} bytes .*train gru or linear \(NEXTACT_BACKBONE\)"):
         serve_files(files, hidden=state, device=CPU)
+
+
+def test_what_a_batch_needs_is_compiled_when_a_version_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = []
+
+    def collect(*arguments: object) -> candidates.Candidates:
+        kinds.append([typeof(argument) for argument in arguments])
+        return candidates.collect(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fusion, "collect", collect)
+    fold = Fold(make_states(), rules_share=0)
+    _, fold.serving = serve_files(files_of(tmp_path / "v1", "gru"), hidden=HIDDEN, device=CPU)
+    assert len(kinds) == 1
+    advance(fold, [view(0), view(1, "b"), view(2)])
+    advance(fold, [view(3), view(4, "c")])
+    assert len(kinds) == 3
+    assert kinds[0] == kinds[1] == kinds[2]
