@@ -51,7 +51,7 @@ class Combiner(nn.Module):
 
 def unfitted() -> Combiner:
     """One that passes on what the network says: its ranking and, as far as candidates go, its probabilities."""
-    combiner = Combiner().requires_grad_(False)
+    combiner = _drawn(seed=0).requires_grad_(False)  # always the same, so that the same version has the same bytes
     combiner.linear.weight.mul_(float(LOG_PROBABILITY_SCALE))
     combiner.outside.fill_(_NEVER)
     return combiner.eval()
@@ -90,13 +90,18 @@ def fit_combiner(
     if not len(targets):
         return unfitted()
     examples = np.arange(len(targets))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        combiner = Combiner()
+    combiner = _drawn(seed)
     scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
     _descend(combiner, collect, targets, examples, scaling, config, randomness, progress)
     _take_in(combiner, *scaling)
     return combiner.eval()
+
+
+def _drawn(seed: int) -> Combiner:
+    """The weights that a seed fixes, whatever the caller drew before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Combiner()
 
 
 def _descend(

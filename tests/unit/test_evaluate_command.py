@@ -65,7 +65,7 @@ def walks(sessions: int, seed: int) -> list[list[str]]:
 
 def write_sessions(folder: Path) -> tuple[str, ...]:
     train, test = folder / "train.txt", folder / "test.tsv"
-    train.write_text("".join(" ".join(session) + "\n" for session in walks(200, 1)))
+    train.write_text("".join(" ".join(session) + "\n" for session in walks(120, 1)))
     test.write_text("".join(" ".join(session[:-1]) + f"\t{session[-1]}\n" for session in walks(40, 2)))
     return "--train-sessions", str(train), "--test-examples", str(test)
 
