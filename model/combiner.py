@@ -61,11 +61,17 @@ def unfitted() -> Combiner:
 class CombinerConfig:
     """How to fit."""
 
-    epochs: int = 8
+    examples: int = 150_000  # to go through in all: few are repeated more often than many
+    least_epochs: int = 4
+    most_epochs: int = 24
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
     least: int = 200  # examples; fewer say too little
+
+    def epochs(self, examples: int) -> int:
+        """How often to go through so many examples."""
+        return min(self.most_epochs, max(self.least_epochs, round(self.examples / max(1, examples))))
 
 
 def fit_combiner(
@@ -104,7 +110,7 @@ def _descend(
     progress: Callable[[int, int, float], None],
 ) -> None:
     parts = -(-len(examples) // config.batch)
-    steps = config.epochs * parts
+    steps = config.epochs(len(examples)) * parts
     optimizer = torch.optim.AdamW(combiner.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
     for step in range(steps):

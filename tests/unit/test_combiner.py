@@ -41,7 +41,7 @@ def chosen(whole: Candidates, some: NDArray[np.int64]) -> Candidates:
 def fitted(seed: int = 1, **changes: float) -> tuple[Combiner, list[float]]:
     whole, targets = candidates(seed=0)
     losses: list[float] = []
-    config = CombinerConfig(**{"epochs": 30, "batch": 50, **changes})  # type: ignore[arg-type]
+    config = CombinerConfig(**{"examples": 400 * 30, "batch": 50, **changes})  # type: ignore[arg-type]
     combiner = fit_combiner(
         lambda some: chosen(whole, some), targets, config, seed=seed, progress=lambda *told: losses.append(told[2])
     )
@@ -72,15 +72,15 @@ def test_it_learns_whom_to_trust_and_how_often_none_is_right() -> None:
 
 
 def test_the_loss_is_the_likelihood_of_features_as_they_are() -> None:
-    _, losses = fitted(epochs=1, batch=400, learning_rate=1e-12)
+    _, losses = fitted(examples=400, least_epochs=1, batch=400, learning_rate=1e-12)
     whole, targets = candidates(seed=0)
-    combiner, _ = fitted(epochs=1, batch=400, learning_rate=1e-12)
+    combiner, _ = fitted(examples=400, least_epochs=1, batch=400, learning_rate=1e-12)
 
     assert losses == [pytest.approx(-log_likelihood(combiner, whole, targets), rel=1e-3)]
 
 
 def test_a_seed_fixes_the_result() -> None:
-    first, again, other = (fitted(seed, epochs=2)[0].state_dict() for seed in (1, 1, 2))
+    first, again, other = (fitted(seed, examples=800, least_epochs=1)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
 

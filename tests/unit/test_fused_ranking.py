@@ -91,7 +91,7 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
         if stage not in told:
             told.append(stage)
 
-    config = LearnConfig(train=ONCE, combiner=CombinerConfig(epochs=20, least=50))
+    config = LearnConfig(train=ONCE, combiner=CombinerConfig(least=50))
     shape = NetworkConfig(items=20, width=8, hidden=8)
     model = learn(log, vocabulary, lambda: cold_start(shape, 1), config, seed=1, device=CPU, tell=tell)
 
@@ -108,7 +108,7 @@ def test_a_seed_fixes_a_model(anew: bool, stages: int) -> None:
     config = LearnConfig(
         anew=anew,
         train=ONCE,
-        combiner=CombinerConfig(epochs=1, least=20),
+        combiner=CombinerConfig(examples=1, least_epochs=1, least=20),
     )
     first, again = (
         learn(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=seed, device=CPU) for seed in (1, 1)

@@ -75,17 +75,15 @@ def test_learns_what_follows_what(backbone: BackboneName) -> None:
 
 def test_a_seed_fixes_the_weights_and_leaves_the_callers_randomness_alone() -> None:
     sequences, vocabulary = circle(users=15)
-    before = torch.get_rng_state()
     found = []
     for seed in (1, 1, 2):
-        network = tiny(vocabulary, seed=5)
-        fit(network, vocabulary, sequences, replace(SMALL, actions=1000), seed=seed, device=CPU)
-        found.append(network.state_dict())
         torch.rand(1)
-        torch.set_rng_state(before)
+        before, network = torch.get_rng_state(), tiny(vocabulary, seed=5)
+        fit(network, vocabulary, sequences, replace(SMALL, actions=1000), seed=seed, device=CPU)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(network.state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
     assert not torch.equal(found[0]["items.weight"], found[2]["items.weight"])
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_small_logs_are_repeated_more_often_and_in_smaller_batches() -> None:
