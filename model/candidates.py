@@ -252,8 +252,10 @@ def _finish(
         features, item = found.features[n, place], found.items[n, place]
         features[_LOG_PROBABILITY] = max(features[_LOG_PROBABILITY], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
         for column in range(_FOLLOWED, _PRECEDED + _SLOTS):
-            features[column] = np.log1p(np.float32(1000) * features[column]) / np.float32(3)
-        features[_OWN_COUNT] = np.log1p(features[_OWN_COUNT])
+            if features[column] != 0:  # most are, and logarithms are slow
+                features[column] = np.log1p(np.float32(1000) * features[column]) / np.float32(3)
+        if features[_OWN_COUNT] != 0:
+            features[_OWN_COUNT] = np.log1p(features[_OWN_COUNT])
         features[_POPULARITY] = evidence.popularity[item]
         features[_TREND] = evidence.trend[item]
         features[_HISTORY] = history

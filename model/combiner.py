@@ -44,7 +44,7 @@ class Combiner(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Scores (...) of features (..., F)."""
-        hidden = F.relu(self.second(F.relu(self.first(features))))
+        hidden = F.relu(self.second(F.relu(self.first(features), inplace=True)), inplace=True)
         scores: Tensor = (self.linear(features) + self.last(hidden)).squeeze(-1)
         return scores
 
