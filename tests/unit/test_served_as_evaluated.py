@@ -33,7 +33,7 @@ SHORT = LearnConfig(
     held_out=0.4,
     anew=False,
     train=TrainConfig(actions=5000),
-    combiner=CombinerConfig(epochs=12, batch=16, learning_rate=1e-2, least=50),
+    combiner=CombinerConfig(most_epochs=12, batch=16, learning_rate=1e-2, least=50),
 )
 
 
