@@ -94,14 +94,23 @@ def marks(items: int) -> Marks:
     return Marks(np.full(items, -1, np.int64), np.zeros(items, np.int32), np.zeros(1, np.int64))
 
 
-def collect(recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks) -> Candidates:
-    """Candidates of N answers with their features. `marks` are of this thread alone."""
-    n = len(recent.starts)
-    found = Candidates(
-        np.zeros((n, CANDIDATES), np.int32),
-        np.zeros((n, CANDIDATES, len(FEATURES)), np.float32),
-        np.zeros(n, np.int64),
+def room(answers: int) -> Candidates:
+    """Room for the candidates of so many answers."""
+    return Candidates(
+        np.zeros((answers, CANDIDATES), np.int32),
+        np.zeros((answers, CANDIDATES, len(FEATURES)), np.float32),
+        np.zeros(answers, np.int64),
     )
+
+
+def collect(
+    recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks, found: Candidates | None = None
+) -> Candidates:
+    """Candidates of N answers with their features. `marks` are of this thread alone.
+
+    `found` is room for N answers to put them, with what an earlier call has left there; by default it is new.
+    """
+    found = room(len(recent.starts)) if found is None else found
     _collect(recent, best, evidence, marks, found)
     return found
 
@@ -111,6 +120,8 @@ def _collect(recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks
     own = np.empty(RECENT, np.int32)
     shares = np.zeros(CATEGORY_BUCKETS, np.float32)
     for n in range(len(recent.starts)):
+        found.features[n, : found.counts[n]] = np.float32(0)
+        found.counts[n] = 0
         answer = marks.next_answer[0]
         marks.next_answer[0] += 1
         for k in range(best.items.shape[1]):

@@ -51,7 +51,11 @@ class Combiner(nn.Module):
 
 def unfitted() -> Combiner:
     """One that passes on what the network says: its ranking and, as far as candidates go, its probabilities."""
-    combiner = _drawn(seed=0).requires_grad_(False)  # always the same, so that the same version has the same bytes
+    with torch.random.fork_rng(devices=[]):
+        combiner = Combiner().requires_grad_(False)
+    for layer in (combiner.first, combiner.second):  # nobody hears what they say: the same version has the same bytes
+        layer.weight.zero_()
+        layer.bias.zero_()
     combiner.linear.weight.mul_(float(LOG_PROBABILITY_SCALE))
     combiner.outside.fill_(_NEVER)
     return combiner.eval()

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.candidates import Candidates, NetworkBest, Recent, collect, marks
+from model.candidates import Candidates, NetworkBest, Recent, collect, marks, room
 from model.combiner import Combiner
 from model.evidence import Evidence
 
-_ANSWERS: Final = 32  # at once: what they take should stay in the processor's caches
+_ANSWERS: Final = 64  # at once: few calls, and what they take stays in the processor's caches
 
 
 class Fusion:
@@ -27,6 +27,7 @@ class Fusion:
         self.evidence = evidence
         self.combiner = combiner
         self._marks = marks(len(evidence.popularity))
+        self._room = room(_ANSWERS)  # kept from call to call: fresh memory costs as much as filling it
 
     def collect(self, recent: Recent, best: NetworkBest) -> Candidates:
         """Candidates of N answers, with their features."""
@@ -43,7 +44,8 @@ class Fusion:
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
         for start in range(0, n, _ANSWERS):
             part = slice(start, start + _ANSWERS)
-            candidates = self.collect(_answers(recent, part), _bests(best, part))
+            kept = _first(self._room, n - start)
+            candidates = collect(_answers(recent, part), _bests(best, part), self.evidence, self._marks, kept)
             scores = self.score(candidates)
             total = torch.logaddexp(scores.logsumexp(1, keepdim=True), self.combiner.outside)
             highest, places = scores.topk(k)
@@ -58,6 +60,10 @@ class Fusion:
         return scores.masked_fill_(  # type: ignore[no-any-return]
             torch.from_numpy(np.arange(most) >= candidates.counts[:, None]), float("-inf")
         )
+
+
+def _first(room: Candidates, answers: int) -> Candidates:
+    return Candidates(room.items[:answers], room.features[:answers], room.counts[:answers])
 
 
 def _answers(recent: Recent, part: slice) -> Recent:

@@ -44,8 +44,9 @@ def decode_fusion(path: str, content: bytes, items: int) -> Fusion:
     tensors = decode_tensors(path, FUSION, content)
     check_fusion(path, tensors, items)
     tensors = {key: tensor.clone() for key, tensor in tensors.items()}
-    combiner = Combiner()
-    combiner.load_state_dict({key: tensors.pop(_COMBINER + key) for key in combiner.state_dict()})
+    with torch.device("meta"):  # nothing is drawn at random: the tensors of the file become its parameters
+        combiner = Combiner()
+    combiner.load_state_dict({key: tensors.pop(_COMBINER + key) for key in combiner.state_dict()}, assign=True)
     return Fusion(evidence_from({key: tensor.numpy() for key, tensor in tensors.items()}), combiner.eval())
 
 

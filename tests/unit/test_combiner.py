@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.candidates import FEATURES, Candidates
-from model.combiner import Combiner, CombinerConfig, fit_combiner
+from model.combiner import Combiner, CombinerConfig, fit_combiner, unfitted
 from model.fusion import Fusion
 from model.vocabulary import Vocabulary
 from tests.unit.builders import make_fusion
@@ -102,3 +102,12 @@ def test_scores_beyond_the_candidates_are_minus_infinity() -> None:
     beyond = np.arange(scores.shape[1]) >= whole.counts[:, None]
     assert np.isneginf(scores[beyond]).all()
     assert np.isfinite(scores[~beyond]).all()
+
+
+def test_an_unfitted_combiner_is_always_the_same_and_draws_nothing() -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = unfitted().state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert all(torch.equal(tensor, first[name]) for name, tensor in unfitted().state_dict().items())
