@@ -36,7 +36,8 @@ class RoundConfig:
     hidden: int = 128
     backbone: BackboneName = "gru"
     holdout: float = 0.1  # newest share of the actions
-    learn: LearnConfig = field(default_factory=LearnConfig)
+    # Rounds are many, and the first one is waited for: what is new is taken in by a pass, not by learning all anew.
+    learn: LearnConfig = field(default_factory=lambda: LearnConfig(anew=False))
     seed: int = 1
 
 
@@ -128,7 +129,7 @@ def _start(
     """The champion's network where it is of the kind that is asked for, else a new one; and how to learn from there."""
     wanted = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
     if champion is not None and _same_kind(champion.network.config, wanted):
-        goes_on = replace(config.learn, anew=False, train=_warm(config.learn.train))
+        goes_on = replace(config.learn, train=_warm(config.learn.train))
         return lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), goes_on
     return lambda: cold_start(wanted, config.seed), config.learn
 
