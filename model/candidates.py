@@ -234,6 +234,7 @@ def _ask_network(best: NetworkBest, n: int, found: Candidates) -> None:
         found.features[n, place, _LOG_PROBABILITY] = logit - log_total
 
 
+# As in `shortlist`, and not imported from there: a cached loop is not compiled again when another file changes.
 @compiled
 def _dot(a: Floats, b: Floats) -> np.float32:
     total = np.float32(0)

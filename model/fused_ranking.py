@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from model.candidates import NETWORK_BEST, Candidates, NetworkBest, Recent
 from model.catalogue import Catalogue
-from model.events import item_object
 from model.fusion import Fusion
 from model.network import Network
 from model.network_ranking import queries_of
@@ -50,7 +49,6 @@ class FusedRanker:
         self._vocabulary = vocabulary
         self._fusion = fusion
         self._device = device
-        self._objects = np.array([item_object(item) for item in vocabulary.items], np.uint64)
         with torch.inference_mode():
             item_vectors = network.item_vectors()
             self._catalogue = Catalogue(item_vectors)
@@ -81,7 +79,7 @@ class FusedRanker:
             scores = self._fusion.score(candidates).numpy()
             ranks[chosen] = _ranks(scores, candidates.items, foreseen.targets[chosen])
             best = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
-            listed = self._objects[np.take_along_axis(candidates.items, best, 1)]
+            listed = self._vocabulary.objects[np.take_along_axis(candidates.items, best, 1)]
             top[chosen, : best.shape[1]] = np.where(np.isfinite(np.take_along_axis(scores, best, 1)), listed, 0)
         return Ranked(ranks, top)
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from model.batches import batches
 from model.catalogue import Catalogue
-from model.events import item_object
 from model.network import Network
 from model.ranking import LISTED, MISSED, Holdout, Ranked
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
@@ -30,7 +29,6 @@ class NetworkRanker:
         self._network = network.to(device).eval()
         self._vocabulary = vocabulary
         self._device = device
-        self._objects = np.array([item_object(item) for item in vocabulary.items], np.uint64)
         with torch.inference_mode():
             self._items = network.item_vectors()
             self._catalogue = Catalogue(self._items)
@@ -41,7 +39,7 @@ class NetworkRanker:
         queries = queries_of(self._network, self._vocabulary, holdout, self._device)
         top = np.zeros((len(holdout), LISTED), np.uint64)
         best = self._catalogue.rank(queries, LISTED).items.cpu().numpy()
-        top[:, : best.shape[1]] = self._objects[best]
+        top[:, : best.shape[1]] = self._vocabulary.objects[best]
         return Ranked(self._ranks(queries, self._vocabulary.rows_of(holdout.objects) - ITEM_BUCKETS), top)
 
     def _ranks(self, queries: Tensor, items: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -70,7 +70,7 @@ def serve(version: Version, device: torch.device) -> Serving:
         vectors=vectors.cpu().contiguous().numpy(),
         fusion=version.fusion,
         item_types=network.item_type_logits(vectors),
-        objects=np.array([item_object(item) for item in version.vocabulary.items], np.uint64),
+        objects=version.vocabulary.objects,
         calibration=version.calibration,
         device=device,
     )

@@ -17,7 +17,7 @@ from model.calibration import Calibration, fit_calibration
 from model.checkpoint import Version
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
-from model.events import SEARCH, item_object
+from model.events import SEARCH
 from model.losses import Popularity, losses_of, recency_weights, targets_of
 from model.network import Network, NetworkConfig
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
@@ -181,8 +181,7 @@ def cold_start(config: NetworkConfig, seed: int) -> Network:
 def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
     """The old version's network for another vocabulary: items that are new to it start near their buckets."""
     network = Network(replace(old.network.config, items=len(vocabulary)))
-    objects = np.array([item_object(item) for item in vocabulary.items], np.uint64)
-    rows = torch.from_numpy(old.vocabulary.rows_of(objects))
+    rows = torch.from_numpy(old.vocabulary.rows_of(vocabulary.objects))
     weights = old.network.state_dict()
     table = weights["items.weight"]
     # Without noise the new items of one bucket would stay the same item for ever.

@@ -48,7 +48,8 @@ class Vocabulary:
     def __init__(self, items: Sequence[str]) -> None:
         self.items: tuple[str, ...] = tuple(items)
         # A collision of two ids (about 3 in 10^8 at a million items) leaves the later one without traffic.
-        self._table = ObjectTable(np.array([item_object(item) for item in self.items], np.uint64))
+        self.objects: NDArray[np.uint64] = np.array([item_object(item) for item in self.items], np.uint64)
+        self._table = ObjectTable(self.objects)
 
     def __len__(self) -> int:
         return len(self.items)
