@@ -40,6 +40,9 @@ class Evaluation:
     type_accuracy: float
     type_log_loss: float  # nats
     rules_type_log_loss: float
+    owners: NDArray[np.int64]  # (N,) users of the targets
+    served_ranks: NDArray[np.int64]  # (N,) of the targets, 1 is the best; MISSED: not ranked
+    rules_ranks: NDArray[np.int64]  # (N,)
 
     def metrics(self) -> dict[str, float]:
         """All numbers by name: `recall@20` of what is served, `network_recall@20`, `rules_recall@20`, …"""
@@ -72,17 +75,22 @@ def evaluate(
     targets = steps[sequences.types[steps] != SEARCH]
     ranks, log_probabilities, right = _by_network(network, vocabulary, sequences, cut, device)
     holdout = Holdout(sequences, targets)
+    served = rank_all(FusedRanker(network, vocabulary, fusion, device), holdout).ranks
+    by_rules = rank_all(Served(rules), holdout).ranks
     popular = completed(np.zeros((len(targets), LISTED), np.uint64), np.array(rules.popular(LISTED), np.uint64))
     return Evaluation(
         targets=len(targets),
-        served=ranking(rank_all(FusedRanker(network, vocabulary, fusion, device), holdout).ranks),
+        served=ranking(served),
         network=ranking(ranks[targets]),
-        rules=ranking(rank_all(Served(rules), holdout).ranks),
+        rules=ranking(by_rules),
         popularity=ranking(listed(popular, holdout.objects).ranks),
         steps=len(steps),
         type_accuracy=mean(right[steps]),
         type_log_loss=-mean(log_probabilities[steps]),
         rules_type_log_loss=_types_by_rules(rules, sequences, steps),
+        owners=holdout.owners,
+        served_ranks=served,
+        rules_ranks=by_rules,
     )
 
 

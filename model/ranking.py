@@ -39,11 +39,16 @@ class Holdout:
     @property
     def starts(self) -> NDArray[np.int64]:
         """Where the sequence of each target begins, (N,)."""
-        return self.sequences.offsets[self._owners()]
+        return self.sequences.offsets[self.owners]
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The user of each target, by its place in the sequences, (N,)."""
+        return np.searchsorted(self.sequences.offsets, self.places, side="right") - 1
 
     def parts(self, most: int = _PART) -> Iterator[Holdout]:
         """The same targets in order, about `most` at a time, with the sequences of their users only."""
-        owners, first = np.unique(self._owners(), return_index=True)
+        owners, first = np.unique(self.owners, return_index=True)
         parts = first // most
         for part in np.unique(parts):
             chosen = np.flatnonzero(parts == part)
@@ -55,9 +60,6 @@ class Holdout:
         shifts = np.concatenate(([0], np.cumsum(ends - starts)))[:-1] - starts
         owner = np.searchsorted(ends, places, side="right")
         return Holdout(self.sequences.of_users(owners), places + shifts[owner])
-
-    def _owners(self) -> NDArray[np.int64]:
-        return np.searchsorted(self.sequences.offsets, self.places, side="right") - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import fsspec
 
 from model.checkpoint import Config, Fact
 from model.errors import VersionRefused
-from model.manifest import CONFIG, METRICS, Manifest, decode, read_manifest, read_verified
+from model.manifest import CONFIG, MANIFEST, METRICS, Manifest, decode, read_manifest, read_verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,24 @@ def describe(name: str, path: str) -> Listed:
         return Listed(name, path, damage=f"{refusal.reason}: {refusal}")
     size = sum(file.size for file in manifest.files.values())
     return Listed(name, path, size=size, created=manifest.created, metrics=metrics, facts=config.facts)
+
+
+def prune(registry: str, keep: Collection[str], newest: int) -> list[str]:
+    """Deletes all versions but the `newest` and those to `keep`; returns the names of what is gone.
+
+    The manifest goes first, so that what is half deleted is no version. Raises `VersionRefused` (unreadable).
+    """
+    names = version_names(registry)
+    old = [name for name in names[: max(0, len(names) - newest)] if name not in keep]
+    files, root = fsspec.core.url_to_fs(registry)
+    try:
+        for name in old:
+            if files.exists(f"{root}/{name}/{MANIFEST}"):
+                files.rm_file(f"{root}/{name}/{MANIFEST}")
+            files.rm(f"{root}/{name}", recursive=True)
+    except Exception as error:  # every kind of storage raises errors of its own
+        raise VersionRefused("unreadable", f"old versions in {registry} cannot be deleted: {error!r}") from error
+    return old
 
 
 def _check_sizes(path: str, manifest: Manifest) -> None:

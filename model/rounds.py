@@ -1,7 +1,7 @@
 """One round of training: from a log and the champion to a challenger and a verdict on it.
 
-The challenger is judged on the newest slice of time, which neither it nor the champion has seen, and learns from that
-slice too once it has won.
+The challenger learns from all but the newest slice of time. On that slice, which neither it nor the champion has seen,
+it is judged; once it has won it learns from that slice too.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
-from model.events import Actions
+from model.events import SEARCH, Actions
 from model.evidence import evidence_of
 from model.fusion import Fusion
+from model.gate import GateConfig, Verdict, judge
 from model.learn import LearnConfig, Model, learn, take_in
 from model.network import Network, NetworkConfig
+from model.serving import serve
+from model.serving_time import Clock, seconds_per_event
 from model.train import Progress, TrainConfig, cold_start, warm_start
 from model.vocabulary import Vocabulary
 
@@ -38,6 +41,7 @@ class RoundConfig:
     holdout: float = 0.1  # newest share of the actions
     # Rounds are many, and the first one is waited for: what is new is taken in by a pass, not by learning all anew.
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(anew=False))
+    gate: GateConfig = field(default_factory=GateConfig)
     seed: int = 1
 
 
@@ -48,15 +52,14 @@ class Round:
     model: Model
     challenger: Evaluation
     champion: Evaluation | None
-    promoted: bool
-    verdict: str  # a sentence with the figures
-    trained_until: int  # time of the newest action, ms
+    verdict: Verdict
+    trained_until: int  # time of the newest action that the model has learned from, ms
 
     def metrics(self) -> dict[str, float]:
-        """The challenger's numbers, and the champion's Recall@20 on the same targets."""
-        found = self.challenger.metrics()
+        """The challenger's numbers, the champion's on the same targets, and the gate's."""
+        found = self.challenger.metrics() | self.verdict.metrics()
         if self.champion is not None:
-            found["champion_recall@20"] = self.champion.served.recall[20]
+            found |= {f"champion_{name}": value for name, value in self.champion.metrics().items() if "@20" in name}
         return found
 
 
@@ -66,9 +69,12 @@ def train_round(
     config: RoundConfig,
     *,
     device: torch.device,
+    clock: Clock,
     progress: Callable[[str, Progress], None] = lambda _stage, _progress: None,
 ) -> Round:
     """Runs a round on a log in order per user; `progress` is told the stage and may raise to end it.
+
+    `clock` (seconds) times the answers of the challenger.
 
     Raises `TooLittleData` when there is not enough to learn or to judge.
     """
@@ -82,45 +88,53 @@ def train_round(
     score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
     challenger = score(model.network, vocabulary, model.fusion)
     incumbent = score(champion.network.to(device), champion.vocabulary, champion.fusion) if champion else None
-    promoted, verdict = judge(challenger, incumbent)
-    if promoted:
-        take_in(
-            model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=progress
-        )
-        model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
-    return Round(model, challenger, incumbent, promoted, verdict, int(sequences.times.max()))
+    verdict = judge(challenger, incumbent, _seconds_per_event(model, actions, device, clock), config.gate)
+    if not verdict.promoted:
+        return Round(model, challenger, incumbent, verdict, cut - 1)
+    take_in(model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=progress)
+    model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
+    return Round(model, challenger, incumbent, verdict, int(sequences.times.max()))
 
 
-def judge(challenger: Evaluation, champion: Evaluation | None) -> tuple[bool, str]:
-    """Whether the challenger is promoted, and why: Recall@20 above the champion's or, for a first one, popularity's."""
-    reached = challenger.served.recall[20]
-    rival, name = (
-        (champion.served.recall[20], "the champion's")
-        if champion
-        else (challenger.popularity.recall[20], "popularity's")
+def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clock: Clock) -> float:
+    version = Version(
+        name="challenger",
+        created="",
+        manifest_sha256="",
+        network=model.network,
+        vocabulary=model.vocabulary,
+        calibration=model.calibration,
+        fusion=model.fusion,
+        metrics={},
+        facts={},
     )
-    better = reached > rival
-    figures = f"Recall@20 {reached:.4f} against {name} {rival:.4f} on {challenger.targets} held-out targets"
-    return better, f"{'promoted' if better else 'rejected'}: {figures}"
+    return seconds_per_event(serve(version, device), actions, device=device, clock=clock)
 
 
 def _cut(sequences: Sequences, champion: Version | None, holdout: float) -> int:
-    """From when on actions are held out: the newest share, and nothing that the champion has learned from."""
+    """From when on actions are held out: the newest share, and of what is new to the champion no more than half."""
     if not len(sequences):
         raise TooLittleData("the log has no events: collect some first")
     newest = sequences.newest(holdout)
-    seen = int(champion.facts.get("trained_until", 0)) + 1 if champion else 0
-    for cut in (max(newest, seen), newest):
+    for cut in (max(newest, middle) for middle in (*_middle_of_the_new(sequences, champion), newest)):
         if _targets(sequences, cut) >= LEAST_TARGETS:
             return cut
     raise TooLittleData(
-        f"only {_targets(sequences, newest)} held-out events follow another of their user; "
+        f"only {_targets(sequences, newest)} held-out actions on items follow another of their user; "
         f"a verdict needs {LEAST_TARGETS}: collect more events"
     )
 
 
+def _middle_of_the_new(sequences: Sequences, champion: Version | None) -> tuple[int, ...]:
+    """The middle (ms) of the actions that the champion has not learned from, and their beginning; nothing without."""
+    seen = int(champion.facts.get("trained_until", 0)) if champion else 0
+    new = sequences.times[sequences.times > seen]
+    return (int(np.quantile(new, 0.5, method="higher")), seen + 1) if champion and len(new) else ()
+
+
 def _targets(sequences: Sequences, cut: int) -> int:
-    return int((sequences.has_next & (np.roll(sequences.times, -1) >= cut)).sum())
+    following = np.flatnonzero(sequences.has_next) + 1
+    return int(((sequences.times[following] >= cut) & (sequences.types[following] != SEARCH)).sum())
 
 
 def _start(

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from model.event_time import FLAGS
+from model.gate import REASONS as VERDICTS
 from stream_app.wire import REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -171,6 +172,9 @@ class TrainerMetrics:
         self.rounds = Counter(
             "nextact_trainer_rounds", "Rounds of training, by outcome", ["outcome"], registry=registry
         )
+        self.verdicts = Counter(
+            "nextact_trainer_verdicts", "Challengers by what the gate said of them", ["reason"], registry=registry
+        )
         self.round_seconds = Gauge("nextact_trainer_round_seconds", "Duration of the last round", registry=registry)
         self.recall = Gauge(
             "nextact_trainer_recall_at_20",
@@ -180,3 +184,5 @@ class TrainerMetrics:
         )
         for outcome in ROUNDS:
             self.rounds.labels(outcome)
+        for verdict in VERDICTS:
+            self.verdicts.labels(verdict)

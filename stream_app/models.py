@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
@@ -12,6 +12,7 @@ import torch
 
 from model.checkpoint import Version
 from model.errors import VersionRefused
+from model.gate import Difference
 from model.registry import Listed, describe, version_names
 from model.serving import serve_files
 from stream_app.bounded import read_within, within
@@ -23,7 +24,7 @@ from stream_app.topics import ensure_topics
 T = TypeVar("T")
 
 State = Literal["serving", "promoted before", "never promoted", "damaged"]
-_COLUMNS: Final = ("version", "created", "events", "recall@20", "champion", "rules", "MB", "state")
+_COLUMNS: Final = ("version", "created", "events", "recall@20", "champion", "rules", "gain", "verdict", "MB", "state")
 
 
 class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +37,8 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     recall_at_20: float | None
     champion_recall_at_20: float | None
     rules_recall_at_20: float | None
+    recall_gain: tuple[float, float, float] | None  # over what served: mean, and the ends of its interval
+    verdict: str | None  # of the gate: `better`, or why it was not promoted
     size_bytes: int | None
     path: str
     damage: str | None
@@ -153,10 +156,18 @@ def _line(version: Listed, champion: Promotion | None, promoted: set[str]) -> Mo
         recall_at_20=version.metrics.get("recall@20"),
         champion_recall_at_20=version.metrics.get("champion_recall@20"),
         rules_recall_at_20=version.metrics.get("rules_recall@20"),
+        recall_gain=_gain(version.metrics),
+        verdict=str(verdict) if (verdict := version.facts.get("verdict_reason")) else None,
         size_bytes=version.size or None,
         path=version.path,
         damage=version.damage or None,
     )
+
+
+def _gain(metrics: Mapping[str, float]) -> tuple[float, float, float] | None:
+    found = [metrics.get(f"recall@20_gain_{field}") for field in Difference._fields]
+    mean, low, high = found
+    return None if mean is None or low is None or high is None else (mean, low, high)
 
 
 def _state(version: Listed, champion: Promotion | None, promoted: set[str]) -> State:
@@ -174,6 +185,8 @@ def _cells(line: ModelLine) -> tuple[str, ...]:
         _shown(line.created and line.created[:19].replace("T", " ")),
         _shown(line.events, ","),
         *(_shown(recall, ".4f") for recall in recalls),
+        "-" if line.recall_gain is None else "{:+.4f} ({:+.4f} to {:+.4f})".format(*line.recall_gain),
+        _shown(line.verdict),
         _shown(line.size_bytes and line.size_bytes / 1e6, ".1f"),
         line.state + (f" ({line.damage.partition(':')[0]})" if line.damage else ""),
     )

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     # Models
     registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")
     registry_timeout: float = Field(60.0, gt=0, description="seconds that reading or writing a version may take")
+    registry_keep: int = Field(
+        50, ge=1, description="newest versions that the trainer keeps, beside the champion and those it followed"
+    )
     backbone: Literal["gru", "linear"] = Field(
         "gru", description="what the trainer trains: gru, or linear (two blocks of a gated linear recurrence)"
     )

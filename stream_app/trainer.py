@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from model import checkpoint
 from model.checkpoint import Version
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
+from model.registry import prune
 from model.rounds import Round, RoundConfig, train_round
 from model.train import Progress
 from stream_app.bounded import read_within, within
@@ -140,18 +141,25 @@ class Trainer:
         config = RoundConfig(
             hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
         )
-        train = partial(train_round, device=self._device, progress=self._report)
+        train = partial(train_round, device=self._device, clock=time.perf_counter, progress=self._report)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)
         self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
-        logger.info("%s (rules %.4f)", result.verdict, result.challenger.rules.recall[20])
-        if not result.promoted:
+        logger.info("%s (rules %.4f)", result.verdict.sentence, result.challenger.rules.recall[20])
+        self._metrics.verdicts.labels(result.verdict.reason).inc()
+        version = await self._save(result, len(actions))
+        if not result.verdict.promoted:
+            await self._prune(promotion)
             return "rejected"
         if await champion(settings) != promotion:
             logger.info("dropped: another version was promoted during the round, the next one begins from it")
             return "rejected"
-        await self._publish(result, promotion, len(actions))
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        promotion = succeed(promotion, version, result.metrics(), now)
+        await publish(promotion, settings)
+        logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
+        await self._prune(promotion)
         return "promoted"
 
     async def _load(self, promotion: Promotion) -> Version | None:
@@ -166,7 +174,8 @@ class Trainer:
             logger.warning("the champion %s cannot be used, training starts anew: %s", promotion.version, refusal)
             return None
 
-    async def _publish(self, result: Round, before: Promotion | None, events: int) -> None:
+    async def _save(self, result: Round, events: int) -> Placed:
+        """Writes the challenger and the verdict on it into the registry, promoted or not."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         name = now.strftime("%Y%m%dT%H%M%S.%fZ")
         path = f"{self._settings.registry_address}/{name}"
@@ -180,15 +189,31 @@ class Trainer:
             fusion=result.model.fusion,
             calibration=result.model.calibration,
             metrics=result.metrics(),
-            facts={"trained_until": result.trained_until, "verdict": result.verdict, "events": events},
+            facts={
+                "trained_until": result.trained_until,
+                "verdict": result.verdict.sentence,
+                "verdict_reason": result.verdict.reason,
+                "events": events,
+            },
         )
         try:
             sha256 = await within(self._settings.registry_timeout, save)
         except TimeoutError as error:
             raise VersionNotSaved(f"{path} was not written in time (NEXTACT_REGISTRY_TIMEOUT)") from error
-        version = Placed(version=name, path=path, manifest_sha256=sha256)
-        await publish(succeed(before, version, result.metrics(), now), self._settings)
-        logger.info("published version %s, %d items", name, len(result.model.vocabulary))
+        return Placed(version=name, path=path, manifest_sha256=sha256)
+
+    async def _prune(self, promotion: Promotion | None) -> None:
+        """Old versions go, but none that serves or that a rollback may go back to."""
+        keep = {placed.version for placed in (promotion, *promotion.predecessors)} if promotion else set()
+        settings = self._settings
+        work = partial(prune, settings.registry_address, keep, settings.registry_keep)
+        try:
+            gone = await within(settings.registry_timeout, work)
+        except (VersionRefused, TimeoutError) as error:
+            logger.warning("old versions stay in the registry: %r", error)
+        else:
+            if gone:
+                logger.info("deleted %d old versions, %s the newest of them", len(gone), gone[-1])
 
     def _report(self, stage: str, progress: Progress) -> None:
         if self._stopping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -18,12 +19,12 @@ from tests.unit.builders import CPU, SERVED
 CONFIG = RoundConfig(hidden=16, learn=LearnConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
 
 
-def circle(users: int = 40, length: int = 20) -> Actions:
-    """Users who go round a circle of eight items, one after the other."""
+def circle(users: int = 40, length: int = 20, items: int = 8) -> Actions:
+    """Users who go round a circle of items, one after the other."""
     events, times = [], []
     for place in range(length):
         for user in range(users):
-            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + place) % 8}"))
+            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + place) % items}"))
             times.append(1000 * (users * place + user))
     return actions_of(events, times)
 
@@ -35,7 +36,9 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
     def count(stage: str, _: Progress) -> None:
         steps[stage] += 1
 
-    return train_round(circle(), champion, config, device=CPU, progress=count), steps["fitting"]
+    return train_round(circle(), champion, config, device=CPU, clock=time.perf_counter, progress=count), steps[
+        "fitting"
+    ]
 
 
 def as_version(round_: Round) -> Version:

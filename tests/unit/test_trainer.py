@@ -11,44 +11,73 @@ from typing import Any
 import pytest
 
 from stream_app import trainer
-from stream_app.promotions import Promotion, succeed
+from stream_app.promotions import Placed, Promotion, succeed
 from stream_app.settings import Settings
 from tests.unit.versions import save_version
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-WINNER = SimpleNamespace(
-    promoted=True,
-    verdict="promoted",
-    challenger=SimpleNamespace(served=SimpleNamespace(recall={20: 0.5}), rules=SimpleNamespace(recall={20: 0.1})),
-)
 
 
-def outcome(monkeypatch: pytest.MonkeyPatch, *champions: Promotion) -> tuple[str, list[Any]]:
-    """Of a round that the challenger wins, and what it published; `champions` before and after the training."""
-    found, published = iter(champions), list[Any]()
+def challenger(*, wins: bool) -> Any:
+    """A round with a challenger, as far as the trainer looks at it."""
+    recall = SimpleNamespace(served=SimpleNamespace(recall={20: 0.5}), rules=SimpleNamespace(recall={20: 0.1}))
+    reason = "better" if wins else "no_better"
+    return SimpleNamespace(
+        verdict=SimpleNamespace(promoted=wins, reason=reason, sentence=reason),
+        challenger=recall,
+        metrics=lambda: {"recall@20": 0.5},
+        model=SimpleNamespace(vocabulary=[]),
+    )
+
+
+def outcome(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *champions: Promotion, wins: bool = True
+) -> tuple[str, list[Promotion]]:
+    """Of a round, and what it published; `champions` before and after the training, `folder` the registry."""
+    found, published = iter(champions), list[Promotion]()
 
     async def champion(_: Settings) -> Promotion:
         return next(found)
 
-    async def publish(*what: Any) -> None:
-        published.append(what)
+    async def publish(promotion: Promotion, _: Settings) -> None:
+        published.append(promotion)
+
+    async def save(*_: Any) -> Placed:
+        return save_version(folder / "new")
 
     async def round_() -> str:
-        made = trainer.Trainer(Settings(device="cpu"), clock=lambda: 0.0, progress=lambda _: None)
-        monkeypatch.setattr(made, "_publish", publish)
+        settings = Settings(device="cpu", registry=str(folder), registry_keep=1)
+        made = trainer.Trainer(settings, clock=lambda: 0.0, progress=lambda _: None)
+        monkeypatch.setattr(made, "_save", save)
         return await made._attempt()
 
     monkeypatch.setattr(trainer, "EventsTopic", lambda _: SimpleNamespace(actions=list))
     monkeypatch.setattr(trainer, "champion", champion)
-    monkeypatch.setattr(trainer, "train_round", lambda *_, **__: WINNER)
+    monkeypatch.setattr(trainer, "publish", publish)
+    monkeypatch.setattr(trainer, "train_round", lambda *_, **__: challenger(wins=wins))
     return asyncio.run(round_()), published
 
 
 def test_a_winner_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = succeed(None, save_version(tmp_path / "first"), {}, NOON)
-    said, published = outcome(monkeypatch, first, first)
+    said, published = outcome(monkeypatch, tmp_path, first, first)
     assert said == "promoted"
-    assert published == [(WINNER, first, 0)]
+    assert [promotion.version for promotion in published] == ["new"]
+
+
+def test_a_loser_is_kept_for_a_look_and_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = succeed(None, save_version(tmp_path / "first"), {}, NOON)
+    assert outcome(monkeypatch, tmp_path, first, wins=False) == ("rejected", [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "new"]
+
+
+def test_old_versions_go_but_none_that_a_rollback_may_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        save_version(tmp_path / name)
+    first = succeed(None, save_version(tmp_path / "c"), {}, NOON)
+    second = succeed(first, save_version(tmp_path / "d"), {}, NOON)
+    outcome(monkeypatch, tmp_path, second, second)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "d", "new"]
 
 
 def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
@@ -56,4 +85,4 @@ def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
 ) -> None:
     first = succeed(None, save_version(tmp_path / "first"), {}, NOON)
     second = succeed(first, save_version(tmp_path / "second"), {}, NOON)
-    assert outcome(monkeypatch, second, first) == ("rejected", [])
+    assert outcome(monkeypatch, tmp_path, second, first) == ("rejected", [])
