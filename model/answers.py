@@ -125,6 +125,10 @@ class Scoreboard:
         """Drops the answers of slots that go to other users."""
         self._answered[slots[slots < len(self._answered)]] = False
 
+    def forget_all(self) -> None:
+        """Drops all answers."""
+        self._answered[:] = False
+
     def _before(
         self, slots: NDArray[np.int64], ranked: NDArray[np.uint32], answered: NDArray[np.bool_]
     ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.answers import RANKED, Answers, Scoreboard
+from model.canary import Canary
 from model.candidates import Recent
 from model.data import contexts_of
 from model.event_time import user_clocks
 from model.events import SEARCH, Actions
 from model.history import ranks_within
 from model.live_rules import LiveRules
+from model.model_scores import NOTHING, ModelScores, Scored
 from model.recent import recent_actions
 from model.serving import Serving
 from model.states import UserStates
@@ -41,8 +43,8 @@ class Advanced:
     touched: NDArray[np.int64]  # (U,) slots whose records changed
     duplicates: int  # new, but of an event id seen before: answered, not applied
     late: NDArray[np.bool_]  # (M,) older than the user's clock, so without effect on it
-    model_places: NDArray[np.int64]  # where the next items stood in the answers before, from 1; 0: nowhere
-    rules_places: NDArray[np.int64]  # the same for the rules, on the users they follow
+    scored: Scored  # the version's answers before
+    rules_places: NDArray[np.int64]  # where next items stood in the rules' answers before, for users whom they follow
 
 
 class Fold:
@@ -52,10 +54,16 @@ class Fold:
         """`rules_share` of the users (by slot) are followed by the rules too when a model serves, as its yardstick."""
         self.states = states
         self.serving: Serving | None = None
+        self.canary: Canary | None = None
         self._rules = LiveRules()
         self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
-        self._model_scores = Scoreboard()
+        self._model_scores = ModelScores()
         self._rules_scores = Scoreboard()
+
+    def serve(self, serving: Serving, canary: Canary | None = None) -> None:
+        """From the next batch on. Answers given so far are not scored: they are another version's."""
+        self.serving, self.canary = serving, canary
+        self._model_scores.forget_all()
 
     @property
     def nbytes(self) -> int:
@@ -76,10 +84,38 @@ class Fold:
         self._model_scores.forget(slots)
         self._rules_scores.forget(slots)
 
+    def advance_all(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> list[Advanced]:
+        """As `advance`, but users of the canary by the version before: a part for each version."""
+        if self.canary is None:
+            return [self.advance(slots, actions, offsets)]
+        stays = self.canary.stays(actions.users)
+        shares = (np.flatnonzero(~stays), self.serving), (np.flatnonzero(stays), self.canary.before)
+        return [self._share(slots, actions, offsets, places, serving) for places, serving in shares if len(places)]
+
+    def _share(
+        self,
+        slots: NDArray[np.int64],
+        actions: Actions,
+        offsets: NDArray[np.int64],
+        places: NDArray[np.int64],
+        serving: Serving | None,
+    ) -> Advanced:
+        advanced = self.advance(slots[places], actions.take(places), offsets[places], serving)
+        return replace(advanced, places=places[advanced.places])
+
     @torch.inference_mode()
-    def advance(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> Advanced:
-        """Applies the events (N,) of users in `slots`, each user's by rising offset; answers after each new one."""
-        states = self.states
+    def advance(
+        self,
+        slots: NDArray[np.int64],
+        actions: Actions,
+        offsets: NDArray[np.int64],
+        serving: Serving | None = None,
+    ) -> Advanced:
+        """Applies the events (N,) of users in `slots`, each user's by rising offset; answers after each new one.
+
+        By default what answers is what serves, or the rules where nothing does.
+        """
+        states, serving = self.states, serving or self.serving
         new = np.flatnonzero(offsets > states.offsets[slots])
         slots, actions = slots[new], actions.take(new)
         repeated = states.duplicates(slots, actions.event_ids)
@@ -87,7 +123,7 @@ class Fold:
         actions = replace(actions, times=clocks)
         scored = (actions.types != SEARCH) & ~repeated
         by_rules, rules_places = self._by_rules(slots, actions, ~repeated, scored)
-        answers, lengths = self._apply(slots, actions, repeated)
+        answers, lengths = self._apply(serving, slots, actions, repeated)
         states.offsets[slots] = offsets[new]  # ascending, so each user's last one stays
         return Advanced(
             places=new,
@@ -97,7 +133,7 @@ class Fold:
             touched=np.unique(slots),
             duplicates=int(repeated.sum()),
             late=late,
-            model_places=self._score_model(slots, actions, scored, answers),
+            scored=self._score_model(serving, answers, slots, actions, scored, ~repeated),
             rules_places=rules_places,
         )
 
@@ -126,10 +162,10 @@ class Fold:
         return slots % self._rules_stride == 0 if self._rules_stride else np.zeros(len(slots), np.bool_)
 
     def _apply(
-        self, slots: NDArray[np.int64], actions: Actions, repeated: NDArray[np.bool_]
+        self, serving: Serving | None, slots: NDArray[np.int64], actions: Actions, repeated: NDArray[np.bool_]
     ) -> tuple[Answers | None, NDArray[np.int64]]:
         """Steps and remembers what is not a repeat; the model's answers, if it serves, and lengths after each (M,)."""
-        states, serving = self.states, self.serving
+        states = self.states
         applied = np.flatnonzero(~repeated)
         fresh, fresh_slots = actions.take(applied), slots[applied]
         contexts = contexts_of(fresh, fresh_slots, states.last_times[fresh_slots], states.sessions[fresh_slots])
@@ -209,16 +245,18 @@ class Fold:
 
     def _score_model(
         self,
+        serving: Serving | None,
+        answers: Answers | None,
         slots: NDArray[np.int64],
         actions: Actions,
         scored: NDArray[np.bool_],
-        answers: Answers | None,
-    ) -> NDArray[np.int64]:
-        if answers is None or self.serving is None:
-            return np.zeros(0, np.int64)
-        ranked = np.where(answers.items >= 0, self.serving.objects[answers.items], np.uint64(0))
-        everyone = np.ones(len(slots), np.bool_)
-        return self._model_scores.score(slots, actions.objects, scored, ranked, everyone, self.states.capacity)
+        applied: NDArray[np.bool_],
+    ) -> Scored:
+        if answers is None or serving is None:
+            return NOTHING
+        return self._model_scores.score(
+            serving, answers, slots, actions, scored=scored, applied=applied, capacity=self.states.capacity
+        )
 
 
 def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:

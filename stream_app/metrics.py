@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from model.answers import Answers
 from model.event_time import FLAGS
 from model.gate import REASONS as VERDICTS
+from model.live_rules import BASELINE
+from model.model_scores import Score, Scored
 from stream_app.wire import REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -67,6 +70,50 @@ class GaugeOf(Collector):
         for value, number in self._values().items():
             family.add_metric([value], number)
         yield family
+
+
+class VersionScores(Collector):
+    """How well each version did that has served lately, in this process since it began to serve."""
+
+    def __init__(self) -> None:
+        self._scores: dict[str, Score] = {}
+
+    def add(self, answers: Answers, scored: Scored) -> None:
+        """Adds a batch; what the rules answer is counted elsewhere."""
+        if answers.version != BASELINE:
+            self._scores.setdefault(answers.version, Score()).add(answers, scored)
+
+    def begin(self, versions: Collection[str]) -> None:
+        """These serve from now on, side by side: their scores begin at nothing, others are dropped."""
+        self._scores = {version: Score() for version in versions}
+
+    def scores(self) -> dict[str, Score]:
+        """The scores by version."""
+        return dict(self._scores)
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus_client."""
+        for name, documentation, value in _VERSION_COUNTERS:
+            counter = CounterMetricFamily(f"nextact_version_{name}", documentation, labels=["version"])
+            for version, score in self.scores().items():
+                counter.add_metric([version], value(score))
+            yield counter
+        coverage = GaugeMetricFamily(
+            "nextact_version_coverage_ratio", "Share of the items among somebody's 20 best so far", labels=["version"]
+        )
+        for version, score in self.scores().items():
+            coverage.add_metric([version], score.coverage)
+        yield coverage
+
+
+_VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[Score], float]]]] = (
+    ("scored", "Next items that scored a version's answer before them", lambda score: score.scored),
+    ("hits", "Of the scored, found among the 20 best", lambda score: score.hits),
+    ("reciprocal_ranks", "Sum of 1 / place of the hits", lambda score: score.reciprocal_ranks),
+    ("purchase_outcomes", "Purchase probabilities whose outcome is known", lambda score: score.outcomes),
+    ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_foretold),
+    ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases),
+)
 
 
 class WorkerMetrics:
@@ -145,6 +192,8 @@ class WorkerMetrics:
             ["ranker"],
             registry=registry,
         )
+        self.versions = VersionScores()
+        registry.register(self.versions)
         for flag in FLAGS:
             self.event_time.labels(flag or "ok")
         for reason in REASONS:
@@ -174,6 +223,11 @@ class TrainerMetrics:
         )
         self.verdicts = Counter(
             "nextact_trainer_verdicts", "Challengers by what the gate said of them", ["reason"], registry=registry
+        )
+        self.rollbacks = Counter(
+            "nextact_trainer_rollbacks",
+            "Versions taken back because they did worse in production than the one before",
+            registry=registry,
         )
         self.round_seconds = Gauge("nextact_trainer_round_seconds", "Duration of the last round", registry=registry)
         self.recall = Gauge(

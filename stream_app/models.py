@@ -72,12 +72,14 @@ async def promote(settings: Settings, name: str, now: datetime) -> str:
     return f"promoted {name}" + (f", after {champion.version}" if champion else "")
 
 
-async def roll_back(settings: Settings, now: datetime) -> str:
+async def roll_back(settings: Settings, now: datetime, *, only: str | None = None) -> str:
     """Makes the version that served before the champion the champion again; returns a sentence about it.
 
-    Raises `VersionUnusable` when there is none or no worker would serve it.
+    Raises `VersionUnusable` when there is none, no worker would serve it, or the champion is another than `only`.
     """
     champion = elect(await _records(settings)).champion
+    if only is not None and (champion is None or champion.version != only):
+        raise VersionUnusable(f"{only} does not serve any more: it is not taken back")
     if champion is None:
         raise VersionUnusable("no version was promoted yet: there is nothing to go back from")
     if not champion.predecessors:

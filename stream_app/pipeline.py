@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -50,13 +51,20 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one version answered: the whole batch, but for a canary."""
+
+    advanced: Advanced
+    states: UserRecords  # of the touched users
+    verdicts: NDArray[np.uint8]  # on the event times of the new events
+
+
+@dataclass(frozen=True, slots=True)
 class Computed:
     """A batch after the fold: all that encoding needs, and nothing that the next batch changes."""
 
     received: Received
-    advanced: Advanced
-    states: UserRecords  # of the touched users
-    verdicts: NDArray[np.uint8]  # on the event times of the new events
+    parts: Sequence[Part]
     batch: int  # its number
 
 
@@ -98,12 +106,15 @@ class Pipeline:
         with self._timed("fold"):
             partitions = [source.partition for source in received.sources]
             slots = self._fold.slots_of(partitions, received.actions.users)
-            advanced = self._fold.advance(slots, received.actions, received.offsets)
-            states = self._fold.states.snapshot(advanced.touched)
+            advanced = self._fold.advance_all(slots, received.actions, received.offsets)
+            parts = [self._part(received, one) for one in advanced]
+        self._count(received.decoded, parts)
+        return Computed(received, parts, self._fold.states.batch)
+
+    def _part(self, received: Received, advanced: Advanced) -> Part:
         given = received.verdicts[advanced.places]
         verdicts = np.where((given == OK) & advanced.late, np.uint8(LATE), given)
-        self._count(received.decoded, advanced, verdicts)
-        return Computed(received, advanced, states, verdicts, self._fold.states.batch)
+        return Part(advanced, self._fold.states.snapshot(advanced.touched), verdicts)
 
     def settle(self, before: int) -> None:
         """All effects of the batches before this number are durable: their users may leave memory."""
@@ -115,47 +126,47 @@ class Pipeline:
             return self._encode(computed)
 
     def _encode(self, computed: Computed) -> list[BatchResult]:
-        received, advanced = computed.received, computed.advanced
-        ranker: Ranker = "rules" if advanced.answers.version == BASELINE else "model"
+        received = computed.received
+        by_rules = any(part.advanced.answers.version == BASELINE for part in computed.parts)
+        ranker: Ranker = "rules" if by_rules else "model"
         results = {record.partition: BatchResult(record.partition, ranker) for record in received.records}
         for rejected in received.decoded.rejected:
             record = received.records[rejected.place]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
-        owners: dict[int, ConsumerRecord[bytes, bytes]] = {}
-        tails = self._answers.encode(advanced.answers)
-        followed = self._followed(received, advanced, computed.verdicts)
-        for (source, head), slot, tail in zip(followed, advanced.slots.tolist(), tails, strict=True):
-            result = results[source.partition]
-            result.predictions.append(Outgoing(source.key, join_prediction(head, tail)))
-            result.record_times.append(source.timestamp)
-            owners[slot] = source
-        for slot, value in zip(advanced.touched.tolist(), pack(computed.states), strict=True):
-            results[owners[slot].partition].changelog.append(Outgoing(owners[slot].key, value))
+        predictions = [answered for part in computed.parts for answered in self._predictions(received, part)]
+        if len(computed.parts) > 1:
+            predictions.sort(key=itemgetter(0))
+        for place, prediction in predictions:
+            source = received.sources[place]
+            results[source.partition].predictions.append(Outgoing(source.key, prediction))
+            results[source.partition].record_times.append(source.timestamp)
+        for part in computed.parts:
+            owners = dict(zip(part.advanced.slots.tolist(), part.advanced.places.tolist(), strict=True))
+            for slot, value in zip(part.advanced.touched.tolist(), pack(part.states), strict=True):
+                source = received.sources[owners[slot]]
+                results[source.partition].changelog.append(Outgoing(source.key, value))
         return list(results.values())
 
-    def _followed(
-        self, received: Received, advanced: Advanced, verdicts: NDArray[np.uint8]
-    ) -> Iterator[tuple[ConsumerRecord[bytes, bytes], Followed]]:
-        """The record of every new event, and what its prediction says of it."""
-        decoded, version = received.decoded, advanced.answers.version
-        columns = (advanced.places.tolist(), advanced.history_lengths.tolist(), verdicts.tolist())
-        for place, length, verdict in zip(*columns, strict=True):
+    def _predictions(self, received: Received, part: Part) -> Iterator[tuple[int, bytes]]:
+        """The prediction of every new event of a part, with the event's place in the batch."""
+        decoded, advanced, version = received.decoded, part.advanced, part.advanced.answers.version
+        tails = self._answers.encode(advanced.answers)
+        columns = (advanced.places.tolist(), advanced.history_lengths.tolist(), part.verdicts.tolist(), tails)
+        for place, length, verdict, tail in zip(*columns, strict=True):
             event, source = decoded.events[place], received.sources[place]
-            yield (
-                source,
-                Followed(
-                    prediction_id=self._prediction_ids(source.partition)[source.offset],
-                    user_id=event.user_id,
-                    event_id=event.event_id,
-                    event_type=event.type,
-                    event_timestamp=decoded.times[place],
-                    source=Source(source.partition, source.offset),
-                    model_version=version,
-                    history_length=length,
-                    event_time_flag=FLAGS[verdict],
-                ),
+            head = Followed(
+                prediction_id=self._prediction_ids(source.partition)[source.offset],
+                user_id=event.user_id,
+                event_id=event.event_id,
+                event_type=event.type,
+                event_timestamp=decoded.times[place],
+                source=Source(source.partition, source.offset),
+                model_version=version,
+                history_length=length,
+                event_time_flag=FLAGS[verdict],
             )
+            yield place, join_prediction(head, tail)
 
     def _prediction_ids(self, partition: int) -> PredictionIds:
         if partition not in self._ids:
@@ -163,15 +174,17 @@ class Pipeline:
             self._ids[partition] = PredictionIds(settings.stream_epoch, settings.events_topic, partition)
         return self._ids[partition]
 
-    def _count(self, decoded: Decoded, advanced: Advanced, verdicts: NDArray[np.uint8]) -> None:
+    def _count(self, decoded: Decoded, parts: Sequence[Part]) -> None:
         metrics = self._metrics
-        metrics.events.inc(len(advanced.places))
-        metrics.replays.inc(len(decoded.events) - len(advanced.places))
-        metrics.duplicates.inc(advanced.duplicates)
-        for flag, count in zip(FLAGS, np.bincount(verdicts, minlength=len(FLAGS)).tolist(), strict=True):
-            metrics.event_time.labels(flag or "ok").inc(count)
-        metrics.score("model", advanced.model_places)
-        metrics.score("rules", advanced.rules_places)
+        metrics.replays.inc(len(decoded.events) - sum(len(part.advanced.places) for part in parts))
+        for advanced, verdicts in ((part.advanced, part.verdicts) for part in parts):
+            metrics.events.inc(len(advanced.places))
+            metrics.duplicates.inc(advanced.duplicates)
+            for flag, count in zip(FLAGS, np.bincount(verdicts, minlength=len(FLAGS)).tolist(), strict=True):
+                metrics.event_time.labels(flag or "ok").inc(count)
+            metrics.score("model", advanced.scored.places)
+            metrics.versions.add(advanced.answers, advanced.scored)
+            metrics.score("rules", advanced.rules_places)
         metrics.evicted.inc(len(self._fold.states.evicted))
         metrics.returned.inc(self._fold.states.returned)
         metrics.users.set(len(self._fold.states))

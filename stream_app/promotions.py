@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -135,23 +135,32 @@ class Promotions:
         end = (await self._consumer.end_offsets([self._partition]))[self._partition]
         found: list[bytes | None] = []
         while await self._consumer.position(self._partition) < end:
-            found += await self._fetched(timeout_ms=500)
+            found += _of_champions(await self._fetched(timeout_ms=500))
         return found
 
     async def follow(self) -> AsyncIterator[list[bytes | None]]:
-        """Records as they come, those of a fetch together."""
+        """The champions' records as they come, those of a fetch together."""
+        async for records in self.records():
+            if found := _of_champions(records):
+                yield found
+
+    async def records(self) -> AsyncIterator[list[Any]]:
+        """All records of the topic as they come, those of a fetch together."""
         while True:
-            fetched = await self._fetched(timeout_ms=60_000)
-            if fetched:
-                yield fetched
+            if records := await self._fetched(timeout_ms=60_000):
+                yield records
 
     async def stop(self) -> None:
         """Disconnects."""
         await self._consumer.stop()
 
-    async def _fetched(self, timeout_ms: int) -> list[bytes | None]:
-        records = (await self._consumer.getmany(timeout_ms=timeout_ms)).get(self._partition, [])
-        return [record.value for record in records if record.key == CHAMPION]
+    async def _fetched(self, timeout_ms: int) -> list[Any]:
+        fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
+        return list(fetched.get(self._partition, []))
+
+
+def _of_champions(records: Iterable[Any]) -> list[bytes | None]:
+    return [record.value for record in records if record.key == CHAMPION]
 
 
 async def history(settings: Settings) -> list[bytes | None]:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 import torch
 
+from model.canary import Canary
 from model.errors import VersionRefused
 from model.fold import Fold
 from model.manifest import VersionFiles
@@ -77,6 +78,14 @@ class Reload:
         self._wanted: Promotion | None = None  # the one that serves, or that is to
         self._served: _Ready | None = None
         self._previous: _Ready | None = None  # kept, so that a rollback needs no loading
+        self._on_trial = False
+
+    @property
+    def trial(self) -> tuple[str, str] | None:
+        """The names of the version on trial and of the one before, which some users have; None: there is no trial."""
+        if not self._on_trial or self._served is None or self._previous is None:
+            return None
+        return self._served.serving.name, self._previous.serving.name
 
     async def start(self) -> None:
         """Loads the present champion, if there is one and it can be read; else the rules answer."""
@@ -111,9 +120,20 @@ class Reload:
         """Tries a version until it serves or is refused, or another is wanted."""
         for pause in self._pauses_s:
             if await self._try(promotion):
-                return
+                break
             await asyncio.sleep(pause)
-        await self._try(promotion, last=True)
+        else:
+            await self._try(promotion, last=True)
+        await self._end_trial(promotion)
+
+    async def _end_trial(self, promotion: Promotion) -> None:
+        """All users get the version after a while, if it still serves then."""
+        if self._on_trial and self._served is not None and self._served.promotion is promotion:
+            await asyncio.sleep(self._settings.canary_seconds)
+            if self._served.promotion is promotion:
+                self._on_trial = False
+                await self._serve(self._served, None)
+                logger.info("the trial of version %s has ended, all users have it", promotion.version)
 
     async def _try(self, promotion: Promotion, *, last: bool = False) -> bool:
         """Whether nothing is left to do: False when the place cannot be read now, and may be later."""
@@ -161,14 +181,32 @@ class Reload:
         return _Ready(promotion, serving, datetime.fromisoformat(version.created).timestamp())
 
     async def _swap(self, ready: _Ready) -> None:
-        """In the device thread, so between two batches."""
         before, self._served = self._served, ready
         if before is not None and before.serving is ready.serving:
             return
         self._previous = before
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._device_thread, setattr, self._fold, "serving", ready.serving)
+        canary = self._canary(ready, before)
+        self._on_trial = canary is not None
+        await self._serve(ready, canary)
         self._report(ready, before)
+
+    def _canary(self, ready: _Ready, before: _Ready | None) -> Canary | None:
+        """None without a version before, and when one is taken back: its users are to have it at once."""
+        share = self._settings.canary_share
+        if before is None or not share or ready.promotion.placed in before.promotion.predecessors:
+            return None
+        return Canary(before.serving, share)
+
+    async def _serve(self, ready: _Ready, canary: Canary | None) -> None:
+        """In the device thread, so between two batches."""
+
+        def begin() -> None:
+            self._fold.serve(ready.serving, canary)
+            if canary is not None or ready.serving.name not in self._metrics.versions.scores():
+                names = [ready.serving.name] + ([canary.before.name] if canary else [])
+                self._metrics.versions.begin(names)
+
+        await asyncio.get_running_loop().run_in_executor(self._device_thread, begin)
 
     def _report(self, ready: _Ready, before: _Ready | None) -> None:
         self._metrics.reloads.labels("loaded").inc()

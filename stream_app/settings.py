@@ -90,6 +90,17 @@ class Settings(BaseSettings):
     # Models
     registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")
     registry_timeout: float = Field(60.0, gt=0, description="seconds that reading or writing a version may take")
+    canary_share: float = Field(
+        0.1, ge=0, le=0.5, description="share of users who stay with the version before for a while; 0: nobody"
+    )
+    canary_seconds: float = Field(300.0, gt=0, description="how long they stay, both versions being measured")
+    rollback_margin: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="how far live hit@20 or MRR@20 may be below the version before, beyond chance, until the trainer "
+        "takes that one back",
+    )
     registry_keep: int = Field(
         50, ge=1, description="newest versions that the trainer keeps, beside the champion and those it followed"
     )

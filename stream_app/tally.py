@@ -10,6 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream_app.contract import topics
+from stream_app.promotions import CHAMPION
 from stream_app.settings import Settings
 from stream_app.wire import decode_prediction
 
@@ -67,7 +68,7 @@ class Tally:
             elif partition.topic == self._settings.dead_letters_topic:
                 self.dead_letters += len(records)
             else:
-                self.promotions += len(records)
+                self.promotions += sum(record.key == CHAMPION for record in records)
 
     def latency_ms(self, share: float) -> float | None:
         """The latency that `share` of the answers did not exceed; None without any."""

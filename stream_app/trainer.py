@@ -30,6 +30,7 @@ from stream_app.bounded import read_within, within
 from stream_app.device import choose_device
 from stream_app.events_topic import EventsTopic
 from stream_app.health import HttpServer
+from stream_app.live_verdict import LiveVerdict
 from stream_app.metrics import TrainerMetrics
 from stream_app.promotions import Placed, Promotion, champion, publish, succeed
 from stream_app.settings import Settings
@@ -77,13 +78,17 @@ class Trainer:
         await ensure_topics(self._settings)
         await self._http.start(self._settings.http_host, self._settings.http_port)
         await self._log.start()
-        rounds, stopping = asyncio.create_task(self._rounds()), asyncio.create_task(stop.wait())
+        watch = LiveVerdict(self._settings, self._metrics, self._clock)
+        working = [asyncio.create_task(self._rounds()), asyncio.create_task(watch.follow())]
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({rounds, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
-            rounds.cancel()
-            with suppress(asyncio.CancelledError, Stopped):
-                await rounds
+            for task in working:
+                task.cancel()
+            for task in working:
+                with suppress(asyncio.CancelledError, Stopped):
+                    await task
         finally:
             stopping.cancel()
             await self._log.stop()

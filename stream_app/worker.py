@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Final, NoReturn
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from model.events import Event, actions_of
 from model.fold import Fold
 from model.states import Stored, UserStates, nothing_stored
+from model.trial import Hits
 from stream_app.agent import Consumption
 from stream_app.app import create_app
 from stream_app.delivery import AtLeastOnce, Delivery
@@ -36,6 +38,7 @@ from stream_app.reload import Reload
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics, unreachable
 from stream_app.transactions import ExactlyOnce
+from stream_app.trials import Trial, report_trials
 from stream_app.watchdog import Watchdog, waiting_of
 
 logger: Final = logging.getLogger(__name__)
@@ -106,6 +109,7 @@ class Worker:
             metrics=metrics,
             fail=fail,
         )
+        self._metrics = metrics
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
@@ -126,7 +130,7 @@ class Worker:
             await self._reload.start()
             stopping.push_async_callback(self._reload.stop)
             await self._warm_up()
-            for task in (asyncio.create_task(self._reload.follow()), asyncio.create_task(self._watch())):
+            for task in map(asyncio.create_task, (self._reload.follow(), self._watch(), self._report_trials())):
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)
             await self._work(stop)
@@ -148,6 +152,17 @@ class Worker:
                 waiting=lambda: waiting_of(self._app),
                 fail=_fail_with_stacks,
             ).run()
+
+    async def _report_trials(self) -> None:
+        worker = self._settings.instance_id or uuid4().hex
+        await report_trials(self._settings, worker, lambda: self._trial(worker))
+
+    def _trial(self, worker: str) -> Trial | None:
+        names, scores = self._reload.trial, self._metrics.versions.scores()
+        if names is None or not all(name in scores for name in names):
+            return None
+        new, old = (Hits(scores[name].scored, scores[name].hits, scores[name].reciprocal_ranks) for name in names)
+        return Trial(worker=worker, version=names[0], before=names[1], new=new, old=old)
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Fail-stop when Faust crashes: its state is then unknown, and so is whether it can still stop."""

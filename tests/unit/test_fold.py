@@ -16,6 +16,7 @@ from torch import Tensor
 from model.answers import RANKED
 from model.backbones import BackboneName
 from model.baselines import WINDOW as LOOKED_BACK_AT
+from model.canary import Canary
 from model.events import Event, actions_of
 from model.fold import Advanced, Fold
 from model.record import pack
@@ -199,7 +200,7 @@ def test_batches_answer_like_single_events(log: list[Logged], data: st.DataObjec
             assert many.purchase[row] == pytest.approx(one.purchase[0], abs=HALVES)
             assert many.probabilities[row] == pytest.approx(one.probabilities[0], abs=HALVES)
         assert len(joined(alone, "rules_places")) == len(together.rules_places)
-        assert len(joined(alone, "model_places")) == len(together.model_places)
+        assert sum(len(one.scored.places) for one in alone) == len(together.scored.places)
 
 
 @settings(max_examples=40)
@@ -344,7 +345,7 @@ def test_without_a_model_the_rules_answer() -> None:
     assert names_of(advanced, 1) == ["item 2", "item 1"]
     # The answers after the first and the second event of "a": "item 2" was not yet known, and nobody asked "b".
     assert advanced.rules_places.tolist() == [0]
-    assert advanced.model_places.tolist() == []
+    assert advanced.scored.places.tolist() == []
 
 
 def test_each_item_scores_the_answer_before_it() -> None:
@@ -355,9 +356,9 @@ def test_each_item_scores_the_answer_before_it() -> None:
         again = make_fold(serving=serving)
         item = ITEMS[first.items[0, place]]
         advanced = advance(again, [view(0), view(1, item=item), view(2, user="b")])
-        assert advanced.model_places.tolist() == [place + 1]
+        assert advanced.scored.places.tolist() == [place + 1]
     outside = next(item for n, item in enumerate(ITEMS) if n not in first.items[0])
-    assert advance(fold, [view(1, item=outside)]).model_places.tolist() == [0]
+    assert advance(fold, [view(1, item=outside)]).scored.places.tolist() == [0]
 
 
 def test_rules_are_scored_only_on_users_whom_they_still_follow() -> None:
@@ -377,7 +378,7 @@ def test_forgotten_users_take_their_answers_along() -> None:
     advance(fold, [view(0)])
     fold.clear()
     advanced = advance(fold, [view(0, user="other")])
-    assert advanced.model_places.tolist() == advanced.rules_places.tolist() == []
+    assert advanced.scored.places.tolist() == advanced.rules_places.tolist() == []
 
 
 @pytest.mark.parametrize("backbone", SERVED)
@@ -388,9 +389,42 @@ def test_hidden_states_have_the_size_of_the_network(backbone: BackboneName) -> N
 
 def test_a_user_whose_slot_was_another_ones_is_not_scored_by_the_answers_to_that_one() -> None:
     fold = make_fold(serving=serving_on(CPU), rules_share=1, most=1)
-    assert len(advance(fold, [view(0), view(1)]).model_places) == 1
+    assert len(advance(fold, [view(0), view(1)]).scored.places) == 1
     fold.states.settled = fold.states.batch + 1
     after = advance(fold, [view(2, "b")])
     assert fold.states.evicted.tolist() == after.slots.tolist()
-    assert len(after.model_places) == len(after.rules_places) == 0
+    assert len(after.scored.places) == len(after.rules_places) == 0
     assert len(advance(fold, [view(3, "b")]).rules_places) == 1
+
+
+def test_users_of_a_canary_stay_with_the_version_before() -> None:
+    before, serving = serving_on(CPU, name="before", seed=1), serving_on(CPU)
+    fold, alone = make_fold(serving=serving), {name: make_fold(serving=serving_on(CPU)) for name in ("v1", "before")}
+    alone["before"].serving = before
+    fold.serve(serving, Canary(before, 0.3))
+    users = [f"user {n}" for n in range(40)]
+    batch = [view(n, user) for n, user in enumerate(users * 2)]
+    parts = advance_all(fold, batch)
+    assert {part.answers.version for part in parts} == {"v1", "before"}
+    assert sorted(place for part in parts for place in part.places.tolist()) == list(range(80))
+    stay = {users[place % 40] for part in parts if part.answers.version == "before" for place in part.places.tolist()}
+    assert 4 <= len(stay) <= 20
+    assert stay == set(np.array(users)[Canary(before, 0.3).stays(users)])
+    for part in parts:
+        expected = advance(alone[part.answers.version], [batch[place] for place in part.places.tolist()])
+        assert part.answers.purchase == pytest.approx(expected.answers.purchase, abs=HALVES)
+        assert len(part.scored.places) == len(part.places) / 2
+
+
+def test_a_new_version_is_not_scored_by_answers_of_the_old_one() -> None:
+    fold = make_fold(serving=serving_on(CPU))
+    advance(fold, [view(0)])
+    fold.serve(serving_on(CPU, name="new", seed=1))
+    assert advance(fold, [view(1)]).scored.places.tolist() == []
+    assert len(advance(fold, [view(2)]).scored.places) == 1
+
+
+def advance_all(fold: Fold, batch: list[Logged]) -> list[Advanced]:
+    actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
+    slots = fold.slots_of([logged.partition for logged in batch], actions.users)
+    return fold.advance_all(slots, actions, np.array([logged.offset for logged in batch], np.int64))

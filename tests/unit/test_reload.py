@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 from model import manifest, serving
 from model.fold import Fold
 from model.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
+from model.serving import Serving
 from stream_app import bounded
 from stream_app.metrics import WorkerMetrics
 from stream_app.promotions import Promotion, encode_promotion, go_back, succeed
@@ -70,14 +71,20 @@ class Said(logging.Handler):
 class Following:
     """A reload at work, and what it has done."""
 
-    def __init__(self, *there: bytes | None, timeout: float = 10.0, pauses_s: tuple[float, ...] = (0.0, 0.0)) -> None:
+    def __init__(
+        self,
+        *there: bytes | None,
+        timeout: float = 10.0,
+        pauses_s: tuple[float, ...] = (0.0, 0.0),
+        trial_s: float = 300.0,
+    ) -> None:
         self.topic = Records(*there)
         self.said = asyncio.Event()
         self.fold = Fold(make_states(), rules_share=0.1)
         self.registry = CollectorRegistry()
         self.device_thread, self.loading_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.reload = Reload(
-            settings=Settings(registry_timeout=timeout),
+            settings=Settings(registry_timeout=timeout, canary_seconds=trial_s),
             promotions=self.topic,
             fold=self.fold,
             device=CPU,
@@ -90,6 +97,11 @@ class Following:
     @property
     def serving(self) -> str | None:
         return self.fold.serving.name if self.fold.serving else None
+
+    @property
+    def staying(self) -> Serving | None:
+        """What some users stay with."""
+        return self.fold.canary.before if self.fold.canary else None
 
     def count(self, outcome: str) -> int:
         return int(self.registry.get_sample_value("nextact_reloads_total", {"outcome": outcome}) or 0)
@@ -401,3 +413,37 @@ def test_an_error_of_our_own_ends_the_following(good: Promotion, monkeypatch: py
 
     with pytest.raises(ExceptionGroup):
         run(worker, steps)
+
+
+def test_a_new_version_is_on_trial_beside_the_one_before_it_for_a_while(good: Promotion, tmp_path: Path) -> None:
+    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    worker = Following(encode_promotion(good), trial_s=0.05)
+
+    async def steps(worker: Following) -> None:
+        before = worker.fold.serving
+        assert worker.staying is None
+        assert worker.reload.trial is None
+        worker.topic.put(encode_promotion(newer))
+        await worker.until(lambda: worker.staying is not None)
+        assert worker.staying is before
+        assert worker.reload.trial == ("newer", "good")
+        await worker.until(lambda: worker.reload.trial is None)
+        await worker.until(lambda: worker.staying is None)
+        assert worker.serving == "newer"
+
+    run(worker, steps)
+
+
+def test_a_version_that_is_taken_back_has_no_trial(good: Promotion, tmp_path: Path) -> None:
+    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    worker = Following(encode_promotion(good))
+
+    async def steps(worker: Following) -> None:
+        worker.topic.put(encode_promotion(newer))
+        await worker.until(lambda: worker.staying is not None)
+        worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
+        await worker.until(lambda: worker.serving == "good")
+        assert worker.staying is None
+        assert worker.reload.trial is None
+
+    run(worker, steps)
