@@ -67,6 +67,7 @@ def _bare_app(settings: Settings) -> faust.App:
         settings.group,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.brokers.split(",")],
         store="memory://",
+        datadir=settings.data_dir / "faust",  # made though nothing is put there; else beside whatever runs
         topic_partitions=settings.partitions,
         topic_allow_declare=False,  # `topics` makes and checks them, with errors that say what to do
         topic_disable_leader=True,

@@ -421,8 +421,7 @@ def test_a_new_version_is_on_trial_beside_the_one_before_it_for_a_while(good: Pr
 
     async def steps(worker: Following) -> None:
         before = worker.fold.serving
-        assert worker.staying is None
-        assert worker.reload.trial is None
+        assert (worker.staying, worker.reload.trial) == (None, None)
         worker.topic.put(encode_promotion(newer))
         await worker.until(lambda: worker.staying is not None)
         assert worker.staying is before
@@ -443,7 +442,6 @@ def test_a_version_that_is_taken_back_has_no_trial(good: Promotion, tmp_path: Pa
         await worker.until(lambda: worker.staying is not None)
         worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.serving == "good")
-        assert worker.staying is None
-        assert worker.reload.trial is None
+        assert (worker.staying, worker.reload.trial) == (None, None)
 
     run(worker, steps)

@@ -1,0 +1,79 @@
+"""A bad version in production: forced in by hand, it is found out by live traffic and taken back, with an alert."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from model import checkpoint
+from model.vocabulary import Vocabulary
+from stream_app.models import list_models
+from stream_app.settings import Settings
+from tests.integration.running import Running
+
+pytestmark = pytest.mark.broker
+
+TWO_MINUTES = 120.0
+
+
+def save_shuffled(settings: Settings, good: str) -> str:
+    """A version with the good one's weights, but whose items have each other's names: as if trained on shuffled
+    targets, and sound in all that is checked when it is loaded."""
+    version = checkpoint.load(f"{settings.registry}/{good}")
+    items = list(version.vocabulary.items)
+    random.Random(1).shuffle(items)
+    made = replace(version, vocabulary=Vocabulary(items))
+    checkpoint.save(
+        f"{settings.registry}/shuffled",
+        name="shuffled",
+        created=made.created,
+        network=made.network,
+        vocabulary=made.vocabulary,
+        calibration=made.calibration,
+        fusion=made.fusion,
+        metrics={},
+        facts={},
+    )
+    return "shuffled"
+
+
+def champion(settings: Settings) -> str:
+    (serving,) = [line.version for line in asyncio.run(list_models(settings)) if line.state == "serving"]
+    return serving
+
+
+def test_a_bad_version_is_taken_back_by_itself(
+    settings: Settings, start: Callable[..., Running], capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker, other = start("worker"), start("worker")
+    shop = start("simulate", "--rate", "200")
+    worker.wait_ready()
+    other.wait_ready()
+    worker.wait_until(lambda: worker.metric("nextact_events_total") > 1500)
+    trainer = start("trainer", train_every=3600.0)
+    for one in (worker, other):
+        one.wait_until(lambda one=one: one.metric("nextact_reloads_total", "loaded") == 1, timeout=240)  # type: ignore[misc]
+    good = champion(settings)
+
+    assert start("models", "promote", save_shuffled(settings, good)).wait(60) == 0
+    begun = time.monotonic()
+    for one in (worker, other):
+        one.wait_until(lambda one=one: one.metric("nextact_model_info", "shuffled") == 1)  # type: ignore[misc]
+        assert {good, "shuffled"} == one.labels("nextact_version_scored_total", "version")
+    trainer.wait_until(lambda: trainer.metric("nextact_trainer_rollbacks_total") == 1, timeout=TWO_MINUTES)
+    for one in (worker, other):
+        one.wait_until(lambda one=one: one.metric("nextact_model_info", good) == 1)  # type: ignore[misc]
+    took = time.monotonic() - begun
+    assert champion(settings) == good
+    assert f"went back from shuffled to {good}: live " in trainer.tail()
+    with capsys.disabled():
+        print(f"\na bad version, promoted by hand, served for {took:.0f} s at 200 events/s", end="")
+    assert took < TWO_MINUTES
+    shop.kill()
+    for process in (worker, other, trainer):
+        assert process.terminate() == 0, process.tail()
