@@ -1,4 +1,4 @@
-"""What retraining is worth: `python -m tests.bench.retraining --events FILE ...`, test-then-train in the order of events.
+"""What retraining is worth, test-then-train in the order of events: `python -m tests.bench.retraining --events FILE`.
 
 The log is cut into slices of equally many events. A version learns from the first slices; then every slice is foreseen
 before it is learned from: by that first version, by the champion of a trainer that runs a round at the end of every
