@@ -5,13 +5,15 @@ fusion.safetensors    what is served beside the network: evidence of the log, we
 config.json           sizes of the network, calibration, facts about the training
 vocabulary.json       item ids in row order
 metrics.json          what the evaluation found
-manifest.json         SHA-256 and size of the others, written last
+manifest.json         SHA-256 and size of those above, written last
+card.md, report.json  for people (`model/training_report.py`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 import torch
@@ -73,10 +75,12 @@ def save(
     fusion: Fusion,
     metrics: Mapping[str, float],
     facts: Mapping[str, Fact],
+    for_people: Mapping[str, bytes] = MappingProxyType({}),
 ) -> str:
     """Writes a version into the directory `path` and returns the SHA-256 of its manifest, in hex.
 
-    `created` is RFC 3339. Raises `VersionNotSaved` where a version is already or the place takes nothing,
+    `created` is RFC 3339; files `for_people` are not in the manifest, and no worker reads them.
+    Raises `VersionNotSaved` where a version is already or the place takes nothing,
     `VersionRefused` (not_finite, shape) for numbers that no worker would take.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
@@ -91,7 +95,7 @@ def save(
         VOCABULARY: msgspec.json.encode(vocabulary.items),
         METRICS: msgspec.json.encode(dict(metrics)),
     }
-    return write(path, name=name, created=created, contents=contents)
+    return write(path, name=name, created=created, contents=contents, for_people=for_people)
 
 
 def load(path: str, expected_manifest_sha256: str | None = None) -> Version:

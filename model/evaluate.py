@@ -40,6 +40,7 @@ class Evaluation:
     type_accuracy: float
     type_log_loss: float  # nats
     rules_type_log_loss: float
+    places: NDArray[np.int64]  # (N,) of the targets in the sequences
     owners: NDArray[np.int64]  # (N,) users of the targets
     served_ranks: NDArray[np.int64]  # (N,) of the targets, 1 is the best; MISSED: not ranked
     rules_ranks: NDArray[np.int64]  # (N,)
@@ -88,6 +89,7 @@ def evaluate(
         type_accuracy=mean(right[steps]),
         type_log_loss=-mean(log_probabilities[steps]),
         rules_type_log_loss=_types_by_rules(rules, sequences, steps),
+        places=targets,
         owners=holdout.owners,
         served_ranks=served,
         rules_ranks=by_rules,

@@ -61,15 +61,17 @@ class _Format(msgspec.Struct, frozen=True):
     format: int
 
 
-def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes]) -> str:
+def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], for_people: Mapping[str, bytes]) -> str:
     """Writes files and manifest into the directory `path`; returns the SHA-256 of the manifest, in hex.
+
+    Files `for_people` are not in the manifest.
 
     Raises `VersionNotSaved` where a version is already or the place takes nothing.
     """
     files = {key: File(sha256(content).hexdigest(), len(content)) for key, content in contents.items()}
     manifest = msgspec.json.encode(Manifest(FORMAT, name, created, files))
     try:
-        _write(path, contents, manifest)
+        _write(path, {**contents, **for_people}, manifest)
     except VersionNotSaved:
         raise
     except Exception as error:  # every kind of storage raises errors of its own

@@ -27,6 +27,7 @@ from model.network import Network, NetworkConfig
 from model.serving import serve
 from model.serving_time import Clock, seconds_per_event
 from model.train import Progress, TrainConfig, cold_start, warm_start
+from model.training_report import Curve, TrainingReport, parts_of, window_of
 from model.vocabulary import Vocabulary
 
 LEAST_TARGETS = 50  # held-out next items that a verdict needs
@@ -54,6 +55,7 @@ class Round:
     champion: Evaluation | None
     verdict: Verdict
     trained_until: int  # time of the newest action that the model has learned from, ms
+    report: TrainingReport
 
     def metrics(self) -> dict[str, float]:
         """The challenger's numbers, the champion's on the same targets, and the gate's."""
@@ -83,17 +85,25 @@ def train_round(
     known = sequences.before(cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
     start, learning = _start(champion, vocabulary, config)
-    model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, tell=progress)
+    curve = Curve()
+
+    def tell(stage: str, step: Progress) -> None:
+        curve.add(stage, step)
+        progress(stage, step)
+
+    model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, tell=tell)
     rules = learned_rules(known)
     score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
     challenger = score(model.network, vocabulary, model.fusion)
     incumbent = score(champion.network.to(device), champion.vocabulary, champion.fusion) if champion else None
     verdict = judge(challenger, incumbent, _seconds_per_event(model, actions, device, clock), config.gate)
-    if not verdict.promoted:
-        return Round(model, challenger, incumbent, verdict, cut - 1)
-    take_in(model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=progress)
-    model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
-    return Round(model, challenger, incumbent, verdict, int(sequences.times.max()))
+    trained_until = cut - 1
+    if verdict.promoted:
+        take_in(model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=tell)
+        model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
+        trained_until = int(sequences.times.max())
+    report = TrainingReport(window_of(sequences, cut), list(parts_of(challenger, sequences, cut)), curve.points)
+    return Round(model, challenger, incumbent, verdict, trained_until, report)
 
 
 def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clock: Clock) -> float:

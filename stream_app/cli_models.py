@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -33,6 +34,28 @@ def list_versions(as_json: bool, **options: Any) -> None:
     found = asyncio.run(list_models(settings_of(options)))
     for line in map(bytes.decode, map(msgspec.json.encode, found)) if as_json else table(found):
         click.echo(line)
+
+
+@models.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--version", help="Of which the losses are drawn; default: the newest.")
+@setting("brokers")
+@setting("registry")
+def plot(folder: Path, version: str | None, **options: Any) -> None:
+    """Draw the versions' quality over time, and the losses of one of them, as pictures in FOLDER."""
+    from stream_app.errors import VersionUnusable
+    from stream_app.models import list_models, training_report
+    from stream_app.plots import check_drawing, draw_losses, draw_versions
+
+    check_drawing()
+    settings = settings_of(options)
+    found = [line for line in asyncio.run(list_models(settings)) if line.recall_at_20 is not None]
+    if not found:
+        raise VersionUnusable(f"no version in {settings.registry} has figures yet: the trainer's rounds write them")
+    version = version or found[-1].version
+    report = asyncio.run(training_report(settings, version))
+    for picture in (draw_versions(found, folder), draw_losses(version, report.curve, folder)):
+        click.echo(f"wrote {picture}")
 
 
 @models.command()

@@ -13,8 +13,10 @@ import torch
 from model.checkpoint import Version
 from model.errors import VersionRefused
 from model.gate import Difference
+from model.manifest import read
 from model.registry import Listed, describe, version_names
 from model.serving import serve_files
+from model.training_report import REPORT, TrainingReport
 from stream_app.bounded import read_within, within
 from stream_app.errors import VersionUnusable
 from stream_app.promotions import Placed, Promotion, decode_promotion, elect, go_back, history, publish, succeed
@@ -90,6 +92,16 @@ async def roll_back(settings: Settings, now: datetime, *, only: str | None = Non
     version = await _verified(settings, before.version, before.path, before.manifest_sha256)
     await publish(go_back(champion, version.metrics, now), settings)
     return f"went back from {champion.version} to {before.version}"
+
+
+async def training_report(settings: Settings, version: str) -> TrainingReport:
+    """What is written beside a version's weights about its training. Raises `VersionUnusable` where nothing is."""
+    path = f"{settings.registry_address}/{version}"
+    content = await _of_registry(settings, partial(read, path, REPORT))
+    try:
+        return msgspec.json.decode(content, type=TrainingReport)
+    except ValueError as error:
+        raise VersionUnusable(f"{path}/{REPORT} is not what nextact writes: {error}") from error
 
 
 def table(lines: Sequence[ModelLine]) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: quality by epoch, by position, by day."""
+"""Pictures: of an evaluation, quality by epoch, position and day; of a registry, quality by version and losses."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from model.quality import Quality
 from model.ranking import LISTED
+from model.training_report import Point
 from stream_app.errors import RuntimeMissing, UsageError
 from stream_app.evaluation_report import Report, title
+from stream_app.models import ModelLine
 
 SHOWN: Final = ("v_sknn", "rules", "own_items", "popularity")  # baselines beside the model
 _MODEL: Final = "#c1272d"
@@ -23,7 +25,7 @@ def check_drawing() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise RuntimeMissing("--plot needs matplotlib: pip install 'nextact[plot]'") from error
+        raise RuntimeMissing("pictures need matplotlib: pip install 'nextact[plot]'") from error
 
 
 def draw(report: Report, folder: Path) -> list[Path]:
@@ -35,6 +37,48 @@ def draw(report: Report, folder: Path) -> list[Path]:
         if len(parts) > 1:
             pictures[f"by_{kind}"] = _by_part(report, parts, name)
     return [_written(figure, folder / f"{name}.png") for name, figure in pictures.items()]
+
+
+def draw_versions(versions: Sequence[ModelLine], folder: Path) -> Path:
+    """Writes `versions.png`: Recall@20 of versions (some, oldest first), and of what they were held against."""
+    figure, (axis,) = _axes("Versions on the newest events, which they had not seen", 1)
+    columns = (
+        ("the version", _MODEL, [line.recall_at_20 for line in versions]),
+        ("champion then", _OTHERS[0], [line.champion_recall_at_20 for line in versions]),
+        ("rules", _OTHERS[1], [line.rules_recall_at_20 for line in versions]),
+    )
+    ends = []
+    for name, color, values in columns:
+        shares = [float("nan") if value is None else 100 * value for value in values]
+        axis.plot(shares, color=color, marker="o", linewidth=2.4 if color == _MODEL else 1.4)
+        ends += [(share, name, color) for share in shares[-1:] if share == share]  # not NaN
+    for place, line in enumerate(versions):
+        if line.verdict not in (None, "better") and line.recall_at_20 is not None:
+            axis.annotate(line.verdict, (place, 100 * line.recall_at_20), xytext=(0, -14), textcoords="offset points",
+                          color=_MODEL, fontsize=8, ha="center")  # fmt: skip
+    every = -(-len(versions) // _TICKS)
+    names = [(line.created or line.version)[:16].replace("T", "\n") for line in versions]
+    axis.set_xticks(range(0, len(versions), every), names[::every], fontsize=8)
+    _label(axis, ends, len(versions) - 1)
+    _name_axis(axis, "version, by the time it was made; a word below: why it was not promoted", f"Recall@{LISTED} (%)")
+    return _written(figure, folder / "versions.png")
+
+
+def draw_losses(name: str, curve: Sequence[Point], folder: Path) -> Path:
+    """Writes `losses.png`: how a version's training went, stage by stage."""
+    stages = list(dict.fromkeys(point.stage for point in curve))
+    figure, panels = _axes(f"Losses of {name}", max(1, len(stages)))
+    for axis, stage in zip(panels, stages, strict=False):
+        points = [point for point in curve if point.stage == stage]
+        steps, ends = [point.step for point in points], []
+        for number, loss in enumerate(points[0].losses):
+            values = [point.losses[loss] for point in points]
+            color = (_MODEL, *_OTHERS)[number % (1 + len(_OTHERS))]
+            axis.plot(steps, values, color=color)
+            ends.append((values[-1], loss.replace("_", " "), color))
+        _label(axis, ends, steps[-1])
+        _name_axis(axis, f"step of {stage}", "loss (nats)")
+    return _written(figure, folder / "losses.png")
 
 
 def _by_epoch(report: Report) -> Any:
@@ -72,18 +116,22 @@ def _axes(heading: str, columns: int) -> tuple[Any, Any]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, columns, figsize=(12, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(1, columns, figsize=(12, 4.5), layout="constrained", squeeze=False)
     figure.suptitle(heading)
-    return figure, axes
+    return figure, axes[0]
 
 
 def _name_axes(axes: Any, name: str) -> None:
     for axis, metric in zip(axes, (f"Recall@{LISTED} (%)", f"MRR@{LISTED} (%)"), strict=True):
-        axis.set_xlabel(name)
-        axis.set_ylabel(metric)
-        axis.set_ylim(bottom=0)
-        axis.grid(axis="y", alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
+        _name_axis(axis, name, metric)
+
+
+def _name_axis(axis: Any, x: str, y: str) -> None:
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.set_ylim(bottom=0)
+    axis.grid(axis="y", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _label(axis: Any, ends: Sequence[tuple[float, str, str]], x: float) -> None:
@@ -103,7 +151,7 @@ def _written(figure: Any, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
     except OSError as error:
-        raise UsageError(f"--plot: {path} cannot be written: {error.strerror}; give another folder") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}; give another folder for pictures") from error
     finally:
         pyplot.close(figure)
     return path

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Final, Literal
 
 import click
+import msgspec
 import torch
 from prometheus_client import CollectorRegistry
 
@@ -26,6 +27,7 @@ from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRe
 from model.registry import prune
 from model.rounds import Round, RoundConfig, train_round
 from model.train import Progress
+from model.training_report import CARD, REPORT, card
 from stream_app.bounded import read_within, within
 from stream_app.device import choose_device
 from stream_app.events_topic import EventsTopic
@@ -146,7 +148,9 @@ class Trainer:
         config = RoundConfig(
             hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
         )
-        train = partial(train_round, device=self._device, clock=time.perf_counter, progress=self._report)
+        # Processor time says what an answer costs also where a machine is busy with other things.
+        clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
+        train = partial(train_round, device=self._device, clock=clock, progress=self._report)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)
         self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
@@ -184,6 +188,7 @@ class Trainer:
         now = datetime.fromtimestamp(self._clock(), UTC)
         name = now.strftime("%Y%m%dT%H%M%S.%fZ")
         path = f"{self._settings.registry_address}/{name}"
+        metrics, verdict = result.metrics(), result.verdict
         save = partial(
             checkpoint.save,
             path,
@@ -193,11 +198,15 @@ class Trainer:
             vocabulary=result.model.vocabulary,
             fusion=result.model.fusion,
             calibration=result.model.calibration,
-            metrics=result.metrics(),
+            metrics=metrics,
+            for_people={
+                CARD: card(name, result.report, verdict.sentence, metrics).encode(),
+                REPORT: msgspec.json.encode(result.report),
+            },
             facts={
                 "trained_until": result.trained_until,
-                "verdict": result.verdict.sentence,
-                "verdict_reason": result.verdict.reason,
+                "verdict": verdict.sentence,
+                "verdict_reason": verdict.reason,
                 "events": events,
             },
         )

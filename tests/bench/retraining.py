@@ -66,7 +66,7 @@ def main(events: tuple[str, ...], slices: int, first: int, seed: int, **reading:
 
 def _round(actions: Actions, end: int, champion: Version | None, config: RoundConfig) -> Round:
     known = actions.take(np.arange(end))
-    return train_round(known, champion, config, device=CPU, clock=time.perf_counter)
+    return train_round(known, champion, config, device=CPU, clock=time.thread_time)
 
 
 def _version(round_: Round) -> Version:

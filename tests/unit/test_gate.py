@@ -34,6 +34,7 @@ def evaluation(served: list[int], rules: list[int], owners: list[int] | None = N
         type_accuracy=0.5,
         type_log_loss=loss,
         rules_type_log_loss=1.0,
+        places=np.arange(len(served)),
         owners=np.array(owners if owners is not None else range(len(served))),
         served_ranks=np.array(served),
         rules_ranks=np.array(rules),
@@ -135,7 +136,7 @@ def test_a_version_trained_on_shuffled_targets_is_refused() -> None:
 
 def _evaluated(training: Actions, log: Actions) -> Evaluation:
     """A version that learned from one log, on the end of another."""
-    version = as_version(train_round(training, None, CONFIG, device=CPU, clock=time.perf_counter))
+    version = as_version(train_round(training, None, CONFIG, device=CPU, clock=time.thread_time))
     sequences = sequences_of(log)
     cut = sequences.newest(0.2)
     rules = learned_rules(sequences.before(cut))

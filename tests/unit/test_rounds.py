@@ -36,9 +36,7 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
     def count(stage: str, _: Progress) -> None:
         steps[stage] += 1
 
-    return train_round(circle(), champion, config, device=CPU, clock=time.perf_counter, progress=count), steps[
-        "fitting"
-    ]
+    return train_round(circle(), champion, config, device=CPU, clock=time.thread_time, progress=count), steps["fitting"]
 
 
 def as_version(round_: Round) -> Version:
