@@ -141,7 +141,8 @@ def _label(axis: Any, ends: Sequence[tuple[float, str, str]], x: float) -> None:
     lowest = float("-inf")
     for value, text, color in sorted(ends):
         lowest = max(value, lowest + gap)
-        axis.annotate(text, (x, lowest), xytext=(8, 0), textcoords="offset points", color=color, va="center")
+        axis.annotate(text, (x, lowest), xytext=(8, 0), textcoords="offset points",
+                      color=color, va="center", annotation_clip=False)  # fmt: skip
 
 
 def _written(figure: Any, path: Path) -> Path:
