@@ -42,7 +42,7 @@ def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
     assert text.startswith("# v1\n")
     for word in (
         found.verdict.sentence,
-        "800 events of 40 users on 60 items",
+        "800 events of 40 users on 59 items",
         "Intended use",
         "| item: seen in training |",
     ):
