@@ -6,6 +6,7 @@ It shares nothing with the workers but the topics and the registry.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -42,6 +43,7 @@ logger: Final = logging.getLogger(__name__)
 
 Outcome = Literal["promoted", "rejected", "skipped", "failed"]
 _POLL_S: Final = 1.0
+_TOLD: Final = ("targets", "recall@20", "mrr@20", "rules_recall@20", "champion_recall@20", "seconds_per_event")
 
 
 class Stopped(Exception):
@@ -64,6 +66,7 @@ class Trainer:
         self._metrics = TrainerMetrics(registry)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False
+        self._facts: dict[str, str | float] = {}  # of the last round, for its line in the log
 
     async def run_once(self) -> Outcome:
         """Reads all events there are and runs one round."""
@@ -124,12 +127,15 @@ class Trainer:
     async def _round(self) -> Outcome:
         start = time.perf_counter()
         outcome = await self._attempt()
+        seconds = time.perf_counter() - start
         self._metrics.rounds.labels(outcome).inc()
-        self._metrics.round_seconds.set(time.perf_counter() - start)
-        logger.info("round %s in %.1f s", outcome, time.perf_counter() - start)
+        self._metrics.round_seconds.set(seconds)
+        facts = {"outcome": outcome, "seconds": round(seconds, 1), "events": self._log.events, **self._facts}
+        logger.info("round: %s", json.dumps(facts))
         return outcome
 
     async def _attempt(self) -> Outcome:
+        self._facts = {}
         try:
             return await self._train_and_judge()
         except TooLittleData as error:
@@ -158,6 +164,9 @@ class Trainer:
         logger.info("%s (rules %.4f)", result.verdict.sentence, result.challenger.rules.recall[20])
         self._metrics.verdicts.labels(result.verdict.reason).inc()
         version = await self._save(result, len(actions))
+        self._facts = {"version": version.version, "verdict": result.verdict.reason} | {
+            name: round(value, 6) for name, value in result.metrics().items() if name in _TOLD
+        }
         if not result.verdict.promoted:
             await self._prune(promotion)
             return "rejected"
