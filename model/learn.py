@@ -27,6 +27,7 @@ from model.train import FitReport, Progress, TrainConfig, calibrate, fit
 from model.vocabulary import Vocabulary
 
 Tell = Callable[[str, Progress], None]  # the stage, and how far it is
+Sample = Callable[[Sequences], Sequences]  # what the network learns from, of what is known
 
 _COMBINER_LOSS: Final = "combiner"
 
@@ -61,25 +62,30 @@ def learn(
     *,
     seed: int,
     device: torch.device,
+    sample: Sample = lambda sequences: sequences,
     tell: Tell = lambda _stage, _progress: None,
 ) -> Model:
     """A model of the sequences; `start` gives the network to begin with. On a CPU a seed fixes the result.
 
-    Raises what `fit` raises, and what `tell` does, to end it.
+    The network learns from a `sample`, the evidence from everything. Raises what `fit` raises, and what `tell` does,
+    to end it.
     """
     network = start()
     cut = known.newest(config.held_out)
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
-        return _learn_unweighed(network, vocabulary, known, cut, config, seed=seed, device=device, tell=tell)
-    first = fit(network, vocabulary, before, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
+        return _learn_unweighed(
+            network, vocabulary, known, cut, config, seed=seed, device=device, sample=sample, tell=tell
+        )
+    told = _told(tell, "fitting")
+    first = fit(network, vocabulary, sample(before), config.train, seed=seed, device=device, progress=told)
     combiner = weigh(network, vocabulary, known, before, cut, config, seed=seed, device=device, tell=tell)
     calibration = calibrate(network, vocabulary, known, cut=cut, device=device)
     if config.anew:
         network, told = start(), _told(tell, "fitting to everything")
-        last = fit(network, vocabulary, known, config.train, seed=seed, device=device, progress=told)
+        last = fit(network, vocabulary, sample(known), config.train, seed=seed, device=device, progress=told)
     else:
-        last = take_in(network, vocabulary, known, config.train, seed=seed, device=device, tell=tell)
+        last = take_in(network, vocabulary, sample(known), config.train, seed=seed, device=device, tell=tell)
     return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
 
 
@@ -92,10 +98,12 @@ def _learn_unweighed(
     *,
     seed: int,
     device: torch.device,
+    sample: Sample,
     tell: Tell,
 ) -> Model:
     """A model of a log that is too short to hold anything out: it ranks as the network does."""
-    report = fit(network, vocabulary, known, config.train, seed=seed, device=device, progress=_told(tell, "fitting"))
+    told = _told(tell, "fitting")
+    report = fit(network, vocabulary, sample(known), config.train, seed=seed, device=device, progress=told)
     fusion = Fusion(evidence_of(known, vocabulary), unfitted())
     return Model(network, vocabulary, fusion, calibrate(network, vocabulary, known, cut=cut, device=device), report)
 
@@ -134,7 +142,7 @@ def take_in(
     device: torch.device,
     tell: Tell,
 ) -> FitReport:
-    """One gentle pass over everything, the newest included."""
+    """One gentle pass over what is known, the newest included."""
     gentle = replace(train, least_epochs=1, most_epochs=1, learning_rate=train.learning_rate / 4)
     told = _told(tell, "taking in the newest")
     return fit(network, vocabulary, known, gentle, seed=seed + 1, device=device, progress=told)

@@ -22,8 +22,9 @@ from model.events import SEARCH, Actions
 from model.evidence import evidence_of
 from model.fusion import Fusion
 from model.gate import GateConfig, Verdict, judge
-from model.learn import LearnConfig, Model, learn, take_in
+from model.learn import LearnConfig, Model, Sample, learn, take_in
 from model.network import Network, NetworkConfig
+from model.replay import replay
 from model.serving import serve
 from model.serving_time import Clock, seconds_per_event
 from model.train import Progress, TrainConfig, cold_start, warm_start
@@ -42,6 +43,8 @@ class RoundConfig:
     holdout: float = 0.1  # newest share of the actions
     # Rounds are many, and the first one is waited for: what is new is taken in by a pass, not by learning all anew.
     learn: LearnConfig = field(default_factory=lambda: LearnConfig(anew=False))
+    most_actions: int = 300_000  # that a network which goes on from the champion learns from: new ones and a replay
+    warm_rate: float = 0.5  # of its learning rate, as a share of a first version's
     gate: GateConfig = field(default_factory=GateConfig)
     seed: int = 1
 
@@ -91,7 +94,8 @@ def train_round(
         curve.add(stage, step)
         progress(stage, step)
 
-    model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, tell=tell)
+    sample = _sample(champion, config)
+    model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, sample=sample, tell=tell)
     rules = learned_rules(known)
     score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
     challenger = score(model.network, vocabulary, model.fusion)
@@ -99,7 +103,8 @@ def train_round(
     verdict = judge(challenger, incumbent, _seconds_per_event(model, actions, device, clock), config.gate)
     trained_until = cut - 1
     if verdict.promoted:
-        take_in(model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=tell)
+        newest, train = sample(sequences), learning.train
+        take_in(model.network, vocabulary, newest, train, seed=config.seed + 1, device=device, tell=tell)
         model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
         trained_until = int(sequences.times.max())
     report = TrainingReport(window_of(sequences, cut), list(parts_of(challenger, sequences, cut)), curve.points)
@@ -147,21 +152,29 @@ def _targets(sequences: Sequences, cut: int) -> int:
     return int(((sequences.times[following] >= cut) & (sequences.types[following] != SEARCH)).sum())
 
 
+def _sample(champion: Version | None, config: RoundConfig) -> Sample:
+    """All that is known for a first version, else what is new to the champion and some of the rest."""
+    if champion is None or not _same_kind(champion.network.config, config.hidden, config.backbone):
+        return lambda sequences: sequences
+    since, randomness = int(champion.facts.get("trained_until", 0)) + 1, np.random.default_rng(config.seed)
+    return lambda sequences: replay(sequences, since, config.most_actions, randomness)
+
+
 def _start(
     champion: Version | None, vocabulary: Vocabulary, config: RoundConfig
 ) -> tuple[Callable[[], Network], LearnConfig]:
     """The champion's network where it is of the kind that is asked for, else a new one; and how to learn from there."""
     wanted = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
-    if champion is not None and _same_kind(champion.network.config, wanted):
-        goes_on = replace(config.learn, train=_warm(config.learn.train))
+    if champion is not None and _same_kind(champion.network.config, config.hidden, config.backbone):
+        goes_on = replace(config.learn, train=_warm(config.learn.train, config.warm_rate))
         return lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), goes_on
     return lambda: cold_start(wanted, config.seed), config.learn
 
 
-def _same_kind(found: NetworkConfig, wanted: NetworkConfig) -> bool:
-    return (found.hidden, found.backbone) == (wanted.hidden, wanted.backbone)
+def _same_kind(found: NetworkConfig, hidden: int, backbone: BackboneName) -> bool:
+    return (found.hidden, found.backbone) == (hidden, backbone)
 
 
-def _warm(train: TrainConfig) -> TrainConfig:
+def _warm(train: TrainConfig, rate: float) -> TrainConfig:
     """Half as much, for weights that know most of it already."""
-    return replace(train, actions=train.actions // 2, least_epochs=1, learning_rate=train.learning_rate / 2)
+    return replace(train, actions=train.actions // 2, least_epochs=1, learning_rate=train.learning_rate * rate)

@@ -35,13 +35,15 @@ _HEADER: Final = f"{'slice':>5} {'targets':>8} {'never':>7} {'again':>7} {'rules
 @log_options
 @click.option("--slices", default=10, show_default=True, help="Equal parts of the log.")
 @click.option("--first", default=4, show_default=True, help="Slices to begin with.")
+@click.option("--most", default=RoundConfig().most_actions, show_default=True, help="Actions that a round learns from.")
+@click.option("--rate", default=0.5, show_default=True, help="Learning rate of a round, as a share of the first one's.")
 @click.option("--seed", default=1, show_default=True)
-def main(events: tuple[str, ...], slices: int, first: int, seed: int, **reading: Any) -> None:
+def main(events: tuple[str, ...], slices: int, first: int, most: int, rate: float, seed: int, **reading: Any) -> None:
     """Prints a line per slice and one JSON object."""
     torch.set_num_threads(1)
     actions = in_order_of_time(LogReader().read(event_log(path, reading) for path in events))
     ends = np.linspace(0, len(actions), slices + 1).round().astype(np.int64)[1:]
-    config = RoundConfig(seed=seed)
+    config = RoundConfig(seed=seed, most_actions=most, warm_rate=rate)
     never = again = _version(_round(actions, int(ends[first - 1]), None, config))
     click.echo(_HEADER)
     rows, verdict, seconds = [], "", 0.0

@@ -10,9 +10,10 @@ import pytest
 
 from model.backbones import BackboneName
 from model.checkpoint import Version
+from model.data import sequences_of
 from model.events import Actions, Event, actions_of
 from model.learn import LearnConfig
-from model.rounds import Round, RoundConfig, train_round
+from model.rounds import Round, RoundConfig, _sample, train_round
 from model.train import Progress, TrainConfig
 from tests.unit.builders import CPU, SERVED
 
@@ -65,3 +66,12 @@ def test_a_network_of_another_kind_than_the_champion_begins_anew(change: dict[st
     )
     assert steps == cold  # all of them, not half as for weights that know most of it already
     assert challenger.champion is not None
+
+
+def test_a_round_on_a_champion_learns_from_no_more_than_it_may() -> None:
+    first, _ = run(CONFIG)
+    champion = replace(as_version(first), facts={"trained_until": first.trained_until // 2})
+    config, known = replace(CONFIG, most_actions=200), sequences_of(circle())
+    assert 100 <= len(_sample(champion, config)(known)) <= 200
+    assert _sample(None, config)(known) is known
+    assert _sample(champion, replace(config, hidden=24))(known) is known
