@@ -27,10 +27,11 @@ from model.rounds import Round, RoundConfig, train_round
 from model.train import Progress
 from stream_app.bounded import read_within, within
 from stream_app.device import choose_device
-from stream_app.events_topic import EventsTopic
+from stream_app.errors import DataPathError
 from stream_app.health import HttpServer
 from stream_app.metrics import TrainerMetrics
 from stream_app.promotions import Placed, Promotion, champion, publish, succeed
+from stream_app.recorded_events import RecordedEvents
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
 
@@ -55,18 +56,20 @@ class Trainer:
         self._device = choose_device(settings.device, fallback=settings.device_fallback)
         # A thread of its own, as PyTorch's number of threads belongs to the thread that sets it.
         self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
-        self._log = EventsTopic(settings)
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
+        self._log = RecordedEvents(settings, self._metrics, clock)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False
 
     async def run_once(self) -> Outcome:
         """Reads all events there are and runs one round."""
         await ensure_topics(self._settings)
-        await self._log.start()
         try:
+            await self._log.open()
+            await self._log.start()
             await self._log.read_to_end()
+            await self._log.keep_up()
             return await self._round()
         finally:
             await self._log.stop()
@@ -74,43 +77,45 @@ class Trainer:
     async def run(self, stop: asyncio.Event) -> None:
         """Runs a round every `train_every` seconds, when there are enough new events, until `stop` is set."""
         await ensure_topics(self._settings)
-        await self._http.start(self._settings.http_host, self._settings.http_port)
-        await self._log.start()
-        rounds, stopping = asyncio.create_task(self._rounds()), asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({rounds, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            self._stopping = True
-            rounds.cancel()
-            with suppress(asyncio.CancelledError, Stopped):
-                await rounds
+            await self._log.open()
+            await self._http.start(self._settings.http_host, self._settings.http_port)
+            await self._rounds_until(stop)
+            self._log.record()
         finally:
-            stopping.cancel()
             await self._log.stop()
             await self._http.stop()
 
+    async def _rounds_until(self, stop: asyncio.Event) -> None:
+        rounds, stopping = asyncio.create_task(self._rounds()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({rounds, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping = True
+            stopping.cancel()
+            rounds.cancel()
+        with suppress(asyncio.CancelledError, Stopped):
+            await rounds
+
     async def _rounds(self) -> None:
+        await self._log.start()
         due, taken = self._clock(), 0
         while True:
-            await self._read()
+            await self._log.read(timeout=_POLL_S)
             fresh = self._log.events - taken
             if self._clock() < due or fresh < self._settings.train_min_events:
                 continue
             await self._log.read_to_end()
+            await self._log.keep_up()
             taken = self._log.events
             due = self._clock() + self._settings.train_every
             await self._round_while_reading()
-
-    async def _read(self) -> None:
-        events, rejected = self._log.events, self._log.rejected
-        await self._log.read(timeout=_POLL_S)
-        self._metrics.events.inc(self._log.events - events)
-        self._metrics.rejected.inc(self._log.rejected - rejected)
 
     async def _round_while_reading(self) -> None:
         """The log keeps being read during a round, so that retention cannot overtake it."""
         round_ = asyncio.create_task(self._round())
         while not round_.done():
-            await self._read()
+            await self._log.read(timeout=_POLL_S)
         await round_
 
     async def _round(self) -> Outcome:
@@ -127,6 +132,8 @@ class Trainer:
         except TooLittleData as error:
             logger.info("round skipped: %s", error)
             return "skipped"
+        except DataPathError:
+            raise
         except NextactError as error:
             logger.error("round failed, the champion stays: %s", error)
             return "failed"
@@ -135,7 +142,7 @@ class Trainer:
         promotion = await champion(self._settings)
         incumbent = await self._load(promotion) if promotion else None
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
-        actions = self._log.actions()
+        actions = await asyncio.to_thread(self._log.actions)
         settings = self._settings
         config = RoundConfig(
             hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed

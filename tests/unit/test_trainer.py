@@ -38,7 +38,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch, *champions: Promotion) -> tuple[str
         monkeypatch.setattr(made, "_publish", publish)
         return await made._attempt()
 
-    monkeypatch.setattr(trainer, "EventsTopic", lambda _: SimpleNamespace(actions=list))
+    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(actions=list))
     monkeypatch.setattr(trainer, "champion", champion)
     monkeypatch.setattr(trainer, "train_round", lambda *_, **__: WINNER)
     return asyncio.run(round_()), published
