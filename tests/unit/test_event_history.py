@@ -347,7 +347,9 @@ def test_another_stream_is_refused_and_a_higher_epoch_goes_on(tmp_path: Path) ->
     reader = Reader(tmp_path, anew, stream=raised).take_all().append()
     assert reader.history.rows == sum(topic.events().values()) + sum(anew.events().values())
     reader.close()
-    assert Reader(tmp_path, anew, stream=raised).read == {0: 4, 1: 4}
+    again = Reader(tmp_path, anew, stream=raised)
+    assert again.read == {0: 4, 1: 4}
+    assert offsets(rows_in(tmp_path)) == topic.events() + anew.events()
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
