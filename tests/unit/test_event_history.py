@@ -405,6 +405,7 @@ def test_actions_are_those_of_the_events(tmp_path: Path) -> None:
         topic.add(number % 2, user=f"u{number % 5}", time=-1 if number % 7 == 5 else NOON + number, **fields | given)
     reader = written(tmp_path, topic, by=4)
     order = [(row["partition"], row["offset"]) for row in rows_in(tmp_path)]
+    assert len(order) == 3 * len(VARIED)
     assert_same(reader.history.actions(1000), actions_of_topic(topic, order))
 
 
