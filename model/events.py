@@ -103,8 +103,8 @@ def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64]
         types=types,
         objects=np.array([_object(event) for event in events], np.uint64),
         times=np.array(times, np.int64),
-        event_ids=_hashes([event.event_id for event in events]),
-        sessions=_hashes([event.session_id for event in events]),
+        event_ids=text_hashes([event.event_id for event in events]),
+        sessions=text_hashes([event.session_id for event in events]),
         prices=price_buckets([event.price for event in events]),
         categories=text_buckets([event.category for event in events], CATEGORY_BUCKETS),
         brands=text_buckets([event.brand for event in events], BRAND_BUCKETS),
@@ -170,6 +170,11 @@ def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16
     return np.array(found, np.uint16)
 
 
+def text_hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:
+    """XXH3 of texts in UTF-8; 0 where none is given."""
+    return np.array([xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in texts], np.uint64)
+
+
 def session_boundaries(
     gaps_ms: NDArray[np.int64], sessions: NDArray[np.uint64], previous: NDArray[np.uint64]
 ) -> NDArray[np.bool_]:
@@ -221,7 +226,3 @@ def _object(event: Event) -> int:
     if event.type == "search":
         return query_object(event.query or "")
     return item_object(event.item_id or "")
-
-
-def _hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:
-    return np.array([xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in texts], np.uint64)

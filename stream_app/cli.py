@@ -17,6 +17,7 @@ import click
 from model.errors import NextactError
 from stream_app.cli_dead_letters import dead_letters
 from stream_app.cli_evaluate import evaluate
+from stream_app.cli_history import history
 from stream_app.cli_models import models
 from stream_app.command import CLEAR, INTERRUPTED, setting, settings_of, stoppable
 from stream_app.log_options import event_log, log_options
@@ -34,6 +35,7 @@ def cli() -> None:
 cli.add_command(models)
 cli.add_command(dead_letters)
 cli.add_command(evaluate)
+cli.add_command(history)
 
 
 @cli.command()
@@ -113,6 +115,8 @@ def worker(**options: Any) -> None:
 @cli.command()
 @setting("brokers")
 @setting("registry")
+@setting("history")
+@setting("history_days")
 @setting("device")
 @setting("threads")
 @setting("backbone")

@@ -90,6 +90,7 @@ async def _with_broker(
         update={
             "brokers": broker.bootstrap_servers,
             "registry": str(place / "models"),
+            "history": str(place / "history"),
             "data_dir": place,
             "rules_share": 1.0,
             "train_every": _TRAIN_EVERY_S,

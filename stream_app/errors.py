@@ -7,9 +7,11 @@ NextactError (model.errors)
 │   ├── TopicMismatch    a topic that exists, but not as the contract needs it
 │   ├── VersionUnusable  a model version that is not there or that no worker would serve
 │   ├── InputUnreadable  a file or a column that cannot be read
+│   ├── HistoryUnusable  a history that is in use, cannot be written, or is another stream's
 │   └── RuntimeMissing   a package or a Java runtime that is not there
 │       └── DeviceUnusable   a device that is not there or does not work
 ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
+│   ├── HistoryFailed    the history could not be written or read to the end
 │   └── TooManyDeadLetters
 └── BrokerFailed         the embedded broker did not start or died
 """
@@ -45,6 +47,10 @@ class InputUnreadable(UsageError):
     """A file, a column or a row of it cannot be read."""
 
 
+class HistoryUnusable(UsageError):
+    """The history is in use, cannot be written, or is another stream's."""
+
+
 class RuntimeMissing(UsageError):
     """Something that this machine would need is not there."""
 
@@ -61,6 +67,10 @@ class DataPathError(NextactError):
     """Events can no longer be handled safely; the process must end (`sysexits.h`: EX_SOFTWARE)."""
 
     exit_code = 70
+
+
+class HistoryFailed(DataPathError):
+    """The history could not be written or read; Kafka still has what it lacks."""
 
 
 class TooManyDeadLetters(DataPathError):

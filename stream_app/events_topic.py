@@ -1,84 +1,79 @@
-"""The trainer's view of the events topic: its own consumer, no group, all partitions, the newest events in memory."""
+"""The trainer's view of the events topic: its own consumer, no group, all partitions, from any offset on."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
 
-import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
-from model.event_time import judged
-from model.events import Actions, actions_of, concatenate
+from stream_app.history_file import Span
 from stream_app.settings import Settings
-from stream_app.wire import Record, decode_batch
+from stream_app.wire import Record
+
+_MOST: Final = 20_000  # records of a read
+
+Fetched = Mapping[int, Sequence[Record]]  # by partition, in order
 
 
 class EventsTopic:
-    """Reads events in order per partition; keeps at most `train_max_events` of them, the newest."""
+    """Reads committed events in order per partition."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.brokers,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # offsets that Kafka no longer has are counted, not passed over
             enable_auto_commit=False,
             isolation_level="read_committed",
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
-        self._partitions: list[TopicPartition] = []
-        self._chunks: deque[Actions] = deque()
-        self._kept = 0
-        self.events = 0  # valid ones read since the start
-        self.rejected = 0
+        self._partitions = [
+            TopicPartition(settings.events_topic, partition) for partition in range(settings.partitions)
+        ]
 
     async def start(self) -> None:
-        """Connects and begins at the oldest event."""
+        """Connects; `go_to` says what to read."""
         await self._consumer.start()
-        topic, count = self._settings.events_topic, self._settings.partitions
-        self._partitions = [TopicPartition(topic, partition) for partition in range(count)]
-        self._consumer.assign(self._partitions)
-        await self._consumer.seek_to_beginning(*self._partitions)
 
     async def stop(self) -> None:
         """Disconnects."""
         await self._consumer.stop()
 
-    async def read_to_end(self) -> None:
-        """Reads all that was published before the call."""
+    async def bounds(self) -> dict[int, Span]:
+        """The oldest offset of each partition that Kafka has, and the next one that it will give."""
+        firsts = await self._consumer.beginning_offsets(self._partitions)
         ends = await self._consumer.end_offsets(self._partitions)
-        for partition, end in ends.items():
-            while await self._consumer.position(partition) < end:
-                await self.read(timeout=0.5)
+        return {tp.partition: Span(firsts[tp], ends[tp]) for tp in self._partitions}
 
-    async def read(self, timeout: float) -> None:
-        """Reads what has come; waits for `timeout` seconds at most."""
-        fetched = await self._consumer.getmany(timeout_ms=round(timeout * 1000), max_records=20_000)
-        for records in fetched.values():
-            self._add(records)
+    def go_to(self, positions: Mapping[int, int]) -> None:
+        """Reads these partitions from these offsets on, and no others."""
+        # Both without a pause: to the consumer a partition with no position is an error.
+        self._consumer.assign([self._partitions[partition] for partition in positions])
+        for partition, offset in positions.items():
+            self._consumer.seek(self._partitions[partition], offset)
 
-    def actions(self) -> Actions:
-        """The kept events, in order per user; a repeated event id counts once."""
-        return _without_repeats(concatenate(list(self._chunks)))
+    async def positions(self) -> dict[int, int]:
+        """Where each partition goes on: behind all that was read, and behind markers of transactions after it."""
+        return {tp.partition: await self._consumer.position(tp) for tp in self._consumer.assignment()}
 
-    def _add(self, records: Sequence[Record]) -> None:
-        decoded = decode_batch(records)
-        self.events += len(decoded.events)
-        self.rejected += len(decoded.rejected)
-        times, _ = judged(decoded.times, decoded.record_times)
-        self._chunks.append(actions_of(decoded.events, times))
-        self._kept += len(decoded.events)
-        while self._kept - len(self._chunks[0]) >= self._settings.train_max_events:
-            self._kept -= len(self._chunks.popleft())
+    async def read(self, timeout: float) -> Fetched | None:
+        """What has come, after `timeout` seconds at most; None where a position is at an offset that Kafka has not."""
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=round(timeout * 1000), max_records=_MOST)
+        except OffsetOutOfRangeError:
+            return None
+        return {tp.partition: records for tp, records in fetched.items()}
 
-
-def _without_repeats(actions: Actions) -> Actions:
-    """Without the events whose user sent the same event id before."""
-    given = np.flatnonzero(actions.event_ids)
-    seen: set[tuple[str, int]] = set()
-    repeated = np.zeros(len(actions), np.bool_)
-    for place, event_id in zip(given.tolist(), actions.event_ids[given].tolist(), strict=True):
-        key = (actions.users[place], event_id)
-        repeated[place] = key in seen
-        seen.add(key)
-    return actions.take(np.flatnonzero(~repeated))
+    async def within(self, spans: Mapping[int, Span]) -> AsyncIterator[tuple[int, Sequence[Record]]]:
+        """The records of spans that Kafka has, a partition after the other; `go_to` is due afterwards."""
+        for partition, span in spans.items():
+            position = span.first
+            self.go_to({partition: position})
+            while position < span.next:
+                fetched = await self.read(timeout=0.5)
+                if fetched is None:  # removed since they were asked for
+                    self.go_to({partition: (await self.bounds())[partition].first})
+                    continue
+                position = (await self.positions())[partition]
+                yield partition, [record for record in fetched.get(partition, ()) if record.offset < span.next]

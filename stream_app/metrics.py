@@ -236,6 +236,14 @@ class TrainerMetrics:
             ["ranker"],
             registry=registry,
         )
+        self.history_rows = Gauge("nextact_history_rows", "Events in the files of the history", registry=registry)
+        self.history_bytes = Gauge("nextact_history_bytes", "Bytes of the files of the history", registry=registry)
+        self.history_files = Gauge("nextact_history_files", "Files of the history", registry=registry)
+        self.history_missing = Counter(
+            "nextact_history_missing_records",
+            "Records that Kafka had removed before the history had them",
+            registry=registry,
+        )
         for outcome in ROUNDS:
             self.rounds.labels(outcome)
         for verdict in VERDICTS:

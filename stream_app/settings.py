@@ -111,8 +111,12 @@ class Settings(BaseSettings):
     train_min_events: int = Field(
         1000, ge=10, description="events before the first round, and new ones before the next"
     )
-    train_max_events: int = Field(2_000_000, ge=1000, description="newest events that the trainer keeps in memory")
+    train_max_events: int = Field(2_000_000, ge=1000, description="newest events that a round learns from")
     train_holdout: float = Field(0.1, gt=0, lt=0.5, description="newest share of the events, for the verdict")
+    history: str = Field(
+        "nextact-data/history", description="folder or fsspec address of the events that the trainer keeps"
+    )
+    history_days: float = Field(90.0, ge=0, description="days of events kept, back from the newest; 0: for ever")
     seed: int = 1
 
     # Operation
@@ -129,7 +133,12 @@ class Settings(BaseSettings):
     @property
     def registry_address(self) -> str:
         """The registry; a local folder as an absolute path, so that a worker started elsewhere finds it."""
-        return self.registry if "://" in self.registry else str(Path(self.registry).absolute())
+        return _absolute(self.registry)
+
+    @property
+    def history_address(self) -> str:
+        """The history; a local folder as an absolute path, so that a message says which one it is."""
+        return _absolute(self.history)
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
@@ -149,6 +158,10 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsInvalid("\n".join(_complaint(problem) for problem in error.errors())) from error
+
+
+def _absolute(address: str) -> str:
+    return address if "://" in address else str(Path(address).absolute())
 
 
 def _complaint(problem: Any) -> str:

@@ -59,6 +59,12 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
         ]
 
 
+async def cluster_id(settings: Settings) -> str:
+    """The id of the Kafka cluster. Raises `BrokerUnreachable`."""
+    async with _administration(settings) as admin:
+        return str((await admin.describe_cluster())["cluster_id"])
+
+
 async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float, str]:
     """Where each of these partitions of the changelog ends, for how many seconds it keeps tombstones, and the id of
     the cluster that has it."""

@@ -31,11 +31,12 @@ from model.train import Progress
 from model.training_report import CARD, REPORT, card
 from stream_app.bounded import read_within, within
 from stream_app.device import choose_device
-from stream_app.events_topic import EventsTopic
+from stream_app.errors import DataPathError
 from stream_app.health import HttpServer
 from stream_app.live_verdict import LiveVerdict
 from stream_app.metrics import TrainerMetrics
 from stream_app.promotions import Placed, Promotion, champion, publish, succeed
+from stream_app.recorded_events import RecordedEvents
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
 
@@ -61,9 +62,9 @@ class Trainer:
         self._device = choose_device(settings.device, fallback=settings.device_fallback)
         # A thread of its own, as PyTorch's number of threads belongs to the thread that sets it.
         self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
-        self._log = EventsTopic(settings)
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
+        self._log = RecordedEvents(settings, self._metrics, clock)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False
         self._facts: dict[str, str | float] = {}  # of the last round, for its line in the log
@@ -71,9 +72,11 @@ class Trainer:
     async def run_once(self) -> Outcome:
         """Reads all events there are and runs one round."""
         await ensure_topics(self._settings)
-        await self._log.start()
         try:
+            await self._log.open()
+            await self._log.start()
             await self._log.read_to_end()
+            await self._log.keep_up()
             return await self._round()
         finally:
             await self._log.stop()
@@ -81,47 +84,48 @@ class Trainer:
     async def run(self, stop: asyncio.Event) -> None:
         """Runs a round every `train_every` seconds, when there are enough new events, until `stop` is set."""
         await ensure_topics(self._settings)
-        await self._http.start(self._settings.http_host, self._settings.http_port)
-        await self._log.start()
+        try:
+            await self._log.open()
+            await self._http.start(self._settings.http_host, self._settings.http_port)
+            await self._rounds_until(stop)
+            self._log.record()
+        finally:
+            await self._log.stop()
+            await self._http.stop()
+
+    async def _rounds_until(self, stop: asyncio.Event) -> None:
         watch = LiveVerdict(self._settings, self._metrics, self._clock)
         working = [asyncio.create_task(self._rounds()), asyncio.create_task(watch.follow())]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            self._stopping = True
-            for task in working:
-                task.cancel()
-            for task in working:
-                with suppress(asyncio.CancelledError, Stopped):
-                    await task
         finally:
-            stopping.cancel()
-            await self._log.stop()
-            await self._http.stop()
+            self._stopping = True
+            for task in (*working, stopping):
+                task.cancel()
+        for task in working:
+            with suppress(asyncio.CancelledError, Stopped):
+                await task
 
     async def _rounds(self) -> None:
+        await self._log.start()
         due, taken = self._clock(), 0
         while True:
-            await self._read()
+            await self._log.read(timeout=_POLL_S)
             fresh = self._log.events - taken
             if self._clock() < due or fresh < self._settings.train_min_events:
                 continue
             await self._log.read_to_end()
+            await self._log.keep_up()
             taken = self._log.events
             due = self._clock() + self._settings.train_every
             await self._round_while_reading()
-
-    async def _read(self) -> None:
-        events, rejected = self._log.events, self._log.rejected
-        await self._log.read(timeout=_POLL_S)
-        self._metrics.events.inc(self._log.events - events)
-        self._metrics.rejected.inc(self._log.rejected - rejected)
 
     async def _round_while_reading(self) -> None:
         """The log keeps being read during a round, so that retention cannot overtake it."""
         round_ = asyncio.create_task(self._round())
         while not round_.done():
-            await self._read()
+            await self._log.read(timeout=_POLL_S)
         await round_
 
     async def _round(self) -> Outcome:
@@ -141,6 +145,8 @@ class Trainer:
         except TooLittleData as error:
             logger.info("round skipped: %s", error)
             return "skipped"
+        except DataPathError:
+            raise
         except NextactError as error:
             logger.error("round failed, the champion stays: %s", error)
             return "failed"
@@ -149,7 +155,7 @@ class Trainer:
         promotion = await champion(self._settings)
         incumbent = await self._load(promotion) if promotion else None
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
-        actions = self._log.actions()
+        actions = await asyncio.to_thread(self._log.actions)
         settings = self._settings
         config = RoundConfig(
             hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed

@@ -29,6 +29,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
         models_topic=f"{name}.models",
         partitions=PARTITIONS,
         registry=str(place / "models"),
+        history=str(place / "history"),
         device="cpu",
     )
 

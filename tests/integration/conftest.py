@@ -36,6 +36,7 @@ def settings(kafka: Broker, tmp_path: Path) -> Settings:
         models_topic=f"{prefix}.models",
         partitions=4,
         registry=str(tmp_path / "models"),
+        history=str(tmp_path / "history"),
         data_dir=tmp_path / "data",
         rules_share=1.0,
         session_timeout=6.0,

@@ -123,11 +123,16 @@ def test_workers_and_trainer_share_the_registry() -> None:
     assert mounted == {"topics": f"models:{place}", "worker": f"models:{place}:ro", "trainer": f"models:{place}"}
 
 
+def test_the_history_outlives_the_trainer() -> None:
+    place = image_env()[f"{PREFIX}HISTORY"]
+    assert f"history:{place}" in services()["trainer"]["volumes"]
+
+
 def test_the_local_stores_of_workers_outlive_them() -> None:
     place = image_env()[f"{PREFIX}DATA_DIR"]
     assert f"states:{place}" in services()["worker"]["volumes"]
     (made,) = re.findall(r"install --directory --owner=nextact --group=nextact ((?:\\\n|.)*)", dockerfile())
-    assert {place, image_env()[f"{PREFIX}REGISTRY"]} <= set(made.split())
+    assert {place, *(image_env()[f"{PREFIX}{name}"] for name in ("REGISTRY", "HISTORY"))} <= set(made.split())
     named = {mount.split(":")[0] for service in services().values() for mount in service.get("volumes", ())}
     assert {name for name in named if not name.startswith(".")} == read_yaml("compose.yaml")["volumes"].keys()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,13 +13,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.data import sequences_of
-from model.events import FIRST_GAP, NO_TIME, Actions, gap_buckets, unpack_contexts
+from model.events import FIRST_GAP, NO_TIME, gap_buckets, unpack_contexts
 from model.fold import Fold
-from stream_app.events_topic import EventsTopic
+from stream_app.history_rows import actions_in, rows_of
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.wire import decode_prediction
+from stream_app.wire import decode_batch, decode_prediction
 from tests.unit.builders import LENGTH, make_record, make_states
 
 NOW = 1_767_323_045_678
@@ -162,13 +161,8 @@ def test_any_times_in_any_split_with_replays_come_to_what_one_event_at_a_time_co
 def test_the_trainer_learns_from_the_contexts_of_the_stream(log: list[Sent]) -> None:
     log = [Sent(sent.user, sent.time, sent.recorded) for sent in log]
 
-    async def as_the_trainer_reads_it() -> Actions:
-        topic = EventsTopic(load_settings())
-        topic._add([sent.record(offset) for offset, sent in enumerate(log)])
-        await topic.stop()
-        return topic.actions()
-
-    sequences = sequences_of(asyncio.run(as_the_trainer_reads_it()))
+    rows = rows_of(0, range(len(log)), decode_batch([sent.record(offset) for offset, sent in enumerate(log)]))
+    sequences = sequences_of(actions_in(rows))
     shoppers = {sent.user: Shopper() for sent in log}
     for sent in log:
         shoppers[sent.user].take(sent)

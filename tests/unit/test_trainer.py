@@ -51,7 +51,7 @@ def outcome(
         monkeypatch.setattr(made, "_save", save)
         return await made._attempt()
 
-    monkeypatch.setattr(trainer, "EventsTopic", lambda _: SimpleNamespace(actions=list))
+    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(actions=list))
     monkeypatch.setattr(trainer, "champion", champion)
     monkeypatch.setattr(trainer, "publish", publish)
     monkeypatch.setattr(trainer, "train_round", lambda *_, **__: challenger(wins=wins))

@@ -1,0 +1,235 @@
+"""Where a history lies: a folder here, or any place that fsspec reaches. Its files appear whole or not at all.
+
+A local folder has a lock, which the kernel gives back when its holder dies. Elsewhere two writers meet at the next
+number: a file is made only where none has its name (on places whose fsspec driver can do so in one step, S3 and GCS
+among them), and the one that comes second ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+import fsspec
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from stream_app.errors import HistoryFailed, HistoryUnusable
+
+LOCK: Final = ".lock"
+ASIDE: Final = ".damaged"
+DONE: Final = "-closed"  # behind it: nothing is to be read again for its sake
+_NAME: Final = re.compile(r"day=\d{4}-\d\d-\d\d/(\d{20})\.parquet")
+# Readers of Parquet folders pass over names that begin with a dot or an underscore.
+_SCRATCH: Final = re.compile(r"\.\d{20}\.tmp")
+_SET_ASIDE: Final = re.compile(r"_(\d{20})\.parquet\.damaged(-closed)?")
+
+
+class Place:
+    """A folder of Parquet files `day=YYYY-MM-DD/<number>.parquet`; names are relative to it."""
+
+    def __init__(self, address: str) -> None:
+        """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` for one that nothing can read."""
+        self.address = address
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(address)
+        except Exception as error:  # an unknown protocol, a driver that is not installed
+            raise HistoryUnusable(f"NEXTACT_HISTORY={address!r} is no folder and no fsspec address: {error}") from error
+        self._local = isinstance(self._files, LocalFileSystem)
+        self._lock: IO[str] | None = None
+
+    def claim(self) -> None:
+        """Makes the folder if it is missing, keeps other writers out of it and removes what one left half done.
+
+        Raises `HistoryUnusable` when it cannot be written or another process has it.
+        """
+        try:
+            self._files.makedirs(self._root, exist_ok=True)
+            if self._local:
+                self._take_lock()
+                self._remove_scratch()
+        except HistoryUnusable:
+            raise
+        except Exception as error:  # every kind of storage raises errors of its own
+            raise HistoryUnusable(
+                f"the history in {self.address!r} cannot be written: {_why(error)}. "
+                "Set NEXTACT_HISTORY to a place that can be"
+            ) from error
+
+    def release(self) -> None:
+        """Lets other writers in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def sizes(self) -> Mapping[str, int]:
+        """The history's files with their bytes, by number. Raises `HistoryFailed`."""
+        found = {name: size for name, size in self._all() if _NAME.fullmatch(name)}
+        return dict(sorted(found.items(), key=lambda item: number_of(item[0])))
+
+    def set_aside_names(self) -> list[str]:
+        """The damaged files that were set aside."""
+        return sorted(name for name, _ in self._all() if _SET_ASIDE.fullmatch(_base(name)))
+
+    def close_damage(self) -> None:
+        """Nothing is to be read again for the sake of files that were set aside so far."""
+        for name in self.set_aside_names():
+            if not name.endswith(DONE):
+                self._rename(name, name + DONE)
+
+    def open_damage(self) -> list[int]:
+        """The numbers of files that were set aside before a process was killed that would have read them again."""
+        return [int(_base(name)[1:21]) for name in self.set_aside_names() if not name.endswith(DONE)]
+
+    @contextmanager
+    def opened(self, name: str, read_dictionary: Iterable[str] = ()) -> Iterator[pq.ParquetFile]:
+        """A file, for reading, with these columns as dictionaries; pages are compared with their checksums.
+
+        Raises pyarrow's errors for one that is damaged, `HistoryFailed` for a place that does not answer.
+        """
+        with ExitStack() as closing:
+            source: Any = self._path(name)
+            if not self._local:
+                with self._failing(name, "read"):
+                    source = closing.enter_context(self._files.open(source, "rb"))
+            options: Any = {"read_dictionary": list(read_dictionary), "page_checksum_verification": True}
+            yield closing.enter_context(pq.ParquetFile(source, **options))
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A path of this machine to write to, nobody's business until it is published; gone afterwards."""
+        folder = Path(self._root) if self._local else Path(tempfile.mkdtemp(prefix="nextact-history-"))
+        path = folder / f".{number_of(name):020d}.tmp"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+            if not self._local:
+                folder.rmdir()
+
+    def publish(self, scratch: Path, name: str, *, replace: bool) -> int:
+        """Gives what was written its name, in one step; returns its bytes.
+
+        Raises `HistoryFailed`, also where the name is taken and `replace` is false.
+        """
+        size = scratch.stat().st_size
+        with self._failing(name, "written"):
+            if not replace and self._files.exists(self._path(name)):
+                raise self._taken(name)
+            if self._local:
+                self._move(scratch, Path(self._path(name)))
+            elif replace:
+                self._files.put_file(str(scratch), self._path(name))
+            else:
+                self._create(scratch, name)
+        return size
+
+    def remove(self, name: str) -> None:
+        """Removes a file that may be gone already."""
+        with self._failing(name, "removed"):
+            with suppress(FileNotFoundError):
+                self._files.rm_file(self._path(name))
+            if self._local:
+                with suppress(OSError):  # not empty
+                    Path(self._path(name)).parent.rmdir()
+
+    def set_aside(self, name: str) -> str:
+        """Gives a damaged file a name that readers pass over; returns it."""
+        day, _, file = name.rpartition("/")
+        aside = f"{day}/_{file}{ASIDE}"
+        self._rename(name, aside)
+        return aside
+
+    def _rename(self, name: str, other: str) -> None:
+        with self._failing(name, "renamed"):
+            self._files.mv(self._path(name), self._path(other))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _all(self) -> list[tuple[str, int]]:
+        with self._failing("", "listed"):
+            self._files.invalidate_cache()
+            found = self._files.find(self._root, detail=True)
+        prefix = len(self._root) + 1
+        return [(path[prefix:], int(entry["size"])) for path, entry in found.items()]
+
+    def _take_lock(self) -> None:
+        lock = Path(self._root, LOCK).open("a+")  # noqa: SIM115 - held until `release`
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            raise HistoryUnusable(
+                f"the history in {self.address!r} is in use by {holder}: stop that one, or set NEXTACT_HISTORY to "
+                "another place"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _remove_scratch(self) -> None:
+        for path in Path(self._root).iterdir():
+            if _SCRATCH.fullmatch(path.name):
+                path.unlink()
+
+    def _create(self, scratch: Path, name: str) -> None:
+        try:
+            self._files.pipe_file(self._path(name), scratch.read_bytes(), mode="create")
+        except FileExistsError:
+            raise self._taken(name) from None
+
+    def _taken(self, name: str) -> HistoryFailed:
+        return HistoryFailed(
+            f"{self.address}/{name} was written by another process: a history has one trainer. End the other, or set "
+            "NEXTACT_HISTORY to another place; the next start goes on where the files end"
+        )
+
+    @staticmethod
+    def _move(scratch: Path, path: Path) -> None:
+        """After this returns, not even a loss of power takes the file away."""
+        _sync(scratch)
+        path.parent.mkdir(exist_ok=True)
+        scratch.replace(path)
+        _sync(path.parent)
+        _sync(path.parent.parent)
+
+    @contextmanager
+    def _failing(self, name: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except HistoryFailed:
+            raise
+        except Exception as error:  # every kind of storage raises errors of its own
+            raise HistoryFailed(f"{self.address}/{name} cannot be {what}: {_why(error)}") from error
+
+
+def number_of(name: str) -> int:
+    """The number in the name of a file."""
+    return int(_base(name).removesuffix(".parquet"))
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or repr(error)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

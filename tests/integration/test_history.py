@@ -1,0 +1,204 @@
+"""The trainer's history against the topic on a real broker: killed, behind retention, after a topic was made anew."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from prometheus_client import CollectorRegistry
+
+from stream_app.errors import HistoryUnusable
+from stream_app.events_topic import EventsTopic
+from stream_app.metrics import TrainerMetrics
+from stream_app.recorded_events import RecordedEvents
+from stream_app.settings import Settings
+from stream_app.topics import ensure_topics
+from stream_app.wire import decode_batch
+from tests.faults.trainer import kill_again_and_again, quick_rounds, transaction
+from tests.integration.running import Running
+from tests.integration.test_command_line import assert_mistake, nextact
+from tests.integration.test_end_to_end import shop_events
+from tests.integration.topics import read_all, send_all
+from tests.unit.histories import files_of, offsets, rows_in
+
+pytestmark = pytest.mark.broker
+
+Start = Callable[..., Running]
+KILLS = 3  # `python -m tests.faults.trainer` gives the full dose
+
+
+def test_a_trainer_that_is_killed_again_and_again_keeps_every_event_once(settings: Settings, tmp_path: Path) -> None:
+    report = asyncio.run(kill_again_and_again(quick_rounds(settings), tmp_path, KILLS, 1, print))
+    assert report["problems"] == {}
+    assert report["events"] > 300
+
+
+async def ends_of(settings: Settings) -> dict[int, int]:
+    topic = EventsTopic(settings)
+    await topic.start()
+    try:
+        return {partition: span.next for partition, span in (await topic.bounds()).items()}
+    finally:
+        await topic.stop()
+
+
+async def record(settings: Settings) -> CollectorRegistry:
+    """Reads all there is into the history; the metrics tell of it."""
+    registry = CollectorRegistry()
+    events = RecordedEvents(settings, TrainerMetrics(registry), lambda: 2e9)
+    try:
+        await events.open()
+        await events.start()
+        await events.read_to_end()
+        events.record()
+    finally:
+        await events.stop()
+    return registry
+
+
+def keep(settings: Settings) -> CollectorRegistry:
+    return asyncio.run(record(settings))
+
+
+def kept_offsets(settings: Settings) -> Counter[tuple[int, int]]:
+    return offsets(rows_in(Path(settings.history)))
+
+
+def there(settings: Settings) -> Counter[tuple[int, int]]:
+    """The events that Kafka has."""
+    records = read_all(settings, settings.events_topic)
+    return Counter((record.partition, record.offset) for record in records if decode_batch([record]).events)
+
+
+def remove_before(settings: Settings, before: dict[int, int]) -> None:
+    """As retention does."""
+
+    async def remove() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+        await admin.start()
+        try:
+            topic = settings.events_topic
+            await admin.delete_records({TopicPartition(topic, p): RecordsToDelete(o) for p, o in before.items()})
+        finally:
+            await admin.close()
+
+    asyncio.run(remove())
+
+
+def make_anew(settings: Settings) -> None:
+    async def again() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+        await admin.start()
+        try:
+            await admin.delete_topics([settings.events_topic])
+        finally:
+            await admin.close()
+        await ensure_topics(settings)
+
+    asyncio.run(again())
+
+
+def test_bad_records_and_markers_of_transactions_are_not_read_again(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(300))
+    asyncio.run(transaction(settings, committed=True))
+    asyncio.run(transaction(settings, committed=False))
+    keep(settings)
+    (day,) = nextact("history", "list", "--json", settings=settings).stdout.splitlines()
+    found = {int(partition): end for partition, end in json.loads(day)["positions"].items()}
+    assert found == asyncio.run(ends_of(settings))
+    again = keep(settings)
+    assert again.get_sample_value("nextact_trainer_events_total") == 0
+    assert again.get_sample_value("nextact_trainer_rejected_total") == 0
+    assert again.get_sample_value("nextact_history_files") == 1
+
+
+def test_what_retention_took_before_it_was_read_is_counted_and_the_rest_is_kept(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(300))
+    keep(settings)
+    before = asyncio.run(ends_of(settings))
+    send_all(settings, shop_events(300, seed=8))
+    remove_before(settings, {0: before[0] + 5, 1: before[1] + 2})
+    kept = kept_offsets(settings)
+    assert keep(settings).get_sample_value("nextact_history_missing_records_total") == 7
+    assert keep(settings).get_sample_value("nextact_history_missing_records_total") == 0
+    assert kept_offsets(settings) == kept | there(settings)
+
+
+def test_retention_that_overtakes_a_trainer_that_reads_is_counted_too(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(400))
+    ends = asyncio.run(ends_of(settings))
+
+    async def overtaken() -> float | None:
+        registry = CollectorRegistry()
+        events = RecordedEvents(settings, TrainerMetrics(registry), lambda: 2e9)
+        try:
+            await events.open()
+            await events.start()
+            await asyncio.to_thread(remove_before, settings, {0: ends[0] - 1})
+            events._topic.go_to(events._read)  # what was fetched ahead is fetched again
+            await events.read_to_end()
+            events.record()
+        finally:
+            await events.stop()
+        return registry.get_sample_value("nextact_history_missing_records_total")
+
+    assert asyncio.run(overtaken()) == ends[0] - 1
+    assert kept_offsets(settings) == there(settings)
+
+
+def test_a_damaged_file_is_read_again_from_kafka(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    for seed in range(3):
+        send_all(settings, shop_events(200, seed=seed))
+        keep(settings)
+    for victim in files_of(Path(settings.history))[:2]:
+        victim.write_bytes(victim.read_bytes()[:99])
+    assert keep(settings).get_sample_value("nextact_history_missing_records_total") == 0
+    assert kept_offsets(settings) == there(settings)
+    assert len(files_of(Path(settings.history))) == 3 - 1  # two neighbours were one hole
+
+
+def test_a_topic_that_was_made_anew_is_noticed_and_a_higher_epoch_goes_on(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(200))
+    keep(settings)
+    first = len(rows_in(Path(settings.history)))
+    make_anew(settings)
+    with pytest.raises(HistoryUnusable, match="set NEXTACT_STREAM_EPOCH above 1"):
+        keep(settings)
+    send_all(settings, shop_events(600, seed=9))  # now it is longer than the one before
+    with pytest.raises(HistoryUnusable, match="has another record at offset"):
+        keep(settings)
+    assert_mistake(nextact("trainer", "--once", settings=settings), "NEXTACT_STREAM_EPOCH above 1")
+    keep(settings.model_copy(update={"stream_epoch": 2}))
+    assert len(rows_in(Path(settings.history))) > first + 500
+
+
+def test_a_second_trainer_on_the_same_history_is_refused(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings))
+    trainer = start("trainer")
+    trainer.wait_until(lambda: (Path(settings.history) / ".lock").exists())
+    other = settings.model_copy(update={"http_port": 0})
+    assert_mistake(nextact("trainer", settings=other), settings.history, "in use by pid", "NEXTACT_HISTORY")
+    trainer.kill()
+    assert nextact("trainer", "--once", settings=other).returncode == 0, "the lock of the dead is no lock"
+
+
+def test_a_trainer_that_is_asked_to_stop_leaves_nothing_to_read_again(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(300))
+    trainer = start("trainer", train_min_events=100_000)
+    trainer.wait_until(lambda: trainer.metric("nextact_trainer_events_total") > 280)
+    assert rows_in(Path(settings.history)) == []
+    assert trainer.terminate() == 0
+    assert len(rows_in(Path(settings.history))) > 280
