@@ -170,7 +170,7 @@ def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
     unused = {item_object(item) % ITEM_BUCKETS for item in vocabulary.items} | {0}
     untouched = next(row for row in range(ITEM_BUCKETS) if row not in unused)
     assert torch.equal(before[untouched], after[untouched])
-    for table in (network.prices, network.categories, network.brands, network.words):
+    for table in (network.contexts, network.words):
         assert not table.weight[0].any()
 
 
