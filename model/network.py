@@ -82,7 +82,7 @@ class Network(nn.Module):
         # Row 0 is zero: where no gradient is to be kept from it, a sum that does not look for it takes half the time.
         padding = 0 if mode == "mean" or torch.is_grad_enabled() else None
         bags = F.embedding_bag(rows.flatten(0, -2), table.weight, mode=mode, padding_idx=padding)
-        return bags.unflatten(0, rows.shape[:-1])
+        return bags.view(*rows.shape[:-1], table.embedding_dim)
 
     def step(self, tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
         """One action of each of B users: tokens (B,), state (B, S) -> state (B, S), vectors (B, D)."""
