@@ -56,8 +56,7 @@ class GRU(nn.Module):
             into[candidate].add_(torch.eye(self.output_size, into.shape[1]))
 
     def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        gru = self.gru
-        state = torch.gru_cell(inputs, state, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
+        state = torch.gru_cell(inputs, state, *self.gru.all_weights[0])
         return state, state
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
