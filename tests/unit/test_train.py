@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,7 +66,7 @@ def test_learns_what_follows_what(backbone: BackboneName) -> None:
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
-    assert report.losses["item"] < 1.2 < seen[0].losses["item"]
+    assert report.losses["item"] < 1.4 < math.log(8) < seen[0].losses["item"]  # guessing: log 8
     tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
     vectors = network(tokens)[1][0, -1]
     logits = network.queries(vectors) @ network.item_vectors().T
