@@ -3,8 +3,8 @@
     h_t = a_t h_(t-1) + sqrt(1 - a_t^2) i_t tanh(x_t)        a_t, i_t in (0, 1) from the input of step t
 
 As h_(t-1) is in no gate, all steps of a sequence are computed at once by a parallel scan. The decay is that of minGRU
-(Feng et al., 2024, "Were RNNs All We Needed?"), the scaling of what comes in and the gated output those of the RG-LRU
-(De et al., 2024, "Griffin").
+(Feng et al., 2024, "Were RNNs All We Needed?"), the scaling of what comes in that of the RG-LRU (De et al., 2024,
+"Griffin"). Neither normalisation nor a gated output, which belong to deep stacks of these: `RECIPE.md` has the figures.
 
 Shapes: B sequences, T steps, D width of inputs and outputs, N units of a block, S units of all blocks.
 """
@@ -23,20 +23,20 @@ from torch.nn import functional as F
 BLOCKS: Final = 2
 LONGEST_MEMORY: Final = 256  # actions until at most 1/e is left: what decays more slowly is lost to rounding to halves
 _FIRST_MEMORY: Final = 64  # actions; before training the units of a block remember from 1 to so many
+_FIRST_WEIGHT: Final = 2.0  # before training, of what is remembered, where the action itself has 1
 
 Recurrence = Callable[[Tensor, Tensor, Tensor], Tensor]  # what is added, decay, state given -> states
 
 
 class LinearRecurrence(nn.Module):
-    """Two blocks, each with half of the state: normalisation, recurrence, gated output, added to the input."""
+    """Two blocks, each with half of the state: a recurrence, added to what it reads."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.state_size, self.output_size = hidden, width
         ends = [hidden * block // BLOCKS for block in range(BLOCKS + 1)]
         self.units = [end - start for start, end in pairwise(ends)]
-        self.blocks = nn.ModuleList(_Block(width, units) for units in self.units)
-        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(_Block(width, range(*part)) for part in pairwise(ends))
 
     def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (B, D), state (B, S) -> state (B, S), outputs (B, D)."""
@@ -56,25 +56,34 @@ class LinearRecurrence(nn.Module):
         for block, part in zip(self.blocks, torch.split(state, self.units, -1), strict=True):
             after, inputs = block(inputs, part, recurrence)
             states.append(after)
-        return torch.cat(states, -1), self.norm(inputs)
+        return torch.cat(states, -1), inputs
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, units: int) -> None:
+    def __init__(self, width: int, units: range) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.gates = nn.Linear(width, 4 * units)
-        self.out = nn.Linear(units, width)
-        memories = torch.logspace(0, math.log10(_FIRST_MEMORY), units)
+        self.gates = nn.Linear(width, 3 * len(units))
+        self.out = nn.Linear(len(units), width)
+        self._begin_as_blend(torch.tensor(units) % width)
+
+    def _begin_as_blend(self, places: Tensor) -> None:
+        """Outputs begin near a blend of the inputs: each unit remembers one place (N,) of them, and gives it back."""
+        units = torch.arange(len(places))
+        memories = torch.logspace(0, math.log10(_FIRST_MEMORY), len(units))
         with torch.no_grad():
-            self.gates.bias[:units] = (1 / memories).expm1().log()  # the inverse of softplus
+            rates, entry, _ = self.gates.bias.chunk(3)
+            rates.copy_((1 / memories).expm1().log())  # the inverse of softplus
+            entry.add_(1)
+            values = self.gates.weight.chunk(3)[2]
+            values.mul_(0.3)[units, places] += 1
+            self.out.weight.mul_(0.3)[places, units] += _FIRST_WEIGHT
 
     def forward(self, inputs: Tensor, state: Tensor, recurrence: Recurrence) -> tuple[Tensor, Tensor]:
-        rates, entry, values, exit_ = self.gates(self.norm(inputs)).chunk(4, -1)
+        rates, entry, values = self.gates(inputs).chunk(3, -1)
         log_decay = -(F.softplus(rates) + 1 / LONGEST_MEMORY)
         scale = (-torch.expm1(2 * log_decay)).sqrt()  # keeps a state as large as what comes in, however long it lasts
         states = recurrence(scale * entry.sigmoid() * values.tanh(), log_decay.exp(), state)
-        return states, inputs + self.out(states * F.silu(exit_))
+        return states, inputs + self.out(states)
 
 
 def scan(added: Tensor, decay: Tensor, state: Tensor) -> Tensor:

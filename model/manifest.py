@@ -17,7 +17,7 @@ import msgspec
 
 from model.errors import VersionNotSaved, VersionRefused
 
-FORMAT: Final = 2  # 1: without FUSION
+FORMAT: Final = 3  # 1: without FUSION; 2: with a table for each field of a context
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
 FUSION: Final = "fusion.safetensors"

@@ -13,16 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.backbones import BackboneName, make_backbone
-from model.events import (
-    BRAND_BUCKETS,
-    CATEGORY_BUCKETS,
-    EVENT_TYPES,
-    GAP_BUCKETS,
-    PRICE_BUCKETS,
-    SEARCH,
-    TYPE_SLOTS,
-    WORD_BUCKETS,
-)
+from model.context_table import CONTEXT_ROWS, CONTEXT_SLICES
+from model.events import EVENT_TYPES, SEARCH, WORD_BUCKETS
 from model.vocabulary import ITEM_BUCKETS, Tokens
 
 
@@ -47,12 +39,7 @@ class Network(nn.Module):
         self.config = config
         width = config.width
         self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
-        self.types = nn.Embedding(TYPE_SLOTS, width)
-        self.boundaries = nn.Embedding(2, width)
-        self.gaps = nn.Embedding(GAP_BUCKETS, width)
-        self.prices = nn.Embedding(PRICE_BUCKETS, width, padding_idx=0)
-        self.categories = nn.Embedding(CATEGORY_BUCKETS, width, padding_idx=0)
-        self.brands = nn.Embedding(BRAND_BUCKETS, width, padding_idx=0)
+        self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
         self.words = nn.Embedding(WORD_BUCKETS, width, padding_idx=0)
         self.backbone = make_backbone(config.backbone, width=width, hidden=config.hidden)
         self.vector = nn.Linear(self.backbone.output_size + width, width)
@@ -60,17 +47,15 @@ class Network(nn.Module):
         self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
         self.purchase = nn.Linear(width, 1)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        self.vector_dropout = nn.Dropout(config.vector_dropout)
         self._initialise()
 
     def _initialise(self) -> None:
-        for table in (self.items, self.types, self.words, self.categories, self.brands):
+        for table in (self.items, self.words, self.contexts):
             nn.init.normal_(table.weight, std=self.config.width**-0.5)
-        for small in (self.boundaries, self.gaps, self.prices):
-            nn.init.normal_(small.weight, std=0.1 * self.config.width**-0.5)
         with torch.no_grad():
-            for padded in (self.prices, self.categories, self.brands, self.words):
+            for name in ("boundaries", "gaps", "prices"):
+                self.contexts.weight[CONTEXT_SLICES[name]] *= 0.1
+            for padded in (self.contexts, self.words):
                 padded.weight[0].zero_()
         self._begin_as_blend()
 
@@ -84,18 +69,20 @@ class Network(nn.Module):
 
     def embed(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """What was touched (item row, or mean of the query's words) and the whole input of a step, (..., D) each."""
-        words = self.words(tokens.words).sum(-2) / (tokens.words != 0).sum(-1, keepdim=True).clamp(min=1)
-        search = (tokens.types == SEARCH).unsqueeze(-1)
-        touched = self.embedding_dropout(torch.where(search, words, self.items(tokens.items)))
-        context = (
-            self.types(tokens.types)
-            + self.boundaries(tokens.boundaries)
-            + self.gaps(tokens.gaps)
-            + self.prices(tokens.prices)
-            + self.categories(tokens.categories)
-            + self.brands(tokens.brands)
-        )
-        return touched, touched + context
+        touched = self.items(tokens.items)
+        if tokens.words.shape[-1]:
+            touched = torch.where(
+                tokens.searches.unsqueeze(-1), self._summed(self.words, tokens.words, "mean"), touched
+            )
+        touched = F.dropout(touched, self.config.embedding_dropout, self.training)
+        return touched, touched + self._summed(self.contexts, tokens.contexts, "sum")
+
+    def _summed(self, table: nn.Embedding, rows: Tensor, mode: str) -> Tensor:
+        """Sums or means of the rows (..., n) of a table, padding left out, (..., D)."""
+        # Row 0 is zero: where no gradient is to be kept from it, a sum that does not look for it takes half the time.
+        padding = 0 if mode == "mean" or torch.is_grad_enabled() else None
+        bags = F.embedding_bag(rows.flatten(0, -2), table.weight, mode=mode, padding_idx=padding)
+        return bags.view(*rows.shape[:-1], table.embedding_dim)
 
     def step(self, tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
         """One action of each of B users: tokens (B,), state (B, S) -> state (B, S), vectors (B, D)."""
@@ -119,8 +106,8 @@ class Network(nn.Module):
         return self.items.weight.new_zeros(users, self.backbone.state_size)
 
     def _vector(self, outputs: Tensor, touched: Tensor) -> Tensor:
-        vectors: Tensor = self.vector_dropout(self.vector(torch.cat((outputs, touched), -1)))
-        return vectors
+        vectors = self.vector(torch.cat((outputs, touched), -1))
+        return F.dropout(vectors, self.config.vector_dropout, self.training)
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:
         """Unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out."""

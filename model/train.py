@@ -154,7 +154,7 @@ class _Descent:
         """Tokens with a random share of the items replaced by their hash buckets."""
         buckets = torch.from_numpy((batch.objects % np.uint64(ITEM_BUCKETS)).astype(np.int64))
         replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
-        return replace(tokens, items=torch.where(replaced & (tokens.types != SEARCH), buckets, tokens.items))
+        return replace(tokens, items=torch.where(replaced & (~tokens.searches), buckets, tokens.items))
 
 
 def descent_of(

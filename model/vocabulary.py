@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.events import SEARCH, item_object, query_words, unpack_contexts
+from model.context_table import context_rows
+from model.events import SEARCH, TYPE_SLOTS, item_object, query_words
 from model.object_table import ObjectTable
 
 ITEM_BUCKETS: Final = 1024
@@ -23,16 +24,12 @@ ITEM_BUCKETS: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Input of the network: integer tensors of one shape (...), int64; `words` has shape (..., QUERY_WORDS)."""
+    """Input of the network: tensors of one shape (...), int64 but for `searches`."""
 
     items: Tensor  # rows of the item table
-    types: Tensor
-    boundaries: Tensor
-    prices: Tensor
-    gaps: Tensor
-    categories: Tensor
-    brands: Tensor
-    words: Tensor  # of a search, else 0
+    searches: Tensor  # whether the action is one, bool
+    contexts: Tensor  # (..., 6) rows of the context table
+    words: Tensor  # (..., QUERY_WORDS) of a search, else 0; (..., 0) where none of the actions is a search
 
     def to(self, device: torch.device) -> Tokens:
         """The same tokens on a device."""
@@ -67,18 +64,12 @@ class Vocabulary:
 
     def tokens(self, objects: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
         """Network input for stored or fresh actions of any shape, on the CPU."""
-        fields = unpack_contexts(contexts)
-        search = fields.types == SEARCH
-        words = np.where(search[..., None], query_words(objects), 0)
+        searches = contexts % TYPE_SLOTS == SEARCH
         return Tokens(
-            items=torch.from_numpy(np.where(search, 0, self.rows_of(objects))),
-            types=torch.from_numpy(fields.types),
-            boundaries=torch.from_numpy(fields.boundaries),
-            prices=torch.from_numpy(fields.prices),
-            gaps=torch.from_numpy(fields.gaps),
-            categories=torch.from_numpy(fields.categories),
-            brands=torch.from_numpy(fields.brands),
-            words=torch.from_numpy(words),
+            items=torch.from_numpy(np.where(searches, 0, self.rows_of(objects))),
+            searches=torch.from_numpy(searches),
+            contexts=torch.from_numpy(context_rows(contexts)),
+            words=torch.from_numpy(_words(objects, searches)),
         )
 
     def grown(self, items: Iterable[str]) -> Vocabulary:
@@ -86,3 +77,9 @@ class Vocabulary:
         known = set(self.items)
         fresh = [item for item in dict.fromkeys(items) if item not in known]
         return Vocabulary([*self.items, *fresh]) if fresh else self
+
+
+def _words(objects: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
+    if not searches.any():  # most batches: then nobody looks them up
+        return np.zeros((*objects.shape, 0), np.int64)
+    return np.where(searches[..., None], query_words(objects), 0)

@@ -1,7 +1,8 @@
-"""What a step costs beside reading a user's last events again: `python -m tests.bench backbones`.
+"""Backbones side by side: `python -m tests.bench backbones`, with `--log FILE` also how good each is.
 
-One thread, the default sizes, an untrained network: what it knows does not matter to speed. Contestants run in turn,
-and medians of processor time are reported; with `--log` also how good each is after a round on a log of events.
+Speed: one thread, the default sizes, an untrained network: what it knows does not matter. Contestants run in turn,
+and processor time is reported, medians and minima. Quality: full ranking of the newest tenth of a log's next items by
+the network alone, trained on what came before; the same recipe, split and seed for all.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, get_args
 
@@ -17,35 +19,40 @@ import torch
 from torch import Tensor
 
 from model.backbones import BackboneName
-from model.events import Actions, Event, actions_of
+from model.data import frequent_items, sequences_of
+from model.events import Actions
 from model.network import Network, NetworkConfig
-from model.rounds import RoundConfig, train_round
-from model.train import cold_start
+from model.ranking import ranking
+from model.train import TrainConfig, cold_start, fit
 from model.vocabulary import Tokens, Vocabulary
 from stream_app.read_events import EventLog
+from stream_app.read_log import LogReader
+from tests.bench.recipe import CPU, ranks
 
 BATCH = 64
 READ_AGAIN = (50, 200)  # events
 STEPS = 20  # in a row: a worker that is busy has its weights in the cache
+HELD_OUT = 0.1  # newest share of the log
 NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
+
+HEADER = f"{'us per event':12} {'step':>8} {'least':>8} {'bytes':>8} " + " ".join(
+    f"{f'{n} again':>16}" for n in READ_AGAIN
+)
+QUALITY = f" {'Recall@20':>12} {'MRR@20':>8} {'training':>8}"
 
 
 def backbones(options: argparse.Namespace) -> dict[str, Any]:
-    """Prints a table and returns it: microseconds per event, bytes of state per user, and Recall@20 where asked."""
+    """Prints a table and returns it: microseconds per event, bytes of state per user; where asked, quality."""
     torch.set_num_threads(1)
     vocabulary = Vocabulary([f"item-{number}" for number in range(options.items)])
     networks = {name: _network(name, options.items) for name in NAMES}
     seconds = _in_turn(_contestants(networks, vocabulary), options.repeats or 30)
     actions = _actions(options.log) if options.log else None
     found: dict[str, Any] = {}
-    print(f"{'backbone':12} {'step':>9} {'bytes':>7} " + " ".join(f"{f'{n} again':>16}" for n in READ_AGAIN))
+    print(HEADER + (QUALITY if actions else ""))
     for name, network in networks.items():
-        row = _row(network, seconds, name)
-        print(_line(name, row), flush=True)
-        if actions is not None:
-            row |= _quality(name, actions)
-            print(f"{'':12} Recall@20 {row['recall_at_20']:.4f} after {row['training_seconds']:.0f} s", flush=True)
-        found[name] = row
+        found[name] = _row(network, seconds, name) | (_quality(name, actions) if actions else {})
+        print(_line(name, found[name]), flush=True)
     return found
 
 
@@ -78,14 +85,21 @@ def _tokens(vocabulary: Vocabulary, *steps: int) -> Tokens:
     return vocabulary.tokens(objects, np.full((BATCH, *steps), 2, np.uint32))
 
 
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What a call took."""
+
+    median: float
+    least: float  # without what other processes push out of the caches
+
+
 @torch.inference_mode()
-def _in_turn(contestants: dict[tuple[str, int], Callable[[], object]], repeats: int) -> dict[tuple[str, int], float]:
-    """Median seconds of a call of each."""
+def _in_turn(contestants: dict[tuple[str, int], Callable[[], object]], repeats: int) -> dict[tuple[str, int], Seconds]:
     times: dict[tuple[str, int], list[float]] = {key: [] for key in contestants}
     for _ in range(repeats):
         for key, run in contestants.items():
             times[key] += [_processor_time(run) for _ in range(1 if key[1] else STEPS)]
-    return {key: median(several) for key, several in times.items()}
+    return {key: Seconds(median(several), min(several)) for key, several in times.items()}
 
 
 def _processor_time(run: Callable[[], object]) -> float:
@@ -95,29 +109,40 @@ def _processor_time(run: Callable[[], object]) -> float:
     return time.thread_time() - start
 
 
-def _row(network: Network, seconds: dict[tuple[str, int], float], name: str) -> dict[str, float]:
+def _row(network: Network, seconds: dict[tuple[str, int], Seconds], name: str) -> dict[str, float]:
     step = seconds[name, 0]
-    row = {"step_us_per_event": 1e6 * step / BATCH, "state_bytes": 2 * network.backbone.state_size}
+    row = {
+        "step_us_per_event": 1e6 * step.median / BATCH,
+        "step_us_per_event_least": 1e6 * step.least / BATCH,
+        "state_bytes": 2 * network.backbone.state_size,
+    }
     for events in READ_AGAIN:
-        row[f"again_{events}_us_per_event"] = 1e6 * seconds[name, events] / BATCH
-        row[f"again_{events}_ratio"] = seconds[name, events] / step
+        row[f"again_{events}_us_per_event"] = 1e6 * seconds[name, events].median / BATCH
+        row[f"again_{events}_ratio"] = seconds[name, events].median / step.median
     return {key: round(value, 2) for key, value in row.items()}
 
 
 def _line(name: str, row: dict[str, float]) -> str:
+    step = f"{row['step_us_per_event']:8.1f} {row['step_us_per_event_least']:8.1f}"
     again = " ".join(f"{row[f'again_{n}_us_per_event']:8.0f} = {row[f'again_{n}_ratio']:4.0f}x" for n in READ_AGAIN)
-    return f"{name:12} {row['step_us_per_event']:6.1f} us {row['state_bytes']:7.0f} {again}"
+    quality = ""
+    if "recall_at_20" in row:
+        quality = f"{row['recall_at_20']:12.4f} {row['mrr_at_20']:8.4f} {row['training_seconds']:8.0f}"
+    return f"{name:12} {step} {row['state_bytes']:8,.0f} {again} {quality}"
 
 
 def _actions(path: str) -> Actions:
     """The events of a file in order of time, with columns named as the contract's fields; JData's types too."""
-    rows = list(EventLog(path, types={"follow": "favorite", "comment": None}))
-    times = [int(row.pop("timestamp")) for row in rows]
-    return actions_of([Event(**row) for row in rows], times)
+    return LogReader().read([EventLog(path, types={"follow": "favorite", "comment": None})])
 
 
 def _quality(name: BackboneName, actions: Actions) -> dict[str, float]:
-    start = time.perf_counter()
-    round_ = train_round(actions, None, RoundConfig(backbone=name), device=torch.device("cpu"), clock=time.thread_time)
-    seconds = time.perf_counter() - start
-    return {"recall_at_20": round_.challenger.network.recall[20], "training_seconds": round(seconds, 1)}
+    sequences = sequences_of(actions)
+    cut = sequences.newest(HELD_OUT)
+    vocabulary = Vocabulary(frequent_items(actions.take(np.flatnonzero(actions.times < cut))))
+    start = time.thread_time()
+    network = cold_start(NetworkConfig(items=len(vocabulary), backbone=name), seed=1)
+    fit(network, vocabulary, sequences.before(cut), TrainConfig(), seed=1, device=CPU)
+    seconds = time.thread_time() - start
+    found = ranking(ranks(network, vocabulary, sequences, cut))
+    return {"recall_at_20": found.recall[20], "mrr_at_20": found.mrr[20], "training_seconds": round(seconds, 1)}

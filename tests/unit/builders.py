@@ -236,14 +236,21 @@ def tokens_of(sequence: Sequence[Action], items: Sequence[str]) -> Tokens:
     rows = [0 if a.type == 1 else own.get(a.item, _hash(a.item) % 1024) for a in sequence]
     return Tokens(
         items=torch.tensor([rows]),
-        types=torch.tensor([[a.type for a in sequence]]),
-        boundaries=torch.tensor([[a.boundary for a in sequence]]),
-        prices=torch.tensor([[a.price for a in sequence]]),
-        gaps=torch.tensor([[a.gap for a in sequence]]),
-        categories=torch.tensor([[a.category for a in sequence]]),
-        brands=torch.tensor([[a.brand for a in sequence]]),
+        searches=torch.tensor([[a.type == 1 for a in sequence]]),
+        contexts=torch.tensor([[_context_rows(a) for a in sequence]]),
         words=torch.tensor([[(a.words + [0] * 5)[:5] for a in sequence]]),
     )
+
+
+def _context_rows(action: Action) -> list[int]:
+    """Behind the row for what is not given: 8 types, 2 boundaries, 32 gaps, 16 prices, 1024 categories, 512 brands."""
+    given = [(11 + 32, action.price), (11 + 32 + 16, action.category), (11 + 32 + 16 + 1024, action.brand)]
+    return [
+        1 + action.type,
+        9 + action.boundary,
+        11 + action.gap,
+        *(first + value if value else 0 for first, value in given),
+    ]
 
 
 def _hash(text: str | None) -> int:

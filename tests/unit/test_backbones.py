@@ -100,6 +100,18 @@ def test_outputs_depend_on_all_that_came_before_and_on_its_order(make: Make) -> 
     assert not torch.allclose(backbone(inputs[:, [1, 0, 2, 3, 4, 5, 6, 7]])[1][:, -1], wanted, atol=1e-4)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["gru", "linear"])
+def test_before_training_outputs_lean_towards_all_inputs_so_far(name: BackboneName) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = make_backbone(name, width=64, hidden=64)
+    inputs = inputs_of(13, 200, 3, width=64) / 8
+    last = backbone(inputs)[1][:, -1:]
+    likeness = torch.cosine_similarity(last, inputs, -1).mean(0)
+    assert likeness.min() > 0.1
+
+
 def test_every_weight_gets_a_finite_gradient_that_is_not_zero(make: Make) -> None:
     backbone, inputs = make(), inputs_of(6, 3, WINDOW).requires_grad_()
     assert isinstance(backbone, torch.nn.Module)
@@ -119,11 +131,11 @@ def test_a_seed_fixes_the_weights(make: Make) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("steps", "tolerance"), [(64, 5e-4), (500, 1e-3)])
-def test_steps_through_halves_stay_close_to_forward(make: Make, steps: int, tolerance: float) -> None:
+@pytest.mark.parametrize("steps", [64, 500])
+def test_steps_through_halves_stay_close_to_forward(make: Make, steps: int) -> None:
     # As the worker does it: a state is rounded to halves after every event.
     backbone, inputs = make(width=64, hidden=64), inputs_of(9, 4, steps, width=64)
-    assert drift(backbone, inputs) < tolerance
+    assert drift(backbone, inputs) < 1e-3
 
 
 @torch.inference_mode()

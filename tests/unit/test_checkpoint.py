@@ -132,7 +132,7 @@ def test_another_format_is_refused_with_the_way_out(version: Path, other: int, m
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"format": 2}', b"\xff\xfe", b'{"format": 2, "name": "\xff"}', b"[" * 9999]
+    "content", [b"", b"{", b"[]", b'{"format": 3}', b"\xff\xfe", b'{"format": 3, "name": "\xff"}', b"[" * 9999]
 )
 def test_a_manifest_that_is_none_is_refused(version: Path, content: bytes) -> None:
     (version / MANIFEST).write_bytes(content)

@@ -37,6 +37,32 @@ def test_steps_equal_forward(backbone: BackboneName) -> None:
         torch.testing.assert_close(network.present(tokens[:, place], state), vector, atol=1e-5, rtol=1e-5)
 
 
+@torch.inference_mode()
+def test_items_are_read_alike_beside_searches_and_without_any() -> None:
+    network, vocabulary = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval(), Vocabulary(ITEMS)
+    objects = np.array([[item_object("item 3"), 5 << 12 | 7, item_object("item 4")]], np.uint64)
+    contexts = np.array([[3, SEARCH, 3]], np.uint32)
+    mixed, items = vocabulary.tokens(objects, contexts), vocabulary.tokens(objects[:, ::2], contexts[:, ::2])
+    assert not items.words.numel()
+    touched, inputs = network.embed(mixed)
+    torch.testing.assert_close(network.embed(items), (touched[:, ::2], inputs[:, ::2]))
+    torch.testing.assert_close(touched[0, 0], network.items.weight[ITEM_BUCKETS + 3])
+    torch.testing.assert_close(touched[0, 1], network.words.weight[[5, 7]].mean(0))
+
+
+def test_the_input_of_a_step_is_what_was_touched_and_the_rows_of_its_context() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
+    tokens = random_tokens(6, 5, 12)
+    touched, inputs = network.embed(tokens)  # with a gradient to keep, row 0 is left out
+    wanted = touched + network.contexts.weight[tokens.contexts].sum(-2)
+    torch.testing.assert_close(inputs, wanted)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.embed(tokens)[1], wanted)
+    inputs.sum().backward()  # type: ignore[no-untyped-call]
+    assert network.contexts.weight.grad is not None
+    assert not network.contexts.weight.grad[0].any()
+
+
 def test_forward_goes_on_from_a_state() -> None:
     network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
     tokens = random_tokens(2, 3, 9)

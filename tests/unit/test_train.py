@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,7 +66,7 @@ def test_learns_what_follows_what(backbone: BackboneName) -> None:
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
-    assert report.losses["item"] < 1.2 < seen[0].losses["item"]
+    assert report.losses["item"] < 1.4 < math.log(8) < seen[0].losses["item"]  # guessing: log 8
     tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
     vectors = network(tokens)[1][0, -1]
     logits = network.queries(vectors) @ network.item_vectors().T
@@ -170,7 +171,7 @@ def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
     unused = {item_object(item) % ITEM_BUCKETS for item in vocabulary.items} | {0}
     untouched = next(row for row in range(ITEM_BUCKETS) if row not in unused)
     assert torch.equal(before[untouched], after[untouched])
-    for table in (network.prices, network.categories, network.brands, network.words):
+    for table in (network.contexts, network.words):
         assert not table.weight[0].any()
 
 

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.context_table import CONTEXT_SLICES
 from model.data import sequences_of
-from model.events import SEARCH, Event, actions_of, item_object, query_object, query_words
+from model.events import Event, actions_of, item_object, query_object, query_words
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 
 IDS = st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=30)
@@ -48,8 +49,8 @@ def test_tokens_of_items_and_searches() -> None:
     sequences = sequences_of(actions)
     tokens = Vocabulary(["a"]).tokens(sequences.objects[None], sequences.contexts[None])
     assert tokens.items.tolist() == [[ITEM_BUCKETS, 0]]
-    assert tokens.types[0, 1] == SEARCH
-    assert tokens.brands.tolist() == [[int(actions.brands[0]), 0]]
+    assert tokens.searches.tolist() == [[False, True]]
+    assert tokens.contexts[0, :, -1].tolist() == [CONTEXT_SLICES["brands"].start + int(actions.brands[0]), 0]
     assert tokens.words[0, 0].sum() == 0
     assert tokens.words[0, 1].tolist() == query_words(np.array(query_object("x y"), np.uint64)).tolist()
     assert tokens[:, 1].words.shape == (1, tokens.words.shape[2])
