@@ -1,4 +1,5 @@
-"""The network: a backbone over actions, and heads for the next item, the next type and a coming purchase.
+"""The network: a backbone over actions, and heads for the next item and the next type. Beside them, one for a coming
+purchase that reads no vectors (`purchase_head`).
 
 Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of state, I items, K event types.
 `step` and `forward` compute the same function, one action at a time and whole sequences at once.
@@ -23,6 +24,7 @@ from model.events import (
     TYPE_SLOTS,
     WORD_BUCKETS,
 )
+from model.purchase_head import PurchaseHead
 from model.vocabulary import ITEM_BUCKETS, Tokens
 
 
@@ -59,10 +61,10 @@ class Network(nn.Module):
         self.next_type = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
-        self.purchase = nn.Linear(width, 1)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.vector_dropout = nn.Dropout(config.vector_dropout)
         self._initialise()
+        self.purchase = PurchaseHead()  # drawn last: whatever it is, the rest begins the same
 
     def _initialise(self) -> None:
         for table in (self.items, self.types, self.words, self.categories, self.brands):
@@ -143,7 +145,3 @@ class Network(nn.Module):
         """The item's share in `type_given_item_logits`, (..., K): nobody searches on an item."""
         logits: Tensor = self.type_by_item(item_vectors)
         return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))
-
-    def purchase_logits(self, vectors: Tensor) -> Tensor:
-        """Logit (...) of a purchase within the horizon, before calibration."""
-        return self.purchase(vectors).squeeze(-1)  # type: ignore[no-any-return]

@@ -23,6 +23,7 @@ from model.evidence import evidence_of
 from model.fusion import Fusion
 from model.learn import LearnConfig, Model, learn, take_in
 from model.network import Network, NetworkConfig
+from model.purchases import fit_purchases
 from model.train import Progress, TrainConfig, cold_start, warm_start
 from model.vocabulary import Vocabulary
 
@@ -87,7 +88,9 @@ def train_round(
         take_in(
             model.network, vocabulary, sequences, learning.train, seed=config.seed + 1, device=device, tell=progress
         )
-        model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
+        calibration = fit_purchases(model.network.purchase, vocabulary, sequences, seed=config.seed)
+        fusion = Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner)
+        model = replace(model, fusion=fusion, calibration=calibration)
     return Round(model, challenger, incumbent, promoted, verdict, int(sequences.times.max()))
 
 

@@ -74,7 +74,7 @@ def main() -> None:
     actions = read_logs(options.files, options)
     sequences = sequences_of(actions)
     cut = sequences.newest(options.held_out)
-    chosen = [name for name in options.input or INPUTS if not name or varies(sequences, name)]
+    chosen = [name for name in INPUTS if name in ("", *(options.input or INPUTS)) and varies(sequences, name)]
     found: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     for seed in range(1, options.seeds + 1):
         for name in chosen:

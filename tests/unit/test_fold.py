@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -11,13 +12,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.answers import RANKED
 from model.backbones import BackboneName
 from model.baselines import WINDOW as LOOKED_BACK_AT
+from model.candidates import Recent
 from model.events import Event, actions_of
 from model.fold import Advanced, Fold
+from model.habits import habits
+from model.recent import catalogue_items
 from model.record import pack
 from model.serving import Serving, serve
 from model.states import Stored, nothing_stored
@@ -143,7 +148,15 @@ def check_hidden(fold: Fold, oracle: Oracle, serving: Serving) -> None:
         torch.testing.assert_close(fold.states.hidden[slot].float(), wanted, atol=HALVES, rtol=0)
 
 
-def check_answer(advanced: Advanced, row: int, serving: Serving, vector: Tensor) -> None:
+def lately(serving: Serving, sequence: Sequence[Action]) -> NDArray[np.int32]:
+    """The habits that the last actions of a user show."""
+    objects = np.array([action.object for action in sequence[-LENGTH:]], np.uint64)
+    contexts = np.array([action.context for action in sequence[-LENGTH:]], np.uint32)
+    items = catalogue_items(serving.vocabulary, objects, contexts)
+    return habits(Recent(items, contexts, np.array([0]), np.array([len(items)])))
+
+
+def check_answer(advanced: Advanced, row: int, serving: Serving, sequence: Sequence[Action], vector: Tensor) -> None:
     """One answer against full softmaxes over everything."""
     answers, network = advanced.answers, serving.network
     assert answers.version == serving.name
@@ -153,7 +166,8 @@ def check_answer(advanced: Advanced, row: int, serving: Serving, vector: Tensor)
         table = network.items.weight[1024:]
         wanted = (table / table.norm(dim=1, keepdim=True) @ query).softmax(0).cpu().numpy()
         types = network.next_type(vector).softmax(0).cpu().numpy()
-        bought = torch.sigmoid(0.5 * network.purchase(vector) - 1.0).item()
+        logit = network.purchase(torch.from_numpy(lately(serving, sequence)).to(serving.device))
+        bought = torch.sigmoid(0.5 * logit - 1.0).item()
     items = answers.items[row]
     assert len(set(items.tolist())) == RANKED
     assert answers.probabilities[row] == pytest.approx(wanted[items], abs=HALVES)
@@ -180,7 +194,7 @@ def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
         touched = {slot_of(fold, batch[place].owner) for place, _ in shown}
         assert set(advanced.touched.tolist()) == touched
         for row, (_, sequence) in enumerate(shown):
-            check_answer(advanced, row, serving, whole(serving, sequence)[1])
+            check_answer(advanced, row, serving, sequence, whole(serving, sequence)[1])
     assert duplicates == oracle.duplicates
     check_state(fold, oracle)
     check_hidden(fold, oracle, serving)
