@@ -30,6 +30,7 @@ class Batch:
     has_next: NDArray[np.bool_]  # counted steps that the user followed by another action
     next_objects: NDArray[np.uint64]
     next_types: NDArray[np.int64]
+    purchase_soon: NDArray[np.bool_]
 
     @property
     def next_has_item(self) -> NDArray[np.bool_]:
@@ -45,6 +46,7 @@ class _Labels:
     counted: NDArray[np.bool_]
     has_next: NDArray[np.bool_]
     types: NDArray[np.uint8]
+    purchase_soon: NDArray[np.bool_]
 
 
 def batches(
@@ -84,7 +86,7 @@ def batch_count(sequences: Sequences, tokens: int) -> int:
 def _labels(sequences: Sequences, cut: int | None) -> _Labels:
     has_next = sequences.has_next
     late = has_next & (np.roll(sequences.times, -1) >= cut) if cut is not None else np.ones_like(has_next)
-    return _Labels(late, has_next, sequences.types)
+    return _Labels(late, has_next, sequences.types, sequences.purchase_soon)
 
 
 def _chunks(offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -129,4 +131,5 @@ def _batch(
         has_next=counted & labels.has_next[places],
         next_objects=sequences.objects[following],
         next_types=labels.types[following].astype(np.int64),
+        purchase_soon=labels.purchase_soon[places],
     )

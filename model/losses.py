@@ -4,7 +4,7 @@ Next item: softmax over the whole vocabulary while that is small, else over a sa
 correction (Bengio and Senecal, 2008; Yi et al., 2019). The sample holds the targets of the batch, so the other items
 of a step's own sequence are in it for certain and not by chance: for them Q is 1. With the Q of all others they would
 weigh 1/Q times too much as wrong answers, and the network would learn that nobody comes back to an item.
-Next type, type given item: cross-entropy.
+Next type, type given item: cross-entropy. A purchase to come: logistic.
 
 Shapes: P counted steps that an action on a known item follows, M of any type, I items, C candidates, D width.
 """
@@ -69,6 +69,7 @@ class Targets:
     next_on_item: Tensor  # (B, T) bool: on any item
     next_rows: Tensor  # (B, T) rows of the item table
     next_types: Tensor  # (B, T)
+    purchase_soon: Tensor  # (B, T) bool
 
 
 def recency_weights(times: NDArray[np.int64], half_life: float) -> NDArray[np.float32]:
@@ -98,6 +99,7 @@ def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Ta
         next_on_item=tensor(on_item),
         next_rows=tensor(rows),
         next_types=tensor(batch.next_types),
+        purchase_soon=tensor(batch.purchase_soon),
     )
 
 
@@ -108,14 +110,15 @@ class Losses:
     item: Tensor
     next_type: Tensor
     type_given_item: Tensor
+    purchase: Tensor
 
     def total(self, side_weight: float) -> Tensor:
         """What training minimises: the next item's loss, and the others with less weight."""
-        return self.item + side_weight * (self.next_type + self.type_given_item)
+        return self.item + side_weight * (self.next_type + self.type_given_item + self.purchase)
 
     def values(self) -> dict[str, float]:
         """The losses by name, fetched from the device at once."""
-        names = ("item", "next_type", "type_given_item")
+        names = ("item", "next_type", "type_given_item", "purchase")
         found: list[float] = torch.stack([getattr(self, name).detach() for name in names]).tolist()
         return dict(zip(names, found, strict=True))
 
@@ -138,6 +141,9 @@ def losses_of(
         next_type=_cross_entropy(network.type_logits(vectors[targets.has_next]), targets.next_types[targets.has_next]),
         type_given_item=_cross_entropy(
             network.type_given_item_logits(vectors[on_item], item_vectors), targets.next_types[on_item]
+        ),
+        purchase=_purchase_loss(
+            network.purchase_soon_logits(vectors[targets.counted]), targets.purchase_soon[targets.counted]
         ),
     )
 
@@ -192,3 +198,8 @@ def _candidates(
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """The mean, which is 0 rather than NaN where there is nothing to average."""
     return F.cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
+
+
+def _purchase_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    losses = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
+    return losses / max(1, len(labels))

@@ -1,5 +1,7 @@
-"""The network: a backbone over actions, and heads for the next item and the next type. Beside them, one for a coming
-purchase that reads no vectors (`purchase_head`).
+"""The network: a backbone over actions, and heads for the next item, the next type and a coming purchase.
+
+What is served of a coming purchase is `purchase`, which reads no vectors. `purchase_soon`, which does, is there for
+training only: vectors that tell purchases rank better.
 
 Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of state, I items, K event types.
 `step` and `forward` compute the same function, one action at a time and whole sequences at once.
@@ -61,6 +63,7 @@ class Network(nn.Module):
         self.next_type = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
+        self.purchase_soon = nn.Linear(width, 1)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.vector_dropout = nn.Dropout(config.vector_dropout)
         self._initialise()
@@ -145,3 +148,7 @@ class Network(nn.Module):
         """The item's share in `type_given_item_logits`, (..., K): nobody searches on an item."""
         logits: Tensor = self.type_by_item(item_vectors)
         return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))
+
+    def purchase_soon_logits(self, vectors: Tensor) -> Tensor:
+        """Logit (...) of a purchase within the horizon, by the vectors."""
+        return self.purchase_soon(vectors).squeeze(-1)  # type: ignore[no-any-return]

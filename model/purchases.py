@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.calibration import Calibration, fit_calibration
 from model.data import Sequences
 from model.habits import habits_of
+from model.losses import recency_weights
 from model.probability_quality import ProbabilityQuality, probability_quality
 from model.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head
 from model.vocabulary import Vocabulary
@@ -35,8 +36,8 @@ def fit_purchases(
 ) -> Calibration:
     """Fits the head anew to all actions, in place; the calibration is fitted to users that it had not learned from.
 
-    Other users and not a later time: how many buy hangs on the hour, and of what happened last it is not known yet
-    whether a purchase follows. A slice of the newest time says too little to tell that from a change.
+    Other users and not the newest time alone: how many buy hangs on the hour, and of what happened last it is not known
+    yet whether a purchase follows. But newer actions weigh more.
     """
     places = np.sort(np.argsort(sequences.times, kind="stable")[-_MOST:])
     habits, labels = habits_of(sequences, vocabulary, places), sequences.purchase_soon[places]
@@ -47,7 +48,8 @@ def fit_purchases(
         fit_purchase_head(head, habits[~left_out], labels[~left_out], config, seed=seed)
         logits[left_out] = purchase_logits(head, habits[left_out])
     fit_purchase_head(head, habits, labels, config, seed=seed)
-    return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels))
+    weights = recency_weights(sequences.times, config.half_life)[places]
+    return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels), torch.from_numpy(weights))
 
 
 def purchase_quality(

@@ -179,16 +179,18 @@ def test_batches_count_every_action_once_with_what_follows(lengths: list[int], t
     last = set((sequences.offsets[1:] - 1).tolist())
     for batch in found:
         assert batch.objects.size <= max(tokens, STEPS)
-        for place, has_next, following, kind, object_ in zip(
+        for place, has_next, following, kind, object_, soon in zip(
             batch.places[batch.counted].tolist(),
             batch.has_next[batch.counted].tolist(),
             batch.next_objects[batch.counted].tolist(),
             batch.next_types[batch.counted].tolist(),
             batch.objects[batch.counted].tolist(),
+            batch.purchase_soon[batch.counted].tolist(),
             strict=True,
         ):
             assert object_ == sequences.objects[place]
             assert has_next == (place not in last)
+            assert soon == sequences.purchase_soon[place]
             if has_next:
                 assert (following, kind) == (sequences.objects[place + 1], sequences.types[place + 1])
 

@@ -143,6 +143,11 @@ def test_all_losses_of_a_batch_by_hand() -> None:
     assert found["type_given_item"] == pytest.approx(
         -(log_p(given[0], "purchase") + log_p(given[1], "view")) / 2, rel=1e-4
     )
+    expected = 0.0
+    for place in range(5):
+        p = 1 / (1 + math.exp(-network.purchase_soon_logits(vectors[place]).item()))
+        expected -= math.log(p if place in (0, 1) else 1 - p) / 5
+    assert found["purchase"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_nothing_to_learn_is_no_loss_and_not_nan() -> None:
@@ -152,7 +157,8 @@ def test_nothing_to_learn_is_no_loss_and_not_nan() -> None:
     tokens = vocabulary.tokens(batch.objects, batch.contexts)
     popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
     found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
-    assert found == {"item": 0.0, "next_type": 0.0, "type_given_item": 0.0}
+    assert (found["item"], found["next_type"], found["type_given_item"]) == (0.0, 0.0, 0.0)
+    assert found["purchase"] > 0
 
 
 def test_recency_halves_with_every_share_of_the_log_that_came_later() -> None:
