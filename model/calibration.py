@@ -32,7 +32,8 @@ class Calibration:
 def fit_calibration(logits: Tensor, labels: Tensor, weights: Tensor) -> Calibration:
     """The line of maximum likelihood for logits (N,), labels (N,), 0 or 1, and their weights (N,).
 
-    By Newton's method, in float64. Labels are moved towards the middle as Platt proposes: labels of one kind only have a finite fit too.
+    By Newton's method, in float64. Labels are moved towards the middle as Platt proposes: labels of one kind only have
+    a finite fit too.
     """
     x = torch.stack((logits.double(), torch.ones(len(logits), dtype=torch.float64)), 1)
     positive, weights = int(labels.sum()), weights.double()
