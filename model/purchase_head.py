@@ -86,7 +86,7 @@ def _descend(head: PurchaseHead, rows: Tensor, wanted: Tensor, config: PurchaseC
     optimizer = torch.optim.AdamW(head.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for _ in range(epochs):
-        for chosen in torch.randperm(len(rows)).to(rows.device).split(config.batch):
+        for chosen in torch.randperm(len(rows)).to(rows.device).split(config.batch):  # type: ignore[no-untyped-call]
             loss = F.binary_cross_entropy_with_logits(head(rows[chosen]), wanted[chosen])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
