@@ -28,13 +28,12 @@ def test_labels_of_one_kind_have_no_quality(labels: list[bool]) -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    """Fifteen bins of two: all right but the last, where 0.9 was said and nothing came."""
-    probabilities = np.repeat(np.arange(BINS) / 100, 2)
-    probabilities[-2:] = 0.9
-    labels = np.zeros(2 * BINS, np.bool_)
-    expected = (2 * sum(range(BINS - 1)) / 100 + 2 * 0.9) / (2 * BINS)
+    """Fifteen bins of two, each of one probability: what was said least came, and the rest did not."""
+    probabilities = np.repeat(np.arange(BINS) / 20, 2)
+    labels = probabilities < 0.34
+    expected = (sum(1 - n / 20 for n in range(7)) + sum(n / 20 for n in range(7, BINS))) / BINS
     shuffled = np.random.default_rng(1).permutation(2 * BINS)
-    assert calibration_error(probabilities[shuffled], labels) == pytest.approx(expected)
+    assert calibration_error(probabilities[shuffled], labels[shuffled]) == pytest.approx(expected)
 
 
 def test_errors_of_opposite_signs_cancel_in_a_bin_and_not_across_bins() -> None:
