@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -148,7 +147,7 @@ def check_hidden(fold: Fold, oracle: Oracle, serving: Serving) -> None:
         torch.testing.assert_close(fold.states.hidden[slot].float(), wanted, atol=HALVES, rtol=0)
 
 
-def lately(serving: Serving, sequence: Sequence[Action]) -> NDArray[np.int32]:
+def lately(serving: Serving, sequence: list[Action]) -> NDArray[np.int32]:
     """The habits that the last actions of a user show."""
     objects = np.array([action.object for action in sequence[-LENGTH:]], np.uint64)
     contexts = np.array([action.context for action in sequence[-LENGTH:]], np.uint32)
@@ -156,9 +155,9 @@ def lately(serving: Serving, sequence: Sequence[Action]) -> NDArray[np.int32]:
     return habits(Recent(items, contexts, np.array([0]), np.array([len(items)])))
 
 
-def check_answer(advanced: Advanced, row: int, serving: Serving, sequence: Sequence[Action], vector: Tensor) -> None:
+def check_answer(advanced: Advanced, row: int, serving: Serving, sequence: list[Action]) -> None:
     """One answer against full softmaxes over everything."""
-    answers, network = advanced.answers, serving.network
+    answers, network, vector = advanced.answers, serving.network, whole(serving, sequence)[1]
     assert answers.version == serving.name
     assert answers.names == serving.vocabulary.items
     with torch.inference_mode():
@@ -194,7 +193,7 @@ def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
         touched = {slot_of(fold, batch[place].owner) for place, _ in shown}
         assert set(advanced.touched.tolist()) == touched
         for row, (_, sequence) in enumerate(shown):
-            check_answer(advanced, row, serving, sequence, whole(serving, sequence)[1])
+            check_answer(advanced, row, serving, sequence)
     assert duplicates == oracle.duplicates
     check_state(fold, oracle)
     check_hidden(fold, oracle, serving)
@@ -283,7 +282,7 @@ def test_users_are_encoded_anew_when_touched_under_other_weights(
                 fold.states.hidden[slot].float(), whole(new, user.sequence)[0], atol=HALVES, rtol=0
             )
     for row, (_, sequence) in enumerate(shown):
-        check_answer(advanced, row, new, whole(new, sequence)[1])
+        check_answer(advanced, row, new, sequence)
 
 
 def test_more_users_than_are_encoded_at_once_are_all_encoded(device: torch.device) -> None:
@@ -325,10 +324,10 @@ def test_a_repeat_is_answered_from_the_state_as_it_is(device: torch.device) -> N
     advanced = advance(fold, batch)
     assert advanced.duplicates == 2
     assert advanced.history_lengths.tolist() == [2, 3, 3, 1]
-    check_answer(advanced, 0, serving, whole(serving, user.sequence)[1])
+    check_answer(advanced, 0, serving, user.sequence)
     oracle.take([view(3)])
     for row in (1, 2):
-        check_answer(advanced, row, serving, whole(serving, user.sequence)[1])
+        check_answer(advanced, row, serving, user.sequence)
     assert fold.states.offsets[slot_of(fold, (PARTITION, "a"))] == 4
 
 
