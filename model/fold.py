@@ -22,6 +22,7 @@ from model.candidates import Recent
 from model.data import contexts_of
 from model.event_time import user_clocks
 from model.events import SEARCH, Actions
+from model.habits import habits
 from model.history import ranks_within
 from model.live_rules import LiveRules
 from model.model_scores import NOTHING, ModelScores, Scored
@@ -266,6 +267,7 @@ def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
     items, log_probabilities = serving.fusion.rank(recent, best, RANKED)
     on_item = network.type_by_vector(vectors)[:, None] + serving.item_types[torch.from_numpy(items).to(serving.device)]
     missing = RANKED - items.shape[1]
+    bought = network.purchase(torch.from_numpy(habits(recent)).to(serving.device))
     return Answers(
         version=serving.name,
         names=serving.vocabulary.items,
@@ -273,7 +275,7 @@ def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
         probabilities=np.pad(np.exp(log_probabilities), ((0, 0), (0, missing))),
         next_type=network.type_logits(vectors).softmax(-1).cpu().numpy(),
         type_given_item=np.pad(on_item.softmax(-1).cpu().numpy(), ((0, 0), (0, missing), (0, 0))),
-        purchase=serving.calibration.probabilities(network.purchase_logits(vectors)).cpu().numpy(),
+        purchase=serving.calibration.probabilities(bought).cpu().numpy(),
     )
 
 

@@ -1,8 +1,8 @@
 """From a log to a model that can serve: network, fusion, calibration.
 
 The network and the evidence first learn from all but the newest slice of the log. On that slice, which they have not
-seen, the combiner learns how far to trust each of them, and the purchase head is calibrated. Then the network and
-the evidence learn from the whole log: what serves has seen everything.
+seen, the combiner learns how far to trust each of them. Then the network and the evidence learn from the whole log,
+and so does the purchase head: what serves has seen everything.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from model.evidence import evidence_of
 from model.fused_ranking import FusedRanker
 from model.fusion import Fusion
 from model.network import Network
+from model.purchases import fit_purchases
 from model.ranking import Holdout
-from model.train import FitReport, Progress, TrainConfig, calibrate, fit
+from model.train import FitReport, Progress, TrainConfig, fit
 from model.vocabulary import Vocabulary
 
 Tell = Callable[[str, Progress], None]  # the stage, and how far it is
@@ -74,18 +75,16 @@ def learn(
     cut = known.newest(config.held_out)
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
-        return _learn_unweighed(
-            network, vocabulary, known, cut, config, seed=seed, device=device, sample=sample, tell=tell
-        )
+        return _learn_unweighed(network, vocabulary, known, config, seed=seed, device=device, sample=sample, tell=tell)
     told = _told(tell, "fitting")
     first = fit(network, vocabulary, sample(before), config.train, seed=seed, device=device, progress=told)
     combiner = weigh(network, vocabulary, known, before, cut, config, seed=seed, device=device, tell=tell)
-    calibration = calibrate(network, vocabulary, known, cut=cut, device=device)
     if config.anew:
         network, told = start(), _told(tell, "fitting to everything")
         last = fit(network, vocabulary, sample(known), config.train, seed=seed, device=device, progress=told)
     else:
         last = take_in(network, vocabulary, sample(known), config.train, seed=seed, device=device, tell=tell)
+    calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
     return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
 
 
@@ -93,7 +92,6 @@ def _learn_unweighed(
     network: Network,
     vocabulary: Vocabulary,
     known: Sequences,
-    cut: int,
     config: LearnConfig,
     *,
     seed: int,
@@ -105,7 +103,8 @@ def _learn_unweighed(
     told = _told(tell, "fitting")
     report = fit(network, vocabulary, sample(known), config.train, seed=seed, device=device, progress=told)
     fusion = Fusion(evidence_of(known, vocabulary), unfitted())
-    return Model(network, vocabulary, fusion, calibrate(network, vocabulary, known, cut=cut, device=device), report)
+    calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
+    return Model(network, vocabulary, fusion, calibration, report)
 
 
 def weigh(

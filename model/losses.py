@@ -143,7 +143,7 @@ def losses_of(
             network.type_given_item_logits(vectors[on_item], item_vectors), targets.next_types[on_item]
         ),
         purchase=_purchase_loss(
-            network.purchase_logits(vectors[targets.counted]), targets.purchase_soon[targets.counted]
+            network.purchase_soon_logits(vectors[targets.counted]), targets.purchase_soon[targets.counted]
         ),
     )
 

@@ -1,5 +1,8 @@
 """The network: a backbone over actions, and heads for the next item, the next type and a coming purchase.
 
+What is served of a coming purchase is `purchase`, which reads no vectors. `purchase_soon`, which does, is there for
+training only: vectors that tell purchases rank better.
+
 Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of state, I items, K event types.
 `step` and `forward` compute the same function, one action at a time and whole sequences at once.
 """
@@ -15,6 +18,7 @@ from torch.nn import functional as F
 from model.backbones import BackboneName, make_backbone
 from model.context_table import CONTEXT_ROWS, CONTEXT_SLICES
 from model.events import EVENT_TYPES, SEARCH, WORD_BUCKETS
+from model.purchase_head import PurchaseHead
 from model.vocabulary import ITEM_BUCKETS, Tokens
 
 
@@ -46,8 +50,9 @@ class Network(nn.Module):
         self.next_type = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
-        self.purchase = nn.Linear(width, 1)
+        self.purchase_soon = nn.Linear(width, 1)
         self._initialise()
+        self.purchase = PurchaseHead()  # drawn last: whatever it is, the rest begins the same
 
     def _initialise(self) -> None:
         for table in (self.items, self.words, self.contexts):
@@ -131,6 +136,6 @@ class Network(nn.Module):
         logits: Tensor = self.type_by_item(item_vectors)
         return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))
 
-    def purchase_logits(self, vectors: Tensor) -> Tensor:
-        """Logit (...) of a purchase within the horizon, before calibration."""
-        return self.purchase(vectors).squeeze(-1)  # type: ignore[no-any-return]
+    def purchase_soon_logits(self, vectors: Tensor) -> Tensor:
+        """Logit (...) of a purchase within the horizon, by the vectors."""
+        return self.purchase_soon(vectors).squeeze(-1)  # type: ignore[no-any-return]

@@ -24,6 +24,7 @@ from model.fusion import Fusion
 from model.gate import GateConfig, Verdict, judge
 from model.learn import LearnConfig, Model, Sample, learn, take_in
 from model.network import Network, NetworkConfig
+from model.purchases import fit_purchases
 from model.replay import replay
 from model.serving import serve
 from model.serving_time import Clock, seconds_per_event
@@ -105,7 +106,9 @@ def train_round(
     if verdict.promoted:
         newest, train = sample(sequences), learning.train
         take_in(model.network, vocabulary, newest, train, seed=config.seed + 1, device=device, tell=tell)
-        model = replace(model, fusion=Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner))
+        calibration = fit_purchases(model.network.purchase, vocabulary, sequences, seed=config.seed)
+        fusion = Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner)
+        model = replace(model, fusion=fusion, calibration=calibration)
         trained_until = int(sequences.times.max())
     report = TrainingReport(window_of(sequences, cut), list(parts_of(challenger, sequences, cut)), curve.points)
     return Round(model, challenger, incumbent, verdict, trained_until, report)

@@ -16,6 +16,7 @@ from model.checkpoint import Version, parse
 from model.errors import VersionRefused
 from model.events import item_object
 from model.fusion import Fusion
+from model.habits import habits
 from model.manifest import VersionFiles
 from model.network import Network
 from model.vocabulary import Vocabulary
@@ -99,3 +100,4 @@ def _warm_up(serving: Serving) -> None:
     _, vectors = serving.network.step(tokens, serving.network.initial_state(1))
     nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
     serving.fusion.rank(nothing, serving.network_best(serving.network.queries(vectors)), 1)
+    serving.network.purchase(torch.from_numpy(habits(nothing)).to(serving.device))

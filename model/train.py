@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.batches import Batch, batch_count, batches
-from model.calibration import Calibration, fit_calibration
 from model.checkpoint import Version
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
@@ -189,23 +188,6 @@ def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator)
     items = table[rows] + noise * (rows < ITEM_BUCKETS).unsqueeze(1)
     network.load_state_dict({**weights, "items.weight": torch.cat((table[:ITEM_BUCKETS], items))})
     return network
-
-
-def calibrate(
-    network: Network, vocabulary: Vocabulary, sequences: Sequences, *, cut: int, device: torch.device
-) -> Calibration:
-    """The calibration of the purchase head on steps that an action at or after `cut` (ms) follows.
-
-    Without any such step it changes nothing.
-    """
-    logits, labels = [torch.zeros(0)], [torch.zeros(0)]
-    with torch.inference_mode():
-        for batch in batches(sequences, tokens=8192, cut=cut):
-            tokens = vocabulary.tokens(batch.objects, batch.contexts).to(device)
-            found = network.purchase_logits(network(tokens)[1]).cpu()
-            logits.append(found[torch.from_numpy(batch.counted)])
-            labels.append(torch.from_numpy(batch.purchase_soon[batch.counted]).float())
-    return fit_calibration(torch.cat(logits), torch.cat(labels))
 
 
 def _target_counts(sequences: Sequences, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:

@@ -19,6 +19,8 @@ from model.fused_ranking import FusedRanker
 from model.learn import Model
 from model.network_ranking import NetworkRanker
 from model.offline_baselines import Items
+from model.probability_quality import ProbabilityQuality
+from model.purchases import purchase_quality
 from model.quality import Yardstick, slices
 from model.ranking import Ranked, Ranker, Ranking, rank_all
 from model.split import Split, split_log, split_sessions
@@ -107,7 +109,7 @@ def run_evaluation(settings: Settings, source: Source, *, by_epoch: bool, tell: 
         tell(f"learning {baseline}")
         ranked[baseline] = _ranked(baseline, make(split.known, items), split, tell)
     tell.close()
-    return _report(source, split, items, ranked, epochs, scored.training, begun)
+    return _report(source, split, items, ranked, epochs, scored, begun)
 
 
 def _split(source: Source, tell: Teller) -> Split:
@@ -146,6 +148,7 @@ class _Scored:
     """What is measured, by name, and what training did where there was any."""
 
     rankers: dict[str, Ranker]
+    purchase: ProbabilityQuality | None
     training: Training | None
 
 
@@ -153,10 +156,11 @@ def _model(source: Source, split: Split, settings: Settings, device: torch.devic
     if source.version:
         version = _load(source.version)
         _warn_of_leaks(version, split, tell)
-        return _Scored(_rankers(version.name, version, device), None)
+        return _Scored(_rankers(version.name, version, device), _purchases(version, split), None)
     begun = time.perf_counter()
     model = learn_split(split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_telling(tell))
-    return _Scored(_rankers(MODEL, model, device), Training.of(model.report, time.perf_counter() - begun))
+    training = Training.of(model.report, time.perf_counter() - begun)
+    return _Scored(_rankers(MODEL, model, device), _purchases(model, split), training)
 
 
 def _rankers(name: str, of: Version | Model, device: torch.device) -> dict[str, Ranker]:
@@ -164,6 +168,10 @@ def _rankers(name: str, of: Version | Model, device: torch.device) -> dict[str, 
         name: FusedRanker(of.network, of.vocabulary, of.fusion, device),
         NETWORK: NetworkRanker(of.network, of.vocabulary, device),
     }
+
+
+def _purchases(of: Version | Model, split: Split) -> ProbabilityQuality | None:
+    return purchase_quality(of.network.purchase, of.vocabulary, of.calibration, split.holdout.sequences, cut=split.cut)
 
 
 def _load(place: str) -> Version:
@@ -199,7 +207,7 @@ def _report(
     items: Items,
     ranked: Mapping[str, Ranked],
     epochs: list[Ranking],
-    training: Training | None,
+    scored: _Scored,
     begun: float,
 ) -> Report:
     yardstick = Yardstick(items)
@@ -220,7 +228,8 @@ def _report(
             }
             for kind, parts in slices(split, items).items()
         },
+        purchase=scored.purchase,
         epochs=epochs,
-        training=training,
+        training=scored.training,
         seconds=time.perf_counter() - begun,
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from model.baselines import PURCHASE_HORIZON
+from model.probability_quality import BINS, ProbabilityQuality
 from model.quality import Quality
 from model.ranking import LISTED, Ranking
 from model.train import FitReport
@@ -68,6 +70,7 @@ class Report:
     data: Data
     whole: Mapping[str, Quality]
     slices: Mapping[str, Mapping[str, Mapping[str, Quality]]]  # kind -> part -> ranker
+    purchase: ProbabilityQuality | None  # None: the test has no purchases, or nothing but purchases to come
     epochs: Sequence[Ranking]  # on the newest part of training, held out; empty: not asked for
     training: Training | None  # None: a version was loaded
     seconds: float  # all of it
@@ -105,6 +108,8 @@ class Report:
         for kind, parts in self.slices.items():
             if len(parts) > 1:
                 yield from self._slice(KINDS[kind], parts)
+        if self.purchase:
+            yield from _purchase(self.purchase)
 
     def as_json(self) -> dict[str, Any]:
         """Keys as `recall_at_20`; shares from 0 to 1, not per cent."""
@@ -118,6 +123,7 @@ class Report:
                 kind: {part: {name: _numbers(found) for name, found in by.items()} for part, by in parts.items()}
                 for kind, parts in self.slices.items()
             },
+            "purchase": _rounded(asdict(self.purchase)) if self.purchase else None,
             "epochs": [_means(ranking) for ranking in self.epochs],
             "seconds": round(self.seconds, 3),
             "training_seconds": round(training.seconds, 3) if training else None,
@@ -145,6 +151,24 @@ class Report:
         names = [f"{title(name)}: {column}" for name in rivals for column in _COLUMNS[:2]]
         yield ""
         yield from _table(("targets", *names), rows, heading)
+
+
+def _purchase(found: ProbabilityQuality) -> Iterator[str]:
+    """The purchase probability, beside what would be there by chance."""
+    columns = ("answers", "base rate", "mean", "AUROC", "avg. precision", "Brier score", "ECE", "ECE by chance")
+    numbers = list(asdict(found).values())
+    yield ""
+    yield from _table(
+        columns, {"purchase probability": (f"{found.number:,}", *(f"{number:.4f}" for number in numbers[1:]))}
+    )
+    yield (
+        f"Of a purchase among the user's next {PURCHASE_HORIZON} events, after every test event; who leaves has not "
+        f"bought. ECE: {BINS} bins of equal mass; by chance: what it would be if every probability were right."
+    )
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(number, 6) for name, number in numbers.items()}
 
 
 def title(name: str) -> str:

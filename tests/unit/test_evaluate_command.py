@@ -70,14 +70,17 @@ def write_sessions(folder: Path) -> tuple[str, ...]:
     return "--train-sessions", str(train), "--test-examples", str(test)
 
 
-def write_logs(folder: Path) -> tuple[str, ...]:
+def write_logs(folder: Path, last: str = "view") -> tuple[str, ...]:
+    """Sessions whose last action is of some type."""
+
     def write(name: str, sessions: list[list[str]], begin: int) -> str:
         with (folder / name).open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(("visitor", "type", "item_id", "timestamp"))
             for n, session in enumerate(sessions):
                 for step, item in enumerate(session):
-                    rows.writerow((f"u{n % 50}", "view", item, begin + 100 * n + step))
+                    kind = last if step == len(session) - 1 else "view"
+                    rows.writerow((f"u{n % 50}", kind, item, begin + 100 * n + step))
         return str(folder / name)
 
     train = write("train.csv", walks(200, 1), 1_700_000_000)
@@ -134,6 +137,26 @@ def test_a_log_keeps_what_users_did_before(evaluate: Callable[..., list[str]], t
     assert {part: by["rules"]["targets"] for part, by in found["slices"]["position"].items()} == {"11+": 360}
     assert found["slices"]["day"].keys() == {"2023-11-16"}
     assert not (tmp_path / "pictures").exists() or not list((tmp_path / "pictures").iterdir())
+
+
+def test_purchases_are_measured_where_there_are_any(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:
+    version = tmp_path / "v1"
+    save_version(version)
+    lines = evaluate(*write_logs(tmp_path, "purchase"), "--json", "--model", str(version))
+    found = json.loads(lines[-1])["purchase"]
+    # 60 sessions of six events, of 50 users: the last session of each ends in its purchase, which none follows.
+    assert (found["number"], found["base_rate"]) == (360, pytest.approx(310 / 360, abs=1e-6))
+    assert all(0 <= found[name] <= 1 for name in found if name != "number")
+    row = next(line for line in lines if line.startswith("purchase probability"))
+    assert row.split()[2:4] == ["360", "0.8611"]
+
+
+def test_nothing_is_said_of_purchases_where_there_are_none(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:
+    version = tmp_path / "v1"
+    save_version(version)
+    lines = evaluate(*write_logs(tmp_path), "--json", "--model", str(version))
+    assert json.loads(lines[-1])["purchase"] is None
+    assert not any("purchase" in line for line in lines[:-1])
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.answers import RANKED
 from model.backbones import BackboneName
 from model.baselines import WINDOW as LOOKED_BACK_AT
 from model.canary import Canary
+from model.candidates import Recent
 from model.events import Event, actions_of
 from model.fold import Advanced, Fold
+from model.habits import habits
+from model.recent import catalogue_items
 from model.record import pack
 from model.serving import Serving, serve
 from model.states import Stored, nothing_stored
@@ -144,9 +148,17 @@ def check_hidden(fold: Fold, oracle: Oracle, serving: Serving) -> None:
         torch.testing.assert_close(fold.states.hidden[slot].float(), wanted, atol=HALVES, rtol=0)
 
 
-def check_answer(advanced: Advanced, row: int, serving: Serving, vector: Tensor) -> None:
+def lately(serving: Serving, sequence: list[Action]) -> NDArray[np.int32]:
+    """The habits that the last actions of a user show."""
+    objects = np.array([action.object for action in sequence[-LENGTH:]], np.uint64)
+    contexts = np.array([action.context for action in sequence[-LENGTH:]], np.uint32)
+    items = catalogue_items(serving.vocabulary, objects, contexts)
+    return habits(Recent(items, contexts, np.array([0]), np.array([len(items)])))
+
+
+def check_answer(advanced: Advanced, row: int, serving: Serving, sequence: list[Action]) -> None:
     """One answer against full softmaxes over everything."""
-    answers, network = advanced.answers, serving.network
+    answers, network, vector = advanced.answers, serving.network, whole(serving, sequence)[1]
     assert answers.version == serving.name
     assert answers.names == serving.vocabulary.items
     with torch.inference_mode():
@@ -154,7 +166,8 @@ def check_answer(advanced: Advanced, row: int, serving: Serving, vector: Tensor)
         table = network.items.weight[1024:]
         wanted = (table / table.norm(dim=1, keepdim=True) @ query).softmax(0).cpu().numpy()
         types = network.next_type(vector).softmax(0).cpu().numpy()
-        bought = torch.sigmoid(0.5 * network.purchase(vector) - 1.0).item()
+        logit = network.purchase(torch.from_numpy(lately(serving, sequence)).to(serving.device))
+        bought = torch.sigmoid(0.5 * logit - 1.0).item()
     items = answers.items[row]
     assert len(set(items.tolist())) == RANKED
     assert answers.probabilities[row] == pytest.approx(wanted[items], abs=HALVES)
@@ -181,7 +194,7 @@ def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
         touched = {slot_of(fold, batch[place].owner) for place, _ in shown}
         assert set(advanced.touched.tolist()) == touched
         for row, (_, sequence) in enumerate(shown):
-            check_answer(advanced, row, serving, whole(serving, sequence)[1])
+            check_answer(advanced, row, serving, sequence)
     assert duplicates == oracle.duplicates
     check_state(fold, oracle)
     check_hidden(fold, oracle, serving)
@@ -270,7 +283,7 @@ def test_users_are_encoded_anew_when_touched_under_other_weights(
                 fold.states.hidden[slot].float(), whole(new, user.sequence)[0], atol=HALVES, rtol=0
             )
     for row, (_, sequence) in enumerate(shown):
-        check_answer(advanced, row, new, whole(new, sequence)[1])
+        check_answer(advanced, row, new, sequence)
 
 
 def test_more_users_than_are_encoded_at_once_are_all_encoded(device: torch.device) -> None:
@@ -312,10 +325,10 @@ def test_a_repeat_is_answered_from_the_state_as_it_is(device: torch.device) -> N
     advanced = advance(fold, batch)
     assert advanced.duplicates == 2
     assert advanced.history_lengths.tolist() == [2, 3, 3, 1]
-    check_answer(advanced, 0, serving, whole(serving, user.sequence)[1])
+    check_answer(advanced, 0, serving, user.sequence)
     oracle.take([view(3)])
     for row in (1, 2):
-        check_answer(advanced, row, serving, whole(serving, user.sequence)[1])
+        check_answer(advanced, row, serving, user.sequence)
     assert fold.states.offsets[slot_of(fold, (PARTITION, "a"))] == 4
 
 

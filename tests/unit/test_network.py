@@ -106,4 +106,4 @@ def test_nobody_searches_on_an_item() -> None:
     probabilities = logits.softmax(-1)
     assert probabilities.shape == (2, 3, len(EVENT_TYPES))
     assert (probabilities[..., SEARCH] == 0).all()
-    assert network.purchase_logits(vectors).shape == (2, 3)
+    assert network.purchase_soon_logits(vectors).shape == (2, 3)

@@ -19,6 +19,7 @@ from model.fused_ranking import FusedRanker
 from model.fusion import Fusion
 from model.learn import LearnConfig, learn
 from model.network import NetworkConfig
+from model.purchases import probabilities
 from model.ranking import Holdout
 from model.serving import Serving, serve
 from model.train import TrainConfig, cold_start
@@ -68,7 +69,8 @@ def trained(backbone: BackboneName) -> Serving:
     shape = NetworkConfig(items=len(ITEMS), width=16, hidden=HIDDEN, backbone=backbone, logit_scale=8.0)
     model = learn(shop()[1], Vocabulary(ITEMS), lambda: cold_start(shape, 1), SHORT, seed=1, device=CPU)
     made = make_version(ITEMS, backbone=backbone)
-    return serve(replace(made, network=model.network, vocabulary=model.vocabulary, fusion=model.fusion), CPU)
+    parts = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
+    return serve(replace(made, **parts), CPU)
 
 
 @cache
@@ -127,6 +129,24 @@ def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: in
                 compared += 1
         start += len(batch)
     assert compared == int(shop()[1].has_next.sum())
+
+
+@pytest.mark.parametrize("most", [2, 40])
+@pytest.mark.parametrize("backbone", SERVED)
+def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
+    serving, rng, (events, sequences) = trained(backbone), random.Random(most), shop()
+    everywhere, head = np.arange(len(sequences)), serving.network.purchase
+    expected = probabilities(head, serving.vocabulary, serving.calibration, sequences, everywhere)
+    assert expected.std() > 0.01  # else anything would do
+    fold, places = Fold(make_states(length=64), rules_share=0), places_in_sequences(events)
+    fold.serving = serving
+    log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
+    start = 0
+    while start < len(log):
+        batch = log[start : start + rng.randint(1, most)]
+        served = advance(fold, batch).answers.purchase
+        np.testing.assert_allclose(served, expected[places[start : start + len(batch)]], rtol=1e-5)
+        start += len(batch)
 
 
 def test_the_combiner_of_this_test_has_learned_to_listen_to_the_log() -> None:

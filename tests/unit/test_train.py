@@ -18,7 +18,7 @@ from model.data import Sequences, frequent_items, sequences_of
 from model.errors import NextactError, TooLittleData
 from model.events import Event, actions_of, item_object
 from model.network import Network, NetworkConfig
-from model.train import Progress, TrainConfig, calibrate, cold_start, descent_of, fit, warm_start
+from model.train import Progress, TrainConfig, cold_start, descent_of, fit, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 from tests.unit.builders import BACKBONES
 from tests.versions import fusion_without_a_log
@@ -195,20 +195,3 @@ def test_a_warm_start_follows_ids_and_not_places() -> None:
     old = as_version(tiny(old_words), old_words)
     network = warm_start(old, new_words, torch.Generator().manual_seed(0))
     assert torch.equal(network.item_vectors(), old.network.item_vectors().flip(0))
-
-
-def test_calibration_makes_the_mean_right_on_held_out_steps() -> None:
-    sequences, vocabulary = circle()
-    network = tiny(vocabulary).eval()
-    calibration = calibrate(network, vocabulary, sequences, cut=6000, device=CPU)
-    late = np.roll(sequences.times, -1) >= 6000
-    late &= sequences.has_next
-    found = []
-    for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True):
-        tokens = vocabulary.tokens(sequences.objects[None, start:stop], sequences.contexts[None, start:stop])
-        with torch.inference_mode():
-            logits = network.purchase_logits(network(tokens)[1])[0]
-        found.append(calibration.probabilities(logits)[torch.from_numpy(late[start:stop])])
-    wanted = sequences.purchase_soon[late].mean()
-    assert torch.cat(found).mean().item() == pytest.approx(wanted, abs=0.01)
-    assert calibrate(network, vocabulary, sequences, cut=10**9, device=CPU) == Calibration()

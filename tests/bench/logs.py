@@ -1,0 +1,25 @@
+"""Logs of events for benchmarks, read as `nextact evaluate` reads them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from model.events import Actions
+from model.split import in_order_of_time
+from stream_app.log_options import event_log
+from stream_app.read_log import LogReader
+
+
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """Which column holds what, by the names that `nextact evaluate` has for it."""
+    parser.add_argument("--column", dest="columns", action="append", default=[], metavar="FIELD=COLUMN")
+    parser.add_argument("--type-map", dest="types", action="append", default=[], metavar="NAME=TYPE")
+    parser.add_argument("--timezone", default="UTC")
+
+
+def read_logs(paths: Iterable[str], options: argparse.Namespace) -> Actions:
+    """The actions of all files, in order of time."""
+    given = {"constant_type": None, "time_unit": "auto", "file_format": "auto", "timezone": options.timezone}
+    given |= {"columns": tuple(options.columns), "types": tuple(options.types)}
+    return in_order_of_time(LogReader().read([event_log(path, given) for path in paths]))

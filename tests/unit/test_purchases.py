@@ -1,0 +1,99 @@
+"""The purchase head on logs where it is known who buys."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from model.calibration import Calibration
+from model.data import Sequences, sequences_of
+from model.events import PURCHASE, TYPE_CODES, Event, actions_of
+from model.habits import FACTS
+from model.network import Network, NetworkConfig
+from model.probability_quality import auroc
+from model.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head
+from model.purchases import fit_purchases, probabilities, purchase_quality
+from model.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary([f"item {n}" for n in range(5)])
+QUICK = PurchaseConfig(most_epochs=6)
+DAY_MS = 86_400_000
+CART = TYPE_CODES["cart"]
+
+
+def shop(users: int, seed: int = 0, begin: int = 0) -> Sequences:
+    """Who puts something into the cart buys in four cases of five, others in one of twenty."""
+    rng, events = random.Random(seed), []
+    for user in range(users):
+        kinds = [rng.choice(("view", "click")) for _ in range(3)]
+        cart = rng.random() < 0.3
+        kinds += ["cart"] * cart + ["purchase"] * (rng.random() < (0.8 if cart else 0.05))
+        events += [Event(user_id=str(user), type=kind, item_id=f"item {rng.randrange(5)}") for kind in kinds]
+    return sequences_of(actions_of(events, [begin + 1000 * n for n in range(len(events))]))
+
+
+def fitted(log: Sequences, seed: int = 1) -> tuple[PurchaseHead, Calibration]:
+    head = PurchaseHead()
+    return head, fit_purchases(head, VOCABULARY, log, QUICK, seed=seed)
+
+
+def test_learns_who_buys_and_how_many() -> None:
+    head, calibration = fitted(shop(800))
+    later = shop(800, seed=1)
+    found = purchase_quality(head, VOCABULARY, calibration, later, cut=0)
+    assert found is not None
+    assert found.number == len(later)  # users' last actions too: an answer follows each
+    assert found.base_rate == later.purchase_soon.mean()
+    true = np.select([later.types == CART, later.types == PURCHASE], [0.8, 0.0], 0.3 * 0.8 + 0.7 * 0.05)
+    assert found.auroc > auroc(true, later.purchase_soon) - 0.02
+    assert found.calibration_error < 0.04
+    places = np.flatnonzero(later.types == CART)
+    said = probabilities(head, VOCABULARY, calibration, later, places)
+    assert said.mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_only_what_comes_after_the_cut_is_measured() -> None:
+    log = shop(300)
+    head, calibration = PurchaseHead().eval(), Calibration()
+    cut = int(log.times.max()) - 100_000
+    found = purchase_quality(head, VOCABULARY, calibration, log, cut=cut)
+    assert found is not None
+    assert found.number == (log.times >= cut).sum() == 101
+    assert purchase_quality(head, VOCABULARY, calibration, log, cut=2 * DAY_MS) is None
+
+
+def test_calibration_is_fitted_to_users_that_were_left_out() -> None:
+    """Labels that nothing tells: what a head makes of them on its own users holds for no others."""
+    log = shop(200)
+    rng = np.random.default_rng(1)
+    types = rng.integers(0, 4, len(log)).astype(np.uint32)
+    noise = Sequences(
+        log.objects, rng.integers(0, 2**32, len(log), dtype=np.uint32) & ~np.uint32(7) | types, log.times, log.offsets
+    )
+    head = PurchaseHead()
+    calibration = fit_purchases(head, VOCABULARY, noise, PurchaseConfig(most_epochs=60), seed=1)
+    assert calibration.slope < 0.8  # above 1, were it fitted to those that the head has learned
+
+
+def test_nothing_but_the_head_changes_and_a_seed_fixes_it() -> None:
+    network = Network(NetworkConfig(items=5, width=8, hidden=8)).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+    calibration = fit_purchases(network.purchase, VOCABULARY, shop(50), QUICK, seed=3)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    changed = {key for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {key for key in before if key.startswith("purchase.")}
+    again, same = fitted(shop(50), seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.purchase.parameters(), strict=True))
+    assert same == calibration
+    assert not any(weight.requires_grad for weight in again.parameters())
+    assert not again.training
+
+
+def test_an_empty_log_leaves_finite_numbers() -> None:
+    head = PurchaseHead()
+    fit_purchase_head(head, np.zeros((0, FACTS), np.int32), np.zeros(0, np.bool_), QUICK, seed=1)
+    assert all(torch.isfinite(weight).all() for weight in head.parameters())
