@@ -48,6 +48,7 @@ def exported() -> tuple[set[str], dict[str, dict[str, set[str]]]]:
     worker, trainer = WorkerMetrics(registry), TrainerMetrics(registry)
     worker.lag.set_function(lambda: {"0": 0})
     worker.model.labels("v1")
+    worker.versions.begin(["v1"])
     for stage in STAGES:
         worker.stage.labels(stage)
     for ranker in RANKERS:
