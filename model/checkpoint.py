@@ -18,8 +18,10 @@ from types import MappingProxyType
 import msgspec
 import torch
 from safetensors.torch import save as encode_weights
+from torch import Tensor
 
 from model.calibration import Calibration
+from model.context_table import CONTEXT_ROWS
 from model.errors import VersionRefused
 from model.fusion import Fusion
 from model.fusion_file import check_fusion, decode_fusion, fusion_tensors
@@ -131,8 +133,14 @@ def _network(path: str, config: NetworkConfig, vocabulary: Vocabulary, content: 
     network = _empty_network(path, config)
     check_shapes(path, tensors, network.state_dict())
     check_finite(path, tensors)
+    _check_sides(path, tensors["sides"])
     network.load_state_dict({key: tensor.clone() for key, tensor in tensors.items()}, assign=True)
     return network.eval()
+
+
+def _check_sides(path: str, sides: Tensor) -> None:
+    if len(sides) and not 0 <= int(sides.min()) <= int(sides.max()) < CONTEXT_ROWS:
+        raise VersionRefused("shape", f"{path}: an item's category or brand is none of the {CONTEXT_ROWS} there are")
 
 
 def _empty_network(path: str, config: NetworkConfig) -> Network:

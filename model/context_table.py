@@ -36,6 +36,9 @@ _ENDS: Final = tuple(accumulate(_SIZES.values(), initial=1))
 CONTEXT_ROWS: Final = _ENDS[-1]
 CONTEXT_SLICES: Final = {name: slice(*ends) for name, ends in zip(_SIZES, pairwise(_ENDS), strict=True)}
 
+SIDES: Final = ("categories", "brands")  # what an item has of its own, whatever is done with it
+_SIDE_COLUMNS: Final = [list(CONTEXT_SLICES).index(name) for name in SIDES]
+
 _SHIFTS: Final = np.array([0, BOUNDARY_SHIFT, GAP_SHIFT, PRICE_SHIFT, CATEGORY_SHIFT, BRAND_SHIFT], np.uint32)
 _MASKS: Final = np.array(list(_SIZES.values()), np.uint32) - np.uint32(1)
 _FIRST: Final = np.array(_ENDS[:-1])
@@ -46,3 +49,8 @@ def context_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
     """The rows of packed contexts of any shape (...), one for each field: (..., 6)."""
     values = (contexts[..., None] >> _SHIFTS) & _MASKS
     return np.where((values == 0) & _OPTIONAL, 0, values + _FIRST)
+
+
+def side_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """The rows of category and brand of packed contexts (...): (..., 2)."""
+    return context_rows(contexts)[..., _SIDE_COLUMNS]

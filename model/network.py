@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.backbones import BackboneName, make_backbone
-from model.context_table import CONTEXT_ROWS, CONTEXT_SLICES
+from model.context_table import CONTEXT_ROWS, CONTEXT_SLICES, SIDES
 from model.events import EVENT_TYPES, SEARCH, WORD_BUCKETS
 from model.purchase_head import PurchaseHead
 from model.vocabulary import ITEM_BUCKETS, Tokens
@@ -45,6 +45,8 @@ class Network(nn.Module):
         self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
         self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
         self.words = nn.Embedding(WORD_BUCKETS, width, padding_idx=0)
+        # Rows of the context table: the category and the brand of each item, as last seen.
+        self.sides = nn.Buffer(torch.zeros(ITEM_BUCKETS + config.items, len(SIDES), dtype=torch.int64))
         self.backbone = make_backbone(config.backbone, width=width, hidden=config.hidden)
         self.vector = nn.Linear(self.backbone.output_size + width, width)
         self.next_type = nn.Linear(width, len(EVENT_TYPES))
@@ -115,9 +117,18 @@ class Network(nn.Module):
         return F.dropout(vectors, self.config.vector_dropout, self.training)
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:
-        """Unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out."""
+        """Unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out.
+
+        An item is itself, its category and its brand: of what is rarely met, these say what it goes with.
+        """
         table = self.items.weight[ITEM_BUCKETS:] if rows is None else self.items(rows)
-        return F.normalize(table, dim=-1)
+        sides = self.sides[ITEM_BUCKETS:] if rows is None else self.sides[rows]
+        return F.normalize(table + F.embedding_bag(sides, self.contexts.weight, mode="sum", padding_idx=0), dim=-1)
+
+    def know(self, rows: Tensor, sides: Tensor) -> None:
+        """Takes in category and brand (N, 2), as rows of the context table, of item rows (N,); 0: not known."""
+        rows, sides = rows.to(self.sides.device), sides.to(self.sides.device)
+        self.sides[rows] = torch.where(sides > 0, sides, self.sides[rows])
 
     def queries(self, vectors: Tensor) -> Tensor:
         """Vectors scaled so that their product with item vectors is the item logits, (..., D)."""

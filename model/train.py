@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from model.batches import Batch, batch_count, batches
 from model.checkpoint import Version
+from model.context_table import side_rows
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
 from model.events import SEARCH
@@ -85,6 +86,7 @@ def fit(
     evaluation mode. Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
     """
     counts = _target_counts(sequences, vocabulary, config.least_targets)
+    learn_sides(network, vocabulary, sequences)
     epochs, tokens = config.epochs(len(sequences)), config.tokens(len(sequences))
     steps = epochs * batch_count(sequences, tokens)
     step, sums = 0, dict[str, float]()
@@ -186,8 +188,27 @@ def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator)
     # Without noise the new items of one bucket would stay the same item for ever.
     noise = torch.randn(len(rows), table.shape[1], generator=generator) * 0.1 * table.shape[1] ** -0.5
     items = table[rows] + noise * (rows < ITEM_BUCKETS).unsqueeze(1)
-    network.load_state_dict({**weights, "items.weight": torch.cat((table[:ITEM_BUCKETS], items))})
+    sides = weights["sides"][rows] * (rows >= ITEM_BUCKETS).unsqueeze(1)
+    grown = {
+        "items.weight": torch.cat((table[:ITEM_BUCKETS], items)),
+        "sides": torch.cat((weights["sides"][:ITEM_BUCKETS], sides)),
+    }
+    network.load_state_dict({**weights, **grown})
     return network
+
+
+def learn_sides(network: Network, vocabulary: Vocabulary, sequences: Sequences) -> None:
+    """Tells the network the category and the brand that the sequences give last for each item of the vocabulary."""
+    order = np.argsort(sequences.times, kind="stable")
+    order = order[sequences.types[order] != SEARCH]
+    rows = vocabulary.rows_of(sequences.objects[order])
+    order, rows = order[rows >= ITEM_BUCKETS], rows[rows >= ITEM_BUCKETS]
+    sides = side_rows(sequences.contexts[order])
+    known = np.zeros((vocabulary.rows, sides.shape[1]), np.int64)
+    for column in range(sides.shape[1]):
+        given = sides[:, column] > 0
+        known[rows[given], column] = sides[given, column]  # of repeated rows the last one stays
+    network.know(torch.arange(vocabulary.rows), torch.from_numpy(known))
 
 
 def _target_counts(sequences: Sequences, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:

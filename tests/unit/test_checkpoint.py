@@ -229,3 +229,9 @@ def test_an_unreadable_place_is_refused(version: Path) -> None:
     (version / METRICS).unlink()
     (version / METRICS).mkdir()
     assert refusal(version) == "unreadable"
+
+
+@pytest.mark.parametrize("row", [-1, 2**40])
+def test_a_category_that_is_none_is_refused_before_anything_is_looked_up(version: Path, row: int) -> None:
+    change_weights(version, lambda tensors: tensors["sides"].fill_(row))
+    assert refusal(version) == "shape"

@@ -18,7 +18,7 @@ from model.data import Sequences, frequent_items, sequences_of
 from model.errors import NextactError, TooLittleData
 from model.events import Event, actions_of, item_object
 from model.network import Network, NetworkConfig
-from model.train import Progress, TrainConfig, cold_start, descent_of, fit, warm_start
+from model.train import Progress, TrainConfig, cold_start, descent_of, fit, learn_sides, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 from tests.unit.builders import BACKBONES
 from tests.versions import fusion_without_a_log
@@ -183,7 +183,7 @@ def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
     weights = old.network.state_dict()
     known = ITEM_BUCKETS + 3
     for key, tensor in network.state_dict().items():
-        found = tensor[:known] if key == "items.weight" else tensor
+        found = tensor[:known] if key in ("items.weight", "sides") else tensor
         assert torch.equal(found, weights[key])
     bucket = weights["items.weight"][item_object("new") % ITEM_BUCKETS]
     distance = (network.items.weight[known] - bucket).norm().item()
@@ -195,3 +195,31 @@ def test_a_warm_start_follows_ids_and_not_places() -> None:
     old = as_version(tiny(old_words), old_words)
     network = warm_start(old, new_words, torch.Generator().manual_seed(0))
     assert torch.equal(network.item_vectors(), old.network.item_vectors().flip(0))
+
+
+def test_an_item_has_the_category_and_the_brand_that_were_given_last() -> None:
+    events = [
+        Event(user_id="u", type="view", item_id="a", category="old", brand="b"),
+        Event(user_id="u", type="view", item_id="a", category="new"),
+        Event(user_id="u", type="search", query="red"),
+        Event(user_id="u", type="view", item_id="unknown", category="other"),
+        Event(user_id="u", type="view", item_id="c", category="new", brand="b"),
+    ]
+    vocabulary = Vocabulary(["a", "c", "never"])
+    network = cold_start(NetworkConfig(items=3, width=8, hidden=8), 0).eval()
+    plain = network.item_vectors().clone()
+    learn_sides(network, vocabulary, sequences_of(actions_of(events, [1, 2, 3, 4, 5])))
+    assert not network.sides[:ITEM_BUCKETS].any()
+    first, second, third = network.sides[ITEM_BUCKETS:]
+    assert torch.equal(first, second)
+    assert (first > 0).all()
+    assert not third.any()
+    expected = network.items.weight[ITEM_BUCKETS:] + network.contexts.weight[network.sides[ITEM_BUCKETS:]].sum(1)
+    torch.testing.assert_close(network.item_vectors(), torch.nn.functional.normalize(expected, dim=-1))
+    assert torch.equal(network.item_vectors()[2], plain[2])
+    assert not torch.allclose(network.item_vectors()[0], plain[0])
+    learn_sides(
+        network, vocabulary, sequences_of(actions_of([Event(user_id="u", type="view", item_id="a", brand="z")], [9]))
+    )
+    assert network.sides[ITEM_BUCKETS, 0] == first[0]
+    assert network.sides[ITEM_BUCKETS, 1] != second[1]
