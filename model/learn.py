@@ -38,10 +38,16 @@ class LearnConfig:
     """How to learn."""
 
     held_out: float = 0.1  # newest share of the actions, for the combiner
+    most_held_out: float = 0.2  # of a small log, whose newest tenth has too few examples to weigh by
+    enough_held_out: int = 10_000  # actions: what a larger share is for
     most_examples: int = 40_000  # for the combiner; of more, the newest
     anew: bool = True  # learn the whole log from the start again; else what is new is taken in by one gentle pass
     train: TrainConfig = field(default_factory=TrainConfig)
     combiner: CombinerConfig = field(default_factory=CombinerConfig)
+
+    def share(self, actions: int) -> float:
+        """The newest share of so many actions that is held out."""
+        return max(self.held_out, min(self.most_held_out, self.enough_held_out / max(1, actions)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def learn(
     to end it.
     """
     network = start()
-    cut = known.newest(config.held_out)
+    cut = known.newest(config.share(len(known)))
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
         return _learn_unweighed(network, vocabulary, known, config, seed=seed, device=device, sample=sample, tell=tell)

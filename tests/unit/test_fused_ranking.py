@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,23 @@ def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network()
     alone = NetworkRanker(model.network, VOCABULARY, CPU).rank(asked).ranks
     # Behind the listed ones, what is least probable is all the same to the fusion.
     np.testing.assert_array_equal(np.minimum(fused, LISTED + 1), np.minimum(alone, LISTED + 1))
+
+
+def test_of_a_small_log_a_larger_share_is_held_out() -> None:
+    log = sequences(*random_users(11, users=200))
+    tenth, half = (len(log.before(log.newest(share))) for share in (0.1, 0.5))
+    config = LearnConfig(train=ONCE, combiner=CombinerConfig(examples=1, least_epochs=1, least=20))
+
+    def actions_before(config: LearnConfig) -> int:
+        model = learn(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
+        return model.report.actions - len(log)  # of two passes the second is over everything
+
+    assert actions_before(replace(config, enough_held_out=1)) == tenth
+    assert actions_before(replace(config, enough_held_out=len(log), most_held_out=0.5)) == half
+    assert config.share(10**9) == config.held_out
+    assert config.share(1) == config.most_held_out
+    assert config.share(round(config.enough_held_out / 0.15)) == pytest.approx(0.15, rel=1e-3)
+    assert replace(config, held_out=0.4).share(1) == 0.4  # what is asked for is held out
 
 
 def test_held_out_are_the_newest_next_items() -> None:
