@@ -39,11 +39,12 @@ FEATURES: Final = (
     "preceded_last", "preceded_second", "preceded_earlier",
     "own", "own_recency", "own_count", "own_last", "own_bought", "own_session",  # what the user did with it
     "same_category", "same_brand", "category_share",  # with the user's last item, and among all own ones
+    "like_latest",  # cosine with a blend of the user's latest distinct items, as the network places items
     "popularity", "trend",
     "history", "repeats", "certainty", "gap", "boundary",  # of the answer, not of the item: they tell whom to trust
 )  # fmt: skip
 (_LOG_PROBABILITY, _FOLLOWED, _, _, _PRECEDED, _, _, _OWN, _OWN_RECENCY, _OWN_COUNT, _OWN_LAST, _OWN_BOUGHT,
- _OWN_SESSION, _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, _POPULARITY, _TREND,
+ _OWN_SESSION, _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, _LIKE_LATEST, _POPULARITY, _TREND,
  _HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY) = range(len(FEATURES))  # fmt: skip
 
 # How many neighbours of the last distinct item, of the one before it, … become candidates. Others of their neighbours
@@ -51,6 +52,8 @@ FEATURES: Final = (
 _FOLLOWERS: Final = np.array((64, 24, 12, 12, 8, 8))
 _PREDECESSORS: Final = np.array((24, 8, 4, 4, 4, 4))
 _SLOTS: Final = 3  # of recency that have features of their own; what is older shares the last one
+_BLENDED: Final = 6  # latest distinct items that candidates are compared with
+_LEAST_LENGTH: Final = np.float32(1e-6)
 _LEAST_LOG_PROBABILITY: Final = np.float32(-20)
 LOG_PROBABILITY_SCALE: Final = np.float32(4)  # divides them: features should be about as large as one
 
@@ -140,6 +143,8 @@ def _collect(recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks
             _popular_alike(evidence, own[0], n, answer, marks, found)
             _alike(evidence, own[:distinct], shares, n, found)
         _ask_network(best, n, found)
+        if distinct:
+            _like(best.vectors, own[: min(distinct, _BLENDED)], n, found)
         _finish(recent, best, evidence, n, distinct, actions, found)
 
 
@@ -232,6 +237,17 @@ def _ask_network(best: NetworkBest, n: int, found: Candidates) -> None:
     for place in range(asked, found.counts[n]):
         logit = _dot(query, best.vectors[found.items[n, place]])
         found.features[n, place, _LOG_PROBABILITY] = logit - log_total
+
+
+@compiled
+def _like(vectors: Floats, latest: NDArray[np.int32], n: int, found: Candidates) -> None:
+    """Cosines of candidates with a blend of items, of which each weighs less than the one before it."""
+    blend = np.zeros(vectors.shape[1], np.float32)
+    for slot in range(len(latest)):
+        blend += vectors[latest[slot]] / np.float32(1 + slot)
+    blend /= max(np.sqrt(_dot(blend, blend)), _LEAST_LENGTH)
+    for place in range(found.counts[n]):
+        found.features[n, place, _LIKE_LATEST] = _dot(blend, vectors[found.items[n, place]])
 
 
 # As in `shortlist`, and not imported from there: a cached loop is not compiled again when another file changes.

@@ -17,7 +17,7 @@ import msgspec
 
 from model.errors import VersionNotSaved, VersionRefused
 
-FORMAT: Final = 3  # 1: without FUSION; 2: with a table for each field of a context
+FORMAT: Final = 3  # 1: without FUSION; 2: contexts in tables of their own, a combiner that knew a feature less
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "weights.safetensors"
 FUSION: Final = "fusion.safetensors"

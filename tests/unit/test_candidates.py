@@ -163,6 +163,7 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
             enter(other)
     logits = best.vectors @ best.queries[n]
     log_p = logits - math.log(np.exp(logits).sum())
+    blend = np.sum([best.vectors[item] / (1 + slot) for slot, item in enumerate(own[:6])], 0)
     last_at = window[-1]
     for item, features in found.items():
         features["log_probability"] = max(float(log_p[item]), -20) / 4
@@ -175,6 +176,7 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
         if own and brand:
             features["same_brand"] = float(brand == evidence.brands[own[0]])
         features.update(
+            like_latest=float(best.vectors[item] @ blend / np.linalg.norm(blend)) if own else 0.0,
             popularity=float(evidence.popularity[item]),
             trend=float(evidence.trend[item]),
             history=math.log1p(len(actions)) / 3.5,
