@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from model.events import EVENT_TYPES, SEARCH, Actions
 
+POPULATIONS: Final = ("types", "categories", "items")
 _BINS: Final = 50  # the most frequent categories or items, each of its own; the others are one bin, unseen ones another
 _LEAST_SHARE: Final = 1e-4  # of a bin, so that an empty one is no infinity
 
@@ -39,8 +40,17 @@ class Population:
             self._live[name] += counts
 
     def stability(self) -> dict[str, float]:
-        """The index of `types`, `categories` and `items`; 0 where there is nothing to compare."""
-        return {name: stability_index(self._learned[name], self._live[name]) for name in self._learned}
+        """The index of `types`, `categories` and `items`; 0 where there is nothing to compare.
+
+        Unseen items are left out: nothing that was learned from had any, so that a few would look like a landslide.
+        """
+        seen = {name: slice(-1) if name == "items" else slice(None) for name in self._learned}
+        return {name: stability_index(self._learned[name][kept], self._live[name][kept]) for name, kept in seen.items()}
+
+    @property
+    def live(self) -> int:
+        """Events since the training window."""
+        return int(self._live["types"].sum())
 
     def unseen_share(self) -> float:
         """Of the live events on an item: on one that was not in the training window."""

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from model.answers import Answers
+from model.drift import POPULATIONS
 from model.event_time import FLAGS
 from model.gate import REASONS as VERDICTS
 from model.live_rules import BASELINE
@@ -224,6 +225,17 @@ class TrainerMetrics:
         self.verdicts = Counter(
             "nextact_trainer_verdicts", "Challengers by what the gate said of them", ["reason"], registry=registry
         )
+        self.stability = Gauge(
+            "nextact_drift_stability_index",
+            "Population stability index of the events since the last round against those it learned from",
+            ["of"],
+            registry=registry,
+        )
+        self.unseen = Gauge(
+            "nextact_drift_unseen_ratio",
+            "Of the events on items since the last round: on items that it did not know",
+            registry=registry,
+        )
         self.rollbacks = Counter(
             "nextact_trainer_rollbacks",
             "Versions taken back because they did worse in production than the one before",
@@ -246,5 +258,7 @@ class TrainerMetrics:
         )
         for outcome in ROUNDS:
             self.rounds.labels(outcome)
+        for kind in POPULATIONS:
+            self.stability.labels(kind)
         for verdict in VERDICTS:
             self.verdicts.labels(verdict)

@@ -11,7 +11,9 @@ from typing import Final
 
 import pyarrow as pa
 
-from model.events import Actions
+from model.drift import Population
+from model.event_time import judged
+from model.events import Actions, actions_of
 from stream_app.errors import HistoryUnusable
 from stream_app.event_history import EventHistory
 from stream_app.events_topic import EventsTopic
@@ -22,7 +24,7 @@ from stream_app.history_rows import known_time, rows_of
 from stream_app.metrics import TrainerMetrics
 from stream_app.settings import Settings
 from stream_app.topics import cluster_id
-from stream_app.wire import Record, decode_batch
+from stream_app.wire import Decoded, Record, decode_batch
 
 _MOST_WAITING: Final = 50_000  # records
 _LONGEST_WAIT_S: Final = 60.0
@@ -65,6 +67,7 @@ class RecordedEvents:
         self._written: dict[int, int] = {}  # where the files end, by partition
         self._read: dict[int, int] = {}  # where what was read ends
         self._waiting = Waiting()
+        self.population: Population | None = None  # of the last round; what is read is added to it
         self.events = 0  # those that the history had at the start, and those read since
 
     @property
@@ -147,7 +150,14 @@ class RecordedEvents:
         self._metrics.events.inc(len(decoded.events))
         self._metrics.rejected.inc(len(decoded.rejected))
         self.events += len(decoded.events)
+        self._compare(decoded)
         return rows_of(partition, [record.offset for record in records], decoded)
+
+    def _compare(self, decoded: Decoded) -> None:
+        """Holds new events against those that the last round learned from."""
+        if self.population is not None and decoded.events:
+            times, _ = judged(decoded.times, decoded.record_times)
+            self.population.add(actions_of(decoded.events, times))
 
     async def _go_on(self, positions: dict[int, int]) -> None:
         """Reads on at these positions, or at what Kafka has of a partition that is not among them."""

@@ -108,6 +108,12 @@ class Settings(BaseSettings):
         "gru", description="what the trainer trains: gru, or linear (two blocks of a gated linear recurrence)"
     )
     train_every: float = Field(300.0, gt=0, description="seconds between two rounds of training")
+    drift_limit: float = Field(
+        0.25,
+        ge=0,
+        description="population stability index of types, categories or items, or share of events on unseen items, "
+        "above which a round starts early; 0: never",
+    )
     train_min_events: int = Field(
         1000, ge=10, description="events before the first round, and new ones before the next"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from model import checkpoint
 from model.checkpoint import Version
+from model.drift import Population
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
 from model.registry import prune
 from model.rounds import Round, RoundConfig, train_round
@@ -44,6 +46,8 @@ logger: Final = logging.getLogger(__name__)
 
 Outcome = Literal["promoted", "rejected", "skipped", "failed"]
 _POLL_S: Final = 1.0
+_EARLIEST: Final = 5  # drift brings a round forward to a fifth of the usual time at most
+_LEAST_COMPARED: Final = 500  # events: fewer say little about drift
 _TOLD: Final = ("targets", "recall@20", "mrr@20", "rules_recall@20", "champion_recall@20", "seconds_per_event")
 
 
@@ -109,17 +113,40 @@ class Trainer:
 
     async def _rounds(self) -> None:
         await self._log.start()
-        due, taken = self._clock(), 0
+        begun, taken = -math.inf, 0
         while True:
             await self._log.read(timeout=_POLL_S)
-            fresh = self._log.events - taken
-            if self._clock() < due or fresh < self._settings.train_min_events:
+            fresh, waited = self._log.events - taken, self._clock() - begun
+            if fresh < self._settings.train_min_events or not self._is_due(waited):
                 continue
             await self._log.read_to_end()
             await self._log.keep_up()
-            taken = self._log.events
-            due = self._clock() + self._settings.train_every
+            begun, taken = self._clock(), self._log.events
             await self._round_while_reading()
+
+    def _is_due(self, waited: float) -> bool:
+        """Whether the next round is to begin so many seconds after the last one did; drift brings it forward."""
+        drift, every = self._drift(), self._settings.train_every
+        if waited >= every:
+            return True
+        if not drift or waited < every / _EARLIEST:
+            return False
+        logger.info("the next round starts early: %s", drift)
+        return True
+
+    def _drift(self) -> str:
+        """How the stream has moved since the last round, in words; empty: not so far."""
+        population, limit = self._log.population, self._settings.drift_limit
+        if population is None:
+            return ""
+        unseen = population.unseen_share()
+        self._metrics.unseen.set(unseen)
+        found = [f"{unseen:.0%} of the events are on new items"] if unseen > limit else []
+        for name, index in population.stability().items():
+            self._metrics.stability.labels(name).set(index)
+            if index > limit:
+                found.append(f"{name} have moved (stability index {index:.2f})")
+        return ", ".join(found) if limit and population.live >= _LEAST_COMPARED else ""
 
     async def _round_while_reading(self) -> None:
         """The log keeps being read during a round, so that retention cannot overtake it."""
@@ -162,6 +189,7 @@ class Trainer:
         )
         # Processor time says what an answer costs also where a machine is busy with other things.
         clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
+        self._log.population = await asyncio.to_thread(Population, actions)
         train = partial(train_round, device=self._device, clock=clock, progress=self._report)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from model.drift import Population
+from model.events import PURCHASE
 from stream_app import trainer
 from stream_app.promotions import Placed, Promotion, succeed
 from stream_app.settings import Settings
+from tests.unit.test_rounds import circle
 from tests.unit.versions import save_version
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -51,7 +57,7 @@ def outcome(
         monkeypatch.setattr(made, "_save", save)
         return await made._attempt()
 
-    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(actions=list))
+    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(actions=circle, events=800))
     monkeypatch.setattr(trainer, "champion", champion)
     monkeypatch.setattr(trainer, "publish", publish)
     monkeypatch.setattr(trainer, "train_round", lambda *_, **__: challenger(wins=wins))
@@ -86,3 +92,42 @@ def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
     first = succeed(None, save_version(tmp_path / "first"), {}, NOON)
     second = succeed(first, save_version(tmp_path / "second"), {}, NOON)
     assert outcome(monkeypatch, tmp_path, second, first) == ("rejected", [])
+
+
+def moved(events: int, **change: Any) -> Population:
+    """A population that learned from a circle of views, and what came since."""
+    found = Population(circle())
+    found.add(replace(circle(users=1, length=events), **change))
+    return found
+
+
+def due(monkeypatch: pytest.MonkeyPatch, population: Population | None, waited: float, limit: float = 0.25) -> bool:
+    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(population=population))
+    settings = Settings(device="cpu", train_every=300.0, drift_limit=limit)
+    return trainer.Trainer(settings, clock=lambda: 0.0, progress=lambda _: None)._is_due(waited)
+
+
+def test_a_round_is_due_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert due(monkeypatch, None, math.inf)
+    assert due(monkeypatch, moved(800), 300.0)
+    assert not due(monkeypatch, moved(800), 299.0)
+    assert not due(monkeypatch, None, 299.0)
+
+
+def test_drift_brings_a_round_forward_but_not_at_once_and_not_by_a_few_events(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bought = {"types": np.full(800, PURCHASE, np.uint8)}
+    with caplog.at_level("INFO"):
+        assert due(monkeypatch, moved(800, **bought), 61.0)
+    assert "types have moved (stability index" in caplog.text
+    assert not due(monkeypatch, moved(800, **bought), 59.0)
+    assert not due(monkeypatch, moved(800, **bought), 61.0, limit=0.0)
+    assert not due(monkeypatch, moved(400, types=bought["types"][:400]), 61.0)
+
+
+def test_new_items_bring_a_round_forward(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    unseen = np.arange(10**6, 10**6 + 800).astype(np.uint64)
+    with caplog.at_level("INFO"):
+        assert due(monkeypatch, moved(800, objects=unseen), 61.0)
+    assert "100% of the events are on new items" in caplog.text
