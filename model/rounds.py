@@ -15,6 +15,7 @@ import torch
 
 from model.backbones import BackboneName
 from model.checkpoint import Version
+from model.combiner import CombinerConfig
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
@@ -43,7 +44,9 @@ class RoundConfig:
     backbone: BackboneName = "gru"
     holdout: float = 0.1  # newest share of the actions
     # Rounds are many, and the first one is waited for: what is new is taken in by a pass, not by learning all anew.
-    learn: LearnConfig = field(default_factory=lambda: LearnConfig(anew=False))
+    learn: LearnConfig = field(
+        default_factory=lambda: LearnConfig(anew=False, combiner=CombinerConfig(examples=60_000))
+    )
     most_actions: int = 300_000  # that a network which goes on from the champion learns from: new ones and a replay
     warm_rate: float = 0.5  # of its learning rate, as a share of a first version's
     gate: GateConfig = field(default_factory=GateConfig)
