@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from model.backbones import BackboneName
-from model.checkpoint import Version
+from model.checkpoint import Fact, Version
 from model.combiner import CombinerConfig
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
@@ -117,9 +117,10 @@ def train_round(
     return Round(model, challenger, incumbent, verdict, trained_until, report)
 
 
-def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clock: Clock) -> float:
-    version = Version(
-        name="challenger",
+def unsaved(model: Model, **facts: Fact) -> Version:
+    """A model as a version that lies nowhere yet."""
+    return Version(
+        name="unsaved",
         created="",
         manifest_sha256="",
         network=model.network,
@@ -127,9 +128,12 @@ def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clo
         calibration=model.calibration,
         fusion=model.fusion,
         metrics={},
-        facts={},
+        facts=facts,
     )
-    return seconds_per_event(serve(version, device), actions, device=device, clock=clock)
+
+
+def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clock: Clock) -> float:
+    return seconds_per_event(serve(unsaved(model), device), actions, device=device, clock=clock)
 
 
 def _cut(sequences: Sequences, champion: Version | None, holdout: float) -> int:

@@ -21,7 +21,7 @@ from model.data import Sequences, sequences_of
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
 from model.events import Actions
-from model.rounds import Round, RoundConfig, train_round
+from model.rounds import Round, RoundConfig, train_round, unsaved
 from model.split import in_order_of_time
 from stream_app.log_options import event_log, log_options
 from stream_app.read_log import LogReader
@@ -72,18 +72,7 @@ def _round(actions: Actions, end: int, champion: Version | None, config: RoundCo
 
 
 def _version(round_: Round) -> Version:
-    model = round_.model
-    return Version(
-        name="version",
-        created="",
-        manifest_sha256="",
-        network=model.network.eval(),
-        vocabulary=model.vocabulary,
-        calibration=model.calibration,
-        fusion=model.fusion,
-        metrics={},
-        facts={"trained_until": round_.trained_until},
-    )
+    return unsaved(round_.model, trained_until=round_.trained_until)
 
 
 def _foreseen(actions: Actions, begin: int, end: int, never: Version, again: Version) -> dict[str, Any]:

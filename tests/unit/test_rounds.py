@@ -13,7 +13,7 @@ from model.checkpoint import Version
 from model.data import sequences_of
 from model.events import Actions, Event, actions_of
 from model.learn import LearnConfig
-from model.rounds import Round, RoundConfig, _sample, train_round
+from model.rounds import Round, RoundConfig, _sample, train_round, unsaved
 from model.train import Progress, TrainConfig
 from tests.unit.builders import CPU, SERVED
 
@@ -41,8 +41,7 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
 
 
 def as_version(round_: Round) -> Version:
-    model = round_.model
-    return Version("v", "", "", model.network.eval(), model.vocabulary, model.calibration, model.fusion, {}, {})
+    return unsaved(round_.model)
 
 
 @pytest.mark.parametrize("backbone", SERVED)
