@@ -32,8 +32,11 @@ def by_hand(rows: list[Row]) -> list[tuple[float, bool]]:
     return [(chance, bought) for _, chance, bought in sorted(found)]
 
 
+SELDOM = st.integers(0, 19).map(lambda drawn: drawn == 7)  # so that horizons end without a purchase too
+
+
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.floats(0, 1, width=32)), max_size=120),
+    st.lists(st.tuples(st.integers(0, 3), SELDOM, st.floats(0, 1, width=32)), max_size=120),
     st.lists(st.integers(1, 30), min_size=1),
 )
 def test_outcomes_are_those_of_looking_ahead(rows: list[Row], sizes: list[int]) -> None:
@@ -59,3 +62,12 @@ def test_what_is_forgotten_is_not_settled() -> None:
     assert outcomes.bought.tolist() == [True]
     board.forget_all()
     assert len(board.follow(slots, np.full(2, PURCHASE, np.uint8), chances, 2).bought) == 0
+
+
+def test_a_horizon_that_ends_without_a_purchase_settles_it() -> None:
+    board, slot = PurchaseBoard(), np.zeros(1, np.int64)
+    settled = [
+        len(board.follow(slot, np.full(1, VIEW, np.uint8), np.full(1, 0.5, np.float32), 1).bought)
+        for _ in range(1 + 2 * PURCHASE_HORIZON)
+    ]
+    assert [place for place, number in enumerate(settled) if number] == [PURCHASE_HORIZON, 2 * PURCHASE_HORIZON]
