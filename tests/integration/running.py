@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.ports import free_port
@@ -65,6 +66,12 @@ class Running:
                 if sample.name == name and label in (None, *sample.labels.values()):
                     return sample.value
         return 0.0
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that it has now."""
+        size: int = psutil.Process(self._process.pid).memory_info().rss
+        return size
 
     def terminate(self, timeout: float = 20) -> int:
         """SIGTERM; returns the exit code."""
