@@ -6,7 +6,8 @@ Bytes are compared with their hashes before anything parses them; files that are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -19,6 +20,7 @@ from model.errors import VersionNotSaved, VersionRefused
 
 FORMAT: Final = 3  # 1: without FUSION; 2: contexts in tables of their own, a combiner that knew a feature less
 MANIFEST: Final = "manifest.json"
+PARTIAL: Final = f"{MANIFEST}.partial"
 WEIGHTS: Final = "weights.safetensors"
 FUSION: Final = "fusion.safetensors"
 CONFIG: Final = "config.json"
@@ -75,6 +77,7 @@ def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], 
     except VersionNotSaved:
         raise
     except Exception as error:  # every kind of storage raises errors of its own
+        _tidy(path, (*contents, *for_people, PARTIAL))
         raise VersionNotSaved(f"{path} cannot be written: {error!r}. Is it there, with room and permission?") from error
     return sha256(manifest).hexdigest()
 
@@ -151,8 +154,18 @@ def _write(path: str, contents: Mapping[str, bytes], manifest: bytes) -> None:
     for key, content in contents.items():
         files.pipe_file(f"{root}/{key}", content)
     # Moved into place whole, so that a crash in the middle leaves no half of a manifest.
-    files.pipe_file(f"{root}/{MANIFEST}.partial", manifest)
-    files.mv(f"{root}/{MANIFEST}.partial", f"{root}/{MANIFEST}")
+    files.pipe_file(f"{root}/{PARTIAL}", manifest)
+    files.mv(f"{root}/{PARTIAL}", f"{root}/{MANIFEST}")
+
+
+def _tidy(path: str, names: Iterable[str]) -> None:
+    """Takes back what was written of a version that is none: on a full disk it would fill it for good."""
+    with suppress(Exception):  # what cannot be written may not be there, or not be removed either
+        files, root = fsspec.core.url_to_fs(path)
+        for name in names:
+            with suppress(FileNotFoundError):
+                files.rm_file(f"{root}/{name}")
+        files.rmdir(root)
 
 
 def _check_names(path: str, manifest: Manifest) -> None:

@@ -181,6 +181,14 @@ def test_a_place_that_takes_nothing_is_an_error_of_ours(tmp_path: Path) -> None:
         publish(str(tmp_path / "file" / "v1"))
 
 
+def test_on_a_full_disk_nothing_is_left_of_a_version(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / VOCABULARY).symlink_to("/dev/full")
+    with pytest.raises(VersionNotSaved, match="No space left on device"):
+        publish(str(tmp_path / "v1"))
+    assert not (tmp_path / "v1").exists()
+
+
 @pytest.mark.parametrize(("key", "content"), [(CONFIG, b"{}"), (VOCABULARY, b"[1]"), (METRICS, b'{"a":null}')])
 def test_json_of_another_kind_is_refused(version: Path, key: str, content: bytes) -> None:
     replace_file(version, key, content)
