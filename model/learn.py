@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from model.fusion import Fusion
 from model.network import Network
 from model.purchases import fit_purchases
 from model.ranking import Holdout
+from model.savepoints import NOWHERE, Savepoints
 from model.train import FitReport, Progress, TrainConfig, fit
 from model.vocabulary import Vocabulary
 
@@ -71,43 +73,39 @@ def learn(
     device: torch.device,
     sample: Sample = lambda sequences: sequences,
     tell: Tell = lambda _stage, _progress: None,
+    savepoints: Savepoints = NOWHERE,
 ) -> Model:
     """A model of the sequences; `start` gives the network to begin with. On a CPU a seed fixes the result.
 
     The network learns from a `sample`, the evidence from everything. Raises what `fit` raises, and what `tell` does,
-    to end it.
+    to end it; called again it goes on from the `savepoints`.
     """
     network = start()
+
+    def fitting(stage: str, network: Network, part: Sequences) -> FitReport:
+        told, point = partial(tell, stage), savepoints.next()
+        return fit(network, vocabulary, part, config.train, seed=seed, device=device, progress=told, savepoint=point)
+
     cut = known.newest(config.share(len(known)))
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
-        return _learn_unweighed(network, vocabulary, known, config, seed=seed, device=device, sample=sample, tell=tell)
-    told = _told(tell, "fitting")
-    first = fit(network, vocabulary, sample(before), config.train, seed=seed, device=device, progress=told)
+        report = fitting("fitting", network, sample(known))
+        return _unweighed(network, vocabulary, known, report, seed)
+    first = fitting("fitting", network, sample(before))
     combiner = weigh(network, vocabulary, known, before, cut, config, seed=seed, device=device, tell=tell)
     if config.anew:
-        network, told = start(), _told(tell, "fitting to everything")
-        last = fit(network, vocabulary, sample(known), config.train, seed=seed, device=device, progress=told)
+        network = start()
+        last = fitting("fitting to everything", network, sample(known))
     else:
-        last = take_in(network, vocabulary, sample(known), config.train, seed=seed, device=device, tell=tell)
+        last = take_in(
+            network, vocabulary, sample(known), config.train, seed=seed, device=device, tell=tell, savepoints=savepoints
+        )
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
     return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
 
 
-def _learn_unweighed(
-    network: Network,
-    vocabulary: Vocabulary,
-    known: Sequences,
-    config: LearnConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    sample: Sample,
-    tell: Tell,
-) -> Model:
+def _unweighed(network: Network, vocabulary: Vocabulary, known: Sequences, report: FitReport, seed: int) -> Model:
     """A model of a log that is too short to hold anything out: it ranks as the network does."""
-    told = _told(tell, "fitting")
-    report = fit(network, vocabulary, sample(known), config.train, seed=seed, device=device, progress=told)
     fusion = Fusion(evidence_of(known, vocabulary), unfitted())
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
     return Model(network, vocabulary, fusion, calibration, report)
@@ -146,11 +144,12 @@ def take_in(
     seed: int,
     device: torch.device,
     tell: Tell,
+    savepoints: Savepoints = NOWHERE,
 ) -> FitReport:
     """One gentle pass over what is known, the newest included."""
     gentle = replace(train, least_epochs=1, most_epochs=1, learning_rate=train.learning_rate / 4)
-    told = _told(tell, "taking in the newest")
-    return fit(network, vocabulary, known, gentle, seed=seed + 1, device=device, progress=told)
+    told, point = partial(tell, "taking in the newest"), savepoints.next()
+    return fit(network, vocabulary, known, gentle, seed=seed + 1, device=device, progress=told, savepoint=point)
 
 
 def held_out(known: Sequences, cut: int, most: int) -> Holdout:
@@ -159,10 +158,6 @@ def held_out(known: Sequences, cut: int, most: int) -> Holdout:
     places = places[(known.times[places] >= cut) & (known.types[places] != SEARCH)]
     newest = np.argsort(known.times[places], kind="stable")[-most:]
     return Holdout(known, np.sort(places[newest]))
-
-
-def _told(tell: Tell, stage: str) -> Callable[[Progress], None]:
-    return lambda progress: tell(stage, progress)
 
 
 def _both(first: FitReport, last: FitReport) -> FitReport:

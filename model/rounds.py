@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from model.learn import LearnConfig, Model, Sample, learn, take_in
 from model.network import Network, NetworkConfig
 from model.purchases import fit_purchases
 from model.replay import replay
+from model.savepoints import NOWHERE, Savepoints, fingerprint_of
 from model.serving import serve
 from model.serving_time import Clock, seconds_per_event
 from model.train import Progress, TrainConfig, cold_start, warm_start
@@ -80,10 +82,12 @@ def train_round(
     device: torch.device,
     clock: Clock,
     progress: Callable[[str, Progress], None] = lambda _stage, _progress: None,
+    savepoints: Savepoints = NOWHERE,
 ) -> Round:
     """Runs a round on a log in order per user; `progress` is told the stage and may raise to end it.
 
-    `clock` (seconds) times the answers of the challenger.
+    `clock` (seconds) times the answers of the challenger. A round that was ended goes on from the `savepoints` when it
+    is run again with the same arguments; the curve in its report then begins there.
 
     Raises `TooLittleData` when there is not enough to learn or to judge.
     """
@@ -92,6 +96,7 @@ def train_round(
     known = sequences.before(cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
     start, learning = _start(champion, vocabulary, config)
+    savepoints.begin(_fingerprint(sequences, vocabulary, champion, config, device))
     curve = Curve()
 
     def tell(stage: str, step: Progress) -> None:
@@ -99,7 +104,8 @@ def train_round(
         progress(stage, step)
 
     sample = _sample(champion, config)
-    model = learn(known, vocabulary, start, learning, seed=config.seed, device=device, sample=sample, tell=tell)
+    going: Any = {"device": device, "tell": tell, "savepoints": savepoints}
+    model = learn(known, vocabulary, start, learning, seed=config.seed, sample=sample, **going)
     rules = learned_rules(known)
     score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
     challenger = score(model.network, vocabulary, model.fusion)
@@ -108,7 +114,7 @@ def train_round(
     trained_until = cut - 1
     if verdict.promoted:
         newest, train = sample(sequences), learning.train
-        take_in(model.network, vocabulary, newest, train, seed=config.seed + 1, device=device, tell=tell)
+        take_in(model.network, vocabulary, newest, train, seed=config.seed + 1, **going)
         calibration = fit_purchases(model.network.purchase, vocabulary, sequences, seed=config.seed)
         fusion = Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner)
         model = replace(model, fusion=fusion, calibration=calibration)
@@ -132,6 +138,17 @@ def unsaved(model: Model, **facts: Fact) -> Version:
     )
 
 
+def _fingerprint(
+    sequences: Sequences,
+    vocabulary: Vocabulary,
+    champion: Version | None,
+    config: RoundConfig,
+    device: torch.device,
+) -> str:
+    arrays = (sequences.objects, sequences.contexts, sequences.times, sequences.offsets)
+    return fingerprint_of((champion and champion.manifest_sha256, config, device), vocabulary.items, arrays)
+
+
 def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clock: Clock) -> float:
     return seconds_per_event(serve(unsaved(model), device), actions, device=device, clock=clock)
 
@@ -141,6 +158,8 @@ def _cut(sequences: Sequences, champion: Version | None, holdout: float) -> int:
     if not len(sequences):
         raise TooLittleData("the log has no events: collect some first")
     newest = sequences.newest(holdout)
+    if newest <= int(sequences.times.min()):
+        raise TooLittleData("all events of the log are of one time: nothing can be held out, collect more events")
     for cut in (max(newest, middle) for middle in (*_middle_of_the_new(sequences, champion), newest)):
         if _targets(sequences, cut) >= LEAST_TARGETS:
             return cut

@@ -18,8 +18,10 @@ from model.context_table import side_rows
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
 from model.events import SEARCH
+from model.fit_state import FitState, Reached
 from model.losses import Popularity, losses_of, recency_weights, targets_of
 from model.network import Network, NetworkConfig
+from model.savepoints import Savepoint
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
 
@@ -79,24 +81,28 @@ def fit(
     device: torch.device,
     progress: Callable[[Progress], None] = lambda _: None,
     after_epoch: Callable[[], None] = lambda: None,
+    savepoint: Savepoint | None = None,
 ) -> FitReport:
     """Trains `network` in place; it ends on `device`, in evaluation mode. On a CPU a seed fixes the result.
 
     `progress` is called after every step, and what it raises ends the training; `after_epoch` finds the network in
-    evaluation mode. Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
+    evaluation mode. With a `savepoint` it goes on behind the last epoch that was saved there, and saves every epoch.
+    Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
     """
     counts = _target_counts(sequences, vocabulary, config.least_targets)
     learn_sides(network, vocabulary, sequences)
     epochs, tokens = config.epochs(len(sequences)), config.tokens(len(sequences))
     steps = epochs * batch_count(sequences, tokens)
-    step, sums = 0, dict[str, float]()
     randomness = np.random.default_rng(seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         weights = recency_weights(sequences.times, config.half_life)
         descent = _Descent(network.to(device).train(), vocabulary, counts, weights, config, steps, seed)
-        for _ in range(epochs):
+        state = descent.state(randomness)
+        reached = state.restore(savepoint) if savepoint else Reached()
+        step, sums = reached.step, reached.losses
+        for epoch in range(reached.epochs, epochs):
             sums = {}
             for batch in batches(sequences, tokens=tokens, randomness=randomness):
                 step += 1
@@ -107,6 +113,8 @@ def fit(
             network.eval()
             after_epoch()
             network.train()
+            if savepoint:
+                state.save(savepoint, Reached(epoch + 1, step, sums))
     network.eval()
     return FitReport(epochs, steps, epochs * len(sequences), sums)
 
@@ -132,6 +140,10 @@ class _Descent:
         self._popularity = Popularity(counts)
         self._generator = torch.Generator().manual_seed(seed)
         self._optimizer, self._schedule = descent_of(network, config, steps)
+
+    def state(self, randomness: np.random.Generator) -> FitState:
+        """What changes on the way; `randomness` draws the batches."""
+        return FitState(self._network, self._optimizer, self._schedule, self._generator, randomness, self._device)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """One step of the optimizer; the losses before it."""

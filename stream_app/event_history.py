@@ -160,14 +160,19 @@ class EventHistory:
         self.holes.remove(hole)
         self._tell_damage_closed()
 
-    def chunks(self, most: int) -> Iterator[Actions]:
+    @property
+    def newest(self) -> int:
+        """The number of the newest file; 0: there is none."""
+        return self._files[-1].number if self._files else 0
+
+    def chunks(self, most: int, until: int | None = None) -> Iterator[Actions]:
         """The newest `most` events, oldest first, in order per partition; a user's repeated event id counts once.
 
-        A chunk has 50,000 events at most, and no more than that is in memory. Raises `HistoryFailed` when a file turns
-        out to be damaged: the next start reads its events from Kafka.
+        With `until` of the files up to that number. A chunk has 50,000 events at most, and no more than that is in
+        memory. Raises `HistoryFailed` when a file turns out to be damaged: the next start reads its events from Kafka.
         """
         chosen, rows = list[HistoryFile](), 0
-        for file in reversed(list(self._files)):
+        for file in reversed(self.files_until(until)):
             if rows >= most:
                 break
             chosen.insert(0, file)
@@ -179,9 +184,13 @@ class EventHistory:
                 for batch in read_actions(self._place, file, skip):
                     yield repeats.dropped(actions_in(batch))
 
-    def actions(self, most: int) -> Actions:
+    def actions(self, most: int, until: int | None = None) -> Actions:
         """All of `chunks` at once."""
-        return concatenate(list(self.chunks(most)))
+        return concatenate(list(self.chunks(most, until)))
+
+    def files_until(self, number: int | None) -> list[HistoryFile]:
+        """The files up to that of this number; None: all."""
+        return [file for file in self._files if number is None or file.number <= number]
 
     def keep_up(self, days: float) -> None:
         """Merges the files of finished days, forgets events older than so many days (0: none).

@@ -134,9 +134,9 @@ class RecordedEvents:
         await asyncio.to_thread(self.history.keep_up, self._settings.history_days)
         self._show()
 
-    def actions(self) -> Actions:
-        """The newest `train_max_events` events that are in files; may be called in any thread."""
-        return self.history.actions(self._settings.train_max_events)
+    def actions(self, until: int) -> Actions:
+        """The newest `train_max_events` events in files up to that of this number; may be called in any thread."""
+        return self.history.actions(self._settings.train_max_events, until)
 
     def _write(self) -> None:
         waiting = self._waiting

@@ -127,7 +127,8 @@ class Settings(BaseSettings):
 
     # Operation
     data_dir: Path = Field(
-        Path("nextact-data"), description="folder of the embedded broker, the demo, and the workers' local stores"
+        Path("nextact-data"),
+        description="folder of the embedded broker, the demo, the workers' local stores and the trainer's checkpoints",
     )
     stall_timeout: float = Field(
         120.0, ge=0, description="seconds without progress, though there is work, until a worker ends; 0: never"

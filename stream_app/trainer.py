@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 import msgspec
@@ -39,6 +39,7 @@ from stream_app.live_verdict import LiveVerdict
 from stream_app.metrics import TrainerMetrics
 from stream_app.promotions import Placed, Promotion, champion, publish, succeed
 from stream_app.recorded_events import RecordedEvents
+from stream_app.round_in_progress import RoundInProgress
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
 
@@ -69,6 +70,7 @@ class Trainer:
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
         self._log = RecordedEvents(settings, self._metrics, clock)
+        self._in_progress = RoundInProgress(settings)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False
         self._facts: dict[str, str | float] = {}  # of the last round, for its line in the log
@@ -81,7 +83,7 @@ class Trainer:
             await self._log.start()
             await self._log.read_to_end()
             await self._log.keep_up()
-            return await self._round()
+            return await self._round(self._log.history.newest)
         finally:
             await self._log.stop()
 
@@ -113,16 +115,31 @@ class Trainer:
 
     async def _rounds(self) -> None:
         await self._log.start()
-        begun, taken = -math.inf, 0
+        # Durations by a clock that nobody sets: a round begins in time whatever the machine takes the time to be.
+        now = asyncio.get_running_loop().time
+        begun, taken = -math.inf, await self._go_on()
         while True:
             await self._log.read(timeout=_POLL_S)
-            fresh, waited = self._log.events - taken, self._clock() - begun
+            fresh, waited = self._log.events - taken, now() - begun
             if fresh < self._settings.train_min_events or not self._is_due(waited):
                 continue
             await self._log.read_to_end()
             await self._log.keep_up()
-            begun, taken = self._clock(), self._log.events
-            await self._round_while_reading()
+            begun, taken = now(), self._log.events
+            await self._round_while_reading(self._log.history.newest)
+
+    async def _go_on(self) -> int:
+        """Ends the round that an earlier process began, with the events that it had; returns how many these were.
+
+        Before the history's upkeep, which merges files: what the round learned from goes by their numbers.
+        """
+        until = self._in_progress.ended()
+        if until is None:
+            return 0
+        logger.info("the round that was ended goes on, with the events up to file %d of the history", until)
+        taken = sum(file.rows for file in self._log.history.files_until(until))
+        await self._round_while_reading(until)
+        return taken
 
     def _is_due(self, waited: float) -> bool:
         """Whether the next round is to begin so many seconds after the last one did; drift brings it forward."""
@@ -148,16 +165,19 @@ class Trainer:
                 found.append(f"{name} have moved (stability index {index:.2f})")
         return ", ".join(found) if limit and population.live >= _LEAST_COMPARED else ""
 
-    async def _round_while_reading(self) -> None:
+    async def _round_while_reading(self, until: int) -> None:
         """The log keeps being read during a round, so that retention cannot overtake it."""
-        round_ = asyncio.create_task(self._round())
+        round_ = asyncio.create_task(self._round(until))
         while not round_.done():
             await self._log.read(timeout=_POLL_S)
         await round_
 
-    async def _round(self) -> Outcome:
+    async def _round(self, until: int) -> Outcome:
+        """On the files of the history up to this number; one that is ended half way leaves its note."""
         start = time.perf_counter()
-        outcome = await self._attempt()
+        self._in_progress.begins(until)
+        outcome = await self._attempt(until)
+        self._in_progress.over()
         seconds = time.perf_counter() - start
         self._metrics.rounds.labels(outcome).inc()
         self._metrics.round_seconds.set(seconds)
@@ -165,10 +185,10 @@ class Trainer:
         logger.info("round: %s", json.dumps(facts))
         return outcome
 
-    async def _attempt(self) -> Outcome:
+    async def _attempt(self, until: int) -> Outcome:
         self._facts = {}
         try:
-            return await self._train_and_judge()
+            return await self._train_and_judge(until)
         except TooLittleData as error:
             logger.info("round skipped: %s", error)
             return "skipped"
@@ -178,11 +198,11 @@ class Trainer:
             logger.error("round failed, the champion stays: %s", error)
             return "failed"
 
-    async def _train_and_judge(self) -> Outcome:
+    async def _train_and_judge(self, until: int) -> Outcome:
         promotion = await champion(self._settings)
         incumbent = await self._load(promotion) if promotion else None
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
-        actions = await asyncio.to_thread(self._log.actions)
+        actions = await asyncio.to_thread(self._log.actions, until)
         settings = self._settings
         config = RoundConfig(
             hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
@@ -190,7 +210,8 @@ class Trainer:
         # Processor time says what an answer costs also where a machine is busy with other things.
         clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
         self._log.population = await asyncio.to_thread(Population, actions)
-        train = partial(train_round, device=self._device, clock=clock, progress=self._report)
+        going: dict[str, Any] = {"progress": self._report, "savepoints": self._in_progress.savepoints}
+        train = partial(train_round, device=self._device, clock=clock, **going)
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)
         self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
@@ -247,7 +268,8 @@ class Trainer:
                 REPORT: msgspec.json.encode(result.report),
             },
             facts={
-                "trained_until": result.trained_until,
+                # An event from the future must not make all that come before its time seem learned.
+                "trained_until": min(result.trained_until, round(1000 * self._clock())),
                 "verdict": verdict.sentence,
                 "verdict_reason": verdict.reason,
                 "events": events,

@@ -186,6 +186,17 @@ def test_a_day_that_is_over_is_one_file(tmp_path: Path) -> None:
     assert [file.rows for file in reader.history.files] == [8, 8, 4, 4]
 
 
+def test_events_up_to_a_file_are_the_same_whatever_comes_after_it(tmp_path: Path) -> None:
+    topic = filled(days=3, per_day=4)
+    reader = Reader(tmp_path, topic).take(0, 5).append()
+    assert reader.history.newest == 1
+    before = reader.history.actions(100)
+    reader.take_all().append()
+    assert len(reader.history.actions(100)) > len(before)
+    again = reader.history.actions(100, 1)
+    assert (again.users, again.items, again.times.tolist()) == (before.users, before.items, before.times.tolist())
+
+
 def test_what_a_merge_left_behind_when_it_was_killed_goes_at_the_next_start(tmp_path: Path) -> None:
     topic = filled()
     reader = written(tmp_path, topic)
