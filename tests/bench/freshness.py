@@ -2,8 +2,9 @@
 
 Broker, worker, trainer and a simulated shop, each a process of its own, as a user starts them. A version has learned
 from every event up to the time that its card gives (`trained_until`), and those after the version before it are new to
-it. For each promotion it prints how old the newest and the oldest of these were when the worker served it (with
-`--canary-share` at its default: to nine users of ten).
+it. For each promotion it prints how old the newest and the oldest of these were when the worker served it (to nine users of
+ten, as long as its trial lasts), and the processor time that the trainer has used for it, as machines are busy with
+other things now and then.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Served:
     until: float  # time of the newest event that it has learned from, since the epoch
     newest: float
     oldest: float
+    processor: float  # seconds
 
 
 def measure(settings: Settings, place: Path, options: argparse.Namespace) -> list[Served]:
@@ -50,15 +52,15 @@ def measure(settings: Settings, place: Path, options: argparse.Namespace) -> lis
             assert start("simulate", "--rate", "0", "--events", str(options.history)).wait(300) == 0
         worker = start("worker")
         worker.wait_ready(120)
-        start("trainer")
-        start("simulate", "--rate", str(options.rate), "--seed", "2")
+        trainer = start("trainer")
+        start("simulate", "--rate", str(options.rate))
         served = list[Served]()
-        known, since = "", time.time()
+        known, since, used = "", time.time(), 0.0
         while len(served) < options.versions:
             known = next_version(worker, known)
-            served.append(just_served(settings, known, since))
-            since = served[-1].until
-            print(f"{known}  newest {served[-1].newest:6.1f} s, oldest {served[-1].oldest:6.1f} s", flush=True)
+            served.append(just_served(settings, known, since, trainer.processor_seconds - used))
+            since, used = served[-1].until, trainer.processor_seconds
+            print(line(served[-1]), flush=True)
         return served
 
 
@@ -74,11 +76,19 @@ def next_version(worker: Running, before: str) -> str:
     return found.pop()
 
 
-def just_served(settings: Settings, version: str, since: float) -> Served:
+def just_served(settings: Settings, version: str, since: float, processor: float) -> Served:
     """A version that serves now; `since`: until when the one before has learned."""
     now = time.time()
     until = float(describe(version, f"{settings.registry_address}/{version}").facts["trained_until"]) / 1000
-    return Served(version, until, round(now - until, 1), round(now - since, 1))
+    return Served(version, until, round(now - until, 1), round(now - since, 1), round(processor, 1))
+
+
+def line(served: Served) -> str:
+    """For people."""
+    return (
+        f"{served.version}  newest {served.newest:6.1f} s, oldest {served.oldest:6.1f} s; "
+        f"{served.processor:.1f} s of processor time"
+    )
 
 
 def main() -> None:
@@ -93,8 +103,7 @@ def main() -> None:
         place = Path(directory)
         with Broker(place / "kafka") as broker:
             base = stream_settings(broker.bootstrap_servers, "freshness", place)
-            settings = base.model_copy(update={"data_dir": place / "data", "train_every": options.every})
-            served = measure(settings, place, options)
+            served = measure(base.model_copy(update={"train_every": options.every}), place, options)
     print(json.dumps(report(served, options.every)))
 
 

@@ -78,8 +78,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nextact-rounds-") as directory:
         place = Path(directory)
         with Broker(place / "kafka") as broker:
-            base = stream_settings(broker.bootstrap_servers, "rounds", place)
-            mebibytes = weigh(small(base.model_copy(update={"data_dir": place / "data"})), place, options.rounds)
+            settings = small(stream_settings(broker.bootstrap_servers, "rounds", place))
+            mebibytes = weigh(settings, place, options.rounds)
     found = growth(mebibytes)
     flat = bool(found["growth_mib"] <= MOST_GROWTH_MIB)
     print(json.dumps({"rounds": len(mebibytes), **found, "flat": flat}))

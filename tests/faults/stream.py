@@ -30,6 +30,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
         partitions=PARTITIONS,
         registry=str(place / "models"),
         history=str(place / "history"),
+        data_dir=place / "data",
         device="cpu",
     )
 

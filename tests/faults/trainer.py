@@ -2,7 +2,7 @@
 
 Every second kill comes at a random moment; the others while a file of the history gets its name, just before or just
 after. Then every event of the topic must be in the history once, and nothing else; read with pyarrow alone. Prints
-what it found as JSON; exits with 1 on any difference.
+what it found as JSON, `rounds gone on with` among it; exits with 1 on any difference.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tests.integration.topics import Record, read_all
 _RATE: Final = 300.0  # records per second
 _LONGEST_LIFE_S: Final = 8.0  # from the first read to a kill at random: two rounds
 _LONGEST_S: Final = 180.0  # that a trainer may take to what it is to do
+GOES_ON: Final = "the round that was ended goes on"  # in the log of a trainer
 _START_MS: Final = 1_767_323_045_678
 
 Say = Callable[[str], None]
@@ -64,7 +65,13 @@ async def kill_again_and_again(settings: Settings, place: Path, kills: int, seed
     await transaction(settings, committed=False)
     await _last_life(settings, place / "trainer-last.log")
     events = await asyncio.to_thread(read_all, settings, settings.events_topic)
-    return {"kills": dict(found), "records": len(events), **differences(settings, events)}
+    figures = {"kills": dict(found), "rounds gone on with": gone_on(place), "records": len(events)}
+    return {**figures, **differences(settings, events)}
+
+
+def gone_on(place: Path) -> int:
+    """How many trainers went on with the round of the one before, by their logs."""
+    return sum(GOES_ON in log.read_text() for log in place.glob("trainer-*.log"))
 
 
 def differences(settings: Settings, events: list[Record]) -> dict[str, Any]:
@@ -79,6 +86,7 @@ def differences(settings: Settings, events: list[Record]) -> dict[str, Any]:
         "of another user": sum(keys.get((row["partition"], row["offset"])) != row["user_id"] for row in rows),
         "half a version": _half_versions(Path(settings.registry)),
         "left behind": len(list(Path(settings.history).rglob("*.tmp"))),
+        "checkpoints of rounds that are over": len(list((settings.data_dir / "trainer").glob("*"))),
     }
     return {
         "events": len(wanted),

@@ -73,6 +73,12 @@ class Running:
         size: int = psutil.Process(self._process.pid).memory_info().rss
         return size
 
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that it has used."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
     def terminate(self, timeout: float = 20) -> int:
         """SIGTERM; returns the exit code."""
         self._process.send_signal(signal.SIGTERM)

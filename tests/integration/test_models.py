@@ -21,7 +21,7 @@ import pytest
 import torch
 from aiokafka import AIOKafkaProducer
 
-from model.manifest import MANIFEST, WEIGHTS
+from model.manifest import FUSION, MANIFEST, WEIGHTS
 from stream_app.errors import VersionUnusable
 from stream_app.models import list_models, promote, roll_back
 from stream_app.promotions import CHAMPION, Placed, Promotion, champion, publish, succeed
@@ -240,6 +240,32 @@ def test_a_trainer_killed_while_it_publishes_leaves_the_next_one_free_and_traini
     asyncio.run(roll_back(settings, now()))
     worker.wait_until(lambda: worker.metric("nextact_model_info", first.version) == 1)
     assert f"round begins from version {first.version}" in train(start)
+
+
+def test_a_trainer_killed_in_a_round_goes_on_and_publishes_what_an_undisturbed_one_does(
+    settings: Settings, start: Start, tmp_path: Path
+) -> None:
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, shop_events(2500))
+    killed = start("trainer", train_every=1000.0)
+    killed.wait_until(lambda: any(settings.data_dir.rglob("fit-1.safetensors")))
+    killed.kill()
+    assert not any(Path(settings.registry).glob("*"))
+    other: dict[str, Any] = {
+        "history": str(tmp_path / "copy"),
+        "registry": str(tmp_path / "others"),
+        "data_dir": tmp_path / "elsewhere",
+    }
+    shutil.copytree(settings.history, other["history"])
+    undisturbed = start("trainer", "--once", models_topic=f"{settings.models_topic}.others", **other)
+    again = start("trainer", train_every=1000.0)
+    again.wait_until(lambda: again.metric("nextact_trainer_rounds_total", "promoted") == 1)
+    assert "the round that was ended goes on" in again.tail()
+    assert undisturbed.wait(120) == 0, undisturbed.tail()
+    for name in (WEIGHTS, FUSION):
+        (found,), (wanted,) = (Path(place).glob(f"*/{name}") for place in (settings.registry, other["registry"]))
+        assert found.read_bytes() == wanted.read_bytes()
+    assert not any((settings.data_dir / "trainer").iterdir())
 
 
 def train(start: Start) -> str:

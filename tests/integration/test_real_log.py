@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from model.checkpoint import load
+from model.data import sequences_of
+from model.evaluate import evaluate, learned_rules
+from model.events import concatenate
+from model.ranking import ranking
+from model.split import in_order_of_time
+from stream_app.log_options import event_log
+from stream_app.promotions import champion
+from stream_app.read_log import LogReader
 from stream_app.settings import Settings
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import wait_answered
@@ -14,6 +25,7 @@ from tests.integration.test_end_to_end import wait_answered
 pytestmark = pytest.mark.broker
 
 JDATA = Path(__file__).parents[2].parent / "shared" / "data" / "jdata"
+FILES = ("train.csv.gz", "test.csv.gz")
 MAPPING = ("--type-map", "follow=favorite", "--type-map", "comment=", "--timezone", "Asia/Shanghai")
 
 
@@ -23,27 +35,47 @@ def test_a_real_log_is_answered_learned_and_foreseen(
 ) -> None:
     worker = start("worker")
     worker.wait_ready()
-    assert start("send", str(JDATA / "train.csv.gz"), *MAPPING).wait(60) == 0
+    assert start("send", str(JDATA / FILES[0]), *MAPPING).wait(60) == 0
     wait_answered(worker, settings, timeout=120)
     trainer = start("trainer", "--once")
     assert trainer.wait(240) == 0, trainer.tail()
     worker.wait_until(lambda: worker.metric("nextact_reloads_total", "loaded") == 1)
     before = {ranker: figures(worker, ranker) for ranker in ("model", "rules")}
-    assert start("send", str(JDATA / "test.csv.gz"), *MAPPING).wait(60) == 0
+    assert start("send", str(JDATA / FILES[1]), *MAPPING).wait(60) == 0
     seen = wait_answered(worker, settings, timeout=120)
 
     assert set(seen.answered().values()) == {1}
     assert len(seen.answered()) == len(seen.events)
     assert not seen.dead_letters
-    live = {}
+    live, offline = {}, as_evaluated(settings)
     for ranker, old in before.items():
         scored, hits, reciprocal = (new - past for new, past in zip(figures(worker, ranker), old, strict=True))
         live[ranker] = (hits / scored, reciprocal / scored, scored)
     with capsys.disabled():
         for ranker, (hit, mrr, scored) in live.items():
             print(f"\nJData test, live, {ranker}: hit@20 {hit:.4f}, MRR@20 {mrr:.4f} on {scored:.0f} events", end="")
+        hit, mrr, scored = offline
+        print(f"\nJData test, evaluated, model: hit@20 {hit:.4f}, MRR@20 {mrr:.4f} on {scored} events")
+    assert live["model"][2] == offline[2]
+    assert live["model"][:2] == pytest.approx(offline[:2], abs=0.005)
     assert live["model"][0] > 0.2  # popularity reaches 0.04
     assert live["model"][1] > 0.08
+
+
+def as_evaluated(settings: Settings) -> tuple[float, float, int]:
+    """hit@20 and MRR@20 of the champion as `evaluate` finds them, on the targets that it answered live: those whose
+    user did something in the test before, as the answer to what came before it was the rules'."""
+    promotion = asyncio.run(champion(settings))
+    assert promotion is not None
+    version = load(promotion.path, promotion.manifest_sha256)
+    reading = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}
+    reading |= {"time_unit": "auto", "file_format": "auto"}
+    known, test = (LogReader().read([event_log(str(JDATA / name), reading)]) for name in FILES)
+    sequences, cut = sequences_of(in_order_of_time(concatenate([known, test]))), int(test.times.min())
+    model, rules = (version.network, version.vocabulary, version.fusion), learned_rules(sequences.before(cut))
+    found = evaluate(*model, rules, sequences, cut=cut, device=torch.device("cpu"))
+    ranked = ranking(found.served_ranks[sequences.times[found.places - 1] >= cut])
+    return ranked.recall[20], ranked.mrr[20], int((sequences.times[found.places - 1] >= cut).sum())
 
 
 def figures(worker: Running, ranker: str) -> tuple[float, float, float]:
