@@ -1,10 +1,10 @@
 """From an event published to weights served that learned from it: `python -m tests.bench.freshness --every 120`.
 
 Broker, worker, trainer and a simulated shop, each a process of its own, as a user starts them. A version has learned
-from every event up to the time that its card gives (`trained_until`), and those after the version before it are new to
-it. For each promotion it prints how old the newest and the oldest of these were when the worker served it (to nine users
-of ten, as long as its trial lasts), and the processor time that the trainer has used for it, as machines are busy with
-other things now and then.
+from every event up to the time that it gives (`trained_until`), and those after the version before it are new to it.
+For each promotion it prints how old the newest and the oldest of these were when the worker served it (to nine users
+of ten, as long as its trial lasts), and the processor time that the trainer used for it, as machines are busy with
+other things.
 """
 
 from __future__ import annotations
