@@ -155,7 +155,7 @@ def attempt(
     champion: Promotion | None = None,
     now: float = NOON.timestamp(),
 ) -> str:
-    """What comes of a real round, a small one, on these actions; nothing may be published."""
+    """What comes of a real round, a small one, on these actions; it may publish nothing and leave no checkpoint."""
 
     async def found(_: Settings) -> Promotion | None:
         return champion
@@ -172,7 +172,9 @@ def attempt(
     monkeypatch.setattr(trainer, "champion", found)
     monkeypatch.setattr(trainer, "publish", None)
     monkeypatch.setattr(trainer, "train_round", small)
-    return asyncio.run(round_())
+    outcome = asyncio.run(round_())
+    assert [path for path in (folder / "data").rglob("*") if path.is_file()] == []
+    return outcome
 
 
 def test_an_empty_topic_is_a_round_that_is_skipped(
