@@ -72,16 +72,23 @@ class Targets:
     purchase_soon: Tensor  # (B, T) bool
 
 
-def recency_weights(times: NDArray[np.int64], half_life: float) -> NDArray[np.float32]:
-    """What each action (A,) counts as a target: half as much for every `half_life` of all actions that came later.
+class Recency:
+    """What actions count for as targets: half as much for every `half_life` of all actions that came later.
 
     Counted in actions and not in days, so that a clock gone wrong or a quiet year changes nothing; the mean is 1.
     """
-    ranks = np.empty(len(times))
-    ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
-    weights = 0.5 ** ((len(times) - 1 - ranks) / (half_life * max(1, len(times))))
-    found: NDArray[np.float32] = (weights * (len(times) / max(1.0, weights.sum()))).astype(np.float32)
-    return found
+
+    def __init__(self, times: NDArray[np.int64], half_life: float) -> None:
+        """`times` (N,), rising, of all actions or of a sample of them; `half_life` as a share of them."""
+        self._times = times
+        self._half_life = half_life * max(1, len(times))
+        self._scale = 1.0
+        self._scale = 1.0 / float(self.weights(times).mean()) if len(times) else 1.0
+
+    def weights(self, times: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The weights of actions by their times, same shape."""
+        later = len(self._times) - np.searchsorted(self._times, times, side="right")
+        return (self._scale * 0.5 ** (later / self._half_life)).astype(np.float32)
 
 
 def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Targets:

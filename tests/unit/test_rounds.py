@@ -14,6 +14,7 @@ from model.data import sequences_of
 from model.events import Actions, Event, actions_of
 from model.learn import LearnConfig
 from model.rounds import Round, RoundConfig, _sample, train_round, unsaved
+from model.stored_log import in_memory
 from model.train import Progress, TrainConfig
 from tests.unit.builders import CPU, SERVED
 
@@ -37,7 +38,9 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
     def count(stage: str, _: Progress) -> None:
         steps[stage] += 1
 
-    return train_round(circle(), champion, config, device=CPU, clock=time.thread_time, progress=count), steps["fitting"]
+    return train_round(
+        in_memory(circle()), champion, config, device=CPU, clock=time.thread_time, progress=count
+    ), steps["fitting"]
 
 
 def as_version(round_: Round) -> Version:

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.data import sequences_of
 from model.drift import Population
 from model.events import PURCHASE
+from model.stored_log import in_memory
 from stream_app import trainer
 from stream_app.promotions import Placed, Promotion, succeed
 from stream_app.settings import Settings
@@ -33,6 +35,7 @@ def challenger(*, wins: bool) -> Any:
         challenger=recall,
         metrics=lambda: {"recall@20": 0.5},
         model=SimpleNamespace(vocabulary=[]),
+        report=SimpleNamespace(window=SimpleNamespace(events=800)),
     )
 
 
@@ -57,7 +60,9 @@ def outcome(
         monkeypatch.setattr(made, "_save", save)
         return await made._attempt()
 
-    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(actions=circle, events=800))
+    monkeypatch.setattr(
+        trainer, "RecordedEvents", lambda *_: SimpleNamespace(window=lambda _: in_memory(circle()), events=800)
+    )
     monkeypatch.setattr(trainer, "champion", champion)
     monkeypatch.setattr(trainer, "publish", publish)
     monkeypatch.setattr(trainer, "train_round", lambda *_, **__: challenger(wins=wins))
@@ -96,7 +101,7 @@ def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
 
 def moved(events: int, **change: Any) -> Population:
     """A population that learned from a circle of views, and what came since."""
-    found = Population(circle())
+    found = Population(sequences_of(circle()))
     found.add(replace(circle(users=1, length=events), **change))
     return found
 
