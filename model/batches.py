@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from model.data import Sequences
 from model.events import SEARCH
-from model.log import Log, parts
+from model.log import Parted, parts
 
 STEPS: Final = 64  # of one chunk: as much as the worker re-encodes from a user's ring
 WARM_UP: Final = STEPS // 2
@@ -52,7 +52,7 @@ class _Labels:
 
 
 def batches(
-    log: Log,
+    log: Parted,
     *,
     tokens: int,
     randomness: np.random.Generator | None = None,
@@ -86,7 +86,7 @@ def _batches_of(
             yield batch
 
 
-def batch_count(log: Log, tokens: int) -> int:
+def batch_count(log: Parted, tokens: int) -> int:
     """How many batches `batches` makes of this log without a cut."""
     return sum(len(_groups(np.sort(_chunks(part.offsets)[1]), tokens)) for part in parts(log))
 

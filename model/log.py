@@ -17,19 +17,26 @@ from model.events import SEARCH
 _SAMPLED: Final = 500_000  # actions, at most, whose times stand for those of all
 
 
-class Log(Protocol):
+class Parted(Protocol):
     """Sequences in parts. A user is in one of them, whole."""
+
+    @property
+    def part_count(self) -> int:
+        """How many there are."""
+
+    def part(self, number: int) -> Sequences:
+        """One of the parts; each call may read it from a disk."""
+
+    def __len__(self) -> int:
+        """Actions of all parts."""
+
+
+class Log(Parted, Protocol):
+    """A log in parts; each takes an eighth of the room at most, or is everything."""
 
     @property
     def room(self) -> int:
         """How many actions may be in memory at once, in all."""
-
-    @property
-    def part_count(self) -> int:
-        """A part is an eighth of the room at most, or everything."""
-
-    def part(self, number: int) -> Sequences:
-        """One of the parts; each call may read it from a disk."""
 
     def before(self, cut: int) -> Log:
         """As `Sequences.before`."""
@@ -37,11 +44,8 @@ class Log(Protocol):
     def newest(self, share: float) -> int:
         """As `Sequences.newest`."""
 
-    def __len__(self) -> int:
-        """Actions of all parts."""
 
-
-def parts(log: Log) -> Iterator[Sequences]:
+def parts(log: Parted) -> Iterator[Sequences]:
     """All parts, one after the other."""
     return map(log.part, range(log.part_count))
 
@@ -52,7 +56,7 @@ def span(log: Log) -> tuple[int, int]:
     return (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else (0, 0)
 
 
-def sampled_times(log: Log) -> NDArray[np.int64]:
+def sampled_times(log: Parted) -> NDArray[np.int64]:
     """Times (ms) of all actions, rising; of a long log those of every n-th."""
     step = 1 + len(log) // _SAMPLED
     return np.sort(np.concatenate([part.times[::step] for part in parts(log)]))

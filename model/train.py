@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from model.batches import Batch, batch_count, batches
 from model.checkpoint import Version
@@ -18,9 +19,10 @@ from model.context_table import SIDES, side_rows
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
 from model.events import NO_TIME, SEARCH
-from model.log import Log, parts, sampled_times
-from model.losses import Popularity, Recency, losses_of, targets_of
+from model.log import Log, Parted, parts, sampled_times
+from model.losses import Losses, Popularity, Recency, Targets, losses_of, targets_of
 from model.network import Network, NetworkConfig
+from model.replicas import HandedOut, rank, replicas, shared, summed, together, told
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
 
@@ -85,7 +87,56 @@ def fit(
 
     `progress` is called after every step, and what it raises ends the training; `after_epoch` finds the network in
     evaluation mode. Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
+    Where several processes train together, this is the first one, and the others `follow`.
     """
+    parted: Parted = log
+    if replicas() > 1:
+        parted = HandedOut(len(log), log.part_count, log)
+        told(_Job(network.config, network.cpu().state_dict(), vocabulary.items, len(log), log.part_count, config, seed))
+    return _fit(
+        network, vocabulary, parted, config, seed=seed, device=device, progress=progress, after_epoch=after_epoch
+    )
+
+
+def follow(device: torch.device) -> None:
+    """Takes part in every `fit` of the first process, until that one calls `dismiss`."""
+    while (job := told()) is not None:
+        network = Network(job.network)
+        network.load_state_dict(job.weights)
+        log = HandedOut(job.actions, job.part_count)
+        with suppress(NextactError):  # the first process has raised it, too
+            _fit(network, Vocabulary(job.items), log, job.config, seed=job.seed, device=device)
+
+
+def dismiss() -> None:
+    """Ends what the other processes do in `follow`; there must be no fit at work."""
+    told(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the other processes need to know to take part in a fit."""
+
+    network: NetworkConfig
+    weights: dict[str, Tensor]
+    items: tuple[str, ...]
+    actions: int
+    part_count: int
+    config: TrainConfig
+    seed: int
+
+
+def _fit(
+    network: Network,
+    vocabulary: Vocabulary,
+    log: Parted,
+    config: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[Progress], None] = lambda _: None,
+    after_epoch: Callable[[], None] = lambda: None,
+) -> FitReport:
     counts = _target_counts(log, vocabulary, config.least_targets)
     learn_sides(network, vocabulary, log)
     epochs, tokens = config.epochs(len(log)), config.tokens(len(log))
@@ -94,7 +145,7 @@ def fit(
     randomness = np.random.default_rng(seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + rank())  # what is dropped out is drawn for each share anew
         recency = Recency(sampled_times(log), config.half_life)
         descent = _Descent(network.to(device).train(), vocabulary, counts, recency, config, steps, seed)
         for _ in range(epochs):
@@ -130,8 +181,8 @@ class _Descent:
         self._recency = recency
         self._config = config
         self._device = network.items.weight.device
-        self._popularity = Popularity(counts)
         self._generator = torch.Generator().manual_seed(seed)
+        self._objective = together(_Objective(network, Popularity(counts), self._generator))
         self._optimizer, self._schedule = descent_of(network, config, steps)
 
     def step(self, batch: Batch) -> dict[str, float]:
@@ -140,19 +191,36 @@ class _Descent:
         tokens = self._with_buckets(tokens, batch).to(self._device)
         targets = targets_of(batch, self._vocabulary, self._device)
         weights = torch.from_numpy(self._recency.weights(batch.next_times)).to(self._device)
-        losses = losses_of(self._network, tokens, targets, weights, self._popularity, self._generator)
+        losses = Losses(*self._objective(tokens, targets, weights))
         self._optimizer.zero_grad(set_to_none=True)
-        losses.total(self._config.side_weight).backward()  # type: ignore[no-untyped-call]
+        # The shares' losses add up to that of the batch, but of their gradients it is the mean that is taken.
+        (losses.total(self._config.side_weight) * replicas()).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._schedule.step()
-        return losses.values()
+        return Losses(*summed(losses.stacked().detach())).values()
 
     def _with_buckets(self, tokens: Tokens, batch: Batch) -> Tokens:
         """Tokens with a random share of the items replaced by their hash buckets."""
         buckets = torch.from_numpy((batch.objects % np.uint64(ITEM_BUCKETS)).astype(np.int64))
         replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
         return replace(tokens, items=torch.where(replaced & (~tokens.searches), buckets, tokens.items))
+
+
+class _Objective(nn.Module):
+    """The losses (4,) of this process's share of a batch; every process is given the whole batch."""
+
+    def __init__(self, network: Network, popularity: Popularity, generator: torch.Generator) -> None:
+        super().__init__()
+        self.network = network
+        self._popularity = popularity
+        self._generator = generator
+
+    def forward(self, tokens: Tokens, targets: Targets, weights: Tensor) -> Tensor:
+        rows = shared(len(weights)).to(weights.device) if replicas() > 1 else None
+        # All processes draw the same candidates, for the next items of the whole batch.
+        losses = losses_of(self.network, tokens, targets, weights, self._popularity, self._generator, rows)
+        return losses.stacked()
 
 
 def descent_of(
@@ -194,7 +262,7 @@ def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator)
     return network
 
 
-def learn_sides(network: Network, vocabulary: Vocabulary, log: Log) -> None:
+def learn_sides(network: Network, vocabulary: Vocabulary, log: Parted) -> None:
     """Tells the network the category and the brand that the log gives last for each item of the vocabulary."""
     known = np.zeros((vocabulary.rows, len(SIDES)), np.int64)
     times = np.full(known.shape, NO_TIME)
@@ -221,7 +289,7 @@ def _sides_of(part: Sequences, vocabulary: Vocabulary) -> tuple[NDArray[np.int64
     return sides, times
 
 
-def _target_counts(log: Log, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
+def _target_counts(log: Parted, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
     """How often each item of the vocabulary (I,) follows another action of its user."""
     counts = np.zeros(len(vocabulary), np.int64)
     for part in parts(log):

@@ -15,8 +15,8 @@ import pyarrow as pa
 from model.drift import Population
 from model.event_time import judged
 from model.events import actions_of
-from model.stored_log import Window, stored
-from stream_app.errors import HistoryUnusable, NoRoomOnDisk
+from model.stored_log import Window
+from stream_app.errors import HistoryUnusable
 from stream_app.event_history import EventHistory
 from stream_app.events_topic import EventsTopic
 from stream_app.history_chain import Hole
@@ -26,12 +26,11 @@ from stream_app.history_rows import known_time, rows_of
 from stream_app.metrics import TrainerMetrics
 from stream_app.settings import Settings
 from stream_app.topics import cluster_id
+from stream_app.training_window import training_window
 from stream_app.wire import Decoded, Record, decode_batch
 
 _MOST_WAITING: Final = 50_000  # records
 _LONGEST_WAIT_S: Final = 60.0
-_MIB: Final = 1 << 20
-_BYTES_PER_ACTION: Final = 512  # that there is room for: at the peak of a round, most of it for pairs of items
 
 logger: Final = logging.getLogger(__name__)
 
@@ -139,22 +138,8 @@ class RecordedEvents:
         self._show()
 
     def window(self, files: ExitStack) -> Window:
-        """The newest `train_max_events` events that are in files; may be called in any thread.
-
-        What the memory has no room for is in files without names, until these are closed. Raises `NoRoomOnDisk`.
-        """
-        settings, most = self._settings, self._settings.train_max_events
-        room, folder = settings.train_memory * _MIB // _BYTES_PER_ACTION, settings.data_dir
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            chunks = self.history.chunks(most)
-            return stored(chunks, rows=min(most, self.history.rows), room=room, folder=folder, files=files)
-        except OSError as error:
-            raise NoRoomOnDisk(
-                f"a round over {min(most, self.history.rows):,} events needs room on disk in {str(folder)!r}: {error}. "
-                "Free some, set NEXTACT_DATA_DIR to another place, raise NEXTACT_TRAIN_MEMORY or lower "
-                "NEXTACT_TRAIN_MAX_EVENTS"
-            ) from error
+        """What a round learns from, as `training_window`."""
+        return training_window(self.history, self._settings, files)
 
     def _write(self) -> None:
         waiting = self._waiting
