@@ -23,8 +23,9 @@ from model.data import Sequences, frequent_items, grouped, most_frequent, sequen
 from model.events import Actions, concatenate
 from model.log import Log, parts, sampled_times
 
-PARTS_IN_ROOM: Final = 8
+_PARTS_IN_ROOM: Final = 8
 _FULL: Final = 0.8  # of a part: users fall on parts by chance
+_MOST_PARTS: Final = 256  # as many files are open at once; of a log of more than 25 times the room parts are larger
 _NEWEST: Final = 10_000  # actions that are kept as they are
 _FIELDS: Final = ("objects", "times", "sessions", "categories", "brands", "types", "prices")
 _ROW: Final = np.dtype(
@@ -60,7 +61,7 @@ def stored(chunks: Iterable[Actions], *, rows: int, room: int, folder: Path, fil
     """
     counts, newest = Counter[str](), deque[Actions]()
     with ExitStack() as spilled:
-        spread = _Spread(1 if rows <= room else -(-rows * PARTS_IN_ROOM // round(_FULL * room)), folder, spilled)
+        spread = _Spread(_part_count(rows, room), folder, spilled)
         for chunk in chunks:
             counts.update(filter(None, chunk.items))
             newest.append(chunk)
@@ -72,42 +73,42 @@ def stored(chunks: Iterable[Actions], *, rows: int, room: int, folder: Path, fil
 
 
 class StoredLog:
-    """A log with its parts in files."""
+    """A log with its parts in a file."""
 
-    def __init__(self, files: Sequence[IO[bytes]], room: int, size: int, cut: int | None = None) -> None:
-        """With `cut` (ms), what had happened before it; `size` in actions."""
-        self._files = files
+    def __init__(self, file: IO[bytes], places: Sequence[int], room: int, size: int, cut: int | None = None) -> None:
+        """`places`: where the parts begin; `size` in actions. With `cut` (ms), what had happened before it."""
+        self._file = file
+        self._places = places
         self._cut = cut
         self._size = size
         self.room = room
-        self.part_count = len(files)
+        self.part_count = len(places)
 
     @classmethod
     def of(cls, found: Iterable[Sequences], room: int, folder: Path, files: ExitStack) -> StoredLog:
         """Stores the parts."""
-        made, size = list[IO[bytes]](), 0
+        file, places, size = _file(folder, files), list[int](), 0
         for part in found:
-            made.append(_file(folder, files))
+            places.append(file.tell())
             for name in _COLUMNS:
-                np.save(made[-1], getattr(part, name))
+                np.save(file, getattr(part, name))
             size += len(part)
-        return cls(made, room, size)
+        return cls(file, places, room, size)
 
     def __len__(self) -> int:
         return self._size
 
     def part(self, number: int) -> Sequences:
         """As `Log.part`."""
-        file = self._files[number]
-        file.seek(0)
-        whole = Sequences(**{name: np.load(file) for name in _COLUMNS})
+        self._file.seek(self._places[number])
+        whole = Sequences(**{name: np.load(self._file) for name in _COLUMNS})
         return whole if self._cut is None else whole.before(self._cut)
 
     def before(self, cut: int) -> StoredLog:
         """As `Sequences.before`."""
         cut = cut if self._cut is None else min(cut, self._cut)
         size = sum(int((part.times < cut).sum()) for part in parts(self))
-        return StoredLog(self._files, self.room, size, cut)
+        return StoredLog(self._file, self._places, self.room, size, cut)
 
     def newest(self, share: float) -> int:
         """As `Sequences.newest`."""
@@ -144,6 +145,10 @@ class _Spread:
             file.seek(0)
             yield _sequences(np.fromfile(file, _ROW))
             file.truncate(0)
+
+
+def _part_count(rows: int, room: int) -> int:
+    return 1 if rows <= room else min(_MOST_PARTS, -(-rows * _PARTS_IN_ROOM // round(_FULL * room)))
 
 
 def _file(folder: Path, files: ExitStack) -> IO[bytes]:
