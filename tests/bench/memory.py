@@ -65,7 +65,7 @@ def main(budget: int, times: int, items: int, one: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for share in (1, times):
             place = Path(folder) / str(share)
-            _make(place, share * budget * MIB // COLUMNS, items)
+            make_history(place, share * budget * MIB // COLUMNS, items)
             found.append(_in_a_process(place, budget, items))
             click.echo(_line(found[-1], budget), err=True)
     click.echo(json.dumps(found))
@@ -144,7 +144,7 @@ def _anonymous() -> int:
     raise SystemExit("this system does not say how much anonymous memory a process has")
 
 
-def _make(place: Path, events: int, items: int) -> None:
+def make_history(place: Path, events: int, items: int) -> None:
     """Users of about twenty events each, who go on from item to item; in order of time."""
     rng = np.random.default_rng(1)
     history = EventHistory(Place(str(place)))
