@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.data import Sequences
 from model.events import SEARCH
+from model.log import Parted, parts
 
 STEPS: Final = 64  # of one chunk: as much as the worker re-encodes from a user's ring
 WARM_UP: Final = STEPS // 2
@@ -23,13 +24,14 @@ WARM_UP: Final = STEPS // 2
 class Batch:
     """B chunks of sequences, padded at the right to T steps; every array is (B, T)."""
 
-    places: NDArray[np.int64]  # of the actions in the sequences
+    places: NDArray[np.int64]  # of the actions in their part of the log
     objects: NDArray[np.uint64]  # 0 where padded
     contexts: NDArray[np.uint32]  # 0 where padded
     counted: NDArray[np.bool_]  # steps to learn from or to score: neither padding nor warm-up
     has_next: NDArray[np.bool_]  # counted steps that the user followed by another action
     next_objects: NDArray[np.uint64]
     next_types: NDArray[np.int64]
+    next_times: NDArray[np.int64]  # ms
     purchase_soon: NDArray[np.bool_]
 
     @property
@@ -50,19 +52,26 @@ class _Labels:
 
 
 def batches(
-    sequences: Sequences,
+    log: Parted,
     *,
     tokens: int,
     randomness: np.random.Generator | None = None,
     cut: int | None = None,
 ) -> Iterator[Batch]:
-    """All sequences as batches of at most about `tokens` steps, chunks of similar length together.
+    """All sequences, part by part, as batches of at most about `tokens` steps, chunks of similar length together.
 
     A user of more than STEPS actions is cut into chunks. Each starts from the empty state, and all but the
     first repeat WARM_UP actions of the one before: they build up the state and do not count. `randomness`
     shuffles; without it the order is fixed.
     With `cut` (ms) only steps count that an action at or after it follows.
     """
+    for number in range(log.part_count) if randomness is None else randomness.permutation(log.part_count):
+        yield from _batches_of(log.part(int(number)), tokens, randomness, cut)
+
+
+def _batches_of(
+    sequences: Sequences, tokens: int, randomness: np.random.Generator | None, cut: int | None
+) -> Iterator[Batch]:
     labels = _labels(sequences, cut)
     starts, lengths, warm_ups = _chunks(sequences.offsets)
     tie = np.arange(len(starts)) if randomness is None else randomness.permutation(len(starts))
@@ -77,10 +86,9 @@ def batches(
             yield batch
 
 
-def batch_count(sequences: Sequences, tokens: int) -> int:
-    """How many batches `batches` makes of these sequences without a cut."""
-    _, lengths, _ = _chunks(sequences.offsets)
-    return len(_groups(np.sort(lengths), tokens))
+def batch_count(log: Parted, tokens: int) -> int:
+    """How many batches `batches` makes of this log without a cut."""
+    return sum(len(_groups(np.sort(_chunks(part.offsets)[1]), tokens)) for part in parts(log))
 
 
 def _labels(sequences: Sequences, cut: int | None) -> _Labels:
@@ -131,5 +139,6 @@ def _batch(
         has_next=counted & labels.has_next[places],
         next_objects=sequences.objects[following],
         next_types=labels.types[following].astype(np.int64),
+        next_times=sequences.times[following],
         purchase_soon=labels.purchase_soon[places],
     )

@@ -5,7 +5,9 @@ Shapes: N actions of a log, A actions of all sequences, U users.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,6 +72,20 @@ class Sequences:
         return len(self.objects)
 
     @property
+    def room(self) -> int:
+        """As `Log.room`: what is here is in memory already."""
+        return sys.maxsize
+
+    @property
+    def part_count(self) -> int:
+        """As `Log.part_count`."""
+        return 1
+
+    def part(self, _number: int) -> Sequences:
+        """As `Log.part`."""
+        return self
+
+    @property
     def types(self) -> NDArray[np.uint8]:
         """Type codes, (A,)."""
         return (self.contexts % TYPE_SLOTS).astype(np.uint8)
@@ -98,6 +114,12 @@ class Sequences:
         offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])  # users with nothing are left out
         return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
 
+    def since(self, cut: int) -> Sequences:
+        """What happened at or after a time (ms), without what led to it."""
+        kept = self.times >= cut
+        offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])
+        return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
+
     def of_users(self, users: NDArray[np.int64]) -> Sequences:
         """The sequences of some users (rising), whole."""
         starts, sizes = self.offsets[users], np.diff(self.offsets)[users]
@@ -114,21 +136,43 @@ def sequences_of(actions: Actions) -> Sequences:
     """The sequences of a log; the first action of each user in it counts as the user's first."""
     codes: dict[str, int] = {}
     users = np.array([codes.setdefault(user, len(codes)) for user in actions.users], np.int64)
+    return grouped(actions, users)
+
+
+def grouped(actions: Actions, users: NDArray[np.int64]) -> Sequences:
+    """The sequences of users 0, 1, …, given with each of the actions, (N,); ids are not looked at."""
     unknown = np.full(len(users), NO_TIME)
     clocks, _ = user_clocks(users, actions.times, unknown, np.ones(len(users), np.bool_))
     contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64))
     order = np.argsort(users, kind="stable")
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(users, minlength=len(codes)))))
     return Sequences(
         objects=actions.objects[order],
         contexts=contexts[order],
         times=clocks[order],
-        offsets=offsets.astype(np.int64),
+        offsets=np.concatenate(([0], np.cumsum(np.bincount(users)))).astype(np.int64),
+    )
+
+
+def joined(parts: Sequence[Sequences]) -> Sequences:
+    """The sequences of several groups of users, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    begins = np.cumsum([0, *(len(part) for part in parts)])
+    ends = [begin + part.offsets[1:] for begin, part in zip(begins, parts, strict=False)]
+    return Sequences(
+        objects=np.concatenate([part.objects for part in parts]),
+        contexts=np.concatenate([part.contexts for part in parts]),
+        times=np.concatenate([part.times for part in parts]),
+        offsets=np.concatenate([np.zeros(1, np.int64), *ends]),
     )
 
 
 def frequent_items(actions: Actions, *, least: int = 1, most: int = 1_000_000) -> list[str]:
     """Ids of the `most` items with the most actions and at least `least`, in order of first appearance."""
-    counts = Counter(filter(None, actions.items))
+    return most_frequent(Counter(filter(None, actions.items)), least=least, most=most)
+
+
+def most_frequent(counts: Counter[str], *, least: int = 1, most: int = 1_000_000) -> list[str]:
+    """As `frequent_items`, of items in order of first appearance with their actions."""
     kept = {item for item, count in counts.most_common(most) if count >= least}
     return [item for item in counts if item in kept]

@@ -10,28 +10,33 @@ Shapes: B bins.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.events import EVENT_TYPES, SEARCH, Actions
+from model.data import Sequences
+from model.events import EVENT_TYPES, SEARCH, Actions, unpack_contexts
+from model.log import Log, parts
 
 POPULATIONS: Final = ("types", "categories", "items")
 _BINS: Final = 50  # the most frequent categories or items, each of its own; the others are one bin, unseen ones another
 _LEAST_SHARE: Final = 1e-4  # of a bin, so that an empty one is no infinity
 
 Counts = NDArray[np.int64]
+_NONE: Final = np.zeros(len(EVENT_TYPES), np.int64)
 
 
 class Population:
     """Types, categories and items of what a version learned, and what came since."""
 
-    def __init__(self, learned: Actions) -> None:
-        """`learned`: the events of the training window."""
-        self._items = _Bins(learned.objects[learned.types != SEARCH])
-        self._categories = _Bins(learned.categories[learned.categories != 0])
-        self._learned = self._counts(learned)
+    def __init__(self, learned: Log) -> None:
+        """`learned`: the training window."""
+        self._items = _Bins(learned, _items_of)
+        self._categories = _Bins(learned, _categories_of)
+        types = sum((np.bincount(part.types, minlength=len(EVENT_TYPES)) for part in parts(learned)), start=_NONE)
+        self._learned = {"types": types, "categories": self._categories.learned, "items": self._items.learned}
         self._live = {name: np.zeros_like(counts) for name, counts in self._learned.items()}
 
     def add(self, live: Actions) -> None:
@@ -65,15 +70,27 @@ class Population:
         }
 
 
+def _items_of(part: Sequences) -> NDArray[np.uint64]:
+    found: NDArray[np.uint64] = part.objects[part.types != SEARCH]
+    return found
+
+
+def _categories_of(part: Sequences) -> NDArray[np.uint64]:
+    categories = unpack_contexts(part.contexts).categories
+    found: NDArray[np.uint64] = categories[categories != 0].astype(np.uint64)
+    return found
+
+
 class _Bins:
     """The most frequent values, all other known ones, unknown ones."""
 
-    def __init__(self, values: NDArray[np.unsignedinteger]) -> None:
-        self._known, counts = np.unique(values, return_counts=True)
+    def __init__(self, log: Log, values_of: Callable[[Sequences], NDArray[np.uint64]]) -> None:
+        self._known, counts = _distinct(map(values_of, parts(log)))
         order = np.argsort(-counts, kind="stable")
         self._bins = np.full(len(order) + 1, _BINS)
         self._bins[order[:_BINS]] = np.arange(min(_BINS, len(order)))
         self._bins[-1] = _BINS + 1
+        self.learned: Counts = np.bincount(self._bins[:-1], counts, _BINS + 2).astype(np.int64)
 
     def counts(self, values: NDArray[np.unsignedinteger]) -> Counts:
         """How many of the values are in each bin, (B,)."""
@@ -81,6 +98,16 @@ class _Bins:
         found = places < len(self._known)
         found[found] = self._known[places[found]] == values[found]
         return np.bincount(self._bins[np.where(found, places, len(self._known))], minlength=_BINS + 2)
+
+
+def _distinct(groups: Iterable[NDArray[np.uint64]]) -> tuple[NDArray[np.uint64], Counts]:
+    """The distinct values of all groups, rising, and how often each occurs."""
+    known, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    for group in groups:
+        values, found = np.unique(group, return_counts=True)
+        known, places = np.unique(np.concatenate((known, values)), return_inverse=True)
+        counts = np.bincount(places, np.concatenate((counts, found)), len(known)).astype(np.int64)
+    return known, counts
 
 
 def stability_index(learned: Counts, live: Counts) -> float:

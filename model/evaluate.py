@@ -19,6 +19,7 @@ from model.data import Sequences
 from model.events import SEARCH
 from model.fused_ranking import FusedRanker
 from model.fusion import Fusion
+from model.log import Log, latest
 from model.losses import targets_of
 from model.network import Network
 from model.network_ranking import TOKENS, exact_ranks
@@ -96,9 +97,9 @@ def evaluate(
     )
 
 
-def learned_rules(sequences: Sequences) -> Rules:
-    """Rules that have seen these sequences, in the order of time."""
-    rules = Rules()
+def learned_rules(log: Log) -> Rules:
+    """Rules that have seen the newest actions of a log, as many as there is room for, in the order of time."""
+    sequences, rules = latest(log), Rules()
     recent: defaultdict[int, deque[int]] = defaultdict(lambda: deque(maxlen=WINDOW))
     users = np.repeat(np.arange(len(sequences.offsets) - 1), np.diff(sequences.offsets))
     types, before = sequences.types, _types_before(sequences)

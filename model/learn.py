@@ -17,11 +17,11 @@ import torch
 
 from model.calibration import Calibration
 from model.combiner import Combiner, CombinerConfig, fit_combiner, unfitted
-from model.data import Sequences
 from model.events import SEARCH
 from model.evidence import evidence_of
 from model.fused_ranking import FusedRanker
 from model.fusion import Fusion
+from model.log import Log, active, held_out_share
 from model.network import Network
 from model.purchases import fit_purchases
 from model.ranking import Holdout
@@ -30,9 +30,10 @@ from model.train import FitReport, Progress, TrainConfig, fit
 from model.vocabulary import Vocabulary
 
 Tell = Callable[[str, Progress], None]  # the stage, and how far it is
-Sample = Callable[[Sequences], Sequences]  # what the network learns from, of what is known
+Sample = Callable[[Log], Log]  # what the network learns from, of what is known
 
 _COMBINER_LOSS: Final = "combiner"
+_ROOM_OF_EXAMPLE: Final = 50  # actions: a combiner's example takes as much memory as these
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,14 @@ class Model:
 
 
 def learn(
-    known: Sequences,
+    known: Log,
     vocabulary: Vocabulary,
     start: Callable[[], Network],
     config: LearnConfig,
     *,
     seed: int,
     device: torch.device,
-    sample: Sample = lambda sequences: sequences,
+    sample: Sample = lambda log: log,
     tell: Tell = lambda _stage, _progress: None,
     savepoints: Savepoints = NOWHERE,
 ) -> Model:
@@ -82,11 +83,11 @@ def learn(
     """
     network = start()
 
-    def fitting(stage: str, network: Network, part: Sequences) -> FitReport:
+    def fitting(stage: str, network: Network, part: Log) -> FitReport:
         told, point = partial(tell, stage), savepoints.next()
         return fit(network, vocabulary, part, config.train, seed=seed, device=device, progress=told, savepoint=point)
 
-    cut = known.newest(config.share(len(known)))
+    cut = known.newest(held_out_share(known, config.share(len(known))))
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
         report = fitting("fitting", network, sample(known))
@@ -104,7 +105,7 @@ def learn(
     return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
 
 
-def _unweighed(network: Network, vocabulary: Vocabulary, known: Sequences, report: FitReport, seed: int) -> Model:
+def _unweighed(network: Network, vocabulary: Vocabulary, known: Log, report: FitReport, seed: int) -> Model:
     """A model of a log that is too short to hold anything out: it ranks as the network does."""
     fusion = Fusion(evidence_of(known, vocabulary), unfitted())
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
@@ -114,8 +115,8 @@ def _unweighed(network: Network, vocabulary: Vocabulary, known: Sequences, repor
 def weigh(
     network: Network,
     vocabulary: Vocabulary,
-    known: Sequences,
-    before: Sequences,
+    known: Log,
+    before: Log,
     cut: int,
     config: LearnConfig,
     *,
@@ -138,7 +139,7 @@ def weigh(
 def take_in(
     network: Network,
     vocabulary: Vocabulary,
-    known: Sequences,
+    known: Log,
     train: TrainConfig,
     *,
     seed: int,
@@ -152,12 +153,13 @@ def take_in(
     return fit(network, vocabulary, known, gentle, seed=seed + 1, device=device, progress=told, savepoint=point)
 
 
-def held_out(known: Sequences, cut: int, most: int) -> Holdout:
-    """The next actions on items from `cut` (ms) on, of more than `most` the newest."""
-    places = np.flatnonzero(known.has_next) + 1
-    places = places[(known.times[places] >= cut) & (known.types[places] != SEARCH)]
-    newest = np.argsort(known.times[places], kind="stable")[-most:]
-    return Holdout(known, np.sort(places[newest]))
+def held_out(known: Log, cut: int, most: int) -> Holdout:
+    """The next actions on items from `cut` (ms) on, of more than `most` the newest, with their users' sequences."""
+    sequences = active(known, cut)
+    places = np.flatnonzero(sequences.has_next) + 1
+    places = places[(sequences.times[places] >= cut) & (sequences.types[places] != SEARCH)]
+    newest = np.argsort(sequences.times[places], kind="stable")[-min(most, known.room // _ROOM_OF_EXAMPLE) :]
+    return Holdout(sequences, np.sort(places[newest]))
 
 
 def _both(first: FitReport, last: FitReport) -> FitReport:

@@ -71,17 +71,27 @@ class Targets:
     next_types: Tensor  # (B, T)
     purchase_soon: Tensor  # (B, T) bool
 
+    def __getitem__(self, rows: Tensor) -> Targets:
+        return Targets(*(getattr(self, name)[rows] for name in self.__slots__))
 
-def recency_weights(times: NDArray[np.int64], half_life: float) -> NDArray[np.float32]:
-    """What each action (A,) counts as a target: half as much for every `half_life` of all actions that came later.
+
+class Recency:
+    """What actions count for as targets: half as much for every `half_life` of all actions that came later.
 
     Counted in actions and not in days, so that a clock gone wrong or a quiet year changes nothing; the mean is 1.
     """
-    ranks = np.empty(len(times))
-    ranks[np.argsort(times, kind="stable")] = np.arange(len(times))
-    weights = 0.5 ** ((len(times) - 1 - ranks) / (half_life * max(1, len(times))))
-    found: NDArray[np.float32] = (weights * (len(times) / max(1.0, weights.sum()))).astype(np.float32)
-    return found
+
+    def __init__(self, times: NDArray[np.int64], half_life: float) -> None:
+        """`times` (N,), rising, of all actions or of a sample of them; `half_life` as a share of them."""
+        self._times = times
+        self._half_life = half_life * max(1, len(times))
+        self._scale = 1.0
+        self._scale = 1.0 / float(self.weights(times).mean()) if len(times) else 1.0
+
+    def weights(self, times: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The weights of actions by their times, same shape."""
+        later = len(self._times) - np.searchsorted(self._times, times, side="right")
+        return (self._scale * 0.5 ** (later / self._half_life)).astype(np.float32)
 
 
 def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Targets:
@@ -116,11 +126,13 @@ class Losses:
         """What training minimises: the next item's loss, and the others with less weight."""
         return self.item + side_weight * (self.next_type + self.type_given_item + self.purchase)
 
+    def stacked(self) -> Tensor:
+        """All four, in order of their fields."""
+        return torch.stack((self.item, self.next_type, self.type_given_item, self.purchase))
+
     def values(self) -> dict[str, float]:
         """The losses by name, fetched from the device at once."""
-        names = ("item", "next_type", "type_given_item", "purchase")
-        found: list[float] = torch.stack([getattr(self, name).detach() for name in names]).tolist()
-        return dict(zip(names, found, strict=True))
+        return dict(zip(self.__slots__, self.stacked().tolist(), strict=True))
 
 
 def losses_of(
@@ -130,21 +142,26 @@ def losses_of(
     weights: Tensor,
     popularity: Popularity,
     generator: torch.Generator,
+    rows: Tensor | None = None,
 ) -> Losses:
-    """All losses of one batch; `weights` (B, T) of the next items; `generator` (on the CPU) draws the negatives."""
+    """All losses of one batch; `weights` (B, T) of the next items; `generator` (on the CPU) draws the negatives.
+
+    With `rows`, only what these rows of the batch add to the losses: all rows in several such shares, with the same
+    draws, add up to the losses of the batch.
+    """
+    batch, items = targets, targets.next_rows[targets.next_known] - ITEM_BUCKETS
+    if rows is not None:
+        tokens, targets, weights = tokens[rows], targets[rows], weights[rows]
     _, vectors = network(tokens)
-    known, on_item = targets.next_known, targets.next_on_item
+    known, on_item, has_next, counted = targets.next_known, targets.next_on_item, targets.has_next, targets.counted
     next_items = NextItems(targets.next_rows[known] - ITEM_BUCKETS, known.nonzero()[:, 0], weights[known])
-    item_vectors = network.item_vectors(targets.next_rows[on_item])
+    of_items = network.type_given_item_logits(vectors[on_item], network.item_vectors(targets.next_rows[on_item]))
+    purchases = network.purchase_soon_logits(vectors[counted])
     return Losses(
-        item=item_loss(network, vectors[known], next_items, popularity, generator),
-        next_type=_cross_entropy(network.type_logits(vectors[targets.has_next]), targets.next_types[targets.has_next]),
-        type_given_item=_cross_entropy(
-            network.type_given_item_logits(vectors[on_item], item_vectors), targets.next_types[on_item]
-        ),
-        purchase=_purchase_loss(
-            network.purchase_soon_logits(vectors[targets.counted]), targets.purchase_soon[targets.counted]
-        ),
+        item=item_loss(network, vectors[known], next_items, popularity, generator, items),
+        next_type=_cross_entropy(network.type_logits(vectors[has_next]), targets.next_types[has_next], batch.has_next),
+        type_given_item=_cross_entropy(of_items, targets.next_types[on_item], batch.next_on_item),
+        purchase=_purchase_loss(purchases, targets.purchase_soon[counted], batch.counted),
     )
 
 
@@ -172,34 +189,43 @@ class NextItems:
 
 
 def item_loss(
-    network: Network, vectors: Tensor, targets: NextItems, popularity: Popularity, generator: torch.Generator
+    network: Network,
+    vectors: Tensor,
+    targets: NextItems,
+    popularity: Popularity,
+    generator: torch.Generator,
+    batch: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D)."""
-    candidates, log_q, always = _candidates(targets, network.config.items, popularity, generator)
+    """Mean cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D).
+
+    `batch`: the next items of the whole batch, where these are a share of it.
+    """
+    batch = targets.items if batch is None else batch
+    candidates, log_q, always = _candidates(targets, batch, network.config.items, popularity, generator)
     item_vectors = network.item_vectors(candidates + ITEM_BUCKETS)
     labels, weights = targets.labels(torch.searchsorted(candidates, targets.items))
     loss = cross_entropy(network.queries(vectors), item_vectors, log_q, always, labels, weights)
-    return loss / max(1, len(vectors))
+    return loss / max(1, len(batch))
 
 
 def _candidates(
-    targets: NextItems, items: int, popularity: Popularity, generator: torch.Generator
+    targets: NextItems, batch: Tensor, items: int, popularity: Popularity, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Pairs]:
     """Items (C,) to tell the next ones from, rising, their log Q (C,) and where it is 0."""
     if items <= FULL_SOFTMAX_ITEMS:
         everything = torch.arange(items, device=targets.items.device)
         nowhere = everything[:0]
         return everything, torch.zeros_like(everything, dtype=torch.float32), Pairs(nowhere, nowhere)
-    sample = popularity.candidates(targets.items, generator)
+    sample = popularity.candidates(batch, generator)
     columns = torch.searchsorted(sample, targets.items)
-    return sample, popularity.log_inclusion(sample, len(targets.items)), targets.own(columns)
+    return sample, popularity.log_inclusion(sample, len(batch)), targets.own(columns)
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean, which is 0 rather than NaN where there is nothing to average."""
-    return F.cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
+def _cross_entropy(logits: Tensor, targets: Tensor, averaged: Tensor) -> Tensor:
+    """The sum over the number of steps to average over, which is 0 rather than NaN where there is nothing."""
+    return F.cross_entropy(logits, targets, reduction="sum") / averaged.sum().clamp(min=1)
 
 
-def _purchase_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def _purchase_loss(logits: Tensor, labels: Tensor, averaged: Tensor) -> Tensor:
     losses = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
-    return losses / max(1, len(labels))
+    return losses / averaged.sum().clamp(min=1)

@@ -51,17 +51,16 @@ class NetworkRanker:
 
 def queries_of(network: Network, vocabulary: Vocabulary, holdout: Holdout, device: torch.device) -> Tensor:
     """What the network asks the catalogue for each of N targets, (N, D) on the device."""
-    sequences = holdout.sequences
-    found = torch.zeros(len(sequences), network.config.width, device=device)
-    wanted = np.zeros(len(sequences) + 1, np.bool_)
-    wanted[holdout.places] = True
-    for batch in batches(sequences, tokens=TOKENS):
-        chosen = batch.has_next & wanted[batch.places + 1]
+    found = torch.zeros(len(holdout), network.config.width, device=device)
+    places = np.append(holdout.places, -1)
+    for batch in batches(holdout.sequences, tokens=TOKENS):
+        targets = np.searchsorted(holdout.places, batch.places + 1)
+        chosen = batch.has_next & (places[targets] == batch.places + 1)
         if chosen.any():
             _, vectors = network(vocabulary.tokens(batch.objects, batch.contexts).to(device))
-            places = torch.from_numpy(batch.places[chosen]).to(device)
-            found[places] = network.queries(vectors[torch.from_numpy(chosen).to(device)])
-    return found[torch.from_numpy(holdout.places - 1).to(device)]
+            wanted = torch.from_numpy(targets[chosen]).to(device)
+            found[wanted] = network.queries(vectors[torch.from_numpy(chosen).to(device)])
+    return found
 
 
 def exact_ranks(queries: Tensor, item_vectors: Tensor, wanted: Tensor) -> NDArray[np.int64]:

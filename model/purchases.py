@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from model.calibration import Calibration, fit_calibration
 from model.data import Sequences
 from model.habits import habits_of
-from model.losses import recency_weights
+from model.log import Log, active, sampled_times
+from model.losses import Recency
 from model.probability_quality import ProbabilityQuality, probability_quality
 from model.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head
 from model.vocabulary import Vocabulary
 
 FOLDS: Final = 3
 _MOST: Final = 500_000  # examples to learn from; of more, the newest
+_ROOM_OF_EXAMPLE: Final = 4  # actions: an example takes as much memory as these
 _AT_ONCE: Final = 65_536  # examples
 
 
 def fit_purchases(
     head: PurchaseHead,
     vocabulary: Vocabulary,
-    sequences: Sequences,
+    log: Log,
     config: PurchaseConfig = PurchaseConfig(),  # noqa: B008
     *,
     seed: int,
@@ -39,7 +41,9 @@ def fit_purchases(
     Other users and not the newest time alone: how many buy hangs on the hour, and of what happened last it is not known
     yet whether a purchase follows. But newer actions weigh more.
     """
-    places = np.sort(np.argsort(sequences.times, kind="stable")[-_MOST:])
+    most = min(_MOST, log.room // _ROOM_OF_EXAMPLE)
+    sequences = active(log, log.newest(min(1.0, most / max(1, len(log)))))
+    places = np.sort(np.argsort(sequences.times, kind="stable")[-most:])
     habits, labels = habits_of(sequences, vocabulary, places), sequences.purchase_soon[places]
     folds = (np.searchsorted(sequences.offsets, places, side="right") - 1) % FOLDS
     logits = np.zeros(len(places), np.float32)
@@ -48,7 +52,7 @@ def fit_purchases(
         fit_purchase_head(head, habits[~left_out], labels[~left_out], config, seed=seed)
         logits[left_out] = purchase_logits(head, habits[left_out])
     fit_purchase_head(head, habits, labels, config, seed=seed)
-    weights = recency_weights(sequences.times, config.half_life)[places]
+    weights = Recency(sampled_times(log), config.half_life).weights(sequences.times[places])
     return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels), torch.from_numpy(weights))
 
 

@@ -54,13 +54,16 @@ class Yardstick:
         )
 
 
-def slices(split: Split, items: Items) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    """Which targets (N,) belong to which part, by the kind of the parts; parts without targets are left out."""
+def slices(split: Split, known: NDArray[np.uint64]) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Which targets (N,) belong to which part, by the kind of the parts; parts without targets are left out.
+
+    `known`: the objects of the items of training.
+    """
     holdout = split.holdout
     kinds = {
         "position": dict(_positions(holdout)),
         "user": _seen(holdout.sequences.times[holdout.starts] < split.cut),
-        "item": _seen(items.codes_of(holdout.objects) >= 0),
+        "item": _seen(np.isin(holdout.objects, known)),
         "day": dict(_days(holdout)) if split.timed else {},
     }
     return {kind: {name: part for name, part in parts.items() if part.any()} for kind, parts in kinds.items() if parts}

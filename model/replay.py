@@ -11,20 +11,26 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data import Sequences
+from model.data import Sequences, joined
+from model.log import Log, parts
 
 NEW_SHARE: Final = 0.5  # of the actions, at most where there are as many old ones
 _LONGEST: Final = 512  # actions of a user: of more, the newest
 
 
-def replay(sequences: Sequences, since: int, most: int, randomness: np.random.Generator) -> Sequences:
+def replay(log: Log, since: int, most: int, randomness: np.random.Generator) -> Log:
     """About `most` actions at most: users with actions at or after `since` (ms), and others drawn at random.
 
     Of users with very many actions the newest are taken. Users stay whole otherwise, so that every position of a
     sequence is learned from.
     """
-    if len(sequences) <= most:
-        return sequences
+    most = min(most, log.room)
+    if len(log) <= most:
+        return log
+    return joined([_replay(part, since, round(most * len(part) / len(log)), randomness) for part in parts(log)])
+
+
+def _replay(sequences: Sequences, since: int, most: int, randomness: np.random.Generator) -> Sequences:
     sequences = _newest_of_each(sequences)
     sizes = np.diff(sequences.offsets)
     active = np.add.reduceat(sequences.times >= since, sequences.offsets[:-1]) > 0

@@ -17,7 +17,7 @@ import torch
 from model.backbones import BackboneName
 from model.checkpoint import Fact, Version
 from model.combiner import CombinerConfig
-from model.data import Sequences, frequent_items, sequences_of
+from model.data import Sequences
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
 from model.events import SEARCH, Actions
@@ -25,12 +25,14 @@ from model.evidence import evidence_of
 from model.fusion import Fusion
 from model.gate import GateConfig, Verdict, judge
 from model.learn import LearnConfig, Model, Sample, learn, take_in
+from model.log import Log, active, held_out_share, parts, sampled_times, span
 from model.network import Network, NetworkConfig
 from model.purchases import fit_purchases
 from model.replay import replay
 from model.savepoints import NOWHERE, Savepoints, fingerprint_of
 from model.serving import serve
 from model.serving_time import Clock, seconds_per_event
+from model.stored_log import Window
 from model.train import Progress, TrainConfig, cold_start, warm_start
 from model.training_report import Curve, TrainingReport, parts_of, window_of
 from model.vocabulary import Vocabulary
@@ -75,7 +77,7 @@ class Round:
 
 
 def train_round(
-    actions: Actions,
+    window: Window,
     champion: Version | None,
     config: RoundConfig,
     *,
@@ -84,19 +86,19 @@ def train_round(
     progress: Callable[[str, Progress], None] = lambda _stage, _progress: None,
     savepoints: Savepoints = NOWHERE,
 ) -> Round:
-    """Runs a round on a log in order per user; `progress` is told the stage and may raise to end it.
+    """Runs a round on a window of the log; `progress` is told the stage and may raise to end it.
 
     `clock` (seconds) times the answers of the challenger. A round that was ended goes on from the `savepoints` when it
     is run again with the same arguments; the curve in its report then begins there.
 
     Raises `TooLittleData` when there is not enough to learn or to judge.
     """
-    sequences = sequences_of(actions)
-    cut = _cut(sequences, champion, config.holdout)
-    known = sequences.before(cut)
-    vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(frequent_items(actions))
+    log = window.log
+    cut = _cut(log, champion, config.holdout)
+    known, judged = log.before(cut), active(log, cut)
+    vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(window.items)
     start, learning = _start(champion, vocabulary, config)
-    savepoints.begin(_fingerprint(sequences, vocabulary, champion, config, device))
+    savepoints.begin(_fingerprint(log, vocabulary, champion, config, device))
     curve = Curve()
 
     def tell(stage: str, step: Progress) -> None:
@@ -107,19 +109,20 @@ def train_round(
     going: Any = {"device": device, "tell": tell, "savepoints": savepoints}
     model = learn(known, vocabulary, start, learning, seed=config.seed, sample=sample, **going)
     rules = learned_rules(known)
-    score = partial(evaluate, rules=rules, sequences=sequences, cut=cut, device=device)
+    score = partial(evaluate, rules=rules, sequences=judged, cut=cut, device=device)
     challenger = score(model.network, vocabulary, model.fusion)
     incumbent = score(champion.network.to(device), champion.vocabulary, champion.fusion) if champion else None
-    verdict = judge(challenger, incumbent, _seconds_per_event(model, actions, device, clock), config.gate)
+    verdict = judge(challenger, incumbent, _seconds_per_event(model, window.newest, device, clock), config.gate)
     trained_until = cut - 1
     if verdict.promoted:
-        newest, train = sample(sequences), learning.train
+        newest, train = sample(log), learning.train
         take_in(model.network, vocabulary, newest, train, seed=config.seed + 1, **going)
-        calibration = fit_purchases(model.network.purchase, vocabulary, sequences, seed=config.seed)
-        fusion = Fusion(evidence_of(sequences, vocabulary), model.fusion.combiner)
+        calibration = fit_purchases(model.network.purchase, vocabulary, log, seed=config.seed)
+        fusion = Fusion(evidence_of(log, vocabulary), model.fusion.combiner)
         model = replace(model, fusion=fusion, calibration=calibration)
-        trained_until = int(sequences.times.max())
-    report = TrainingReport(window_of(sequences, cut), list(parts_of(challenger, sequences, cut)), curve.points)
+        _, trained_until = span(log)
+    quality = list(parts_of(challenger, judged, known, cut))
+    report = TrainingReport(window_of(log, cut), quality, curve.points)
     return Round(model, challenger, incumbent, verdict, trained_until, report)
 
 
@@ -139,13 +142,13 @@ def unsaved(model: Model, **facts: Fact) -> Version:
 
 
 def _fingerprint(
-    sequences: Sequences,
+    log: Log,
     vocabulary: Vocabulary,
     champion: Version | None,
     config: RoundConfig,
     device: torch.device,
 ) -> str:
-    arrays = (sequences.objects, sequences.contexts, sequences.times, sequences.offsets)
+    arrays = (array for part in parts(log) for array in (part.objects, part.contexts, part.times, part.offsets))
     return fingerprint_of((champion and champion.manifest_sha256, config, device), vocabulary.items, arrays)
 
 
@@ -153,30 +156,35 @@ def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clo
     return seconds_per_event(serve(unsaved(model), device), actions, device=device, clock=clock)
 
 
-def _cut(sequences: Sequences, champion: Version | None, holdout: float) -> int:
+def _cut(log: Log, champion: Version | None, holdout: float) -> int:
     """From when on actions are held out: the newest share, and of what is new to the champion no more than half."""
-    if not len(sequences):
+    if not len(log):
         raise TooLittleData("the log has no events: collect some first")
-    newest = sequences.newest(holdout)
-    if newest <= int(sequences.times.min()):
+    newest = log.newest(held_out_share(log, holdout))
+    if newest <= span(log)[0]:
         raise TooLittleData("all events of the log are of one time: nothing can be held out, collect more events")
-    for cut in (max(newest, middle) for middle in (*_middle_of_the_new(sequences, champion), newest)):
-        if _targets(sequences, cut) >= LEAST_TARGETS:
+    for cut in (max(newest, middle) for middle in (*_middle_of_the_new(log, champion), newest)):
+        if _targets(log, cut) >= LEAST_TARGETS:
             return cut
     raise TooLittleData(
-        f"only {_targets(sequences, newest)} held-out actions on items follow another of their user; "
+        f"only {_targets(log, newest)} held-out actions on items follow another of their user; "
         f"a verdict needs {LEAST_TARGETS}: collect more events"
     )
 
 
-def _middle_of_the_new(sequences: Sequences, champion: Version | None) -> tuple[int, ...]:
+def _middle_of_the_new(log: Log, champion: Version | None) -> tuple[int, ...]:
     """The middle (ms) of the actions that the champion has not learned from, and their beginning; nothing without."""
     seen = int(champion.facts.get("trained_until", 0)) if champion else 0
-    new = sequences.times[sequences.times > seen]
+    times = sampled_times(log)
+    new = times[times > seen]
     return (int(np.quantile(new, 0.5, method="higher")), seen + 1) if champion and len(new) else ()
 
 
-def _targets(sequences: Sequences, cut: int) -> int:
+def _targets(log: Log, cut: int) -> int:
+    return sum(_targets_in(part, cut) for part in parts(log))
+
+
+def _targets_in(sequences: Sequences, cut: int) -> int:
     following = np.flatnonzero(sequences.has_next) + 1
     return int(((sequences.times[following] >= cut) & (sequences.types[following] != SEARCH)).sum())
 
@@ -184,9 +192,9 @@ def _targets(sequences: Sequences, cut: int) -> int:
 def _sample(champion: Version | None, config: RoundConfig) -> Sample:
     """All that is known for a first version, else what is new to the champion and some of the rest."""
     if champion is None or not _same_kind(champion.network.config, config.hidden, config.backbone):
-        return lambda sequences: sequences
+        return lambda log: log
     since, randomness = int(champion.facts.get("trained_until", 0)) + 1, np.random.default_rng(config.seed)
-    return lambda sequences: replay(sequences, since, config.most_actions, randomness)
+    return lambda log: replay(log, since, config.most_actions, randomness)
 
 
 def _start(

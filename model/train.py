@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +15,15 @@ from torch import Tensor, nn
 
 from model.batches import Batch, batch_count, batches
 from model.checkpoint import Version
-from model.context_table import side_rows
+from model.context_table import SIDES, side_rows
 from model.data import Sequences
 from model.errors import NextactError, TooLittleData
-from model.events import SEARCH
+from model.events import NO_TIME, SEARCH
 from model.fit_state import FitState, Reached
-from model.losses import Popularity, losses_of, recency_weights, targets_of
+from model.log import Log, Parted, parts, sampled_times
+from model.losses import Losses, Popularity, Recency, Targets, losses_of, targets_of
 from model.network import Network, NetworkConfig
+from model.replicas import HandedOut, rank, replicas, shared, summed, together, told
 from model.savepoints import Savepoint
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
@@ -74,7 +77,7 @@ class FitReport:
 def fit(
     network: Network,
     vocabulary: Vocabulary,
-    sequences: Sequences,
+    log: Log,
     config: TrainConfig,
     *,
     seed: int,
@@ -87,24 +90,83 @@ def fit(
 
     `progress` is called after every step, and what it raises ends the training; `after_epoch` finds the network in
     evaluation mode. With a `savepoint` it goes on behind the last epoch that was saved there, and saves every epoch.
+    Where several processes train together, this is the first one, and the others `follow`; nothing is saved then.
     Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
     """
-    counts = _target_counts(sequences, vocabulary, config.least_targets)
-    learn_sides(network, vocabulary, sequences)
-    epochs, tokens = config.epochs(len(sequences)), config.tokens(len(sequences))
-    steps = epochs * batch_count(sequences, tokens)
+    parted: Parted = log
+    if replicas() > 1:
+        parted = HandedOut(len(log), log.part_count, log)
+        told(_Job(network.config, network.cpu().state_dict(), vocabulary.items, len(log), log.part_count, config, seed))
+        savepoint = None  # the others would have to go on from there, too
+    return _fit(
+        network,
+        vocabulary,
+        parted,
+        config,
+        seed=seed,
+        device=device,
+        progress=progress,
+        after_epoch=after_epoch,
+        savepoint=savepoint,
+    )
+
+
+def follow(device: torch.device) -> None:
+    """Takes part in every `fit` of the first process, until that one calls `dismiss`."""
+    while (job := told()) is not None:
+        network = Network(job.network)
+        network.load_state_dict(job.weights)
+        log = HandedOut(job.actions, job.part_count)
+        with suppress(NextactError):  # the first process has raised it, too
+            _fit(network, Vocabulary(job.items), log, job.config, seed=job.seed, device=device)
+
+
+def dismiss() -> None:
+    """Ends what the other processes do in `follow`; there must be no fit at work."""
+    told(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the other processes need to know to take part in a fit."""
+
+    network: NetworkConfig
+    weights: dict[str, Tensor]
+    items: tuple[str, ...]
+    actions: int
+    part_count: int
+    config: TrainConfig
+    seed: int
+
+
+def _fit(
+    network: Network,
+    vocabulary: Vocabulary,
+    log: Parted,
+    config: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[Progress], None] = lambda _: None,
+    after_epoch: Callable[[], None] = lambda: None,
+    savepoint: Savepoint | None = None,
+) -> FitReport:
+    counts = _target_counts(log, vocabulary, config.least_targets)
+    learn_sides(network, vocabulary, log)
+    epochs, tokens = config.epochs(len(log)), config.tokens(len(log))
+    steps = epochs * batch_count(log, tokens)
     randomness = np.random.default_rng(seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        weights = recency_weights(sequences.times, config.half_life)
-        descent = _Descent(network.to(device).train(), vocabulary, counts, weights, config, steps, seed)
+        torch.manual_seed(seed + rank())  # what is dropped out is drawn for each share anew
+        recency = Recency(sampled_times(log), config.half_life)
+        descent = _Descent(network.to(device).train(), vocabulary, counts, recency, config, steps, seed)
         state = descent.state(randomness)
         reached = state.restore(savepoint) if savepoint else Reached()
         step, sums = reached.step, reached.losses
         for epoch in range(reached.epochs, epochs):
             sums = {}
-            for batch in batches(sequences, tokens=tokens, randomness=randomness):
+            for batch in batches(log, tokens=tokens, randomness=randomness):
                 step += 1
                 losses = descent.step(batch)
                 _check_losses(losses, step)
@@ -116,7 +178,7 @@ def fit(
             if savepoint:
                 state.save(savepoint, Reached(epoch + 1, step, sums))
     network.eval()
-    return FitReport(epochs, steps, epochs * len(sequences), sums)
+    return FitReport(epochs, steps, epochs * len(log), sums)
 
 
 class _Descent:
@@ -127,18 +189,18 @@ class _Descent:
         network: Network,
         vocabulary: Vocabulary,
         counts: NDArray[np.int64],
-        weights: NDArray[np.float32],
+        recency: Recency,
         config: TrainConfig,
         steps: int,
         seed: int,
     ) -> None:
         self._network = network
         self._vocabulary = vocabulary
-        self._weights = weights
+        self._recency = recency
         self._config = config
         self._device = network.items.weight.device
-        self._popularity = Popularity(counts)
         self._generator = torch.Generator().manual_seed(seed)
+        self._objective = together(_Objective(network, Popularity(counts), self._generator))
         self._optimizer, self._schedule = descent_of(network, config, steps)
 
     def state(self, randomness: np.random.Generator) -> FitState:
@@ -150,24 +212,37 @@ class _Descent:
         tokens = self._vocabulary.tokens(batch.objects, batch.contexts)
         tokens = self._with_buckets(tokens, batch).to(self._device)
         targets = targets_of(batch, self._vocabulary, self._device)
-        weights = self._weights_of(batch).to(self._device)
-        losses = losses_of(self._network, tokens, targets, weights, self._popularity, self._generator)
+        weights = torch.from_numpy(self._recency.weights(batch.next_times)).to(self._device)
+        losses = Losses(*self._objective(tokens, targets, weights))
         self._optimizer.zero_grad(set_to_none=True)
-        losses.total(self._config.side_weight).backward()  # type: ignore[no-untyped-call]
+        # The shares' losses add up to that of the batch, but of their gradients it is the mean that is taken.
+        (losses.total(self._config.side_weight) * replicas()).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._schedule.step()
-        return losses.values()
-
-    def _weights_of(self, batch: Batch) -> Tensor:
-        """Weights of the next actions, (B, T)."""
-        return torch.from_numpy(self._weights[np.minimum(batch.places + 1, len(self._weights) - 1)])
+        return Losses(*summed(losses.stacked().detach())).values()
 
     def _with_buckets(self, tokens: Tokens, batch: Batch) -> Tokens:
         """Tokens with a random share of the items replaced by their hash buckets."""
         buckets = torch.from_numpy((batch.objects % np.uint64(ITEM_BUCKETS)).astype(np.int64))
         replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
         return replace(tokens, items=torch.where(replaced & (~tokens.searches), buckets, tokens.items))
+
+
+class _Objective(nn.Module):
+    """The losses (4,) of this process's share of a batch; every process is given the whole batch."""
+
+    def __init__(self, network: Network, popularity: Popularity, generator: torch.Generator) -> None:
+        super().__init__()
+        self.network = network
+        self._popularity = popularity
+        self._generator = generator
+
+    def forward(self, tokens: Tokens, targets: Targets, weights: Tensor) -> Tensor:
+        rows = shared(len(weights)).to(weights.device) if replicas() > 1 else None
+        # All processes draw the same candidates, for the next items of the whole batch.
+        losses = losses_of(self.network, tokens, targets, weights, self._popularity, self._generator, rows)
+        return losses.stacked()
 
 
 def descent_of(
@@ -209,31 +284,46 @@ def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator)
     return network
 
 
-def learn_sides(network: Network, vocabulary: Vocabulary, sequences: Sequences) -> None:
-    """Tells the network the category and the brand that the sequences give last for each item of the vocabulary."""
-    order = np.argsort(sequences.times, kind="stable")
-    order = order[sequences.types[order] != SEARCH]
-    rows = vocabulary.rows_of(sequences.objects[order])
-    order, rows = order[rows >= ITEM_BUCKETS], rows[rows >= ITEM_BUCKETS]
-    sides = side_rows(sequences.contexts[order])
-    known = np.zeros((vocabulary.rows, sides.shape[1]), np.int64)
-    for column in range(sides.shape[1]):
-        given = sides[:, column] > 0
-        known[rows[given], column] = sides[given, column]  # of repeated rows the last one stays
+def learn_sides(network: Network, vocabulary: Vocabulary, log: Parted) -> None:
+    """Tells the network the category and the brand that the log gives last for each item of the vocabulary."""
+    known = np.zeros((vocabulary.rows, len(SIDES)), np.int64)
+    times = np.full(known.shape, NO_TIME)
+    for part in parts(log):
+        sides, since = _sides_of(part, vocabulary)
+        later = (sides > 0) & (since >= times)
+        known[later], times[later] = sides[later], since[later]
     network.know(torch.arange(vocabulary.rows), torch.from_numpy(known))
 
 
-def _target_counts(sequences: Sequences, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
+def _sides_of(part: Sequences, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The last category and brand of each row of the item table (0: none), and when (ms) they were given; (rows, 2)."""
+    order = np.argsort(part.times, kind="stable")
+    order = order[part.types[order] != SEARCH]
+    rows = vocabulary.rows_of(part.objects[order])
+    order, rows = order[rows >= ITEM_BUCKETS], rows[rows >= ITEM_BUCKETS]
+    found = side_rows(part.contexts[order])
+    sides = np.zeros((vocabulary.rows, found.shape[1]), np.int64)
+    times = np.full(sides.shape, NO_TIME)
+    for column in range(found.shape[1]):
+        given = found[:, column] > 0
+        sides[rows[given], column] = found[given, column]  # of repeated rows the last one stays
+        times[rows[given], column] = part.times[order[given]]
+    return sides, times
+
+
+def _target_counts(log: Parted, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
     """How often each item of the vocabulary (I,) follows another action of its user."""
-    after = np.flatnonzero(sequences.has_next) + 1
-    rows = vocabulary.rows_of(sequences.objects[after])[sequences.types[after] != SEARCH]
-    counts = np.bincount(rows, minlength=vocabulary.rows)[ITEM_BUCKETS:]
+    counts = np.zeros(len(vocabulary), np.int64)
+    for part in parts(log):
+        after = np.flatnonzero(part.has_next) + 1
+        rows = vocabulary.rows_of(part.objects[after])[part.types[after] != SEARCH]
+        counts += np.bincount(rows, minlength=vocabulary.rows)[ITEM_BUCKETS:]
     if counts.sum() < least or len(vocabulary) < 2:
         raise TooLittleData(
             f"{counts.sum()} actions on {len(vocabulary)} known items follow another of their user; training "
             f"needs {least} on 2 items: collect more events"
         )
-    return counts.astype(np.int64)
+    return counts
 
 
 def _check_losses(losses: dict[str, float], step: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from model.data import Sequences
 from model.evaluate import Evaluation
-from model.offline_baselines import Items
+from model.log import Log, distinct_items, parts, span
 from model.quality import slices
 from model.ranking import LISTED, Holdout, ranking
 from model.split import Split
@@ -79,24 +79,25 @@ class Curve:
             self._since = []
 
 
-def window_of(sequences: Sequences, cut: int) -> Window:
-    """The window of a round on sequences of which those from `cut` (ms) on were held out."""
+def window_of(log: Log, cut: int) -> Window:
+    """The window of a round on a log of which what happened from `cut` (ms) on was held out."""
+    since, until = span(log)
     return Window(
-        events=len(sequences),
-        users=len(sequences.offsets) - 1,
-        items=len(Items(sequences)),
-        since=int(sequences.times.min()),
+        events=len(log),
+        users=sum(len(part.offsets) - 1 for part in parts(log)),
+        items=len(distinct_items(log)),
+        since=since,
         held_out_from=cut,
-        until=int(sequences.times.max()),
+        until=until,
     )
 
 
-def parts_of(evaluation: Evaluation, sequences: Sequences, cut: int) -> Iterator[Part]:
-    """The quality by position, by day, and on what was and what was not seen in training."""
-    known = sequences.before(cut)
-    split = Split(known, [], Holdout(sequences, evaluation.places), cut, timed=True)
-    for kind, parts in slices(split, Items(known)).items():
-        for name, chosen in parts.items():
+def parts_of(evaluation: Evaluation, sequences: Sequences, known: Log, cut: int) -> Iterator[Part]:
+    """The quality by position, by day, and on what was and what was not seen in training, of a model that knows the
+    log before the cut and was evaluated on some sequences of it."""
+    split = Split(sequences.before(cut), [], Holdout(sequences, evaluation.places), cut, timed=True)
+    for kind, found in slices(split, distinct_items(known)).items():
+        for name, chosen in found.items():
             served = ranking(evaluation.served_ranks[chosen])
             rules = ranking(evaluation.rules_ranks[chosen])
             yield Part(kind, name, int(chosen.sum()), served.recall[LISTED], served.mrr[LISTED], rules.recall[LISTED])

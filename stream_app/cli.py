@@ -126,15 +126,20 @@ def worker(**options: Any) -> None:
 @setting("http_port")
 @setting("log_level")
 def trainer(once: bool, every: float | None, **options: Any) -> None:
-    """Learn from the events, publish versions that beat the champion."""
+    """Learn from the events, publish versions that beat the champion.
+
+    Several processes train one model together when `torchrun -m stream_app trainer` starts them.
+    """
     settings = settings_of(options | {"train_every": every})
+    from stream_app.torchrun import launched, lead_or_follow
     from stream_app.trainer import run_trainer, train_once
 
-    if not once:
-        stoppable(lambda stop: run_trainer(settings, stop))
-        return
-    outcome = asyncio.run(train_once(settings))
-    click.echo(outcome)
+    def lead() -> str | None:
+        return asyncio.run(train_once(settings)) if once else stoppable(lambda stop: run_trainer(settings, stop))
+
+    outcome = lead_or_follow(settings, lead) if launched() else lead()
+    if outcome is not None:
+        click.echo(outcome)
     if outcome == "failed":
         sys.exit(1)
 

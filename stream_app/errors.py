@@ -13,6 +13,7 @@ NextactError (model.errors)
 ├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
 │   ├── HistoryFailed    the history could not be written or read to the end
 │   └── TooManyDeadLetters
+├── NoRoomOnDisk         a round of training could not put aside what the memory has no room for
 └── BrokerFailed         the embedded broker did not start or died
 """
 
@@ -57,6 +58,10 @@ class RuntimeMissing(UsageError):
 
 class DeviceUnusable(RuntimeMissing):
     """The device that was asked for is not there, or does not work."""
+
+
+class NoRoomOnDisk(NextactError):
+    """There is no space for the events of a round; the champion stays."""
 
 
 class BrokerFailed(NextactError):

@@ -226,7 +226,7 @@ def _report(
                 part: {name: yardstick.measure(found, chosen) for name, found in ranked.items()}
                 for part, chosen in parts.items()
             }
-            for kind, parts in slices(split, items).items()
+            for kind, parts in slices(split, items.objects).items()
         },
         purchase=scored.purchase,
         epochs=epochs,

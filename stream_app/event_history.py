@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from model.events import Actions, concatenate
+from model.events import Actions
 from model.repeats import Repeats
 from stream_app.errors import HistoryUnusable
 from stream_app.history_chain import Hole, examine, positions
@@ -183,10 +183,6 @@ class EventHistory:
             with ending_when_damaged(self._place, file):
                 for batch in read_actions(self._place, file, skip):
                     yield repeats.dropped(actions_in(batch))
-
-    def actions(self, most: int, until: int | None = None) -> Actions:
-        """All of `chunks` at once."""
-        return concatenate(list(self.chunks(most, until)))
 
     def files_until(self, number: int | None) -> list[HistoryFile]:
         """The files up to that of this number; None: all."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +14,8 @@ import pyarrow as pa
 
 from model.drift import Population
 from model.event_time import judged
-from model.events import Actions, actions_of
+from model.events import actions_of
+from model.stored_log import Window
 from stream_app.errors import HistoryUnusable
 from stream_app.event_history import EventHistory
 from stream_app.events_topic import EventsTopic
@@ -24,6 +26,7 @@ from stream_app.history_rows import known_time, rows_of
 from stream_app.metrics import TrainerMetrics
 from stream_app.settings import Settings
 from stream_app.topics import cluster_id
+from stream_app.training_window import training_window
 from stream_app.wire import Decoded, Record, decode_batch
 
 _MOST_WAITING: Final = 50_000  # records
@@ -134,9 +137,9 @@ class RecordedEvents:
         await asyncio.to_thread(self.history.keep_up, self._settings.history_days)
         self._show()
 
-    def actions(self, until: int) -> Actions:
-        """The newest `train_max_events` events in files up to that of this number; may be called in any thread."""
-        return self.history.actions(self._settings.train_max_events, until)
+    def window(self, files: ExitStack, until: int) -> Window:
+        """What a round learns from, as `training_window`."""
+        return training_window(self.history, self._settings, files, until)
 
     def _write(self) -> None:
         waiting = self._waiting

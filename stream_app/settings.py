@@ -118,6 +118,9 @@ class Settings(BaseSettings):
         1000, ge=10, description="events before the first round, and new ones before the next"
     )
     train_max_events: int = Field(2_000_000, ge=1000, description="newest events that a round learns from")
+    train_memory: int = Field(
+        1024, ge=16, description="MiB that the events of a round may take; what is more waits on disk, in the data dir"
+    )
     train_holdout: float = Field(0.1, gt=0, lt=0.5, description="newest share of the events, for the verdict")
     history: str = Field(
         "nextact-data/history", description="folder or fsspec address of the events that the trainer keeps"
@@ -128,7 +131,8 @@ class Settings(BaseSettings):
     # Operation
     data_dir: Path = Field(
         Path("nextact-data"),
-        description="folder of the embedded broker, the demo, the workers' local stores and the trainer's checkpoints",
+        description="folder of the embedded broker, the demo, the workers' local stores, the trainer's checkpoints, "
+        "and a long round's events",
     )
     stall_timeout: float = Field(
         120.0, ge=0, description="seconds without progress, though there is work, until a worker ends; 0: never"

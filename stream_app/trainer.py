@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal
@@ -202,23 +202,24 @@ class Trainer:
         promotion = await champion(self._settings)
         incumbent = await self._load(promotion) if promotion else None
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
-        actions = await asyncio.to_thread(self._log.actions, until)
         settings = self._settings
         config = RoundConfig(
             hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
         )
         # Processor time says what an answer costs also where a machine is busy with other things.
         clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
-        self._log.population = await asyncio.to_thread(Population, actions)
         going: dict[str, Any] = {"progress": self._report, "savepoints": self._in_progress.savepoints}
         train = partial(train_round, device=self._device, clock=clock, **going)
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self._training_thread, train, actions, incumbent, config)
+        with ExitStack() as files:
+            window = await asyncio.to_thread(self._log.window, files, until)
+            self._log.population = await asyncio.to_thread(Population, window.log)
+            result = await loop.run_in_executor(self._training_thread, train, window, incumbent, config)
         self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
         logger.info("%s (rules %.4f)", result.verdict.sentence, result.challenger.rules.recall[20])
         self._metrics.verdicts.labels(result.verdict.reason).inc()
-        version = await self._save(result, len(actions))
+        version = await self._save(result, result.report.window.events)
         self._facts = {"version": version.version, "verdict": result.verdict.reason} | {
             name: round(value, 6) for name, value in result.metrics().items() if name in _TOLD
         }

@@ -23,6 +23,7 @@ from model.evaluate import Evaluation, evaluate, learned_rules
 from model.events import Actions
 from model.rounds import Round, RoundConfig, train_round, unsaved
 from model.split import in_order_of_time
+from model.stored_log import in_memory
 from stream_app.log_options import event_log, log_options
 from stream_app.read_log import LogReader
 
@@ -68,7 +69,7 @@ def main(events: tuple[str, ...], slices: int, first: int, most: int, rate: floa
 
 def _round(actions: Actions, end: int, champion: Version | None, config: RoundConfig) -> Round:
     known = actions.take(np.arange(end))
-    return train_round(known, champion, config, device=CPU, clock=time.thread_time)
+    return train_round(in_memory(known), champion, config, device=CPU, clock=time.thread_time)
 
 
 def _version(round_: Round) -> Version:

@@ -168,12 +168,14 @@ def test_weights_go_live_without_a_pause_and_a_broken_version_is_refused(
     assert f"refused version {broken}: hash" in worker.tail()
 
 
-def test_a_linear_recurrence_is_trained_and_served_when_it_is_asked_for(settings: Settings, start: Start) -> None:
+def test_a_linear_recurrence_is_trained_by_two_processes_and_served(settings: Settings, start: Start) -> None:
     asyncio.run(ensure_topics(settings))
     events = shop_events(2500)
     send_all(settings, events[:2000])
-    trainer = start("trainer", "--once", backbone="linear")
+    together = ("--nproc-per-node", "2", "-m", "stream_app", "trainer", "--once")
+    trainer = start(*together, module="torch.distributed.run", backbone="linear")
     assert trainer.wait(240) == 0, trainer.tail()
+    assert "process 2 of 2 trains along" in trainer.log.read_text()
     promoted = asyncio.run(champion(settings))
     assert promoted is not None, trainer.tail()
     assert load(promoted.path).network.config.backbone == "linear"

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from model.data import sequences_of
 from model.drift import Population, stability_index
 from model.events import Actions, Event, actions_of
 
@@ -23,7 +24,7 @@ def shop(seed: int, events: int, *, first: int = 0, types: str = "view view view
 
 
 def moved(live: Actions) -> tuple[dict[str, float], float]:
-    population = Population(shop(1, 20_000))
+    population = Population(sequences_of(shop(1, 20_000)))
     for part in np.array_split(np.arange(len(live)), 3):
         population.add(live.take(part))
     return population.stability(), population.unseen_share()
@@ -67,6 +68,6 @@ def test_chance_is_no_drift() -> None:
 
 
 def test_nothing_is_no_drift() -> None:
-    population = Population(shop(1, 100))
+    population = Population(sequences_of(shop(1, 100)))
     assert set(population.stability().values()) == {0.0}
     assert population.unseen_share() == 0.0

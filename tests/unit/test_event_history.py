@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from model.event_time import judged
-from model.events import Actions, actions_of
+from model.events import Actions, actions_of, concatenate
 from stream_app.errors import HistoryFailed, HistoryUnusable
 from stream_app.event_history import EventHistory
 from stream_app.history_file import Stream
@@ -190,10 +190,10 @@ def test_events_up_to_a_file_are_the_same_whatever_comes_after_it(tmp_path: Path
     topic = filled(days=3, per_day=4)
     reader = Reader(tmp_path, topic).take(0, 5).append()
     assert reader.history.newest == 1
-    before = reader.history.actions(100)
+    before = concatenate(list(reader.history.chunks(100)))
     reader.take_all().append()
-    assert len(reader.history.actions(100)) > len(before)
-    again = reader.history.actions(100, 1)
+    assert sum(map(len, reader.history.chunks(100))) > len(before)
+    again = concatenate(list(reader.history.chunks(100, 1)))
     assert (again.users, again.items, again.times.tolist()) == (before.users, before.items, before.times.tolist())
 
 
@@ -287,7 +287,7 @@ def test_damage_inside_a_file_ends_the_process_and_the_next_start_repairs(tmp_pa
     content[users.dictionary_page_offset + users.total_compressed_size - 1] ^= 255
     victim.write_bytes(content)
     with pytest.raises(HistoryFailed, match=r"is damaged .* reads its events from Kafka again"):
-        reader.history.actions(1000)
+        concatenate(list(reader.history.chunks(1000)))
     reader.close()
     Reader(tmp_path, topic).close()
     assert offsets(rows_in(tmp_path)) == topic.events()
@@ -417,7 +417,7 @@ def test_actions_are_those_of_the_events(tmp_path: Path) -> None:
     reader = written(tmp_path, topic, by=4)
     order = [(row["partition"], row["offset"]) for row in rows_in(tmp_path)]
     assert len(order) == 3 * len(VARIED)
-    assert_same(reader.history.actions(1000), actions_of_topic(topic, order))
+    assert_same(concatenate(list(reader.history.chunks(1000))), actions_of_topic(topic, order))
 
 
 @pytest.mark.parametrize("most", [1, 3, 8, 15, 24, 1000])
@@ -426,7 +426,7 @@ def test_the_newest_events_are_taken(tmp_path: Path, most: int) -> None:
     reader = written(tmp_path, topic)
     reader.history.keep_up(0)
     order = [(row["partition"], row["offset"]) for row in rows_in(tmp_path)]
-    assert_same(reader.history.actions(most), actions_of_topic(topic, order[-most:]))
+    assert_same(concatenate(list(reader.history.chunks(most))), actions_of_topic(topic, order[-most:]))
 
 
 def test_chunks_are_the_actions_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,7 +437,7 @@ def test_chunks_are_the_actions_bit_by_bit(tmp_path: Path, monkeypatch: pytest.M
     assert max(sizes) <= 5
     assert sum(sizes) == 22
     order = [(row["partition"], row["offset"]) for row in rows_in(tmp_path)]
-    assert_same(reader.history.actions(22), actions_of_topic(topic, order[-22:]))
+    assert_same(concatenate(list(reader.history.chunks(22))), actions_of_topic(topic, order[-22:]))
 
 
 def test_an_event_id_that_came_before_counts_once(tmp_path: Path) -> None:
@@ -445,6 +445,6 @@ def test_an_event_id_that_came_before_counts_once(tmp_path: Path) -> None:
     for user, event_id in [("ada", "1"), ("ada", "1"), ("bob", "1"), ("ada", "2"), ("ada", "1"), ("ada", None)] * 2:
         topic.add(0, user=user, event_id=event_id)
     reader = written(tmp_path, topic, by=5)
-    found = reader.history.actions(1000)
+    found = concatenate(list(reader.history.chunks(1000)))
     assert found.users == ["ada", "bob", "ada", "ada", "ada"]
     assert found.items == ["item 0", "item 2", "item 3", "item 5", "item 11"]

@@ -18,9 +18,9 @@ from model.evidence import (
     WINDOW,
     Evidence,
     Neighbours,
+    Pairs,
     evidence_from,
     evidence_of,
-    neighbours,
     tensors_of,
 )
 from model.vocabulary import Vocabulary
@@ -49,7 +49,9 @@ def test_a_row_keeps_its_heaviest() -> None:
     items = np.array([step for other in range(1, size) for step in (0, other)])
     offsets = np.arange(0, len(items) + 1, 2)
     weights = np.repeat(np.arange(1.0, size), 2)
-    followers, _ = neighbours(items, offsets, weights, size)
+    pairs = Pairs(size)
+    pairs.add(items, offsets, weights)
+    followers, _ = pairs.neighbours()
 
     kept = row(followers, 0)
     assert [item for item, _ in kept] == list(range(size - 1, size - 1 - MOST_NEIGHBOURS, -1))

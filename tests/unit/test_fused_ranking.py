@@ -156,4 +156,6 @@ def test_held_out_are_the_newest_next_items() -> None:
     everything = held_out(log, 0, 100)
     assert everything.places.tolist() == [1, 2, 5, 7]  # no first action, no search
     assert held_out(log, 0, 2).places.tolist() == [5, 7]
-    assert held_out(log, int(log.times[5]), 100).places.tolist() == [5, 7]
+    late = held_out(log, int(log.times[5]), 100)  # the first user did nothing then
+    assert late.objects.tolist() == log.objects[[5, 7]].tolist()
+    assert late.places.tolist() == [2, 4]

@@ -17,6 +17,7 @@ from model.events import Actions
 from model.gate import Difference, GateConfig, Reason, difference, judge
 from model.ranking import MISSED, Ranking
 from model.rounds import train_round
+from model.stored_log import in_memory
 from tests.unit.builders import CPU
 from tests.unit.test_rounds import CONFIG, as_version, circle
 
@@ -136,7 +137,7 @@ def test_a_version_trained_on_shuffled_targets_is_refused() -> None:
 
 def _evaluated(training: Actions, log: Actions) -> Evaluation:
     """A version that learned from one log, on the end of another."""
-    version = as_version(train_round(training, None, CONFIG, device=CPU, clock=time.thread_time))
+    version = as_version(train_round(in_memory(training), None, CONFIG, device=CPU, clock=time.thread_time))
     sequences = sequences_of(log)
     cut = sequences.newest(0.2)
     rules = learned_rules(sequences.before(cut))

@@ -15,9 +15,9 @@ from model.losses import (
     FULL_SOFTMAX_ITEMS,
     NextItems,
     Popularity,
+    Recency,
     item_loss,
     losses_of,
-    recency_weights,
     targets_of,
 )
 from model.network import Network, NetworkConfig
@@ -163,7 +163,7 @@ def test_nothing_to_learn_is_no_loss_and_not_nan() -> None:
 
 def test_recency_halves_with_every_share_of_the_log_that_came_later() -> None:
     times = np.array([30, 10, 20, 40, 10**12])  # in the order of time: 1, 2, 0, 3, 4
-    weights = recency_weights(times, half_life=0.4)
+    weights = Recency(np.sort(times), half_life=0.4).weights(times)
     np.testing.assert_allclose(weights[[1, 2, 0, 3]] / weights[[2, 0, 3, 4]], 0.5**0.5, rtol=1e-6)
     assert weights.mean() == pytest.approx(1)
-    assert len(recency_weights(times[:0], half_life=0.4)) == 0
+    assert len(Recency(times[:0], half_life=0.4).weights(times[:0])) == 0

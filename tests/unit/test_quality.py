@@ -39,7 +39,7 @@ def test_slices_of_a_log() -> None:
     rest = [("v", item, day + n) for n, item in enumerate("abcdefghijkl?m")]
     actions = log(("u", "a", 0), ("u", "b", 10), ("u", "a", 20), *rest)
     split = split_log([actions], int(actions.times[1]))
-    found = slices(split, Items(split.known))
+    found = slices(split, Items(split.known).objects)
     counts = {kind: {part: int(chosen.sum()) for part, chosen in parts.items()} for kind, parts in found.items()}
     assert counts == {
         "position": {"1": 2, "2": 2, "3": 1, "4-5": 2, "6-10": 5, "11+": 2},
@@ -51,6 +51,6 @@ def test_slices_of_a_log() -> None:
 
 def test_sessions_have_no_days() -> None:
     split = split_sessions([["a", "b"]], [(["a"], "b"), (["b"], "z")])
-    found = slices(split, Items(split.known))
+    found = slices(split, Items(split.known).objects)
     assert set(found) == {"position", "user", "item"}
     assert set(found["user"]) == {"unseen"}

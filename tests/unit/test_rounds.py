@@ -25,6 +25,7 @@ from model.gate import judge
 from model.learn import LearnConfig
 from model.rounds import Round, RoundConfig, _sample, train_round, unsaved
 from model.savepoints import Savepoints
+from model.stored_log import in_memory
 from model.train import Progress, TrainConfig
 from tests.unit.builders import CPU, SERVED
 
@@ -48,7 +49,9 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
     def count(stage: str, _: Progress) -> None:
         steps[stage] += 1
 
-    return train_round(circle(), champion, config, device=CPU, clock=time.thread_time, progress=count), steps["fitting"]
+    return train_round(
+        in_memory(circle()), champion, config, device=CPU, clock=time.thread_time, progress=count
+    ), steps["fitting"]
 
 
 def as_version(round_: Round) -> Version:
@@ -110,11 +113,11 @@ def log_of(actions: int, *, users: int = 20, items: int = 8, step_ms: int = 1000
 )
 def test_a_log_that_nothing_can_be_learned_from_is_too_little(actions: Actions, why: str) -> None:
     with pytest.raises(TooLittleData, match=why):
-        train_round(actions, None, CONFIG, device=CPU, clock=time.thread_time)
+        train_round(in_memory(actions), None, CONFIG, device=CPU, clock=time.thread_time)
 
 
 def test_a_single_user_can_be_learned_from_and_proves_nothing() -> None:
-    found = train_round(log_of(1500, users=1), None, CONFIG, device=CPU, clock=time.thread_time)
+    found = train_round(in_memory(log_of(1500, users=1)), None, CONFIG, device=CPU, clock=time.thread_time)
     assert found.verdict.reason == "no_better"
     assert all(map(math.isfinite, found.metrics().values()))
 
@@ -133,7 +136,9 @@ def round_in(
 ) -> Round:
     """A round with checkpoints in a folder."""
     points = Savepoints(folder)
-    return train_round(actions, champion, config, device=CPU, clock=time.thread_time, progress=tell, savepoints=points)
+    return train_round(
+        in_memory(actions), champion, config, device=CPU, clock=time.thread_time, progress=tell, savepoints=points
+    )
 
 
 def weights_of(round_: Round) -> dict[str, torch.Tensor]:

@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 
 from model.checkpoint import Version
+from model.data import sequences_of
 from model.drift import Population
-from model.events import PURCHASE, Actions
+from model.events import PURCHASE, Actions, concatenate
 from model.manifest import WEIGHTS
 from model.registry import describe, version_names
 from model.rounds import Round, RoundConfig, train_round
+from model.stored_log import Window, in_memory
 from stream_app import trainer
 from stream_app.event_history import EventHistory
 from stream_app.history_place import Place
@@ -46,6 +48,7 @@ def challenger(*, wins: bool) -> Any:
         challenger=recall,
         metrics=lambda: {"recall@20": 0.5},
         model=SimpleNamespace(vocabulary=[]),
+        report=SimpleNamespace(window=SimpleNamespace(events=800)),
     )
 
 
@@ -70,7 +73,9 @@ def outcome(
         monkeypatch.setattr(made, "_save", save)
         return await made._attempt(7)
 
-    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(actions=lambda _: circle(), events=800))
+    monkeypatch.setattr(
+        trainer, "RecordedEvents", lambda *_: SimpleNamespace(window=lambda *_: in_memory(circle()), events=800)
+    )
     monkeypatch.setattr(trainer, "champion", champion)
     monkeypatch.setattr(trainer, "publish", publish)
     monkeypatch.setattr(trainer, "train_round", lambda *_, **__: challenger(wins=wins))
@@ -109,7 +114,7 @@ def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
 
 def moved(events: int, **change: Any) -> Population:
     """A population that learned from a circle of views, and what came since."""
-    found = Population(circle())
+    found = Population(sequences_of(circle()))
     found.add(replace(circle(users=1, length=events), **change))
     return found
 
@@ -165,10 +170,11 @@ def attempt(
         made = trainer.Trainer(settings, clock=lambda: now, progress=lambda _: None)
         return await made._round(7)
 
-    def small(actions: Actions, champion: Version | None, _: RoundConfig, **going: Any) -> Round:
-        return train_round(actions, champion, CONFIG, **going)
+    def small(window: Window, champion: Version | None, _: RoundConfig, **going: Any) -> Round:
+        return train_round(window, champion, CONFIG, **going)
 
-    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(actions=lambda _: actions, events=7))
+    log = SimpleNamespace(window=lambda *_: in_memory(actions), events=7)
+    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: log)
     monkeypatch.setattr(trainer, "champion", found)
     monkeypatch.setattr(trainer, "publish", None)
     monkeypatch.setattr(trainer, "train_round", small)
@@ -181,7 +187,7 @@ def test_an_empty_topic_is_a_round_that_is_skipped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"), closing(EventHistory(Place(str(tmp_path / "history")))) as history:
-        assert attempt(monkeypatch, tmp_path, history.actions(1000, history.newest)) == "skipped"
+        assert attempt(monkeypatch, tmp_path, concatenate(list(history.chunks(1000, history.newest)))) == "skipped"
     assert "round skipped: the log has no events: collect some first" in caplog.text
 
 

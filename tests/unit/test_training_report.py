@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.rounds import train_round
+from model.stored_log import in_memory
 from model.train import Progress
 from model.training_report import CARD, REPORT, Curve, card
 from stream_app.models import ModelLine
@@ -28,7 +29,7 @@ def test_a_curve_keeps_the_mean_of_all_steps() -> None:
 
 
 def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
-    found = train_round(circle(items=60), None, CONFIG, device=CPU, clock=time.thread_time)
+    found = train_round(in_memory(circle(items=60)), None, CONFIG, device=CPU, clock=time.thread_time)
     report, window = found.report, found.report.window
     assert (window.events, window.users, window.items) == (800, 40, 59)
     assert window.since < window.held_out_from < window.until
