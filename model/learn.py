@@ -158,7 +158,8 @@ def held_out(known: Log, cut: int, most: int) -> Holdout:
     sequences = active(known, cut)
     places = np.flatnonzero(sequences.has_next) + 1
     places = places[(sequences.times[places] >= cut) & (sequences.types[places] != SEARCH)]
-    newest = np.argsort(sequences.times[places], kind="stable")[-min(most, known.room // _ROOM_OF_EXAMPLE) :]
+    most = min(most, max(1, known.room // _ROOM_OF_EXAMPLE))
+    newest = np.argsort(sequences.times[places], kind="stable")[-most:]
     return Holdout(sequences, np.sort(places[newest]))
 
 

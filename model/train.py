@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from model.batches import Batch, batch_count, batches
 from model.checkpoint import Version
-from model.context_table import SIDES, side_rows
-from model.data import Sequences
 from model.errors import NextactError, TooLittleData
-from model.events import NO_TIME, SEARCH
+from model.events import SEARCH
 from model.fit_state import FitState, Reached
+from model.item_sides import learn_sides
 from model.log import Log, Parted, parts, sampled_times
 from model.losses import Losses, Popularity, Recency, Targets, losses_of, targets_of
 from model.network import Network, NetworkConfig
@@ -282,33 +281,6 @@ def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator)
     }
     network.load_state_dict({**weights, **grown})
     return network
-
-
-def learn_sides(network: Network, vocabulary: Vocabulary, log: Parted) -> None:
-    """Tells the network the category and the brand that the log gives last for each item of the vocabulary."""
-    known = np.zeros((vocabulary.rows, len(SIDES)), np.int64)
-    times = np.full(known.shape, NO_TIME)
-    for part in parts(log):
-        sides, since = _sides_of(part, vocabulary)
-        later = (sides > 0) & (since >= times)
-        known[later], times[later] = sides[later], since[later]
-    network.know(torch.arange(vocabulary.rows), torch.from_numpy(known))
-
-
-def _sides_of(part: Sequences, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The last category and brand of each row of the item table (0: none), and when (ms) they were given; (rows, 2)."""
-    order = np.argsort(part.times, kind="stable")
-    order = order[part.types[order] != SEARCH]
-    rows = vocabulary.rows_of(part.objects[order])
-    order, rows = order[rows >= ITEM_BUCKETS], rows[rows >= ITEM_BUCKETS]
-    found = side_rows(part.contexts[order])
-    sides = np.zeros((vocabulary.rows, found.shape[1]), np.int64)
-    times = np.full(sides.shape, NO_TIME)
-    for column in range(found.shape[1]):
-        given = found[:, column] > 0
-        sides[rows[given], column] = found[given, column]  # of repeated rows the last one stays
-        times[rows[given], column] = part.times[order[given]]
-    return sides, times
 
 
 def _target_counts(log: Parted, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:

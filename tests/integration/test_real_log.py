@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,6 @@ from model.data import sequences_of
 from model.evaluate import evaluate, learned_rules
 from model.events import concatenate
 from model.ranking import ranking
-from model.split import in_order_of_time
 from stream_app.log_options import event_log
 from stream_app.promotions import champion
 from stream_app.read_log import LogReader
@@ -71,11 +71,15 @@ def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     reading = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}
     reading |= {"time_unit": "auto", "file_format": "auto"}
     known, test = (LogReader().read([event_log(str(JDATA / name), reading)]) for name in FILES)
-    sequences, cut = sequences_of(in_order_of_time(concatenate([known, test]))), int(test.times.min())
+    actions = concatenate([known, test])  # in the order in which they were sent
+    sequences, cut = sequences_of(actions), int(test.times.min())
     model, rules = (version.network, version.vocabulary, version.fusion), learned_rules(sequences.before(cut))
     found = evaluate(*model, rules, sequences, cut=cut, device=torch.device("cpu"))
-    ranked = ranking(found.served_ranks[sequences.times[found.places - 1] >= cut])
-    return ranked.recall[20], ranked.mrr[20], int((sequences.times[found.places - 1] >= cut).sum())
+    users = {user: code for code, user in enumerate(dict.fromkeys(actions.users))}
+    tested = np.argsort([users[user] for user in actions.users], kind="stable") >= len(known)
+    answered = tested[found.places] & tested[found.places - 1]
+    ranked = ranking(found.served_ranks[answered])
+    return ranked.recall[20], ranked.mrr[20], int(answered.sum())
 
 
 def figures(worker: Running, ranker: str) -> tuple[float, float, float]:

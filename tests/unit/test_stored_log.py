@@ -23,13 +23,14 @@ from model.drift import Population
 from model.events import CATEGORY_SHIFT, EVENT_TYPES, Actions, concatenate
 from model.evidence import Pairs, evidence_of, tensors_of
 from model.gate import GateConfig
+from model.item_sides import learn_sides
 from model.learn import held_out
 from model.log import active, distinct_items, latest, parts, sampled_times, span
 from model.network import NetworkConfig
 from model.replay import replay
 from model.rounds import train_round
 from model.stored_log import StoredLog, stored
-from model.train import cold_start, learn_sides
+from model.train import cold_start
 from model.vocabulary import Vocabulary
 from stream_app import history_file
 from tests.unit.builders import CPU

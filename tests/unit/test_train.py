@@ -17,8 +17,9 @@ from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import NextactError, TooLittleData
 from model.events import Event, actions_of, item_object
+from model.item_sides import learn_sides
 from model.network import Network, NetworkConfig
-from model.train import Progress, TrainConfig, cold_start, descent_of, fit, learn_sides, warm_start
+from model.train import Progress, TrainConfig, cold_start, descent_of, fit, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 from tests.unit.builders import BACKBONES
 from tests.versions import fusion_without_a_log
