@@ -50,6 +50,7 @@ def examine(files: Sequence[HistoryFile], damaged: Sequence[int] = ()) -> Chain:
             continue
         elif hole.spans:
             chain.holes.insert(0, hole)
+            starts |= {partition: span.first for partition, span in hole.spans.items()}
         chain.files.insert(0, file)
         starts |= {partition: span.first for partition, span in spans.items()}
     useless = [*damaged, *(file.number for file in chain.misplaced)]

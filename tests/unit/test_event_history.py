@@ -273,6 +273,19 @@ def test_damage_is_repaired_though_the_process_died_before_it_could(tmp_path: Pa
     assert open_history(tmp_path).holes == []
 
 
+def test_damage_to_the_first_file_of_a_new_partition_is_repaired_once(tmp_path: Path) -> None:
+    """The files before it do not have the partition, and lack nothing of it."""
+    topic = filled()
+    reader = Reader(tmp_path, topic)
+    for partition in (0, 0, 0, 1, 1):
+        reader.take(partition, 2).append()
+    reader.close()
+    files_of(tmp_path)[3].write_bytes(b"")
+    reader = Reader(tmp_path, topic).take_all().append()
+    assert offsets(rows_in(tmp_path)) == topic.events()
+    assert len(list(tmp_path.rglob("_*"))) == 1
+
+
 def columns_of(path: Path) -> list[Any]:
     group = pq.read_metadata(path).row_group(0)
     return [group.column(number) for number in range(group.num_columns)]
