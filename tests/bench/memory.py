@@ -29,6 +29,7 @@ import torch
 from model.batches import Batch
 from model.events import EVENT_TYPES
 from model.learn import LearnConfig
+from model.losses import Losses
 from model.rounds import RoundConfig, train_round
 from model.stored_log import Window
 from model.train import TrainConfig, _Descent
@@ -113,7 +114,7 @@ def _round(place: Path, settings: Settings) -> Window:
 
 
 def _one_in_20(descent: _Descent, batch: Batch) -> dict[str, float]:
-    return _step(descent, batch) if next(_batches) % 20 == 0 else {"item": 0.0}
+    return _step(descent, batch) if next(_batches) % 20 == 0 else dict.fromkeys(Losses.__slots__, 0.0)
 
 
 class Peak:
