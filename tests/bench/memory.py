@@ -53,7 +53,7 @@ _batches: Final = itertools.count()
 
 
 @click.command()
-@click.option("--budget", default=16, show_default=True, help="MiB: NEXTACT_TRAIN_MEMORY.")
+@click.option("--budget", default=8, show_default=True, help="MiB: NEXTACT_TRAIN_MEMORY.")
 @click.option("--times", default=10, show_default=True, help="How many budgets the columns would take in memory.")
 @click.option("--items", default=500, show_default=True)
 @click.option("--one", type=click.Path(path_type=Path), hidden=True, help="Measure a round on this history, here.")
