@@ -64,7 +64,7 @@ def test_settings_never_change() -> None:
         ("dead_letters_ratio", 1.1),
         ("dead_letters_window", 0),
         ("history_days", -1),
-        ("train_memory", 15),
+        ("train_memory", 7),
     ],
 )
 def test_a_complaint_names_setting_variable_and_value(name: str, value: object) -> None:
