@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.ports import free_port
@@ -28,6 +29,7 @@ class Running:
     """Started at once; `kill` is safe to call at any time."""
 
     def __init__(self, command: Sequence[str], settings: Settings, log: Path, module: str = "stream_app") -> None:
+        self.name = " ".join(command)
         self.log = log
         self.port = free_port()
         own = settings.model_copy(update={"http_port": self.port, "http_host": "127.0.0.1"})
@@ -44,13 +46,16 @@ class Running:
         """Returns when /readyz says so."""
         self.wait_until(lambda: self._get("/readyz") is not None, timeout)
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 60) -> None:
-        """Returns when something holds; fails with the log when the process ends or time runs out."""
+    def wait_until(self, holds: Callable[[], bool], timeout: float = 60, *, needs: Sequence[Running] = ()) -> None:
+        """Returns when something holds; fails when time runs out, and at once when this process ends or one that it
+        needs for it, with their logs."""
         deadline = time.monotonic() + timeout
         while not holds():
-            code = self._process.poll()
-            assert code is None, f"ended with {code}:\n{self.tail()}"
-            assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.tail()}"
+            for running in (self, *needs):
+                code = running._process.poll()
+                assert code is None, f"{running.name} ended with {code}:\n{running.tail()}"
+            logs = "\n".join(running.tail() for running in (self, *needs))
+            assert time.monotonic() < deadline, f"{self.name}: not within {timeout} s:\n{logs}"
             time.sleep(0.1)
 
     def labels(self, name: str, label: str) -> set[str]:
@@ -69,11 +74,14 @@ class Running:
     def terminate(self, timeout: float = 20) -> int:
         """SIGTERM; returns the exit code."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout)
+        return self.wait(timeout)
 
     def wait(self, timeout: float) -> int:
-        """Waits for the end; returns the exit code."""
-        return self._process.wait(timeout)
+        """Waits for the end; returns the exit code. Fails with the log when time runs out."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{self.name}: still there after {timeout} s:\n{self.tail()}")
 
     def kill(self) -> None:
         """SIGKILL."""
