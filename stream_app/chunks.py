@@ -6,7 +6,8 @@ from the position of the consumer, not from its last record.
 
 What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
 `AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`
-and `highwater`; in aiokafka the attributes `_isolation_level` and `_fetch_max_wait_ms` and the positions in a subscription's assignment.
+and `highwater`; in aiokafka the attributes `_isolation_level` and `_fetch_max_wait_ms`, and the positions in a
+subscription's assignment.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Recovery brings the local store up to date; users come into memory when they are
 
 What this leans on in Faust 0.15.3: `Table._new_store`; recovery asks `persisted_offset` of the store where to begin and
 hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with what was
-taken away before recovery begins; what `TableManager.on_start` does. Faust's recovery swallows exceptions, so damage ends the process right here.
+taken away before recovery begins; what `TableManager.on_start` does. Faust's recovery swallows exceptions, so damage
+ends the process right here.
 """
 
 from __future__ import annotations
