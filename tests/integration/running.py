@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.ports import free_port
 from stream_app.settings import PREFIX, Settings
+from tests.integration.forked import start
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -33,14 +31,8 @@ class Running:
         self.log = log
         self.port = free_port()
         own = settings.model_copy(update={"http_port": self.port, "http_host": "127.0.0.1"})
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *command],
-                env=environment(own),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        log.touch()
+        self._process = start(module, command, environment(own), log)
 
     def wait_ready(self, timeout: float = 40) -> None:
         """Returns when /readyz says so."""
@@ -52,11 +44,11 @@ class Running:
         deadline = time.monotonic() + timeout
         while not holds():
             for running in (self, *needs):
-                code = running._process.poll()
+                code = running._process.exitcode
                 assert code is None, f"{running.name} ended with {code}:\n{running.tail()}"
             logs = "\n".join(running.tail() for running in (self, *needs))
             assert time.monotonic() < deadline, f"{self.name}: not within {timeout} s:\n{logs}"
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def labels(self, name: str, label: str) -> set[str]:
         """The values that a label of a metric has now."""
@@ -73,30 +65,30 @@ class Running:
 
     def terminate(self, timeout: float = 20) -> int:
         """SIGTERM; returns the exit code."""
-        self._process.send_signal(signal.SIGTERM)
+        self._process.terminate()
         return self.wait(timeout)
 
     def wait(self, timeout: float) -> int:
         """Waits for the end; returns the exit code. Fails with the log when time runs out."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"{self.name}: still there after {timeout} s:\n{self.tail()}")
+        self._process.join(timeout)
+        code = self._process.exitcode
+        assert code is not None, f"{self.name}: still there after {timeout} s:\n{self.tail()}"
+        return code
 
     def kill(self) -> None:
         """SIGKILL."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
 
     def freeze(self) -> None:
         """SIGSTOP: the process keeps its connections and does nothing."""
-        self._process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+        process = psutil.Process(self._process.pid)
+        process.suspend()
+        self.wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
 
     def thaw(self) -> None:
         """SIGCONT."""
-        self._process.send_signal(signal.SIGCONT)
+        psutil.Process(self._process.pid).resume()
 
     def tail(self) -> str:
         """The end of the log."""
