@@ -24,7 +24,13 @@ pytestmark = pytest.mark.broker
 
 TWO_MINUTES = 120.0
 SEED = 1  # of the shop, whose regulars are those that the good version has learned from
-BACKLOG = 8000
+BACKLOG = 5000
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A small network, quickly trained, and enough users on the version before for a quick verdict."""
+    return settings.model_copy(update={"hidden": 32, "canary_share": 0.3})
 
 
 def save_shuffled(settings: Settings, good: str) -> str:
