@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.ports import free_port
 from stream_app.settings import PREFIX, Settings
 from tests.integration.forked import start
 
@@ -29,10 +30,16 @@ class Running:
     def __init__(self, command: Sequence[str], settings: Settings, log: Path, module: str = "stream_app") -> None:
         self.name = " ".join(command)
         self.log = log
-        self.port = free_port()
-        own = settings.model_copy(update={"http_port": self.port, "http_host": "127.0.0.1"})
+        own = settings.model_copy(update={"http_port": 0, "http_host": "127.0.0.1"})
         log.touch()
         self._process = start(module, command, environment(own), log)
+
+    @cached_property
+    def _port(self) -> int:
+        """Where it serves metrics, as its log says; `LookupError` before that."""
+        if found := re.search(r"metrics and health on port (\d+)", self.log.read_text()):
+            return int(found[1])
+        raise LookupError(f"{self.name} serves no metrics yet")
 
     def wait_ready(self, timeout: float = 40) -> None:
         """Returns when /readyz says so."""
@@ -96,8 +103,8 @@ class Running:
 
     def _get(self, path: str) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=2) as response:
                 body: bytes = response.read()
                 return body.decode()
-        except (urllib.error.URLError, OSError):
+        except (LookupError, urllib.error.URLError, OSError):
             return None
