@@ -24,18 +24,20 @@ def prepare() -> None:
     forkserver.ensure_running()
 
 
-def start(module: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> ForkServerProcess:
-    """Starts `python -m module command...` in a session of its own; what it says is appended to `log`."""
-    process = _FORKS.Process(target=_run, args=(module, command, dict(environment), log), name=" ".join(command))
+def start(
+    module: str, command: Sequence[str], environment: Mapping[str, str], *, stdout: Path, stderr: Path
+) -> ForkServerProcess:
+    """Starts `python -m module command...` in a session of its own; what it says is appended to files."""
+    arguments = module, command, dict(environment), stdout, stderr
+    process = _FORKS.Process(target=_run, args=arguments, name=" ".join(command))
     process.start()
     return process
 
 
-def _run(module: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+def _run(module: str, command: Sequence[str], environment: Mapping[str, str], stdout: Path, stderr: Path) -> None:
     os.setsid()
-    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(said, sys.stdout.fileno())
-    os.dup2(said, sys.stderr.fileno())
+    for stream, file in ((sys.stdout, stdout), (sys.stderr, stderr)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *command]

@@ -10,6 +10,8 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,6 +26,18 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, **{f"{PREFIX}{name.upper()}": str(value) for name, value in values}}
 
 
+def nextact(*command: str, settings: Settings, timeout: float = 90) -> CompletedProcess[str]:
+    """A command that ends by itself."""
+    with TemporaryDirectory() as folder:
+        said, complained = Path(folder, "stdout"), Path(folder, "stderr")
+        process = start("stream_app", command, environment(settings), stdout=said, stderr=complained)
+        process.join(timeout)
+        process.kill()
+        process.join()
+        assert process.exitcode is not None
+        return CompletedProcess(command, process.exitcode, said.read_text(), complained.read_text())
+
+
 class Running:
     """Started at once; `kill` is safe to call at any time."""
 
@@ -32,7 +46,7 @@ class Running:
         self.log = log
         own = settings.model_copy(update={"http_port": 0, "http_host": "127.0.0.1"})
         log.touch()
-        self._process = start(module, command, environment(own), log)
+        self._process = start(module, command, environment(own), stdout=log, stderr=log)
 
     @cached_property
     def _port(self) -> int:

@@ -25,8 +25,8 @@ from stream_app.models import list_models, promote, roll_back
 from stream_app.promotions import CHAMPION, Placed, Promotion, champion, publish, succeed
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
-from tests.integration.running import Running
-from tests.integration.test_command_line import assert_mistake, nextact
+from tests.integration.running import Running, nextact
+from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events, wait_answered
 from tests.integration.topics import send_all
 from tests.unit.builders import HIDDEN
