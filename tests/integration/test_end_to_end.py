@@ -207,7 +207,9 @@ def test_two_workers_share_the_partitions_and_a_leaver_hands_over(settings: Sett
     first, second = start("worker"), start("worker")
     first.wait_ready()
     second.wait_ready()
-    first.wait_until(lambda: first.metric("nextact_partitions") == 2 and second.metric("nextact_partitions") == 2)
+    first.wait_until(
+        lambda: first.metric("nextact_partitions") == 2 and second.metric("nextact_partitions") == 2, needs=(second,)
+    )
     send_all(settings, events[1000:2000])
     wait_answered(first, settings)
     assert first.terminate() == 0

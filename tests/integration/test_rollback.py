@@ -64,7 +64,8 @@ def test_a_bad_version_is_taken_back_by_itself(
 ) -> None:
     asyncio.run(ensure_topics(settings))
     send_all(settings, Shop(SEED, start=1_700_000_000, rate=50).events(BACKLOG))
-    assert "promoted" in train(start)
+    trained = train(start)
+    assert "promoted" in trained, trained
     good = champion(settings)
     trainer = start("trainer", train_min_events=10**9)  # trains no more, only watches
     workers = start("worker"), start("worker")
