@@ -67,8 +67,9 @@ class Running:
             for running in (self, *needs):
                 code = running._process.exitcode
                 assert code is None, f"{running.name} ended with {code}:\n{running.tail()}"
-            logs = "\n".join(running.tail() for running in (self, *needs))
-            assert time.monotonic() < deadline, f"{self.name}: not within {timeout} s:\n{logs}"
+            if time.monotonic() > deadline:
+                logs = "\n".join(running.tail() for running in (self, *needs))
+                raise AssertionError(f"{self.name}: not within {timeout} s:\n{logs}")
             time.sleep(0.05)
 
     def labels(self, name: str, label: str) -> set[str]:
