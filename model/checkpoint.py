@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import torch
 from safetensors.torch import save as encode_weights
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from model.calibration import Calibration
 from model.context_table import CONTEXT_ROWS
@@ -143,10 +145,26 @@ def _check_sides(path: str, sides: Tensor) -> None:
         raise VersionRefused("shape", f"{path}: an item's category or brand is none of the {CONTEXT_ROWS} there are")
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what fills a tensor: one without memory has no numbers. PyTorch would check each such step all the
+    same, and import SymPy for it, which takes a second and a half."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        options = kwargs or {}
+        if _fills(function.__name__):
+            return options.get("tensor", *args[:1])
+        return (torch.empty if function is torch.eye else function)(*args, **options)
+
+
+def _fills(name: str) -> bool:
+    """Whether a function of this name works in place, as those of `torch.nn.init` do."""
+    return name in ("__imul__", "__setitem__") or (name.endswith("_") and not name.endswith("__"))
+
+
 def _empty_network(path: str, config: NetworkConfig) -> Network:
     """A network without memory: the tensors of the file will be its parameters, none is drawn at random."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             return Network(config)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise VersionRefused("shape", f"{path}: no network has the sizes {config}: {error}") from error

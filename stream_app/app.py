@@ -14,7 +14,7 @@ from stream_app.delivery import Delivery
 from stream_app.local_store import LocalStore
 from stream_app.metrics import WorkerMetrics
 from stream_app.settings import Settings
-from stream_app.table import UsersTable
+from stream_app.table import PromptTableManager, UsersTable
 from stream_app.transport import ChunkSchema, ChunkTransport
 
 _BUFFERED_FETCHES: Final = 64
@@ -84,4 +84,5 @@ def _bare_app(settings: Settings) -> faust.App:
         stream_wait_empty=False,  # `finish_first` waits instead
         producer_request_timeout=30.0,
         worker_redirect_stdouts=False,
+        TableManager=PromptTableManager,
     )

@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiokafka import ConsumerRecord
 
-from stream_app.delivery import Outgoing
-from stream_app.wire import Rejected
+from stream_app.wire import Outgoing, Rejected
 
 HEADER_PREFIX: Final = "nextact.error."
 REPLAY_HEADER: Final = "nextact.replay"  # the number of replays; .partition and .offset: of the dead letter

@@ -19,17 +19,9 @@ from stream_app.contract import LARGEST_DEAD_LETTER
 from stream_app.lease import Lease
 from stream_app.metrics import Ranker
 from stream_app.settings import Settings
-from stream_app.wire import Reason
+from stream_app.wire import Outgoing, Reason
 
 _PRODUCE_BATCH: Final = 900_000  # bytes; brokers take a little over 1 MB by default
-
-
-class Outgoing(NamedTuple):
-    """A record to send."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)

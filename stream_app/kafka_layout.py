@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stream_app.errors import SettingsInvalid, UsageError
-from stream_app.ports import FREE_PORTS, HOST, is_free
+from stream_app.ports import HOST, free_port, is_free
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def plan_layout(known: Layout | None, *, nodes: int, port: int) -> Layout:
 def _keep_free(wanted: Sequence[int], count: int, *, taken: Sequence[int]) -> list[int]:
     """`wanted` where free, else other free ports, `count` in all, none of them in `taken`."""
     kept = [port if port not in taken and is_free(port) else 0 for port in wanted] or [0] * count
-    others = (p for p in random.sample(FREE_PORTS, len(FREE_PORTS)) if p not in (*kept, *taken) and is_free(p))
+    others = (port for port in iter(free_port, None) if port not in (*kept, *taken))
     return [port or next(others) for port in kept]
 
 

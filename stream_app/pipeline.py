@@ -23,12 +23,13 @@ from model.record import UserRecords, pack
 from stream_app.answer_json import AnswerEncoder
 from stream_app.dead_letter_limits import DeadLetterLimits
 from stream_app.dead_letters import dead_letter
-from stream_app.delivery import BatchResult, Outgoing
+from stream_app.delivery import BatchResult
 from stream_app.metrics import Ranker, WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.wire import (
     Decoded,
     Followed,
+    Outgoing,
     PredictionIds,
     Source,
     decode_batch,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from pathlib import Path
 from typing import Final
 
 HOST: Final = "127.0.0.1"
@@ -24,5 +28,18 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port on which nobody listens now."""
-    return next(port for port in random.sample(FREE_PORTS, len(FREE_PORTS)) if is_free(port))
+    """A port on which nobody listens now, and which no process on this machine is given while this one lives."""
+    return next(port for port in random.sample(FREE_PORTS, len(FREE_PORTS)) if is_free(port) and _claim(port))
+
+
+def _claim(port: int) -> bool:
+    """By a lock that ends with this process: until its server listens, nobody else could tell."""
+    folder = Path(tempfile.gettempdir()) / f"nextact-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
+    return True

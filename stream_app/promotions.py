@@ -130,9 +130,9 @@ class Promotions:
     async def start(self) -> list[bytes | None]:
         """Connects and returns the champions' records that are there, oldest first."""
         await self._consumer.start()
+        end = (await self._consumer.end_offsets([self._partition]))[self._partition]  # first: it would wait for a fetch
         self._consumer.assign([self._partition])
         await self._consumer.seek_to_beginning(self._partition)
-        end = (await self._consumer.end_offsets([self._partition]))[self._partition]
         found: list[bytes | None] = []
         while await self._consumer.position(self._partition) < end:
             found += _of_champions(await self._fetched(timeout_ms=500))

@@ -60,8 +60,10 @@ async def read_dead_letters(
     )
     await consumer.start()
     try:
-        consumer.assign(partitions)
         starts, ends = await _bounds(consumer, partitions, selection)
+        consumer.assign(partitions)
+        for partition, start in starts.items():
+            consumer.seek(partition, start)
         read, total = 0, sum(ends[partition] - starts[partition] for partition in partitions)
         while any([await consumer.position(partition) < end for partition, end in ends.items()]):
             fetched = await consumer.getmany(timeout_ms=_POLL_MS)
@@ -101,7 +103,7 @@ def _partitions(settings: Settings, wanted: Collection[int]) -> list[TopicPartit
 async def _bounds(
     consumer: AIOKafkaConsumer, partitions: list[TopicPartition], selection: Selection
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Where to start, where the consumer is then; and the present ends."""
+    """Where to start, and the present ends. Before the consumer fetches: it would be answered after a fetch only."""
     starts = dict(await consumer.beginning_offsets(partitions))
     ends = dict(await consumer.end_offsets(partitions))
     times = {} if selection.since_ms is None else dict.fromkeys(partitions, selection.since_ms)
@@ -114,5 +116,4 @@ async def _bounds(
         if selection.newest is not None:
             wishes.append(ends[partition] - selection.newest)
         starts[partition] = min(max(wishes), ends[partition])
-        consumer.seek(partition, starts[partition])
     return starts, ends

@@ -4,7 +4,8 @@ Recovery brings the local store up to date; users come into memory when they are
 
 What this leans on in Faust 0.15.3: `Table._new_store`; recovery asks `persisted_offset` of the store where to begin and
 hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with what was
-taken away before recovery begins. Faust's recovery swallows exceptions, so damage ends the process right here.
+taken away before recovery begins; what `TableManager.on_start` does. Faust's recovery swallows exceptions, so damage
+ends the process right here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import faust
 from faust.stores.base import Store
+from faust.tables.manager import TableManager
 from faust.types import TP
 
 from model.fold import Fold
@@ -130,6 +132,16 @@ def _newest(records: Sequence[Any], known: Mapping[str, bytes]) -> dict[str, byt
         if not (before and value and position(value) < position(before)):
             newest[user] = value
     return newest
+
+
+class PromptTableManager(TableManager):  # type: ignore[misc]
+    """Faust's, without the second that it waits for tables which come late: here there is one, from the beginning."""
+
+    async def on_start(self) -> None:
+        """Leans on: the rest of what Faust does here."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
 
 class UsersTable(faust.Table):  # type: ignore[misc]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")  # a broker of a minute is compiled once, quickly
 hypothesis.settings.register_profile("nextact", deadline=None)
 hypothesis.settings.load_profile("nextact")
 

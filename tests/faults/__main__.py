@@ -136,7 +136,10 @@ class _Suite:
 
     def _settings(self, cluster: Cluster, name: str, place: Path) -> Settings:
         settings = stream_settings(cluster.addresses, name, place)
-        return settings.model_copy(update={"delivery": self._options.delivery})
+        changed: dict[str, Any] = {"delivery": self._options.delivery}
+        if self._short:  # the dead are missed sooner; no broker allows less
+            changed["session_timeout"] = 6.0
+        return settings.model_copy(update=changed)
 
 
 if __name__ == "__main__":

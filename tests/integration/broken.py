@@ -2,18 +2,21 @@
 
 - hang-device, hang-loop: the thread that computes or the event loop hangs for ever at the n-th batch
 - dead-device: the device takes what it is given and fails at the first step
+- die-manifest, die-promotion: a trainer is killed when it is about to write a version's manifest, or to promote it
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 from typing import Any
 
 import torch
+from fsspec.implementations.local import LocalFileSystem
 
-from stream_app import worker
+from stream_app import trainer, worker
 from stream_app.agent import Consumption
 from stream_app.cli import main
 from stream_app.pipeline import Pipeline
@@ -38,6 +41,11 @@ def choose_dead_device(*_: Any, **__: Any) -> torch.device:
     return torch.device("meta")
 
 
+def die(*_: Any, **__: Any) -> None:
+    """The process is killed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
     match os.environ["NEXTACT_TEST_DEFECT"]:
         case "hang-device":
@@ -46,4 +54,8 @@ if __name__ == "__main__":
             hang(Consumption, "_deliver_later")
         case "dead-device":
             setattr(worker, "choose_device", choose_dead_device)  # noqa: B010 - mypy knows that it is imported there
+        case "die-manifest":
+            setattr(LocalFileSystem, "mv", die)  # noqa: B010 - the step that makes a version whole
+        case "die-promotion":
+            setattr(trainer, "publish", die)  # noqa: B010 - as above
     main()

@@ -11,6 +11,7 @@ import pytest
 
 from stream_app.broker import Broker
 from stream_app.settings import Settings
+from tests.integration.forked import prepare
 from tests.integration.running import Running
 
 _numbers = itertools.count(1)
@@ -18,6 +19,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    prepare()
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 

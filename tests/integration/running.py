@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.ports import free_port
 from stream_app.settings import PREFIX, Settings
+from tests.integration.forked import start
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -25,34 +26,51 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, **{f"{PREFIX}{name.upper()}": str(value) for name, value in values}}
 
 
+def nextact(*command: str, settings: Settings, timeout: float = 90) -> CompletedProcess[str]:
+    """A command that ends by itself."""
+    with TemporaryDirectory() as folder:
+        said, complained = Path(folder, "stdout"), Path(folder, "stderr")
+        process = start("stream_app", command, environment(settings), stdout=said, stderr=complained)
+        process.join(timeout)
+        process.kill()
+        process.join()
+        assert process.exitcode is not None
+        return CompletedProcess(command, process.exitcode, said.read_text(), complained.read_text())
+
+
 class Running:
     """Started at once; `kill` is safe to call at any time."""
 
     def __init__(self, command: Sequence[str], settings: Settings, log: Path, module: str = "stream_app") -> None:
+        self.name = " ".join(command)
         self.log = log
-        self.port = free_port()
-        own = settings.model_copy(update={"http_port": self.port, "http_host": "127.0.0.1"})
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *command],
-                env=environment(own),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        own = settings.model_copy(update={"http_port": 0, "http_host": "127.0.0.1"})
+        log.touch()
+        self._process = start(module, command, environment(own), stdout=log, stderr=log)
+
+    @cached_property
+    def _port(self) -> int:
+        """Where it serves metrics, as its log says; `LookupError` before that."""
+        if found := re.search(r"metrics and health on port (\d+)", self.log.read_text()):
+            return int(found[1])
+        raise LookupError(f"{self.name} serves no metrics yet")
 
     def wait_ready(self, timeout: float = 40) -> None:
         """Returns when /readyz says so."""
         self.wait_until(lambda: self._get("/readyz") is not None, timeout)
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 60) -> None:
-        """Returns when something holds; fails with the log when the process ends or time runs out."""
+    def wait_until(self, holds: Callable[[], bool], timeout: float = 60, *, needs: Sequence[Running] = ()) -> None:
+        """Returns when something holds; fails when time runs out, and at once when this process ends or one that it
+        needs for it, with their logs."""
         deadline = time.monotonic() + timeout
         while not holds():
-            code = self._process.poll()
-            assert code is None, f"ended with {code}:\n{self.tail()}"
-            assert time.monotonic() < deadline, f"not within {timeout} s:\n{self.tail()}"
-            time.sleep(0.1)
+            for running in (self, *needs):
+                code = running._process.exitcode
+                assert code is None, f"{running.name} ended with {code}:\n{running.tail()}"
+            if time.monotonic() > deadline:
+                logs = "\n".join(running.tail() for running in (self, *needs))
+                raise AssertionError(f"{self.name}: not within {timeout} s:\n{logs}")
+            time.sleep(0.05)
 
     def labels(self, name: str, label: str) -> set[str]:
         """The values that a label of a metric has now."""
@@ -81,27 +99,30 @@ class Running:
 
     def terminate(self, timeout: float = 20) -> int:
         """SIGTERM; returns the exit code."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout)
+        self._process.terminate()
+        return self.wait(timeout)
 
     def wait(self, timeout: float) -> int:
-        """Waits for the end; returns the exit code."""
-        return self._process.wait(timeout)
+        """Waits for the end; returns the exit code. Fails with the log when time runs out."""
+        self._process.join(timeout)
+        code = self._process.exitcode
+        assert code is not None, f"{self.name}: still there after {timeout} s:\n{self.tail()}"
+        return code
 
     def kill(self) -> None:
         """SIGKILL."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
 
     def freeze(self) -> None:
         """SIGSTOP: the process keeps its connections and does nothing."""
-        self._process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+        process = psutil.Process(self._process.pid)
+        process.suspend()
+        self.wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
 
     def thaw(self) -> None:
         """SIGCONT."""
-        self._process.send_signal(signal.SIGCONT)
+        psutil.Process(self._process.pid).resume()
 
     def tail(self) -> str:
         """The end of the log."""
@@ -109,8 +130,8 @@ class Running:
 
     def _get(self, path: str) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=2) as response:
                 body: bytes = response.read()
                 return body.decode()
-        except (urllib.error.URLError, OSError):
+        except (LookupError, urllib.error.URLError, OSError):
             return None

@@ -20,7 +20,7 @@ from stream_app.simulate import Shop, with_duplicates, with_poison
 from stream_app.topics import ensure_topics
 from stream_app.wire import Prediction, decode_prediction
 from tests.integration.running import Running
-from tests.integration.topics import Record, read_all, send_all
+from tests.integration.topics import Record, read_topics, send_all
 
 pytestmark = pytest.mark.broker
 
@@ -44,12 +44,9 @@ class Seen:
 
     @staticmethod
     def of(settings: Settings) -> Seen:
-        predictions = read_all(settings, settings.predictions_topic)
-        return Seen(
-            read_all(settings, settings.events_topic),
-            [(record, decode_prediction(record.value)) for record in predictions],
-            read_all(settings, settings.dead_letters_topic),
-        )
+        topics = (settings.events_topic, settings.predictions_topic, settings.dead_letters_topic)
+        events, predictions, dead_letters = read_topics(settings, *topics)
+        return Seen(events, [(record, decode_prediction(record.value)) for record in predictions], dead_letters)
 
     def answered(self) -> Counter[tuple[int, int]]:
         """How often each input offset was answered, by a prediction or a dead letter."""
@@ -80,10 +77,10 @@ def expected_lengths(events: list[Record]) -> dict[tuple[int, int], int]:
 
 def wait_answered(worker: Running, settings: Settings, timeout: float = 60) -> Seen:
     """Waits until every record of the events topic is answered."""
-    seen = [Seen.of(settings)]
+    seen: list[Seen] = []
 
     def done() -> bool:
-        seen[0] = Seen.of(settings)
+        seen[:] = [Seen.of(settings)]
         return len(seen[0].answered()) >= len(seen[0].events)
 
     worker.wait_until(done, timeout)
@@ -212,7 +209,9 @@ def test_two_workers_share_the_partitions_and_a_leaver_hands_over(settings: Sett
     first, second = start("worker"), start("worker")
     first.wait_ready()
     second.wait_ready()
-    first.wait_until(lambda: first.metric("nextact_partitions") == 2 and second.metric("nextact_partitions") == 2)
+    first.wait_until(
+        lambda: first.metric("nextact_partitions") == 2 and second.metric("nextact_partitions") == 2, needs=(second,)
+    )
     send_all(settings, events[1000:2000])
     wait_answered(first, settings)
     assert first.terminate() == 0

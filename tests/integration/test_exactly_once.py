@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain, islice, takewhile
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -33,14 +35,23 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"delivery": "exactly-once"})
 
 
-@pytest.fixture
-def in_background() -> Iterator[Callable[..., Future[Any]]]:
+@contextmanager
+def load(settings: Settings) -> Iterator[None]:
+    """A shop's events, 200 a second, for as long as it is open; then some more, and all are published."""
+    closed = threading.Event()
+    events = iter(shop_events(20_000))
+    paced = chain(takewhile(lambda _: not closed.is_set(), events), islice(events, 200))
     with ThreadPoolExecutor(1) as threads:
-        yield threads.submit
-
-
-def publish_paced(settings: Settings, events: Sequence[Any], rate: float) -> None:
-    asyncio.run(publish(events, kafka=settings.brokers, topic=settings.events_topic, pace=Pace(rate=rate)))
+        publishing = threads.submit(
+            lambda: asyncio.run(
+                publish(paced, kafka=settings.brokers, topic=settings.events_topic, pace=Pace(rate=200.0))
+            )
+        )
+        try:
+            yield
+        finally:
+            closed.set()
+            publishing.result(60)
 
 
 async def ends(settings: Settings, topic: str, isolation: str) -> dict[TopicPartition, int]:
@@ -100,21 +111,17 @@ async def committed(settings: Settings) -> dict[TopicPartition, int]:
         return {partition: await consumer.committed(partition) or 0 for partition in partitions}
 
 
-def test_workers_killed_in_transactions_leave_each_event_one_answer(
-    settings: Settings, start: Start, in_background: Callable[..., Future[Any]]
-) -> None:
+def test_workers_killed_in_transactions_leave_each_event_one_answer(settings: Settings, start: Start) -> None:
     asyncio.run(ensure_topics(settings))
-    events = shop_events(9000)
-    publishing = in_background(publish_paced, settings, events, rate=200)
-    for _ in range(3):
-        worker = start("worker")
-        worker.wait_ready()
-        worker.wait_until(lambda worker=worker: worker.metric("nextact_predictions_total", "rules") > 0)  # type: ignore[misc]
-        freeze_in_transaction(worker, settings)
-        worker.kill()
-    last = start("worker")
-    last.wait_ready()
-    publishing.result(120)
+    with load(settings):
+        for _ in range(3):
+            worker = start("worker")
+            worker.wait_ready()
+            worker.wait_until(lambda worker=worker: worker.metric("nextact_predictions_total", "rules") > 0)  # type: ignore[misc]
+            freeze_in_transaction(worker, settings)
+            worker.kill()
+        last = start("worker")
+        last.wait_ready()
     seen = wait_answered(last, settings)
     assert last.terminate() == 0
 
@@ -123,23 +130,22 @@ def test_workers_killed_in_transactions_leave_each_event_one_answer(
     assert len(everything) > len(seen.predictions), "no aborted transaction: nothing was tested"
 
 
-def test_a_worker_that_hangs_in_a_transaction_is_locked_out(
-    settings: Settings, start: Start, in_background: Callable[..., Future[Any]]
-) -> None:
+def test_a_worker_that_hangs_in_a_transaction_is_locked_out(settings: Settings, start: Start) -> None:
     asyncio.run(ensure_topics(settings))
-    publishing = in_background(publish_paced, settings, shop_events(6000), rate=200)
-    zombie = start("worker")
-    zombie.wait_ready()
-    zombie.wait_until(lambda: zombie.metric("nextact_predictions_total", "rules") > 0)
-    freeze_in_transaction(zombie, settings)
-    heir = start("worker")
-    heir.wait_ready()
-    heir.wait_until(lambda: heir.metric("nextact_partitions") == settings.partitions)
-    heir.wait_until(lambda: not transaction_open(settings) or heir.metric("nextact_predictions_total", "rules") > 500)
-    zombie.thaw()
-    assert zombie.wait(30) == 70, zombie.tail()
-    assert "ProducerFenced" in zombie.log.read_text()
-    publishing.result(120)
+    with load(settings):
+        zombie = start("worker")
+        zombie.wait_ready()
+        zombie.wait_until(lambda: zombie.metric("nextact_predictions_total", "rules") > 0)
+        freeze_in_transaction(zombie, settings)
+        heir = start("worker")
+        heir.wait_ready()
+        heir.wait_until(lambda: heir.metric("nextact_partitions") == settings.partitions)
+        heir.wait_until(
+            lambda: not transaction_open(settings) or heir.metric("nextact_predictions_total", "rules") > 500
+        )
+        zombie.thaw()
+        assert zombie.wait(30) == 70, zombie.tail()
+        assert "ProducerFenced" in zombie.log.read_text()
     seen = wait_answered(heir, settings)
     assert heir.terminate() == 0
 

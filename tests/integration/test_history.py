@@ -22,8 +22,8 @@ from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
 from stream_app.wire import decode_batch
 from tests.faults.trainer import kill_again_and_again, quick_rounds, transaction
-from tests.integration.running import Running
-from tests.integration.test_command_line import assert_mistake, nextact
+from tests.integration.running import Running, nextact
+from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events
 from tests.integration.topics import read_all, send_all
 from tests.unit.histories import files_of, offsets, rows_in

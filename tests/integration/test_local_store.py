@@ -142,7 +142,9 @@ def test_a_standby_follows_and_answers_when_the_active_one_is_killed(settings: S
     first = started(start, standby_replicas=1)
     second = started(start, standby_replicas=1)
     half = settings.partitions // 2
-    first.wait_until(lambda: [each.metric("nextact_partitions") for each in (first, second)] == [half, half])
+    first.wait_until(
+        lambda: [each.metric("nextact_partitions") for each in (first, second)] == [half, half], needs=(second,)
+    )
     send_all(settings, events[:900])
     wait_answered(first, settings)
     lost = {int(partition) for partition in first.labels("nextact_lag_events", "partition")}

@@ -32,7 +32,7 @@ def test_a_restart_under_its_own_name_moves_no_partitions(settings: Settings, st
     for worker in (first, second):
         worker.wait_until(lambda: worker.metric("nextact_partitions") == 2 and worker.metric("nextact_ready") == 1)  # noqa: B023
     early = wait_answered(second, settings).answered()
-    second.wait_until(lambda: lag_of(first) == lag_of(second) == 0)
+    second.wait_until(lambda: lag_of(first) == lag_of(second) == 0, needs=(first,))
     sent = sent_by(second)
     kept, before = second.labels("nextact_lag_events", "partition"), rebalances(second)
     assert len(kept) == 2

@@ -8,8 +8,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -27,8 +25,8 @@ from stream_app.models import list_models, promote, roll_back
 from stream_app.promotions import CHAMPION, Placed, Promotion, champion, publish, succeed
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
-from tests.integration.running import Running, environment
-from tests.integration.test_command_line import assert_mistake, nextact
+from tests.integration.running import Running, nextact
+from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events, wait_answered
 from tests.integration.topics import send_all
 from tests.unit.builders import HIDDEN
@@ -37,16 +35,6 @@ from tests.unit.versions import Bomb, change_weights, cut_off, replace_file, sav
 pytestmark = pytest.mark.broker
 
 Start = Callable[..., Running]
-
-DIE_BEFORE_THE_MANIFEST = "from fsspec.implementations.local import LocalFileSystem as target; name = 'mv'"
-DIE_BEFORE_THE_PROMOTION = "import stream_app.trainer as target; name = 'publish'"
-DYING_TRAINER = """
-import os, signal, sys
-setattr(target, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-sys.argv = ["nextact", "trainer", "--once"]
-from stream_app.cli import main
-main()
-"""
 
 
 @pytest.fixture
@@ -206,20 +194,14 @@ def test_a_registry_that_cannot_be_read_is_a_mistake(settings: Settings) -> None
 
 
 def test_a_trainer_killed_while_it_publishes_leaves_the_next_one_free_and_training_follows_a_rollback(
-    settings: Settings, start: Start
+    settings: Settings, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncio.run(ensure_topics(settings))
     send_all(settings, shop_events(2500))
-    for place in (DIE_BEFORE_THE_MANIFEST, DIE_BEFORE_THE_PROMOTION):
-        done = subprocess.run(
-            [sys.executable, "-c", place + DYING_TRAINER],
-            env=environment(settings),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
+    for defect in ("die-manifest", "die-promotion"):
+        monkeypatch.setenv("NEXTACT_TEST_DEFECT", defect)
+        dying = start("trainer", "--once", module="tests.integration.broken")
+        assert dying.wait(120) == -signal.SIGKILL, dying.tail()
         assert asyncio.run(champion(settings)) is None
     assert sorted(states(settings).values()) == ["damaged", "never promoted"]
     half, whole = sorted(states(settings))

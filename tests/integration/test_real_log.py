@@ -39,6 +39,7 @@ def test_a_real_log_is_answered_learned_and_foreseen(
     wait_answered(worker, settings, timeout=120)
     trainer = start("trainer", "--once")
     assert trainer.wait(240) == 0, trainer.tail()
+    assert "promoted" in trainer.tail(), trainer.tail()
     worker.wait_until(lambda: worker.metric("nextact_reloads_total", "loaded") == 1)
     before = {ranker: figures(worker, ranker) for ranker in ("model", "rules")}
     assert start("send", str(JDATA / FILES[1]), *MAPPING).wait(60) == 0

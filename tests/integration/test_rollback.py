@@ -14,11 +14,23 @@ from model import checkpoint
 from model.vocabulary import Vocabulary
 from stream_app.models import list_models
 from stream_app.settings import Settings
+from stream_app.simulate import Shop
+from stream_app.topics import ensure_topics
 from tests.integration.running import Running
+from tests.integration.test_models import train
+from tests.integration.topics import send_all
 
 pytestmark = pytest.mark.broker
 
 TWO_MINUTES = 120.0
+SEED = 1  # of the shop, whose regulars are those that the good version has learned from
+BACKLOG = 5000
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A small network, quickly trained, and enough users on the version before for a quick verdict."""
+    return settings.model_copy(update={"hidden": 32, "canary_share": 0.3})
 
 
 def save_shuffled(settings: Settings, good: str) -> str:
@@ -50,23 +62,28 @@ def champion(settings: Settings) -> str:
 def test_a_bad_version_is_taken_back_by_itself(
     settings: Settings, start: Callable[..., Running], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    worker, other = start("worker"), start("worker")
-    shop = start("simulate", "--rate", "200")
-    worker.wait_ready()
-    other.wait_ready()
-    worker.wait_until(lambda: worker.metric("nextact_events_total") > 1500)
-    trainer = start("trainer", train_every=3600.0)
-    for one in (worker, other):
-        one.wait_until(lambda one=one: one.metric("nextact_reloads_total", "loaded") == 1, timeout=240)  # type: ignore[misc]
+    asyncio.run(ensure_topics(settings))
+    send_all(settings, Shop(SEED, start=1_700_000_000, rate=50).events(BACKLOG))
+    trained = train(start)
+    assert "promoted" in trained, trained
     good = champion(settings)
+    trainer = start("trainer", train_min_events=10**9)  # trains no more, only watches
+    workers = start("worker"), start("worker")
+    for one in workers:
+        one.wait_ready()
+    shop = start("simulate", "--rate", "200", "--seed", str(SEED))
+    for one in workers:
+        one.wait_until(lambda one=one: one.metric("nextact_version_scored_total", good) > 0, needs=(shop,))  # type: ignore[misc]
 
     assert start("models", "promote", save_shuffled(settings, good)).wait(60) == 0
     begun = time.monotonic()
-    for one in (worker, other):
-        one.wait_until(lambda one=one: one.metric("nextact_model_info", "shuffled") == 1)  # type: ignore[misc]
+    for one in workers:
+        one.wait_until(lambda one=one: one.metric("nextact_model_info", "shuffled") == 1, needs=(trainer, shop))  # type: ignore[misc]
         assert {good, "shuffled"} == one.labels("nextact_version_scored_total", "version")
-    trainer.wait_until(lambda: trainer.metric("nextact_trainer_rollbacks_total") == 1, timeout=TWO_MINUTES)
-    for one in (worker, other):
+    trainer.wait_until(
+        lambda: trainer.metric("nextact_trainer_rollbacks_total") == 1, timeout=TWO_MINUTES, needs=(*workers, shop)
+    )
+    for one in workers:
         one.wait_until(lambda one=one: one.metric("nextact_model_info", good) == 1)  # type: ignore[misc]
     took = time.monotonic() - begun
     assert champion(settings) == good
@@ -75,5 +92,5 @@ def test_a_bad_version_is_taken_back_by_itself(
         print(f"\na bad version, promoted by hand, served for {took:.0f} s at 200 events/s", end="")
     assert took < TWO_MINUTES
     shop.kill()
-    for process in (worker, other, trainer):
+    for process in (*workers, trainer):
         assert process.terminate() == 0, process.tail()

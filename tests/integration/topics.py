@@ -21,7 +21,15 @@ def read_all(
     settings: Settings, topic: str, partitions: int | None = None, *, isolation: str = "read_committed"
 ) -> list[Record]:
     """Every record that is in a topic now, by partition and offset; committed ones up to an open transaction."""
-    return asyncio.run(_read_all(settings, topic, partitions or settings.partitions, isolation))
+    found = [TopicPartition(topic, number) for number in range(partitions or settings.partitions)]
+    return asyncio.run(_read_all(settings, found, isolation))[topic]
+
+
+def read_topics(settings: Settings, *topics: str) -> list[list[Record]]:
+    """Every committed record that is in each of these topics now, as `read_all` has them."""
+    found = [TopicPartition(topic, number) for topic in topics for number in range(settings.partitions)]
+    records = asyncio.run(_read_all(settings, found, "read_committed"))
+    return [records[topic] for topic in topics]
 
 
 def send_all(settings: Settings, events: Iterable[Any]) -> Sent:
@@ -29,18 +37,29 @@ def send_all(settings: Settings, events: Iterable[Any]) -> Sent:
     return asyncio.run(publish(events, kafka=settings.brokers, topic=settings.events_topic))
 
 
-async def _read_all(settings: Settings, topic: str, partitions: int, isolation: str) -> list[Record]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level=isolation)
+async def _read_all(settings: Settings, found: list[TopicPartition], isolation: str) -> dict[str, list[Record]]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.brokers,
+        enable_auto_commit=False,
+        isolation_level=isolation,
+        retry_backoff_ms=10,  # until it has found out who leads the partitions
+    )
     await consumer.start()
     try:
-        found = [TopicPartition(topic, number) for number in range(partitions)]
-        consumer.assign(found)
-        await consumer.seek_to_beginning(*found)
+        # All offsets before the first fetch: they would be answered after it, and it waits where nothing is.
         ends = await consumer.end_offsets(found)
-        records: list[Record] = []
-        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
-            for fetched in (await consumer.getmany(timeout_ms=500)).values():
-                records.extend(fetched)
-        return sorted(records, key=lambda record: (record.partition, record.offset))
+        starts = await consumer.beginning_offsets(found)
+        records: dict[str, list[Record]] = {partition.topic: [] for partition in found}
+        left = [partition for partition in found if starts[partition] < ends[partition]]
+        consumer.assign(left)
+        for partition in left:
+            consumer.seek(partition, starts[partition])
+        while any([await consumer.position(partition) < ends[partition] for partition in left]):
+            for partition, fetched in (await consumer.getmany(timeout_ms=500)).items():
+                records[partition.topic].extend(fetched)
+        return {
+            topic: sorted(several, key=lambda record: (record.partition, record.offset))
+            for topic, several in records.items()
+        }
     finally:
         await consumer.stop()

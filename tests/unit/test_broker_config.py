@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import socket
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_app import kafka_runtime
+from stream_app import kafka_runtime, ports
 from stream_app.broker import Broker
 from stream_app.errors import BrokerFailed, RuntimeMissing, SettingsInvalid, UsageError
 from stream_app.kafka_layout import Layout, Node, plan_layout, server_properties
@@ -80,11 +81,21 @@ def test_a_damaged_layout_is_refused(tmp_path: Path, content: str) -> None:
         Layout.read(path)
 
 
+def test_a_port_is_given_once_before_anybody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = ports.free_port()
+    monkeypatch.setattr(ports, "FREE_PORTS", range(port, port + 1))
+    with pytest.raises(StopIteration):
+        ports.free_port()
+    script = f"from stream_app import ports; ports.FREE_PORTS = range({port}, {port + 1}); ports.free_port()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "StopIteration" in done.stderr
+
+
 def test_free_ports_are_distinct_and_remembered() -> None:
     first = plan_layout(None, nodes=3, port=0)
-    ports = [port for node in first.nodes for port in (node.port, node.controller_port)]
-    assert len(set(ports)) == 6
-    assert all(is_free(port) for port in ports)
+    found = [port for node in first.nodes for port in (node.port, node.controller_port)]
+    assert len(set(found)) == 6
+    assert all(is_free(port) for port in found)
     assert [node.id for node in first.nodes] == [1, 2, 3]
     assert plan_layout(first, nodes=3, port=0) == first
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def refusal(path: Path | str, expected: str | None = None) -> str:
     with pytest.raises(VersionRefused) as refused:
         load(str(path), expected)
     return refused.value.reason
+
+
+def test_a_version_is_loaded_without_what_takes_seconds_to_import(
+    version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes"):
+        monkeypatch.setitem(sys.modules, module, None)  # an import of it fails
+    load(str(version))
 
 
 @pytest.mark.parametrize("place", ["{tmp}/versions/v1", "memory://versions/v1"])

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from stream_app import delivery as module
 from stream_app.contract import LARGEST_DEAD_LETTER
-from stream_app.delivery import AtLeastOnce, BatchResult, Delivered, Outgoing
+from stream_app.delivery import AtLeastOnce, BatchResult, Delivered
 from stream_app.errors import DataPathError
 from stream_app.settings import load_settings
+from stream_app.wire import Outgoing
 
 SETTINGS = load_settings()
 OFFSETS = range(1)  # no matter to at-least-once, whose offsets Faust commits

@@ -18,10 +18,10 @@ from prometheus_client import CollectorRegistry
 
 from model.fold import Fold
 from model.serving import serve
-from stream_app.delivery import Outgoing
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.settings import load_settings
+from stream_app.wire import Outgoing
 from tests.faults.load import EXPECT, REASONS, Labelled, Mix, records
 from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge
 from tests.faults.replay import Record, replay

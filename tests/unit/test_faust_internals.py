@@ -30,7 +30,7 @@ from faust.types import TP
 
 from stream_app.chunks import Chunk, ChunkThread
 from stream_app.settings import load_settings
-from stream_app.table import TABLE, UsersStore
+from stream_app.table import TABLE, PromptTableManager, UsersStore
 from stream_app.transport import ChunkConsumer
 from tests.unit.test_transport import OFFSETS
 from tests.unit.test_transport import run as with_consumer
@@ -130,6 +130,10 @@ ORDERS = [
         "stop_flow flow_control clear on_partitions_revoked send",
     ),
     (
+        Leaning(TableManager.on_start, "", "table.py", "PromptTableManager does the same but for the sleep"),
+        "self sleep self should_stop self _update_channels self recovery start",
+    ),
+    (
         Leaning(TableManager.on_rebalance, "", "table.py", "the store gives slots up before recovery begins"),
         "table on_rebalance recovery on_rebalance",
     ),
@@ -214,16 +218,16 @@ def test_the_thread_makes_a_consumer_that_reads_committed_records(monkeypatch: p
             "Faust can read committed records: chunks.py need not see to it"
         )
         assert made._isolation_level == "read_committed", "chunks.py leans on Thread._create_worker_consumer"
+        assert made.fetch_max_wait_ms > made._fetch_max_wait_ms, "Faust's fetches wait no longer than ours"
         assert made.enable_auto_commit is False, "transport.py commits in one place"
 
     with_consumer(body)
 
 
-def test_aiokafka_takes_the_isolation_level_when_it_starts() -> None:
-    assert "self._isolation_level = isolation_level" in inspect.getsource(AIOKafkaConsumer.__init__), (
-        "chunks.py sets it"
-    )
-    assert "isolation_level=self._isolation_level" in inspect.getsource(AIOKafkaConsumer.start), "chunks.py sets it"
+@pytest.mark.parametrize("option", ["isolation_level", "fetch_max_wait_ms"])
+def test_aiokafka_takes_what_is_set_when_it_starts(option: str) -> None:
+    assert f"self._{option} = {option}" in inspect.getsource(AIOKafkaConsumer.__init__), "chunks.py sets it"
+    assert f"{option}=self._{option}" in inspect.getsource(AIOKafkaConsumer.start), "chunks.py sets it"
 
 
 def test_positions_are_where_they_are_read_from() -> None:
@@ -284,6 +288,14 @@ def test_the_table_asks_our_store() -> None:
 def test_what_is_taken_in_without_acknowledgement_is_still_an_event() -> None:
     stream = faust.Stream
     assert {"noack", "events"} <= set(dir(stream)), "agent.py iterates stream.noack().events()"
+
+
+def test_the_table_manager_is_ours_and_has_its_table_from_the_beginning() -> None:
+    async def body(consumer: Any) -> None:
+        assert type(consumer.app.tables) is PromptTableManager, "app.py leans on the setting TableManager"
+        assert list(consumer.app.tables) == [TABLE], "table.py: no table comes late, so nobody need be waited for"
+
+    with_consumer(body)
 
 
 def test_agents_are_stopped_before_the_consumer() -> None:

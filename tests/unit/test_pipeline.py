@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry
 from model.events import EVENT_TYPES
 from model.fold import Fold
 from model.serving import Serving, serve
-from stream_app.delivery import BatchResult, Outgoing
+from stream_app.delivery import BatchResult
 from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.wire import Prediction, decode_prediction
+from stream_app.wire import Outgoing, Prediction, decode_prediction
 from tests.unit.builders import CPU, ITEMS, Shelf, make_record, make_states, make_version
 
 SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})

@@ -57,7 +57,7 @@ def test_the_log_is_appended_to(tmp_path: Path) -> None:
 
 def test_the_pid_is_the_commands_and_its_session_its_own(tmp_path: Path) -> None:
     child = ChildProcess.start(SLEEP, name="sleep", log_path=tmp_path / "log")
-    assert psutil.Process(child.pid).cmdline() == SLEEP
+    wait_until(lambda: psutil.Process(child.pid).cmdline() == SLEEP)  # for a moment it has none
     assert os.getsid(child.pid) == child.pid
     assert child.poll() is None
     assert child.stop(5) == -signal.SIGTERM
