@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from itertools import chain, islice, zip_longest
 from typing import Final
 
-from model.events import EVENT_TYPES, PURCHASE
+from model.events import EVENT_TYPES, PURCHASE, SESSION_GAP_MS
 
 WINDOW: Final = 10  # actions on items before the present one that count as its predecessors
 NO_TYPE: Final = len(EVENT_TYPES)  # the previous type of a user's first action
-PURCHASE_HORIZON: Final = 10  # a coming purchase is one among the user's next 10 actions
+PURCHASE_HORIZON: Final = 10  # a coming purchase is one among the user's next 10 actions …
+PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and soon enough, so that it is known some time that none came
 POPULAR_KEPT: Final = 256
 REFRESH: Final = 64  # events, at least, between two looks at all items or types
 HEAVIEST: Final = 1e100  # of one event, before all popularity is scaled down
@@ -106,7 +107,8 @@ class Rules:
     def purchase_probability(self, previous_type: int) -> float:
         """P(a purchase among the user's next PURCHASE_HORIZON actions), by the chain of types alone.
 
-        The chain may also end: an action of a type that nothing followed so far counts as the user's last.
+        The chain may also end: an action of a type that nothing followed so far counts as the user's last. It knows no
+        time: a purchase hours later counts too.
         """
         if self._purchases_due <= 0:
             self._purchases = self._purchase_chain()

@@ -29,22 +29,22 @@ class Calibration:
         return torch.sigmoid(self.slope * logits + self.intercept)
 
 
-def fit_calibration(logits: Tensor, labels: Tensor, weights: Tensor) -> Calibration:
-    """The line of maximum likelihood for logits (N,), labels (N,), 0 or 1, and their weights (N,).
+def fit_calibration(logits: Tensor, labels: Tensor) -> Calibration:
+    """The line of maximum likelihood for logits (N,) and labels (N,), 0 or 1.
 
     By Newton's method, in float64. Labels are moved towards the middle as Platt proposes: labels of one kind only have
     a finite fit too.
     """
     x = torch.stack((logits.double(), torch.ones(len(logits), dtype=torch.float64)), 1)
-    positive, weights = int(labels.sum()), weights.double()
+    positive = int(labels.sum())
     targets = torch.where(labels.bool(), (positive + 1) / (positive + 2), 1 / (len(labels) - positive + 2)).double()
     line, ridge = _UNCHANGED, torch.tensor([RIDGE, 1e-6], dtype=torch.float64)
     for _ in range(NEWTON_STEPS):
         p = torch.sigmoid(x @ line)
-        gradient = x.T @ (weights * (p - targets)) + ridge * (line - _UNCHANGED)
-        hessian = (x.T * (weights * p * (1 - p))) @ x + torch.diag(ridge)
+        gradient = x.T @ (p - targets) + ridge * (line - _UNCHANGED)
+        hessian = (x.T * (p * (1 - p))) @ x + torch.diag(ridge)
         step = torch.linalg.solve(hessian, gradient)
-        line = _descended(line, step, lambda some: _loss(some, x, targets, weights, ridge))
+        line = _descended(line, step, lambda some: _loss(some, x, targets, ridge))
     return Calibration(float(line[0]), float(line[1]))
 
 
@@ -58,7 +58,7 @@ def _descended(line: Tensor, step: Tensor, loss: Callable[[Tensor], float]) -> T
     return line
 
 
-def _loss(line: Tensor, x: Tensor, targets: Tensor, weights: Tensor, ridge: Tensor) -> float:
+def _loss(line: Tensor, x: Tensor, targets: Tensor, ridge: Tensor) -> float:
     """Negative log-likelihood of a line (2,) for x (N, 2), and how far it is from changing nothing."""
-    likelihood = F.binary_cross_entropy_with_logits(x @ line, targets, weights, reduction="sum")
+    likelihood = F.binary_cross_entropy_with_logits(x @ line, targets, reduction="sum")
     return float(likelihood + 0.5 * (ridge * (line - _UNCHANGED).square()).sum())

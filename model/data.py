@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.baselines import PURCHASE_HORIZON
+from model.baselines import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.event_time import group_starts, user_clocks
 from model.events import (
     FIRST_GAP,
@@ -99,14 +99,31 @@ class Sequences:
 
     @property
     def purchase_soon(self) -> NDArray[np.bool_]:
-        """Which actions a purchase followed among the user's next PURCHASE_HORIZON, (A,).
+        """Which actions a purchase followed among the user's next PURCHASE_HORIZON and within PURCHASE_WITHIN_MS, (A,).
 
-        A user who left without buying has not bought: the label is about users as they are, not as they stay.
+        A user who left without buying has not bought: the label is about users as they are, not as they stay. Of the
+        newest actions it is not known yet: see `purchase_known`.
         """
-        bought = np.concatenate(([0], np.cumsum(self.types == PURCHASE)))
+        places = np.arange(len(self))
+        bought = np.where(self.types == PURCHASE, places, len(self))
+        coming = np.minimum.accumulate(np.append(bought, len(self))[::-1])[::-1][1:]  # the first purchase after each
         ends = np.repeat(self.offsets[1:], np.diff(self.offsets))
-        after = np.arange(1, len(self) + 1)
-        return bought[np.minimum(after + PURCHASE_HORIZON, ends)] > bought[after]
+        soon = coming < np.minimum(places + 1 + PURCHASE_HORIZON, ends)
+        times = np.append(self.times, 0)
+        return soon & (times[coming] - self.times <= PURCHASE_WITHIN_MS)
+
+    @property
+    def purchase_known(self) -> NDArray[np.bool_]:
+        """Of which actions the log lasts until PURCHASE_WITHIN_MS later, so that `purchase_soon` is final, (A,).
+
+        The others go whether or not a purchase has come: keeping those with one would leave too many purchases. Of a
+        log that is too short for that, the older half stays.
+        """
+        if not len(self):
+            return np.zeros(0, np.bool_)
+        middle = np.partition(self.times, (len(self) - 1) // 2)[(len(self) - 1) // 2]
+        known: NDArray[np.bool_] = self.times <= max(self.times.max() - PURCHASE_WITHIN_MS, middle)
+        return known
 
     def before(self, cut: int) -> Sequences:
         """What had happened before a time (ms): every user's actions up to the first one at or after it."""
@@ -119,6 +136,10 @@ class Sequences:
         kept = self.times >= cut
         offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])
         return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
+
+    def users_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Whose the actions at some places (N,) are: numbers of users, (N,)."""
+        return np.searchsorted(self.offsets, places, side="right") - 1
 
     def of_users(self, users: NDArray[np.int64]) -> Sequences:
         """The sequences of some users (rising), whole."""

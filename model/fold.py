@@ -75,6 +75,7 @@ class Fold:
         """Begins a batch: the slots of its users, (N,); see `UserStates.slots_of`."""
         slots = self.states.slots_of(partitions, users)
         self._forget_answers(self.states.evicted)
+        self._model_scores.place(slots, partitions, self.states.capacity)
         return slots
 
     def clear(self) -> None:

@@ -69,7 +69,7 @@ def habits(recent: Recent) -> NDArray[np.int32]:
 
 def habits_of(sequences: Sequences, vocabulary: Vocabulary, places: NDArray[np.int64]) -> NDArray[np.int32]:
     """The habits (N, F) that show right after the actions at some places (N,) of the sequences."""
-    starts = sequences.offsets[np.searchsorted(sequences.offsets, places, side="right") - 1]
+    starts = sequences.offsets[sequences.users_at(places)]
     items = catalogue_items(vocabulary, sequences.objects, sequences.contexts)
     return habits(Recent(items, sequences.contexts, starts, places + 1))
 

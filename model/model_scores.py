@@ -1,10 +1,11 @@
 """How well a version's answers did, told by the user's next events.
 
-Shapes: N events, I items.
+Shapes: N events, S slots, I items.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.answers import Answers, Scoreboard
 from model.events import Actions
+from model.history import grown
 from model.purchase_outcomes import Outcomes, PurchaseBoard
 from model.serving import Serving
 
@@ -32,12 +34,20 @@ class ModelScores:
 
     def __init__(self) -> None:
         self._rankings = Scoreboard()
-        self._purchases = PurchaseBoard()
+        self._purchases: dict[str, PurchaseBoard] = {}  # by version: there are two while some users stay
+        self._partitions: NDArray[np.int32] = np.zeros(0, np.int32)  # (S,)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the kept answers."""
-        return self._rankings.nbytes + self._purchases.nbytes
+        boards = sum(board.nbytes for board in self._purchases.values())
+        return self._rankings.nbytes + self._partitions.nbytes + boards
+
+    def place(self, slots: NDArray[np.int64], partitions: Sequence[int], capacity: int) -> None:
+        """Says which partitions N users in slots (N,) are of, before their events come."""
+        if len(self._partitions) < capacity:
+            self._partitions = grown(self._partitions, capacity)
+        self._partitions[slots] = partitions
 
     def score(
         self,
@@ -57,18 +67,27 @@ class ModelScores:
         ranked = np.where(answers.items >= 0, serving.objects[answers.items], np.uint64(0))
         everyone = np.ones(len(slots), np.bool_)
         places = self._rankings.score(slots, actions.objects, scored, ranked, everyone, capacity)
-        purchases = self._purchases.follow(slots[applied], actions.types[applied], answers.purchase[applied], capacity)
+        board = self._purchases.setdefault(answers.version, PurchaseBoard())
+        purchases = board.follow(
+            slots[applied],
+            self._partitions[slots[applied]],
+            actions.types[applied],
+            actions.times[applied],
+            answers.purchase[applied],
+            capacity,
+        )
         return Scored(places, purchases)
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the answers to slots that go to other users."""
         self._rankings.forget(slots)
-        self._purchases.forget(slots)
+        for board in self._purchases.values():
+            board.forget(slots)
 
     def forget_all(self) -> None:
         """Drops all answers: another version gives the next ones."""
         self._rankings.forget_all()
-        self._purchases.forget_all()
+        self._purchases.clear()
 
 
 @dataclass(slots=True)

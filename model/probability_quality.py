@@ -1,6 +1,6 @@
 """How good probabilities of a yes or no are: whether they tell the two apart, and whether they are right on average.
 
-Shapes: N probabilities with their labels.
+Shapes: N probabilities with their labels, in bins of B each.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 BINS: Final = 15
 Floats = NDArray[np.float64]
+Bins = list[NDArray[np.intp]]  # the places of the probabilities in each, (B,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,19 @@ class ProbabilityQuality:
     auroc: float
     average_precision: float
     brier: float
-    calibration_error: float  # expected calibration error, in BINS bins of equal mass
+    calibration_error: float  # expected calibration error, in BINS bins of equal width
     calibration_error_by_chance: float  # what it would be if every probability were the true one
+    calibration_error_equal_mass: float  # the same two in bins that hold equally many
+    calibration_error_equal_mass_by_chance: float
 
 
-def probability_quality(probabilities: Floats, labels: NDArray[np.bool_]) -> ProbabilityQuality | None:
-    """The quality of probabilities (N,) for labels (N,); None unless there are labels of both kinds."""
+def probability_quality(
+    probabilities: Floats, labels: NDArray[np.bool_], users: NDArray[np.int64]
+) -> ProbabilityQuality | None:
+    """The quality of probabilities (N,) for labels (N,) of users (N,); None unless there are labels of both kinds."""
     if labels.all() or not labels.any():
         return None
+    width, mass = equal_width(probabilities), equal_mass(probabilities)
     return ProbabilityQuality(
         number=len(labels),
         base_rate=float(labels.mean()),
@@ -40,8 +46,10 @@ def probability_quality(probabilities: Floats, labels: NDArray[np.bool_]) -> Pro
         auroc=auroc(probabilities, labels),
         average_precision=average_precision(probabilities, labels),
         brier=float(np.square(probabilities - labels).mean()),
-        calibration_error=calibration_error(probabilities, labels),
-        calibration_error_by_chance=calibration_error_by_chance(probabilities),
+        calibration_error=calibration_error(probabilities, labels, width),
+        calibration_error_by_chance=calibration_error_by_chance(probabilities, labels, users, width),
+        calibration_error_equal_mass=calibration_error(probabilities, labels, mass),
+        calibration_error_equal_mass_by_chance=calibration_error_by_chance(probabilities, labels, users, mass),
     )
 
 
@@ -62,26 +70,39 @@ def average_precision(scores: Floats, labels: NDArray[np.bool_]) -> float:
     return float((np.diff(found, prepend=0) * found / taken).sum() / labels.sum())
 
 
-def calibration_error(probabilities: Floats, labels: NDArray[np.bool_]) -> float:
-    """sum over bins of n_b / N * |share of yes in b - mean probability in b| (Naeini, Cooper and Hauskrecht, 2015).
+def calibration_error(probabilities: Floats, labels: NDArray[np.bool_], bins: Bins) -> float:
+    """sum over bins of B / N * |share of yes - mean probability| (Naeini, Cooper and Hauskrecht, 2015)."""
+    return float(sum(abs((labels[part] - probabilities[part]).sum()) for part in bins) / len(labels))
 
-    The bins hold equally many probabilities, rising (Nguyen and O'Connor, 2015): none is empty, where bins of equal
-    width would put nearly all of a rare event's into one.
+
+def calibration_error_by_chance(
+    probabilities: Floats, labels: NDArray[np.bool_], users: NDArray[np.int64], bins: Bins
+) -> float:
+    """What `calibration_error` would be on average with as many answers to such users, were every probability right.
+
+    Answers to one user that follow each other share their fate, so what scatters is users: a bin's variance is that of
+    a sum over users. The mean of |x| for a normal x of mean 0 is its standard deviation times sqrt(2 / pi).
     """
-    return float(sum(abs((labels[part] - probabilities[part]).sum()) for part in _bins(probabilities)) / len(labels))
+    spread = sum(_spread(labels[part] - probabilities[part], users[part]) for part in bins)
+    return float(np.sqrt(2 / np.pi) * spread / len(labels))
 
 
-def calibration_error_by_chance(probabilities: Floats) -> float:
-    """What `calibration_error` would be on average with labels drawn by these very probabilities.
+def _spread(errors: Floats, users: NDArray[np.int64]) -> float:
+    """The standard deviation of a sum of errors (B,), of which those of a user go together."""
+    _, places = np.unique(users, return_inverse=True)
+    return float(np.sqrt(np.square(np.bincount(places, errors)).sum()))
 
-    The mean of |x| for a normal x of mean 0 is its standard deviation times sqrt(2 / pi). Labels of one user that
-    follow each other say much the same, so that real ones scatter more: this is a lower bound.
+
+def equal_width(probabilities: Floats) -> Bins:
+    """Places of probabilities (N,) by BINS equal parts of 0 to 1, without empty ones (Guo et al., 2017)."""
+    numbers = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+    return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+
+
+def equal_mass(probabilities: Floats) -> Bins:
+    """Places of probabilities (N,) in BINS bins that hold equally many, rising (Nguyen and O'Connor, 2015).
+
+    Bins of equal width would put nearly all of a rare event's probabilities into one.
     """
-    variances = probabilities * (1 - probabilities)
-    spread = sum(float(np.sqrt(variances[part].sum())) for part in _bins(probabilities))
-    return float(np.sqrt(2 / np.pi) * spread / len(probabilities))
-
-
-def _bins(probabilities: Floats) -> list[NDArray[np.intp]]:
     parts = np.array_split(np.argsort(probabilities, kind="stable"), BINS)
     return [part for part in parts if len(part)]

@@ -57,7 +57,6 @@ class PurchaseConfig:
     batch: int = 256
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
-    half_life: float = 0.2  # of an action's weight in the calibration, in shares of the log
 
     def epochs(self, examples: int) -> int:
         """How often to go through so many examples."""

@@ -1,7 +1,7 @@
 """The purchase head on a log: fitted, calibrated, and measured as it is served.
 
-Every action of a log is an example, as an answer follows each, the user's last one too. Its label is whether a purchase
-is among the user's next PURCHASE_HORIZON actions in the log; who left without buying has not bought.
+Every action of a log is an example, as an answer follows each, the user's last one too; its label is
+`Sequences.purchase_soon`. Only those count, in the fit and in what is measured, whose horizon ended before the log did.
 Shapes: A actions, N examples, F facts.
 """
 
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from model.calibration import Calibration, fit_calibration
 from model.data import Sequences
 from model.habits import habits_of
-from model.log import Log, active, sampled_times
-from model.losses import Recency
+from model.log import Log, active
 from model.probability_quality import ProbabilityQuality, probability_quality
 from model.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head
 from model.vocabulary import Vocabulary
@@ -38,31 +37,30 @@ def fit_purchases(
 ) -> Calibration:
     """Fits the head anew to all actions, in place; the calibration is fitted to users that it had not learned from.
 
-    Other users and not the newest time alone: how many buy hangs on the hour, and of what happened last it is not known
-    yet whether a purchase follows. But newer actions weigh more.
+    Other users and not the newest time alone: how many buy hangs on the hour.
     """
     most = min(_MOST, log.room // _ROOM_OF_EXAMPLE)
     sequences = active(log, log.newest(min(1.0, most / max(1, len(log)))))
-    places = np.sort(np.argsort(sequences.times, kind="stable")[-most:])
+    known = np.flatnonzero(sequences.purchase_known)
+    places = np.sort(known[np.argsort(sequences.times[known], kind="stable")[-most:]])
     habits, labels = habits_of(sequences, vocabulary, places), sequences.purchase_soon[places]
-    folds = (np.searchsorted(sequences.offsets, places, side="right") - 1) % FOLDS
+    folds = sequences.users_at(places) % FOLDS
     logits = np.zeros(len(places), np.float32)
     for fold in range(FOLDS):
         left_out = folds == fold
         fit_purchase_head(head, habits[~left_out], labels[~left_out], config, seed=seed)
         logits[left_out] = purchase_logits(head, habits[left_out])
     fit_purchase_head(head, habits, labels, config, seed=seed)
-    weights = Recency(sampled_times(log), config.half_life).weights(sequences.times[places])
-    return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels), torch.from_numpy(weights))
+    return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels))
 
 
 def purchase_quality(
     head: PurchaseHead, vocabulary: Vocabulary, calibration: Calibration, sequences: Sequences, *, cut: int
 ) -> ProbabilityQuality | None:
-    """How good the probabilities after all actions at or after `cut` (ms) are; None if none or all come true."""
-    places = np.flatnonzero(sequences.times >= cut)
+    """How good the probabilities after actions at or after `cut` (ms) are; None if none or all come true."""
+    places = np.flatnonzero((sequences.times >= cut) & sequences.purchase_known)
     found = probabilities(head, vocabulary, calibration, sequences, places)
-    return probability_quality(found.astype(np.float64), sequences.purchase_soon[places])
+    return probability_quality(found.astype(np.float64), sequences.purchase_soon[places], sequences.users_at(places))
 
 
 def probabilities(

@@ -44,7 +44,7 @@ class Holdout:
     @property
     def owners(self) -> NDArray[np.int64]:
         """The user of each target, by its place in the sequences, (N,)."""
-        return np.searchsorted(self.sequences.offsets, self.places, side="right") - 1
+        return self.sequences.users_at(self.places)
 
     def parts(self, most: int = _PART) -> Iterator[Holdout]:
         """The same targets in order, about `most` at a time, with the sequences of their users only."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Any, Final
 
-from model.baselines import PURCHASE_HORIZON
+from model.baselines import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.events import EVENT_TYPES, ID_LENGTH
 from stream_app.contract import topics
 from stream_app.dead_letters import HEADER_PREFIX, REPLAY_HEADER
@@ -58,7 +58,8 @@ _PREDICTION_FIELDS: Final = {
     "next_type": "Probability of each type of the user's next event; the sum is 1.",
     "next_actions": "The most probable next actions, best first; a search has no item.",
     "recommendations": "Items worth showing, best first.",
-    "purchase_probability": f"Of a purchase among the user's next {PURCHASE_HORIZON} events, calibrated.",
+    "purchase_probability": f"Of a purchase among the user's next {PURCHASE_HORIZON} events and within "
+    f"{PURCHASE_WITHIN_MS // 60_000} minutes, calibrated.",
     "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
 }
 _EXAMPLES: Final = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from model.baselines import PURCHASE_HORIZON
+from model.baselines import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.probability_quality import BINS, ProbabilityQuality
 from model.quality import Quality
 from model.ranking import LISTED, Ranking
@@ -70,7 +70,7 @@ class Report:
     data: Data
     whole: Mapping[str, Quality]
     slices: Mapping[str, Mapping[str, Mapping[str, Quality]]]  # kind -> part -> ranker
-    purchase: ProbabilityQuality | None  # None: the test has no purchases, or nothing but purchases to come
+    purchase: ProbabilityQuality | None  # None: the test has no purchases, or ends too early to tell
     epochs: Sequence[Ranking]  # on the newest part of training, held out; empty: not asked for
     training: Training | None  # None: a version was loaded
     seconds: float  # all of it
@@ -155,15 +155,20 @@ class Report:
 
 def _purchase(found: ProbabilityQuality) -> Iterator[str]:
     """The purchase probability, beside what would be there by chance."""
-    columns = ("answers", "base rate", "mean", "AUROC", "avg. precision", "Brier score", "ECE", "ECE by chance")
+    columns = (
+        *("answers", "base rate", "mean", "AUROC", "avg. precision", "Brier score"),
+        *("ECE", "by chance", "ECE, equal mass", "by chance"),
+    )
     numbers = list(asdict(found).values())
     yield ""
     yield from _table(
         columns, {"purchase probability": (f"{found.number:,}", *(f"{number:.4f}" for number in numbers[1:]))}
     )
+    minutes = PURCHASE_WITHIN_MS // 60_000
     yield (
-        f"Of a purchase among the user's next {PURCHASE_HORIZON} events, after every test event; who leaves has not "
-        f"bought. ECE: {BINS} bins of equal mass; by chance: what it would be if every probability were right."
+        f"Of a purchase among the user's next {PURCHASE_HORIZON} events and within {minutes} minutes, after the test "
+        "events that come as long before the log's end; who leaves has not bought. "
+        f"ECE: {BINS} bins of equal width, then of equal mass; by chance: what it would be if each were right."
     )
 
 

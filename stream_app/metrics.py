@@ -111,7 +111,7 @@ _VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[Score], float]]]] = 
     ("scored", "Next items that scored a version's answer before them", lambda score: score.scored),
     ("hits", "Of the scored, found among the 20 best", lambda score: score.hits),
     ("reciprocal_ranks", "Sum of 1 / place of the hits", lambda score: score.reciprocal_ranks),
-    ("purchase_outcomes", "Purchase probabilities whose outcome is known", lambda score: score.outcomes),
+    ("purchase_outcomes", "Purchase probabilities whose half hour is over", lambda score: score.outcomes),
     ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_foretold),
     ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases),
 )

@@ -1,7 +1,8 @@
 """The purchase probability beside gradient-boosted trees: `python -m tests.bench.purchase --events F --test-events F`.
 
-Both learn from what lies before the first test event and are scored after every later event, by the same labels. The
-trees get columns of their own: the last actions, and counts over all that the user did before.
+Both learn from what lies before the first test event and are scored after later events, by the same labels, where the
+log lasts long enough to tell. The trees get columns of their own: the last actions, and counts over all that the user
+did before.
 Without `--test-events` the newest part of the log is foreseen: choices are made there, not on a test.
 """
 
@@ -67,11 +68,12 @@ def served(split: Split, seed: int) -> ProbabilityQuality:
 
 def trees(split: Split, seed: int) -> ProbabilityQuality:
     """scikit-learn's, with its own settings."""
-    after = split.holdout.sequences
+    before, after = split.known, split.holdout.sequences
     model = HistGradientBoostingClassifier(random_state=seed)
-    model.fit(columns(split.known), split.known.purchase_soon)
-    late = after.times >= split.cut
-    return checked(probability_quality(model.predict_proba(columns(after)[late])[:, 1], after.purchase_soon[late]))
+    model.fit(columns(before)[before.purchase_known], before.purchase_soon[before.purchase_known])
+    places = np.flatnonzero((after.times >= split.cut) & after.purchase_known)
+    found = model.predict_proba(columns(after)[places])[:, 1]
+    return checked(probability_quality(found, after.purchase_soon[places], after.users_at(places)))
 
 
 def columns(sequences: Sequences) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.baselines import PURCHASE_HORIZON
+from model.baselines import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.batches import STEPS, WARM_UP, batch_count, batches
 from model.data import contexts_of, frequent_items, sequences_of
 from model.event_time import user_clocks
@@ -138,12 +138,42 @@ def first_time(rows: list[Row], user: str) -> int:
 def test_a_purchase_is_soon_within_the_horizon(rows: list[Row]) -> None:
     sequences = sequences_of(log(rows))
     kinds = [EVENT_TYPES[code] for code in sequences.types]
+    times = sequences.times.tolist()
     expected = [
-        "purchase" in kinds[place + 1 : min(stop, place + 1 + PURCHASE_HORIZON)]
+        any(
+            kinds[later] == "purchase" and times[later] <= times[place] + PURCHASE_WITHIN_MS
+            for later in range(place + 1, min(stop, place + 1 + PURCHASE_HORIZON))
+        )
         for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
         for place in range(start, stop)
     ]
     assert sequences.purchase_soon.tolist() == expected
+
+
+@pytest.mark.parametrize(("after", "soon"), [(PURCHASE_WITHIN_MS, True), (PURCHASE_WITHIN_MS + 1, False)])
+def test_a_purchase_is_soon_within_half_an_hour(after: int, soon: bool) -> None:
+    sequences = sequences_of(log([("u", "view", "i", 0, None), ("u", "purchase", "i", after, None)]))
+    assert sequences.purchase_soon.tolist() == [soon, False]
+
+
+@given(ROWS)
+def test_what_is_known_of_purchases_does_not_change_when_the_log_goes_on(rows: list[Row]) -> None:
+    now = 10 * SESSION_GAP_MS
+    early = [("a", "view", "i", 0, None)] * (len(rows) + 3)  # so that the log is not short
+    latest = [("d", "view", "i", time, None) for time in (now - PURCHASE_WITHIN_MS, now - PURCHASE_WITHIN_MS + 1, now)]
+    rows = [*early, *rows, *latest]
+    known_of = sequences_of(log(rows))
+    whole = sequences_of(log([*rows, *((user, "purchase", "i", now + 1, None) for user in "abcd")]))
+    known = known_of.purchase_known
+    assert known.tolist() == (known_of.times <= now - PURCHASE_WITHIN_MS).tolist()
+    again = whole.purchase_soon[whole.times <= now]
+    assert known_of.purchase_soon[known].tolist() == again[known].tolist()
+
+
+def test_of_a_log_shorter_than_the_horizon_the_older_half_counts_as_known() -> None:
+    sequences = sequences_of(log(one_user(["view", "view", "purchase", "view"])))
+    assert sequences.purchase_known.tolist() == [True, True, False, False]
+    assert sequences_of(log([])).purchase_known.tolist() == []
 
 
 def test_the_newest_share() -> None:

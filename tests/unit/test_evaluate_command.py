@@ -144,11 +144,12 @@ def test_purchases_are_measured_where_there_are_any(evaluate: Callable[..., list
     save_version(version)
     lines = evaluate(*write_logs(tmp_path, "purchase"), "--json", "--model", str(version))
     found = json.loads(lines[-1])["purchase"]
-    # 60 sessions of six events, of 50 users: the last session of each ends in its purchase, which none follows.
-    assert (found["number"], found["base_rate"]) == (360, pytest.approx(310 / 360, abs=1e-6))
+    # 60 sessions of six events, a hundred seconds apart: after 42 of them the log goes on for half an hour. The last
+    # event of each is its purchase, which none follows.
+    assert (found["number"], found["base_rate"]) == (42 * 6, pytest.approx(5 / 6, abs=1e-6))
     assert all(0 <= found[name] <= 1 for name in found if name != "number")
     row = next(line for line in lines if line.startswith("purchase probability"))
-    assert row.split()[2:4] == ["360", "0.8611"]
+    assert row.split()[2:4] == ["252", "0.8333"]
 
 
 def test_nothing_is_said_of_purchases_where_there_are_none(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:

@@ -429,6 +429,28 @@ def test_users_of_a_canary_stay_with_the_version_before() -> None:
         assert len(part.scored.places) == len(part.places) / 2
 
 
+def test_purchases_are_settled_by_the_version_that_foretold_them_also_of_users_who_leave() -> None:
+    before = serving_on(CPU, name="before", seed=1)
+    fold = make_fold(serving=serving_on(CPU))
+    fold.serve(serving_on(CPU), Canary(before, 0.5))
+    users = np.array([f"user {n}" for n in range(40)])
+    stays = Canary(before, 0.5).stays(users.tolist())
+    leaving, coming = [*users[stays][:2], users[~stays][0]], [users[stays][2], users[~stays][1]]
+    first = advance_all(fold, [view(n, user) for n, user in enumerate(leaving)])
+    advance_all(fold, [view(3, leaving[0], type="purchase")])
+    foretold: dict[str, list[float]] = {part.answers.version: part.answers.purchase.tolist() for part in first}
+    settled, bought = defaultdict[str, list[float]](list), []
+    for batch in range(70):  # elsewhere, which says nothing about when partition 0 has got to
+        there = replace(view(20_000 + batch, coming[1]), partition=1)
+        assert not any(len(part.scored.purchases.bought) for part in advance_all(fold, [there]))
+    for batch in range(70):
+        for part in advance_all(fold, [view(20_000 + 2 * batch + n, user) for n, user in enumerate(coming)]):
+            settled[part.answers.version] += part.scored.purchases.foretold.tolist()
+            bought += part.scored.purchases.bought.tolist()
+    assert settled == foretold
+    assert sum(bought) == 1
+
+
 def test_a_new_version_is_not_scored_by_answers_of_the_old_one() -> None:
     fold = make_fold(serving=serving_on(CPU))
     advance(fold, [view(0)])
