@@ -80,7 +80,7 @@ def main(budget: int, times: int, items: int, one: Path | None) -> None:
 def _line(row: dict[str, Any], budget: int) -> str:
     return (
         f"{row['events']:>10,} events, {row['columns_mib']:7.1f} MiB of columns, budget {budget} MiB, {row['parts']:4} "
-        f"parts: peak {row['peak_mib']:7.1f} MiB, and {row['short_mib']:.1f} MiB as in a short round, {row['seconds']:.0f} s"
+        f"parts: peak {row['peak_mib']:7.1f} MiB, {row['short_mib']:.1f} more in any round, {row['seconds']:.0f} s"
     )
 
 
