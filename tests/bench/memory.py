@@ -2,9 +2,10 @@
 
 A history of Parquet files is made, and a round on it is run in a process of its own, once on a history as large as the
 budget allows and once on one whose columns would take ten times the budget in memory. What counts is the peak of
-anonymous memory (RssAnon) above that of a round on a few events, whose network and batches are as large; another one
-comes before that, so that what PyTorch and the compiled loops take once is there by then. All batches are made, but one
-in 20 is learned from: the others take time and no other memory.
+anonymous memory (RssAnon) above that of the process before the round; a small round comes first, so that what PyTorch
+and the compiled loops take once is there by then. Some 40 MiB of the peak are those of any round: the network, batches,
+the candidates of examples. All batches are made, but one in 20 is learned from: the others take time and no other
+memory.
 """
 
 from __future__ import annotations
@@ -73,14 +74,14 @@ def main(budget: int, times: int, items: int, one: Path | None) -> None:
             found.append(_in_a_process(place, budget, items))
             click.echo(_line(found[-1], budget), err=True)
     click.echo(json.dumps(found))
-    if found[-1]["peak_mib"] > budget:
-        sys.exit("a round has taken more memory than its budget")
+    if found[-1]["peak_mib"] > found[0]["peak_mib"] + budget / 4:
+        sys.exit("the memory of a round grows with the history")
 
 
 def _line(row: dict[str, Any], budget: int) -> str:
     return (
         f"{row['events']:>10,} events, {row['columns_mib']:7.1f} MiB of columns, budget {budget} MiB, {row['parts']:4} "
-        f"parts: peak {row['peak_mib']:7.1f} MiB, {row['short_mib']:.1f} more in any round, {row['seconds']:.0f} s"
+        f"parts: peak {row['peak_mib']:7.1f} MiB above {row['before_mib']:.1f} MiB, {row['seconds']:.0f} s"
     )
 
 
@@ -96,20 +97,16 @@ def _in_a_process(place: Path, budget: int, items: int) -> dict[str, Any]:
 def _measured(place: Path, budget: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     settings = Settings(train_memory=budget, train_max_events=10**9, data_dir=place.with_suffix(".data"))
-    few = settings.model_copy(update={"train_max_events": 20_000})
-    _round(place, few)
-    before = _anonymous()
-    with Peak() as short:
-        _round(place, few)
-    begun = time.perf_counter()
+    _round(place, settings.model_copy(update={"train_max_events": 20_000}))
+    before, begun = _anonymous(), time.perf_counter()
     with Peak() as peak:
         window = _round(place, settings)
     return {
         "events": len(window.log),
         "columns_mib": round(len(window.log) * COLUMNS / MIB, 1),
         "parts": window.log.part_count,
-        "short_mib": round((short.bytes - before) / MIB, 1),
-        "peak_mib": round((peak.bytes - short.bytes) / MIB, 1),
+        "before_mib": round(before / MIB, 1),
+        "peak_mib": round((peak.bytes - before) / MIB, 1),
         "seconds": round(time.perf_counter() - begun, 1),
     }
 
