@@ -5,7 +5,6 @@ Shapes: A actions of the sequences, N targets, K event types.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,15 +99,14 @@ def evaluate(
 def learned_rules(log: Log) -> Rules:
     """Rules that have seen the newest actions of a log, as many as there is room for, in the order of time."""
     sequences, rules = latest(log), Rules()
-    recent: defaultdict[int, deque[int]] = defaultdict(lambda: deque(maxlen=WINDOW))
-    users = np.repeat(np.arange(len(sequences.offsets) - 1), np.diff(sequences.offsets))
-    types, before = sequences.types, _types_before(sequences)
+    types, before, on_item = sequences.types, _types_before(sequences), sequences.types != SEARCH
+    items, ranks = sequences.objects[on_item], np.cumsum(on_item) - on_item  # of each action among those on items
+    firsts = np.repeat(ranks[sequences.offsets[:-1]], np.diff(sequences.offsets))
     for place in np.argsort(sequences.times, kind="stable").tolist():
         rules.learn_type(int(before[place]), int(types[place]))
-        if types[place] != SEARCH:
-            item, own = int(sequences.objects[place]), recent[int(users[place])]
-            rules.learn(list(own), item, "")
-            own.appendleft(item)
+        if on_item[place]:
+            rank, first = int(ranks[place]), max(int(firsts[place]), int(ranks[place]) - WINDOW)
+            rules.learn(items[first:rank][::-1].tolist(), int(items[rank]), "")
     return rules
 
 

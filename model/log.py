@@ -59,7 +59,8 @@ def span(log: Log) -> tuple[int, int]:
 def sampled_times(log: Parted) -> NDArray[np.int64]:
     """Times (ms) of all actions, rising; of a long log those of every n-th."""
     step = 1 + len(log) // _SAMPLED
-    return np.sort(np.concatenate([part.times[::step] for part in parts(log)]))
+    samples = [part.times[::step].copy() for part in parts(log)]  # a view would keep all of its part in memory
+    return np.sort(np.concatenate(samples))
 
 
 def held_out_share(log: Log, share: float) -> float:

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
     train_max_events: int = Field(2_000_000, ge=1000, description="newest events that a round learns from")
     train_memory: int = Field(
-        1024, ge=8, description="MiB that the events of a round may take; what is more waits on disk, in the data dir"
+        1280, ge=8, description="MiB that the events of a round may take; what is more waits on disk, in the data dir"
     )
     train_holdout: float = Field(0.1, gt=0, lt=0.5, description="newest share of the events, for the verdict")
     history: str = Field(

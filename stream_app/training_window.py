@@ -11,7 +11,7 @@ from stream_app.event_history import EventHistory
 from stream_app.settings import Settings
 
 _MIB: Final = 1 << 20
-_BYTES_PER_ACTION: Final = 512  # that there is room for: at the peak of a round, most of it for pairs of items
+_BYTES_PER_ACTION: Final = 640  # that there is room for: at the peak of a round, most of it for pairs of items
 
 
 def training_window(history: EventHistory, settings: Settings, files: ExitStack, until: int) -> Window:

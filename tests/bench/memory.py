@@ -3,14 +3,16 @@
 A history of Parquet files is made, and a round on it is run in a process of its own, once on a history as large as the
 budget allows and once on one whose columns would take ten times the budget in memory. What counts is the peak of
 anonymous memory (RssAnon) above that of the process before the round; a small round comes first, so that what PyTorch
-and the compiled loops take once is there by then. All batches are made, but one in 20 is learned from: the others take
-time and no other memory.
+and the compiled loops take once is there by then. Some 40 MiB of the peak are those of any round: the network, batches,
+the candidates of examples. All batches are made, but one in 20 is learned from: the others take time and no other
+memory.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -46,14 +48,16 @@ _FILE: Final = 200_000  # events
 _NOON: Final = 1_767_355_200_000
 _CONFIG: Final = RoundConfig(
     hidden=16,
-    learn=LearnConfig(anew=False, train=TrainConfig(least_epochs=1, most_epochs=1)),
+    learn=LearnConfig(anew=False, train=TrainConfig(least_epochs=1, most_epochs=1, batch_tokens=512)),
 )
+# glibc would keep large arrays that were freed for later ones, and count them as memory of the process.
+_ENVIRONMENT: Final = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
 _step: Final = _Descent.step
 _batches: Final = itertools.count()
 
 
 @click.command()
-@click.option("--budget", default=8, show_default=True, help="MiB: NEXTACT_TRAIN_MEMORY.")
+@click.option("--budget", default=64, show_default=True, help="MiB: NEXTACT_TRAIN_MEMORY.")
 @click.option("--times", default=10, show_default=True, help="How many budgets the columns would take in memory.")
 @click.option("--items", default=500, show_default=True)
 @click.option("--one", type=click.Path(path_type=Path), hidden=True, help="Measure a round on this history, here.")
@@ -70,7 +74,7 @@ def main(budget: int, times: int, items: int, one: Path | None) -> None:
             found.append(_in_a_process(place, budget, items))
             click.echo(_line(found[-1], budget), err=True)
     click.echo(json.dumps(found))
-    if found[-1]["peak_mib"] > budget + found[0]["peak_mib"]:
+    if found[-1]["peak_mib"] > found[0]["peak_mib"] + budget / 4:
         sys.exit("the memory of a round grows with the history")
 
 
@@ -83,7 +87,9 @@ def _line(row: dict[str, Any], budget: int) -> str:
 
 def _in_a_process(place: Path, budget: int, items: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.bench.memory", "--budget", str(budget), "--items", str(items)]
-    done = subprocess.run([*command, "--one", str(place)], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [*command, "--one", str(place)], check=True, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

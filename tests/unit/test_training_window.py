@@ -27,7 +27,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHistory]:
         yield found
 
 
-@pytest.mark.parametrize(("memory", "parts"), [(16, 13), (20, 1)])
+@pytest.mark.parametrize(("memory", "parts"), [(16, 16), (25, 1)])
 def test_a_log_is_in_parts_where_it_needs_more_than_the_memory_it_may_take(
     history: EventHistory, tmp_path: Path, memory: int, parts: int
 ) -> None:
