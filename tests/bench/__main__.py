@@ -19,17 +19,31 @@ import torch
 
 from stream_app.broker import Broker
 from tests.bench.backbones import backbones
+from tests.bench.catalogue import catalogue
 from tests.bench.fusion import fusion
+from tests.bench.incremental import incremental
+from tests.bench.latency import latency
+from tests.bench.per_user import memory
+from tests.bench.recovery import recovery
+from tests.bench.reload import reload
 from tests.bench.streams import Streams
 from tests.bench.throughput import throughput
+from tests.bench.training import training
 
 Options = argparse.Namespace
 IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
+    "incremental": incremental,
+    "catalogue": catalogue,
+    "training": training,
     "backbones": backbones,
     "fusion": fusion,
 }
 ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "throughput": throughput,
+    "latency": latency,
+    "reload": reload,
+    "recovery": recovery,
+    "memory": memory,
 }
 PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]
 
@@ -68,6 +82,14 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--only", action="append", metavar="WORD", help="throughput: only who has it in the name")
     found.add_argument("--scaling", action="store_true", help="throughput: by partitions and workers too")
     found.add_argument("--peer-events", type=int, default=5_000, help="throughput: of the slow peer")
+    found.add_argument("--seconds", type=float, default=10.0, help="latency: of a run; reload: three times as long")
+    found.add_argument("--sizes", type=int, nargs="+", help="recovery: users; catalogue: items; instead of the default")
+    found.add_argument("--actions", type=float, default=10.0, help="recovery, memory: of a stored user, in the mean")
+    found.add_argument("--stock-users", type=int, default=200_000, help="recovery: the most that the peer is given")
+    found.add_argument("--memory-users", type=int, default=200_000, help="memory: in the fold")
+    found.add_argument("--batch", type=int, help="catalogue: queries at once; training: steps of a batch")
+    found.add_argument("--train-events", type=int, default=50_000, help="training: of the log")
+    found.add_argument("--units", type=int, default=128, help="training: width and hidden state")
     found.add_argument("--log", help="backbones: a log of events to train on, for a column of quality; takes long")
     return found
 

@@ -53,7 +53,9 @@ def _of_size(size: int, device: torch.device, options: argparse.Namespace) -> di
     print(f"\n{size:,} items, {batch} queries at once, 8-bit shortlists: {ours.shortlists}")
     found = show(in_turn(runs, min(repeats, 30), said=False), "us per query", wanted)
     memory = (_memory(device) - before - transposed.nbytes) / size
-    print(f"{memory:12,.0f} bytes per item beside the {vectors.nbytes // size} of its vector, scores of a batch included")
+    print(
+        f"{memory:12,.0f} bytes per item beside the {vectors.nbytes // size} of its vector, scores of a batch included"
+    )
     return found | {"batch": batch, "bytes_per_item": round(memory), "shortlists": ours.shortlists}
 
 

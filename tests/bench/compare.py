@@ -1,4 +1,4 @@
-"""Peers and ours in turn, and what comes of it: ratios first, because machines differ, then medians with their spread."""
+"""Peers and ours in turn, and what comes of it: ratios first, as machines differ, then medians with their spread."""
 
 from __future__ import annotations
 

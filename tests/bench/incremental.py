@@ -1,4 +1,4 @@
-"""What an event costs a user with a history of so many events: the fold as it is served, one event of each of 512 users.
+"""What an event costs after a history of so many: the fold as it is served, one event of each of 512 users.
 
 Beside it the same model without a kept state: the last 200 events of a user run through the network again for each
 event. Processor time, medians; before each call the users are put back to what they were.
@@ -19,7 +19,7 @@ from model.record import pack
 from model.serving import Serving
 from model.states import UserStates
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
-from tests.bench.made_up import records_of, served_version
+from tests.bench.made_up import LAST_TIME, named, served_version, sessions, users_of
 
 BATCH: Final = 512
 HISTORIES: Final = (10, 100, 1_000, 10_000)  # events
@@ -30,7 +30,8 @@ _AT_ONCE: Final = 64  # users: more would leave the caches
 def incremental(options: argparse.Namespace) -> dict[str, Any]:
     """Prints and returns microseconds per event, of the whole fold and of the network alone."""
     device = torch.device(options.device)
-    serving, repeats = served_version(options.events, options.users, options.items, device), options.repeats or 20
+    vocabulary = named(options.items)
+    serving = served_version(sessions(vocabulary, options.events), vocabulary, device)
     folds = {_after(length): _FoldAfter(serving, length) for length in HISTORIES}
     clock = clock_of(device)
 
@@ -47,7 +48,7 @@ def incremental(options: argparse.Namespace) -> dict[str, Any]:
     runs |= {step: timed(_step(serving)), again: timed(_again(serving))}
     few, many = _after(HISTORIES[0]), _after(HISTORIES[-1])
     wanted = (Ratio(many, few, most=1.1), Ratio(again, step, least=20), Ratio(again, few))
-    return show(in_turn(runs, repeats, said=False), "us per event", wanted)
+    return show(in_turn(runs, options.repeats or 20, said=False), "us per event", wanted)
 
 
 def _after(length: int) -> str:
@@ -58,18 +59,17 @@ class _FoldAfter:
     """A fold whose users have had so many events, and their next ones."""
 
     def __init__(self, serving: Serving, length: int) -> None:
-        rng = np.random.default_rng(length)
-        hidden, items = serving.network.backbone.state_size, len(serving.vocabulary)
-        counts = np.full(BATCH, length, np.int64)
+        rng, items = np.random.default_rng(length), len(serving.vocabulary)
         users = [f"user-{number}" for number in range(BATCH)]
-        stored = records_of(counts, hidden=hidden, epoch=1, weights=serving.weights, rng=rng, items=items)
+        hidden, counts = serving.network.backbone.state_size, np.full(BATCH, length)
+        stored = users_of(counts, hidden=hidden, weights=serving.weights, items=items)
         self._stored = dict(zip(users, pack(stored), strict=True))
         states = UserStates(hidden=hidden, length=64, epoch=1, device=serving.device)
         self._fold = Fold(states, rules_share=0.1)
         self._fold.serve(serving)
         self._slots = self._fold.slots_of([0] * BATCH, users)
         events = [Event(user_id=user, type="view", item_id=f"item-{rng.integers(items)}") for user in users]
-        self._actions = actions_of(events, np.full(BATCH, 1_700_000_060_000))
+        self._actions = actions_of(events, np.full(BATCH, LAST_TIME + 60_000))
         self._offsets = np.arange(BATCH) + BATCH
 
     def put_back(self) -> None:

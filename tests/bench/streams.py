@@ -46,10 +46,14 @@ class Streams:
         own |= {"partitions": PARTITIONS, "data_dir": self.place / prefix, "device": self._device}
         settings = Settings(brokers=self.broker.bootstrap_servers, **own | changes)
         asyncio.run(_make_output(settings))
-        asyncio.run(ensure_topics(settings))
+        self.make(settings)
         if promotion is not None:
             asyncio.run(publish(promotion, settings))
         return settings
+
+    def make(self, settings: Settings) -> None:
+        """Makes the topics that are missing."""
+        asyncio.run(ensure_topics(settings))
 
 
 async def _make_output(settings: Settings) -> None:

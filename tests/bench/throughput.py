@@ -8,8 +8,6 @@ a compiler for it.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -19,8 +17,19 @@ from stream_app.promotions import Promotion
 from stream_app.settings import Settings
 from tests.bench.compare import Ratio, in_turn, show
 from tests.bench.made_up import records, version_of_a_log
-from tests.bench.streams import LONGEST_S, PARTITIONS, Record, Streams, fill, peer, predictions, rate
-from tests.bench.streams import wait_for, workers, written
+from tests.bench.streams import (
+    LONGEST_S,
+    PARTITIONS,
+    Record,
+    Streams,
+    fill,
+    peer,
+    predictions,
+    rate,
+    wait_for,
+    workers,
+    written,
+)
 from tests.versions import untrained_version
 
 STOCK_LOOP: Final = "stock Faust, bare loop"

@@ -19,7 +19,7 @@ from model.network import NetworkConfig
 from model.train import TrainConfig, cold_start, fit
 from model.vocabulary import Vocabulary
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
-from tests.bench.made_up import sessions
+from tests.bench.made_up import named, sessions
 
 SAMPLED: Final = "fit, a sample of the items"
 FULL: Final = "fit, all items"
@@ -27,11 +27,13 @@ FULL: Final = "fit, all items"
 
 def training(options: argparse.Namespace) -> dict[str, Any]:
     """Prints and returns events/s; one epoch of the log in each repeat."""
-    vocabulary = Vocabulary([f"item-{number}" for number in range(options.items)])
+    vocabulary = named(options.items)
     log = sessions(vocabulary, options.train_events)
     config = TrainConfig(least_epochs=1, most_epochs=1, batch_tokens=options.batch or TrainConfig().batch_tokens)
     network = NetworkConfig(items=options.items, width=options.units, hidden=options.units)
-    print(f"{len(log):,} events, {options.items:,} items, {options.units} units, {config.tokens(len(log))} steps a batch")
+    print(
+        f"{len(log):,} events, {options.items:,} items, {options.units} units, {config.tokens(len(log))} steps a batch"
+    )
 
     def run(change: Callable[[], AbstractContextManager[object]]) -> float:
         return len(log) / _seconds(network, vocabulary, log, config, torch.device(options.device), change)
