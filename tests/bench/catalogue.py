@@ -7,10 +7,10 @@ it. Items are unit vectors by chance; queries are blends of a few of them, as th
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,7 +40,6 @@ def _of_size(size: int, device: torch.device, options: argparse.Namespace) -> di
     batch = options.batch or BATCH[device.type]
     blended = torch.randint(size, (batch, _BLENDED), generator=generator, device=device)
     queries = F.normalize(vectors[blended].sum(1), dim=1) * SCALE
-    before = _memory(device)
     ours = Catalogue(vectors)
     transposed = vectors.T.contiguous()
     runs = {
@@ -52,10 +51,8 @@ def _of_size(size: int, device: torch.device, options: argparse.Namespace) -> di
     wanted = [Ratio(f"Catalogue.rank, the best {k}", f"float32 product and top-k, the best {k}") for k in (20, 64)]
     print(f"\n{size:,} items, {batch} queries at once, 8-bit shortlists: {ours.shortlists}")
     found = show(in_turn(runs, min(repeats, 30), said=False), "us per query", wanted)
-    memory = (_memory(device) - before - transposed.nbytes) / size
-    print(
-        f"{memory:12,.0f} bytes per item beside the {vectors.nbytes // size} of its vector, scores of a batch included"
-    )
+    memory = _bytes(ours) / size
+    print(f"{memory:12,.0f} bytes per item, room for the scores of a batch included; a vector has {4 * WIDTH}")
     return found | {"batch": batch, "bytes_per_item": round(memory), "shortlists": ours.shortlists}
 
 
@@ -69,9 +66,8 @@ def _plain(transposed: Tensor) -> Callable[[Tensor, int], object]:
     return lambda queries, k: (queries @ transposed).topk(k)
 
 
-def _memory(device: torch.device) -> int:
-    """Bytes of this process, or on the GPU, now."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    with open("/proc/self/statm") as pages:  # noqa: PTH123 - a file of the kernel
-        return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _bytes(held: object) -> int:
+    """Of all tensors and arrays that an object holds; one that two of its parts share counts twice."""
+    if isinstance(held, Tensor | np.ndarray):
+        return held.nbytes
+    return sum(map(_bytes, vars(held).values())) if hasattr(held, "__dict__") else 0

@@ -1,7 +1,7 @@
 """What an event costs after a history of so many: the fold as it is served, one event of each of 512 users.
 
 Beside it the same model without a kept state: the last 200 events of a user run through the network again for each
-event. Processor time, medians; before each call the users are put back to what they were.
+event. Processor time, medians, of the second of two calls; before each call the users are put back to what they were.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ def incremental(options: argparse.Namespace) -> dict[str, Any]:
 
     def timed(run: Callable[[], object], prepare: Callable[[], object] | None = None) -> Callable[[], float]:
         def microseconds() -> float:
-            if prepare is not None:
-                prepare()
-            return 1e6 * seconds(run, clock) / BATCH
+            for _ in range(2):  # the contestant before leaves the caches full of something else
+                if prepare is not None:
+                    prepare()
+                taken = seconds(run, clock)
+            return 1e6 * taken / BATCH
 
         return microseconds
 

@@ -77,7 +77,15 @@ def show_percentiles(title: str, found: dict[str, list[Percentiles]], to: str) -
         figures = " ".join(f"{value:9,.1f}" for key, value in row.items() if key != "p99_ratio")
         spread = " ".join(f"{run['p99']:.1f}" for run in found[name])
         print(f"{row['p99_ratio']:6.2f}x {figures}  {name} (p99 of the repeats: {spread})", flush=True)
-    return {name: {"medians": row, "runs": found[name]} for name, row in middle.items()}
+    return {
+        name: {"medians": _told(row), "p99_of_the_repeats": [_told(run)["p99"] for run in found[name]]}
+        for name, row in middle.items()
+    }
+
+
+def _told(row: Percentiles) -> dict[str, float | None]:
+    """JSON has no infinity."""
+    return {name: value if np.isfinite(value) else None for name, value in row.items()}
 
 
 def _medians(several: Sequence[Percentiles]) -> Percentiles:

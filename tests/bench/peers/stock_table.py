@@ -23,9 +23,9 @@ def main() -> None:
         topic_disable_leader=True,
         topic_partitions=partitions,
     )
-    raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
-    events = app.topic(topic, partitions=partitions, **raw)
-    users = app.Table("users", partitions=partitions, **raw)
+    raw = faust.Schema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    events = app.topic(topic, partitions=partitions, schema=raw)
+    users = app.Table("users", partitions=partitions, schema=raw)
 
     @app.agent(events)  # type: ignore[untyped-decorator]
     async def keep(stream: Any) -> None:
