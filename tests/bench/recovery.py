@@ -42,9 +42,9 @@ def _of(streams: Streams, users: int, version: Promotion, options: argparse.Name
     print(f"\n{users:,} users, {options.actions:g} actions each in the mean, {size:.0f} bytes a record")
     changelog, local = f"nextact, {users:,} users, changelog", f"nextact, {users:,} users, local store"
     runs: dict[str, Callable[[], float]] = {
-        EMPTY: lambda: _anew(empty),
-        changelog: lambda: _anew(own),
-        local: lambda: _ready(own),
+        EMPTY: lambda: _anew(empty, 0),
+        changelog: lambda: _anew(own, users),
+        local: lambda: _ready(own, 0),
     }
     figures = in_turn(runs, options.repeats or 2)
     if users <= options.stock_users:
@@ -52,16 +52,20 @@ def _of(streams: Streams, users: int, version: Promotion, options: argparse.Name
     return show(figures, "seconds", (Ratio(STOCK, changelog, least=10), Ratio(changelog, EMPTY), Ratio(local, EMPTY)))
 
 
-def _anew(settings: Settings) -> float:
+def _anew(settings: Settings, records: int) -> float:
     shutil.rmtree(settings.data_dir, ignore_errors=True)
-    return _ready(settings)
+    return _ready(settings, records)
 
 
-def _ready(settings: Settings) -> float:
+def _ready(settings: Settings, records: int) -> float:
+    """Seconds until a worker is ready, which must have read so many records of the changelog by then."""
     start = time.perf_counter()
     with workers(settings) as running:
         running[0].wait_until(lambda: running[0].metric("nextact_ready") == 1, LONGEST_S)
-        return time.perf_counter() - start
+        taken = time.perf_counter() - start
+        read = running[0].metric("nextact_recovered_records_total")
+        assert read == records, f"{read:.0f} records were read, not {records}"
+        return taken
 
 
 def _stock(streams: Streams, stored: list[Record]) -> float:

@@ -25,6 +25,7 @@ from tests.integration.running import Running
 
 PARTITIONS: Final = 8
 LONGEST_S: Final = 600.0  # that anything may take
+_RUNS: Final = itertools.count(1)  # of workers, each with a log of its own
 
 Record = tuple[bytes, bytes]  # key and value
 
@@ -136,9 +137,6 @@ def workers(settings: Settings, count: int = 1) -> Iterator[list[Running]]:
             worker.kill()
 
 
-_RUNS: Final = itertools.count(1)
-
-
 def predictions(running: Sequence[Running]) -> float:
     """How many the workers have made durable."""
     return sum(
@@ -152,7 +150,7 @@ def peer(module: str, *arguments: object, log: Path) -> Iterator[subprocess.Pope
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", f"tests.bench.peers.{module}", *map(str, arguments)]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=None)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         yield process
     finally:
