@@ -25,7 +25,7 @@ def main() -> None:
     )
     raw = faust.Schema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
     events = app.topic(topic, partitions=partitions, schema=raw)
-    users = app.Table("users", partitions=partitions, schema=raw)
+    users = app.Table("users", partitions=partitions, key_type=bytes, value_type=bytes)
 
     @app.agent(events)  # type: ignore[untyped-decorator]
     async def keep(stream: Any) -> None:
@@ -33,7 +33,7 @@ def main() -> None:
             users[event.key] = event.value
 
     @users.on_recover  # type: ignore[untyped-decorator]
-    def ready() -> None:
+    async def ready() -> None:  # awaited by Faust
         os.write(1, f"\nready {len(users)}\n".encode())  # Faust takes over sys.stdout
 
     app.Worker(loglevel="error").execute_from_commandline()
