@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,14 @@ from model.vocabulary import Vocabulary
 from stream_app.promotions import Promotion
 
 
-def untrained_version(path: Path, items: int, *, name: str = "untrained", seed: int = 1) -> Promotion:
+def untrained_version(
+    path: Path,
+    items: int,
+    *,
+    name: str = "untrained",
+    seed: int = 1,
+    fusion: Callable[[Vocabulary], Fusion] | None = None,
+) -> Promotion:
     """A version of the default size in the folder `path`; items are called item-0, item-1, …"""
     vocabulary = Vocabulary([f"item-{number}" for number in range(items)])
     created = "2026-01-01T00:00:00+00:00"
@@ -30,7 +38,7 @@ def untrained_version(path: Path, items: int, *, name: str = "untrained", seed: 
         network=cold_start(NetworkConfig(items=items), seed=seed),
         vocabulary=vocabulary,
         calibration=Calibration(),
-        fusion=fusion_without_a_log(vocabulary),
+        fusion=(fusion or fusion_without_a_log)(vocabulary),
         metrics={},
         facts={},
     )

@@ -1,6 +1,6 @@
 """Stock Faust's bare loop: an agent that takes events one by one and does nothing with them.
 
-python -m tests.bench.stock_faust BROKERS TOPIC EVENTS GROUP: prints events/s between the first and the last event.
+python -m tests.bench.peers.stock_loop BROKERS TOPIC EVENTS GROUP: prints events/s between the first and the last event.
 """
 
 from __future__ import annotations

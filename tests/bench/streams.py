@@ -1,0 +1,167 @@
+"""Streams on one broker: every contestant has topics of its own in every repeat, and reads what was there before."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.partitioner import murmur2
+
+from stream_app.broker import Broker
+from stream_app.delivery import Outgoing, acknowledged, new_producer, send
+from stream_app.promotions import Promotion, publish
+from stream_app.settings import Settings
+from stream_app.topics import ensure_topics
+from tests.integration.running import Running
+
+PARTITIONS: Final = 8
+LONGEST_S: Final = 600.0  # that anything may take
+_RUNS: Final = itertools.count(1)  # of workers, each with a log of its own
+
+Record = tuple[bytes, bytes]  # key and value
+
+
+class Streams:
+    """Makes streams, and fills them."""
+
+    def __init__(self, broker: Broker, place: Path, device: str) -> None:
+        self.broker = broker
+        self.place = place
+        self._device = device
+        self._numbers = itertools.count(1)
+
+    def new(self, promotion: Promotion | None = None, **changes: Any) -> Settings:
+        """Topics that nobody has used, with a champion if one is given; `changes` to the default settings."""
+        prefix = f"bench-{next(self._numbers)}"
+        names = ("events_topic", "predictions_topic", "dead_letters_topic", "state_topic", "models_topic", "group")
+        own: dict[str, Any] = {name: f"{prefix}.{name}" for name in names}
+        own |= {"partitions": PARTITIONS, "data_dir": self.place / prefix, "device": self._device}
+        settings = Settings(brokers=self.broker.bootstrap_servers, **own | changes)
+        asyncio.run(_make_output(settings))
+        self.make(settings)
+        if promotion is not None:
+            asyncio.run(publish(promotion, settings))
+        return settings
+
+    def make(self, settings: Settings) -> None:
+        """Makes the topics that are missing."""
+        asyncio.run(ensure_topics(settings))
+
+
+async def _make_output(settings: Settings) -> None:
+    """Predictions with the broker's time on them: some peers' clients would write that of the event."""
+    config = {"message.timestamp.type": "LogAppendTime"}
+    topic = NewTopic(settings.predictions_topic, settings.partitions, 1, topic_configs=config)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    await admin.start()
+    try:
+        await admin.create_topics([topic], timeout_ms=10_000)
+    finally:
+        await admin.close()
+
+
+def fill(settings: Settings, topic: str, records: Iterable[Record]) -> None:
+    """Writes records to the partitions where publishers of the contract send them, as fast as the broker takes them."""
+    parts: list[list[Outgoing]] = [[] for _ in range(settings.partitions)]
+    for key, value in records:
+        parts[(murmur2(key) & 0x7FFFFFFF) % settings.partitions].append(Outgoing(key, value))
+    asyncio.run(_write(settings, topic, parts))
+
+
+async def _write(settings: Settings, topic: str, parts: Sequence[list[Outgoing]]) -> None:
+    async with new_producer(settings, enable_idempotence=True) as producer:
+        queued = await asyncio.gather(
+            *(send(producer, topic, partition, part) for partition, part in enumerate(parts) if part)
+        )
+        await asyncio.gather(*map(acknowledged, queued))
+
+
+def written(settings: Settings, topic: str) -> int:
+    """Records that a topic has; ends of transactions count as one each."""
+    return asyncio.run(_written(settings, topic))
+
+
+async def _written(settings: Settings, topic: str) -> int:
+    async with AIOKafkaConsumer(bootstrap_servers=settings.brokers) as consumer:
+        return sum((await consumer.end_offsets(_partitions(settings, topic))).values())
+
+
+def rate(settings: Settings, topic: str) -> tuple[int, float]:
+    """Records of a topic, and how many came per second between the first and the last of them."""
+    times = asyncio.run(_times(settings, topic))
+    return len(times), (len(times) - 1) / (max(times) - min(times)) * 1000
+
+
+async def _times(settings: Settings, topic: str) -> list[int]:
+    """When the broker wrote each committed record, in milliseconds."""
+    times: list[int] = []
+    async with AIOKafkaConsumer(
+        bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level="read_committed"
+    ) as consumer:
+        partitions = _partitions(settings, topic)
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        while any([await consumer.position(partition) < end for partition, end in ends.items()]):
+            for fetched in (await consumer.getmany(timeout_ms=200)).values():
+                times += [record.timestamp for record in fetched]
+    return times
+
+
+def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    return [TopicPartition(topic, number) for number in range(settings.partitions)]
+
+
+@contextmanager
+def workers(settings: Settings, count: int = 1) -> Iterator[list[Running]]:
+    """So many worker processes; ended at the end."""
+    number = next(_RUNS)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    logs = [settings.data_dir / f"worker-{number}-{one}.log" for one in range(count)]
+    started = [Running(("worker",), settings, log) for log in logs]
+    try:
+        yield started
+        for worker in started:
+            worker.terminate(60)
+    finally:
+        for worker in started:
+            worker.kill()
+
+
+def predictions(running: Sequence[Running]) -> float:
+    """How many the workers have made durable."""
+    return sum(
+        worker.metric("nextact_predictions_total", ranker) for worker in running for ranker in ("model", "rules")
+    )
+
+
+@contextmanager
+def peer(module: str, *arguments: object, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A peer of ours as a process of its own; killed at the end."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", f"tests.bench.peers.{module}", *map(str, arguments)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, every: float = 0.5) -> None:
+    """Returns when something holds; fails with the peer's log when it ends before."""
+    deadline = time.monotonic() + LONGEST_S
+    while not holds():
+        assert process.poll() is None, f"ended with {process.returncode}:\n{log.read_text()[-3000:]}"
+        assert time.monotonic() < deadline, f"not within {LONGEST_S} s:\n{log.read_text()[-3000:]}"
+        time.sleep(every)

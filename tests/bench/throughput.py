@@ -1,0 +1,153 @@
+"""Events/s on a backlog, from the first output record to the last.
+
+Ours does the whole job: decode, state, GRU step, ranking, prediction, durable changelog, `acks=all`. The peers do less,
+but for "the same job": that is what they are there for. Kafka Streams is not among them: it would need Java code, and
+a compiler for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Final
+
+from stream_app.promotions import Promotion
+from stream_app.settings import Settings
+from tests.bench.compare import Ratio, in_turn, show
+from tests.bench.made_up import records, version_of_a_log
+from tests.bench.streams import (
+    LONGEST_S,
+    PARTITIONS,
+    Record,
+    Streams,
+    fill,
+    peer,
+    predictions,
+    rate,
+    wait_for,
+    workers,
+    written,
+)
+from tests.versions import untrained_version
+
+STOCK_LOOP: Final = "stock Faust, bare loop"
+STOCK_JOB: Final = "stock Faust, the same job per event"
+QUIX: Final = "Quix Streams, stateful counter"
+BARE: Final = "bare aiokafka, decode and send"
+FUSED: Final = "nextact, fused"
+ALONE: Final = "nextact, network alone"
+RULES: Final = "nextact, rules only"
+EXACTLY_ONCE: Final = "nextact, fused, exactly-once"
+WANTED: Final = (
+    Ratio(ALONE, STOCK_LOOP, least=3.5),
+    Ratio(ALONE, QUIX, least=1.0),
+    Ratio(ALONE, STOCK_JOB, least=20),
+    Ratio(FUSED, STOCK_LOOP, least=2.0),
+    Ratio(EXACTLY_ONCE, FUSED, least=0.5),
+    Ratio(ALONE, BARE),
+    Ratio(FUSED, BARE),
+)
+SCALING: Final = ((1, 1), (4, 1), (8, 1), (8, 2))  # partitions, workers
+
+Contestants = dict[str, Callable[[], float]]
+
+
+def throughput(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
+    """Prints and returns events/s; with `--scaling` ours by partitions and workers too."""
+    log = records(options.events, options.users, options.items)
+    fused = version_of_a_log(streams.place / "fused", log, options.items)
+    alone = untrained_version(streams.place / "alone", options.items, name="alone")
+    backlog = streams.new()
+    fill(backlog, backlog.events_topic, log)
+    runs = _peers(streams, backlog, options, fused) | _ours(streams, backlog, options, fused, alone)
+    if options.scaling:
+        runs |= _scaling(streams, log, fused)
+    if options.only:
+        runs = {name: run for name, run in runs.items() if any(word in name for word in options.only)}
+    print(f"{options.events:,} events, {options.users:,} users, {options.items:,} items, {PARTITIONS} partitions;")
+    print(f"  {STOCK_JOB}: {options.peer_events:,} events")
+    return show(in_turn(runs, options.repeats or 3), "events/s", WANTED)
+
+
+def _peers(streams: Streams, backlog: Settings, options: argparse.Namespace, version: Promotion) -> Contestants:
+    def job() -> float:
+        return _peer(streams, backlog, "stock_job", options.peer_events, PARTITIONS, version.path)
+
+    found: Contestants = {
+        STOCK_LOOP: lambda: _stock_loop(streams, backlog, options.events),
+        STOCK_JOB: job,
+    }
+    if find_spec("quixstreams") is None:
+        print("Quix Streams is left out, as it is not installed: pip install 'nextact[bench]'")
+    else:
+        found[QUIX] = lambda: _peer(streams, backlog, "quix_counter", options.events, streams.place / "quix")
+    found[BARE] = lambda: _peer(streams, backlog, "bare_aiokafka", options.events)
+    return found
+
+
+def _stock_loop(streams: Streams, backlog: Settings, events: int) -> float:
+    group = streams.new().group
+    log = streams.place / f"{group}.log"
+    with peer("stock_loop", backlog.brokers, backlog.events_topic, events, group, log=log) as process:
+        process.wait(LONGEST_S)
+    return float(log.read_text().split()[-1])
+
+
+def _peer(streams: Streams, backlog: Settings, module: str, events: int, *more: object) -> float:
+    """A peer that writes an output record per event; so many are waited for, and all that came count."""
+    own = streams.new()
+    log = streams.place / f"{own.group}.log"
+    arguments = (own.brokers, backlog.events_topic, own.predictions_topic, own.group, *more)
+
+    def done() -> bool:
+        return written(own, own.predictions_topic) >= events
+
+    with peer(module, *arguments, log=log) as process:
+        wait_for(done, process, log)
+    return rate(own, own.predictions_topic)[1]
+
+
+def _ours(
+    streams: Streams, backlog: Settings, options: argparse.Namespace, fused: Promotion, alone: Promotion
+) -> Contestants:
+    def run(promotion: Promotion | None, **changes: Any) -> float:
+        own = streams.new(promotion, events_topic=backlog.events_topic, **changes)
+        with workers(own) as running:
+            running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S)
+        return _checked(own, options.events)
+
+    return {
+        RULES: partial(run, None),
+        ALONE: partial(run, alone),
+        FUSED: partial(run, fused),
+        EXACTLY_ONCE: partial(run, fused, delivery="exactly-once"),
+    }
+
+
+def _scaling(streams: Streams, log: list[Record], version: Promotion) -> Contestants:
+    """The workers share the partitions before the events come, at once: nobody works while they still join."""
+
+    def run(partitions: int, count: int) -> float:
+        own = streams.new(version, partitions=partitions)
+        with workers(own, count) as running:
+            running[0].wait_until(lambda: _shared(own, running), LONGEST_S)
+            fill(own, own.events_topic, log)
+            running[0].wait_until(lambda: predictions(running) >= len(log), LONGEST_S)
+        return _checked(own, len(log))
+
+    return {f"{FUSED}: partitions {p}, workers {w}": partial(run, p, w) for p, w in SCALING}
+
+
+def _shared(settings: Settings, running: list[Any]) -> bool:
+    """Whether every worker is ready with its share of the partitions."""
+    held = [worker.metric("nextact_partitions") for worker in running]
+    ready = all(worker.metric("nextact_ready") for worker in running)
+    return ready and all(held) and sum(held) == settings.partitions
+
+
+def _checked(settings: Settings, events: int) -> float:
+    found, per_second = rate(settings, settings.predictions_topic)
+    assert found == events, f"{found} predictions of {events} events"
+    return per_second

@@ -1,0 +1,58 @@
+"""Events/s of `fit`, beside the same with a softmax over all items in the place of a sample of them.
+
+`--units 224 --batch 80` are the sizes that GRU4Rec's figures were published for, with so many sequences side by side.
+Processor time on the CPU, seconds on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+from unittest.mock import patch
+
+import torch
+
+from model.data import Sequences
+from model.network import NetworkConfig
+from model.train import TrainConfig, cold_start, fit
+from model.vocabulary import Vocabulary
+from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
+from tests.bench.made_up import named, sessions
+
+SAMPLED: Final = "fit, a sample of the items"
+FULL: Final = "fit, all items"
+
+
+def training(options: argparse.Namespace) -> dict[str, Any]:
+    """Prints and returns events/s; one epoch of the log in each repeat."""
+    vocabulary = named(options.items)
+    log = sessions(vocabulary, options.train_events)
+    config = TrainConfig(least_epochs=1, most_epochs=1, batch_tokens=options.batch or TrainConfig().batch_tokens)
+    network = NetworkConfig(items=options.items, width=options.units, hidden=options.units)
+    print(
+        f"{len(log):,} events, {options.items:,} items, {options.units} units, {config.tokens(len(log))} steps a batch"
+    )
+
+    def run(change: Callable[[], AbstractContextManager[object]]) -> float:
+        return len(log) / _seconds(network, vocabulary, log, config, torch.device(options.device), change)
+
+    def full() -> AbstractContextManager[object]:
+        return patch("model.losses.FULL_SOFTMAX_ITEMS", options.items)
+
+    runs = {FULL: lambda: run(full), SAMPLED: lambda: run(nullcontext)}
+    return show(in_turn(runs, options.repeats or 3), "events/s", (Ratio(SAMPLED, FULL),))
+
+
+def _seconds(
+    config: NetworkConfig,
+    vocabulary: Vocabulary,
+    log: Sequences,
+    train: TrainConfig,
+    device: torch.device,
+    change: Callable[[], AbstractContextManager[object]],
+) -> float:
+    network = cold_start(config, seed=1).to(device)
+    with change():
+        return seconds(lambda: fit(network, vocabulary, log, train, seed=1, device=device), clock_of(device))
