@@ -23,7 +23,7 @@ from model.compiled import compiled
 GROUP: Final = 16  # items, about
 _CANDIDATES: Final = 512  # of one query, about, at most; with more of them the plain way is the faster one
 _HALVINGS: Final = 10  # of the range in which the k-th best score is looked for
-_LANES: Final = 16  # of a vector instruction; loops over so many need no remainder
+_NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
 _LOWEST: Final = np.float32(-3e38)
 
 Floats = NDArray[np.float32]
@@ -84,7 +84,8 @@ def _count(values: Floats, threshold: np.float32) -> np.float32:
 @compiled
 def _reached_by(values: Floats, k: int) -> np.float32:
     """A number that at least k of the values reach, and hardly any more than k; there must be that many."""
-    low, high = values.min(), values.max()
+    low: np.float32 = values.min()
+    high: np.float32 = values.max()
     for _ in range(_HALVINGS):
         middle = np.float32(0.5) * (low + high)
         if _count(values, middle) >= k:
@@ -92,22 +93,6 @@ def _reached_by(values: Floats, k: int) -> np.float32:
         else:
             high = middle
     return low
-
-
-@compiled
-def _put(
-    values: Floats, found: NDArray[np.int32], by: np.float32, items: NDArray[np.int64], log_probabilities: Floats
-) -> None:
-    """Puts the highest of the values (C,), less `by`, where they belong: so many places down as there are higher ones."""
-    k = len(items)
-    log_probabilities[:] = _LOWEST
-    for c in range(len(found)):
-        place = int(_count_above(values, values[c]))
-        while place < k and log_probabilities[place] > _LOWEST:  # an equal one was there first
-            place += 1
-        if place < k:
-            items[place] = found[c]
-            log_probabilities[place] = values[c] - by
 
 
 @compiled
@@ -138,7 +123,7 @@ def _candidates(
 
 @compiled
 def _keep(coarse: Floats, found: NDArray[np.int32], begin: int, threshold: np.float32) -> int:
-    """Moves the candidates from `begin` on whose coarse logits reach a threshold to the front; returns where they end."""
+    """Moves the candidates whose coarse logits reach a threshold to `begin` and on; returns where they end."""
     end = begin
     for c in range(begin, len(coarse)):
         if coarse[c] >= threshold:
@@ -152,6 +137,23 @@ def _keep(coarse: Floats, found: NDArray[np.int32], begin: int, threshold: np.fl
 def _score(query: Floats, vectors: Floats, found: NDArray[np.int32], logits: Floats) -> None:
     for c in range(len(found)):
         logits[c] = _dot(query, vectors[found[c]])
+
+
+@compiled
+def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_probabilities: Floats) -> None:
+    """Puts the places of the highest of the values, less `by`, so many places down as there are higher ones."""
+    k = len(places)
+    least = _reached_by(values, k)
+    log_probabilities[:] = _LOWEST
+    for c in range(len(values)):
+        if values[c] < least:
+            continue
+        place = int(_count_above(values, values[c]))
+        while place < k and log_probabilities[place] > _LOWEST:  # an equal one was there first
+            place += 1
+        if place < k:
+            places[place] = c
+            log_probabilities[place] = values[c] - by
 
 
 @compiled
@@ -192,7 +194,24 @@ def search(
         _score(queries[n], vectors, found[first:last], logits[first:last])
         total = sums.sum() + _sum_of_exponentials(logits[:last]) - _sum_of_exponentials(coarse[:last])
         log_total = np.float32(math.log(total))
-        full = -(-last // _LANES) * _LANES
-        logits[last:full] = _LOWEST
-        _put(logits[:full], found[:last], log_total, items[n], log_probabilities[n])
+        _put_highest(logits[:last], log_total, items[n], log_probabilities[n])
+        for place in range(k):
+            items[n, place] = found[items[n, place]]
     return gave_up
+
+
+@compiled
+def highest(
+    scores: Floats, starts: NDArray[np.int64], outside: float, places: NDArray[np.int64], log_probabilities: Floats
+) -> None:
+    """Of each answer's scores, from `starts[n]` to `starts[n + 1]`, where the k highest lie: fills `places` (N, k).
+
+    `log_probabilities` (N, k) are of a softmax over the answer's scores and `outside`. An answer has at least k scores.
+    """
+    for n in range(len(places)):
+        own = scores[starts[n] : starts[n + 1]]
+        highest = max(own.max(), np.float32(outside))
+        total = math.exp(np.float32(outside) - highest)
+        total += _sum_of_exponentials(np.maximum(own - highest, _NOTHING))
+        _put_highest(own, highest + np.float32(math.log(total)), places[n], log_probabilities[n])
+        places[n] += starts[n]
