@@ -4,8 +4,11 @@ Candidates are the network's best items, the user's own recent ones, what follow
 sequences, and popular ones, in all and in the last item's category. A compiled loop collects them, each once per
 answer, with their features.
 
-Shapes: N answers, A actions of their users, C candidates of an answer at most, F features, K best items of the
-network, D width, I items of the catalogue. Items are catalogue indices.
+The candidates of several answers lie one after the other, and a feature of all of them is a row: what is done to one
+feature walks along it, and weighing them is one product of matrices without gaps.
+
+Shapes: N answers, A actions of their users, T candidates of all answers, C of the answer at hand, F features, K best
+items of the network, D width, I items of the catalogue. Items are catalogue indices.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from model.evidence import Evidence, Neighbours
 
 Floats = NDArray[np.float32]
 
-CANDIDATES: Final = 256
+CANDIDATES: Final = 256  # of an answer, at most
 NETWORK_BEST: Final = 64
 RECENT: Final = 32  # last actions of a user that are looked at
 FEATURES: Final = (
@@ -55,6 +58,7 @@ _SLOTS: Final = 3  # of recency that have features of their own; what is older s
 _BLENDED: Final = 6  # latest distinct items that candidates are compared with
 _LEAST_LENGTH: Final = np.float32(1e-6)
 _LEAST_LOG_PROBABILITY: Final = np.float32(-20)
+_APART: Final = 16  # rows of features that lie a power of two apart would contend for the same places of a cache
 LOG_PROBABILITY_SCALE: Final = np.float32(4)  # divides them: features should be about as large as one
 
 
@@ -66,6 +70,10 @@ class Recent(NamedTuple):
     starts: NDArray[np.int64]  # (N,)
     stops: NDArray[np.int64]  # (N,)
 
+    def part(self, part: slice | NDArray[np.int64]) -> Recent:
+        """The same for some of the answers."""
+        return self._replace(starts=self.starts[part], stops=self.stops[part])
+
 
 class NetworkBest(NamedTuple):
     """What the network says: its best items, and all that it takes to ask it for the others."""
@@ -75,179 +83,285 @@ class NetworkBest(NamedTuple):
     queries: Floats  # (N, D)
     vectors: Floats  # (I, D)
 
+    def part(self, part: slice | NDArray[np.int64]) -> NetworkBest:
+        """The same for some of the answers."""
+        return NetworkBest(self.items[part], self.log_probabilities[part], self.queries[part], self.vectors)
+
 
 class Candidates(NamedTuple):
-    """The candidates of N answers; features beyond their counts are zero."""
+    """The candidates of N answers: those of answer n are `starts[n]` to `starts[n + 1]`."""
 
-    items: NDArray[np.int32]  # (N, C)
-    features: Floats  # (N, C, F)
-    counts: NDArray[np.int64]  # (N,)
+    items: NDArray[np.int32]  # (T,)
+    features: Floats  # (F, T)
+    starts: NDArray[np.int64]  # (N + 1,)
+
+    @property
+    def answers(self) -> NDArray[np.int64]:
+        """Which answer each is a candidate of, (T,)."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
 class Marks(NamedTuple):
     """Room to remember which items are candidates of the answer at hand, and where; kept from call to call."""
 
-    answers: NDArray[np.int64]  # (I,) the last answer that had the item as a candidate
-    places: NDArray[np.int32]  # (I,) where it was
+    seen: NDArray[np.int64]  # (I,) the last answer that had the item as a candidate, times CANDIDATES, and where it was
     next_answer: NDArray[np.int64]  # (1,)
 
 
 def marks(items: int) -> Marks:
     """Room for so many items."""
-    return Marks(np.full(items, -1, np.int64), np.zeros(items, np.int32), np.zeros(1, np.int64))
+    return Marks(np.full(items, -1, np.int64), np.zeros(1, np.int64))
 
 
 def room(answers: int) -> Candidates:
     """Room for the candidates of so many answers."""
+    most = answers * CANDIDATES + _APART
     return Candidates(
-        np.zeros((answers, CANDIDATES), np.int32),
-        np.zeros((answers, CANDIDATES, len(FEATURES)), np.float32),
-        np.zeros(answers, np.int64),
+        np.empty(most, np.int32), np.empty((len(FEATURES), most), np.float32), np.zeros(answers + 1, np.int64)
     )
 
 
 def collect(
-    recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks, found: Candidates | None = None
+    recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks, place: Candidates | None = None
 ) -> Candidates:
     """Candidates of N answers with their features. `marks` are of this thread alone.
 
-    `found` is room for N answers to put them, with what an earlier call has left there; by default it is new.
+    `place` is room for N answers or more, whatever lies there; by default it is new.
     """
-    found = room(len(recent.starts)) if found is None else found
-    _collect(recent, best, evidence, marks, found)
-    return found
+    items, features, starts = place or room(len(recent.starts))
+    _collect(recent, best, evidence, marks, items, features, starts)
+    end = starts[len(recent.starts)]
+    return Candidates(items[:end], features[:, :end], starts[: len(recent.starts) + 1])
 
 
 @compiled
-def _collect(recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks, found: Candidates) -> None:
+def _collect(
+    recent: Recent,
+    best: NetworkBest,
+    evidence: Evidence,
+    marks: Marks,
+    all_items: NDArray[np.int32],
+    features: Floats,
+    starts: NDArray[np.int64],
+) -> None:
     own = np.empty(RECENT, np.int32)
     shares = np.zeros(CATEGORY_BUCKETS, np.float32)
     for n in range(len(recent.starts)):
-        found.features[n, : found.counts[n]] = np.float32(0)
-        found.counts[n] = 0
-        answer = marks.next_answer[0]
+        begin = starts[n]
+        items = all_items[begin : begin + CANDIDATES]
+        _clear(features, begin)
+        first = marks.next_answer[0] * CANDIDATES
         marks.next_answer[0] += 1
+        count = 0
         for k in range(best.items.shape[1]):
-            place = _enter(best.items[n, k], n, answer, marks, found, True)
-            found.features[n, place, _LOG_PROBABILITY] = best.log_probabilities[n, k]
-        distinct, actions = _own_items(recent, n, answer, marks, found, own)
+            place, count = _enter(best.items[n, k], first, marks.seen, items, count)
+            features[_LOG_PROBABILITY, begin + place] = best.log_probabilities[n, k]
+        distinct, actions, count = _own_items(recent, n, first, marks.seen, items, count, features, begin, own)
         for slot in range(min(distinct, len(_FOLLOWERS))):
-            column = min(slot, _SLOTS - 1)
-            _neighbours(evidence.followers, own[slot], _FOLLOWERS[slot], _FOLLOWED + column, n, answer, marks, found)
-            _neighbours(
-                evidence.predecessors, own[slot], _PREDECESSORS[slot], _PRECEDED + column, n, answer, marks, found
+            column, item = min(slot, _SLOTS - 1), own[slot]
+            followed = features[_FOLLOWED + column, begin : begin + CANDIDATES]
+            preceded = features[_PRECEDED + column, begin : begin + CANDIDATES]
+            count = _neighbours(evidence.followers, item, _FOLLOWERS[slot], followed, first, marks.seen, items, count)
+            count = _neighbours(
+                evidence.predecessors, item, _PREDECESSORS[slot], preceded, first, marks.seen, items, count
             )
         for item in evidence.popular:
-            _enter(item, n, answer, marks, found, True)
+            _, count = _enter(item, first, marks.seen, items, count)
         if distinct:
-            _popular_alike(evidence, own[0], n, answer, marks, found)
-            _alike(evidence, own[:distinct], shares, n, found)
-        _ask_network(best, n, found)
-        if distinct:
-            _like(best.vectors, own[: min(distinct, _BLENDED)], n, found)
-        _finish(recent, best, evidence, n, distinct, actions, found)
+            count = _popular_alike(evidence, own[0], first, marks.seen, items, count)
+        starts[n + 1] = starts[n] + count
+        _describe(recent, best, evidence, n, own[:distinct], actions, shares, items[:count], features, begin)
 
 
 @compiled
-def _enter(item: int, n: int, answer: int, marks: Marks, found: Candidates, may_enter: bool) -> int:
-    """The place of an item among the candidates, at their end if it is new and may enter; -1: it is none."""
-    if marks.answers[item] == answer:
-        return int(marks.places[item])
-    place = found.counts[n]
-    if not may_enter or place == found.items.shape[1]:
-        return -1
-    marks.answers[item] = answer
-    marks.places[item] = place
-    found.items[n, place] = item
-    found.counts[n] = place + 1
-    return int(place)
+def _clear(features: Floats, begin: int) -> None:
+    for column in range(len(features)):
+        features[column, begin : begin + CANDIDATES] = np.float32(0)
+
+
+@compiled
+def _enter(item: int, first: int, seen: NDArray[np.int64], items: NDArray[np.int32], count: int) -> tuple[int, int]:
+    """The place of an item among the candidates, at their end if it is new, -1 if there is no room; and how many."""
+    place = seen[item] - first
+    if place < 0:
+        if count == len(items):
+            return -1, count
+        place = count
+        seen[item] = first + place
+        items[place] = item
+        count += 1
+    return place, count
 
 
 @compiled
 def _own_items(
-    recent: Recent, n: int, answer: int, marks: Marks, found: Candidates, own: NDArray[np.int32]
-) -> tuple[int, int]:
+    recent: Recent,
+    n: int,
+    first: int,
+    seen: NDArray[np.int64],
+    items: NDArray[np.int32],
+    count: int,
+    features: Floats,
+    begin: int,
+    own: NDArray[np.int32],
+) -> tuple[int, int, int]:
     """The user's own items: fills `own` with the distinct ones, latest first; how many these are, of how many."""
     distinct, actions, session = 0, 0, np.float32(1)
-    first = max(recent.starts[n], recent.stops[n] - len(own))
-    for at in range(recent.stops[n] - 1, first - 1, -1):
+    oldest = max(recent.starts[n], recent.stops[n] - len(own))
+    for at in range(recent.stops[n] - 1, oldest - 1, -1):
         item, context = recent.items[at], recent.contexts[at]
         kind = context % np.uint32(TYPE_SLOTS)
         if item >= 0 and kind != SEARCH:
             actions += 1
-            features = found.features[n, _enter(item, n, answer, marks, found, True)]
-            if features[_OWN] == 0:
-                features[_OWN] = 1
-                features[_OWN_RECENCY] = np.float32(1) / np.float32(1 + distinct)
-                features[_OWN_LAST] = np.float32(distinct == 0)
-                features[_OWN_BOUGHT] = np.float32(kind == PURCHASE)
-                features[_OWN_SESSION] = session
+            place, count = _enter(item, first, seen, items, count)
+            at_place = begin + place
+            if features[_OWN, at_place] == 0:
+                features[_OWN, at_place] = 1
+                features[_OWN_RECENCY, at_place] = np.float32(1) / np.float32(1 + distinct)
+                features[_OWN_LAST, at_place] = np.float32(distinct == 0)
+                features[_OWN_BOUGHT, at_place] = np.float32(kind == PURCHASE)
+                features[_OWN_SESSION, at_place] = session
                 own[distinct] = item
                 distinct += 1
-            features[_OWN_COUNT] += 1
+            features[_OWN_COUNT, at_place] += 1
         if _is_boundary(context):
             session = np.float32(0)
-    return distinct, actions
+    return distinct, actions, count
 
 
 @compiled
 def _neighbours(
-    of: Neighbours, item: int, entering: int, column: int, n: int, answer: int, marks: Marks, found: Candidates
-) -> None:
-    """Adds the neighbours' shares to their features; the first `entering` that are no candidates become some."""
+    of: Neighbours,
+    item: int,
+    entering: int,
+    feature: Floats,
+    first: int,
+    seen: NDArray[np.int64],
+    items: NDArray[np.int32],
+    count: int,
+) -> int:
+    """Adds the neighbours' shares to their feature; the first `entering` that are no candidates become some."""
+    most = min(len(items), count + entering)
     for at in range(of.starts[item], of.starts[item + 1]):
-        known = found.counts[n]
-        place = _enter(of.items[at], n, answer, marks, found, entering > 0)
-        if place >= 0:
-            found.features[n, place, column] += of.shares[at]
-            entering -= place == known
+        neighbour = of.items[at]
+        place = seen[neighbour] - first
+        if place < 0:
+            if count == most:
+                continue
+            place = count
+            seen[neighbour] = first + place
+            items[place] = neighbour
+            count += 1
+        feature[place] += of.shares[at]
+    return count
 
 
 @compiled
-def _popular_alike(evidence: Evidence, item: int, n: int, answer: int, marks: Marks, found: Candidates) -> None:
+def _popular_alike(
+    evidence: Evidence, item: int, first: int, seen: NDArray[np.int64], items: NDArray[np.int32], count: int
+) -> int:
     """Popular items of an item's category, where that is known, become candidates."""
     category, popular = evidence.categories[item], evidence.popular_alike
     if category != 0:
         for at in range(popular.starts[category], popular.starts[category + 1]):
-            _enter(popular.items[at], n, answer, marks, found, True)
+            _, count = _enter(popular.items[at], first, seen, items, count)
+    return count
 
 
 @compiled
-def _alike(evidence: Evidence, own: NDArray[np.int32], shares: Floats, n: int, found: Candidates) -> None:
+def _describe(
+    recent: Recent,
+    best: NetworkBest,
+    evidence: Evidence,
+    n: int,
+    own: NDArray[np.int32],
+    actions: int,
+    shares: Floats,
+    items: NDArray[np.int32],
+    features: Floats,
+    begin: int,
+) -> None:
+    """What there is to say about the candidates (C,) once all are there, and about the answer."""
+    end = begin + len(items)
+    if len(own):
+        _alike(
+            evidence,
+            own,
+            shares,
+            items,
+            features[_SAME_CATEGORY, begin:end],
+            features[_CATEGORY_SHARE, begin:end],
+            features[_SAME_BRAND, begin:end],
+        )
+        _like(best.vectors, own[:_BLENDED], items, features[_LIKE_LATEST, begin:end])
+    _ask_network(best, n, items, features[_LOG_PROBABILITY, begin:end])
+    for column in range(_FOLLOWED, _PRECEDED + _SLOTS):
+        _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))
+    _logarithms(features[_OWN_COUNT, begin:end], np.float32(1), np.float32(1))
+    for place in range(len(items)):
+        features[_POPULARITY, begin + place] = evidence.popularity[items[place]]
+        features[_TREND, begin + place] = evidence.trend[items[place]]
+    last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
+    gap = np.float32((last >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)) / np.float32(FIRST_GAP)
+    certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
+    features[_HISTORY, begin:end] = np.log1p(np.float32(actions)) / np.float32(3.5)
+    features[_REPEATS, begin:end] = np.float32(1) - np.float32(len(own)) / np.float32(max(actions, 1))
+    features[_CERTAINTY, begin:end] = certainty
+    features[_GAP, begin:end] = gap
+    features[_BOUNDARY, begin:end] = np.float32(_is_boundary(last))
+
+
+@compiled
+def _alike(
+    evidence: Evidence,
+    own: NDArray[np.int32],
+    shares: Floats,
+    items: NDArray[np.int32],
+    same_category: Floats,
+    category_share: Floats,
+    same_brand: Floats,
+) -> None:
     """How candidates are like the user's distinct items, latest first; `shares` is room, zero for each category."""
     for item in own:
         shares[evidence.categories[item]] += np.float32(1) / np.float32(len(own))
-    for place in range(found.counts[n]):
-        features, item = found.features[n, place], found.items[n, place]
-        category, brand = evidence.categories[item], evidence.brands[item]
+    for place in range(len(items)):
+        category, brand = evidence.categories[items[place]], evidence.brands[items[place]]
         if category != 0:
-            features[_SAME_CATEGORY] = np.float32(category == evidence.categories[own[0]])
-            features[_CATEGORY_SHARE] = shares[category]
+            same_category[place] = np.float32(category == evidence.categories[own[0]])
+            category_share[place] = shares[category]
         if brand != 0:
-            features[_SAME_BRAND] = np.float32(brand == evidence.brands[own[0]])
+            same_brand[place] = np.float32(brand == evidence.brands[own[0]])
     for item in own:
         shares[evidence.categories[item]] = np.float32(0)
 
 
 @compiled
-def _ask_network(best: NetworkBest, n: int, found: Candidates) -> None:
-    """Log-probabilities of the candidates that are not among the network's best."""
+def _ask_network(best: NetworkBest, n: int, items: NDArray[np.int32], feature: Floats) -> None:
+    """Log-probabilities of the candidates, also of those that are not among the network's best."""
     query, asked = best.queries[n], best.items.shape[1]
     log_total = _dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if asked else np.float32(0)
-    for place in range(asked, found.counts[n]):
-        logit = _dot(query, best.vectors[found.items[n, place]])
-        found.features[n, place, _LOG_PROBABILITY] = logit - log_total
+    for place in range(asked, len(items)):
+        feature[place] = _dot(query, best.vectors[items[place]]) - log_total
+    for place in range(len(items)):
+        feature[place] = max(feature[place], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
 
 
 @compiled
-def _like(vectors: Floats, latest: NDArray[np.int32], n: int, found: Candidates) -> None:
+def _like(vectors: Floats, latest: NDArray[np.int32], items: NDArray[np.int32], feature: Floats) -> None:
     """Cosines of candidates with a blend of items, of which each weighs less than the one before it."""
     blend = np.zeros(vectors.shape[1], np.float32)
     for slot in range(len(latest)):
         blend += vectors[latest[slot]] / np.float32(1 + slot)
     blend /= max(np.sqrt(_dot(blend, blend)), _LEAST_LENGTH)
-    for place in range(found.counts[n]):
-        found.features[n, place, _LIKE_LATEST] = _dot(blend, vectors[found.items[n, place]])
+    for place in range(len(items)):
+        feature[place] = _dot(blend, vectors[items[place]])
+
+
+@compiled
+def _logarithms(feature: Floats, by: np.float32, scale: np.float32) -> None:
+    for place in range(len(feature)):
+        if feature[place] != 0:  # most are, and logarithms are slow
+            feature[place] = np.log1p(by * feature[place]) / scale
 
 
 # As in `shortlist`, and not imported from there: a cached loop is not compiled again when another file changes.
@@ -257,40 +371,6 @@ def _dot(a: Floats, b: Floats) -> np.float32:
     for d in range(len(a)):
         total += a[d] * b[d]
     return total
-
-
-@compiled
-def _finish(
-    recent: Recent,
-    best: NetworkBest,
-    evidence: Evidence,
-    n: int,
-    distinct: int,
-    actions: int,
-    found: Candidates,
-) -> None:
-    """Features of about the size of one, and those of the answer."""
-    last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
-    gap = np.float32((last >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)) / np.float32(FIRST_GAP)
-    boundary = np.float32(_is_boundary(last))
-    history = np.log1p(np.float32(actions)) / np.float32(3.5)
-    repeats = np.float32(1) - np.float32(distinct) / np.float32(max(actions, 1))
-    certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
-    for place in range(found.counts[n]):
-        features, item = found.features[n, place], found.items[n, place]
-        features[_LOG_PROBABILITY] = max(features[_LOG_PROBABILITY], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
-        for column in range(_FOLLOWED, _PRECEDED + _SLOTS):
-            if features[column] != 0:  # most are, and logarithms are slow
-                features[column] = np.log1p(np.float32(1000) * features[column]) / np.float32(3)
-        if features[_OWN_COUNT] != 0:
-            features[_OWN_COUNT] = np.log1p(features[_OWN_COUNT])
-        features[_POPULARITY] = evidence.popularity[item]
-        features[_TREND] = evidence.trend[item]
-        features[_HISTORY] = history
-        features[_REPEATS] = repeats
-        features[_CERTAINTY] = certainty
-        features[_GAP] = gap
-        features[_BOUNDARY] = boundary
 
 
 @compiled

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -42,8 +43,8 @@ class Ranked:
 class Catalogue:
     """Item vectors (I, D), kept transposed and padded to whole blocks. Not for two threads at once."""
 
-    def __init__(self, vectors: Tensor, clock: Callable[[], float] = time.perf_counter) -> None:
-        """`clock` in seconds, to find out which way is faster here."""
+    def __init__(self, vectors: Tensor, clock: Callable[[], float] = time.thread_time) -> None:
+        """`clock` in seconds, to find out which way is faster here: of this thread, as others may be busy."""
         self.size, width = vectors.shape
         padded = -(-self.size // _BLOCK) * _BLOCK
         self._vectors = vectors.new_zeros(width, padded)
@@ -53,6 +54,14 @@ class Catalogue:
         self._weights = vectors.new_empty(_ROWS, padded)
         self._coarse = _Coarse(vectors) if vectors.device.type == "cpu" and self.size else None
         self.shortlists = self._coarse is not None and self._coarse_is_faster(self._coarse, clock)
+
+    def for_another_thread(self) -> Catalogue:
+        """The same items, with room of its own for scores."""
+        other = copy(self)
+        other._scores, other._weights = torch.empty_like(self._scores), torch.empty_like(self._weights)
+        if self._coarse is not None:
+            other._coarse = self._coarse.for_another_thread()
+        return other
 
     def rank(self, queries: Tensor, k: int) -> Ranked:
         """Exact top-k of queries (N, D) over all items; k is cut to the size of the catalogue."""
@@ -106,6 +115,11 @@ class _Coarse:
         self._longest = float(vectors.norm(dim=1).max())
         self._longest_restored = float(restored.norm(dim=1).max())
         self._scores = torch.empty(_COARSE_ROWS, len(vectors), dtype=torch.int32)
+
+    def for_another_thread(self) -> _Coarse:
+        other = copy(self)
+        other._scores = torch.empty_like(self._scores)
+        return other
 
     def can_rank(self, queries: Tensor, k: int) -> bool:
         """Whether there are groups enough, and no logit can leave the range of the exponential."""

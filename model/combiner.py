@@ -3,7 +3,7 @@
 Trained by maximum likelihood on actions that neither the network nor the evidence has learned from: a softmax over the
 candidates and "none of these", so that the scores are probabilities.
 
-Shapes: N examples, C candidates, F features.
+Shapes: N examples, T candidates of all of them, F features.
 """
 
 from __future__ import annotations
@@ -43,10 +43,15 @@ class Combiner(nn.Module):
             self.linear.weight.zero_()[0, FEATURES.index("log_probability")] = 1
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores (...) of features (..., F)."""
-        hidden = F.relu(self.second(F.relu(self.first(features), inplace=True)), inplace=True)
-        scores: Tensor = (self.linear(features) + self.last(hidden)).squeeze(-1)
+        """Scores (T,) of features (F, T)."""
+        hidden = F.relu(_layer(self.second, F.relu(_layer(self.first, features), inplace=True)), inplace=True)
+        scores: Tensor = _layer(self.last, hidden).addmm(self.linear.weight, features).squeeze(0)
         return scores
+
+
+def _layer(layer: nn.Linear, inputs: Tensor) -> Tensor:
+    """Of inputs (in, T), (out, T)."""
+    return torch.addmm(layer.bias[:, None], layer.weight, inputs)
 
 
 def unfitted() -> Combiner:
@@ -138,27 +143,28 @@ def _loss(
     combiner: Combiner, candidates: Candidates, targets: NDArray[np.int32], means: Tensor, spreads: Tensor
 ) -> Tensor:
     """Mean negative log-likelihood of the targets, or of none of the candidates being right."""
-    most = int(candidates.counts.max())
-    filled = np.arange(most) < candidates.counts[:, None]
-    scores = combiner((torch.from_numpy(candidates.features[:, :most]) - means) / spreads)
-    scores = scores.masked_fill(torch.from_numpy(~filled), float("-inf"))
-    right = (candidates.items[:, :most] == targets[:, None]) & filled
-    labels = np.where(right.any(1), right.argmax(1), most)
-    with_outside = torch.cat((scores, combiner.outside.expand(len(scores), 1)), 1)
-    return F.cross_entropy(with_outside, torch.from_numpy(labels))
+    scores = combiner((torch.from_numpy(candidates.features) - means) / spreads)
+    answers, starts = candidates.answers, candidates.starts
+    columns, none = np.arange(len(answers)) - starts[answers], int(np.diff(starts).max())
+    right = np.flatnonzero(candidates.items == targets[answers])
+    labels = np.full(len(targets), none)
+    labels[answers[right]] = columns[right]
+    table = scores.new_full((len(targets), none + 1), float("-inf"))
+    table[torch.from_numpy(answers), torch.from_numpy(columns)] = scores
+    table[:, none] = combiner.outside
+    return F.cross_entropy(table, torch.from_numpy(labels))
 
 
 def _moments(candidates: Candidates) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations of features (F,)."""
-    filled = np.arange(candidates.features.shape[1]) < candidates.counts[:, None]
-    features = torch.from_numpy(candidates.features[filled])
-    return features.mean(0), features.std(0) + _SPREAD
+    """Means and standard deviations of features, (F, 1) each."""
+    features = torch.from_numpy(candidates.features)
+    return features.mean(1, keepdim=True), features.std(1, keepdim=True) + _SPREAD
 
 
 @torch.no_grad()
 def _take_in(combiner: Combiner, means: Tensor, spreads: Tensor) -> None:
     """Makes a combiner of standardised features one of features as they are."""
     for layer in (combiner.first, combiner.linear):
-        layer.weight.div_(spreads)
-    combiner.first.bias.sub_(combiner.first.weight @ means)
-    combiner.outside.add_(combiner.linear.weight[0] @ means)  # all other scores are higher by as much
+        layer.weight.div_(spreads.T)
+    combiner.first.bias.sub_((combiner.first.weight @ means)[:, 0])
+    combiner.outside.add_((combiner.linear.weight @ means)[0])  # all other scores are higher by as much

@@ -264,8 +264,8 @@ class Fold:
 def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
     """What a version says from the users' vectors (M, D) and last actions."""
     network = serving.network
-    best = serving.network_best(network.queries(vectors))
-    items, log_probabilities = serving.fusion.rank(recent, best, RANKED)
+    best = serving.lanes.network_best(network.queries(vectors))
+    items, log_probabilities = serving.lanes.rank(recent, best, RANKED)
     on_item = network.type_by_vector(vectors)[:, None] + serving.item_types[torch.from_numpy(items).to(serving.device)]
     missing = RANKED - items.shape[1]
     bought = network.purchase(torch.from_numpy(habits(recent)).to(serving.device))

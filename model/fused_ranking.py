@@ -34,11 +34,7 @@ class Foreseen:
 
     def collect(self, fusion: Fusion, chosen: NDArray[np.int64]) -> Candidates:
         """Candidates of some of the targets."""
-        recent, best = self.recent, self.best
-        return fusion.collect(
-            recent._replace(starts=recent.starts[chosen], stops=recent.stops[chosen]),
-            NetworkBest(best.items[chosen], best.log_probabilities[chosen], best.queries[chosen], best.vectors),
-        )
+        return fusion.collect(self.recent.part(chosen), self.best.part(chosen))
 
 
 class FusedRanker:
@@ -77,15 +73,25 @@ class FusedRanker:
             chosen = np.arange(start, min(start + _AT_ONCE, len(holdout)))
             candidates = foreseen.collect(self._fusion, chosen)
             scores = self._fusion.score(candidates).numpy()
-            ranks[chosen] = _ranks(scores, candidates.items, foreseen.targets[chosen])
-            best = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
-            listed = self._vocabulary.objects[np.take_along_axis(candidates.items, best, 1)]
-            top[chosen, : best.shape[1]] = np.where(np.isfinite(np.take_along_axis(scores, best, 1)), listed, 0)
+            ranks[chosen] = _ranks(scores, candidates, foreseen.targets[chosen])
+            listed = _listed(scores, candidates)
+            top[chosen] = np.where(listed < 0, 0, self._vocabulary.objects[candidates.items[listed]])
         return Ranked(ranks, top)
 
 
-def _ranks(scores: NDArray[np.float32], items: NDArray[np.int32], targets: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Ranks (N,) of targets among candidates with scores (N, C), minus infinity where there is none."""
-    right = (items[:, : scores.shape[1]] == targets[:, None]) & np.isfinite(scores)
-    own = np.where(right, scores, -np.inf).max(1, keepdims=True, initial=-np.inf)
-    return np.where(right.any(1), (scores >= own).sum(1), MISSED)
+def _ranks(scores: NDArray[np.float32], candidates: Candidates, targets: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Ranks (N,) of targets among candidates with scores (T,)."""
+    answers = candidates.answers
+    right = np.flatnonzero(candidates.items == targets[answers])
+    own = np.full(len(targets), np.inf, np.float32)
+    own[answers[right]] = scores[right]
+    ranks = np.bincount(answers[scores >= own[answers]], minlength=len(targets))
+    return np.where(np.isfinite(own), ranks, MISSED)
+
+
+def _listed(scores: NDArray[np.float32], candidates: Candidates) -> NDArray[np.int64]:
+    """Where the LISTED best candidates of each answer lie, (N, LISTED); -1: it has fewer."""
+    order = np.lexsort((-scores, candidates.answers))
+    places = candidates.starts[:-1, None] + np.arange(LISTED)
+    there = places < candidates.starts[1:, None]
+    return np.where(there, order[np.where(there, places, 0)], -1)

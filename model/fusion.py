@@ -1,7 +1,7 @@
 """The ranking that is served: the network and the evidence of the log together, weighed by the combiner.
 
 Constant time per answer, whatever the length of the history: the last RECENT actions, a bounded number of candidates.
-Shapes: N answers, k ranked items, I items of the catalogue.
+Shapes: N answers, T candidates of all of them, k ranked items, I items of the catalogue.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model import shortlist
 from model.candidates import Candidates, NetworkBest, Recent, collect, marks, room
 from model.combiner import Combiner
 from model.evidence import Evidence
@@ -29,6 +30,10 @@ class Fusion:
         self._marks = marks(len(evidence.popularity))
         self._room = room(_ANSWERS)  # kept from call to call: fresh memory costs as much as filling it
 
+    def for_another_thread(self) -> Fusion:
+        """The same evidence and combiner, with room of its own."""
+        return Fusion(self.evidence, self.combiner)
+
     def collect(self, recent: Recent, best: NetworkBest) -> Candidates:
         """Candidates of N answers, with their features."""
         return collect(recent, best, self.evidence, self._marks)
@@ -42,33 +47,16 @@ class Fusion:
         """
         n, k = len(recent.starts), min(k, best.items.shape[1])
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
+        outside = float(self.combiner.outside)
         for start in range(0, n, _ANSWERS):
             part = slice(start, start + _ANSWERS)
-            kept = _first(self._room, n - start)
-            candidates = collect(_answers(recent, part), _bests(best, part), self.evidence, self._marks, kept)
-            scores = self.score(candidates)
-            total = torch.logaddexp(scores.logsumexp(1, keepdim=True), self.combiner.outside)
-            highest, places = scores.topk(k)
-            log_probabilities[part] = (highest - total).numpy()
-            items[part] = np.take_along_axis(candidates.items, places.numpy(), 1)
+            candidates = collect(recent.part(part), best.part(part), self.evidence, self._marks, self._room)
+            scores = self.score(candidates).numpy()
+            shortlist.highest(scores, candidates.starts, outside, items[part], log_probabilities[part])
+            items[part] = candidates.items[items[part]]
         return items, log_probabilities
 
     def score(self, candidates: Candidates) -> Tensor:
-        """Scores (N, C) of candidates, minus infinity where there is none; C is the most that one answer has."""
-        most = int(candidates.counts.max(initial=0))
-        scores = self.combiner(torch.from_numpy(candidates.features[:, :most]))
-        return scores.masked_fill_(  # type: ignore[no-any-return]
-            torch.from_numpy(np.arange(most) >= candidates.counts[:, None]), float("-inf")
-        )
-
-
-def _first(room: Candidates, answers: int) -> Candidates:
-    return Candidates(room.items[:answers], room.features[:answers], room.counts[:answers])
-
-
-def _answers(recent: Recent, part: slice) -> Recent:
-    return recent._replace(starts=recent.starts[part], stops=recent.stops[part])
-
-
-def _bests(best: NetworkBest, part: slice) -> NetworkBest:
-    return NetworkBest(best.items[part], best.log_probabilities[part], best.queries[part], best.vectors)
+        """Scores of candidates, (T,)."""
+        scores: Tensor = self.combiner(torch.from_numpy(candidates.features))
+        return scores

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.calibration import Calibration
-from model.candidates import NETWORK_BEST, NetworkBest, Recent
+from model.candidates import Recent
 from model.catalogue import Catalogue
 from model.checkpoint import Version, parse
 from model.errors import VersionRefused
 from model.events import item_object
-from model.fusion import Fusion
 from model.habits import habits
+from model.lanes import Lanes
 from model.manifest import VersionFiles
 from model.network import Network
 from model.vocabulary import Vocabulary
@@ -30,27 +30,19 @@ class Serving:
     weights: int  # 64 bits that tell hidden states of this version from those of others; never 0
     network: Network
     vocabulary: Vocabulary
-    catalogue: Catalogue
-    vectors: NDArray[np.float32]  # (I, D) on the CPU, the catalogue's own where that is there too
-    fusion: Fusion
+    lanes: Lanes
     item_types: Tensor  # (I, K): the item's share in the logits of type given item
     objects: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
     device: torch.device
 
-    def network_best(self, queries: Tensor) -> NetworkBest:
-        """What the network says to queries (N, D)."""
-        ranked = self.catalogue.rank(queries, NETWORK_BEST)
-        found = ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy(), queries.cpu().numpy()
-        return NetworkBest(*found, self.vectors)
 
-
-def serve_files(files: VersionFiles, *, hidden: int, device: torch.device) -> tuple[Version, Serving]:
+def serve_files(files: VersionFiles, *, hidden: int, device: torch.device, threads: int = 1) -> tuple[Version, Serving]:
     """The version in the files, warm on a device, for states of `hidden` numbers. Raises `VersionRefused`."""
     try:
         version = parse(files)
         _check_state(version, hidden)
-        return version, serve(version, device)
+        return version, serve(version, device, threads)
     except VersionRefused:
         raise
     except Exception as error:  # no room on the device, or whatever else keeps it from answering
@@ -58,8 +50,11 @@ def serve_files(files: VersionFiles, *, hidden: int, device: torch.device) -> tu
 
 
 @torch.inference_mode()
-def serve(version: Version, device: torch.device) -> Serving:
-    """Puts a loaded version on a device and answers once there: the first batch finds it warm, its loops compiled."""
+def serve(version: Version, device: torch.device, threads: int = 1) -> Serving:
+    """Puts a loaded version on a device and answers once there: the first batch finds it warm, its loops compiled.
+
+    `threads`: that rank items at the same time.
+    """
     network = version.network.to(device).eval()
     vectors = network.item_vectors()
     serving = Serving(
@@ -67,9 +62,7 @@ def serve(version: Version, device: torch.device) -> Serving:
         weights=item_object(version.name + version.manifest_sha256) or 1,
         network=network,
         vocabulary=version.vocabulary,
-        catalogue=Catalogue(vectors),
-        vectors=vectors.cpu().contiguous().numpy(),
-        fusion=version.fusion,
+        lanes=Lanes(Catalogue(vectors), vectors.cpu().contiguous().numpy(), version.fusion, threads),
         item_types=network.item_type_logits(vectors),
         objects=version.vocabulary.objects,
         calibration=version.calibration,
@@ -99,5 +92,5 @@ def _warm_up(serving: Serving) -> None:
     tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
     _, vectors = serving.network.step(tokens, serving.network.initial_state(1))
     nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
-    serving.fusion.rank(nothing, serving.network_best(serving.network.queries(vectors)), 1)
+    serving.lanes.rank(nothing, serving.lanes.network_best(serving.network.queries(vectors)), 1)
     serving.network.purchase(torch.from_numpy(habits(nothing)).to(serving.device))

@@ -2,10 +2,12 @@
 
 The integer scores of a query lie within `slack` of the exact logits. So the k-th best logit is at least the k-th
 best score less the slack, and whatever can reach that has a score of at least twice the slack less than the k-th best
-one: these few are scored again in float32. Nothing outside them can belong to the best k.
+one. Of these few the best by score are scored again in float32; the k-th best of their logits is what the others have
+to reach, less one slack, to be scored again too. Nothing else can belong to the best k.
 Items stand in rows of G groups: item i belongs to group i % G. Walking along a row, each group's running maximum and
-sum is a lane of a vector instruction.
-Shapes: N queries, I items, D width, k results, G groups.
+sum is a lane of a vector instruction. What is looked for among a few hundred numbers is found by counting, which is
+another such walk: sorting them would take several times as long.
+Shapes: N queries, I items, D width, k results, G groups, C candidates.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from numpy.typing import NDArray
 
 from model.compiled import compiled
 
-GROUP: Final = 32  # items, about
-_CANDIDATES: Final = 512  # of one query, at most; with more of them the plain way is the faster one
+GROUP: Final = 16  # items, about
+_CANDIDATES: Final = 512  # of one query, about, at most; with more of them the plain way is the faster one
+_HALVINGS: Final = 10  # of the range in which the k-th best score is looked for
+_NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
 _LOWEST: Final = np.float32(-3e38)
 
 Floats = NDArray[np.float32]
@@ -48,6 +52,19 @@ def _scan(scores: NDArray[np.int32], scales: Floats, query_scale: np.float32, ma
 
 
 @compiled
+def _sum_of_exponentials(logits: Floats) -> np.float32:
+    """As in `_scan`."""
+    total = np.float32(0)
+    for logit in logits:
+        y = logit * np.float32(1 / 1024)
+        power = np.float32(1) + y * (np.float32(1) + y * (np.float32(1 / 2) + y * np.float32(1 / 6)))
+        for _ in range(10):
+            power *= power
+        total += power
+    return total
+
+
+@compiled
 def _dot(a: Floats, b: Floats) -> np.float32:
     total = np.float32(0)
     for d in range(len(a)):
@@ -56,48 +73,87 @@ def _dot(a: Floats, b: Floats) -> np.float32:
 
 
 @compiled
-def _insert(best: Floats, items: NDArray[np.int64], logit: np.float32, item: int) -> None:
-    """Puts an item where it belongs among the best, which fall; of equal ones the first stays first."""
-    place = len(best) - 1
-    if logit <= best[place]:
-        return
-    while place > 0 and best[place - 1] < logit:
-        best[place] = best[place - 1]
-        items[place] = items[place - 1]
-        place -= 1
-    best[place] = logit
-    items[place] = item
+def _count(values: Floats, threshold: np.float32) -> np.float32:
+    """How many reach a threshold. In floating point: integers of another size than the values cost lanes."""
+    reached = np.float32(0)
+    for i in range(len(values)):
+        reached += np.float32(1) if values[i] >= threshold else np.float32(0)
+    return reached
 
 
 @compiled
-def _kth(values: Floats, best: Floats) -> np.float32:
-    """The k-th highest value; `best` (k,) is room for those above it."""
-    best[:] = _LOWEST
-    for value in values:
-        place = len(best) - 1
-        if value > best[place]:
-            while place > 0 and best[place - 1] < value:
-                best[place] = best[place - 1]
-                place -= 1
-            best[place] = value
-    kth: np.float32 = best[-1]
-    return kth
+def _reached_by(values: Floats, k: int) -> np.float32:
+    """A number that at least k of the values reach, and hardly any more than k; there must be that many."""
+    low: np.float32 = values.min()
+    high: np.float32 = values.max()
+    for _ in range(_HALVINGS):
+        middle = np.float32(0.5) * (low + high)
+        if _count(values, middle) >= k:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _count_above(values: Floats, threshold: np.float32) -> np.float32:
+    above = np.float32(0)
+    for i in range(len(values)):
+        above += np.float32(1) if values[i] > threshold else np.float32(0)
+    return above
 
 
 @compiled
 def _candidates(
-    scores: NDArray[np.int32], scales: Floats, maxima: Floats, threshold: np.float32, found: NDArray[np.int64]
+    scores: NDArray[np.int32], scales: Floats, maxima: Floats, threshold: np.float32, found: NDArray[np.int32]
 ) -> int:
-    """Fills `found` with the items whose scaled scores reach a threshold; returns how many, at most its length."""
+    """Fills `found` with the items whose scaled scores reach a threshold; returns how many, or -1: it has no room."""
     groups, count = len(maxima), 0
     for group in range(groups):
         if maxima[group] < threshold:
             continue
+        if count + GROUP > len(found):
+            return -1
         for item in range(group, len(scales), groups):
-            if np.float32(scores[item]) * scales[item] >= threshold and count < len(found):
-                found[count] = item
-                count += 1
+            # Written in any case, as a branch that is taken now and then would cost more.
+            found[count] = item
+            count += int(np.float32(scores[item]) * scales[item] >= threshold)
     return count
+
+
+@compiled
+def _keep(coarse: Floats, found: NDArray[np.int32], begin: int, threshold: np.float32) -> int:
+    """Moves the candidates whose coarse logits reach a threshold to `begin` and on; returns where they end."""
+    end = begin
+    for c in range(begin, len(coarse)):
+        if coarse[c] >= threshold:
+            coarse[c], coarse[end] = coarse[end], coarse[c]
+            found[c], found[end] = found[end], found[c]
+            end += 1
+    return end
+
+
+@compiled
+def _score(query: Floats, vectors: Floats, found: NDArray[np.int32], logits: Floats) -> None:
+    for c in range(len(found)):
+        logits[c] = _dot(query, vectors[found[c]])
+
+
+@compiled
+def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_probabilities: Floats) -> None:
+    """Puts the places of the highest of the values, less `by`, so many places down as there are higher ones."""
+    k = len(places)
+    least = _reached_by(values, k)
+    log_probabilities[:] = _LOWEST
+    for c in range(len(values)):
+        if values[c] < least:
+            continue
+        place = int(_count_above(values, values[c]))
+        while place < k and log_probabilities[place] > _LOWEST:  # an equal one was there first
+            place += 1
+        if place < k:
+            places[place] = c
+            log_probabilities[place] = values[c] - by
 
 
 @compiled
@@ -118,22 +174,44 @@ def search(
     """
     k, size = items.shape[1], len(scales)
     groups = -(-size // GROUP)
-    maxima, sums, best = np.empty(groups, np.float32), np.empty(groups, np.float32), np.empty(k, np.float32)
-    found, logits = np.empty(_CANDIDATES, np.int64), np.empty(_CANDIDATES, np.float32)
+    maxima, sums = np.empty(groups, np.float32), np.empty(groups, np.float32)
+    found = np.empty(_CANDIDATES, np.int32)
+    coarse, logits = np.empty(_CANDIDATES, np.float32), np.empty(_CANDIDATES, np.float32)
     gave_up = np.zeros(len(queries), np.bool_)
     for n in range(len(queries)):
         _scan(scores[n], scales, query_scales[n], maxima, sums)
         # The k groups with the highest maxima have k items at least as good as the k-th of them.
-        threshold = _kth(maxima, best) - np.float32(2) * slack[n] / query_scales[n]
-        count = _candidates(scores[n], scales, maxima, threshold, found)
-        gave_up[n] = count == _CANDIDATES
+        sure = _reached_by(maxima, k)
+        count = _candidates(scores[n], scales, maxima, sure - np.float32(2) * slack[n] / query_scales[n], found)
+        gave_up[n] = count < 0
+        if gave_up[n]:
+            continue
         for c in range(count):
-            logits[c] = _dot(queries[n], vectors[found[c]])
-        total = sums.sum()
-        log_probabilities[n] = _LOWEST
-        for c in range(count):
-            scaled = np.float32(scores[n, found[c]]) * scales[found[c]]
-            total += math.exp(logits[c]) - math.exp(scaled * query_scales[n])
-            _insert(log_probabilities[n], items[n], logits[c], found[c])
-        log_probabilities[n] -= np.float32(math.log(total))
+            coarse[c] = np.float32(scores[n, found[c]]) * scales[found[c]] * query_scales[n]
+        first = _keep(coarse[:count], found, 0, sure * query_scales[n])
+        _score(queries[n], vectors, found[:first], logits[:first])
+        last = _keep(coarse[:count], found, first, _reached_by(logits[:first], k) - slack[n])
+        _score(queries[n], vectors, found[first:last], logits[first:last])
+        total = sums.sum() + _sum_of_exponentials(logits[:last]) - _sum_of_exponentials(coarse[:last])
+        log_total = np.float32(math.log(total))
+        _put_highest(logits[:last], log_total, items[n], log_probabilities[n])
+        for place in range(k):
+            items[n, place] = found[items[n, place]]
     return gave_up
+
+
+@compiled
+def highest(
+    scores: Floats, starts: NDArray[np.int64], outside: float, places: NDArray[np.int64], log_probabilities: Floats
+) -> None:
+    """Of each answer's scores, from `starts[n]` to `starts[n + 1]`, where the k highest lie: fills `places` (N, k).
+
+    `log_probabilities` (N, k) are of a softmax over the answer's scores and `outside`. An answer has at least k scores.
+    """
+    for n in range(len(places)):
+        own = scores[starts[n] : starts[n + 1]]
+        highest = max(own.max(), np.float32(outside))
+        total = math.exp(np.float32(outside) - highest)
+        total += _sum_of_exponentials(np.maximum(own - highest, _NOTHING))
+        _put_highest(own, highest + np.float32(math.log(total)), places[n], log_probabilities[n])
+        places[n] += starts[n]

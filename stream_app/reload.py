@@ -177,7 +177,9 @@ class Reload:
 
     def _make_ready(self, promotion: Promotion, files: VersionFiles) -> _Ready:
         hidden = self._fold.states.hidden.shape[1]
-        version, serving = serve_files(files, hidden=hidden, device=self._device)
+        version, serving = serve_files(
+            files, hidden=hidden, device=self._device, threads=self._settings.ranking_threads
+        )
         return _Ready(promotion, serving, datetime.fromisoformat(version.created).timestamp())
 
     async def _swap(self, ready: _Ready) -> None:

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         False, description="the CPU stands in for a GPU that is not there or fails a worker's first step"
     )
     threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
+    ranking_threads: int = Field(
+        2, ge=1, description="that rank items in a worker, each a share of a batch; PyTorch's own are apart from these"
+    )
     hidden: int = Field(128, ge=8, le=4096, description="numbers in the hidden state, for workers and trainer alike")
     history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
     users_in_memory: int = Field(

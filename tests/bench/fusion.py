@@ -57,17 +57,18 @@ def _parts(serving: Serving, histories: Histories) -> dict[str, Callable[[], obj
     objects, contexts = histories.objects[:, 7].copy(), histories.contexts[:, 7].copy()
     vectors = torch.randn(BATCH, serving.network.config.width, generator=torch.Generator().manual_seed(1))
     queries = serving.network.queries(vectors)
-    best = serving.network_best(queries)
+    lanes, fusion, catalogue = serving.lanes, serving.lanes.fusion, serving.lanes.catalogue
+    best = lanes.network_best(queries)
 
     def recent_() -> Any:
         return recent_actions(serving.vocabulary, histories, slots, applied, objects, contexts)
 
     recent = recent_()
     return {
-        f"the network's best {RANKED}": lambda: serving.catalogue.rank(queries, RANKED),
-        f"the network's best {NETWORK_BEST}": lambda: serving.catalogue.rank(queries, NETWORK_BEST),
+        f"the network's best {RANKED}": lambda: catalogue.rank(queries, RANKED),
+        f"the network's best {NETWORK_BEST}": lambda: catalogue.rank(queries, NETWORK_BEST),
         "the users' last actions": recent_,
-        "candidates and their features": lambda: serving.fusion.collect(recent, best),
-        "candidates, features and the combiner's ranking": lambda: serving.fusion.rank(recent, best, RANKED),
+        "candidates and their features": lambda: fusion.collect(recent, best),
+        "candidates, features and the combiner's ranking": lambda: fusion.rank(recent, best, RANKED),
         "the whole answer": lambda: answer(serving, vectors, recent),
     }

@@ -18,7 +18,7 @@ from xxhash import xxh3_64_intdigest
 from model.backbones import BackboneName
 from model.calibration import Calibration
 from model.checkpoint import Version
-from model.combiner import unfitted
+from model.combiner import Combiner, unfitted
 from model.data import sequences_of
 from model.events import EVENT_TYPES, Event, actions_of
 from model.evidence import evidence_of
@@ -68,6 +68,14 @@ def make_fusion(vocabulary: Vocabulary) -> Fusion:
     ]
     log = sequences_of(actions_of(events, [1000 * n for n in range(len(events))]))
     return Fusion(evidence_of(log, vocabulary), unfitted())
+
+
+def drawn_combiner(seed: int) -> Combiner:
+    """A combiner that weighs at random."""
+    torch.manual_seed(seed)
+    combiner = Combiner()
+    torch.nn.init.normal_(combiner.last.weight)
+    return combiner.eval()
 
 
 class Shelf(dict[tuple[int, str], bytes]):

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from model.candidates import CANDIDATES, FEATURES, RECENT, NetworkBest, Recent, collect, marks
+from model.candidates import CANDIDATES, FEATURES, RECENT, Candidates, NetworkBest, Recent, collect, marks
 from model.data import Sequences, sequences_of
 from model.events import Event, actions_of, unpack_contexts
 from model.evidence import Evidence, Neighbours, evidence_of
@@ -29,12 +29,11 @@ def test_features_are_those_of_a_plain_loop() -> None:
 
     for n in range(len(answers)):
         expected = by_hand(recent, best, evidence, n)
-        assert found.counts[n] == len(expected)
-        assert found.items[n, : found.counts[n]].tolist() == list(expected)
-        for place, features in enumerate(expected.values()):
-            got = dict(zip(FEATURES, found.features[n, place].tolist(), strict=True))
+        assert items_of(found, n) == list(expected)
+        for place, features in enumerate(expected.values(), found.starts[n]):
+            got = dict(zip(FEATURES, found.features[:, place].tolist(), strict=True))
             assert got == pytest.approx(features, rel=1e-4, abs=1e-5)
-        assert not found.features[n, found.counts[n] :].any()
+    assert found.starts[-1] == len(found.items) == found.features.shape[1]
 
 
 def test_the_same_answers_again_are_the_same_candidates() -> None:
@@ -55,10 +54,9 @@ def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
     recent, best = asked(log, vocabulary, range(59, len(log), 60), seed=6, best=200)
     found = collect(recent, best, evidence_of(log, vocabulary), marks(len(items)))
 
-    assert found.counts.max() == CANDIDATES
-    for n in range(len(found.counts)):
-        items_of = found.items[n, : found.counts[n]].tolist()
-        assert len(set(items_of)) == len(items_of)
+    assert np.diff(found.starts).max() == CANDIDATES
+    for n in range(len(recent.starts)):
+        assert len(set(items_of(found, n))) == len(items_of(found, n))
 
 
 def test_users_without_actions_get_what_network_and_popularity_offer() -> None:
@@ -68,7 +66,12 @@ def test_users_without_actions_get_what_network_and_popularity_offer() -> None:
     nobody = recent._replace(starts=np.zeros(1, np.int64), stops=np.zeros(1, np.int64))
     found = collect(nobody, best, evidence, marks(len(ITEMS)))
 
-    assert set(found.items[0, : found.counts[0]].tolist()) == {*best.items[0].tolist(), *evidence.popular.tolist()}
+    assert set(items_of(found, 0)) == {*best.items[0].tolist(), *evidence.popular.tolist()}
+
+
+def items_of(found: Candidates, n: int) -> list[int]:
+    items: list[int] = found.items[found.starts[n] : found.starts[n + 1]].tolist()
+    return items
 
 
 def random_log(seed: int) -> Sequences:

@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from model.candidates import FEATURES, Candidates
 from model.combiner import Combiner, CombinerConfig, fit_combiner, unfitted
-from model.fusion import Fusion
-from model.vocabulary import Vocabulary
-from tests.unit.builders import make_fusion
 
 MOST = 12
 OWN, TREND = FEATURES.index("own"), FEATURES.index("trend")
@@ -29,13 +26,17 @@ def candidates(seed: int, n: int = 400) -> tuple[Candidates, NDArray[np.int32]]:
     features[:, :, OWN] = 0
     own = rng.integers(0, counts)
     features[np.arange(n), own, OWN] = 1
-    features[np.arange(MOST) >= counts[:, None]] = 0
     comes = rng.random(n) < 0.8
-    return Candidates(items, features, counts), np.where(comes, items[np.arange(n), own], -1).astype(np.int32)
+    there = np.arange(MOST) < counts[:, None]
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    targets = np.where(comes, items[np.arange(n), own], -1).astype(np.int32)
+    return Candidates(items[there], np.ascontiguousarray(features[there].T), starts), targets
 
 
 def chosen(whole: Candidates, some: NDArray[np.int64]) -> Candidates:
-    return Candidates(whole.items[some], whole.features[some], whole.counts[some])
+    places = np.concatenate([np.arange(whole.starts[n], whole.starts[n + 1]) for n in some])
+    sizes = np.diff(whole.starts)[some]
+    return Candidates(whole.items[places], whole.features[:, places], np.concatenate(([0], np.cumsum(sizes))))
 
 
 def fitted(seed: int = 1, **changes: float) -> tuple[Combiner, list[float]]:
@@ -53,8 +54,9 @@ def log_likelihood(combiner: Combiner, whole: Candidates, targets: NDArray[np.in
     total = 0.0
     for n, target in enumerate(targets.tolist()):
         with torch.no_grad():
-            scores = combiner(torch.from_numpy(whole.features[n, : whole.counts[n]])).double().tolist()
-        by_item = dict(zip(whole.items[n].tolist(), scores, strict=False))
+            part = slice(whole.starts[n], whole.starts[n + 1])
+            scores = combiner(torch.from_numpy(whole.features[:, part])).double().tolist()
+        by_item = dict(zip(whole.items[part].tolist(), scores, strict=True))
         outside = float(combiner.outside.detach())
         norm = sum(map(math.exp, [*scores, outside]))
         total += by_item.get(target, outside) - math.log(norm)
@@ -89,19 +91,9 @@ def test_without_examples_the_network_alone_is_heard() -> None:
     combiner = fit_combiner(
         lambda _: pytest.fail("nothing to collect"), np.zeros(0, np.int32), CombinerConfig(), seed=1
     )
-    features = torch.randn(50, len(FEATURES))
-    order = features[:, FEATURES.index("log_probability")].argsort()
+    features = torch.randn(len(FEATURES), 50)
+    order = features[FEATURES.index("log_probability")].argsort()
     assert torch.equal(combiner(features).argsort(), order)
-
-
-def test_scores_beyond_the_candidates_are_minus_infinity() -> None:
-    fusion: Fusion = make_fusion(Vocabulary([f"i{n}" for n in range(40)]))
-    whole, _ = candidates(seed=3, n=5)
-    scores = fusion.score(whole).numpy()
-
-    beyond = np.arange(scores.shape[1]) >= whole.counts[:, None]
-    assert np.isneginf(scores[beyond]).all()
-    assert np.isfinite(scores[~beyond]).all()
 
 
 def test_an_unfitted_combiner_is_always_the_same_and_draws_nothing() -> None:

@@ -18,7 +18,7 @@ from model.network_ranking import NetworkRanker
 from model.ranking import LISTED, MISSED, Holdout
 from model.train import Progress, TrainConfig, cold_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
-from tests.unit.builders import CPU
+from tests.unit.builders import CPU, drawn_combiner
 from tests.unit.sequences import random_users, sequences
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -31,14 +31,6 @@ def network(seed: int = 1) -> Network:
     return cold_start(SMALL, seed).eval()
 
 
-def drawn(seed: int) -> Combiner:
-    """A combiner that weighs at random."""
-    torch.manual_seed(seed)
-    combiner = Combiner()
-    torch.nn.init.normal_(combiner.last.weight)
-    return combiner.eval()
-
-
 def holdout(seed: int) -> Holdout:
     log = sequences(*random_users(seed))
     places = np.flatnonzero(log.has_next) + 1
@@ -47,7 +39,7 @@ def holdout(seed: int) -> Holdout:
 
 def test_ranks_are_those_of_a_loop_and_agree_with_what_is_served() -> None:
     asked = holdout(3)
-    fusion = Fusion(evidence_of(sequences(*random_users(4)), VOCABULARY), drawn(5))
+    fusion = Fusion(evidence_of(sequences(*random_users(4)), VOCABULARY), drawn_combiner(5))
     ranker = FusedRanker(network(), VOCABULARY, fusion, CPU)
     found = ranker.rank(asked)
     foreseen = ranker.foresee(asked)
@@ -55,9 +47,7 @@ def test_ranks_are_those_of_a_loop_and_agree_with_what_is_served() -> None:
 
     for n, place in enumerate(asked.places):
         candidates = foreseen.collect(fusion, np.array([n]))
-        scores = fusion.score(candidates)[0].tolist()
-        items = candidates.items[0, : candidates.counts[0]].tolist()
-        by_item = dict(zip(items, scores, strict=False))
+        by_item = dict(zip(candidates.items.tolist(), fusion.score(candidates).tolist(), strict=True))
         row = int(VOCABULARY.rows_of(asked.sequences.objects[place : place + 1])[0]) - ITEM_BUCKETS
         expected = sum(score >= by_item[row] for score in by_item.values()) if row in by_item else MISSED
         assert found.ranks[n] == expected
@@ -73,7 +63,7 @@ def test_ties_count_against_the_model() -> None:
     asked = holdout(6)
     fusion = Fusion(evidence_of(asked.sequences, VOCABULARY), silent)
     ranker = FusedRanker(network(), VOCABULARY, fusion, CPU)
-    counts = ranker.foresee(asked).collect(fusion, np.arange(len(asked))).counts
+    counts = np.diff(ranker.foresee(asked).collect(fusion, np.arange(len(asked))).starts)
     found = ranker.rank(asked)
 
     known = found.ranks != MISSED

@@ -17,6 +17,7 @@ from model.events import Event, actions_of
 from model.fold import Fold
 from model.fused_ranking import FusedRanker
 from model.fusion import Fusion
+from model.lanes import Lanes
 from model.learn import LearnConfig, learn
 from model.network import NetworkConfig
 from model.purchases import probabilities
@@ -89,12 +90,15 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     log = shop()[1]
     answered = np.flatnonzero(log.has_next)
     found = np.full((len(log), len(ITEMS)), -np.inf, np.float32)
-    foreseen = FusedRanker(serving.network, serving.vocabulary, serving.fusion, CPU).foresee(Holdout(log, answered + 1))
-    candidates = foreseen.collect(serving.fusion, np.arange(len(answered)))
-    scores = serving.fusion.score(candidates).detach().numpy()
-    outside = serving.fusion.combiner.outside.item()
-    for place, items, row, count in zip(answered, candidates.items, scores, candidates.counts, strict=True):
-        found[place, items[:count]] = row[:count] - np.logaddexp(np.logaddexp.reduce(row[:count]), outside)
+    fusion = serving.lanes.fusion
+    foreseen = FusedRanker(serving.network, serving.vocabulary, fusion, CPU).foresee(Holdout(log, answered + 1))
+    candidates = foreseen.collect(fusion, np.arange(len(answered)))
+    scores = fusion.score(candidates).detach().numpy()
+    outside = fusion.combiner.outside.item()
+    for n, place in enumerate(answered):
+        part = slice(candidates.starts[n], candidates.starts[n + 1])
+        row = scores[part]
+        found[place, candidates.items[part]] = row - np.logaddexp(np.logaddexp.reduce(row), outside)
     return found
 
 
@@ -152,5 +156,7 @@ def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: Backbon
 def test_the_combiner_of_this_test_has_learned_to_listen_to_the_log() -> None:
     """Else the comparison would be one of networks."""
     serving, fused = trained("gru"), evaluated("gru")
-    alone = replace(serving, fusion=Fusion(serving.fusion.evidence, unfitted()))
+    own = serving.lanes
+    silent = Fusion(own.fusion.evidence, unfitted())
+    alone = replace(serving, lanes=Lanes(own.catalogue, serving.network.item_vectors().detach().numpy(), silent, 1))
     assert float((best_of(fused) != best_of(_evaluated(alone))).mean()) > 0.3
