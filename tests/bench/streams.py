@@ -17,10 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import murmur2
 
 from stream_app.broker import Broker
-from stream_app.delivery import Outgoing, acknowledged, new_producer, send
+from stream_app.delivery import acknowledged, new_producer, send
 from stream_app.promotions import Promotion, publish
 from stream_app.settings import Settings
 from stream_app.topics import ensure_topics
+from stream_app.wire import Outgoing
 from tests.integration.running import Running
 
 PARTITIONS: Final = 8
