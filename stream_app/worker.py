@@ -208,7 +208,7 @@ def _new_fold(settings: Settings, device: torch.device, stored: Stored = nothing
 def step_once(fold: Fold) -> None:
     """Advances one user by one event, and reads the state back; raises what the device raises."""
     event = Event(user_id="warm-up", type="view", item_id="warm-up")
-    slots = fold.states.slots_of([0], [event.user_id])
+    slots = fold.slots_of([0], [event.user_id])
     advanced = fold.advance(slots, actions_of([event], [0]), np.zeros(1, np.int64))
     fold.states.snapshot(advanced.touched)
 

@@ -8,7 +8,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
@@ -48,11 +47,12 @@ class Running:
         log.touch()
         self._process = start(module, command, environment(own), stdout=log, stderr=log)
 
-    @cached_property
+    @property
     def _port(self) -> int:
-        """Where it serves metrics, as its log says; `LookupError` before that."""
-        if found := re.search(r"metrics and health on port (\d+)", self.log.read_text()):
-            return int(found[1])
+        """Where it serves metrics now, as its log says last (a worker whose device fails begins anew, on the CPU);
+        `LookupError` before that."""
+        if found := re.findall(r"metrics and health on port (\d+)", self.log.read_text()):
+            return int(found[-1])
         raise LookupError(f"{self.name} serves no metrics yet")
 
     def wait_ready(self, timeout: float = 40) -> None:
