@@ -29,6 +29,7 @@ from model.model_scores import NOTHING, ModelScores, Scored
 from model.recent import recent_actions
 from model.serving import Serving
 from model.states import UserStates
+from model.type_given_item import exponentials, type_given_item
 
 _ENCODED_AT_ONCE: Final = 256  # users, so that (users, L, D) stays small
 
@@ -264,9 +265,8 @@ class Fold:
 def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
     """What a version says from the users' vectors (M, D) and last actions."""
     network = serving.network
-    best = serving.lanes.network_best(network.queries(vectors))
-    items, log_probabilities = serving.lanes.rank(recent, best, RANKED)
-    on_item = network.type_by_vector(vectors)[:, None] + serving.item_types[torch.from_numpy(items).to(serving.device)]
+    items, log_probabilities = serving.ranking.rank(recent, network.queries(vectors), RANKED)
+    on_item = type_given_item(exponentials(network.type_by_vector(vectors)), serving.item_types, items)
     missing = RANKED - items.shape[1]
     bought = network.purchase(torch.from_numpy(habits(recent)).to(serving.device))
     return Answers(
@@ -275,7 +275,7 @@ def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
         items=np.pad(items, ((0, 0), (0, missing)), constant_values=-1),
         probabilities=np.pad(np.exp(log_probabilities), ((0, 0), (0, missing))),
         next_type=network.type_logits(vectors).softmax(-1).cpu().numpy(),
-        type_given_item=np.pad(on_item.softmax(-1).cpu().numpy(), ((0, 0), (0, missing), (0, 0))),
+        type_given_item=np.pad(on_item, ((0, 0), (0, missing), (0, 0))),
         purchase=serving.calibration.probabilities(bought).cpu().numpy(),
     )
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.calibration import Calibration
 from model.candidates import Recent
@@ -16,9 +15,10 @@ from model.checkpoint import Version, parse
 from model.errors import VersionRefused
 from model.events import item_object
 from model.habits import habits
-from model.lanes import Lanes
 from model.manifest import VersionFiles
 from model.network import Network
+from model.served_ranking import NetworkAlone, NetworkAndLog, RankedBy, ServedRanking
+from model.type_given_item import exponentials
 from model.vocabulary import Vocabulary
 
 
@@ -30,19 +30,26 @@ class Serving:
     weights: int  # 64 bits that tell hidden states of this version from those of others; never 0
     network: Network
     vocabulary: Vocabulary
-    lanes: Lanes
-    item_types: Tensor  # (I, K): the item's share in the logits of type given item
+    ranking: ServedRanking
+    item_types: NDArray[np.float64]  # (I, K): the item's share in the type given item, see there
     objects: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
     device: torch.device
 
 
-def serve_files(files: VersionFiles, *, hidden: int, device: torch.device, threads: int = 1) -> tuple[Version, Serving]:
+def serve_files(
+    files: VersionFiles,
+    *,
+    hidden: int,
+    device: torch.device,
+    ranked_by: RankedBy = "network-and-log",
+    threads: int = 1,
+) -> tuple[Version, Serving]:
     """The version in the files, warm on a device, for states of `hidden` numbers. Raises `VersionRefused`."""
     try:
         version = parse(files)
         _check_state(version, hidden)
-        return version, serve(version, device, threads)
+        return version, serve(version, device, ranked_by, threads)
     except VersionRefused:
         raise
     except Exception as error:  # no room on the device, or whatever else keeps it from answering
@@ -50,20 +57,24 @@ def serve_files(files: VersionFiles, *, hidden: int, device: torch.device, threa
 
 
 @torch.inference_mode()
-def serve(version: Version, device: torch.device, threads: int = 1) -> Serving:
+def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network-and-log", threads: int = 1) -> Serving:
     """Puts a loaded version on a device and answers once there: the first batch finds it warm, its loops compiled.
 
     `threads`: that rank items at the same time.
     """
     network = version.network.to(device).eval()
     vectors = network.item_vectors()
+    ranking: ServedRanking
+    ranking = alone = NetworkAlone(Catalogue(vectors), threads)
+    if ranked_by == "network-and-log":
+        ranking = NetworkAndLog(alone, vectors.cpu().contiguous().numpy(), version.fusion)
     serving = Serving(
         name=version.name,
         weights=item_object(version.name + version.manifest_sha256) or 1,
         network=network,
         vocabulary=version.vocabulary,
-        lanes=Lanes(Catalogue(vectors), vectors.cpu().contiguous().numpy(), version.fusion, threads),
-        item_types=network.item_type_logits(vectors),
+        ranking=ranking,
+        item_types=exponentials(network.item_type_logits(vectors)),
         objects=version.vocabulary.objects,
         calibration=version.calibration,
         device=device,
@@ -92,5 +103,5 @@ def _warm_up(serving: Serving) -> None:
     tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
     _, vectors = serving.network.step(tokens, serving.network.initial_state(1))
     nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
-    serving.lanes.rank(nothing, serving.lanes.network_best(serving.network.queries(vectors)), 1)
+    serving.ranking.rank(nothing, serving.network.queries(vectors), 1)
     serving.network.purchase(torch.from_numpy(habits(nothing)).to(serving.device))

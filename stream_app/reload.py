@@ -176,9 +176,12 @@ class Reload:
         return await loop.run_in_executor(self._loading_thread, self._make_ready, promotion, files)
 
     def _make_ready(self, promotion: Promotion, files: VersionFiles) -> _Ready:
-        hidden = self._fold.states.hidden.shape[1]
         version, serving = serve_files(
-            files, hidden=hidden, device=self._device, threads=self._settings.ranking_threads
+            files,
+            hidden=self._fold.states.hidden.shape[1],
+            device=self._device,
+            ranked_by=self._settings.ranked_by,
+            threads=self._settings.ranking_threads,
         )
         return _Ready(promotion, serving, datetime.fromisoformat(version.created).timestamp())
 

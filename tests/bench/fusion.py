@@ -22,6 +22,7 @@ from model.candidates import NETWORK_BEST
 from model.fold import answer
 from model.history import Histories
 from model.recent import recent_actions
+from model.served_ranking import NetworkAndLog
 from model.serving import Serving
 from tests.bench.compare import in_turn, seconds
 from tests.bench.made_up import named, served_version, sessions
@@ -57,13 +58,13 @@ def _parts(serving: Serving, histories: Histories) -> dict[str, Callable[[], obj
     objects, contexts = histories.objects[:, 7].copy(), histories.contexts[:, 7].copy()
     vectors = torch.randn(BATCH, serving.network.config.width, generator=torch.Generator().manual_seed(1))
     queries = serving.network.queries(vectors)
-    lanes, fusion, catalogue = serving.lanes, serving.lanes.fusion, serving.lanes.catalogue
-    best = lanes.network_best(queries)
 
     def recent_() -> Any:
         return recent_actions(serving.vocabulary, histories, slots, applied, objects, contexts)
 
-    recent = recent_()
+    recent, ranking = recent_(), serving.ranking
+    assert isinstance(ranking, NetworkAndLog)
+    fusion, catalogue, best = ranking.fusion, ranking.network.catalogue, ranking.network_best(recent, queries)
     return {
         f"the network's best {RANKED}": lambda: catalogue.rank(queries, RANKED),
         f"the network's best {NETWORK_BEST}": lambda: catalogue.rank(queries, NETWORK_BEST),

@@ -30,7 +30,6 @@ from tests.bench.streams import (
     workers,
     written,
 )
-from tests.versions import untrained_version
 
 STOCK_LOOP: Final = "stock Faust, bare loop"
 STOCK_JOB: Final = "stock Faust, the same job per event"
@@ -58,10 +57,9 @@ def throughput(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     """Prints and returns events/s; with `--scaling` ours by partitions and workers too."""
     log = records(options.events, options.users, options.items)
     fused = version_of_a_log(streams.place / "fused", log, options.items)
-    alone = untrained_version(streams.place / "alone", options.items, name="alone")
     backlog = streams.new()
     fill(backlog, backlog.events_topic, log)
-    runs = _peers(streams, backlog, options, fused) | _ours(streams, backlog, options, fused, alone)
+    runs = _peers(streams, backlog, options, fused) | _ours(streams, backlog, options, fused)
     if options.scaling:
         runs |= _scaling(streams, log, fused)
     if options.only:
@@ -109,9 +107,7 @@ def _peer(streams: Streams, backlog: Settings, module: str, events: int, *more: 
     return rate(own, own.predictions_topic)[1]
 
 
-def _ours(
-    streams: Streams, backlog: Settings, options: argparse.Namespace, fused: Promotion, alone: Promotion
-) -> Contestants:
+def _ours(streams: Streams, backlog: Settings, options: argparse.Namespace, version: Promotion) -> Contestants:
     def run(promotion: Promotion | None, **changes: Any) -> float:
         own = streams.new(promotion, events_topic=backlog.events_topic, **changes)
         with workers(own) as running:
@@ -120,9 +116,9 @@ def _ours(
 
     return {
         RULES: partial(run, None),
-        ALONE: partial(run, alone),
-        FUSED: partial(run, fused),
-        EXACTLY_ONCE: partial(run, fused, delivery="exactly-once"),
+        ALONE: partial(run, version, ranked_by="network"),
+        FUSED: partial(run, version),
+        EXACTLY_ONCE: partial(run, version, delivery="exactly-once"),
     }
 
 

@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 from model import manifest, serving
 from model.fold import Fold
 from model.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
+from model.served_ranking import NetworkAlone, NetworkAndLog, RankedBy
 from model.serving import Serving
 from stream_app import bounded
 from stream_app.metrics import WorkerMetrics
@@ -77,6 +78,7 @@ class Following:
         timeout: float = 10.0,
         pauses_s: tuple[float, ...] = (0.0, 0.0),
         trial_s: float = 300.0,
+        ranked_by: RankedBy = "network-and-log",
     ) -> None:
         self.topic = Records(*there)
         self.said = asyncio.Event()
@@ -84,7 +86,7 @@ class Following:
         self.registry = CollectorRegistry()
         self.device_thread, self.loading_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.reload = Reload(
-            settings=Settings(registry_timeout=timeout, canary_seconds=trial_s),
+            settings=Settings(registry_timeout=timeout, canary_seconds=trial_s, ranked_by=ranked_by),
             promotions=self.topic,
             fold=self.fold,
             device=CPU,
@@ -190,6 +192,18 @@ HOSTILE: list[tuple[str, Any]] = [  # the hash announced is that of what lies th
     ("shape", other_sizes),
     ("not_finite", not_finite),
 ]
+
+
+@pytest.mark.parametrize(("ranked_by", "kind"), [("network", NetworkAlone), ("network-and-log", NetworkAndLog)])
+def test_items_are_ranked_by_what_the_setting_says(good: Promotion, ranked_by: RankedBy, kind: type) -> None:
+    worker = Following(encode_promotion(good), ranked_by=ranked_by)
+
+    async def steps(worker: Following) -> None:
+        await worker.until(lambda: worker.serving == "good")
+
+    run(worker, steps)
+    assert worker.fold.serving is not None
+    assert type(worker.fold.serving.ranking) is kind
 
 
 def assert_refused(worker: Following, log: str, version: str, reason: str, serving_on: str | None) -> None:

@@ -17,11 +17,11 @@ from model.events import Event, actions_of
 from model.fold import Fold
 from model.fused_ranking import FusedRanker
 from model.fusion import Fusion
-from model.lanes import Lanes
 from model.learn import LearnConfig, learn
 from model.network import NetworkConfig
 from model.purchases import probabilities
 from model.ranking import Holdout
+from model.served_ranking import NetworkAndLog
 from model.serving import Serving, serve
 from model.train import TrainConfig, cold_start
 from model.vocabulary import Vocabulary
@@ -74,6 +74,11 @@ def trained(backbone: BackboneName) -> Serving:
     return serve(replace(made, **parts), CPU)
 
 
+def ranking_of(serving: Serving) -> NetworkAndLog:
+    assert isinstance(serving.ranking, NetworkAndLog)
+    return serving.ranking
+
+
 @cache
 def evaluated(backbone: BackboneName) -> NDArray[np.float32]:
     return _evaluated(trained(backbone))
@@ -90,7 +95,7 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     log = shop()[1]
     answered = np.flatnonzero(log.has_next)
     found = np.full((len(log), len(ITEMS)), -np.inf, np.float32)
-    fusion = serving.lanes.fusion
+    fusion = ranking_of(serving).fusion
     foreseen = FusedRanker(serving.network, serving.vocabulary, fusion, CPU).foresee(Holdout(log, answered + 1))
     candidates = foreseen.collect(fusion, np.arange(len(answered)))
     scores = fusion.score(candidates).detach().numpy()
@@ -156,7 +161,8 @@ def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: Backbon
 def test_the_combiner_of_this_test_has_learned_to_listen_to_the_log() -> None:
     """Else the comparison would be one of networks."""
     serving, fused = trained("gru"), evaluated("gru")
-    own = serving.lanes
+    own = ranking_of(serving)
     silent = Fusion(own.fusion.evidence, unfitted())
-    alone = replace(serving, lanes=Lanes(own.catalogue, serving.network.item_vectors().detach().numpy(), silent, 1))
+    vectors = serving.network.item_vectors().detach().numpy()
+    alone = replace(serving, ranking=NetworkAndLog(own.network, vectors, silent))
     assert float((best_of(fused) != best_of(_evaluated(alone))).mean()) > 0.3

@@ -1,4 +1,4 @@
-"""Shares of a batch, ranked in several threads: in order, and the same as by one."""
+"""What ranks in a worker: shares of a batch in several threads, in order, and the same as by one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from model.catalogue import Catalogue
 from model.data import Sequences
 from model.evidence import evidence_of
 from model.fusion import Fusion
-from model.lanes import Lanes
 from model.recent import catalogue_items
+from model.served_ranking import NetworkAlone, NetworkAndLog
 from model.vocabulary import Vocabulary
 from tests.unit.builders import drawn_combiner
 from tests.unit.sequences import random_users, sequences
@@ -24,10 +24,10 @@ VOCABULARY = Vocabulary(list(LETTERS))
 WIDTH = 16
 
 
-def lanes(log: Sequences, threads: int) -> Lanes:
+def fused(log: Sequences, threads: int) -> NetworkAndLog:
     vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
     fusion = Fusion(evidence_of(log, VOCABULARY), drawn_combiner(2))
-    return Lanes(Catalogue(vectors), vectors.numpy(), fusion, threads)
+    return NetworkAndLog(NetworkAlone(Catalogue(vectors), threads), vectors.numpy(), fusion)
 
 
 def asked(log: Sequences) -> tuple[Recent, torch.Tensor]:
@@ -44,11 +44,11 @@ def test_several_threads_rank_as_one_does(threads: int, answers: int) -> None:
     log = sequences(*random_users(4, users=200))
     recent, queries = asked(log)
     recent, queries = recent.part(slice(0, answers)), queries[:answers]
-    one, several = lanes(log, 1), lanes(log, threads)
+    one, several = fused(log, 1), fused(log, threads)
 
-    expected = one.rank(recent, one.network_best(queries), 20)
+    expected = one.rank(recent, queries, 20)
     for _ in range(3):  # rooms are used again
-        found = several.rank(recent, several.network_best(queries), 20)
+        found = several.rank(recent, queries, 20)
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
 
@@ -56,7 +56,7 @@ def test_several_threads_rank_as_one_does(threads: int, answers: int) -> None:
 def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     log = sequences(*random_users(4, users=200))
     recent, queries = asked(log)
-    ranking, asking, rank = lanes(log, 2), threading.get_ident(), Fusion.rank
+    ranking, asking, rank = fused(log, 2), threading.get_ident(), Fusion.rank
     by: list[bool] = []
 
     def watched(fusion: Fusion, *arguments: object) -> object:
@@ -66,6 +66,18 @@ def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_who_asks(monk
     monkeypatch.setattr(Fusion, "rank", watched)
     for answers, expected in ((127, [True]), (128, [False, True])):
         by.clear()
-        best = ranking.network_best(queries[:answers])
-        ranking.rank(recent.part(slice(0, answers)), best, 20)
+        ranking.rank(recent.part(slice(0, answers)), queries[:answers], 20)
         assert sorted(by) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_network_alone_ranks_by_its_scores_over_the_whole_catalogue(threads: int) -> None:
+    log = sequences(*random_users(4, users=60))
+    recent, queries = asked(log)
+    vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
+    items, log_probabilities = NetworkAlone(Catalogue(vectors), threads).rank(recent, queries, 20)
+
+    expected = torch.log_softmax(queries @ vectors.T, 1).numpy()
+    order = np.argsort(-expected, 1)[:, :20]
+    np.testing.assert_array_equal(items, order)
+    np.testing.assert_allclose(log_probabilities, np.take_along_axis(expected, order, 1), atol=1e-2)
