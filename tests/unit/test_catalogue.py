@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.catalogue import Catalogue, Ranked
+from model.rough_scores import EightBits, Float32, Shortlists
 
 SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]
 KS = [1, 2, 19, 20, 21, 64, 100]
@@ -39,13 +40,14 @@ def random_case(items: int, queries: int, device: torch.device) -> tuple[Tensor,
 def test_finds_the_best_of_all(items: int, k: int, device: torch.device) -> None:
     vectors, queries = random_case(items, 5, device)
     catalogue = Catalogue(vectors)
-    catalogue.shortlists = False
+    catalogue.shortlists = None
     check(catalogue.rank(queries, k), vectors, queries, k)
 
 
+@pytest.mark.parametrize("kind", [EightBits, Float32])
 @pytest.mark.parametrize("scale", [1, 4, 16])
 @pytest.mark.parametrize("clusters", [0, 50, 5])
-def test_a_shortlist_finds_the_same_items(scale: int, clusters: int) -> None:
+def test_a_shortlist_finds_the_same_items(scale: int, clusters: int, kind: type[EightBits | Float32]) -> None:
     generator = torch.Generator().manual_seed(scale)
     vectors = torch.randn(5000, 128, generator=generator)
     if clusters:  # items so close to each other that many must be scored again; of 5 clusters, too many
@@ -53,25 +55,26 @@ def test_a_shortlist_finds_the_same_items(scale: int, clusters: int) -> None:
     vectors = torch.nn.functional.normalize(vectors, dim=1)
     queries = torch.nn.functional.normalize(torch.randn(300, 128, generator=generator), dim=1) * scale
     catalogue = Catalogue(vectors)
-    catalogue.shortlists = True
+    catalogue.shortlists = Shortlists(vectors, kind(vectors))
     check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
 
 
-def test_gives_up_where_too_many_items_are_possible() -> None:
+@pytest.mark.parametrize("kind", [EightBits, Float32])
+def test_gives_up_where_too_many_items_are_possible(kind: type[EightBits | Float32]) -> None:
     vectors = torch.nn.functional.normalize(torch.randn(1, 16), dim=1).expand(2000, 16)
     catalogue = Catalogue(vectors)
-    coarse = catalogue._coarse
-    assert coarse is not None
-    assert coarse.rank(vectors[:3], 20)[2].all()
-    catalogue.shortlists = True
+    catalogue.shortlists = Shortlists(vectors, kind(vectors))
+    assert catalogue.shortlists.rank(vectors[:3], 20)[2].all()
     check(catalogue.rank(vectors[:3], 20), vectors, vectors[:3], 20)
 
 
-def test_a_processor_whose_8_bit_products_overflow_goes_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_whose_8_bit_products_overflow_goes_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, _ = random_case(3000, 1, torch.device("cpu"))
     product = torch._int_mm
     monkeypatch.setattr(torch, "_int_mm", lambda *args, **options: product(*args, **options).clamp(max=2**15 - 1))
-    assert not Catalogue(vectors).shortlists
+    assert not EightBits(vectors).is_exact()
+    chosen = Catalogue(vectors).shortlists
+    assert chosen is None or isinstance(chosen.scores, Float32)
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, 1025])

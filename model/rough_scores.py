@@ -1,0 +1,146 @@
+"""Scores of all items that are near enough to the logits to tell which few must be scored exactly, on the CPU.
+
+In 8-bit integers, which processors with instructions for it multiply several times faster than float32, or in float32
+itself, whose products differ from exact ones by rounding only.
+Shapes: N queries, I items, D width, k results.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model import shortlist
+
+_ROWS: Final = 64  # queries scored at once: their scores should stay in the processor's caches
+_LEVELS: Final = 127  # of an 8-bit integer, on either side of zero
+_ROUNDING: Final = 1e-4  # of float32 sums, relative to the lengths of the vectors; generous
+_LARGEST_LOGIT: Final = 80.0  # e to this is still a number
+
+
+class Rough(NamedTuple):
+    """Queries made ready for rough scores."""
+
+    queries: Tensor  # (N, D), of the kind that is multiplied
+    scales: Tensor  # (N,): what to multiply a query's scores with
+    slack: Tensor  # (N,): how far a rough logit can lie from the exact one
+
+
+class RoughScores(Protocol):
+    """A kind of rough scores of the same I items."""
+
+    room_type: torch.dtype  # of scores
+    scales: NDArray[np.float32]  # (I,): what to multiply an item's scores with
+
+    def is_exact(self) -> bool:
+        """Whether this processor multiplies as the slack supposes."""
+
+    def rough(self, queries: Tensor) -> Rough:
+        """Queries (N, D), made ready."""
+
+    def score(self, queries: Tensor, room: Tensor) -> Tensor:
+        """Scores (N, I) of `Rough.queries`, in a room of that size."""
+
+
+class EightBits:
+    """Items and queries as integers, each with a scale of its own."""
+
+    room_type = torch.int32
+
+    def __init__(self, vectors: Tensor) -> None:
+        rounded, scales = _eight_bits(vectors)
+        self._rounded = rounded.T.contiguous()
+        self.scales = scales.numpy()
+        restored = rounded * scales[:, None]
+        self._residual = float((vectors - restored).norm(dim=1).max())
+        self._longest = float(vectors.norm(dim=1).max())
+        self._longest_restored = float(restored.norm(dim=1).max())
+
+    def is_exact(self) -> bool:
+        """Some processors add up pairs of products in 16 bits, which overflow; some PyTorch has no such product for."""
+        extremes = torch.full((_ROWS, len(self._rounded)), _LEVELS, dtype=torch.int8)
+        try:
+            products = torch._int_mm(extremes, extremes.T)
+        except (RuntimeError, AttributeError):  # not for this processor, or no longer in PyTorch
+            return False
+        return bool((products == _LEVELS**2 * len(self._rounded)).all())
+
+    def rough(self, queries: Tensor) -> Rough:
+        """The slack is by Cauchy-Schwarz on both residuals."""
+        rounded, scales = _eight_bits(queries)
+        norms, off = queries.norm(dim=1), (queries - rounded * scales[:, None]).norm(dim=1)
+        slack = norms * (self._residual + _ROUNDING * self._longest) + off * self._longest_restored
+        return Rough(rounded, scales, slack)
+
+    def score(self, queries: Tensor, room: Tensor) -> Tensor:
+        """As `RoughScores.score`."""
+        return torch._int_mm(queries, self._rounded, out=room)
+
+
+class Float32:
+    """Items and queries as they are."""
+
+    room_type = torch.float32
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._transposed = vectors.T.contiguous()
+        self.scales = np.ones(len(vectors), np.float32)
+        self._longest = float(vectors.norm(dim=1).max())
+
+    def is_exact(self) -> bool:
+        """Any processor does."""
+        return True
+
+    def rough(self, queries: Tensor) -> Rough:
+        """Queries as they are."""
+        slack = queries.norm(dim=1) * (_ROUNDING * self._longest)
+        return Rough(queries, torch.ones(len(queries)), slack)
+
+    def score(self, queries: Tensor, room: Tensor) -> Tensor:
+        """As `RoughScores.score`."""
+        return torch.mm(queries, self._transposed, out=room)
+
+
+class Shortlists:
+    """Ranks by rough scores first, exactly. Not for two threads at once."""
+
+    def __init__(self, vectors: Tensor, scores: RoughScores) -> None:
+        """`vectors` (I, D), a row each, those that `scores` are of."""
+        self._vectors = vectors
+        self._longest = float(vectors.norm(dim=1).max())
+        self.scores = scores
+        self._room = torch.empty(_ROWS, len(vectors), dtype=scores.room_type)
+
+    def for_another_thread(self) -> Shortlists:
+        """The same items, with room of its own."""
+        return Shortlists(self._vectors, self.scores)
+
+    def can_rank(self, queries: Tensor, k: int) -> bool:
+        """Whether there are groups enough, and no logit can leave the range of the exponential."""
+        largest = float(queries.norm(dim=1).max()) * self._longest if len(queries) else 0.0
+        return 0 < k <= len(self._vectors) // shortlist.GROUP and largest < _LARGEST_LOGIT
+
+    def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Items and log-probabilities (N, k), and which queries had too many candidates (N,)."""
+        rough, vectors = self.scores.rough(queries), self._vectors.numpy()
+        items, log_probabilities = torch.zeros(len(queries), k, dtype=torch.int64), queries.new_empty(len(queries), k)
+        columns = (rough.scales, rough.slack, queries.contiguous(), items, log_probabilities)
+        gave_up = torch.zeros(len(queries), dtype=torch.bool)
+        for start in range(0, len(queries), _ROWS):
+            part = slice(start, start + _ROWS)
+            rows = rough.queries[part]
+            scores = self.scores.score(rows, self._room[: len(rows)])
+            scales, slack, exact, found, chances = (column[part].numpy() for column in columns)
+            lost = shortlist.search(scores.numpy(), self.scores.scales, scales, slack, exact, vectors, found, chances)
+            gave_up[part] = torch.from_numpy(lost)
+        return items, log_probabilities, gave_up
+
+
+def _eight_bits(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors (N, D) as integers from -127 to 127, and what to multiply each with to have it back, (N,)."""
+    scales = vectors.abs().amax(1).clamp(min=1e-30) / _LEVELS
+    return (vectors / scales[:, None]).round().to(torch.int8), scales
