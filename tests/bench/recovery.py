@@ -60,7 +60,7 @@ def _anew(settings: Settings, records: int) -> float:
 def _ready(settings: Settings, records: int) -> float:
     """Seconds until a worker is ready, which must have read so many records of the changelog by then."""
     start = time.perf_counter()
-    with workers(settings) as running:
+    with workers(settings, fresh=True) as running:
         running[0].wait_until(lambda: running[0].metric("nextact_ready") == 1, LONGEST_S)
         taken = time.perf_counter() - start
         read = running[0].metric("nextact_recovered_records_total")

@@ -123,12 +123,12 @@ def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
 
 
 @contextmanager
-def workers(settings: Settings, count: int = 1) -> Iterator[list[Running]]:
-    """So many worker processes; ended at the end."""
+def workers(settings: Settings, count: int = 1, *, fresh: bool = False) -> Iterator[list[Running]]:
+    """So many worker processes; ended at the end. `fresh`: see `Running`."""
     number = next(_RUNS)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     logs = [settings.data_dir / f"worker-{number}-{one}.log" for one in range(count)]
-    started = [Running(("worker",), settings, log) for log in logs]
+    started = [Running(("worker",), settings, log, fresh=fresh) for log in logs]
     try:
         yield started
         for worker in started:

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.settings import PREFIX, Settings
 from tests.integration.forked import start
+from tests.integration.fresh import FreshProcess
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -40,12 +42,25 @@ def nextact(*command: str, settings: Settings, timeout: float = 90) -> Completed
 class Running:
     """Started at once; `kill` is safe to call at any time."""
 
-    def __init__(self, command: Sequence[str], settings: Settings, log: Path, module: str = "stream_app") -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        settings: Settings,
+        log: Path,
+        module: str = "stream_app",
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """`fresh`: with all imports, and not forked from a process that has made them."""
         self.name = " ".join(command)
         self.log = log
         own = settings.model_copy(update={"http_port": 0, "http_host": "127.0.0.1"})
         log.touch()
-        self._process = start(module, command, environment(own), stdout=log, stderr=log)
+        self._process: ForkServerProcess | FreshProcess
+        if fresh:
+            self._process = FreshProcess(module, command, environment(own), log)
+        else:
+            self._process = start(module, command, environment(own), stdout=log, stderr=log)
 
     @property
     def _port(self) -> int:
