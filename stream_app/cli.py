@@ -121,7 +121,7 @@ def worker(**options: Any) -> None:
 @setting("threads")
 @setting("backbone")
 @click.option("--once", is_flag=True, help="Read all events, run one round, and end.")
-@click.option("--every", type=float, help=f"Seconds between rounds. [{PREFIX}TRAIN_EVERY; default: 300]")
+@click.option("--every", type=float, help=f"Seconds between rounds. [{PREFIX}TRAIN_EVERY; default: 120]")
 @setting("train_min_events")
 @setting("http_port")
 @setting("log_level")

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     canary_share: float = Field(
         0.1, ge=0, le=0.5, description="share of users who stay with the version before for a while; 0: nobody"
     )
-    canary_seconds: float = Field(300.0, gt=0, description="how long they stay, both versions being measured")
+    canary_seconds: float = Field(120.0, gt=0, description="how long they stay, both versions being measured")
     rollback_margin: float = Field(
         0.01,
         ge=0,
@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     backbone: Literal["gru", "linear"] = Field(
         "gru", description="what the trainer trains: gru, or linear (two blocks of a gated linear recurrence)"
     )
-    train_every: float = Field(300.0, gt=0, description="seconds between two rounds of training")
+    train_every: float = Field(120.0, gt=0, description="seconds between two rounds of training")
     drift_limit: float = Field(
         0.25,
         ge=0,
