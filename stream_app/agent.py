@@ -1,7 +1,9 @@
 """The agent: takes fetches in, has them computed in the device thread, delivers them, acknowledges them in order.
 
 All that has come in while one batch was computed makes the next one, whatever its partitions: batches are small and
-quick when the stream is calm, large when there is a backlog. Whatever fails ends the process.
+quick when the stream is calm, large when there is a backlog. A small one is decoded, computed and encoded in one go, as
+late as possible, so that no event waits for it to go from thread to thread, or just missed it; with a backlog, the
+batches before and after are coded in another thread while one is computed. Whatever fails ends the process.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import faust
 import numpy as np
@@ -23,6 +27,17 @@ from stream_app.pipeline import Computed, Pipeline, Received
 from stream_app.settings import Settings
 
 T = TypeVar("T")
+
+_LARGE: Final = 256  # records of a batch: so many are worth coding in another thread
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is computed at once."""
+
+    fetches: list[Any]  # Faust events
+    decode: Callable[[], Received]
+    decoding: asyncio.Future[Received] | None  # of a large one, in the coding thread
 
 
 class Consumption:
@@ -56,7 +71,6 @@ class Consumption:
         self._waiting_records = 0
         self._space = asyncio.Event()  # set while few enough records wait; else Faust's own buffer fills, then stops
         self._space.set()
-        self._decoded: asyncio.Queue[tuple[list[Any], Received]] = asyncio.Queue(1)
         self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._latest: dict[int, asyncio.Task[None]] = {}  # by partition: what the next batch waits for
@@ -67,7 +81,6 @@ class Consumption:
 
     async def consume(self, stream: Any) -> None:
         """The agent's body."""
-        decoding = asyncio.create_task(self._decode_all(stream.app))
         computing = asyncio.create_task(self._compute_all(stream.app))
         try:
             async for event in stream.noack().events():
@@ -80,7 +93,6 @@ class Consumption:
             raise
         finally:
             await self.drained()  # Faust cancels agents before the consumer, whose last commit waits for all taken in
-            decoding.cancel()
             computing.cancel()
 
     async def drained(self) -> None:
@@ -101,20 +113,23 @@ class Consumption:
         else:
             self._space.clear()
 
-    async def _decode_all(self, app: faust.App) -> None:
-        """Keeps one decoded batch ready for the device."""
+    async def _compute_all(self, app: faust.App) -> None:
+        """Batch after batch; with a backlog, the next one is decoded meanwhile."""
+        ahead: _Batch | None = None
         try:
             while True:
-                await self._arrived.wait()
-                await self._room.acquire()
-                batch = self._next_batch(app)
-                if not batch:
-                    self._room.release()
-                    continue
-                records = [record for event in batch for record in event.value]
-                generation = batch[0].message.generation_id
-                received = await self._in_coding_thread(self._pipeline.decode, records, generation)
-                await self._decoded.put((batch, received))
+                batch = ahead or await self._begin(app)
+                if batch.decoding is None:
+                    ahead = None
+                    computed, results = await self._in_device_thread(self._in_one_go, batch, self._nobody_encodes())
+                else:
+                    computing = self._in_device_thread(self._pipeline.advance, await batch.decoding)
+                    ahead = await self._begin_ahead(app)
+                    computed, results = await computing, None
+                self._unsettled.add(computed.batch)
+                self._finishing = asyncio.create_task(
+                    self._finish(app, batch.fetches, computed, results, self._finishing)
+                )
         except TooManyDeadLetters as error:
             await self._commit_what_came_before(app)
             self._fail(error)
@@ -122,6 +137,39 @@ class Consumption:
         except Exception as error:
             self._fail(error)
             raise
+
+    async def _begin(self, app: faust.App) -> _Batch:
+        """The next batch, once there is one and a place in `_room` for it."""
+        while True:
+            await self._arrived.wait()
+            if batch := await self._next_batch(app):
+                return batch
+
+    async def _begin_ahead(self, app: faust.App) -> _Batch | None:
+        """The next batch, if it is there by now and large; does not wait."""
+        large = self._waiting_records >= _LARGE and not self._room.locked()
+        return await self._next_batch(app) if large else None
+
+    async def _next_batch(self, app: faust.App) -> _Batch | None:
+        """What waits now, when there is a place for it; None: all of it is someone else's by now."""
+        await self._room.acquire()
+        if fetches := self._next_fetches(app):
+            return self._batch(fetches)
+        self._room.release()
+        return None
+
+    def _batch(self, fetches: list[Any]) -> _Batch:
+        records = [record for fetch in fetches for record in fetch.value]
+        decode = partial(self._pipeline.decode, records, fetches[0].message.generation_id)
+        return _Batch(fetches, decode, self._in_coding_thread(decode) if len(records) >= _LARGE else None)
+
+    def _nobody_encodes(self) -> bool:
+        """Whether the batch before is encoded: two must not be at the same time."""
+        return self._finishing is None or self._finishing.done()
+
+    def _in_one_go(self, batch: _Batch, encode: bool) -> tuple[Computed, list[BatchResult] | None]:
+        computed = self._pipeline.advance(batch.decode())
+        return computed, self._pipeline.encode(computed) if encode else None
 
     async def _commit_what_came_before(self, app: faust.App) -> None:
         """The batch at hand has a place in `_room`; who has all of them too knows that those before it are durable.
@@ -132,19 +180,7 @@ class Consumption:
             await self._room.acquire()
         await app.consumer.commit()
 
-    async def _compute_all(self, app: faust.App) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                batch, received = await self._decoded.get()
-                computed = await loop.run_in_executor(self._device_thread, self._pipeline.advance, received)
-                self._unsettled.add(computed.batch)
-                self._finishing = asyncio.create_task(self._finish(app, batch, computed, self._finishing))
-        except Exception as error:
-            self._fail(error)
-            raise
-
-    def _next_batch(self, app: faust.App) -> list[Any]:
+    def _next_fetches(self, app: faust.App) -> list[Any]:
         """What is waiting, up to the batch size; fetches of an older generation are someone else's now."""
         batch: list[Any] = []
         size = 0
@@ -167,11 +203,13 @@ class Consumption:
         app: faust.App,
         batch: list[Any],
         computed: Computed,
+        results: list[BatchResult] | None,
         before: asyncio.Task[None] | None,
     ) -> None:
-        """Begins the deliveries of a batch, after those of the batch before it have begun."""
+        """Begins the deliveries of a batch, after those of the batch before it have begun; encodes it, if need be."""
         try:
-            results = await self._in_coding_thread(self._pipeline.encode, computed)
+            if results is None:
+                results = await self._in_coding_thread(self._pipeline.encode, computed)
             if before is not None:
                 await before
             fetches: defaultdict[int, list[Any]] = defaultdict(list)
@@ -224,6 +262,9 @@ class Consumption:
         metrics.latency.observe(answered_at - np.array(result.record_times) / 1000)
         for reason in result.reasons:
             metrics.dead_letters.labels(reason).inc()
+
+    def _in_device_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._device_thread, function, *arguments)
 
     def _in_coding_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._coding_thread, function, *arguments)

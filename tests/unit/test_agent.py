@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,7 @@ from stream_app.metrics import WorkerMetrics
 from stream_app.settings import load_settings
 from tests.unit.builders import make_record
 
+LARGE = 300  # records: coded in a thread of their own
 SETTINGS = load_settings({"batch_size": 10, "in_flight": 2})
 
 
@@ -49,6 +51,9 @@ class World:
         self._next = 0
         self._batches = 0
         self.settled = 0
+        self.encoding = False
+        self.go_on = threading.Event()  # the encoding of large batches waits for it
+        self.go_on.set()
 
     def fetch(self, partition: int, size: int = 1, generation: int = 1, behind: int = 0) -> None:
         """Has Faust hand out a fetch; it covers `behind` offsets that no record has."""
@@ -80,6 +85,10 @@ class World:
 
     def encode(self, records: list[Any]) -> list[BatchResult]:
         self.broken("encode")
+        assert not self.encoding, "two batches are encoded at once"
+        self.encoding = True
+        self.go_on.wait(0.0 if len(records) < LARGE else 5.0)
+        self.encoding = False
         partitions = dict.fromkeys(record.partition for record in records)
         return [BatchResult(partition, "rules") for partition in partitions]
 
@@ -213,6 +222,68 @@ def test_only_so_many_batches_are_under_way() -> None:
     run(body)
 
 
+def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        stages, computed = list[str](), threading.Event()
+
+        def stage(where: str) -> None:
+            stages.append(where)
+            if where == "advance":
+                computed.wait(5)
+
+        world.broken = stage
+        for _ in range(2):
+            world.fetch(0, LARGE)
+        await seen(lambda: stages.count("decode") == 2)
+        assert stages.count("advance") == 1
+        assert "encode" not in stages
+        computed.set()
+        await seen(lambda: "ack 0/599" in world.happened)
+
+    run(body)
+
+
+def test_a_backlog_is_encoded_beside_the_next_batch() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.go_on.clear()
+        for _ in range(3):
+            world.fetch(0, LARGE)
+        world.fetch(0)
+        await seen(lambda: len(world.happened) == SETTINGS.in_flight)  # two are computed, the first is not encoded yet
+        assert not any(entry.startswith("delivered") for entry in world.happened)
+        world.go_on.set()
+        await seen(lambda: world.fetches.empty())
+        await consumption.drained()
+
+    happened = run(body).happened
+    acknowledged = [entry for entry in happened if entry.startswith("ack")]
+    assert acknowledged == ["ack 0/299", "ack 0/599", "ack 0/899", "ack 0/900"]
+
+
+def test_a_small_batch_behind_a_large_one_is_not_encoded_before_it() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.go_on.clear()
+        world.fetch(0, LARGE)
+        await seen(lambda: world.encoding)
+        world.fetch(0)
+        await seen(lambda: len(world.happened) == 2)
+        world.go_on.set()
+        await consumption.drained()
+
+    happened = run(body).happened
+    assert [entry for entry in happened if entry.startswith("ack")] == ["ack 0/299", "ack 0/300"]
+
+
+def test_what_is_left_of_a_backlog_that_moved_away_holds_nothing_up() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.fetch(0, LARGE)
+        world.fetch(1, LARGE, generation=0)  # taken ahead, and someone else's
+        await seen(lambda: "ack 0/299" in world.happened)
+        await consumption.drained()
+
+    run(body)
+
+
 def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() -> None:
     async def body(world: World, consumption: Consumption, _: Any) -> None:
         world.consumer_generation_id = 2
@@ -241,15 +312,17 @@ def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
     run(body)
 
 
-@pytest.mark.parametrize("stage", ["advance", "encode", "deliver", "write"])
-def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str) -> None:
+@pytest.mark.parametrize("size", [1, LARGE])
+@pytest.mark.parametrize("stage", ["decode", "advance", "encode", "deliver", "write"])
+def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str, size: int) -> None:
     def broken(where: str) -> None:
         if where == stage:
             raise ConnectionError(stage)
 
     async def body(world: World, consumption: Consumption, _: Any) -> None:
         world.broken = broken
-        world.fetch(0)
+        world.fetch(0, size)
+        world.fetch(0, size)
         await seen(lambda: world.failed)
 
     world = run(body)
