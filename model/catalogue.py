@@ -17,7 +17,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from model.rough_scores import EightBits, Float32, Shortlists
+from model.rough_scores import EightBits, Float32, RoughScores, Shortlists
 
 _BLOCK: Final = 64  # items
 _ROWS: Final = 256  # queries scored at once on the plain way, so that the score matrix stays in bounds
@@ -76,13 +76,21 @@ class _Plain:
         padded = -(-self.size // _BLOCK) * _BLOCK
         self._vectors = vectors.new_zeros(width, padded)
         self._vectors[:, : self.size] = vectors.T
-        # Kept from call to call: fresh memory for so many scores would cost as much as computing them.
-        self._scores = self._weights = vectors.new_empty(0, padded)
+        self.leave_room()
+
+    @property
+    def transposed(self) -> Tensor:
+        """The vectors as columns, (D, I)."""
+        return self._vectors[:, : self.size]
+
+    def leave_room(self) -> None:
+        """Gives back what is kept for scores from call to call: fresh memory would cost as much as computing them."""
+        self._scores = self._weights = self._vectors.new_empty(0, self._vectors.shape[1])
 
     def for_another_thread(self) -> _Plain:
         other = object.__new__(_Plain)
         other.size, other._vectors = self.size, self._vectors
-        other._scores = other._weights = self._vectors.new_empty(0, self._vectors.shape[1])
+        other.leave_room()
         return other
 
     def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -113,13 +121,16 @@ def _fastest(vectors: Tensor, plain: _Plain, clock: Callable[[], float]) -> Shor
     vectors = vectors.contiguous()
     queries = vectors[:_TRIAL_QUERIES] * _USUAL_NORM
     best, shortest = None, _seconds(plain.rank, queries, clock)
-    for kind in (Float32, EightBits):
-        way = Shortlists(vectors, kind(vectors))
+    kinds: tuple[Callable[[], RoughScores], ...] = (lambda: Float32(plain.transposed), lambda: EightBits(vectors))
+    for kind in kinds:
+        way = Shortlists(vectors, kind())
         if way.can_rank(queries, _TRIAL_K) and way.scores.is_exact():
             way.rank(queries[:1], _TRIAL_K)  # compiles the search
             needed = _seconds(way.rank, queries, clock, shortest)
             if needed < shortest:
                 best, shortest = way, needed
+    if best is not None:
+        plain.leave_room()
     return best
 
 

@@ -86,10 +86,11 @@ class Float32:
 
     room_type = torch.float32
 
-    def __init__(self, vectors: Tensor) -> None:
-        self._transposed = vectors.T.contiguous()
-        self.scales = np.ones(len(vectors), np.float32)
-        self._longest = float(vectors.norm(dim=1).max())
+    def __init__(self, transposed: Tensor) -> None:
+        """Vectors as columns, (D, I)."""
+        self._transposed = transposed
+        self.scales = np.ones(transposed.shape[1], np.float32)
+        self._longest = float(transposed.norm(dim=0).max())
 
     def is_exact(self) -> bool:
         """Any processor does."""
