@@ -121,8 +121,20 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return await self.call_thread(self._seek_to_committed)  # type: ignore[no-any-return]
 
     async def _seek_to_committed(self) -> Mapping[TP, int]:
+        """Events of which nothing is committed begin anew as well.
+
+        aiokafka moves only to a committed offset above 0, else it stays where it is: behind a fetch that was given up.
+        """
         async with self._turn:
-            return await self._ensure_consumer().seek_to_committed()  # type: ignore[no-any-return]
+            consumer = self._ensure_consumer()
+            committed: Mapping[TP, int] = await consumer.seek_to_committed()  # None where nothing is
+            untouched = [tp for tp, offset in committed.items() if not offset and self._has_events(tp)]
+            for tp in _positions(consumer, untouched):  # others have none yet, and get the first offset there is
+                consumer.seek(tp, 0)
+        return committed
+
+    def _has_events(self, tp: TP) -> bool:
+        return tp.topic in self.transport.chunked_topics and not self.consumer._is_changelog_tp(tp)
 
     async def _highwaters(self, partitions: Collection[TP]) -> Mapping[TP, int]:
         """The real ends, to which recovery must read.

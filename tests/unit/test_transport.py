@@ -11,8 +11,9 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka import ConsumerRecord
-from aiokafka.consumer.subscription_state import Assignment
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from hypothesis import given
@@ -30,6 +31,7 @@ from tests.unit.builders import make_record, make_states
 SETTINGS = load_settings()
 OFFSETS = {3: 5}  # what the local store contains, by partition
 EVENTS = TP(SETTINGS.events_topic, 3)
+NEW = TP(SETTINGS.events_topic, 4)  # just assigned
 CHANGELOG = TP(SETTINGS.state_topic, 3)
 STANDBY = TP(SETTINGS.state_topic, 4)
 OTHER = TP("other", 0)
@@ -257,6 +259,42 @@ def test_a_fetch_that_never_came_ends_the_process_unless_a_seek_comes_first(
     consumer_thread = driver.AIOKafkaConsumerThread
     monkeypatch.setattr(consumer_thread, "_ensure_consumer", lambda _: None)
     run(body)
+
+
+@pytest.mark.parametrize("committed", [None, 0, 3])
+def test_a_seek_to_committed_gives_back_the_first_fetch_of_a_partition_too(
+    monkeypatch: pytest.MonkeyPatch, committed: int | None
+) -> None:
+    """A first fetch that a rebalance had Faust give up once took 644 events with it."""
+    offsets = {EVENTS: committed, CHANGELOG: None, NEW: None}
+
+    async def committed_of(_: Any, tp: TP) -> int | None:
+        return offsets[tp]
+
+    monkeypatch.setattr(AIOKafkaConsumer, "committed", committed_of)
+
+    async def body(consumer: ChunkConsumer) -> None:
+        assignment = Assignment(list(offsets))
+        for tp in (EVENTS, CHANGELOG):
+            assignment.state_value(tp).reset_to(5)
+        aiokafka = consumer_of(assignment)
+        monkeypatch.setattr(ChunkThread, "_ensure_consumer", lambda _: aiokafka)
+        assert await consumer._thread._seek_to_committed() == offsets
+        assert assignment.state_value(EVENTS).position == (committed or 0)
+        assert assignment.state_value(CHANGELOG).position == 5
+        assert not assignment.state_value(NEW).has_valid_position
+
+    run(body)
+
+
+def consumer_of(assignment: Assignment) -> Any:
+    """aiokafka's own consumer with nothing but an assignment."""
+    subscriptions: Any = SubscriptionState()
+    subscriptions._subscription = SimpleNamespace(assignment=assignment)
+    consumer, fetcher = AIOKafkaConsumer.__new__(AIOKafkaConsumer), Fetcher.__new__(Fetcher)
+    vars(fetcher).update(_subscriptions=subscriptions, _records={}, _wait_consume_future=None)
+    vars(consumer).update(_subscription=subscriptions, _fetcher=fetcher, _closed=True)
+    return consumer
 
 
 def test_fetches_and_seeks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
