@@ -42,12 +42,15 @@ FEATURES: Final = (
     "preceded_last", "preceded_second", "preceded_earlier",
     "own", "own_recency", "own_count", "own_last", "own_bought", "own_session",  # what the user did with it
     "same_category", "same_brand", "category_share",  # with the user's last item, and among all own ones
+    "own_next", "own_previous",  # the user went from or to the last item before
     "like_latest",  # cosine with a blend of the user's latest distinct items, as the network places items
+    "like_last", "like_second",  # with each of the latest two
     "popularity", "trend",
     "history", "repeats", "certainty", "gap", "boundary",  # of the answer, not of the item: they tell whom to trust
 )  # fmt: skip
 (_LOG_PROBABILITY, _FOLLOWED, _, _, _PRECEDED, _, _, _OWN, _OWN_RECENCY, _OWN_COUNT, _OWN_LAST, _OWN_BOUGHT,
- _OWN_SESSION, _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, _LIKE_LATEST, _POPULARITY, _TREND,
+ _OWN_SESSION, _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, _OWN_NEXT, _OWN_PREVIOUS, _LIKE_LATEST, _LIKE_LAST,
+ _LIKE_SECOND, _POPULARITY, _TREND,
  _HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY) = range(len(FEATURES))  # fmt: skip
 
 # How many neighbours of the last distinct item, of the one before it, … become candidates. Others of their neighbours
@@ -207,6 +210,7 @@ def _own_items(
 ) -> tuple[int, int, int]:
     """The user's own items: fills `own` with the distinct ones, latest first; how many these are, of how many."""
     distinct, actions, session = 0, 0, np.float32(1)
+    newer, newer_place = -1, 0  # the action after the one at hand
     oldest = max(recent.starts[n], recent.stops[n] - len(own))
     for at in range(recent.stops[n] - 1, oldest - 1, -1):
         item, context = recent.items[at], recent.contexts[at]
@@ -224,6 +228,11 @@ def _own_items(
                 own[distinct] = item
                 distinct += 1
             features[_OWN_COUNT, at_place] += 1
+            if item == own[0] and newer >= 0:
+                features[_OWN_NEXT, begin + newer_place] = 1
+            if newer == own[0]:
+                features[_OWN_PREVIOUS, at_place] = 1
+            newer, newer_place = item, place
         if _is_boundary(context):
             session = np.float32(0)
     return distinct, actions, count
@@ -294,6 +303,9 @@ def _describe(
             features[_SAME_BRAND, begin:end],
         )
         _like(best.vectors, own[:_BLENDED], items, features[_LIKE_LATEST, begin:end])
+        _like(best.vectors, own[:1], items, features[_LIKE_LAST, begin:end])
+    if len(own) > 1:
+        _like(best.vectors, own[1:2], items, features[_LIKE_SECOND, begin:end])
     _ask_network(best, n, items, features[_LOG_PROBABILITY, begin:end])
     for column in range(_FOLLOWED, _PRECEDED + _SLOTS):
         _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -146,6 +147,11 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
             own_bought=float(fields.types[last] == 2),
             own_session=float(not any(fields.boundaries[at] for at in window if at > last)),
         )
+    for (older, _), (newer, _) in pairwise(actions):
+        if older == own[0]:
+            enter(newer)["own_next"] = 1.0
+        if newer == own[0]:
+            enter(older)["own_previous"] = 1.0
     for slot, item in enumerate(own[:6]):
         name = ("last", "second", "earlier")[min(slot, 2)]
         tables = (
@@ -180,6 +186,8 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
             features["same_brand"] = float(brand == evidence.brands[own[0]])
         features.update(
             like_latest=float(best.vectors[item] @ blend / np.linalg.norm(blend)) if own else 0.0,
+            like_last=along(best.vectors, item, own[:1]),
+            like_second=along(best.vectors, item, own[1:2]),
             popularity=float(evidence.popularity[item]),
             trend=float(evidence.trend[item]),
             history=math.log1p(len(actions)) / 3.5,
@@ -189,6 +197,10 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
             boundary=float(fields.boundaries[last_at]),
         )
     return found
+
+
+def along(vectors: np.ndarray, item: int, others: list[int]) -> float:
+    return sum(float(vectors[item] @ vectors[other] / np.linalg.norm(vectors[other])) for other in others)
 
 
 def row(of: Neighbours, place: int) -> list[tuple[int, float]]:
