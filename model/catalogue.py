@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,7 +52,7 @@ class Catalogue:
 
     def for_another_thread(self) -> Catalogue:
         """The same items, with room of its own for scores."""
-        other = object.__new__(Catalogue)
+        other = copy(self)
         other._plain = self._plain.for_another_thread()
         other.shortlists = self.shortlists.for_another_thread() if self.shortlists else None
         return other
@@ -76,21 +77,20 @@ class _Plain:
         padded = -(-self.size // _BLOCK) * _BLOCK
         self._vectors = vectors.new_zeros(width, padded)
         self._vectors[:, : self.size] = vectors.T
-        self.leave_room()
+        self.free_room()
 
     @property
     def transposed(self) -> Tensor:
         """The vectors as columns, (D, I)."""
         return self._vectors[:, : self.size]
 
-    def leave_room(self) -> None:
-        """Gives back what is kept for scores from call to call: fresh memory would cost as much as computing them."""
+    def free_room(self) -> None:
+        """Frees the room for scores, which is kept from call to call: fresh memory costs as much as computing them."""
         self._scores = self._weights = self._vectors.new_empty(0, self._vectors.shape[1])
 
     def for_another_thread(self) -> _Plain:
-        other = object.__new__(_Plain)
-        other.size, other._vectors = self.size, self._vectors
-        other.leave_room()
+        other = copy(self)
+        other.free_room()
         return other
 
     def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -130,7 +130,7 @@ def _fastest(vectors: Tensor, plain: _Plain, clock: Callable[[], float]) -> Shor
             if needed < shortest:
                 best, shortest = way, needed
     if best is not None:
-        plain.leave_room()
+        plain.free_room()
     return best
 
 

@@ -7,6 +7,7 @@ Shapes: N queries, I items, D width, k results.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -118,7 +119,9 @@ class Shortlists:
 
     def for_another_thread(self) -> Shortlists:
         """The same items, with room of its own."""
-        return Shortlists(self._vectors, self.scores)
+        other = copy(self)
+        other._room = torch.empty_like(self._room)
+        return other
 
     def can_rank(self, queries: Tensor, k: int) -> bool:
         """Whether there are groups enough, and no logit can leave the range of the exponential."""
