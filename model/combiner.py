@@ -9,6 +9,7 @@ Shapes: N examples, T candidates of all of them, F features.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,21 +90,28 @@ def fit_combiner(
     config: CombinerConfig,
     *,
     seed: int,
+    start: Combiner | None = None,
     progress: Callable[[int, int, float], None] = lambda _step, _steps, _loss: None,
 ) -> Combiner:
     """Fits a combiner to N examples; `targets` (N,) are the right items, -1: not in the catalogue.
 
-    `progress` is told step, steps and loss, and may raise to end it. A seed fixes the result.
+    It goes on from `start`, which stays as it is, where there is one that was fitted. `progress` is told step, steps
+    and loss, and may raise to end it. A seed fixes the result.
     """
     randomness = np.random.default_rng(seed)
     if not len(targets):
         return unfitted()
     examples = np.arange(len(targets))
-    combiner = _drawn(seed)
     scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
+    combiner = _going_on(start, *scaling) if start is not None and is_fitted(start) else _drawn(seed)
     _descend(combiner, collect, targets, examples, scaling, config, randomness, progress)
     _take_in(combiner, *scaling)
     return combiner.eval()
+
+
+def is_fitted(combiner: Combiner) -> bool:
+    """Whether it says more than the network; one that does not cannot learn either, as all of its units are silent."""
+    return bool(combiner.first.weight.any())
 
 
 def _drawn(seed: int) -> Combiner:
@@ -168,3 +176,14 @@ def _take_in(combiner: Combiner, means: Tensor, spreads: Tensor) -> None:
         layer.weight.div_(spreads.T)
     combiner.first.bias.sub_((combiner.first.weight @ means)[:, 0])
     combiner.outside.add_((combiner.linear.weight @ means)[0])  # all other scores are higher by as much
+
+
+@torch.no_grad()
+def _going_on(fitted: Combiner, means: Tensor, spreads: Tensor) -> Combiner:
+    """A combiner of standardised features that scores as a fitted one does: what `_take_in` does, the other way."""
+    combiner = deepcopy(fitted).requires_grad_(True).train()
+    combiner.first.bias.add_((combiner.first.weight @ means)[:, 0])
+    combiner.outside.sub_((combiner.linear.weight @ means)[0])
+    for layer in (combiner.first, combiner.linear):
+        layer.weight.mul_(spreads.T)
+    return combiner

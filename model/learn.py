@@ -2,7 +2,8 @@
 
 The network and the evidence first learn from all but the newest slice of the log. On that slice, which they have not
 seen, the combiner learns how far to trust each of them. Then the network and the evidence learn from the whole log,
-and so does the purchase head: what serves has seen everything.
+and so does the purchase head: what serves has seen everything. A log that is too short to hold anything out leaves the
+combiner as it was; a new one ranks as the network does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from model.log import Log, active, held_out_share
 from model.network import Network
 from model.purchases import fit_purchases
 from model.ranking import Holdout
+from model.replay import replay
 from model.savepoints import NOWHERE, Savepoints
 from model.train import FitReport, Progress, TrainConfig, fit
 from model.vocabulary import Vocabulary
@@ -73,13 +75,14 @@ def learn(
     seed: int,
     device: torch.device,
     sample: Sample = lambda log: log,
+    combiner: Combiner | None = None,
     tell: Tell = lambda _stage, _progress: None,
     savepoints: Savepoints = NOWHERE,
 ) -> Model:
     """A model of the sequences; `start` gives the network to begin with. On a CPU a seed fixes the result.
 
-    The network learns from a `sample`, the evidence from everything. Raises what `fit` raises, and what `tell` does,
-    to end it; called again it goes on from the `savepoints`.
+    The network learns from a `sample`, the evidence from everything; the combiner goes on from the one that is given.
+    Raises what `fit` raises, and what `tell` does, to end it; called again it goes on from the `savepoints`.
     """
     network = start()
 
@@ -91,25 +94,19 @@ def learn(
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
         report = fitting("fitting", network, sample(known))
-        return _unweighed(network, vocabulary, known, report, seed)
+        fusion = Fusion(evidence_of(known, vocabulary), unfitted() if combiner is None else combiner)
+        return Model(network, vocabulary, fusion, fit_purchases(network.purchase, vocabulary, known, seed=seed), report)
     first = fitting("fitting", network, sample(before))
-    combiner = weigh(network, vocabulary, known, before, cut, config, seed=seed, device=device, tell=tell)
+    weighing: Any = {"seed": seed, "device": device, "start": combiner, "tell": tell}
+    weighed = weigh(network, vocabulary, known, before, cut, config, **weighing)
     if config.anew:
         network = start()
         last = fitting("fitting to everything", network, sample(known))
     else:
-        last = take_in(
-            network, vocabulary, sample(known), config.train, seed=seed, device=device, tell=tell, savepoints=savepoints
-        )
+        going: Any = {"device": device, "tell": tell, "savepoints": savepoints}
+        last = take_in(network, vocabulary, sample(known), cut, config.train, seed=seed, **going)
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
-    return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), combiner), calibration, _both(first, last))
-
-
-def _unweighed(network: Network, vocabulary: Vocabulary, known: Log, report: FitReport, seed: int) -> Model:
-    """A model of a log that is too short to hold anything out: it ranks as the network does."""
-    fusion = Fusion(evidence_of(known, vocabulary), unfitted())
-    calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
-    return Model(network, vocabulary, fusion, calibration, report)
+    return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), weighed), calibration, _both(first, last))
 
 
 def weigh(
@@ -123,6 +120,7 @@ def weigh(
     seed: int,
     device: torch.device,
     tell: Tell,
+    start: Combiner | None = None,
 ) -> Combiner:
     """A combiner for a network that has learned from `before`, fitted to what `known` has from `cut` (ms) on."""
     fusion = Fusion(evidence_of(before, vocabulary), unfitted())
@@ -132,6 +130,7 @@ def weigh(
         foreseen.targets,
         config.combiner,
         seed=seed,
+        start=start,
         progress=lambda step, steps, loss: tell("weighing", Progress(step, steps, {_COMBINER_LOSS: loss})),
     )
 
@@ -140,6 +139,7 @@ def take_in(
     network: Network,
     vocabulary: Vocabulary,
     known: Log,
+    since: int,
     train: TrainConfig,
     *,
     seed: int,
@@ -147,10 +147,11 @@ def take_in(
     tell: Tell,
     savepoints: Savepoints = NOWHERE,
 ) -> FitReport:
-    """One gentle pass over what is known, the newest included."""
+    """One gentle pass over the users who did something from `since` (ms) on, and as many actions of others."""
     gentle = replace(train, least_epochs=1, most_epochs=1, learning_rate=train.learning_rate / 4)
     told, point = partial(tell, "taking in the newest"), savepoints.next()
-    return fit(network, vocabulary, known, gentle, seed=seed + 1, device=device, progress=told, savepoint=point)
+    newest = replay(known, since, 2 * len(active(known, since)), np.random.default_rng(seed))
+    return fit(network, vocabulary, newest, gentle, seed=seed + 1, device=device, progress=told, savepoint=point)
 
 
 def held_out(known: Log, cut: int, most: int) -> Holdout:

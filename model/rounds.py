@@ -16,7 +16,7 @@ import torch
 
 from model.backbones import BackboneName
 from model.checkpoint import Fact, Version
-from model.combiner import CombinerConfig
+from model.combiner import Combiner, CombinerConfig
 from model.data import Sequences
 from model.errors import TooLittleData
 from model.evaluate import Evaluation, evaluate, learned_rules
@@ -33,7 +33,7 @@ from model.savepoints import NOWHERE, Savepoints, fingerprint_of
 from model.serving import serve
 from model.serving_time import Clock, seconds_per_event
 from model.stored_log import Window
-from model.train import Progress, TrainConfig, cold_start, warm_start
+from model.train import Progress, cold_start, warm_start
 from model.training_report import Curve, TrainingReport, parts_of, window_of
 from model.vocabulary import Vocabulary
 
@@ -97,7 +97,7 @@ def train_round(
     cut = _cut(log, champion, config.holdout)
     known, judged = log.before(cut), active(log, cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(window.items)
-    start, learning = _start(champion, vocabulary, config)
+    start, combiner, learning = _start(champion, vocabulary, config)
     savepoints.begin(_fingerprint(log, vocabulary, champion, config, device))
     curve = Curve()
 
@@ -107,7 +107,7 @@ def train_round(
 
     sample = _sample(champion, config)
     going: Any = {"device": device, "tell": tell, "savepoints": savepoints}
-    model = learn(known, vocabulary, start, learning, seed=config.seed, sample=sample, **going)
+    model = learn(known, vocabulary, start, learning, seed=config.seed, sample=sample, combiner=combiner, **going)
     rules = learned_rules(known)
     score = partial(evaluate, rules=rules, sequences=judged, cut=cut, device=device)
     challenger = score(model.network, vocabulary, model.fusion)
@@ -115,8 +115,7 @@ def train_round(
     verdict = judge(challenger, incumbent, _seconds_per_event(model, window.newest, device, clock), config.gate)
     trained_until = cut - 1
     if verdict.promoted:
-        newest, train = sample(log), learning.train
-        take_in(model.network, vocabulary, newest, train, seed=config.seed + 1, **going)
+        take_in(model.network, vocabulary, sample(log), cut, learning.train, seed=config.seed + 1, **going)
         calibration = fit_purchases(model.network.purchase, vocabulary, log, seed=config.seed)
         fusion = Fusion(evidence_of(log, vocabulary), model.fusion.combiner)
         model = replace(model, fusion=fusion, calibration=calibration)
@@ -199,19 +198,29 @@ def _sample(champion: Version | None, config: RoundConfig) -> Sample:
 
 def _start(
     champion: Version | None, vocabulary: Vocabulary, config: RoundConfig
-) -> tuple[Callable[[], Network], LearnConfig]:
-    """The champion's network where it is of the kind that is asked for, else a new one; and how to learn from there."""
+) -> tuple[Callable[[], Network], Combiner | None, LearnConfig]:
+    """The champion's network and combiner where they are of the kind that is asked for, else new ones; and how to learn
+    from there."""
     wanted = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
-    if champion is not None and _same_kind(champion.network.config, config.hidden, config.backbone):
-        goes_on = replace(config.learn, train=_warm(config.learn.train, config.warm_rate))
-        return lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), goes_on
-    return lambda: cold_start(wanted, config.seed), config.learn
+    if champion is None or not _same_kind(champion.network.config, config.hidden, config.backbone):
+        return lambda: cold_start(wanted, config.seed), None, config.learn
+    return (
+        lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)),
+        champion.fusion.combiner,
+        _warm(config.learn, config.warm_rate),
+    )
 
 
 def _same_kind(found: NetworkConfig, hidden: int, backbone: BackboneName) -> bool:
     return (found.hidden, found.backbone) == (hidden, backbone)
 
 
-def _warm(train: TrainConfig, rate: float) -> TrainConfig:
-    """Half as much, for weights that know most of it already."""
-    return replace(train, actions=train.actions // 2, least_epochs=1, learning_rate=train.learning_rate * rate)
+def _warm(learn: LearnConfig, rate: float) -> LearnConfig:
+    """Less, and more gently, for weights that know most of it already."""
+    train, combiner = learn.train, learn.combiner
+    return replace(
+        learn,
+        most_examples=min(learn.most_examples, learn.enough_held_out),
+        train=replace(train, actions=train.actions // 2, least_epochs=1, learning_rate=train.learning_rate * rate),
+        combiner=replace(combiner, examples=combiner.examples // 3, least_epochs=2),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,12 +40,17 @@ def chosen(whole: Candidates, some: NDArray[np.int64]) -> Candidates:
     return Candidates(whole.items[places], whole.features[:, places], np.concatenate(([0], np.cumsum(sizes))))
 
 
-def fitted(seed: int = 1, **changes: float) -> tuple[Combiner, list[float]]:
+def fitted(seed: int = 1, start: Combiner | None = None, **changes: float) -> tuple[Combiner, list[float]]:
     whole, targets = candidates(seed=0)
     losses: list[float] = []
     config = CombinerConfig(**{"examples": 400 * 30, "batch": 50, **changes})  # type: ignore[arg-type]
     combiner = fit_combiner(
-        lambda some: chosen(whole, some), targets, config, seed=seed, progress=lambda *told: losses.append(told[2])
+        lambda some: chosen(whole, some),
+        targets,
+        config,
+        seed=seed,
+        start=start,
+        progress=lambda *told: losses.append(told[2]),
     )
     return combiner, losses
 
@@ -85,6 +91,25 @@ def test_a_seed_fixes_the_result() -> None:
     first, again, other = (fitted(seed, examples=800, least_epochs=1)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_it_goes_on_from_a_fitted_one_which_stays_as_it_is() -> None:
+    start = fitted()[0]
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    short: dict[str, Any] = {"examples": 400, "least_epochs": 1}
+
+    assert fitted(start=start, **short)[1][0] < 0.6 * fitted(**short)[1][0]  # what it knows from the first step on
+    features = torch.from_numpy(candidates(seed=9)[0].features)
+    same, after = fitted(start=start, **short, learning_rate=1e-12)[0], fitted(start=start, **short)[0]
+    with torch.no_grad():
+        assert torch.allclose(same(features), start(features), atol=1e-3)
+        assert same.outside.item() == pytest.approx(start.outside.item(), abs=1e-3)
+        assert not torch.allclose(after(features), start(features), atol=1e-3)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in start.state_dict().items())
+
+
+def test_from_one_that_is_not_fitted_it_begins_anew() -> None:
+    assert fitted(start=unfitted())[1] == fitted()[1]
 
 
 def test_without_examples_the_network_alone_is_heard() -> None:

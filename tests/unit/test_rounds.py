@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +23,13 @@ from model.data import sequences_of
 from model.errors import TooLittleData
 from model.events import Actions, Event, actions_of
 from model.gate import judge
-from model.learn import LearnConfig
+from model.learn import LearnConfig, take_in
+from model.network import NetworkConfig
 from model.rounds import Round, RoundConfig, _sample, train_round, unsaved
 from model.savepoints import Savepoints
 from model.stored_log import in_memory
-from model.train import Progress, TrainConfig
+from model.train import Progress, TrainConfig, cold_start
+from model.vocabulary import Vocabulary
 from tests.unit.builders import CPU, SERVED
 
 CONFIG = RoundConfig(hidden=16, learn=LearnConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
@@ -88,6 +91,17 @@ def test_a_round_on_a_champion_learns_from_no_more_than_it_may() -> None:
     assert 100 <= len(_sample(champion, config)(known)) <= 200
     assert _sample(None, config)(known) is known
     assert _sample(champion, replace(config, hidden=24))(known) is known
+
+
+def test_the_newest_is_taken_in_beside_no_more_of_what_is_older() -> None:
+    long_ago = [Event(user_id=str(k % 50), type="view", item_id=f"i{k // 50 % 8}") for k in range(1000)]
+    lately = [Event(user_id=f"new-{k % 5}", type="view", item_id=f"i{k // 5 % 8}") for k in range(100)]
+    known = sequences_of(actions_of([*long_ago, *lately], [1000 * k for k in range(1100)]))
+    vocabulary = Vocabulary([f"i{k}" for k in range(8)])
+    network = cold_start(NetworkConfig(items=8, hidden=8), seed=1)
+    untold: dict[str, Any] = {"device": CPU, "tell": lambda _stage, _progress: None}
+    assert take_in(network, vocabulary, known, 1_000_000, CONFIG.learn.train, seed=1, **untold).actions == 200
+    assert take_in(network, vocabulary, known, 0, CONFIG.learn.train, seed=1, **untold).actions == 1100
 
 
 class Ended(Exception):
