@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
     next_actions: int = Field(5, ge=1, le=50, description="next actions per prediction")
     rules_share: float = Field(
-        0.1,
+        0.05,
         ge=0,
         le=1,
         description="share of users whom the rules go on to follow when a model serves, as its yardstick",

@@ -18,6 +18,7 @@ from model.fold import Fold
 from model.record import pack
 from model.serving import Serving
 from model.states import UserStates
+from stream_app.settings import Settings
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
 from tests.bench.made_up import LAST_TIME, named, served_version, sessions, users_of
 
@@ -67,7 +68,7 @@ class _FoldAfter:
         stored = users_of(counts, hidden=hidden, weights=serving.weights, items=items)
         self._stored = dict(zip(users, pack(stored), strict=True))
         states = UserStates(hidden=hidden, length=64, epoch=1, device=serving.device)
-        self._fold = Fold(states, rules_share=0.1)
+        self._fold = Fold(states, rules_share=Settings().rules_share)
         self._fold.serve(serving)
         self._slots = self._fold.slots_of([0] * BATCH, users)
         events = [Event(user_id=user, type="view", item_id=f"item-{rng.integers(items)}") for user in users]
