@@ -132,15 +132,18 @@ class Shortlists:
         """Items and log-probabilities (N, k), and which queries had too many candidates (N,)."""
         rough, vectors = self.scores.rough(queries), self._vectors.numpy()
         items, log_probabilities = torch.zeros(len(queries), k, dtype=torch.int64), queries.new_empty(len(queries), k)
-        columns = (rough.scales, rough.slack, queries.contiguous(), items, log_probabilities)
+        # As arrays: cutting these into blocks takes a tenth of the time that tensors take.
+        columns = [
+            column.numpy() for column in (rough.scales, rough.slack, queries.contiguous(), items, log_probabilities)
+        ]
         gave_up = torch.zeros(len(queries), dtype=torch.bool)
+        lost = gave_up.numpy()
         for start in range(0, len(queries), _ROWS):
             part = slice(start, start + _ROWS)
             rows = rough.queries[part]
-            scores = self.scores.score(rows, self._room[: len(rows)])
-            scales, slack, exact, found, chances = (column[part].numpy() for column in columns)
-            lost = shortlist.search(scores.numpy(), self.scores.scales, scales, slack, exact, vectors, found, chances)
-            gave_up[part] = torch.from_numpy(lost)
+            scores = self.scores.score(rows, self._room[: len(rows)]).numpy()
+            scales, slack, exact, found, chances = (column[part] for column in columns)
+            lost[part] = shortlist.search(scores, self.scores.scales, scales, slack, exact, vectors, found, chances)
         return items, log_probabilities, gave_up
 
 
