@@ -39,8 +39,8 @@ def first_time(tmp_path: Path, cell: str, **options: Any) -> Any:
         ("a.csv", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode()),
         ("semicolons.csv", CSV.replace(",", ";").encode()),
         ("a.tsv", CSV.replace(",", "\t").encode()),
-        ("a.csv.gz", gzip.compress(CSV.encode())),
-        ("zipped-all-the-same.csv", gzip.compress(CSV.encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
+        ("zipped-all-the-same.csv", gzip.compress(CSV.encode(), mtime=0)),
         (
             "a.jsonl",
             b'{"user_id":"u1","type":"view","item_id":"i1","price":"9.50"}\n\n'
@@ -127,7 +127,7 @@ def test_cells_that_are_no_numbers_are_left_to_the_worker(tmp_path: Path) -> Non
         ("a.csv", "user_id,type\nu,view\nu,follow\n", {}, ["line 3", "'follow'", "--type-map follow="]),
         ("a.csv", b"user_id,type\n\xff\xfe,view\n", {}, ["not UTF-8", "iconv"]),
         ("a.csv.gz", CSV, {}, ["gzip"]),
-        ("a.csv.gz", gzip.compress(CSV.encode())[:-12], {}, ["cut off"]),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)[:-12], {}, ["cut off"]),
         ("a.jsonl", '{"user_id":"u","type":"view"}\n[1]\n', {}, ["line 2", "JSON"]),
         ("a.jsonl", b'{"user_id":"\xff"}\n', {}, ["line 1"]),
         ("a.parquet", "no parquet", {}, ["damaged"]),
