@@ -73,8 +73,8 @@ class Settings(BaseSettings):
     users_in_memory: int = Field(
         200_000, ge=1, description="users in memory, at most; the others wait in the local store and come back"
     )
-    batch_size: int = Field(2048, ge=1, description="events of one fetch and of one batch, at most")
-    in_flight: int = Field(8, ge=1, description="batches being delivered at once, at most")
+    batch_size: int = Field(8192, ge=1, description="events of one fetch and of one batch, at most")
+    in_flight: int = Field(3, ge=1, description="batches being delivered at once, at most")
     recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
     next_actions: int = Field(5, ge=1, le=50, description="next actions per prediction")
     rules_share: float = Field(

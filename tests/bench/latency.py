@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tests.bench.compare import in_turn
 from tests.bench.made_up import records, version_of_a_log
 from tests.bench.open_loop import Load, percentiles
-from tests.bench.streams import LONGEST_S, Streams, fill, peer, predictions, rate, wait_for, workers, written
+from tests.bench.streams import LONGEST_S, POLL_S, Streams, fill, peer, predictions, rate, wait_for, workers, written
 from tests.integration.running import Running
 
 RATES: Final = (100.0, 1000.0)  # events/s
@@ -39,7 +39,7 @@ def latency(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     log_file = streams.place / "echo.log"
     addresses = (echo.brokers, echo.events_topic, echo.predictions_topic, echo.group)
     with workers(own) as running, peer("bare_aiokafka", *addresses, log=log_file) as process:
-        running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S)
+        running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S, every=POLL_S)
         wait_for(lambda: written(echo, echo.predictions_topic) > 0, process, log_file)
         most = rate(own, own.predictions_topic)[1]
         print(f"a backlog of {options.events:,} events: {most:,.0f} events/s")

@@ -20,7 +20,7 @@ from tests.bench.compare import in_turn
 from tests.bench.latency import Percentiles, show_percentiles, summary
 from tests.bench.made_up import records, version_of_a_log
 from tests.bench.open_loop import Load
-from tests.bench.streams import LONGEST_S, Streams, fill, predictions, workers
+from tests.bench.streams import LONGEST_S, POLL_S, Streams, fill, predictions, workers
 
 RATE: Final = 1000.0  # events/s
 EVERY_S: Final = 5.0
@@ -40,7 +40,7 @@ def reload(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     client, seconds = Load(own, options.users, options.items), 3 * options.seconds
     swaps = _swaps(own, versions)
     with workers(own) as running:
-        running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S)
+        running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S, every=POLL_S)
         runs = {STILL: partial(_run, client, None, seconds), SWAPPED: partial(_run, client, swaps, seconds)}
         found = in_turn(runs, options.repeats or 3, said=False)
         loaded = running[0].metric("nextact_reloads_total", "loaded")

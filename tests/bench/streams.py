@@ -26,6 +26,7 @@ from tests.integration.running import Running
 
 PARTITIONS: Final = 8
 LONGEST_S: Final = 600.0  # that anything may take
+POLL_S: Final = 0.5  # between two looks at how far a contestant is: each takes processor time from it
 _RUNS: Final = itertools.count(1)  # of workers, each with a log of its own
 
 Record = tuple[bytes, bytes]  # key and value
@@ -159,7 +160,7 @@ def peer(module: str, *arguments: object, log: Path) -> Iterator[subprocess.Pope
         process.wait()
 
 
-def wait_for(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, every: float = 0.5) -> None:
+def wait_for(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, every: float = POLL_S) -> None:
     """Returns when something holds; fails with the peer's log when it ends before."""
     deadline = time.monotonic() + LONGEST_S
     while not holds():

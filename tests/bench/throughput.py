@@ -20,6 +20,7 @@ from tests.bench.made_up import records, version_of_a_log
 from tests.bench.streams import (
     LONGEST_S,
     PARTITIONS,
+    POLL_S,
     Record,
     Streams,
     fill,
@@ -111,7 +112,7 @@ def _ours(streams: Streams, backlog: Settings, options: argparse.Namespace, vers
     def run(promotion: Promotion | None, **changes: Any) -> float:
         own = streams.new(promotion, events_topic=backlog.events_topic, **changes)
         with workers(own) as running:
-            running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S)
+            running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S, every=POLL_S)
         return _checked(own, options.events)
 
     return {
@@ -130,7 +131,7 @@ def _scaling(streams: Streams, log: list[Record], version: Promotion) -> Contest
         with workers(own, count) as running:
             running[0].wait_until(lambda: _shared(own, running), LONGEST_S)
             fill(own, own.events_topic, log)
-            running[0].wait_until(lambda: predictions(running) >= len(log), LONGEST_S)
+            running[0].wait_until(lambda: predictions(running) >= len(log), LONGEST_S, every=POLL_S)
         return _checked(own, len(log))
 
     return {f"{FUSED}: partitions {p}, workers {w}": partial(run, p, w) for p, w in SCALING}

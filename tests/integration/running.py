@@ -74,7 +74,9 @@ class Running:
         """Returns when /readyz says so."""
         self.wait_until(lambda: self._get("/readyz") is not None, timeout)
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 60, *, needs: Sequence[Running] = ()) -> None:
+    def wait_until(
+        self, holds: Callable[[], bool], timeout: float = 60, *, needs: Sequence[Running] = (), every: float = 0.05
+    ) -> None:
         """Returns when something holds; fails when time runs out, and at once when this process ends or one that it
         needs for it, with their logs."""
         deadline = time.monotonic() + timeout
@@ -85,7 +87,7 @@ class Running:
             if time.monotonic() > deadline:
                 logs = "\n".join(running.tail() for running in (self, *needs))
                 raise AssertionError(f"{self.name}: not within {timeout} s:\n{logs}")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def labels(self, name: str, label: str) -> set[str]:
         """The values that a label of a metric has now."""
