@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -20,21 +19,13 @@ from model.events import Actions, actions_of
 from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
-from stream_app.answer_json import AnswerEncoder
 from stream_app.dead_letter_limits import DeadLetterLimits
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult
 from stream_app.metrics import Ranker, WorkerMetrics
+from stream_app.prediction_json import Followed, PredictionEncoder
 from stream_app.settings import Settings
-from stream_app.wire import (
-    Decoded,
-    Followed,
-    Outgoing,
-    PredictionIds,
-    Source,
-    decode_batch,
-    join_prediction,
-)
+from stream_app.wire import Decoded, Outgoing, decode_batch
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
@@ -47,6 +38,7 @@ class Received:
     decoded: Decoded
     sources: Records  # of the decoded events
     actions: Actions
+    partitions: NDArray[np.int64]
     offsets: NDArray[np.int64]
     verdicts: NDArray[np.uint8]  # on the event times, but for LATE
 
@@ -78,9 +70,13 @@ class Pipeline:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._ids: dict[int, PredictionIds] = {}
         self._limits = DeadLetterLimits(settings)
-        self._answers = AnswerEncoder(recommendations=settings.recommendations, actions=settings.next_actions)
+        self._predictions = PredictionEncoder(
+            epoch=settings.stream_epoch,
+            topic=settings.events_topic,
+            recommendations=settings.recommendations,
+            actions=settings.next_actions,
+        )
 
     def decode(self, records: Records, generation: int) -> Received:
         """The events among the records, which come from any partitions, those of one partition in order.
@@ -98,6 +94,7 @@ class Pipeline:
                 decoded=decoded,
                 sources=sources,
                 actions=actions_of(decoded.events, times),
+                partitions=np.array([source.partition for source in sources], np.int64),
                 offsets=np.array([source.offset for source in sources], np.int64),
                 verdicts=verdicts,
             )
@@ -105,8 +102,7 @@ class Pipeline:
     def advance(self, received: Received) -> Computed:
         """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("fold"):
-            partitions = [source.partition for source in received.sources]
-            slots = self._fold.slots_of(partitions, received.actions.users)
+            slots = self._fold.slots_of(received.partitions.tolist(), received.actions.users)
             advanced = self._fold.advance_all(slots, received.actions, received.offsets)
             parts = [self._part(received, one) for one in advanced]
         self._count(received.decoded, parts)
@@ -130,18 +126,17 @@ class Pipeline:
         received = computed.received
         by_rules = any(part.advanced.answers.version == BASELINE for part in computed.parts)
         ranker: Ranker = "rules" if by_rules else "model"
-        results = {record.partition: BatchResult(record.partition, ranker) for record in received.records}
+        partitions = dict.fromkeys([record.partition for record in received.records])
+        results = {partition: BatchResult(partition, ranker) for partition in partitions}
         for rejected in received.decoded.rejected:
             record = received.records[rejected.place]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
-        predictions = [answered for part in computed.parts for answered in self._predictions(received, part)]
-        if len(computed.parts) > 1:
-            predictions.sort(key=itemgetter(0))
-        for place, prediction in predictions:
+        for place, prediction in sorted(self._answered(received, computed.parts)):
             source = received.sources[place]
-            results[source.partition].predictions.append(Outgoing(source.key, prediction))
-            results[source.partition].record_times.append(source.timestamp)
+            result = results[source.partition]
+            result.predictions.append(Outgoing(source.key, prediction))
+            result.record_times.append(source.timestamp)
         for part in computed.parts:
             owners = dict(zip(part.advanced.slots.tolist(), part.advanced.places.tolist(), strict=True))
             for slot, value in zip(part.advanced.touched.tolist(), pack(part.states), strict=True):
@@ -149,31 +144,11 @@ class Pipeline:
                 results[source.partition].changelog.append(Outgoing(source.key, value))
         return list(results.values())
 
-    def _predictions(self, received: Received, part: Part) -> Iterator[tuple[int, bytes]]:
-        """The prediction of every new event of a part, with the event's place in the batch."""
-        decoded, advanced, version = received.decoded, part.advanced, part.advanced.answers.version
-        tails = self._answers.encode(advanced.answers)
-        columns = (advanced.places.tolist(), advanced.history_lengths.tolist(), part.verdicts.tolist(), tails)
-        for place, length, verdict, tail in zip(*columns, strict=True):
-            event, source = decoded.events[place], received.sources[place]
-            head = Followed(
-                prediction_id=self._prediction_ids(source.partition)[source.offset],
-                user_id=event.user_id,
-                event_id=event.event_id,
-                event_type=event.type,
-                event_timestamp=decoded.times[place],
-                source=Source(source.partition, source.offset),
-                model_version=version,
-                history_length=length,
-                event_time_flag=FLAGS[verdict],
-            )
-            yield place, join_prediction(head, tail)
-
-    def _prediction_ids(self, partition: int) -> PredictionIds:
-        if partition not in self._ids:
-            settings = self._settings
-            self._ids[partition] = PredictionIds(settings.stream_epoch, settings.events_topic, partition)
-        return self._ids[partition]
+    def _answered(self, received: Received, parts: Sequence[Part]) -> Iterator[tuple[int, bytes]]:
+        """The prediction of every new event, with the event's place in the batch; part by part."""
+        for part in parts:
+            predictions = self._predictions.encode(_followed(received, part), part.advanced.answers)
+            yield from zip(part.advanced.places.tolist(), predictions, strict=True)
 
     def _count(self, decoded: Decoded, parts: Sequence[Part]) -> None:
         metrics = self._metrics
@@ -196,3 +171,19 @@ class Pipeline:
         start = self._clock()
         yield
         self._metrics.stage.labels(stage).observe(self._clock() - start)
+
+
+def _followed(received: Received, part: Part) -> Followed:
+    """The new events of a part."""
+    places = part.advanced.places
+    events = [received.decoded.events[place] for place in places.tolist()]
+    return Followed(
+        users=[event.user_id for event in events],
+        event_ids=[event.event_id for event in events],
+        types=received.actions.types[places],
+        times=np.array(received.decoded.times, np.int64)[places],
+        verdicts=part.verdicts,
+        partitions=received.partitions[places],
+        offsets=received.offsets[places],
+        history_lengths=part.advanced.history_lengths,
+    )

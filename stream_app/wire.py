@@ -1,4 +1,7 @@
-"""Bytes <-> events and predictions, as the contract has them. A record that cannot be an event has a reason."""
+"""Bytes -> events and predictions, as the contract has them. A record that cannot be an event has a reason.
+
+The way back, from predictions to bytes, is `prediction_json`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha1
 from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
-from uuid import UUID, uuid5
 
 import msgspec
 
@@ -221,8 +222,8 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class Followed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The first half of a prediction: which event it follows, and who made it."""
+class Prediction(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What a user will do next, as published to the predictions topic."""
 
     prediction_id: str
     user_id: str
@@ -233,47 +234,18 @@ class Followed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     model_version: str
     history_length: int
     event_time_flag: Flag | None = None
-
-
-class Prediction(Followed, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What a user will do next, as published to the predictions topic."""
-
     next_type: dict[str, float]
     next_actions: list[NextAction]
     recommendations: list[Recommendation]
     purchase_probability: float
 
 
-_FOLLOWED_ENCODER: Final = msgspec.json.Encoder()
 _PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)
 
 
-def join_prediction(followed: Followed, answer: bytes) -> bytes:
-    """A prediction, JSON in UTF-8, from its first half and, as `answer_json` writes it, its second."""
-    return b"%b,%b" % (_FOLLOWED_ENCODER.encode(followed)[:-1], answer)
-
-
 def decode_prediction(value: bytes) -> Prediction:
-    """The inverse of `join_prediction`; raises `msgspec.DecodeError`."""
+    """A published prediction; raises `msgspec.DecodeError`."""
     return _PREDICTION_DECODER.decode(value)
-
-
-_VARIANTS: Final = "89ab"  # the first digit of a UUID's fourth group, of the variant of RFC 9562
-
-
-class PredictionIds:
-    """Ids of predictions on one source partition: UUIDv5 (RFC 9562) over stream epoch, topic, partition, offset."""
-
-    def __init__(self, epoch: int, topic: str, partition: int) -> None:
-        namespace = uuid5(UUID(int=0), f"nextact/{epoch}/{topic}")
-        self._hash = sha1(namespace.bytes + f"{partition}/".encode(), usedforsecurity=False)
-
-    def __getitem__(self, offset: int) -> str:
-        hashed = self._hash.copy()
-        hashed.update(str(offset).encode())
-        digits = hashed.hexdigest()
-        variant = _VARIANTS[int(digits[16], 16) & 3]
-        return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def schemas() -> dict[str, Any]:

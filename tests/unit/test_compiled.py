@@ -12,7 +12,7 @@ import pytest
 
 from model import answers, shortlist
 from model.compiled import SafeCacheFile
-from stream_app import answer_json
+from stream_app import prediction_json
 
 STAMPS = [(1.5, 99), (2.5, 99)]  # of the source, before and after a change
 
@@ -54,7 +54,7 @@ def test_the_index_names_only_what_is_there(tmp_path: Path, monkeypatch: pytest.
     assert indexed == ["code"]
 
 
-@pytest.mark.parametrize("module", [answers, answer_json, shortlist])
+@pytest.mark.parametrize("module", [answers, prediction_json, shortlist])
 def test_compiled_functions_are_saved_so(module: Any) -> None:
     functions = [value for value in vars(module).values() if hasattr(value, "py_func")]
     assert functions

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from model.answers import Answers
 from model.events import EVENT_TYPES, Event
-from stream_app.answer_json import AnswerEncoder
 from stream_app.asyncapi import asyncapi, documents, event_schema, prediction_schema
 from stream_app.cli import cli
 from stream_app.dead_letters import dead_letter, read_dead_letter, replayed
+from stream_app.prediction_json import Followed, PredictionEncoder
 from stream_app.settings import PREFIX, Settings
-from stream_app.wire import TYPE_NAMES, Followed, Rejected, RejectedRecord, Source, decode_event, join_prediction
+from stream_app.wire import TYPE_NAMES, Rejected, RejectedRecord, decode_event
 from tests.unit.builders import make_record
 
 CONTRACT = Path(__file__).parents[2] / "deploy" / "contract"
@@ -178,16 +178,17 @@ def published() -> Any:
         purchase=np.array([0.006], np.float32),
     )
     followed = Followed(
-        prediction_id="b2c177a8-4c11-5d72-9aad-9d25a5fda57b",
-        user_id="ada",
-        event_id=None,
-        event_type="view",
-        event_timestamp=1_795_463_133_131,
-        source=Source(2, 2899),
-        model_version="baseline",
-        history_length=8,
+        users=["ada"],
+        event_ids=[None],
+        types=np.array([EVENT_TYPES.index("view")], np.uint8),
+        times=np.array([1_795_463_133_131]),
+        verdicts=np.zeros(1, np.uint8),
+        partitions=np.array([2]),
+        offsets=np.array([2899]),
+        history_lengths=np.array([8]),
     )
-    return json.loads(join_prediction(followed, AnswerEncoder(recommendations=2, actions=2).encode(answers)[0]))
+    encoder = PredictionEncoder(epoch=1, topic="shop.events", recommendations=2, actions=2)
+    return json.loads(encoder.encode(followed, answers)[0])
 
 
 def test_predictions_as_they_are_published() -> None:

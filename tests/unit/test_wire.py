@@ -1,10 +1,9 @@
-"""Bytes <-> events and predictions: plain JSON, datetime and uuid5 are the oracles, and noise never gets through."""
+"""Bytes -> events and predictions: plain JSON and datetime are the oracles, and noise never gets through."""
 
 from __future__ import annotations
 
 import json
 import math
-import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -13,24 +12,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from model.event_time import FLAGS
+from model.event_time import FLAGS, Flag
 from model.events import EVENT_TYPES, Event, actions_of
 from stream_app.wire import (
     LARGEST_EVENT,
     REASONS,
     TYPE_NAMES,
     Decoded,
-    Followed,
     NextAction,
     Prediction,
-    PredictionIds,
     Recommendation,
     RejectedRecord,
     Source,
     decode_batch,
     decode_event,
     decode_prediction,
-    join_prediction,
     schemas,
 )
 from tests.unit.builders import make_record
@@ -277,18 +273,6 @@ def test_damaged_events_are_taken_or_rejected(fields: dict[str, Any], data: st.D
     check(decode_batch([make_record(bytes(value), key=fields["user_id"].encode())]), 1)
 
 
-FOLLOWED = st.builds(
-    Followed,
-    prediction_id=TEXT,
-    user_id=TEXT,
-    event_id=st.none() | TEXT,
-    event_type=TEXT,
-    event_timestamp=st.integers(-(2**60), 2**60),
-    source=st.builds(Source, st.integers(0, 99), st.integers(0, 2**53)),
-    model_version=TEXT,
-    history_length=st.integers(1, 2**60),
-    event_time_flag=st.sampled_from(FLAGS),
-)
 CHANCES = st.floats(0, 1)
 ACTIONS = st.fixed_dictionaries({"type": TEXT, "probability": CHANCES}, optional={"item_id": TEXT})
 ANSWERS = st.fixed_dictionaries(
@@ -301,27 +285,24 @@ ANSWERS = st.fixed_dictionaries(
 )
 
 
-def joined(followed: Followed, answer: dict[str, Any]) -> bytes:
-    return join_prediction(followed, json.dumps(answer).encode()[1:])
-
-
-@given(FOLLOWED, ANSWERS)
-def test_a_prediction_says_which_event_it_follows_and_then_the_answer(
-    followed: Followed, answer: dict[str, Any]
-) -> None:
-    first_half = {name: getattr(followed, name) for name in Followed.__struct_fields__}
-    first_half["source"] = {"partition": followed.source.partition, "offset": followed.source.offset}
-    if followed.event_time_flag is None:
-        del first_half["event_time_flag"]
-    found = json.loads(joined(followed, answer))
-    assert list(found.items()) == list((first_half | answer).items())
-
-
-@given(FOLLOWED, ANSWERS)
-def test_predictions_come_back(followed: Followed, answer: dict[str, Any]) -> None:
-    prediction = decode_prediction(joined(followed, answer))
-    for name in Followed.__struct_fields__:
-        assert getattr(prediction, name) == getattr(followed, name)
+@given(ANSWERS, st.none() | TEXT, st.sampled_from(FLAGS))
+def test_predictions_come_back(answer: dict[str, Any], event_id: str | None, flag: Flag | None) -> None:
+    followed: dict[str, Any] = {
+        "prediction_id": "an id",
+        "user_id": "u",
+        "event_id": event_id,
+        "event_type": "view",
+        "event_timestamp": -(2**60),
+        "source": {"partition": 99, "offset": 2**53},
+        "model_version": "v",
+        "history_length": 2**60,
+    }
+    given_flag = {} if flag is None else {"event_time_flag": flag}
+    prediction = decode_prediction(json.dumps(followed | given_flag | answer).encode())
+    assert prediction.source == Source(99, 2**53)
+    for name in followed.keys() - {"source"}:
+        assert getattr(prediction, name) == followed[name]
+    assert prediction.event_time_flag == flag
     assert prediction.next_type == answer["next_type"]
     assert prediction.next_actions == [NextAction(**action) for action in answer["next_actions"]]
     assert prediction.recommendations == [Recommendation(**shown) for shown in answer["recommendations"]]
@@ -332,18 +313,6 @@ def test_predictions_come_back(followed: Followed, answer: dict[str, Any]) -> No
 def test_what_is_no_prediction_is_refused(value: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_prediction(value)
-
-
-@given(st.integers(0, 2**32 - 1), st.text(max_size=20), st.integers(0, 2000), st.integers(0, 2**63 - 1))
-def test_prediction_ids_are_name_based_uuids(epoch: int, topic: str, partition: int, offset: int) -> None:
-    namespace = uuid.uuid5(uuid.UUID("00000000-0000-0000-0000-000000000000"), f"nextact/{epoch}/{topic}")
-    ids = PredictionIds(epoch, topic, partition)
-    assert ids[offset] == ids[offset] == str(uuid.uuid5(namespace, f"{partition}/{offset}"))
-
-
-def test_prediction_ids_never_change() -> None:
-    # Consumers deduplicate by them, also across releases.
-    assert PredictionIds(1, "shop.events", 3)[41] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
 
 
 def test_schemas_name_every_field_and_type() -> None:

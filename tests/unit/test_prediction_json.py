@@ -1,8 +1,10 @@
-"""Answers as JSON: Python's own JSON reader and lists of Python objects are the oracle."""
+"""Predictions as JSON: Python's own JSON reader, uuid5 and lists of Python objects are the oracle."""
 
 from __future__ import annotations
 
 import json
+import uuid
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.answers import RANKED, Answers
+from model.event_time import FLAGS
 from model.events import EVENT_TYPES, SEARCH
-from stream_app.answer_json import AnswerEncoder
 from stream_app.errors import DataPathError
-from stream_app.wire import Followed, Source, decode_prediction, join_prediction
+from stream_app.prediction_json import Followed, PredictionEncoder
+from stream_app.wire import Source, decode_prediction
 
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=30, unique=True)
+
+
+def encoder(recommendations: int = 1, actions: int = 1) -> PredictionEncoder:
+    return PredictionEncoder(epoch=1, topic="shop.events", recommendations=recommendations, actions=actions)
+
+
+def make_followed(rows: int) -> Followed:
+    return Followed(
+        users=[f"user {row}" for row in range(rows)],
+        event_ids=[None] * rows,
+        types=np.zeros(rows, np.uint8),
+        times=np.arange(rows),
+        verdicts=np.zeros(rows, np.uint8),
+        partitions=np.full(rows, 3),
+        offsets=np.arange(rows),
+        history_lengths=np.ones(rows, np.int64),
+    )
 
 
 def make_answers(names: list[str], rows: int, seed: int) -> Answers:
@@ -73,19 +93,73 @@ def test_json_says_what_the_answers_say(
     names: list[str], rows: int, seed: int, recommendations: int, actions: int
 ) -> None:
     answers = make_answers(names, rows, seed)
-    encoder = AnswerEncoder(recommendations=recommendations, actions=actions)
+    encode = encoder(recommendations, actions).encode
     for _ in range(2):  # the second time with the ids kept from the first
-        parts = encoder.encode(answers)
+        parts = encode(make_followed(rows), answers)
         assert len(parts) == rows
         for row, part in enumerate(parts):
-            assert json.loads(b"{" + part) == rounded(expected(answers, row, recommendations, actions))
+            found = json.loads(part)
+            said = rounded(expected(answers, row, recommendations, actions))
+            assert {name: found[name] for name in said} == said
+
+
+TEXT = st.text(max_size=300)
+EVENTS = st.fixed_dictionaries(
+    {
+        "user_id": TEXT,
+        "event_id": st.none() | TEXT,
+        "event_type": st.sampled_from(EVENT_TYPES),
+        "event_timestamp": st.integers(-(2**60), 2**60),
+        "source": st.fixed_dictionaries({"partition": st.integers(0, 2**31 - 1), "offset": st.integers(0, 2**63 - 1)}),
+        "history_length": st.integers(1, 2**60),
+        "event_time_flag": st.sampled_from(FLAGS),
+    }
+)
+
+
+def followed_by(events: list[dict[str, Any]]) -> Followed:
+    return Followed(
+        users=[event["user_id"] for event in events],
+        event_ids=[event["event_id"] for event in events],
+        types=np.array([EVENT_TYPES.index(event["event_type"]) for event in events], np.uint8),
+        times=np.array([event["event_timestamp"] for event in events], np.int64),
+        verdicts=np.array([FLAGS.index(event["event_time_flag"]) for event in events], np.uint8),
+        partitions=np.array([event["source"]["partition"] for event in events], np.int64),
+        offsets=np.array([event["source"]["offset"] for event in events], np.int64),
+        history_lengths=np.array([event["history_length"] for event in events], np.int64),
+    )
+
+
+@given(st.lists(EVENTS, max_size=4), st.text(min_size=1, max_size=30), st.integers(0, 2**32 - 1), TEXT)
+def test_a_prediction_says_which_event_it_follows(
+    events: list[dict[str, Any]], version: str, epoch: int, topic: str
+) -> None:
+    answers = make_answers(["a"], len(events), 1)
+    answers = replace(answers, version=version)
+    one = PredictionEncoder(epoch=epoch, topic=topic, recommendations=1, actions=1)
+    namespace = uuid.uuid5(uuid.UUID(int=0), f"nextact/{epoch}/{topic}")
+    for event, value in zip(events, one.encode(followed_by(events), answers), strict=True):
+        source = event["source"]
+        said = {
+            "prediction_id": str(uuid.uuid5(namespace, f"{source['partition']}/{source['offset']}")),
+            "model_version": version,
+        } | {name: field for name, field in event.items() if name != "event_time_flag" or field is not None}
+        found = json.loads(value)
+        assert found == {name: found[name] for name in found.keys() - said.keys()} | said
+
+
+def test_prediction_ids_never_change() -> None:
+    # Consumers deduplicate by them, also across releases.
+    followed = make_followed(1)._replace(offsets=np.array([41]))
+    found = json.loads(encoder().encode(followed, make_answers(["a"], 1, 1))[0])
+    assert found["prediction_id"] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
 
 
 def test_other_items_replace_those_of_the_batch_before() -> None:
-    encoder = AnswerEncoder(recommendations=3, actions=3)
-    encoder.encode(make_answers(["old"], 1, 1))
+    encode = encoder(3, 3).encode
+    encode(make_followed(1), make_answers(["old"], 1, 1))
     answers = make_answers(["new", "newer"], 1, 5)
-    found = json.loads(b"{" + encoder.encode(answers)[0])["recommendations"]
+    found = json.loads(encode(make_followed(1), answers)[0])["recommendations"]
     assert [one["item_id"] for one in found] == [answers.names[item] for item in answers.items[0] if item >= 0][:3]
 
 
@@ -93,7 +167,7 @@ def test_other_items_replace_those_of_the_batch_before() -> None:
 def test_numbers_have_six_decimals(value: float) -> None:
     answers = make_answers(["a"], 1, 1)
     answers.purchase[0] = value
-    text = AnswerEncoder(recommendations=1, actions=1).encode(answers)[0].decode()
+    text = encoder().encode(make_followed(1), answers)[0].decode()
     assert text.endswith(f'"purchase_probability":{value:.6f}}}')
 
 
@@ -108,14 +182,13 @@ def test_a_number_that_is_no_probability_ends_the_process(field: str, value: flo
             pytest.skip("an action that nobody can take is left out")
         answers.probabilities[:] = 1
     with pytest.raises(DataPathError, match="version v"):
-        AnswerEncoder(recommendations=1, actions=1).encode(answers)
+        encoder().encode(make_followed(2), answers)
 
 
-def test_both_halves_make_a_prediction() -> None:
-    followed = Followed("id", 'a "user"', None, "view", 7, Source(3, 9), "v", 2)
+def test_what_is_written_is_a_prediction() -> None:
+    followed = make_followed(1)._replace(users=['a "user"'], offsets=np.array([9]), history_lengths=np.array([2]))
     answers = make_answers(['an "item"\n', "ü"], 1, 5)
-    value = join_prediction(followed, AnswerEncoder(recommendations=10, actions=5).encode(answers)[0])
-    prediction = decode_prediction(value)
+    prediction = decode_prediction(encoder(10, 5).encode(followed, answers)[0])
     assert (prediction.user_id, prediction.source, prediction.history_length) == ('a "user"', Source(3, 9), 2)
     assert {one.item_id for one in prediction.recommendations} <= set(answers.names)
     assert sum(prediction.next_type.values()) == pytest.approx(1, abs=1e-5)
