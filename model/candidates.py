@@ -302,11 +302,16 @@ def _describe(
             features[_CATEGORY_SHARE, begin:end],
             features[_SAME_BRAND, begin:end],
         )
-        _like(best.vectors, own[:_BLENDED], items, features[_LIKE_LATEST, begin:end])
-        _like(best.vectors, own[:1], items, features[_LIKE_LAST, begin:end])
-    if len(own) > 1:
-        _like(best.vectors, own[1:2], items, features[_LIKE_SECOND, begin:end])
-    _ask_network(best, n, items, features[_LOG_PROBABILITY, begin:end])
+    _place(
+        best,
+        n,
+        own,
+        items,
+        features[_LOG_PROBABILITY, begin:end],
+        features[_LIKE_LATEST, begin:end],
+        features[_LIKE_LAST, begin:end],
+        features[_LIKE_SECOND, begin:end],
+    )
     for column in range(_FOLLOWED, _PRECEDED + _SLOTS):
         _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))
     _logarithms(features[_OWN_COUNT, begin:end], np.float32(1), np.float32(1))
@@ -348,25 +353,46 @@ def _alike(
 
 
 @compiled
-def _ask_network(best: NetworkBest, n: int, items: NDArray[np.int32], feature: Floats) -> None:
-    """Log-probabilities of the candidates, also of those that are not among the network's best."""
+def _place(
+    best: NetworkBest,
+    n: int,
+    own: NDArray[np.int32],
+    items: NDArray[np.int32],
+    log_probability: Floats,
+    like_latest: Floats,
+    like_last: Floats,
+    like_second: Floats,
+) -> None:
+    """What the network's vectors say: log-probabilities, also of items that are not among its best, and cosines.
+
+    One walk along each candidate's vector for all four: most of them come from far away.
+    """
     query, asked = best.queries[n], best.items.shape[1]
     log_total = _dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if asked else np.float32(0)
-    for place in range(asked, len(items)):
-        feature[place] = _dot(query, best.vectors[items[place]]) - log_total
+    latest = _blend(best.vectors, own[:_BLENDED])
+    last, second = _blend(best.vectors, own[:1]), _blend(best.vectors, own[1:2])
     for place in range(len(items)):
-        feature[place] = max(feature[place], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
+        vector = best.vectors[items[place]]
+        logit, of_latest, of_last, of_second = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for d in range(len(vector)):
+            logit += query[d] * vector[d]
+            of_latest += latest[d] * vector[d]
+            of_last += last[d] * vector[d]
+            of_second += second[d] * vector[d]
+        if place >= asked:
+            log_probability[place] = logit - log_total
+        log_probability[place] = max(log_probability[place], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
+        like_latest[place], like_last[place], like_second[place] = of_latest, of_last, of_second
 
 
 @compiled
-def _like(vectors: Floats, latest: NDArray[np.int32], items: NDArray[np.int32], feature: Floats) -> None:
-    """Cosines of candidates with a blend of items, of which each weighs less than the one before it."""
+def _blend(vectors: Floats, latest: NDArray[np.int32]) -> Floats:
+    """A blend of items, of which each weighs less than the one before it, of length one; nothing of none."""
     blend = np.zeros(vectors.shape[1], np.float32)
     for slot in range(len(latest)):
         blend += vectors[latest[slot]] / np.float32(1 + slot)
     blend /= max(np.sqrt(_dot(blend, blend)), _LEAST_LENGTH)
-    for place in range(len(items)):
-        feature[place] = _dot(blend, vectors[items[place]])
+    return blend
 
 
 @compiled
