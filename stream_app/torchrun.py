@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -35,11 +36,18 @@ def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None
         result = lead()
         if result is not None:
             dismiss()
-            dist.destroy_process_group()
+            _part()
         return result
     logger.info("process %d of %d trains along", rank() + 1, replicas())
     torch.set_num_threads(settings.threads)
     device = choose_device(settings.device, fallback=settings.device_fallback)
     follow(torch.device("cuda", dist.get_node_local_rank()) if device == torch.device("cuda") else device)
-    dist.destroy_process_group()
+    _part()
     return None
+
+
+def _part() -> None:
+    """Ends the group. Replicas of the network are in cycles: what is left of them keeps threads of the group alive,
+    and a thread that is there when the process ends aborts it (PyTorch 2.15)."""
+    gc.collect()
+    dist.destroy_process_group()
