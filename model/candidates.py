@@ -302,7 +302,7 @@ def _describe(
             features[_CATEGORY_SHARE, begin:end],
             features[_SAME_BRAND, begin:end],
         )
-    _place(
+    _ask_network(
         best,
         n,
         own,
@@ -353,7 +353,7 @@ def _alike(
 
 
 @compiled
-def _place(
+def _ask_network(
     best: NetworkBest,
     n: int,
     own: NDArray[np.int32],

@@ -64,11 +64,6 @@ class Labels(NamedTuple):
     text: Bytes  # (T,)
     starts: Ints  # of each, and the end of the last
 
-    @property
-    def lengths(self) -> Ints:
-        """Bytes of each."""
-        return np.diff(self.starts)
-
 
 def labels(names: Sequence[str | None]) -> Labels:
     """The strings as labels."""
@@ -130,8 +125,7 @@ class PredictionEncoder:
         self._namespace = np.frombuffer(uuid5(UUID(int=0), f"nextact/{epoch}/{topic}").bytes, np.uint8)
         self._shown = recommendations
         self._actions = actions
-        self._names: Sequence[str] = ()
-        self._labels = labels(())
+        self._keep(())
 
     def encode(self, followed: Followed, answers: Answers) -> list[bytes]:
         """N predictions: what the answers say, each after the event that it follows.
@@ -139,7 +133,7 @@ class PredictionEncoder:
         Raises `DataPathError` when a number is no probability: then the model's state cannot be trusted.
         """
         if answers.names is not self._names:
-            self._names, self._labels = answers.names, labels(answers.names)
+            self._keep(answers.names)
         heads = self._heads(followed, answers.version)
         kinds, places, chances = next_actions(answers, self._actions)
         columns = _Columns(
@@ -157,6 +151,10 @@ class PredictionEncoder:
             raise DataPathError(f"version {answers.version} gave a probability that is none")
         return _cut(text, ends)
 
+    def _keep(self, names: Sequence[str]) -> None:
+        self._names, self._labels = names, labels(names)
+        self._lengths = np.append(np.diff(self._labels.starts), 0)  # the last one of -1: no item
+
     def _heads(self, followed: Followed, version: str) -> _Heads:
         return _Heads(
             users=labels(followed.users),
@@ -173,8 +171,7 @@ class PredictionEncoder:
 
     def _room(self, heads: _Heads, columns: _Columns) -> int:
         numbers = columns.items.size + columns.on_items.size + columns.next_type.size
-        lengths = np.append(self._labels.lengths, 0)  # -1: no item
-        ids = int(lengths[columns.items].sum() + lengths[columns.on_items].sum())
+        ids = int(self._lengths[columns.items].sum() + self._lengths[columns.on_items].sum())
         once = len(columns.items) * (_PER_PREDICTION + len(heads.version))
         return numbers * _PER_NUMBER + once + ids + len(heads.users.text) + len(heads.event_ids.text)
 

@@ -36,17 +36,17 @@ def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None
         result = lead()
         if result is not None:
             dismiss()
-            _part()
+            _end_group()
         return result
     logger.info("process %d of %d trains along", rank() + 1, replicas())
     torch.set_num_threads(settings.threads)
     device = choose_device(settings.device, fallback=settings.device_fallback)
     follow(torch.device("cuda", dist.get_node_local_rank()) if device == torch.device("cuda") else device)
-    _part()
+    _end_group()
     return None
 
 
-def _part() -> None:
+def _end_group() -> None:
     """Ends the group. Replicas of the network are in cycles: what is left of them keeps threads of the group alive,
     and a thread that is there when the process ends aborts it (PyTorch 2.15)."""
     gc.collect()
