@@ -21,10 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.batches import Batch
+from model.gpu import on_device
 from model.network import Network
 from model.softmax import Pairs, cross_entropy
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
+_CPU: Final = torch.device("cpu")
 FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
 NEGATIVES: Final = 2048
 AFTER_NEXT: Final = 0.3  # weight of the item after the next: what is looked at together is learned from fewer visits
@@ -34,13 +36,14 @@ FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items are d
 class Popularity:
     """How often each item of the vocabulary is a target, and what that means for a sample of candidates."""
 
-    def __init__(self, counts: NDArray[np.int64], negatives: int = NEGATIVES) -> None:
-        """`counts` (I,): how often each item is the next one in the training data."""
+    def __init__(self, counts: NDArray[np.int64], device: torch.device = _CPU, *, negatives: int = NEGATIVES) -> None:
+        """`counts` (I,): how often each item is the next one in the training data; `device`: of the targets."""
         flat = (counts + 1.0) ** FLATTENING
+        draws = torch.from_numpy(flat / flat.sum())
         self.negatives = negatives
-        self._shares = torch.from_numpy(counts / max(1, counts.sum()))
-        self._draws = torch.from_numpy(flat / flat.sum())
-        self._cumulated = self._draws.cumsum(0)
+        self._shares = torch.from_numpy(counts / max(1, counts.sum())).to(device)
+        self._draws = draws.to(device)
+        self._cumulated = draws.cumsum(0)  # stays here: devices draw differently
 
     def candidates(self, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Items (C,) to tell the targets (P,) from: the targets themselves and drawn ones, each once, rising.
@@ -49,14 +52,13 @@ class Popularity:
         """
         uniform = torch.rand(self.negatives, dtype=torch.float64, generator=generator)
         drawn = torch.searchsorted(self._cumulated, uniform).clamp(max=len(self._cumulated) - 1)
-        unique: Tensor = torch.unique(torch.cat((targets, drawn.to(targets.device))))
+        unique: Tensor = torch.unique(torch.cat((targets, on_device(drawn, targets.device))))
         return unique
 
     def log_inclusion(self, candidates: Tensor, targets: int) -> Tensor:
         """log Q (C,), Q = 1 - exp(-expected count): the chance to be a candidate beside so many targets."""
-        chosen = candidates.cpu()
-        expected = targets * self._shares[chosen] + self.negatives * self._draws[chosen]
-        return torch.log(-torch.expm1(-expected)).float().to(candidates.device)
+        expected = targets * self._shares[candidates] + self.negatives * self._draws[candidates]
+        return torch.log(-torch.expm1(-expected)).float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Ta
     on_item = batch.next_has_item
 
     def tensor(array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(array).to(device, non_blocking=True)
+        return on_device(torch.from_numpy(array), device)
 
     return Targets(
         counted=tensor(batch.counted),

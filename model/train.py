@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from model.checkpoint import Version
 from model.errors import NextactError, TooLittleData
 from model.events import SEARCH
 from model.fit_state import FitState, Reached
+from model.gpu import on_device, tensor_cores
 from model.item_sides import learn_sides
 from model.log import Log, Parted, parts, sampled_times
 from model.losses import Losses, Popularity, Recency, Targets, losses_of, targets_of
@@ -156,7 +157,7 @@ def _fit(
     steps = epochs * batch_count(log, tokens)
     randomness = np.random.default_rng(seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), tensor_cores():
         torch.manual_seed(seed + rank())  # what is dropped out is drawn for each share anew
         recency = Recency(sampled_times(log), config.half_life)
         descent = _Descent(network.to(device).train(), vocabulary, counts, recency, config, steps, seed)
@@ -165,9 +166,8 @@ def _fit(
         step, sums = reached.step, reached.losses
         for epoch in range(reached.epochs, epochs):
             sums = {}
-            for batch in batches(log, tokens=tokens, randomness=randomness):
+            for losses in descent.steps(batches(log, tokens=tokens, randomness=randomness)):
                 step += 1
-                losses = descent.step(batch)
                 _check_losses(losses, step)
                 progress(Progress(step, steps, losses))
                 sums = {name: sums.get(name, 0.0) + loss * epochs / steps for name, loss in losses.items()}
@@ -178,6 +178,14 @@ def _fit(
                 state.save(savepoint, Reached(epoch + 1, step, sums))
     network.eval()
     return FitReport(epochs, steps, epochs * len(log), sums)
+
+
+class _Inputs(NamedTuple):
+    """What a step of the optimizer reads, on the device."""
+
+    tokens: Tokens  # (B, T)
+    targets: Targets
+    weights: Tensor  # (B, T)
 
 
 class _Descent:
@@ -199,27 +207,43 @@ class _Descent:
         self._config = config
         self._device = network.items.weight.device
         self._generator = torch.Generator().manual_seed(seed)
-        self._objective = together(_Objective(network, Popularity(counts), self._generator))
+        self._objective = together(_Objective(network, Popularity(counts, self._device), self._generator))
         self._optimizer, self._schedule = descent_of(network, config, steps)
 
     def state(self, randomness: np.random.Generator) -> FitState:
         """What changes on the way; `randomness` draws the batches."""
         return FitState(self._network, self._optimizer, self._schedule, self._generator, randomness, self._device)
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimizer; the losses before it."""
+    def steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
+        """A step of the optimizer for each batch; the losses before it.
+
+        A GPU is given a step and computes it while the next batch is made ready here and copied.
+        """
+        ready = map(self._inputs, batches)
+        upcoming = next(ready, None)
+        while upcoming is not None:
+            losses = self._step(upcoming)
+            upcoming = next(ready, None)
+            yield losses.values()
+
+    def _inputs(self, batch: Batch) -> _Inputs:
         tokens = self._vocabulary.tokens(batch.objects, batch.contexts)
-        tokens = self._with_buckets(tokens, batch).to(self._device)
-        targets = targets_of(batch, self._vocabulary, self._device)
-        weights = torch.from_numpy(self._recency.weights(batch.next_times)).to(self._device)
-        losses = Losses(*self._objective(tokens, targets, weights))
+        weights = torch.from_numpy(self._recency.weights(batch.next_times))
+        return _Inputs(
+            self._with_buckets(tokens, batch).to(self._device),
+            targets_of(batch, self._vocabulary, self._device),
+            on_device(weights, self._device),
+        )
+
+    def _step(self, inputs: _Inputs) -> Losses:
+        losses = Losses(*self._objective(inputs.tokens, inputs.targets, inputs.weights))
         self._optimizer.zero_grad(set_to_none=True)
         # The shares' losses add up to that of the batch, but of their gradients it is the mean that is taken.
         (losses.total(self._config.side_weight) * replicas()).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._schedule.step()
-        return Losses(*summed(losses.stacked().detach())).values()
+        return Losses(*summed(losses.stacked().detach()))
 
     def _with_buckets(self, tokens: Tokens, batch: Batch) -> Tokens:
         """Tokens with a random share of the items replaced by their hash buckets."""

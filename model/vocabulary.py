@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.context_table import context_rows
 from model.events import SEARCH, TYPE_SLOTS, item_object, query_words
+from model.gpu import on_device
 from model.object_table import ObjectTable
 
 ITEM_BUCKETS: Final = 1024
@@ -33,7 +34,7 @@ class Tokens:
 
     def to(self, device: torch.device) -> Tokens:
         """The same tokens on a device."""
-        return Tokens(*(getattr(self, name).to(device, non_blocking=True) for name in self.__slots__))
+        return Tokens(*(on_device(getattr(self, name), device) for name in self.__slots__))
 
     def __getitem__(self, index: object) -> Tokens:
         return Tokens(*(getattr(self, name)[index] for name in self.__slots__))

@@ -10,7 +10,6 @@ memory.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
@@ -52,8 +52,7 @@ _CONFIG: Final = RoundConfig(
 )
 # glibc would keep large arrays that were freed for later ones, and count them as memory of the process.
 _ENVIRONMENT: Final = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
-_step: Final = _Descent.step
-_batches: Final = itertools.count()
+_steps: Final = _Descent.steps
 
 
 @click.command()
@@ -114,13 +113,17 @@ def _measured(place: Path, budget: int) -> dict[str, Any]:
 def _round(place: Path, settings: Settings) -> Window:
     with closing(EventHistory(Place(str(place)))) as history, ExitStack() as files:
         window = training_window(history, settings, files, history.newest)
-        with patch.object(_Descent, "step", _one_in_20):
+        with patch.object(_Descent, "steps", _one_in_20):
             train_round(window, None, _CONFIG, device=torch.device("cpu"), clock=time.thread_time)
         return window
 
 
-def _one_in_20(descent: _Descent, batch: Batch) -> dict[str, float]:
-    return _step(descent, batch) if next(_batches) % 20 == 0 else dict.fromkeys(Losses.__slots__, 0.0)
+def _one_in_20(descent: _Descent, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
+    for number, batch in enumerate(batches):
+        if number % 20 == 0:
+            yield from _steps(descent, iter([batch]))
+        else:
+            yield dict.fromkeys(Losses.__slots__, 0.0)
 
 
 class Peak:

@@ -12,14 +12,16 @@ import pytest
 import torch
 
 from model.backbones import BackboneName
+from model.batches import Batch, batches
 from model.calibration import Calibration
 from model.checkpoint import Version
 from model.data import Sequences, frequent_items, sequences_of
 from model.errors import NextactError, TooLittleData
 from model.events import Event, actions_of, item_object
 from model.item_sides import learn_sides
+from model.losses import Recency
 from model.network import Network, NetworkConfig
-from model.train import Progress, TrainConfig, cold_start, descent_of, fit, warm_start
+from model.train import Progress, TrainConfig, _Descent, cold_start, descent_of, fit, warm_start
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 from tests.unit.builders import BACKBONES
 from tests.versions import fusion_without_a_log
@@ -58,18 +60,18 @@ def as_version(network: Network, vocabulary: Vocabulary) -> Version:
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_learns_what_follows_what(backbone: BackboneName) -> None:
+def test_learns_what_follows_what(backbone: BackboneName, device: torch.device) -> None:
     sequences, vocabulary = circle()
     network = tiny(vocabulary, backbone=backbone)
     seen: list[Progress] = []
-    report = fit(network, vocabulary, sequences, SMALL, seed=0, device=CPU, progress=seen.append)
+    report = fit(network, vocabulary, sequences, SMALL, seed=0, device=device, progress=seen.append)
     assert not network.training
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
     assert report.losses["item"] < 1.4 < math.log(8) < seen[0].losses["item"]  # guessing: log 8
     tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
-    vectors = network(tokens)[1][0, -1]
+    vectors = network(tokens.to(device))[1][0, -1]
     logits = network.queries(vectors) @ network.item_vectors().T
     third = vocabulary.rows_of(sequences.objects[2:3])[0] - ITEM_BUCKETS
     assert logits.argmax().item() == (third + 1) % 8
@@ -158,6 +160,38 @@ def test_progress_can_end_it() -> None:
 
     with pytest.raises(EnoughError):
         fit(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
+
+
+def test_the_next_batch_is_made_ready_before_the_losses_of_one_are_waited_for() -> None:
+    sequences, vocabulary = circle(60)
+    network, counts = tiny(vocabulary), np.ones(len(vocabulary), np.int64)
+    recency, drawn = Recency(sequences.times, 0.4), 0
+
+    def drawing() -> Iterator[Batch]:
+        nonlocal drawn
+        for batch in batches(sequences, tokens=64):
+            drawn += 1
+            yield batch
+
+    steps = _Descent(network.train(), vocabulary, counts, recency, SMALL, 10, 0).steps(drawing())
+    behind = [drawn for _ in steps]
+    assert behind == [*range(2, len(behind) + 1), len(behind)]
+    assert len(behind) > 3
+
+
+def test_products_of_a_training_are_those_of_tensor_cores_and_no_others() -> None:
+    sequences, vocabulary = circle(10)
+    seen = set()
+
+    def stop(progress: Progress) -> None:
+        seen.add(torch.backends.cuda.matmul.allow_tf32)
+        if progress.step == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        fit(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
+    assert seen == {True}
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
