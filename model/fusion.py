@@ -18,7 +18,7 @@ from model.candidates import Candidates, NetworkBest, Recent, collect, marks, ro
 from model.combiner import Combiner
 from model.evidence import Evidence
 
-_ANSWERS: Final = 64  # at once: few calls, and what they take stays in the processor's caches
+_ANSWERS: Final = 32  # at once: few calls, and what they take stays in the processor's caches
 
 
 class Fusion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from tests.integration.running import Running
 PARTITIONS: Final = 8
 LONGEST_S: Final = 600.0  # that anything may take
 POLL_S: Final = 0.5  # between two looks at how far a contestant is: each takes processor time from it
+_ROOT: Final = Path(__file__).parents[2]
 _RUNS: Final = itertools.count(1)  # of workers, each with a log of its own
 
 Record = tuple[bytes, bytes]  # key and value
@@ -148,11 +150,12 @@ def predictions(running: Sequence[Running]) -> float:
 
 @contextmanager
 def peer(module: str, *arguments: object, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A peer of ours as a process of its own; killed at the end."""
+    """A peer of ours as a process of its own, in the folder of its log, where Faust leaves one; killed at the end."""
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", f"tests.bench.peers.{module}", *map(str, arguments)]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent, env=environment)
     try:
         yield process
     finally:
