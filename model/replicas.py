@@ -6,6 +6,7 @@ has the log, tells the others what is to be fitted and hands out the parts of th
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,13 @@ def together(module: nn.Module) -> nn.Module:
         return module
     # Not every weight has to do with every share: words only with searches.
     return DistributedDataParallel(module, find_unused_parameters=True)
+
+
+def end_group() -> None:
+    """Ends the process group. Replicas of the network are in cycles: what is left of them keeps threads of the group
+    alive, and a thread that is there when the process ends aborts it (PyTorch 2.15)."""
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def summed(losses: Tensor) -> Tensor:

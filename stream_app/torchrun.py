@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,7 +10,7 @@ from typing import Final, TypeVar
 import torch
 import torch.distributed as dist
 
-from model.replicas import rank, replicas
+from model.replicas import end_group, rank, replicas
 from model.train import dismiss, follow
 from stream_app.device import choose_device
 from stream_app.settings import Settings
@@ -36,18 +35,11 @@ def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None
         result = lead()
         if result is not None:
             dismiss()
-            _end_group()
+            end_group()
         return result
     logger.info("process %d of %d trains along", rank() + 1, replicas())
     torch.set_num_threads(settings.threads)
     device = choose_device(settings.device, fallback=settings.device_fallback)
     follow(torch.device("cuda", dist.get_node_local_rank()) if device == torch.device("cuda") else device)
-    _end_group()
+    end_group()
     return None
-
-
-def _end_group() -> None:
-    """Ends the group. Replicas of the network are in cycles: what is left of them keeps threads of the group alive,
-    and a thread that is there when the process ends aborts it (PyTorch 2.15)."""
-    gc.collect()
-    dist.destroy_process_group()

@@ -63,6 +63,7 @@ class Slot:
     child: ChildProcess | None = None
     fate: int = 0  # the signal that the next process will send itself
     sent: int = 0
+    killed: bool = False  # SIGKILL was sent to the process, which may answer a last time before it ends
     started: float = 0.0
     start_at: float = 0.0
     backoff: float = _FIRST_BACKOFF_S
@@ -118,13 +119,15 @@ class Supervisor:
         if slot.child is not None:
             if signum in (signal.SIGKILL, signal.SIGTERM):
                 slot.sent = signum
+            slot.killed |= signum == signal.SIGKILL
             slot.child.send_signal(signum)
 
     async def ready(self, slots: Sequence[Slot] | None = None, timeout: float = 120.0) -> None:
         """Returns when the workers (default: all that are wanted) answer events."""
 
         async def all_ready() -> bool:
-            return all([await is_ready(slot) for slot in slots or self.slots if slot.wanted])
+            wanted = [slot for slot in slots or self.slots if slot.wanted]
+            return all([not slot.killed and await is_ready(slot) for slot in wanted])
 
         await until(all_ready, timeout, "workers that answer events")
 
@@ -189,7 +192,7 @@ class Supervisor:
 
     def _start(self, slot: Slot) -> None:
         slot.started, slot.footprint = time.monotonic(), Footprint()
-        slot.sent = slot.fate if slot.fate == signal.SIGKILL else 0
+        slot.sent, slot.killed = slot.fate if slot.fate == signal.SIGKILL else 0, False
         slot.child = ChildProcess.start(
             [sys.executable, *slot.command], name=slot.name, log_path=slot.log, env=environment(slot.settings)
         )

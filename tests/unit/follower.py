@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from model.replicas import end_group
 from model.train import follow
 
 
@@ -22,7 +23,7 @@ def one_of_two(meeting: Path, rank: int) -> Iterator[None]:
     try:
         yield
     finally:
-        dist.destroy_process_group()
+        end_group()
 
 
 if __name__ == "__main__":
