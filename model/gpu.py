@@ -21,8 +21,8 @@ def tensor_cores() -> Iterator[None]:
     """Matrix products on a GPU read their factors rounded to TF32 (10 bits of mantissa) and add up in float32.
 
     Weights, gradients and all that is no product stay in float32. Narrower factors (bfloat16, 7 bits) would move item
-    logits, of up to 16, by 0.06. For a training, as it changes what an exact ranking finds. Recurrences of cuDNN do so
-    by default. Only the processor's own products are not affected.
+    logits, of up to 16, by 0.06. For a training only: an exact ranking would find other items. Products on the CPU stay
+    as they are; recurrences of cuDNN read TF32 in any case, which is PyTorch's default.
     """
     products = torch.backends.cuda.matmul
     before = products.allow_tf32
