@@ -117,9 +117,8 @@ class Supervisor:
     def send(self, slot: Slot, signum: int) -> None:
         """Sends a signal to the process of a place."""
         if slot.child is not None:
-            if signum in (signal.SIGKILL, signal.SIGTERM):
-                slot.sent = signum
-            slot.killed |= signum == signal.SIGKILL
+            if signum in (signal.SIGKILL, signal.SIGTERM) and not slot.killed:  # it ends by the first SIGKILL
+                slot.sent, slot.killed = signum, signum == signal.SIGKILL
             slot.child.send_signal(signum)
 
     async def ready(self, slots: Sequence[Slot] | None = None, timeout: float = 120.0) -> None:

@@ -24,6 +24,7 @@ def test_a_killed_worker_is_not_ready_until_its_successor_is(tmp_path: Path) -> 
         assert first is not None
         supervisor.arm(slot, ASLEEP, 0)
         supervisor.send(slot, signal.SIGKILL)
+        supervisor.send(slot, signal.SIGTERM)  # too late
         await supervisor.ready([slot], timeout=30)
         assert slot.child not in (None, first)
         await supervisor.stop()
