@@ -154,7 +154,7 @@ def peer(module: str, *arguments: object, log: Path) -> Iterator[subprocess.Pope
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", f"tests.bench.peers.{module}", *map(str, arguments)]
     with log.open("ab") as output:
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(_ROOT), *sys.path))}
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent, env=environment)
     try:
         yield process
