@@ -1,8 +1,9 @@
 """The items that can be recommended, and the exact best k of them for a batch of queries.
 
 All ways lead to the same items. The plain one scores everything in float32 and lets tensor operations search. The
-others, on the CPU, search in a compiled loop for the few items that rough scores leave possible, and score these
-exactly (`rough_scores`, `shortlist`); queries with too many of them go the plain way.
+others search for the few items that rough scores leave possible, and score these exactly: on the CPU in a compiled loop
+(`rough_scores`, `shortlist`), on a GPU by its tensor cores (`gpu_shortlist`); queries with too many of them go the
+plain way.
 Shapes: N queries, I items (padded to whole blocks on the plain way), D width, k results.
 """
 
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from model.gpu_shortlist import GpuShortlists
 from model.rough_scores import EightBits, Float32, RoughScores, Shortlists
+from model.top_k import BLOCK, top_k
 
-_BLOCK: Final = 64  # items
 _ROWS: Final = 256  # queries scored at once on the plain way, so that the score matrix stays in bounds
 _TRIALS: Final = 5
 _HOPELESS: Final = 3  # times as long as the best so far: not tried again
@@ -44,7 +46,11 @@ class Catalogue:
     def __init__(self, vectors: Tensor, clock: Callable[[], float] = time.thread_time) -> None:
         """`clock` in seconds, to find out which way is the fastest here: of this thread, as others may be busy."""
         self._plain = _Plain(vectors)
-        self.shortlists = _fastest(vectors, self._plain, clock) if vectors.device.type == "cpu" else None
+        self.shortlists: Shortlists | GpuShortlists | None = None
+        if vectors.device.type == "cpu":
+            self.shortlists = _fastest(vectors, self._plain, clock)
+        elif GpuShortlists.fit(vectors):
+            self.shortlists = GpuShortlists(vectors)
 
     @property
     def size(self) -> int:
@@ -75,7 +81,7 @@ class _Plain:
 
     def __init__(self, vectors: Tensor) -> None:
         self.size, width = vectors.shape
-        padded = -(-self.size // _BLOCK) * _BLOCK
+        padded = -(-self.size // BLOCK) * BLOCK
         self._vectors = vectors.new_zeros(width, padded)
         self._vectors[:, : self.size] = vectors.T
         self.free_room()
@@ -109,7 +115,7 @@ class _Plain:
         n = len(queries)
         scores = torch.mm(queries, self._vectors, out=self._scores[:n])
         scores[:, self.size :] = float("-inf")
-        best, items = _top(scores, k)
+        best, items = top_k(scores, k)
         highest = best[:, :1]
         weights = torch.sub(scores, highest, out=self._weights[:n]).exp_()
         return items, best - highest - weights.sum(1, keepdim=True).log()
@@ -153,17 +159,3 @@ def _seconds(
         if shortest > _HOPELESS * to_beat:
             break
     return shortest
-
-
-def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Top-k along rows. Each of the k best lies in one of the k blocks with the highest maxima, so two small
-    searches find what one over all items would."""
-    n, items = scores.shape
-    if items // _BLOCK <= k:
-        best, places = torch.topk(scores, k)
-        return best, places
-    blocked = scores.view(n, items // _BLOCK, _BLOCK)
-    chosen = torch.topk(blocked.amax(2), k, sorted=False).indices
-    candidates = blocked.gather(1, chosen.unsqueeze(2).expand(-1, -1, _BLOCK)).flatten(1)
-    best, places = torch.topk(candidates, k)
-    return best, chosen.gather(1, places // _BLOCK) * _BLOCK + places % _BLOCK

@@ -117,6 +117,11 @@ class Shortlists:
         self.scores = scores
         self._room = torch.empty(_ROWS, len(vectors), dtype=scores.room_type)
 
+    @property
+    def kind(self) -> str:
+        """The name of its rough scores."""
+        return type(self.scores).__name__
+
     def for_another_thread(self) -> Shortlists:
         """The same items, with room of its own."""
         other = copy(self)

@@ -10,6 +10,8 @@ import torch
 
 torch.set_num_threads(1)
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")  # a broker of a minute is compiled once, quickly
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # what a GPU runs, on the CPU; read where a kernel is defined
 hypothesis.settings.register_profile("nextact", deadline=None)
 hypothesis.settings.load_profile("nextact")
 
