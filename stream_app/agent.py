@@ -243,9 +243,8 @@ class Consumption:
             offsets = range(fetches[0].value[0].offset, fetches[-1].message.offset + 1)
             delivered = await self._delivery.deliver(result, offsets, after)
             if (known := delivered.changelog) is not None:
-                records = [(change.key, change.value) for change in result.changelog]
                 write = self._store.write
-                await self._in_coding_thread(write, result.partition, records, known.stop - 1, known.start)
+                await self._in_coding_thread(write, result.partition, result.states, known.stop - 1, known.start)
             for event in fetches:
                 event.ack()
             self._metrics.stage.labels("deliver").observe(self._clock() - start)
@@ -258,7 +257,7 @@ class Consumption:
 
     def _count(self, result: BatchResult, answered_at: float) -> None:
         metrics = self._metrics
-        metrics.predictions.labels(result.ranker).inc(len(result.predictions))
+        metrics.predictions.labels(result.ranker).inc(len(result.record_times))
         metrics.latency.observe(answered_at - np.array(result.record_times) / 1000)
         for reason in result.reasons:
             metrics.dead_letters.labels(reason).inc()

@@ -11,17 +11,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer
 
 from stream_app.contract import LARGEST_DEAD_LETTER
 from stream_app.lease import Lease
 from stream_app.metrics import Ranker
+from stream_app.record_batch import LARGEST, RecordBatch, Sealed
 from stream_app.settings import Settings
 from stream_app.wire import Outgoing, Reason
-
-_PRODUCE_BATCH: Final = 900_000  # bytes; brokers take a little over 1 MB by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,11 @@ class BatchResult:
 
     partition: int
     ranker: Ranker
-    predictions: list[Outgoing] = field(default_factory=list)
+    predictions: list[RecordBatch] = field(default_factory=list)
     dead_letters: list[Outgoing] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)  # of the dead letters
-    changelog: list[Outgoing] = field(default_factory=list)
+    changelog: list[RecordBatch] = field(default_factory=list)
+    states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
     record_times: list[int] = field(default_factory=list)  # of the answered events, milliseconds since the epoch
 
 
@@ -111,15 +111,19 @@ class AtLeastOnce:
         settings, partition = self._settings, batch.partition
         self._lease.check()
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
-            answers = await send(self._producer, settings.predictions_topic, partition, batch.predictions)
+            answers = await self._send(settings.predictions_topic, partition, batch.predictions)
             answers += await send(self._producer, settings.dead_letters_topic, partition, batch.dead_letters)
         await acknowledged(answers)
         answered_at = self._clock()
         if after is not None:
             await after
         self._lease.check()
-        changes = await send(self._producer, settings.state_topic, partition, batch.changelog)
+        changes = await self._send(settings.state_topic, partition, batch.changelog)
         return Delivered(answered_at, without_gap(await acknowledged(changes)))
+
+    async def _send(self, topic: str, partition: int, batches: list[RecordBatch]) -> list[Queued]:
+        sealed = [Sealed(batch, time=self._clock(), transactional=False) for batch in batches]
+        return await send_batches(self._producer, topic, partition, sealed)
 
 
 def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
@@ -128,7 +132,7 @@ def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
         bootstrap_servers=settings.brokers,
         client_id=f"{settings.group}-delivery",
         acks="all",
-        max_batch_size=_PRODUCE_BATCH,
+        max_batch_size=LARGEST,
         max_request_size=LARGEST_DEAD_LETTER,
         **guarantee,
     )
@@ -152,6 +156,15 @@ async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: 
             record, size = next(remaining, None), size + 1
         queued.append(Queued(size, await producer.send_batch(builder, topic, partition=partition)))
     return queued
+
+
+async def send_batches(
+    producer: AIOKafkaProducer, topic: str, partition: int, batches: Sequence[Sealed]
+) -> list[Queued]:
+    """Queues batches that are ready."""
+    return [
+        Queued(batch.record_count(), await producer.send_batch(batch, topic, partition=partition)) for batch in batches
+    ]
 
 
 async def acknowledged(batches: Sequence[Queued]) -> list[range]:

@@ -24,8 +24,9 @@ from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult
 from stream_app.metrics import Ranker, WorkerMetrics
 from stream_app.prediction_json import Followed, PredictionEncoder
+from stream_app.record_batch import joined, record_batches, strings
 from stream_app.settings import Settings
-from stream_app.wire import Decoded, Outgoing, decode_batch
+from stream_app.wire import Decoded, decode_batch
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
@@ -132,23 +133,35 @@ class Pipeline:
             record = received.records[rejected.place]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
-        for place, prediction in sorted(self._answered(received, computed.parts)):
-            source = received.sources[place]
-            result = results[source.partition]
-            result.predictions.append(Outgoing(source.key, prediction))
-            result.record_times.append(source.timestamp)
+        if computed.parts:
+            self._add_predictions(received, computed.parts, results)
         for part in computed.parts:
-            owners = dict(zip(part.advanced.slots.tolist(), part.advanced.places.tolist(), strict=True))
-            for slot, value in zip(part.advanced.touched.tolist(), pack(part.states), strict=True):
-                source = received.sources[owners[slot]]
-                results[source.partition].changelog.append(Outgoing(source.key, value))
+            self._add_states(received, part, results)
         return list(results.values())
 
-    def _answered(self, received: Received, parts: Sequence[Part]) -> Iterator[tuple[int, bytes]]:
-        """The prediction of every new event, with the event's place in the batch; part by part."""
-        for part in parts:
-            predictions = self._predictions.encode(_followed(received, part), part.advanced.answers)
-            yield from zip(part.advanced.places.tolist(), predictions, strict=True)
+    def _add_predictions(self, received: Received, parts: Sequence[Part], results: dict[int, BatchResult]) -> None:
+        """The prediction of every new event."""
+        places = np.concatenate([part.advanced.places for part in parts])
+        order = np.argsort(places)
+        values = joined([self._predictions.encode(_followed(received, part), part.advanced.answers) for part in parts])
+        keys = strings([received.sources[place].key for place in places.tolist()])
+        times = np.array(received.decoded.record_times, np.int64)
+        for partition, chosen in _by_partition(received.partitions[places], order):
+            result = results[partition]
+            result.predictions.extend(record_batches(keys, values, chosen))
+            result.record_times.extend(times[places[chosen]].tolist())
+
+    def _add_states(self, received: Received, part: Part, results: dict[int, BatchResult]) -> None:
+        """What a version's events made of their users, each under the key of his last event."""
+        advanced = part.advanced
+        last = np.zeros(len(advanced.touched), np.int64)
+        last[np.searchsorted(advanced.touched, advanced.slots)] = advanced.places  # of a user's places the last stays
+        keys, values = [received.sources[place].key for place in last.tolist()], pack(part.states)
+        columns = strings(keys), strings(values)
+        for partition, chosen in _by_partition(received.partitions[last], np.arange(len(last))):
+            result = results[partition]
+            result.changelog.extend(record_batches(*columns, chosen))
+            result.states.extend([(keys[n], values[n]) for n in chosen.tolist()])
 
     def _count(self, decoded: Decoded, parts: Sequence[Part]) -> None:
         metrics = self._metrics
@@ -171,6 +184,12 @@ class Pipeline:
         start = self._clock()
         yield
         self._metrics.stage.labels(stage).observe(self._clock() - start)
+
+
+def _by_partition(partitions: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each partition that is among those of N records (N,), and the places of its records, in the given order (N,)."""
+    for partition in np.unique(partitions).tolist():
+        yield partition, order[partitions[order] == partition]
 
 
 def _followed(received: Received, part: Part) -> Followed:

@@ -7,7 +7,6 @@ Shapes: N predictions, k ranked items shown, a actions, K event types; T bytes o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -20,6 +19,7 @@ from model.compiled import compiled
 from model.event_time import FLAGS
 from model.events import EVENT_TYPES
 from stream_app.errors import DataPathError
+from stream_app.record_batch import Strings, frozen, strings
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -58,19 +58,9 @@ _ZERO, _POINT = ord("0"), ord(".")
 _HEX: Final = _text("0123456789abcdef")
 
 
-class Labels(NamedTuple):
-    """Strings as JSON, one behind the other; null where there is none."""
-
-    text: Bytes  # (T,)
-    starts: Ints  # of each, and the end of the last
-
-
-def labels(names: Sequence[str | None]) -> Labels:
-    """The strings as labels."""
-    quoted = list(map(msgspec.json.Encoder().encode, names))
-    starts = np.zeros(len(quoted) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, quoted), np.int64, len(quoted)), out=starts[1:])
-    return Labels(np.frombuffer(b"".join(quoted), np.uint8), starts)
+def labels(names: Sequence[str | None]) -> Strings:
+    """Strings as JSON; null where there is none."""
+    return strings(list(map(msgspec.json.Encoder().encode, names)))
 
 
 _TYPES: Final = labels(EVENT_TYPES)
@@ -93,8 +83,8 @@ class Followed(NamedTuple):
 class _Heads(NamedTuple):
     """`Followed`, for the loop."""
 
-    users: Labels
-    event_ids: Labels
+    users: Strings
+    event_ids: Strings
     version: Bytes
     types: NDArray[np.uint8]
     times: Ints
@@ -127,7 +117,7 @@ class PredictionEncoder:
         self._actions = actions
         self._keep(())
 
-    def encode(self, followed: Followed, answers: Answers) -> list[bytes]:
+    def encode(self, followed: Followed, answers: Answers) -> Strings:
         """N predictions: what the answers say, each after the event that it follows.
 
         Raises `DataPathError` when a number is no probability: then the model's state cannot be trusted.
@@ -146,10 +136,10 @@ class PredictionEncoder:
             purchase=answers.purchase,
         )
         text = np.empty(self._room(heads, columns), np.uint8)
-        ends = np.empty(len(columns.items), np.int64)
-        if not _write(text, ends, heads, columns, self._labels, _TYPES, _FLAGS):
+        starts = np.zeros(len(columns.items) + 1, np.int64)
+        if not _write(text, starts[1:], heads, columns, self._labels, _TYPES, _FLAGS):
             raise DataPathError(f"version {answers.version} gave a probability that is none")
-        return _cut(text, ends)
+        return frozen(text[: starts[-1]], starts)
 
     def _keep(self, names: Sequence[str]) -> None:
         self._names, self._labels = names, labels(names)
@@ -176,12 +166,6 @@ class PredictionEncoder:
         return numbers * _PER_NUMBER + once + ids + len(heads.users.text) + len(heads.event_ids.text)
 
 
-def _cut(text: Bytes, ends: Ints) -> list[bytes]:
-    whole = text[: ends[-1] if len(ends) else 0].tobytes()
-    bounds = [0, *ends.tolist()]
-    return [whole[start:end] for start, end in pairwise(bounds)]
-
-
 @compiled
 def _copy(out: Bytes, at: int, text: Bytes) -> int:
     for i in range(len(text)):
@@ -190,7 +174,7 @@ def _copy(out: Bytes, at: int, text: Bytes) -> int:
 
 
 @compiled
-def _label(out: Bytes, at: int, of: Labels, which: int) -> int:
+def _label(out: Bytes, at: int, of: Strings, which: int) -> int:
     return _copy(out, at, of.text[of.starts[which] : of.starts[which + 1]])  # type: ignore[no-any-return]
 
 
@@ -283,7 +267,7 @@ def _sha1(block: Bytes, words: NDArray[np.uint64]) -> None:
 
 @compiled
 def _head(
-    out: Bytes, at: int, n: int, heads: _Heads, types: Labels, flags: Labels, block: Bytes, words: NDArray[np.uint64]
+    out: Bytes, at: int, n: int, heads: _Heads, types: Strings, flags: Strings, block: Bytes, words: NDArray[np.uint64]
 ) -> int:
     """Writes which event prediction n follows, and who made it."""
     at = _copy(out, at, _ID)
@@ -302,7 +286,7 @@ def _head(
 
 
 @compiled
-def _answer(out: Bytes, at: int, n: int, answers: _Columns, ids: Labels, types: Labels) -> int:
+def _answer(out: Bytes, at: int, n: int, answers: _Columns, ids: Strings, types: Strings) -> int:
     """Writes what answer n says; a negative position says that a number was no probability."""
     at = _copy(out, at, _NEXT_TYPE)
     for kind in range(answers.next_type.shape[1]):
@@ -346,7 +330,9 @@ def _answer(out: Bytes, at: int, n: int, answers: _Columns, ids: Labels, types: 
 
 
 @compiled
-def _write(out: Bytes, ends: Ints, heads: _Heads, answers: _Columns, ids: Labels, types: Labels, flags: Labels) -> bool:
+def _write(
+    out: Bytes, ends: Ints, heads: _Heads, answers: _Columns, ids: Strings, types: Strings, flags: Strings
+) -> bool:
     """Writes N predictions; `ends` (N,) says where. Returns whether all numbers were probabilities."""
     block, words = np.empty(64, np.uint8), np.empty(80, np.uint64)
     at = 0

@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from aiokafka import ConsumerRecord
+from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
@@ -26,6 +29,8 @@ from model.fusion import Fusion
 from model.network import Network, NetworkConfig
 from model.states import Stored, UserStates, nothing_stored
 from model.vocabulary import Tokens, Vocabulary
+from stream_app.record_batch import RecordBatch, Sealed, Strings, record_batches, strings
+from stream_app.wire import Outgoing
 
 HIDDEN = 12
 LENGTH = 6  # of the rings: short, so that they wrap around
@@ -271,3 +276,25 @@ def _bucket(text: str | None, buckets: int) -> int:
 
 def _words(query: str) -> list[int]:
     return [1 + _hash(word) % 4095 for word in query.split()[:5]]
+
+
+def packed(records: Sequence[Outgoing]) -> list[RecordBatch]:
+    """Records with key and value as a worker writes them."""
+    keys, values = [record.key or b"" for record in records], [record.value or b"" for record in records]
+    return record_batches(strings(keys), strings(values), np.arange(len(records)))
+
+
+def unpacked(batches: Sequence[RecordBatch]) -> list[Outgoing]:
+    """The records of batches, as aiokafka reads them."""
+    found = []
+    for batch in batches:
+        data = MemoryRecords(Sealed(batch, time=0.0, transactional=False)._build())
+        while (part := data.next_batch()) is not None:
+            assert part.validate_crc()
+            found += [Outgoing(record.key, record.value) for record in part]
+    return found
+
+
+def byte_strings(column: Strings) -> list[bytes]:
+    """A column, cut into its strings."""
+    return [column.text[start:end].tobytes() for start, end in pairwise(column.starts.tolist())]

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +20,10 @@ from stream_app import delivery as module
 from stream_app.contract import LARGEST_DEAD_LETTER
 from stream_app.delivery import AtLeastOnce, BatchResult, Delivered
 from stream_app.errors import DataPathError
+from stream_app.record_batch import Sealed
 from stream_app.settings import load_settings
 from stream_app.wire import Outgoing
+from tests.unit.builders import packed, unpacked
 
 SETTINGS = load_settings()
 OFFSETS = range(1)  # no matter to at-least-once, whose offsets Faust commits
@@ -87,13 +89,14 @@ class Producer:
     def create_batch(self) -> Builder:
         return Builder(self.size)
 
-    async def send_batch(self, builder: Builder, topic: str, *, partition: int) -> asyncio.Future[Any]:
+    async def send_batch(self, builder: Builder | Sealed, topic: str, *, partition: int) -> asyncio.Future[Any]:
         for _ in range(next(self._pauses, 0)):
             await asyncio.sleep(0)
         base = self._ends[topic, partition] = self._ends[topic, partition] + next(self._others, 0)
-        self._ends[topic, partition] += len(builder.records)
+        records = builder.records if isinstance(builder, Builder) else unpacked([builder.batch])
+        self._ends[topic, partition] += len(records)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.sent.append(Sent(topic, partition, builder.records, base, future))
+        self.sent.append(Sent(topic, partition, records, base, future))
         if self.at_once:
             self.sent[-1].acknowledge()
         return future
@@ -123,14 +126,15 @@ def batch(
     n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2
 ) -> BatchResult:
     def records(kind: str, size: int) -> list[Outgoing]:
-        return [Outgoing(b"key", f"{kind} {n}.{place}".encode(), (("h", b"1"),)) for place in range(size)]
+        headers = (("h", b"1"),) if kind == "dead letter" else ()
+        return [Outgoing(b"key", f"{kind} {n}.{place}".encode(), headers) for place in range(size)]
 
     return BatchResult(
         partition=partition,
         ranker="model",
-        predictions=records("prediction", predictions),
+        predictions=packed(records("prediction", predictions)),
         dead_letters=records("dead letter", dead_letters),
-        changelog=records("change", changes),
+        changelog=packed(records("change", changes)),
     )
 
 
@@ -166,10 +170,11 @@ def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
         assert producer.topics() == [PREDICTIONS, DEAD_LETTERS, CHANGELOG]
         assert not task.done()
         producer.sent[2].acknowledge()
-        assert await task == Delivered(100.0, range(40, 42))
+        assert await task == Delivered(101.0, range(40, 42))  # at 100 the predictions were stamped
 
     run(producer, body)
-    assert [sent.records for sent in producer.sent] == [batch().predictions, batch().dead_letters, batch().changelog]
+    predictions, changes = unpacked(batch().predictions), unpacked(batch().changelog)
+    assert [sent.records for sent in producer.sent] == [predictions, batch().dead_letters, changes]
     assert {sent.partition for sent in producer.sent} == {1}
 
 
@@ -187,11 +192,11 @@ def test_a_later_batch_is_answered_early_but_changes_nothing_before_the_one_befo
         producer.sent[0].acknowledge()
         await settled()
         (change,) = producer.of(CHANGELOG)
-        assert change.records == batch(0).changelog
+        assert change.records == unpacked(batch(0).changelog)
         change.acknowledge()
         await first
         await settled()
-        assert producer.of(CHANGELOG)[1].records == batch(1).changelog
+        assert producer.of(CHANGELOG)[1].records == unpacked(batch(1).changelog)
         assert not second.done()
         producer.of(CHANGELOG)[1].acknowledge()
         assert (await second).changelog == range(42, 44)
@@ -213,9 +218,12 @@ def test_every_topic_gets_its_records_in_the_order_of_the_log(pauses: list[int],
         assert [delivered.changelog for delivered in done] == [range(40 + 2 * n, 42 + 2 * n) for n in range(batches)]
 
     run(producer, body)
-    for topic, name in ((PREDICTIONS, "predictions"), (DEAD_LETTERS, "dead_letters"), (CHANGELOG, "changelog")):
-        found = [record for sent in producer.of(topic) for record in sent.records]
-        assert found == [record for result in results for record in getattr(result, name)]
+    for topic, sent in (
+        (PREDICTIONS, [unpacked(result.predictions) for result in results]),
+        (DEAD_LETTERS, [result.dead_letters for result in results]),
+        (CHANGELOG, [unpacked(result.changelog) for result in results]),
+    ):
+        assert [record for one in producer.of(topic) for record in one.records] == list(chain.from_iterable(sent))
 
 
 def test_partitions_do_not_wait_for_each_other() -> None:
@@ -274,16 +282,15 @@ def test_nothing_to_send_is_nothing_sent() -> None:
 
 @hypothesis_settings(max_examples=30)
 @given(st.lists(st.integers(0, 700), min_size=1, max_size=12))
-def test_records_are_packed_into_full_batches_and_none_is_too_large(sizes: list[int]) -> None:
+def test_dead_letters_are_packed_into_full_batches_and_none_is_too_large(sizes: list[int]) -> None:
     producer = Producer(at_once=True, size=500)
     records = [Outgoing(b"k", bytes([n]) * size) for n, size in enumerate(sizes)]
 
     async def body(delivery: AtLeastOnce) -> None:
-        delivered = await delivery.deliver(BatchResult(1, "rules", changelog=records), OFFSETS, None)
-        assert delivered.changelog == range(40, 40 + len(records))
+        await delivery.deliver(BatchResult(1, "rules", dead_letters=records), OFFSETS, None)
 
     run(producer, body)
-    batches = [sent.records for sent in producer.of(CHANGELOG)]
+    batches = [sent.records for sent in producer.of(DEAD_LETTERS)]
     assert [record for several in batches for record in several] == records
     assert all(batches)
     for several in batches:
@@ -297,11 +304,11 @@ def test_records_are_packed_into_full_batches_and_none_is_too_large(sizes: list[
 @given(st.lists(st.integers(0, 2), min_size=6, max_size=6))
 def test_offsets_of_others_are_never_among_our_own(others: list[int]) -> None:
     """Other workers write so many records before each of our batches."""
-    producer = Producer(at_once=True, size=200, others=others)
-    records = [Outgoing(b"k", bytes(80)) for _ in range(6)]
+    producer = Producer(at_once=True, others=others)
+    changes = [batch for _ in range(6) for batch in packed([Outgoing(b"k", bytes(80))])]
 
     async def body(delivery: AtLeastOnce) -> None:
-        changelog = (await delivery.deliver(BatchResult(1, "rules", changelog=records), OFFSETS, None)).changelog
+        changelog = (await delivery.deliver(BatchResult(1, "rules", changelog=changes), OFFSETS, None)).changelog
         own = {sent.base + n for sent in producer.of(CHANGELOG) for n in range(len(sent.records))}
         assert changelog is not None
         assert changelog.stop - 1 == max(own)

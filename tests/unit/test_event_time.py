@@ -20,7 +20,7 @@ from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.settings import load_settings
 from stream_app.wire import decode_batch, decode_prediction
-from tests.unit.builders import LENGTH, make_record, make_states
+from tests.unit.builders import LENGTH, make_record, make_states, unpacked
 
 NOW = 1_767_323_045_678
 HOUR = 3_600_000
@@ -114,7 +114,7 @@ class Stream:
     def process(self, records: list[ConsumerRecord[bytes, bytes]]) -> None:
         pipeline = self._pipeline
         for result in pipeline.encode(pipeline.advance(pipeline.decode(records, 1))):
-            for sent in result.predictions:
+            for sent in unpacked(result.predictions):
                 prediction = decode_prediction(sent.value or b"")
                 assert prediction.source.offset not in self.flags
                 assert ("event_time_flag" in json.loads(sent.value or b"")) == (prediction.event_time_flag is not None)

@@ -26,7 +26,7 @@ from tests.faults.load import EXPECT, REASONS, Labelled, Mix, records
 from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge
 from tests.faults.replay import Record, replay
 from tests.faults.stored import read
-from tests.unit.builders import CPU, LENGTH, make_record, make_states, make_version
+from tests.unit.builders import CPU, LENGTH, make_record, make_states, make_version, unpacked
 
 SETTINGS = load_settings({"events_topic": "shop.events", "partitions": 2})
 MIX = Mix(users=12, items=90, hot=0.3, poison=0.1, repeats=0.1, late=0.1)
@@ -75,9 +75,9 @@ def sound() -> Run:
         batch = [_consumed(record) for record in log[start : start + 50]]
         for result in pipeline.encode(pipeline.advance(pipeline.decode(batch, 1))):
             for topic, outgoing in (
-                (run.predictions, result.predictions),
+                (run.predictions, unpacked(result.predictions)),
                 (run.dead_letters, result.dead_letters),
-                (run.changelog, result.changelog),
+                (run.changelog, unpacked(result.changelog)),
             ):
                 topic.extend(_appended(sent, result.partition, len(topic)) for sent in outgoing)
                 topic.sort(key=lambda record: record.offset)

@@ -23,7 +23,7 @@ from stream_app.metrics import WorkerMetrics
 from stream_app.pipeline import Pipeline
 from stream_app.settings import load_settings
 from stream_app.wire import Outgoing, Prediction, decode_prediction
-from tests.unit.builders import CPU, ITEMS, Shelf, make_record, make_states, make_version
+from tests.unit.builders import CPU, ITEMS, Shelf, make_record, make_states, make_version, unpacked
 
 SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
@@ -58,7 +58,7 @@ def event(user: str = "u", *, offset: int, partition: int = 0, **fields: Any) ->
 
 
 def predictions(result: BatchResult) -> list[Prediction]:
-    return [decode_prediction(sent.value or b"") for sent in result.predictions]
+    return [decode_prediction(sent.value or b"") for sent in unpacked(result.predictions)]
 
 
 def keys(sent: Sequence[Outgoing]) -> list[bytes | None]:
@@ -98,7 +98,7 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
         ]
     ).values()
     found = predictions(result)
-    assert keys(result.predictions) == [b"u", b"u", "é".encode(), b"new"]
+    assert keys(unpacked(result.predictions)) == [b"u", b"u", "é".encode(), b"new"]
     assert [prediction.user_id for prediction in found] == ["u", "u", "é", "new"]
     assert [prediction.source.offset for prediction in found] == [2, 4, 5, 7]
     assert [prediction.history_length for prediction in found] == [2, 2, 2, 1]
@@ -109,7 +109,7 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
     assert result.record_times == [1002, 1004, 1005, 1007]
     assert result.ranker == "model"
     assert (keys(result.dead_letters), result.reasons) == ([b"bad", None], ["not_json", "empty"])
-    assert Counter(keys(result.changelog)) == Counter([b"u", "é".encode(), b"new"])
+    assert Counter(keys(unpacked(result.changelog))) == Counter([b"u", "é".encode(), b"new"])
     for prediction in found:
         check_sound(prediction)
 
@@ -150,11 +150,15 @@ def test_records_of_the_changelog_bring_the_users_back() -> None:
     before, after = Bench(), Bench()
     first = before.process([event(offset=0), event("v", offset=1), event(offset=2, partition=1)])
     for partition, result in first.items():
-        after.shelf.update(
-            {(partition, str(key, "utf-8")): value for key, value, _ in result.changelog if key and value}
-        )
+        assert [(sent.key, sent.value) for sent in unpacked(result.changelog)] == result.states
+        after.shelf.update({(partition, str(key, "utf-8")): value for key, value in result.states})
     more = [event(offset=3), event("v", offset=4), event(offset=4, partition=1)]
-    assert after.process(more) == before.process(more)
+    found, wanted = after.process(more), before.process(more)
+    assert found.keys() == wanted.keys()
+    for partition, result in found.items():
+        assert unpacked(result.predictions) == unpacked(wanted[partition].predictions)
+        assert result.states == wanted[partition].states
+        assert result.record_times == wanted[partition].record_times
 
 
 def test_every_partition_gets_its_own_effects() -> None:
@@ -172,7 +176,11 @@ def test_every_partition_gets_its_own_effects() -> None:
     offsets = {number: [(p.source.partition, p.source.offset) for p in predictions(r)] for number, r in found.items()}
     assert offsets == {0: [(0, 5)], 1: [], 2: [(2, 5), (2, 6)]}
     assert {number: len(result.dead_letters) for number, result in found.items()} == {0: 1, 1: 1, 2: 0}
-    assert {number: keys(result.changelog) for number, result in found.items()} == {0: [b"u"], 1: [], 2: [b"u"]}
+    assert {number: keys(unpacked(result.changelog)) for number, result in found.items()} == {
+        0: [b"u"],
+        1: [],
+        2: [b"u"],
+    }
     assert [p.history_length for p in predictions(found[2])] == [1, 2]
 
 
@@ -237,8 +245,10 @@ def test_whatever_comes_every_record_is_accounted_for_once(
             for prediction in found:
                 check_sound(prediction)
                 answered[number, prediction.source.offset] += 1
-            assert keys(result.predictions) == [prediction.user_id.encode() for prediction in found]
-            assert sorted(keys(result.changelog), key=str) == sorted({p.user_id.encode() for p in found}, key=str)
+            assert keys(unpacked(result.predictions)) == [prediction.user_id.encode() for prediction in found]
+            assert sorted(keys(unpacked(result.changelog)), key=str) == sorted(
+                {p.user_id.encode() for p in found}, key=str
+            )
             assert len(result.record_times) == len(found)
     valid = [record for record, entry in zip(records, log, strict=True) if entry[1] != "nonsense"]
     assert answered == Counter({(record.partition, record.offset): 1 for record in valid})

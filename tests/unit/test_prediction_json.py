@@ -18,6 +18,7 @@ from model.events import EVENT_TYPES, SEARCH
 from stream_app.errors import DataPathError
 from stream_app.prediction_json import Followed, PredictionEncoder
 from stream_app.wire import Source, decode_prediction
+from tests.unit.builders import byte_strings
 
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=30, unique=True)
 
@@ -95,7 +96,7 @@ def test_json_says_what_the_answers_say(
     answers = make_answers(names, rows, seed)
     encode = encoder(recommendations, actions).encode
     for _ in range(2):  # the second time with the ids kept from the first
-        parts = encode(make_followed(rows), answers)
+        parts = byte_strings(encode(make_followed(rows), answers))
         assert len(parts) == rows
         for row, part in enumerate(parts):
             found = json.loads(part)
@@ -142,7 +143,7 @@ def test_a_prediction_says_which_event_it_follows(
     answers = replace(make_answers(["a"], len(events), 1), version=version)
     one = PredictionEncoder(epoch=epoch, topic=topic, recommendations=1, actions=1)
     namespace = uuid.uuid5(uuid.UUID(int=0), f"nextact/{epoch}/{topic}")
-    for event, value in zip(events, one.encode(followed_by(events), answers), strict=True):
+    for event, value in zip(events, byte_strings(one.encode(followed_by(events), answers)), strict=True):
         source = event["source"]
         said = {
             "prediction_id": str(uuid.uuid5(namespace, f"{source['partition']}/{source['offset']}")),
@@ -156,7 +157,7 @@ def test_a_prediction_says_which_event_it_follows(
 def test_prediction_ids_never_change() -> None:
     # Consumers deduplicate by them, also across releases.
     followed = make_followed(1)._replace(offsets=np.array([41]))
-    found = json.loads(encoder().encode(followed, make_answers(["a"], 1, 1))[0])
+    found = json.loads(encoder().encode(followed, make_answers(["a"], 1, 1)).text.tobytes())
     assert found["prediction_id"] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
 
 
@@ -164,7 +165,7 @@ def test_other_items_replace_those_of_the_batch_before() -> None:
     encode = encoder(3, 3).encode
     encode(make_followed(1), make_answers(["old"], 1, 1))
     answers = make_answers(["new", "newer"], 1, 5)
-    found = json.loads(encode(make_followed(1), answers)[0])["recommendations"]
+    found = json.loads(encode(make_followed(1), answers).text.tobytes())["recommendations"]
     assert [one["item_id"] for one in found] == [answers.names[item] for item in answers.items[0] if item >= 0][:3]
 
 
@@ -172,7 +173,7 @@ def test_other_items_replace_those_of_the_batch_before() -> None:
 def test_numbers_have_six_decimals(value: float) -> None:
     answers = make_answers(["a"], 1, 1)
     answers.purchase[0] = value
-    text = encoder().encode(make_followed(1), answers)[0].decode()
+    text = encoder().encode(make_followed(1), answers).text.tobytes().decode()
     assert text.endswith(f'"purchase_probability":{value:.6f}}}')
 
 
@@ -193,7 +194,7 @@ def test_a_number_that_is_no_probability_ends_the_process(field: str, value: flo
 def test_what_is_written_is_a_prediction() -> None:
     followed = make_followed(1)._replace(users=['a "user"'], offsets=np.array([9]), history_lengths=np.array([2]))
     answers = make_answers(['an "item"\n', "ü"], 1, 5)
-    prediction = decode_prediction(encoder(10, 5).encode(followed, answers)[0])
+    prediction = decode_prediction(encoder(10, 5).encode(followed, answers).text.tobytes())
     assert (prediction.user_id, prediction.source, prediction.history_length) == ('a "user"', Source(3, 9), 2)
     assert {one.item_id for one in prediction.recommendations} <= set(answers.names)
     assert sum(prediction.next_type.values()) == pytest.approx(1, abs=1e-5)

@@ -188,7 +188,7 @@ def published() -> Any:
         history_lengths=np.array([8]),
     )
     encoder = PredictionEncoder(epoch=1, topic="shop.events", recommendations=2, actions=2)
-    return json.loads(encoder.encode(followed, answers)[0])
+    return json.loads(encoder.encode(followed, answers).text.tobytes())
 
 
 def test_predictions_as_they_are_published() -> None:

@@ -1,0 +1,169 @@
+"""Kafka's record batches, written from columns in one compiled loop: a call per record takes most of a worker's time.
+
+The format is version 2 (Kafka's documentation, "Record Batch"), without compression and headers. A batch goes to
+aiokafka's producer in the place of its own builder; see `Sealed`.
+Shapes: N records, M of them chosen; T bytes of text.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from aiokafka.record.util import calc_crc32c
+from numpy.typing import NDArray
+
+from model.compiled import compiled
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+LARGEST: Final = 900_000  # bytes of a batch, but for a single larger record; brokers take a little over 1 MB by default
+_FRONT: Final = struct.Struct(">qiibI")  # base offset, length of what follows, leader epoch, magic, CRC-32C of the rest
+# Attributes, last offset delta, first and last timestamp, producer id and epoch, first sequence number, records.
+_CHECKED: Final = struct.Struct(">hiqqqhii")
+_HEADER_BYTES: Final = _FRONT.size + _CHECKED.size
+_LENGTH_FROM: Final = 12
+_MAGIC: Final = 2
+_TRANSACTIONAL: Final = 1 << 4
+_PER_RECORD: Final = 32  # bytes, at most, beside key and value: four lengths and deltas, attributes, no headers
+
+
+class Strings(NamedTuple):
+    """Byte strings, one behind the other."""
+
+    text: Bytes  # (T,), not to be written to: the loops are compiled for such arrays only
+    starts: Ints  # (N + 1,): of each, and the end of the last
+
+
+class RecordBatch(NamedTuple):
+    """Some records; the header is not written yet."""
+
+    data: Bytes  # with room for the header in front
+    records: int
+
+
+def strings(of: Sequence[bytes]) -> Strings:
+    """Byte strings as a column."""
+    starts = np.zeros(len(of) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, of), np.int64, len(of)), out=starts[1:])
+    return Strings(np.frombuffer(b"".join(of), np.uint8), starts)
+
+
+def joined(columns: Sequence[Strings]) -> Strings:
+    """Columns, one behind the other."""
+    if len(columns) == 1:
+        return columns[0]
+    sizes = [np.zeros(1, np.int64), *(np.diff(column.starts) for column in columns)]
+    return frozen(np.concatenate([column.text for column in columns]), np.cumsum(np.concatenate(sizes)))
+
+
+def frozen(text: Bytes, starts: Ints) -> Strings:
+    """A column of a text that is finished."""
+    text.flags.writeable = False
+    return Strings(text, starts)
+
+
+def record_batches(keys: Strings, values: Strings, chosen: Ints, *, largest: int = LARGEST) -> list[RecordBatch]:
+    """Batches of up to so many bytes of the chosen records (M,) out of N keys and values, in that order."""
+    if not len(chosen):
+        return []
+    text = sum(int((column.starts[chosen + 1] - column.starts[chosen]).sum()) for column in (keys, values))
+    out = np.empty(text + len(chosen) * (_PER_RECORD + _HEADER_BYTES), np.uint8)
+    ends, counts = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int64)
+    batches = _write(out, ends, counts, keys, values, chosen, largest)
+    bounds = [0, *ends[:batches].tolist()]
+    return [RecordBatch(out[bounds[n] : bounds[n + 1]], count) for n, count in enumerate(counts[:batches].tolist())]
+
+
+class Sealed:
+    """A batch on its way; it has the part of aiokafka's `BatchBuilder` that its producer calls."""
+
+    def __init__(self, batch: RecordBatch, *, time: float, transactional: bool) -> None:
+        """`time` of the records, in seconds since the epoch."""
+        self.batch = batch
+        self._milliseconds = int(1000 * time)
+        self._transactional = transactional
+        self._producer = (-1, -1, -1)  # id, epoch, first sequence number
+
+    def append(self, **_: Any) -> None:
+        """There is no room for others' records."""
+
+    def close(self) -> None:
+        """Closed from the beginning."""
+
+    def closed(self) -> bool:
+        return True
+
+    def record_count(self) -> int:
+        return self.batch.records
+
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.batch.data)
+
+    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        self._producer = (producer_id, producer_epoch, base_sequence)
+
+    def _build(self) -> bytes:
+        """The whole batch. aiokafka asks again when it has to send again."""
+        data: Any = self.batch.data
+        attributes, last, time = _TRANSACTIONAL * self._transactional, self.batch.records - 1, self._milliseconds
+        _CHECKED.pack_into(data, _FRONT.size, attributes, last, time, time, *self._producer, self.batch.records)
+        checksum = calc_crc32c(memoryview(data)[_FRONT.size :])
+        _FRONT.pack_into(data, 0, 0, len(data) - _LENGTH_FROM, -1, _MAGIC, checksum)
+        return self.batch.data.tobytes()
+
+
+@compiled
+def _varint(out: Bytes, at: int, value: int) -> int:
+    """Writes a number that is not negative, zigzag-encoded, seven bits a byte."""
+    rest = 2 * value
+    while rest > 0x7F:
+        out[at] = rest & 0x7F | 0x80
+        at, rest = at + 1, rest >> 7
+    out[at] = rest
+    return at + 1
+
+
+@compiled
+def _varint_bytes(value: int) -> int:
+    size, rest = 1, 2 * value
+    while rest > 0x7F:
+        size, rest = size + 1, rest >> 7
+    return size
+
+
+@compiled
+def _string(out: Bytes, at: int, of: Strings, which: int) -> int:
+    start, end = of.starts[which], of.starts[which + 1]
+    at = _varint(out, at, end - start)
+    for i in range(end - start):
+        out[at + i] = of.text[start + i]
+    return at + end - start  # type: ignore[no-any-return]
+
+
+@compiled
+def _write(out: Bytes, ends: Ints, counts: Ints, keys: Strings, values: Strings, chosen: Ints, largest: int) -> int:
+    """Writes batches with room for their headers; where they end, and how many records each has. Returns how many."""
+    batch, at, start, count = 0, _HEADER_BYTES, 0, 0
+    for record in chosen:
+        key, value = keys.starts[record + 1] - keys.starts[record], values.starts[record + 1] - values.starts[record]
+        # Attributes, a time delta of 0, no headers: a byte each.
+        fixed = 3 + _varint_bytes(key) + key + _varint_bytes(value) + value
+        size = fixed + _varint_bytes(count)
+        if count and at + size + _varint_bytes(size) - start > largest:
+            ends[batch], counts[batch] = at, count
+            batch, start, at, count = batch + 1, at, at + _HEADER_BYTES, 0
+            size = fixed + 1
+        at = _varint(out, at, size)
+        out[at], out[at + 1] = 0, 0
+        at = _varint(out, at + 2, count)
+        at = _string(out, at, keys, record)
+        at = _string(out, at, values, record)
+        out[at] = 0
+        at, count = at + 1, count + 1
+    ends[batch], counts[batch] = at, count
+    return batch + 1
