@@ -135,14 +135,12 @@ class Scoreboard:
         """For each event the answer its user had before it: the batch's own if there is one, else the kept one."""
         before = self._ranked[slots].copy()
         known = self._answered[slots].copy()
-        latest: dict[int, int] = {}
-        for place, slot in enumerate(slots.tolist()):
-            earlier = latest.get(slot)
-            if earlier is not None:
-                before[place] = 0
-                before[place, : ranked.shape[1]] = ranked[earlier]
-                known[place] = answered[earlier]
-            latest[slot] = place
+        order = np.argsort(slots, kind="stable")
+        again = np.flatnonzero(slots[order[1:]] == slots[order[:-1]])
+        places, earlier = order[again + 1], order[again]
+        before[places] = 0
+        before[places, : ranked.shape[1]] = ranked[earlier]
+        known[places] = answered[earlier]
         return before, known
 
     def _make_room(self, capacity: int) -> None:

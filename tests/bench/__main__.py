@@ -79,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--json", type=Path, metavar="FILE", help="writes the figures there too")
     found.add_argument("--device", default="cpu", help="of workers and of the parts in one process: cpu, cuda")
     found.add_argument("--threads", type=int, default=1, help="of PyTorch, of the parts in one process")
-    found.add_argument("--only", action="append", metavar="WORD", help="throughput: only who has it in the name")
+    found.add_argument(
+        "--only", action="append", metavar="WORD", help="throughput: only who has it in the name, or is it"
+    )
     found.add_argument("--scaling", action="store_true", help="throughput: by partitions and workers too")
     found.add_argument("--peer-events", type=int, default=5_000, help="throughput: of the slow peer")
     found.add_argument("--seconds", type=float, default=10.0, help="latency: of a run; reload: three times as long")

@@ -8,7 +8,7 @@ a compiler for it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
@@ -64,10 +64,14 @@ def throughput(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     if options.scaling:
         runs |= _scaling(streams, log, fused)
     if options.only:
-        runs = {name: run for name, run in runs.items() if any(word in name for word in options.only)}
+        runs = {name: run for name, run in runs.items() if any(_meant(word, name, runs) for word in options.only)}
     print(f"{options.events:,} events, {options.users:,} users, {options.items:,} items, {PARTITIONS} partitions;")
     print(f"  {STOCK_JOB}: {options.peer_events:,} events")
     return show(in_turn(runs, options.repeats or 3), "events/s", WANTED)
+
+
+def _meant(word: str, name: str, names: Iterable[str]) -> bool:
+    return word == name if word in names else word in name
 
 
 def _peers(streams: Streams, backlog: Settings, options: argparse.Namespace, version: Promotion) -> Contestants:
