@@ -9,7 +9,7 @@ in bounded memory.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from typing import Final
 
@@ -46,9 +46,10 @@ class Rules:
     def __len__(self) -> int:
         return len(self._names)
 
-    def name_of(self, item: int) -> str:
-        """The id of an item that `rank` or `popular` returned."""
-        return self._names[item]
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The ids of all items that are known; another mapping, with fewer of them, once the weakest were dropped."""
+        return self._names
 
     def learn(self, previous: Sequence[int], item: int, name: str) -> None:
         """One action on an item, after `previous`: the user's earlier ones, latest first, repeats included.

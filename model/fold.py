@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.answers import RANKED, Answers, Scoreboard
+from model.baselines import Rules
 from model.canary import Canary
 from model.candidates import Recent
 from model.data import contexts_of
@@ -57,7 +58,7 @@ class Fold:
         self.states = states
         self.serving: Serving | None = None
         self.canary: Canary | None = None
-        self._rules = LiveRules()
+        self._rules = LiveRules(Rules())
         self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
         self._model_scores = ModelScores()
         self._rules_scores = Scoreboard()

@@ -9,26 +9,24 @@ Shapes: N queries, I items, both padded to whole tiles, D width, G groups, C cho
 
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
 
 @triton.jit
 def group_maxima(
-    queries: Any,
-    vectors: Any,
-    bounds: Any,
-    maxima: Any,
-    sums: Any,
-    items: Any,
+    queries,
+    vectors,
+    bounds,
+    maxima,
+    sums,
+    items,
     width: tl.constexpr,
     rows: tl.constexpr,
     block: tl.constexpr,
     lanes: tl.constexpr,
     blocks: tl.constexpr,
-) -> None:
+):
     """Of queries (N, D) and vectors (I, D), halves: `maxima` (N, G) and `sums` (N, I / items of a program).
 
     `sums` are of exp(score - bound), `bounds` (N,) in the same unit; vectors from `items` on are padding.
@@ -56,19 +54,19 @@ def group_maxima(
 
 @triton.jit
 def member_scores(
-    queries: Any,
-    vectors: Any,
-    chosen: Any,
-    exact: Any,
-    rough: Any,
-    items: Any,
-    groups: Any,
-    width: Any,
+    queries,
+    vectors,
+    chosen,
+    exact,
+    rough,
+    items,
+    groups,
+    width,
     padded: tl.constexpr,
     block: tl.constexpr,
     lanes: tl.constexpr,
     scored: tl.constexpr,
-) -> None:
+):
     """Of queries (N, D) and the members of their chosen groups (N, C): scores in float32, and as in `group_maxima`.
 
     `vectors` (I, D) are without padding; `exact` and `rough` (N, C * members) have -inf where there is no item.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -18,12 +18,14 @@ from torch import Tensor
 from model.top_k import top_k
 
 _MORE: Final = 44  # groups that are chosen beside k: with 20 results a million items leave all others far behind
-_BLOCK: Final = 128  # items of a tile
-_BLOCKS: Final = 16  # one after the other by one program
-_LANES: Final = 8  # groups of a block
-_MEMBERS: Final = _BLOCK // _LANES  # items of a group
+BLOCK: Final = 128  # items of a tile
+BLOCKS: Final = 16  # one after the other by one program
+LANES: Final = 8  # groups of a block
+_MEMBERS: Final = BLOCK // LANES  # items of a group
 _ROWS: Final = 128  # queries of a tile
-_SCORED: Final = 64  # items scored exactly by one program
+SCORED: Final = 64  # items scored exactly by one program
+FUSED: Final = {"enable_fp_fusion": True}  # said, as Triton's default is about to change
+OPTIONS: Final[dict[str, Any]] = {"num_warps": 8, "num_stages": 2, **FUSED}  # of the search in tiles
 _MAXIMA: Final = 1 << 26  # held at once; places in 32 bits
 _WIDEST: Final = 256  # numbers of a vector, of which a tile fits into a multiprocessor's memory
 _ROUNDING: Final = 1e-4  # of float32 sums, relative to the lengths of the vectors; generous
@@ -41,7 +43,7 @@ class GpuShortlists:
         self._vectors = vectors.contiguous()
         self._items, width = vectors.shape
         self._width = max(16, 1 << (width - 1).bit_length())
-        tile = _BLOCK * _BLOCKS
+        tile = BLOCK * BLOCKS
         self._halves = vectors.new_zeros(-(-self._items // tile) * tile, self._width, dtype=torch.float16)
         self._halves[: self._items, :width] = vectors
         restored = self._halves[: self._items, :width].float()
@@ -94,11 +96,11 @@ class GpuShortlists:
     def _group_maxima(self, queries: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries as halves, (N, D) and padding; maxima (N, G); sums of exp(rough - bound), (N,)."""
         n, width = queries.shape
-        rows = _ROWS if self._width <= _ROWS else _ROWS // 2
+        rows = rows_of_a_tile(self._width)
         padded = math.ceil(n / rows) * rows
         halves = queries.new_zeros(padded, self._width, dtype=torch.float16)
         halves[:n, :width] = queries
-        programs = len(self._halves) // (_BLOCK * _BLOCKS)
+        programs = len(self._halves) // (BLOCK * BLOCKS)
         maxima, sums = queries.new_empty(padded, self._groups), queries.new_empty(padded, programs)
         _kernels().group_maxima[(padded // rows, programs)](
             halves,
@@ -109,11 +111,10 @@ class GpuShortlists:
             self._items,
             width=self._width,
             rows=rows,
-            block=_BLOCK,
-            lanes=_LANES,
-            blocks=_BLOCKS,
-            num_warps=8,
-            num_stages=2,
+            block=BLOCK,
+            lanes=LANES,
+            blocks=BLOCKS,
+            **OPTIONS,
         )
         return halves, maxima[:n], sums[:n].sum(1)
 
@@ -122,7 +123,7 @@ class GpuShortlists:
         n, groups = chosen.shape
         exact = queries.new_empty(n, groups * _MEMBERS)
         rough = torch.empty_like(exact)
-        _kernels().member_scores[(n, -(-exact.shape[1] // _SCORED))](
+        _kernels().member_scores[(n, -(-exact.shape[1] // SCORED))](
             queries,
             self._vectors,
             chosen,
@@ -132,17 +133,23 @@ class GpuShortlists:
             groups,
             queries.shape[1],
             padded=self._width,
-            block=_BLOCK,
-            lanes=_LANES,
-            scored=_SCORED,
+            block=BLOCK,
+            lanes=LANES,
+            scored=SCORED,
+            **FUSED,
         )
         return exact, rough
 
     def _items_at(self, chosen: Tensor, places: Tensor) -> Tensor:
         """Items by their places (N, k) among the members of chosen groups (N, M)."""
         groups = chosen.gather(1, places // _MEMBERS)
-        first = groups // _LANES * _BLOCK + groups % _LANES
-        return first + places % _MEMBERS * _LANES
+        first = groups // LANES * BLOCK + groups % LANES
+        return first + places % _MEMBERS * LANES
+
+
+def rows_of_a_tile(width: int) -> int:
+    """Queries of a width that fit into a multiprocessor's memory beside items."""
+    return _ROWS if width <= _ROWS else _ROWS // 2
 
 
 def _log_sum(total: Tensor, exact: Tensor, rough: Tensor, bounds: Tensor) -> Tensor:

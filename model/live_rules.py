@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,8 +18,8 @@ BASELINE = "baseline"
 class LiveRules:
     """Rules that learn in log order, and know how often each place of their rankings was right."""
 
-    def __init__(self) -> None:
-        self._rules = Rules()
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         self._right_at = np.ones(RANKED + 1)  # by place; 0: none. One of each to begin with.
 
     def follow(
@@ -36,6 +38,7 @@ class LiveRules:
         purchases: list[float] = []
         recents, last_types = _recents(slots, histories)
         types, objects = actions.types.tolist(), actions.objects.tolist()
+        known = [self._rules.names]  # and before an item was dropped in the midst of this batch
         for place, slot in enumerate(slots.tolist()):
             recent, kind = recents[slot], types[place]
             if applied[place]:
@@ -43,6 +46,8 @@ class LiveRules:
                 last_types[slot] = kind
                 if kind != SEARCH:
                     self._rules.learn(recent, objects[place], actions.items[place])
+                    if self._rules.names is not known[-1]:
+                        known.append(self._rules.names)
                     recent.insert(0, objects[place])
                     del recent[WINDOW:]
             ranked.append(self._rules.rank(recent, RANKED))
@@ -51,16 +56,22 @@ class LiveRules:
             purchases.append(self._rules.purchase_probability(last_types[slot]))
         padded = [row + [0] * (RANKED - len(row)) for row in ranked]
         objects_ranked = np.array(padded, np.uint64).reshape(len(slots), RANKED)
-        return self._answers(ranked, next_types, purchases), objects_ranked
+        return self._answers(ranked, known, next_types, purchases), objects_ranked
 
     def was_right_at(self, places: NDArray[np.int64]) -> None:
         """Takes in where the next items stood in earlier rankings, from 1; 0: nowhere."""
         self._right_at += np.bincount(places, minlength=RANKED + 1)
 
-    def _answers(self, ranked: list[list[int]], next_types: list[list[float]], purchases: list[float]) -> Answers:
-        """Answers from rankings, and from the probabilities of the next types and of a purchase."""
-        names = dict.fromkeys(item for row in ranked for item in row)
-        index = {item: place for place, item in enumerate(names)}
+    def _answers(
+        self,
+        ranked: list[list[int]],
+        known: Sequence[Mapping[int, str]],
+        next_types: list[list[float]],
+        purchases: list[float],
+    ) -> Answers:
+        """Answers from rankings of items `known` in some mapping, from probabilities of next types and a purchase."""
+        named = dict.fromkeys(item for row in ranked for item in row)
+        index = {item: place for place, item in enumerate(named)}
         items = np.full((len(ranked), RANKED), -1, np.int64)
         for place, row in enumerate(ranked):
             items[place, : len(row)] = [index[item] for item in row]
@@ -72,7 +83,7 @@ class LiveRules:
         on_item /= np.maximum(on_item.sum(1, keepdims=True), 1e-9)
         return Answers(
             version=BASELINE,
-            names=[self._rules.name_of(item) for item in names],
+            names=[next(names[item] for names in known if item in names) for item in named],
             items=items,
             probabilities=np.where(items >= 0, share, 0).astype(np.float32),
             next_type=types,

@@ -53,7 +53,7 @@ def test_popularity_follows_the_times() -> None:
         rules.learn([], 2, "two")
         rules.popular(1)
     assert rules.popular(2) == [2, 1]
-    assert rules.name_of(2) == "two"
+    assert rules.names[2] == "two"
 
 
 def test_popularity_survives_its_own_growth() -> None:
@@ -74,7 +74,7 @@ def test_memory_is_bounded_and_the_popular_stay() -> None:
     assert len(rules._followers) <= 160
     assert max(map(len, rules._followers.values())) <= 24
     assert rules.popular(1) == [7]
-    assert all(rules.name_of(item) for item in rules.rank(recent, 20))
+    assert all(rules.names[item] for item in rules.rank(recent, 20))
 
 
 def test_type_probabilities_are_smoothed_frequencies() -> None:

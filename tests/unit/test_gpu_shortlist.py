@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -84,3 +89,15 @@ def test_a_catalogue_on_a_gpu_searches_so() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     assert isinstance(Catalogue(unit_vectors(100, 16, torch.device("cuda"))).shortlists, GpuShortlists)
+
+
+def test_kernels_compile_for_gpus_that_are_not_here(device: torch.device) -> None:
+    if device.type == "cuda":
+        pytest.skip("they are run here")
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.unit.compile_for_gpus"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    memory = json.loads(done.stdout)
+    assert len(memory) == 6
+    assert max(memory.values()) <= 160 * 1024  # of a multiprocessor of an A100; an H100 has more

@@ -22,8 +22,8 @@ from tests.unit.builders import Logged, logs, splits
 class Stream:
     """Live rules with the histories that the fold would keep for them."""
 
-    def __init__(self) -> None:
-        self.rules = LiveRules()
+    def __init__(self, rules: Rules) -> None:
+        self.rules = LiveRules(rules)
         self.histories = Histories(64, 8)
 
     def follow(self, batch: list[Logged], applied: list[bool]) -> tuple[Answers, NDArray[np.uint64]]:
@@ -39,8 +39,8 @@ class Stream:
 
 
 class Oracle:
-    def __init__(self) -> None:
-        self.rules = Rules()
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
         self.items: defaultdict[str, list[int]] = defaultdict(list)
         self.last_type: defaultdict[str, int] = defaultdict(lambda: NO_TYPE)
 
@@ -58,9 +58,10 @@ class Oracle:
 
 
 @settings(max_examples=60)
-@given(st.data(), logs(most=WINDOW))  # all that the rules look back at, whatever the batches
-def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: list[Logged]) -> None:
-    stream, oracle = Stream(), Oracle()
+@given(st.data(), logs(most=WINDOW), st.sampled_from([2, 50_000]))  # all that rules look back at, whatever the batches
+def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: list[Logged], most: int) -> None:
+    """With room for two items, the weakest are dropped in the midst of a batch, after they were ranked in it."""
+    stream, oracle = Stream(Rules(max_items=most)), Oracle(Rules(max_items=most))
     first: set[str] = set()
     start = 0
     while start < len(log):
@@ -91,7 +92,7 @@ def names_of(answers: Answers, row: int) -> list[str]:
 @settings(max_examples=40)
 @given(logs(most=20), st.data())
 def test_answers_are_probabilities(log: list[Logged], data: st.DataObject) -> None:
-    stream = Stream()
+    stream = Stream(Rules())
     for batch in data.draw(splits(log)):
         answers, ranked = stream.follow(batch, [True] * len(batch))
         stream.rules.was_right_at(np.array(data.draw(st.lists(st.integers(0, RANKED), max_size=9)), np.int64))
@@ -109,7 +110,7 @@ def test_answers_are_probabilities(log: list[Logged], data: st.DataObject) -> No
 
 
 def test_nothing_asked_is_no_answer() -> None:
-    stream = Stream()
+    stream = Stream(Rules())
     answers, ranked = stream.follow([], [])
     assert answers.items.shape == (0, RANKED)
     assert answers.next_type.shape == (0, 7)
@@ -117,7 +118,7 @@ def test_nothing_asked_is_no_answer() -> None:
 
 
 def test_places_that_were_right_more_often_get_more_of_the_probability() -> None:
-    stream = Stream()
+    stream = Stream(Rules())
     stream.rules.was_right_at(np.array([1] * 60 + [2] * 20 + [0] * 19, np.int64))
     two = [Logged(Event(user_id="a", type="view", item_id=item), 0, n) for n, item in enumerate("xy")]
     answers, _ = stream.follow(two, [True] * 2)
