@@ -126,14 +126,16 @@ class Fold:
         clocks, late = user_clocks(slots, actions.times, states.last_times[slots], ~repeated)
         actions = replace(actions, times=clocks)
         scored = (actions.types != SEARCH) & ~repeated
-        by_rules, rules_places = self._by_rules(slots, actions, ~repeated, scored)
+        by_rules, rules_places = self._by_rules(slots, actions, ~repeated, scored, answer=serving is None)
         answers, lengths = self._apply(serving, slots, actions, repeated)
+        given = answers or by_rules
+        assert given is not None
         states.offsets[slots] = offsets[new]  # ascending, so each user's last one stays
         return Advanced(
             places=new,
             slots=slots,
             history_lengths=lengths,
-            answers=answers or by_rules,
+            answers=given,
             touched=np.unique(slots),
             duplicates=int(repeated.sum()),
             late=late,
@@ -147,11 +149,13 @@ class Fold:
         actions: Actions,
         applied: NDArray[np.bool_],
         scored: NDArray[np.bool_],
-    ) -> tuple[Answers, NDArray[np.int64]]:
-        """Answers of the rules to the users whom they follow, and where next items stood in those before."""
+        *,
+        answer: bool,
+    ) -> tuple[Answers | None, NDArray[np.int64]]:
+        """Answers of the rules to the users whom they follow, if asked, and where next items stood in those before."""
         followed = np.flatnonzero(self._followed(slots))
         actions, slots = actions.take(followed), slots[followed]
-        answers, ranked = self._rules.follow(actions, slots, applied[followed], self.states.histories)
+        answers, ranked = self._rules.follow(actions, slots, applied[followed], self.states.histories, answer=answer)
         everyone = np.ones(len(followed), np.bool_)
         places = self._rules_scores.score(
             slots, actions.objects, scored[followed], ranked, everyone, self.states.capacity

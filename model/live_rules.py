@@ -28,10 +28,13 @@ class LiveRules:
         slots: NDArray[np.int64],
         applied: NDArray[np.bool_],
         histories: Histories,
-    ) -> tuple[Answers, NDArray[np.uint64]]:
-        """Learns from the applied ones of N actions and answers after each of the N; before they join the histories.
+        *,
+        answer: bool = True,
+    ) -> tuple[Answers | None, NDArray[np.uint64]]:
+        """Learns from the applied ones of N actions and ranks after each of the N; before they join the histories.
 
-        Returns the answers and the ranked objects (N, k), zero where there is no k-th.
+        Returns the answers, unless only the ranking is wanted, and the ranked objects (N, k), zero where there is no
+        k-th.
         """
         ranked: list[list[int]] = []
         next_types: list[list[float]] = []
@@ -51,12 +54,12 @@ class LiveRules:
                     recent.insert(0, objects[place])
                     del recent[WINDOW:]
             ranked.append(self._rules.rank(recent, RANKED))
-            # At once: the events behind this one in the batch must not tell what came after it.
-            next_types.append(self._rules.type_probabilities(last_types[slot]))
-            purchases.append(self._rules.purchase_probability(last_types[slot]))
+            if answer:  # at once: the events behind this one in the batch must not tell what came after it
+                next_types.append(self._rules.type_probabilities(last_types[slot]))
+                purchases.append(self._rules.purchase_probability(last_types[slot]))
         padded = [row + [0] * (RANKED - len(row)) for row in ranked]
         objects_ranked = np.array(padded, np.uint64).reshape(len(slots), RANKED)
-        return self._answers(ranked, known, next_types, purchases), objects_ranked
+        return self._answers(ranked, known, next_types, purchases) if answer else None, objects_ranked
 
     def was_right_at(self, places: NDArray[np.int64]) -> None:
         """Takes in where the next items stood in earlier rankings, from 1; 0: nowhere."""

@@ -32,6 +32,7 @@ class Stream:
         chosen = np.array(applied, np.bool_)
         answers, ranked = self.rules.follow(actions, slots, chosen, self.histories)
         kept = np.flatnonzero(chosen)
+        assert answers is not None
         some, slots = actions.take(kept), slots[kept]
         contexts = contexts_of(some, slots, np.full(len(kept), NO_TIME), np.zeros(len(kept), np.uint64))
         self.histories.append(slots, ranks_within(slots), some.objects, contexts)
