@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,19 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def all_on_device(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Several tensors of one dimension on a device; to a GPU as one copy for each type of numbers."""
+    if device.type != "cuda":
+        return [tensor.to(device) for tensor in tensors]
+    found: list[Tensor] = list(tensors)
+    for dtype in {tensor.dtype for tensor in tensors}:
+        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        copied = on_device(torch.cat([tensors[place] for place in places]), device)
+        for place, part in zip(places, torch.split(copied, [len(tensors[place]) for place in places]), strict=True):
+            found[place] = part
+    return found
 
 
 @contextmanager

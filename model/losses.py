@@ -6,6 +6,9 @@ of a step's own sequence are in it for certain and not by chance: for them Q is 
 weigh 1/Q times too much as wrong answers, and the network would learn that nobody comes back to an item.
 Next type, type given item: cross-entropy. A purchase to come: logistic.
 
+What is known before the network has run (which steps count, the sample, who is a candidate for certain) is found on the
+host and copied once: on a GPU each look-up would be several kernels, most with a wait for their result.
+
 Shapes: P counted steps that an action on a known item follows, M of any type, I items, C candidates, D width.
 """
 
@@ -21,12 +24,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.batches import Batch
-from model.gpu import on_device
+from model.gpu import all_on_device, on_device
 from model.network import Network
 from model.softmax import Pairs, cross_entropy
 from model.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 
-_CPU: Final = torch.device("cpu")
 FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
 NEGATIVES: Final = 2048
 AFTER_NEXT: Final = 0.3  # weight of the item after the next: what is looked at together is learned from fewer visits
@@ -36,14 +38,13 @@ FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items are d
 class Popularity:
     """How often each item of the vocabulary is a target, and what that means for a sample of candidates."""
 
-    def __init__(self, counts: NDArray[np.int64], device: torch.device = _CPU, *, negatives: int = NEGATIVES) -> None:
-        """`counts` (I,): how often each item is the next one in the training data; `device`: of the targets."""
+    def __init__(self, counts: NDArray[np.int64], *, negatives: int = NEGATIVES) -> None:
+        """`counts` (I,): how often each item is the next one in the training data."""
         flat = (counts + 1.0) ** FLATTENING
-        draws = torch.from_numpy(flat / flat.sum())
         self.negatives = negatives
-        self._shares = torch.from_numpy(counts / max(1, counts.sum())).to(device)
-        self._draws = draws.to(device)
-        self._cumulated = draws.cumsum(0)  # stays here: devices draw differently
+        self._shares = torch.from_numpy(counts / max(1, counts.sum()))
+        self._draws = torch.from_numpy(flat / flat.sum())
+        self._cumulated = self._draws.cumsum(0)
 
     def candidates(self, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Items (C,) to tell the targets (P,) from: the targets themselves and drawn ones, each once, rising.
@@ -52,7 +53,7 @@ class Popularity:
         """
         uniform = torch.rand(self.negatives, dtype=torch.float64, generator=generator)
         drawn = torch.searchsorted(self._cumulated, uniform).clamp(max=len(self._cumulated) - 1)
-        unique: Tensor = torch.unique(torch.cat((targets, on_device(drawn, targets.device))))
+        unique: Tensor = torch.unique(torch.cat((targets, drawn)))
         return unique
 
     def log_inclusion(self, candidates: Tensor, targets: int) -> Tensor:
@@ -63,7 +64,7 @@ class Popularity:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a batch of steps should have predicted; tensors on the device of the network."""
+    """What a batch of steps should have predicted; for `losses_of`, on the host."""
 
     counted: Tensor  # (B, T) bool
     has_next: Tensor  # (B, T) bool
@@ -146,7 +147,8 @@ def losses_of(
     generator: torch.Generator,
     rows: Tensor | None = None,
 ) -> Losses:
-    """All losses of one batch; `weights` (B, T) of the next items; `generator` (on the CPU) draws the negatives.
+    """All losses of one batch: of tokens on the network's device, `targets` and `weights` (B, T) of the next items on
+    the host; `generator`, there too, draws the negatives.
 
     With `rows`, only what these rows of the batch add to the losses: all rows in several such shares, with the same
     draws, add up to the losses of the batch.
@@ -154,30 +156,43 @@ def losses_of(
     batch, items = targets, targets.next_rows[targets.next_known] - ITEM_BUCKETS
     if rows is not None:
         tokens, targets, weights = tokens[rows], targets[rows], weights[rows]
-    _, vectors = network(tokens)
     known, on_item, has_next, counted = targets.next_known, targets.next_on_item, targets.has_next, targets.counted
     next_items = NextItems(targets.next_rows[known] - ITEM_BUCKETS, known.nonzero()[:, 0], weights[known])
-    of_items = network.type_given_item_logits(vectors[on_item], network.item_vectors(targets.next_rows[on_item]))
-    purchases = network.purchase_soon_logits(vectors[counted])
-    return Losses(
-        item=item_loss(network, vectors[known], next_items, popularity, generator, items),
-        next_type=_cross_entropy(network.type_logits(vectors[has_next]), targets.next_types[has_next], batch.has_next),
-        type_given_item=_cross_entropy(of_items, targets.next_types[on_item], batch.next_on_item),
-        purchase=_purchase_loss(purchases, targets.purchase_soon[counted], batch.counted),
+    at_known, at_item, at_next, at_counted, rows_on_item, types, types_on_item, purchase_soon = all_on_device(
+        (
+            *(_places(steps) for steps in (known, on_item, has_next, counted)),
+            *(targets.next_rows[on_item], targets.next_types[has_next], targets.next_types[on_item]),
+            targets.purchase_soon[counted],
+        ),
+        tokens.items.device,
     )
+    vectors = network(tokens)[1].flatten(0, 1)
+    of_items = network.type_given_item_logits(vectors[at_item], network.item_vectors(rows_on_item))
+    purchases = network.purchase_soon_logits(vectors[at_counted])
+    return Losses(
+        item=item_loss(network, vectors[at_known], next_items, popularity, generator, items),
+        next_type=_cross_entropy(network.type_logits(vectors[at_next]), types, batch.has_next),
+        type_given_item=_cross_entropy(of_items, types_on_item, batch.next_on_item),
+        purchase=_purchase_loss(purchases, purchase_soon, batch.counted),
+    )
+
+
+def _places(steps: Tensor) -> Tensor:
+    """Which of the steps (B, T) are true, counted row by row."""
+    return steps.flatten().nonzero().squeeze(1)
 
 
 @dataclass(frozen=True, slots=True)
 class NextItems:
-    """The next items of P steps, (P,) each."""
+    """The next items of P steps, (P,) each, on the host."""
 
     items: Tensor  # in 0..I-1
-    sequences: Tensor  # which row of the batch each is of
+    sequences: Tensor  # which row of the batch each is of, rising
     weights: Tensor
 
     def labels(self, columns: Tensor) -> tuple[Pairs, Tensor]:
         """Labels by rising step, and their weights: the step's next item and the one after; columns (P,)."""
-        steps = torch.arange(len(columns), device=columns.device)
+        steps = torch.arange(len(columns))
         goes_on = (self.sequences[:-1] == self.sequences[1:]).nonzero().squeeze(1)
         rows, order = torch.cat((steps, goes_on)).sort(stable=True)
         weights = torch.cat((self.weights, AFTER_NEXT * self.weights[goes_on]))
@@ -185,9 +200,13 @@ class NextItems:
 
     def own(self, columns: Tensor) -> Pairs:
         """Every step with the columns (P,) of the other next items of its sequence."""
-        same = self.sequences.unsqueeze(1) == self.sequences
-        rows, others = same.fill_diagonal_(False).nonzero(as_tuple=True)
-        return Pairs(rows, columns[others])
+        sizes = torch.unique_consecutive(self.sequences, return_counts=True)[1]
+        steps = torch.arange(len(columns))
+        mates = sizes.repeat_interleave(sizes)  # steps of its sequence, itself included
+        rows = steps.repeat_interleave(mates)
+        firsts = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+        others = torch.arange(len(rows)) - (mates.cumsum(0) - mates - firsts)[rows]
+        return Pairs(rows[rows != others], columns[others[rows != others]])
 
 
 def item_loss(
@@ -204,9 +223,13 @@ def item_loss(
     """
     batch = targets.items if batch is None else batch
     candidates, log_q, always = _candidates(targets, batch, network.config.items, popularity, generator)
-    item_vectors = network.item_vectors(candidates + ITEM_BUCKETS)
     labels, weights = targets.labels(torch.searchsorted(candidates, targets.items))
-    loss = cross_entropy(network.queries(vectors), item_vectors, log_q, always, labels, weights)
+    rows, log_q, sure, sure_columns, labelled, label_columns, weights = all_on_device(
+        (candidates + ITEM_BUCKETS, log_q, always.rows, always.columns, labels.rows, labels.columns, weights),
+        vectors.device,
+    )
+    always, labels = Pairs(sure, sure_columns), Pairs(labelled, label_columns)
+    loss = cross_entropy(network.queries(vectors), network.item_vectors(rows), log_q, always, labels, weights)
     return loss / max(1, len(batch))
 
 
@@ -215,7 +238,7 @@ def _candidates(
 ) -> tuple[Tensor, Tensor, Pairs]:
     """Items (C,) to tell the next ones from, rising, their log Q (C,) and where it is 0."""
     if items <= FULL_SOFTMAX_ITEMS:
-        everything = torch.arange(items, device=targets.items.device)
+        everything = torch.arange(items)
         nowhere = everything[:0]
         return everything, torch.zeros_like(everything, dtype=torch.float32), Pairs(nowhere, nowhere)
     sample = popularity.candidates(batch, generator)
@@ -225,9 +248,9 @@ def _candidates(
 
 def _cross_entropy(logits: Tensor, targets: Tensor, averaged: Tensor) -> Tensor:
     """The sum over the number of steps to average over, which is 0 rather than NaN where there is nothing."""
-    return F.cross_entropy(logits, targets, reduction="sum") / averaged.sum().clamp(min=1)
+    return F.cross_entropy(logits, targets, reduction="sum") / max(1, int(averaged.sum()))
 
 
 def _purchase_loss(logits: Tensor, labels: Tensor, averaged: Tensor) -> Tensor:
     losses = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
-    return losses / averaged.sum().clamp(min=1)
+    return losses / max(1, int(averaged.sum()))

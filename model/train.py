@@ -18,7 +18,7 @@ from model.checkpoint import Version
 from model.errors import NextactError, TooLittleData
 from model.events import SEARCH
 from model.fit_state import FitState, Reached
-from model.gpu import on_device, tensor_cores
+from model.gpu import tensor_cores
 from model.item_sides import learn_sides
 from model.log import Log, Parted, parts, sampled_times
 from model.losses import Losses, Popularity, Recency, Targets, losses_of, targets_of
@@ -181,7 +181,7 @@ def _fit(
 
 
 class _Inputs(NamedTuple):
-    """What a step of the optimizer reads, on the device."""
+    """What a step of the optimizer reads: tokens on the device, and on the host what is looked up before."""
 
     tokens: Tokens  # (B, T)
     targets: Targets
@@ -207,7 +207,7 @@ class _Descent:
         self._config = config
         self._device = network.items.weight.device
         self._generator = torch.Generator().manual_seed(seed)
-        self._objective = together(_Objective(network, Popularity(counts, self._device), self._generator))
+        self._objective = together(_Objective(network, Popularity(counts), self._generator))
         self._optimizer, self._schedule = descent_of(network, config, steps)
 
     def state(self, randomness: np.random.Generator) -> FitState:
@@ -228,11 +228,10 @@ class _Descent:
 
     def _inputs(self, batch: Batch) -> _Inputs:
         tokens = self._vocabulary.tokens(batch.objects, batch.contexts)
-        weights = torch.from_numpy(self._recency.weights(batch.next_times))
         return _Inputs(
             self._with_buckets(tokens, batch).to(self._device),
-            targets_of(batch, self._vocabulary, self._device),
-            on_device(weights, self._device),
+            targets_of(batch, self._vocabulary, torch.device("cpu")),
+            torch.from_numpy(self._recency.weights(batch.next_times)),
         )
 
     def _step(self, inputs: _Inputs) -> Losses:
@@ -262,7 +261,7 @@ class _Objective(nn.Module):
         self._generator = generator
 
     def forward(self, tokens: Tokens, targets: Targets, weights: Tensor) -> Tensor:
-        rows = shared(len(weights)).to(weights.device) if replicas() > 1 else None
+        rows = shared(len(weights)) if replicas() > 1 else None
         # All processes draw the same candidates, for the next items of the whole batch.
         losses = losses_of(self.network, tokens, targets, weights, self._popularity, self._generator, rows)
         return losses.stacked()

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import torch
 
-from model.gpu import on_device
+from model.gpu import all_on_device, on_device
 
 
 def test_what_is_copied_is_the_same_there(device: torch.device) -> None:
@@ -15,6 +15,15 @@ def test_what_is_copied_is_the_same_there(device: torch.device) -> None:
     assert there.device.type == device.type
     assert torch.equal(there.cpu(), tensor)
     assert on_device(there, device) is there
+
+
+def test_several_are_copied_together(device: torch.device) -> None:
+    tensors = [torch.arange(3), torch.rand(2), torch.arange(0), torch.tensor([True, False]), torch.arange(4)]
+    there = all_on_device(tensors, device)
+    assert {tensor.device.type for tensor in there} == {device.type}
+    for here, copied in zip(tensors, there, strict=True):
+        assert copied.dtype == here.dtype
+        assert torch.equal(copied.cpu(), here)
 
 
 def test_a_copy_to_the_processor_is_none() -> None:
