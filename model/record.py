@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.checksum import checksums
 from model.errors import RecordCorrupt
 
 RECORD_VERSION: Final = 1
@@ -88,14 +89,9 @@ def pack(users: UserRecords) -> list[bytes]:
     rows["actions"]["context"] = users.contexts
     whole = dtype.itemsize
     ends = whole - (length - users.sizes) * ACTION.itemsize
-    data = memoryview(rows.view(np.uint8).data).cast("B")
-    return [_sealed(data[i * whole : i * whole + end]) for i, end in enumerate(ends.tolist())]
-
-
-def _sealed(row: memoryview) -> bytes:
-    checksum = zlib.crc32(row[_CHECKED_FROM:])
-    row[1:_CHECKED_FROM] = checksum.to_bytes(4, "little")
-    return bytes(row)
+    rows["checksum"] = checksums(rows.view(np.uint8).reshape(n, whole), _CHECKED_FROM, ends)
+    data = rows.tobytes()
+    return [data[i * whole : i * whole + end] for i, end in enumerate(ends.tolist())]
 
 
 def position(record: bytes) -> tuple[int, int]:

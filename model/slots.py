@@ -43,7 +43,7 @@ class Slots:
         found: list[int] = []
         for partition, run in groupby(partitions):  # there are few runs: a fetch is of one partition
             start, slot_of = len(found), self._slots[partition].get
-            found += [slot_of(user, _FREE) for user in users[start : start + sum(1 for _ in run)]]
+            found += [slot_of(user, _FREE) for user in users[start : start + len(list(run))]]
         return np.array(found, np.int64)
 
     def taken(self) -> NDArray[np.int64]:

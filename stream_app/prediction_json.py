@@ -168,9 +168,10 @@ class PredictionEncoder:
 
 @compiled
 def _copy(out: Bytes, at: int, text: Bytes) -> int:
-    for i in range(len(text)):
-        out[at + i] = text[i]
-    return at + len(text)
+    target = out[at : at + len(text)]  # from its beginning: so the compiler sees that it can copy at once
+    for i in range(len(target)):
+        target[i] = text[i]
+    return at + len(target)
 
 
 @compiled

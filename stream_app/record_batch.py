@@ -138,11 +138,12 @@ def _varint_bytes(value: int) -> int:
 
 @compiled
 def _string(out: Bytes, at: int, of: Strings, which: int) -> int:
-    start, end = of.starts[which], of.starts[which + 1]
-    at = _varint(out, at, end - start)
-    for i in range(end - start):
-        out[at + i] = of.text[start + i]
-    return at + end - start  # type: ignore[no-any-return]
+    text = of.text[of.starts[which] : of.starts[which + 1]]
+    at = _varint(out, at, len(text))
+    target = out[at : at + len(text)]  # from its beginning: so the compiler sees that it can copy at once
+    for i in range(len(target)):
+        target[i] = text[i]
+    return at + len(target)
 
 
 @compiled
