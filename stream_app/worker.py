@@ -15,18 +15,17 @@ from contextlib import AsyncExitStack
 from typing import Final, NoReturn
 from uuid import uuid4
 
-import numpy as np
 import torch
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
-from model.events import Event, actions_of
 from model.fold import Fold
 from model.states import Stored, UserStates, nothing_stored
 from model.trial import Hits
 from stream_app.agent import Consumption
 from stream_app.app import create_app
-from stream_app.delivery import AtLeastOnce, Delivery
+from stream_app.delivery import AtLeastOnce, BatchResult, Delivery
 from stream_app.device import choose_device, hint, stand_in, trying
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.health import HttpServer
@@ -136,11 +135,15 @@ class Worker:
             await self._work(stop)
 
     async def _warm_up(self) -> None:
-        """One step beside the users' states, in the device thread: the first batch finds code and device warm."""
+        """A batch beside the users' states, in the device thread: the stream's first one finds code and device warm.
+
+        Where nothing compiled is on disk yet, this takes seconds, in which an event would wait.
+        """
         with trying(self._device):
             trial = _new_fold(self._settings, self._device)
             trial.serving = self._fold.serving
-            await asyncio.get_running_loop().run_in_executor(self._device_thread, step_once, trial)
+            pipeline = Pipeline(trial, self._settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+            await asyncio.get_running_loop().run_in_executor(self._device_thread, process_one, pipeline)
         self._warm = True
 
     async def _watch(self) -> None:
@@ -205,12 +208,12 @@ def _new_fold(settings: Settings, device: torch.device, stored: Stored = nothing
     return Fold(states, rules_share=settings.rules_share)
 
 
-def step_once(fold: Fold) -> None:
-    """Advances one user by one event, and reads the state back; raises what the device raises."""
-    event = Event(user_id="warm-up", type="view", item_id="warm-up")
-    slots = fold.slots_of([0], [event.user_id])
-    advanced = fold.advance(slots, actions_of([event], [0]), np.zeros(1, np.int64))
-    fold.states.snapshot(advanced.touched)
+def process_one(pipeline: Pipeline) -> BatchResult:
+    """All effects of one event of a made-up user; raises what the device raises."""
+    key, value = b"warm-up", b'{"user_id":"warm-up","type":"view","item_id":"warm-up"}'
+    record = ConsumerRecord("warm-up", 0, 0, 0, 0, key, value, None, len(key), len(value), ())
+    (result,) = pipeline.encode(pipeline.advance(pipeline.decode([record], 0)))
+    return result
 
 
 def _compute_thread(name: str, settings: Settings) -> ThreadPoolExecutor:

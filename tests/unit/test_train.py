@@ -69,7 +69,8 @@ def test_learns_what_follows_what(backbone: BackboneName, device: torch.device) 
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
-    assert report.losses["item"] < 1.4 < math.log(8) < seen[0].losses["item"]  # guessing: log 8
+    # Guessing: log 8, 2.08. What is dropped out is drawn differently on a GPU: 1.05 to 1.46 with any seed there and here.
+    assert report.losses["item"] < 1.7 < math.log(8) < seen[0].losses["item"]
     tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
     vectors = network(tokens.to(device))[1][0, -1]
     logits = network.queries(vectors) @ network.item_vectors().T

@@ -1,15 +1,29 @@
-"""The step that a worker makes before its first batch, to know that its device works."""
+"""The batch that a worker makes before its first one, to know that its device works."""
 
 from __future__ import annotations
 
+import json
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry
+
 from model.fold import Fold
-from model.serving import serve
-from stream_app.worker import step_once
-from tests.unit.builders import CPU, make_states, make_version
+from model.serving import Serving, serve
+from stream_app.metrics import WorkerMetrics
+from stream_app.pipeline import Pipeline
+from stream_app.settings import load_settings
+from stream_app.worker import process_one
+from tests.unit.builders import CPU, make_states, make_version, unpacked
 
 
-def test_a_worker_that_starts_with_a_champion_can_step() -> None:
+@pytest.mark.parametrize("serving", [None, serve(make_version(), CPU)], ids=["rules", "model"])
+def test_a_worker_can_make_a_batch_before_the_first(serving: Serving | None) -> None:
     fold = Fold(make_states(), rules_share=1.0)
-    fold.serving = serve(make_version(), CPU)
-    step_once(fold)
+    fold.serving = serving
+    result = process_one(Pipeline(fold, load_settings(), WorkerMetrics(CollectorRegistry()), time.perf_counter))
     assert len(fold.states) == 1
+    (prediction,) = unpacked(result.predictions)
+    assert json.loads(prediction.value or b"")["history_length"] == 1
+    assert len(result.changelog) == 1
+    assert not result.dead_letters
