@@ -69,7 +69,7 @@ def test_learns_what_follows_what(backbone: BackboneName, device: torch.device) 
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
-    # Guessing: log 8, 2.08. What is dropped out is drawn differently on a GPU: 1.05 to 1.46 with any seed there and here.
+    # Guessing: log 8, 2.08. A GPU draws other dropouts: 1.05 to 1.46 with any seed, there and here.
     assert report.losses["item"] < 1.7 < math.log(8) < seen[0].losses["item"]
     tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
     vectors = network(tokens.to(device))[1][0, -1]
