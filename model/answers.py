@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import compiled
+from model.event_time import group_starts
 from model.events import SEARCH
 from model.history import grown
 
@@ -136,8 +137,8 @@ class Scoreboard:
         before = self._ranked[slots].copy()
         known = self._answered[slots].copy()
         order = np.argsort(slots, kind="stable")
-        again = np.flatnonzero(slots[order[1:]] == slots[order[:-1]])
-        places, earlier = order[again + 1], order[again]
+        again = np.flatnonzero(~group_starts(slots[order]))
+        places, earlier = order[again], order[again - 1]
         before[places] = 0
         before[places, : ranked.shape[1]] = ranked[earlier]
         known[places] = answered[earlier]

@@ -49,7 +49,7 @@ class Catalogue:
         self.shortlists: Shortlists | GpuShortlists | None = None
         if vectors.device.type == "cpu":
             self.shortlists = _fastest(vectors, self._plain, clock)
-        elif GpuShortlists.fit(vectors):
+        elif GpuShortlists.suits(vectors):
             self.shortlists = GpuShortlists(vectors)
 
     @property

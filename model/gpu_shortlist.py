@@ -8,27 +8,26 @@ Shapes: N queries, I items, D width, G groups, M chosen groups of a query, k res
 
 from __future__ import annotations
 
-import math
 from types import ModuleType
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from model.rough_scores import Slack
 from model.top_k import top_k
 
-_MORE: Final = 44  # groups that are chosen beside k: with 20 results a million items leave all others far behind
+_MORE: Final = 44  # groups that are chosen beside k, to leave the others behind by more than the slack
 BLOCK: Final = 128  # items of a tile
 BLOCKS: Final = 16  # one after the other by one program
 LANES: Final = 8  # groups of a block
 _MEMBERS: Final = BLOCK // LANES  # items of a group
 _ROWS: Final = 128  # queries of a tile
 SCORED: Final = 64  # items scored exactly by one program
-FUSED: Final = {"enable_fp_fusion": True}  # said, as Triton's default is about to change
-OPTIONS: Final[dict[str, Any]] = {"num_warps": 8, "num_stages": 2, **FUSED}  # of the search in tiles
+ARITHMETIC: Final = {"enable_fp_fusion": True}  # said, as Triton's default is about to change
+TILING: Final[dict[str, Any]] = {"num_warps": 8, "num_stages": 2, **ARITHMETIC}
 _MAXIMA: Final = 1 << 26  # held at once; places in 32 bits
 _WIDEST: Final = 256  # numbers of a vector, of which a tile fits into a multiprocessor's memory
-_ROUNDING: Final = 1e-4  # of float32 sums, relative to the lengths of the vectors; generous
 _LARGEST_LOGIT: Final = 40.0  # e to twice this is still a number
 _LARGEST_HALF: Final = 6e4
 _CAPABILITY: Final = (8, 0)  # of a GPU; before it, tensor cores are slower and have less memory beside them
@@ -46,12 +45,10 @@ class GpuShortlists:
         tile = BLOCK * BLOCKS
         self._halves = vectors.new_zeros(-(-self._items // tile) * tile, self._width, dtype=torch.float16)
         self._halves[: self._items, :width] = vectors
-        restored = self._halves[: self._items, :width].float()
-        lengths = [float(rows.norm(dim=1).max()) for rows in (vectors - restored, vectors, restored)]
-        self._residual, self._longest, self._longest_restored = lengths
+        self._slack = Slack(vectors, self._halves[: self._items, :width].float())
 
     @staticmethod
-    def fit(vectors: Tensor) -> bool:
+    def suits(vectors: Tensor) -> bool:
         """Whether there is a way to rank these items (I, D) here."""
         if vectors.device.type != "cuda" or torch.cuda.get_device_capability(vectors.device) < _CAPABILITY:
             return False
@@ -66,7 +63,7 @@ class GpuShortlists:
         if not len(queries) or not 0 < k <= self._items:
             return False
         longest = float(queries.norm(dim=1).max())
-        return longest * self._longest < _LARGEST_LOGIT and max(longest, self._longest) < _LARGEST_HALF
+        return longest * self._slack.longest < _LARGEST_LOGIT and max(longest, self._slack.longest) < _LARGEST_HALF
 
     def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Items and log-probabilities (N, k), and which queries had too many candidates (N,)."""
@@ -81,14 +78,13 @@ class GpuShortlists:
 
     def _rank_rows(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         norms = queries.norm(dim=1)
-        bounds = norms * self._longest
+        bounds = norms * self._slack.longest
         halves, maxima, total = self._group_maxima(queries, bounds)
         best, chosen = top_k(maxima, min(k + _MORE, self._groups))
         exact, rough = self._member_scores(queries, chosen)
         logits, places = torch.topk(exact, k)
-        slack = norms * (self._residual + _ROUNDING * self._longest)
-        slack += (queries - halves[: len(queries), : queries.shape[1]]).norm(dim=1) * self._longest_restored
-        gave_up = logits[:, -1] < best[:, -1] + slack
+        residuals = (queries - halves[: len(queries), : queries.shape[1]]).norm(dim=1)
+        gave_up = logits[:, -1] < best[:, -1] + self._slack.of(norms, residuals)
         if chosen.shape[1] == self._groups:
             gave_up.zero_()
         return self._items_at(chosen, places), logits - _log_sum(total, exact, rough, bounds), gave_up
@@ -97,7 +93,7 @@ class GpuShortlists:
         """Queries as halves, (N, D) and padding; maxima (N, G); sums of exp(rough - bound), (N,)."""
         n, width = queries.shape
         rows = rows_of_a_tile(self._width)
-        padded = math.ceil(n / rows) * rows
+        padded = -(-n // rows) * rows
         halves = queries.new_zeros(padded, self._width, dtype=torch.float16)
         halves[:n, :width] = queries
         programs = len(self._halves) // (BLOCK * BLOCKS)
@@ -114,7 +110,7 @@ class GpuShortlists:
             block=BLOCK,
             lanes=LANES,
             blocks=BLOCKS,
-            **OPTIONS,
+            **TILING,
         )
         return halves, maxima[:n], sums[:n].sum(1)
 
@@ -136,7 +132,7 @@ class GpuShortlists:
             block=BLOCK,
             lanes=LANES,
             scored=SCORED,
-            **FUSED,
+            **ARITHMETIC,
         )
         return exact, rough
 

@@ -31,6 +31,20 @@ class Rough(NamedTuple):
     slack: Tensor  # (N,): how far a rough logit can lie from the exact one
 
 
+class Slack:
+    """How far products of rounded queries and items can lie from the exact ones: Cauchy-Schwarz on both residuals."""
+
+    def __init__(self, vectors: Tensor, restored: Tensor) -> None:
+        """Items (I, D) as they are, and as they are multiplied."""
+        self.longest = _longest(vectors)
+        self._longest_restored = _longest(restored)
+        self._residual = _longest(vectors - restored)
+
+    def of(self, lengths: Tensor, residuals: Tensor) -> Tensor:
+        """Of queries (N,) of these lengths, which lost residuals of those lengths."""
+        return lengths * (self._residual + _ROUNDING * self.longest) + residuals * self._longest_restored
+
+
 class RoughScores(Protocol):
     """A kind of rough scores of the same I items."""
 
@@ -56,10 +70,7 @@ class EightBits:
         rounded, scales = _eight_bits(vectors)
         self._rounded = rounded.T.contiguous()
         self.scales = scales.numpy()
-        restored = rounded * scales[:, None]
-        self._residual = float((vectors - restored).norm(dim=1).max())
-        self._longest = float(vectors.norm(dim=1).max())
-        self._longest_restored = float(restored.norm(dim=1).max())
+        self._slack = Slack(vectors, rounded * scales[:, None])
 
     def is_exact(self) -> bool:
         """Some processors add up pairs of products in 16 bits, which overflow; some PyTorch has no such product for."""
@@ -71,11 +82,10 @@ class EightBits:
         return bool((products == _LEVELS**2 * len(self._rounded)).all())
 
     def rough(self, queries: Tensor) -> Rough:
-        """The slack is by Cauchy-Schwarz on both residuals."""
+        """Queries rounded."""
         rounded, scales = _eight_bits(queries)
-        norms, off = queries.norm(dim=1), (queries - rounded * scales[:, None]).norm(dim=1)
-        slack = norms * (self._residual + _ROUNDING * self._longest) + off * self._longest_restored
-        return Rough(rounded, scales, slack)
+        residuals = (queries - rounded * scales[:, None]).norm(dim=1)
+        return Rough(rounded, scales, self._slack.of(queries.norm(dim=1), residuals))
 
     def score(self, queries: Tensor, room: Tensor) -> Tensor:
         """As `RoughScores.score`."""
@@ -113,7 +123,7 @@ class Shortlists:
     def __init__(self, vectors: Tensor, scores: RoughScores) -> None:
         """`vectors` (I, D), a row each, those that `scores` are of."""
         self._vectors = vectors
-        self._longest = float(vectors.norm(dim=1).max())
+        self._longest = _longest(vectors)
         self.scores = scores
         self._room = torch.empty(_ROWS, len(vectors), dtype=scores.room_type)
 
@@ -150,6 +160,10 @@ class Shortlists:
             scales, slack, exact, found, chances = (column[part] for column in columns)
             lost[part] = shortlist.search(scores, self.scores.scales, scales, slack, exact, vectors, found, chances)
         return items, log_probabilities, gave_up
+
+
+def _longest(vectors: Tensor) -> float:
+    return float(vectors.norm(dim=1).max())
 
 
 def _eight_bits(vectors: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -40,11 +39,9 @@ class Slots:
 
     def find(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
         """The slot of each of N users on their partitions, (N,); -1 where there is none."""
-        found: list[int] = []
-        for partition, run in groupby(partitions):  # there are few runs: a fetch is of one partition
-            start, slot_of = len(found), self._slots[partition].get
-            found += [slot_of(user, _FREE) for user in users[start : start + len(list(run))]]
-        return np.array(found, np.int64)
+        by_partition = self._slots
+        pairs = zip(partitions, users, strict=True)
+        return np.array([by_partition[partition].get(user, -1) for partition, user in pairs], np.int64)
 
     def taken(self) -> NDArray[np.int64]:
         """The slots that have users."""

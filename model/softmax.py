@@ -57,11 +57,8 @@ class _CrossEntropy(torch.autograd.Function):
             block = slice(start, min(start + height, len(queries)))
             logits = torch.addmm(-log_q, queries[block], candidates.T, out=buffer[: block.stop - start])
             whole = len(queries) <= height  # looking for parts means to wait for a GPU
-            sure, labelled = (
-                (slice(None), slice(None))
-                if whole
-                else (always.part(start, block.stop), labels.part(start, block.stop))
-            )
+            sure = slice(None) if whole else always.part(start, block.stop)
+            labelled = slice(None) if whole else labels.part(start, block.stop)
             rows, columns = always.rows[sure] - start, always.columns[sure]
             logits[rows, columns] = logits[rows, columns] + log_q[columns]  # a pair that is there twice counts once
             loss += _to_gradient(logits, labels.rows[labelled] - start, labels.columns[labelled], weights[labelled])

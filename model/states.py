@@ -147,7 +147,7 @@ class UserStates:
         """Which events (N,) repeat one of the last E ids that their user sent, in order."""
         given = event_ids != 0
         repeated: NDArray[np.bool_] = given & (self.event_ids[slots] == event_ids[:, None]).any(1)
-        # Numbers in place of pairs are sorted many times faster; two pairs with the same one are told apart below.
+        # A number for each pair, which is sorted as such; two pairs with the same one are told apart below.
         mixed = event_ids[given] + slots[given].astype(np.uint64) * _MIXER
         _, places, counts = np.unique(mixed, return_inverse=True, return_counts=True)
         repeated[given] |= counts[places.reshape(-1)] > 1

@@ -111,19 +111,17 @@ class AtLeastOnce:
         settings, partition = self._settings, batch.partition
         self._lease.check()
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
-            answers = await self._send(settings.predictions_topic, partition, batch.predictions)
+            answers = await send_batches(
+                self._producer, settings.predictions_topic, partition, batch.predictions, self._clock
+            )
             answers += await send(self._producer, settings.dead_letters_topic, partition, batch.dead_letters)
         await acknowledged(answers)
         answered_at = self._clock()
         if after is not None:
             await after
         self._lease.check()
-        changes = await self._send(settings.state_topic, partition, batch.changelog)
+        changes = await send_batches(self._producer, settings.state_topic, partition, batch.changelog, self._clock)
         return Delivered(answered_at, without_gap(await acknowledged(changes)))
-
-    async def _send(self, topic: str, partition: int, batches: list[RecordBatch]) -> list[Queued]:
-        sealed = [Sealed(batch, time=self._clock(), transactional=False) for batch in batches]
-        return await send_batches(self._producer, topic, partition, sealed)
 
 
 def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
@@ -159,12 +157,20 @@ async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: 
 
 
 async def send_batches(
-    producer: AIOKafkaProducer, topic: str, partition: int, batches: Sequence[Sealed]
+    producer: AIOKafkaProducer,
+    topic: str,
+    partition: int,
+    batches: Sequence[RecordBatch],
+    clock: Callable[[], float],
+    *,
+    transactional: bool = False,
 ) -> list[Queued]:
-    """Queues batches that are ready."""
-    return [
-        Queued(batch.record_count(), await producer.send_batch(batch, topic, partition=partition)) for batch in batches
-    ]
+    """Queues batches that are ready; their records bear the time of `clock`, in seconds since the epoch."""
+    queued = []
+    for batch in batches:
+        sealed = Sealed(batch, time=clock(), transactional=transactional)
+        queued.append(Queued(batch.records, await producer.send_batch(sealed, topic, partition=partition)))
+    return queued
 
 
 async def acknowledged(batches: Sequence[Queued]) -> list[range]:

@@ -19,12 +19,13 @@ from model.events import Actions, actions_of
 from model.fold import Advanced, Fold
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
+from stream_app.byte_strings import joined, strings
 from stream_app.dead_letter_limits import DeadLetterLimits
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult
 from stream_app.metrics import Ranker, WorkerMetrics
 from stream_app.prediction_json import Followed, PredictionEncoder
-from stream_app.record_batch import joined, record_batches, strings
+from stream_app.record_batch import record_batches
 from stream_app.settings import Settings
 from stream_app.wire import Decoded, decode_batch
 

@@ -1,7 +1,7 @@
 """The predictions of a batch as JSON, written in one compiled loop: Python would take most of the interpreter's time.
 
 Probabilities have six decimals. An id is a UUIDv5 (RFC 9562) over stream epoch, topic, partition and offset.
-Shapes: N predictions, k ranked items shown, a actions, K event types; T bytes of text.
+Shapes: N predictions, k ranked items shown, a actions, K event types.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from model.answers import Answers, next_actions
 from model.compiled import compiled
 from model.event_time import FLAGS
 from model.events import EVENT_TYPES
+from stream_app.byte_strings import Bytes, Ints, Strings, copy, copy_string, frozen, strings
 from stream_app.errors import DataPathError
-from stream_app.record_batch import Strings, frozen, strings
 
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 _MICRO: Final = 1_000_000
@@ -167,19 +165,6 @@ class PredictionEncoder:
 
 
 @compiled
-def _copy(out: Bytes, at: int, text: Bytes) -> int:
-    target = out[at : at + len(text)]  # from its beginning: so the compiler sees that it can copy at once
-    for i in range(len(target)):
-        target[i] = text[i]
-    return at + len(target)
-
-
-@compiled
-def _label(out: Bytes, at: int, of: Strings, which: int) -> int:
-    return _copy(out, at, of.text[of.starts[which] : of.starts[which + 1]])  # type: ignore[no-any-return]
-
-
-@compiled
 def _number(out: Bytes, at: int, value: float) -> int:
     """Writes a probability; a negative position says that it is none."""
     if not -0.5e-6 <= value < 1 + 0.5e-6:
@@ -212,7 +197,7 @@ def _id(
     out: Bytes, at: int, namespace: Bytes, partition: int, offset: int, block: Bytes, words: NDArray[np.uint64]
 ) -> int:
     """Writes the UUIDv5 of a name in a namespace; `block` (64,) and `words` (80,) are room."""
-    size = _copy(block, 0, namespace)
+    size = copy(block, 0, namespace)
     size = _integer(block, size, partition)
     block[size] = _SLASH
     size = _integer(block, size + 1, offset)
@@ -271,59 +256,59 @@ def _head(
     out: Bytes, at: int, n: int, heads: _Heads, types: Strings, flags: Strings, block: Bytes, words: NDArray[np.uint64]
 ) -> int:
     """Writes which event prediction n follows, and who made it."""
-    at = _copy(out, at, _ID)
+    at = copy(out, at, _ID)
     at = _id(out, at, heads.namespace, heads.partitions[n], heads.offsets[n], block, words)
-    at = _label(out, _copy(out, at, _USER), heads.users, n)
-    at = _label(out, _copy(out, at, _EVENT), heads.event_ids, n)
-    at = _label(out, _copy(out, at, _EVENT_TYPE), types, heads.types[n])
-    at = _integer(out, _copy(out, at, _TIME), heads.times[n])
-    at = _integer(out, _copy(out, at, _PARTITION), heads.partitions[n])
-    at = _integer(out, _copy(out, at, _OFFSET), heads.offsets[n])
-    at = _copy(out, _copy(out, at, _VERSION), heads.version)
-    at = _integer(out, _copy(out, at, _LENGTH), heads.history_lengths[n])
+    at = copy_string(out, copy(out, at, _USER), heads.users, n)
+    at = copy_string(out, copy(out, at, _EVENT), heads.event_ids, n)
+    at = copy_string(out, copy(out, at, _EVENT_TYPE), types, heads.types[n])
+    at = _integer(out, copy(out, at, _TIME), heads.times[n])
+    at = _integer(out, copy(out, at, _PARTITION), heads.partitions[n])
+    at = _integer(out, copy(out, at, _OFFSET), heads.offsets[n])
+    at = copy(out, copy(out, at, _VERSION), heads.version)
+    at = _integer(out, copy(out, at, _LENGTH), heads.history_lengths[n])
     if heads.verdicts[n]:
-        at = _label(out, _copy(out, at, _FLAG), flags, heads.verdicts[n])
+        at = copy_string(out, copy(out, at, _FLAG), flags, heads.verdicts[n])
     return at
 
 
 @compiled
 def _answer(out: Bytes, at: int, n: int, answers: _Columns, ids: Strings, types: Strings) -> int:
     """Writes what answer n says; a negative position says that a number was no probability."""
-    at = _copy(out, at, _NEXT_TYPE)
+    at = copy(out, at, _NEXT_TYPE)
     for kind in range(answers.next_type.shape[1]):
-        at = _label(out, at, types, kind)
+        at = copy_string(out, at, types, kind)
         out[at] = _COLON
         at = _number(out, at + 1, answers.next_type[n, kind])
         if at < 0:
             return -1
         out[at] = _COMMA
         at += 1
-    at = _copy(out, at - 1, _ACTIONS)
+    at = copy(out, at - 1, _ACTIONS)
     before = at
     for action in range(answers.kinds.shape[1]):
         if answers.chances[n, action] <= 0:
             break
-        at = _copy(out, at, _TYPE)
-        at = _label(out, at, types, answers.kinds[n, action])
-        at = _number(out, _copy(out, at, _PROBABILITY), answers.chances[n, action])
+        at = copy(out, at, _TYPE)
+        at = copy_string(out, at, types, answers.kinds[n, action])
+        at = _number(out, copy(out, at, _PROBABILITY), answers.chances[n, action])
         if at < 0:
             return -1
         if answers.on_items[n, action] >= 0:
-            at = _label(out, _copy(out, at, _ITEM), ids, answers.on_items[n, action])
+            at = copy_string(out, copy(out, at, _ITEM), ids, answers.on_items[n, action])
         out[at], out[at + 1] = _CLOSE, _COMMA
         at += 2
-    at = _copy(out, at - (at > before), _RECOMMENDATIONS)
+    at = copy(out, at - (at > before), _RECOMMENDATIONS)
     before = at
     for place in range(answers.items.shape[1]):
         if answers.items[n, place] < 0:
             break
-        at = _label(out, _copy(out, at, _ITEM_FIRST), ids, answers.items[n, place])
-        at = _number(out, _copy(out, at, _SCORE), answers.scores[n, place])
+        at = copy_string(out, copy(out, at, _ITEM_FIRST), ids, answers.items[n, place])
+        at = _number(out, copy(out, at, _SCORE), answers.scores[n, place])
         if at < 0:
             return -1
         out[at], out[at + 1] = _CLOSE, _COMMA
         at += 2
-    at = _number(out, _copy(out, at - (at > before), _PURCHASE), answers.purchase[n])
+    at = _number(out, copy(out, at - (at > before), _PURCHASE), answers.purchase[n])
     if at < 0:
         return -1
     out[at] = _CLOSE

@@ -1,24 +1,20 @@
-"""Kafka's record batches, written from columns in one compiled loop: a call per record takes most of a worker's time.
+"""Kafka's record batches, written from columns in one compiled loop, without a call for each record.
 
 The format is version 2 (Kafka's documentation, "Record Batch"), without compression and headers. A batch goes to
 aiokafka's producer in the place of its own builder; see `Sealed`.
-Shapes: N records, M of them chosen; T bytes of text.
+Shapes: N records, M of them chosen.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from aiokafka.record.util import calc_crc32c
-from numpy.typing import NDArray
 
 from model.compiled import compiled
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
+from stream_app.byte_strings import Bytes, Ints, Strings, copy_string
 
 LARGEST: Final = 900_000  # bytes of a batch, but for a single larger record; brokers take a little over 1 MB by default
 _FRONT: Final = struct.Struct(">qiibI")  # base offset, length of what follows, leader epoch, magic, CRC-32C of the rest
@@ -31,39 +27,11 @@ _TRANSACTIONAL: Final = 1 << 4
 _PER_RECORD: Final = 32  # bytes, at most, beside key and value: four lengths and deltas, attributes, no headers
 
 
-class Strings(NamedTuple):
-    """Byte strings, one behind the other."""
-
-    text: Bytes  # (T,), not to be written to: the loops are compiled for such arrays only
-    starts: Ints  # (N + 1,): of each, and the end of the last
-
-
 class RecordBatch(NamedTuple):
     """Some records; the header is not written yet."""
 
     data: Bytes  # with room for the header in front
     records: int
-
-
-def strings(of: Sequence[bytes]) -> Strings:
-    """Byte strings as a column."""
-    starts = np.zeros(len(of) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, of), np.int64, len(of)), out=starts[1:])
-    return Strings(np.frombuffer(b"".join(of), np.uint8), starts)
-
-
-def joined(columns: Sequence[Strings]) -> Strings:
-    """Columns, one behind the other."""
-    if len(columns) == 1:
-        return columns[0]
-    sizes = [np.zeros(1, np.int64), *(np.diff(column.starts) for column in columns)]
-    return frozen(np.concatenate([column.text for column in columns]), np.cumsum(np.concatenate(sizes)))
-
-
-def frozen(text: Bytes, starts: Ints) -> Strings:
-    """A column of a text that is finished."""
-    text.flags.writeable = False
-    return Strings(text, starts)
 
 
 def record_batches(keys: Strings, values: Strings, chosen: Ints, *, largest: int = LARGEST) -> list[RecordBatch]:
@@ -138,12 +106,7 @@ def _varint_bytes(value: int) -> int:
 
 @compiled
 def _string(out: Bytes, at: int, of: Strings, which: int) -> int:
-    text = of.text[of.starts[which] : of.starts[which + 1]]
-    at = _varint(out, at, len(text))
-    target = out[at : at + len(text)]  # from its beginning: so the compiler sees that it can copy at once
-    for i in range(len(target)):
-        target[i] = text[i]
-    return at + len(target)
+    return copy_string(out, _varint(out, at, of.starts[which + 1] - of.starts[which]), of, which)  # type: ignore[no-any-return]
 
 
 @compiled

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream_app.delivery import BatchResult, Delivered, acknowledged, new_producer, send, send_batches
 from stream_app.errors import DataPathError
-from stream_app.record_batch import RecordBatch, Sealed
 from stream_app.settings import Settings
 
 # A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long when there
@@ -99,9 +99,10 @@ class ExactlyOnce:
         Returns what was written to the changelog.
         """
         settings, partition = self._settings, batch.partition
-        answers = await send_batches(producer, settings.predictions_topic, partition, self._sealed(batch.predictions))
+        send_ready = partial(send_batches, producer, partition=partition, clock=self._clock, transactional=True)
+        answers = await send_ready(topic=settings.predictions_topic, batches=batch.predictions)
         answers += await send(producer, settings.dead_letters_topic, partition, batch.dead_letters)
-        changes = await send_batches(producer, settings.state_topic, partition, self._sealed(batch.changelog))
+        changes = await send_ready(topic=settings.state_topic, batches=batch.changelog)
         source = TopicPartition(settings.events_topic, partition)
         _, _, written = await asyncio.gather(
             producer.send_offsets_to_transaction({source: next_offset}, settings.group),
@@ -109,9 +110,6 @@ class ExactlyOnce:
             acknowledged(changes),
         )
         return written
-
-    def _sealed(self, batches: list[RecordBatch]) -> list[Sealed]:
-        return [Sealed(batch, time=self._clock(), transactional=True) for batch in batches]
 
 
 def transactional_id(settings: Settings, partition: int) -> str:

@@ -29,7 +29,8 @@ from model.fusion import Fusion
 from model.network import Network, NetworkConfig
 from model.states import Stored, UserStates, nothing_stored
 from model.vocabulary import Tokens, Vocabulary
-from stream_app.record_batch import RecordBatch, Sealed, Strings, record_batches, strings
+from stream_app.byte_strings import Strings, strings
+from stream_app.record_batch import RecordBatch, Sealed, record_batches
 from stream_app.wire import Outgoing
 
 HIDDEN = 12

@@ -38,8 +38,8 @@ def main() -> None:
             }
             score = tiles | {"padded": width, "scored": gpu_shortlist.SCORED}
             found[f"{capability} {width}"] = max(
-                shared(gpu_kernels.group_maxima, SEARCH, search, gpu_shortlist.OPTIONS, capability),
-                shared(gpu_kernels.member_scores, SCORE, score, gpu_shortlist.FUSED, capability),
+                shared(gpu_kernels.group_maxima, SEARCH, search, gpu_shortlist.TILING, capability),
+                shared(gpu_kernels.member_scores, SCORE, score, gpu_shortlist.ARITHMETIC, capability),
             )
     print(json.dumps(found))
 

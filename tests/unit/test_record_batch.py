@@ -8,8 +8,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.record_batch import RecordBatch, Sealed, frozen, joined, record_batches, strings
-from tests.unit.builders import byte_strings
+from stream_app.byte_strings import strings
+from stream_app.record_batch import RecordBatch, Sealed, record_batches
 
 HEADER = 61
 RECORDS = st.lists(st.tuples(st.binary(max_size=100), st.binary(max_size=300)), max_size=40)
@@ -68,16 +68,3 @@ def test_a_batch_knows_its_producer_and_its_transaction() -> None:
         assert found.is_transactional == transactional
         assert (found.first_timestamp, found.max_timestamp, found.base_offset) == (12_500, 12_500, 0)
         assert (sealed.record_count(), sealed.size(), sealed.closed()) == (1, len(built), True)
-
-
-@given(st.lists(st.lists(st.binary(max_size=20), max_size=5), min_size=1, max_size=4))
-def test_columns_are_joined(columns: list[list[bytes]]) -> None:
-    assert byte_strings(joined([strings(column) for column in columns])) == [
-        one for column in columns for one in column
-    ]
-
-
-def test_a_finished_text_cannot_be_changed() -> None:
-    column = frozen(np.zeros(3, np.uint8), np.array([0, 3]))
-    with pytest.raises(ValueError, match="read-only"):
-        column.text[0] = 1
