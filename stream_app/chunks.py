@@ -5,9 +5,9 @@ that nobody is given: markers at the end of transactions, records of aborted one
 from the position of the consumer, not from its last record.
 
 What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
-`AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`
-and `highwater`; in aiokafka the attributes `_isolation_level` and `_fetch_max_wait_ms`, and the positions in a
-subscription's assignment.
+`AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`,
+`earliest_offsets` and `highwater`; in aiokafka the attributes `_isolation_level` and `_fetch_max_wait_ms`, and the
+positions in a subscription's assignment.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+
+from stream_app.offsets import beginnings_of, ends_of
 
 _FETCH_WAIT_MS: Final = 200
 
@@ -142,12 +144,14 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         Leans on: recovery asks here how far the changelog goes. To a reader of committed records it would seem to end
         at the first open transaction, before acknowledged records that lie behind.
         """
-        if not partitions:
-            return {}
-        servers = driver.server_list(self.transport.url, self.transport.default_port)
-        async with AIOKafkaConsumer(bootstrap_servers=servers) as uncommitted:
-            ends: Mapping[TP, int] = await uncommitted.end_offsets(list(partitions))
-        return ends
+        return await ends_of(self._brokers(), partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Leans on: recovery asks here where the changelog begins."""
+        return await self.call_thread(beginnings_of, self._brokers(), partitions)  # type: ignore[no-any-return]
+
+    def _brokers(self) -> list[str]:
+        return driver.server_list(self.transport.url, self.transport.default_port)  # type: ignore[no-any-return]
 
     def highwater(self, tp: TP) -> int | None:
         """The end of what can be read: lag is counted to it, not to the end of an open transaction."""

@@ -19,7 +19,7 @@ from stream_app.cli_dead_letters import dead_letters
 from stream_app.cli_evaluate import evaluate
 from stream_app.cli_history import history
 from stream_app.cli_models import models
-from stream_app.command import CLEAR, INTERRUPTED, setting, settings_of, stoppable
+from stream_app.command import CLEAR, INTERRUPTED, importing, setting, settings_of, stoppable
 from stream_app.log_options import event_log, log_options
 from stream_app.settings import PREFIX, Settings
 
@@ -107,7 +107,8 @@ def topics(check: bool, **options: Any) -> None:
 def worker(**options: Any) -> None:
     """Consume events, publish predictions. Start more of them to share the partitions."""
     settings = settings_of(options)
-    from stream_app.worker import run_worker
+    with importing():
+        from stream_app.worker import run_worker
 
     stoppable(lambda stop: run_worker(settings, stop))
 
@@ -131,8 +132,9 @@ def trainer(once: bool, every: float | None, **options: Any) -> None:
     Several processes train one model together when `torchrun -m stream_app trainer` starts them.
     """
     settings = settings_of(options | {"train_every": every})
-    from stream_app.torchrun import launched, lead_or_follow
-    from stream_app.trainer import run_trainer, train_once
+    with importing():
+        from stream_app.torchrun import launched, lead_or_follow
+        from stream_app.trainer import run_trainer, train_once
 
     def lead() -> str | None:
         return asyncio.run(train_once(settings)) if once else stoppable(lambda stop: run_trainer(settings, stop))

@@ -15,6 +15,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from model.errors import VersionRefused
+from stream_app.offsets import ends_of
 from stream_app.settings import Settings
 
 CHAMPION: Final = b"champion"
@@ -122,6 +123,7 @@ class Promotions:
     """Follows the models topic without a group: every process sees every promotion."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._partition = TopicPartition(settings.models_topic, 0)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.brokers, auto_offset_reset="earliest", enable_auto_commit=False
@@ -129,9 +131,9 @@ class Promotions:
 
     async def start(self) -> list[bytes | None]:
         """Connects and returns the champions' records that are there, oldest first."""
+        self._consumer.assign([self._partition])  # first, so that it connects knowing the topic
+        end = (await ends_of(self._settings.brokers, [self._partition]))[self._partition]
         await self._consumer.start()
-        end = (await self._consumer.end_offsets([self._partition]))[self._partition]  # first: it would wait for a fetch
-        self._consumer.assign([self._partition])
         await self._consumer.seek_to_beginning(self._partition)
         found: list[bytes | None] = []
         while await self._consumer.position(self._partition) < end:

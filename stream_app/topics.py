@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from stream_app.contract import TopicSpec, topics
 from stream_app.errors import BrokerUnreachable, TopicMismatch
+from stream_app.offsets import ends_of
 from stream_app.settings import Settings
 
 _MOST_REPLICAS: Final = 3
@@ -71,8 +72,7 @@ async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tu
     async with _administration(settings) as admin:
         retention = float(await _config(admin, settings.state_topic, "delete.retention.ms")) / 1000
         cluster = str((await admin.describe_cluster())["cluster_id"])
-    async with AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False) as consumer:
-        ends = await consumer.end_offsets([TopicPartition(settings.state_topic, number) for number in partitions])
+    ends = await ends_of(settings.brokers, [TopicPartition(settings.state_topic, number) for number in partitions])
     return {tp.partition: end for tp, end in ends.items()}, retention, cluster
 
 

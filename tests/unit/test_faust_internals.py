@@ -76,6 +76,7 @@ OVERRIDDEN = [
     Leaning(Thread._seek_wait, "consumer partitions", "chunks.py", "seeks of recovery and fetches take turns"),
     Leaning(Thread.seek_to_committed, "", "chunks.py", "seeks of streams and fetches take turns"),
     Leaning(Thread._highwaters, "partitions", "chunks.py", "says how far recovery must read"),
+    Leaning(Thread.earliest_offsets, "partitions", "chunks.py", "says where the changelog begins"),
     Leaning(Thread.highwater, "tp", "chunks.py", "says where lag is counted to"),
     Leaning(faust.Table._new_store, "", "table.py", "makes UsersStore"),
     Leaning(Store.persisted_offset, "tp", "table.py", "says where recovery begins"),
@@ -142,6 +143,7 @@ ORDERS = [
         "add_active signal_recovery_start",
     ),
     (Leaning(Recovery._build_highwaters, "", "chunks.py", "recovery reads to the real ends"), "highwaters"),
+    (Leaning(Recovery._build_offsets, "", "chunks.py", "recovery asks where the changelog begins"), "earliest_offsets"),
     (
         Leaning(
             Recovery.on_recovery_completed, "", "transport.py", "events are fetched after the seek and the clearing"

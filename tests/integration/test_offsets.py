@@ -1,0 +1,45 @@
+"""Where partitions begin and end, asked of a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from stream_app.offsets import beginnings_of, ends_of
+from stream_app.settings import Settings
+from stream_app.topics import ensure_topics
+from tests.integration.topics import send_all
+
+pytestmark = pytest.mark.broker
+
+
+def test_partitions_begin_behind_what_was_deleted_and_end_behind_the_last_record(settings: Settings) -> None:
+    async def bounds() -> tuple[dict[int, int], dict[int, int]]:
+        partitions = [TopicPartition(settings.events_topic, number) for number in range(settings.partitions)]
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+        await admin.start()
+        try:
+            await admin.delete_records({partitions[1]: RecordsToDelete(2)})
+        finally:
+            await admin.close()
+        firsts, ends = await beginnings_of(settings.brokers, partitions), await ends_of(settings.brokers, partitions)
+        return {tp.partition: firsts[tp] for tp in partitions}, {tp.partition: ends[tp] for tp in partitions}
+
+    asyncio.run(ensure_topics(settings))
+    # By the partitioner of Kafka's Java client "d" belongs to partition 1 of four.
+    send_all(settings, [(b"d", b"{}")] * 5)
+    firsts, ends = asyncio.run(bounds())
+    assert firsts == {0: 0, 1: 2, 2: 0, 3: 0}
+    assert ends == {0: 0, 1: 5, 2: 0, 3: 0}
+
+
+def test_of_no_partitions_nothing_is_asked() -> None:
+    """Recovery asks for those of standbys, of which there are none: it must not wait for anything."""
+
+    async def asked() -> tuple[object, object]:
+        return await beginnings_of("127.0.0.1:1", []), await ends_of("127.0.0.1:1", [])
+
+    assert asyncio.run(asked()) == ({}, {})
