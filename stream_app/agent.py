@@ -9,7 +9,7 @@ batches before and after are coded in another thread while one is computed. What
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import faust
 import numpy as np
 
-from stream_app.delivery import BatchResult, Delivery
+from stream_app.delivery import BatchResult, Delivered, Delivery
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.local_store import LocalStore
 from stream_app.metrics import WorkerMetrics
@@ -73,7 +73,8 @@ class Consumption:
         self._space.set()
         self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
-        self._latest: dict[int, asyncio.Task[None]] = {}  # by partition: what the next batch waits for
+        self._completing: asyncio.Task[None] | None = None  # likewise
+        self._latest: dict[int, asyncio.Task[Delivered]] = {}  # by partition: what the next delivery waits for
         self._unsettled: set[int] = set()  # numbers of the batches computed but not durable
         self._under_way = 0  # fetches taken in, not acknowledged
         self._idle = asyncio.Event()
@@ -212,55 +213,75 @@ class Consumption:
                 results = await self._in_coding_thread(self._pipeline.encode, computed)
             if before is not None:
                 await before
-            fetches: defaultdict[int, list[Any]] = defaultdict(list)
-            for event in batch:
-                fetches[event.message.partition].append(event)
-            deliveries = [self._deliver_later(app, fetches[result.partition], result) for result in results]
-            asyncio.gather(*deliveries, return_exceptions=True).add_done_callback(
-                lambda _: self._settled(computed.batch)
+            deliveries = self._deliver_later(batch, results)
+            self._completing = asyncio.create_task(
+                self._complete(batch, results, deliveries, computed.batch, self._completing)
             )
         except Exception as error:
             self._fail(error)
             raise
 
-    def _settled(self, batch: int) -> None:
-        """A batch is durable, or the process ends."""
-        self._unsettled.remove(batch)
-        self._pipeline.settle(min(self._unsettled, default=batch + 1))
-        self._room.release()
+    def _deliver_later(self, batch: list[Any], results: list[BatchResult]) -> list[asyncio.Task[Delivered]]:
+        """The deliveries of a batch, one per partition, each after the one before it of the same partition."""
+        covered: dict[int, range] = {}
+        for event in batch:
+            partition, end = event.message.partition, event.message.offset + 1
+            begin = covered[partition].start if partition in covered else event.value[0].offset
+            covered[partition] = range(begin, end)
+        for result in results:
+            partition = result.partition
+            deliver = self._delivery.deliver(result, covered[partition], self._latest.get(partition))
+            self._latest[partition] = asyncio.create_task(deliver)
+        return [self._latest[result.partition] for result in results]
 
-    def _deliver_later(self, app: faust.App, fetches: list[Any], result: BatchResult) -> asyncio.Task[None]:
-        after = self._latest.get(result.partition)
-        task = asyncio.create_task(self._deliver(app, fetches, result, after))
-        self._latest[result.partition] = task
-        return task
-
-    async def _deliver(
-        self, app: faust.App, fetches: list[Any], result: BatchResult, after: asyncio.Task[None] | None
+    async def _complete(
+        self,
+        batch: list[Any],
+        results: list[BatchResult],
+        deliveries: list[asyncio.Task[Delivered]],
+        number: int,
+        before: asyncio.Task[None] | None,
     ) -> None:
+        """Stores and acknowledges a batch that is durable, after the batch before it; all partitions at once, as each
+        way to another thread costs more than what is done there."""
+        start = self._clock()
         try:
-            start = self._clock()
-            offsets = range(fetches[0].value[0].offset, fetches[-1].message.offset + 1)
-            delivered = await self._delivery.deliver(result, offsets, after)
-            if (known := delivered.changelog) is not None:
-                write = self._store.write
-                await self._in_coding_thread(write, result.partition, result.states, known.stop - 1, known.start)
-            for event in fetches:
+            delivered = await asyncio.gather(*deliveries)
+            if before is not None:
+                await before
+            await self._in_coding_thread(self._store_all, results, delivered)
+            for event in batch:
                 event.ack()
             self._metrics.stage.labels("deliver").observe(self._clock() - start)
-            self._count(result, delivered.answered_at)
+            self._count(results, delivered)
+            self._settled(number)
         except Exception as error:
             self._fail(error)
             raise
         finally:
-            self._ended(len(fetches))
+            self._ended(len(batch))
 
-    def _count(self, result: BatchResult, answered_at: float) -> None:
+    def _store_all(self, results: list[BatchResult], delivered: list[Delivered]) -> None:
+        for result, known in zip(results, (one.changelog for one in delivered), strict=True):
+            if known is not None:
+                self._store.write(result.partition, result.states, known.stop - 1, known.start)
+
+    def _settled(self, batch: int) -> None:
+        """A batch is durable: its users may leave memory, and another batch has a place."""
+        self._unsettled.remove(batch)
+        self._pipeline.settle(min(self._unsettled, default=batch + 1))
+        self._room.release()
+
+    def _count(self, results: list[BatchResult], delivered: list[Delivered]) -> None:
         metrics = self._metrics
-        metrics.predictions.labels(result.ranker).inc(len(result.record_times))
-        metrics.latency.observe(answered_at - np.array(result.record_times) / 1000)
-        for reason in result.reasons:
-            metrics.dead_letters.labels(reason).inc()
+        for result in results:
+            metrics.predictions.labels(result.ranker).inc(len(result.record_times))
+            for reason in result.reasons:
+                metrics.dead_letters.labels(reason).inc()
+        pairs = zip(results, delivered, strict=True)
+        metrics.latency.observe(
+            np.concatenate([one.answered_at - np.array(result.record_times) / 1000 for result, one in pairs])
+        )
 
     def _in_device_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._device_thread, function, *arguments)
