@@ -28,6 +28,8 @@ from stream_app.settings import Settings
 
 T = TypeVar("T")
 
+_CALM: Final = 2  # records of a batch, at most, while the stream is calm
+_QUIET: Final = 8  # turns of the event loop
 _LARGE: Final = 256  # records of a batch: so many are worth coding in another thread
 
 
@@ -36,6 +38,7 @@ class _Batch:
     """What is computed at once."""
 
     fetches: list[Any]  # Faust events
+    records: int
     decode: Callable[[], Received]
     decoding: asyncio.Future[Received] | None  # of a large one, in the coding thread
 
@@ -76,6 +79,8 @@ class Consumption:
         self._completing: asyncio.Task[None] | None = None  # likewise
         self._latest: dict[int, asyncio.Task[Delivered]] = {}  # by partition: what the next delivery waits for
         self._unsettled: set[int] = set()  # numbers of the batches computed but not durable
+        self._last_batch_s = 0.0  # that it was computed for
+        self._last_batch_records = 0
         self._under_way = 0  # fetches taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
@@ -95,6 +100,11 @@ class Consumption:
         finally:
             await self.drained()  # Faust cancels agents before the consumer, whose last commit waits for all taken in
             computing.cancel()
+
+    def pause(self) -> float:
+        """Seconds behind a fetch in which there is hardly time for another one: those that two batches take. None where
+        the stream is calm, as the last batch shows."""
+        return 2 * self._last_batch_s if self._last_batch_records > _CALM else 0.0
 
     async def drained(self) -> None:
         """Returns when nothing is on its way: all that was taken in is durable and acknowledged."""
@@ -120,6 +130,7 @@ class Consumption:
         try:
             while True:
                 batch = ahead or await self._begin(app)
+                start = self._clock()
                 if batch.decoding is None:
                     ahead = None
                     computed, results = await self._in_device_thread(self._in_one_go, batch, self._nobody_encodes())
@@ -127,6 +138,7 @@ class Consumption:
                     computing = self._in_device_thread(self._pipeline.advance, await batch.decoding)
                     ahead = await self._begin_ahead(app)
                     computed, results = await computing, None
+                self._last_batch_s, self._last_batch_records = self._clock() - start, batch.records
                 self._unsettled.add(computed.batch)
                 self._finishing = asyncio.create_task(
                     self._finish(app, batch.fetches, computed, results, self._finishing)
@@ -143,8 +155,17 @@ class Consumption:
         """The next batch, once there is one and a place in `_room` for it."""
         while True:
             await self._arrived.wait()
+            await self._others_of_the_fetch()
             if batch := await self._next_batch(app):
                 return batch
+
+    async def _others_of_the_fetch(self) -> None:
+        """Returns when no more comes at once: Faust hands out what was fetched of each partition by itself, a few turns
+        of the event loop apart, and half of it in a batch by itself would make the rest wait for that."""
+        quiet, seen = 0, len(self._waiting)
+        while quiet < _QUIET and self._waiting_records < _LARGE:
+            await asyncio.sleep(0)
+            quiet, seen = (quiet + 1, seen) if len(self._waiting) == seen else (0, len(self._waiting))
 
     async def _begin_ahead(self, app: faust.App) -> _Batch | None:
         """The next batch, if it is there by now and large; does not wait."""
@@ -162,7 +183,7 @@ class Consumption:
     def _batch(self, fetches: list[Any]) -> _Batch:
         records = [record for fetch in fetches for record in fetch.value]
         decode = partial(self._pipeline.decode, records, fetches[0].message.generation_id)
-        return _Batch(fetches, decode, self._in_coding_thread(decode) if len(records) >= _LARGE else None)
+        return _Batch(fetches, len(records), decode, self._in_coding_thread(decode) if len(records) >= _LARGE else None)
 
     def _nobody_encodes(self) -> bool:
         """Whether the batch before is encoded: two must not be at the same time."""

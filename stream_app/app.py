@@ -47,6 +47,7 @@ def create_app(
         drained=consumption.drained,
         take_over=take_over,
         commits=not delivery.commits_offsets,
+        pause=consumption.pause,
     )
     events = app.topic(settings.events_topic, schema=ChunkSchema(), partitions=settings.partitions)
     app.agent(events, name="events")(consumption.consume)

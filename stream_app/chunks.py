@@ -6,8 +6,8 @@ from the position of the consumer, not from its last record.
 
 What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
 `AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`,
-`earliest_offsets` and `highwater`; in aiokafka the attributes `_isolation_level` and `_fetch_max_wait_ms`, and the
-positions in a subscription's assignment.
+`earliest_offsets` and `highwater`; in aiokafka the consumer's `_isolation_level` and `_fetch_max_wait_ms`, its
+fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, and the positions in a subscription's assignment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from faust.types import TP
 
 from stream_app.offsets import beginnings_of, ends_of
 
-_FETCH_WAIT_MS: Final = 200
+_FETCH_WAIT_MS: Final = 200  # of a fetch that finds nothing
+_LONGEST_PAUSE_S: Final = 0.02
+_BULK: Final = 65_536  # bytes that are worth a fetch without a pause: some 500 events
 
 
 class Chunk:
@@ -70,6 +72,7 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._turn = asyncio.Lock()
+        self._end_of_pause: asyncio.TimerHandle | None = None
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         """Leans on: Faust makes its consumer here, and aiokafka reads these two when it starts.
@@ -100,6 +103,8 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 consumer, active_partitions, timeout=timeout, max_records=max_records
             )
             now = _positions(consumer, [*fetched, *before])
+            if any(self._has_events(tp) for tp in fetched):
+                self._pause(consumer)
         chunks = {
             tp: [Chunk(tp, records, min(before.get(tp, records[0].offset), records[0].offset), now[tp])]
             for tp, records in fetched.items()
@@ -112,6 +117,22 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         }
         chunks |= {tp: [Chunk(tp, [], before[tp], position)] for tp, position in passed.items()}
         return {**fetched, **chunks}
+
+    def _pause(self, consumer: AIOKafkaConsumer) -> None:
+        """Has the next fetch wait at the broker while the worker is busy with this one: what came meanwhile would wait
+        here, and each fetch takes time from all other threads, as they share the interpreter. The one after it, if it
+        finds nothing, is answered with the next event again.
+
+        Leans on: aiokafka makes the request for the next fetch right after records were taken from it, of these two.
+        """
+        fetcher, milliseconds = consumer._fetcher, round(1000 * min(self.transport.pause(), _LONGEST_PAUSE_S))
+        if self._end_of_pause is not None:
+            self._end_of_pause.cancel()
+        if milliseconds:
+            fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = _BULK, milliseconds
+            self._end_of_pause = asyncio.get_running_loop().call_later(milliseconds / 2000, _at_once, fetcher)
+        else:
+            _at_once(fetcher)
 
     async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
         """Leans on: recovery seeks in the changelog through here."""
@@ -156,6 +177,11 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def highwater(self, tp: TP) -> int | None:
         """The end of what can be read: lag is counted to it, not to the end of an open transaction."""
         return self._ensure_consumer().last_stable_offset(tp)  # type: ignore[no-any-return]
+
+
+def _at_once(fetcher: Any) -> None:
+    """From the next request on, the first event there is ends a fetch."""
+    fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = 1, _FETCH_WAIT_MS
 
 
 def _positions(consumer: AIOKafkaConsumer, tps: Iterable[TP]) -> dict[TP, int]:

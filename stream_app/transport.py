@@ -199,12 +199,15 @@ class ChunkTransport(driver.Transport):  # type: ignore[misc]
         drained: Callable[[], Awaitable[None]],
         take_over: Callable[[set[int]], Awaitable[None]],
         commits: bool,
+        pause: Callable[[], float],
         **kwargs: Any,
     ) -> None:
         """`drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these
-        partitions of the events. `commits`: whether acknowledged offsets are to be committed."""
+        partitions of the events. `commits`: whether acknowledged offsets are to be committed. `pause`: for how many
+        seconds behind a fetch of events the next one finds nobody who has time for it."""
         super().__init__(*args, **kwargs)
         self.chunked_topics = frozenset(chunked_topics)
         self.drained = drained
         self.take_over = take_over
         self.commits = commits
+        self.pause = pause

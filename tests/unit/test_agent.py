@@ -48,6 +48,8 @@ class World:
         self.tables = {"users": SimpleNamespace(data=self)}
         self.consumer = SimpleNamespace(commit=self.commit)
         self.app = self
+        self.now = 0.0  # seconds
+        self.turns_apart = 0  # of the event loop, when Faust hands out fetches
         self._next = 0
         self._batches = 0
         self.settled = 0
@@ -71,6 +73,8 @@ class World:
 
     async def events(self) -> AsyncIterator[Any]:
         while True:
+            for _ in range(self.turns_apart):
+                await asyncio.sleep(0)
             yield await self.fetches.get()
 
     def decode(self, records: list[Any], generation: int) -> list[Any]:
@@ -131,7 +135,7 @@ def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
                 coding_thread=coding,
                 metrics=WorkerMetrics(CollectorRegistry()),
                 fail=world.failed.append,
-                clock=lambda: 0.0,
+                clock=lambda: world.now,
             )
             consuming = asyncio.create_task(consumption.consume(world))
             try:
@@ -204,6 +208,37 @@ def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partit
             offsets = [int(place[2:]) for place in kind if place[0] == partition]
             assert offsets == sorted(offsets)
     assert sum(entry.startswith("ack") for entry in happened) == 40
+
+
+def test_partitions_that_were_fetched_together_are_one_batch() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        world.turns_apart = 4
+        for partition in range(8):
+            world.fetch(partition)
+        await seen(lambda: world.fetches.empty())
+        await consumption.drained()
+
+    happened = run(body).happened
+    assert [entry for entry in happened if entry.startswith("advance")] == [
+        "advance 0/0 1/1 2/2 3/3 4/4 5/5 6/6 7/7",
+    ]
+
+
+@pytest.mark.parametrize(("size", "pause"), [(2, 0.0), (3, 0.5)])
+def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, pause: float) -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        assert consumption.pause() == 0
+
+        def computes(where: str) -> None:
+            world.now += 0.25 if where == "advance" else 0
+
+        world.broken = computes
+        world.fetch(0, size)
+        await seen(lambda: world.happened)
+        await consumption.drained()
+        assert consumption.pause() == pause
+
+    run(body)
 
 
 def test_only_so_many_batches_are_under_way() -> None:

@@ -18,8 +18,8 @@ import aiokafka
 import faust
 import pytest
 from aiokafka.consumer.consumer import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
-from aiokafka.consumer.subscription_state import Assignment, Subscription
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.consumer.subscription_state import Assignment, Subscription, SubscriptionState
 from faust.app.base import App
 from faust.stores.base import Store
 from faust.tables.manager import TableManager
@@ -245,6 +245,56 @@ def test_positions_are_where_they_are_read_from() -> None:
         consumer = AIOKafkaConsumer()
         assert consumer._subscription.subscription is None, "chunks.py reads consumer._subscription.subscription"
         await consumer.stop()
+
+    asyncio.run(body())
+
+
+async def turns(count: int) -> None:
+    """Of the event loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_the_request_for_the_next_fetch_is_made_right_after_records_were_taken() -> None:
+    """Of what the fetcher is told then: chunks.py has that one request wait at the broker."""
+
+    async def body() -> None:
+        asked: list[tuple[int, int]] = []
+
+        async def send(_: int, request: Any) -> Any:
+            asked.append((request._max_wait_ms, request._min_bytes))
+            return await asyncio.get_running_loop().create_future()
+
+        client = SimpleNamespace(
+            cluster=SimpleNamespace(leader_for_partition=lambda _: 1),
+            send=send,
+            _loop=asyncio.get_running_loop(),
+            _metadata_max_age_ms=1000,
+        )
+        subscriptions = SubscriptionState()
+        subscriptions.assign_from_user([EVENTS])
+        assignment = subscriptions.subscription.assignment
+        state = assignment.state_value(EVENTS)
+        state.reset_to(5)
+        state.pause()  # until there are records
+        fetcher: Any = Fetcher(client, subscriptions)
+        batches = [SimpleNamespace(is_control_batch=True, next_offset=6, producer_id=None)]
+        records = SimpleNamespace(has_next=lambda: bool(batches), next_batch=lambda: batches.pop(0))
+        fetched = PartitionRecords(EVENTS, records, [], 5, None, None, False, 1)
+        try:
+            await turns(20)
+            fetcher._records[EVENTS] = FetchResult(EVENTS, assignment=assignment, partition_records=fetched, backoff=60)
+            state.resume()
+            await turns(20)
+            assert asked == [], "chunks.py: no fetch before the records of the one before it were taken"
+            assert await fetcher.fetched_records([EVENTS]) == {}
+            fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = 17, 4711
+            async with asyncio.timeout(5):
+                while not asked:  # noqa: ASYNC110 - nothing says that it was
+                    await asyncio.sleep(0)
+            assert asked == [(17, 4711)], "chunks.py has the next fetch wait"
+        finally:
+            await fetcher.close()
 
     asyncio.run(body())
 

@@ -56,6 +56,7 @@ def run(
     *,
     drained: Callable[[], Awaitable[None]] | None = None,
     delivery: Delivery | None = None,
+    pause: float = 0.0,
     fail: Callable[..., Any] = pytest.fail,
 ) -> None:
     """Calls `body` with the consumer of a real app that was never started."""
@@ -65,7 +66,7 @@ def run(
 
         async def at_once() -> None: ...
 
-        consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once)
+        consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once, pause=lambda: pause)
         delivering: Any = delivery or Delivery()
         fold = Fold(make_states(), rules_share=0)
         parts: dict[str, Any] = {"store": SimpleNamespace(offset=OFFSETS.get), "metrics": None}
@@ -125,6 +126,7 @@ class Fetches:
         for tp in tps:
             self.assignment.state_value(tp).reset_to(5)
         self.next: dict[TP, tuple[list[Any], int]] = {}  # records, position behind them
+        self.fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
         monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", lambda *_, **__: self._fetch())
 
     async def _fetch(self) -> dict[TP, list[Any]]:
@@ -133,9 +135,8 @@ class Fetches:
         return {tp: fetched for tp, (fetched, _) in self.next.items() if fetched}
 
     async def of(self, thread: ChunkThread) -> dict[TP, list[Any]]:
-        aiokafka: Any = SimpleNamespace(
-            _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=self.assignment))
-        )
+        subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=self.assignment))
+        aiokafka: Any = SimpleNamespace(_subscription=subscription, _fetcher=self.fetcher)
         return await thread._fetch_records(aiokafka, set(self.assignment.tps), timeout=1.0)
 
 
@@ -285,6 +286,36 @@ def test_a_seek_to_committed_gives_back_the_first_fetch_of_a_partition_too(
         assert not assignment.state_value(NEW).has_valid_position
 
     run(body)
+
+
+@pytest.mark.parametrize(
+    ("busy", "tp", "expected"),
+    [
+        (0.008, EVENTS, (65_536, 8)),
+        (5.0, EVENTS, (65_536, 20)),  # a large batch: events that come meanwhile are not to wait that long
+        (0.0, EVENTS, (1, 200)),
+        (0.008, CHANGELOG, (1, 200)),  # recovery waits for nobody
+    ],
+)
+def test_the_fetch_behind_one_of_events_waits_at_the_broker_while_the_worker_is_busy(
+    monkeypatch: pytest.MonkeyPatch, busy: float, tp: TP, expected: tuple[int, int]
+) -> None:
+    async def body(consumer: ChunkConsumer) -> None:
+        fetches = Fetches(monkeypatch, tp)
+        fetches.next = {tp: (records(5, 6), 7)}
+        await fetches.of(consumer._thread)
+        assert asked(fetches) == expected
+        async with asyncio.timeout(5):
+            while asked(fetches) != (1, 200):  # noqa: ASYNC110 - the one after it waits for nobody: nothing says when
+                await asyncio.sleep(0.001)
+        fetches.next = {}
+        await fetches.of(consumer._thread)
+        assert asked(fetches) == (1, 200)
+
+    def asked(fetches: Fetches) -> tuple[int, int]:
+        return fetches.fetcher._fetch_min_bytes, fetches.fetcher._fetch_max_wait_ms
+
+    run(body, pause=busy)
 
 
 def consumer_of(assignment: Assignment) -> Any:
