@@ -24,7 +24,7 @@ from model.data import contexts_of
 from model.event_time import user_clocks
 from model.events import SEARCH, Actions
 from model.habits import habits
-from model.history import ranks_within
+from model.history import Scalar, ranks_within
 from model.live_rules import LiveRules
 from model.model_scores import NOTHING, ModelScores, Scored
 from model.recent import recent_actions
@@ -154,6 +154,8 @@ class Fold:
     ) -> tuple[Answers | None, NDArray[np.int64]]:
         """Answers of the rules to the users whom they follow, if asked, and where next items stood in those before."""
         followed = np.flatnonzero(self._followed(slots))
+        if not len(followed) and not answer:
+            return None, np.zeros(0, np.int64)
         actions, slots = actions.take(followed), slots[followed]
         answers, ranked = self._rules.follow(actions, slots, applied[followed], self.states.histories, answer=answer)
         everyone = np.ones(len(followed), np.bool_)
@@ -242,8 +244,12 @@ class Fold:
         """One step per action, a round for each rank; the vector after each, (M, D)."""
         hidden, network = self.states.hidden, serving.network
         tokens = serving.vocabulary.tokens(actions.objects, contexts).to(serving.device)
-        vectors = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
         users = torch.from_numpy(slots).to(serving.device)
+        if len(ranks) and not ranks.any():  # nobody is there twice, as in most small batches
+            state, vectors = network.step(tokens, hidden[users].float())
+            hidden[users] = state.half()
+            return vectors
+        vectors = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
         order = np.argsort(ranks, kind="stable")
         for round_ in np.split(order, np.flatnonzero(np.diff(ranks[order])) + 1) if len(order) else ():
             rows = torch.from_numpy(round_).to(serving.device)
@@ -272,17 +278,26 @@ def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
     network = serving.network
     items, log_probabilities = serving.ranking.rank(recent, network.queries(vectors), RANKED)
     on_item = type_given_item(exponentials(network.type_by_vector(vectors)), serving.item_types, items)
-    missing = RANKED - items.shape[1]
     bought = network.purchase(torch.from_numpy(habits(recent)).to(serving.device))
     return Answers(
         version=serving.name,
         names=serving.vocabulary.items,
-        items=np.pad(items, ((0, 0), (0, missing)), constant_values=-1),
-        probabilities=np.pad(np.exp(log_probabilities), ((0, 0), (0, missing))),
+        items=_up_to_ranked(items, -1),
+        probabilities=_up_to_ranked(np.exp(log_probabilities), 0),
         next_type=network.type_logits(vectors).softmax(-1).cpu().numpy(),
-        type_given_item=np.pad(on_item, ((0, 0), (0, missing), (0, 0))),
+        type_given_item=_up_to_ranked(on_item, 0),
         purchase=serving.calibration.probabilities(bought).cpu().numpy(),
     )
+
+
+def _up_to_ranked(found: NDArray[Scalar], fill: int) -> NDArray[Scalar]:
+    """What there is to say of k items (N, k, …), with room for RANKED of them, of which there are more than in some
+    catalogues."""
+    if found.shape[1] == RANKED:
+        return found
+    padded = np.full((found.shape[0], RANKED, *found.shape[2:]), fill, found.dtype)
+    padded[:, : found.shape[1]] = found
+    return padded
 
 
 def _places(source: NDArray[np.int64], applied: int) -> NDArray[np.int64]:

@@ -10,6 +10,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from model.compiled import compiled
+from model.event_time import group_starts
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -50,13 +53,8 @@ class Histories:
         last = last or self.length
         counts = self.counts[slots]
         lengths = np.minimum(counts - self._gone[slots], last)
-        steps = np.arange(last)
-        places = ((counts - lengths)[:, None] + steps) % self.length
-        objects = self.objects[slots[:, None], places]
-        contexts = self.contexts[slots[:, None], places]
-        beyond = steps >= lengths[:, None]
-        objects[beyond] = 0
-        contexts[beyond] = 0
+        objects, contexts = np.empty((len(slots), last), np.uint64), np.empty((len(slots), last), np.uint32)
+        _gather(self.objects, self.contexts, slots, counts, lengths, objects, contexts)
         return objects, contexts, lengths
 
     def restore(
@@ -101,12 +99,30 @@ def grown(array: NDArray[Scalar], slots: int) -> NDArray[Scalar]:
 
 def ranks_within(slots: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each action of a batch: how many actions of the same slot come before it, (N,)."""
-    if not len(slots):
-        return np.zeros(0, np.int64)
-    order = np.argsort(slots, kind="stable")
-    ordered = slots[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    lengths = np.diff(np.r_[starts, len(slots)])
+    order, places = np.argsort(slots, kind="stable"), np.arange(len(slots))
+    firsts = np.maximum.accumulate(np.where(group_starts(slots[order]), places, 0))
     ranks = np.empty(len(slots), np.int64)
-    ranks[order] = np.arange(len(slots)) - np.repeat(starts, lengths)
+    ranks[order] = places - firsts
     return ranks
+
+
+@compiled
+def _gather(
+    objects: NDArray[np.uint64],
+    contexts: NDArray[np.uint32],
+    slots: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    found_objects: NDArray[np.uint64],
+    found_contexts: NDArray[np.uint32],
+) -> None:
+    """Copies the last `lengths` actions of the rings of `slots` (U,), which have had `counts` actions; then zeros."""
+    for user in range(len(slots)):
+        ring, ring_contexts = objects[slots[user]], contexts[slots[user]]
+        into, into_contexts = found_objects[user], found_contexts[user]
+        place = (counts[user] - lengths[user]) % len(ring)
+        for step in range(lengths[user]):
+            into[step], into_contexts[step] = ring[place], ring_contexts[place]
+            place = place + 1 if place + 1 < len(ring) else 0
+        into[lengths[user] :] = np.uint64(0)
+        into_contexts[lengths[user] :] = np.uint32(0)

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.compiled import compiled
 from model.errors import RecordCorrupt
 from model.events import NO_TIME, Actions
-from model.history import Histories, grown, ranks_within
+from model.history import Histories, grown
 from model.record import UserRecords, unpack
 from model.slots import Slots
 
@@ -173,17 +174,7 @@ class UserStates:
         self.last_times[slots] = actions.times
         given = actions.sessions != 0
         self.sessions[slots[given]] = actions.sessions[given]
-        self._shift_in_ids(slots, actions.event_ids)
-
-    def _shift_in_ids(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> None:
-        slots, event_ids = slots[event_ids != 0], event_ids[event_ids != 0]
-        touched, places, fresh = np.unique(slots, return_inverse=True, return_counts=True)
-        from_right = fresh[places.reshape(-1)] - ranks_within(slots)
-        shifted = np.arange(EVENT_ID_WINDOW) + np.minimum(fresh, EVENT_ID_WINDOW)[:, None]
-        padded = np.pad(self.event_ids[touched], ((0, 0), (0, EVENT_ID_WINDOW)))
-        self.event_ids[touched] = np.take_along_axis(padded, shifted, 1)
-        fits = from_right <= EVENT_ID_WINDOW
-        self.event_ids[slots[fits], EVENT_ID_WINDOW - from_right[fits]] = event_ids[fits]
+        _shift_in(self.event_ids, slots, actions.event_ids)
 
     def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
         """Copies of what is stored of slots (U,), which the next batch does not change; `record.pack` makes bytes."""
@@ -241,3 +232,15 @@ class UserStates:
         with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside of it
             self.hidden = torch.cat((self.hidden, self.hidden.new_zeros(slots - before, self.hidden.shape[1])))
         self._slots.grow(slots)
+
+
+@compiled
+def _shift_in(windows: NDArray[np.uint64], slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> None:
+    """Puts the ids that were given (N,), in log order, behind the others in the windows of their users."""
+    last = windows.shape[1] - 1
+    for n in range(len(slots)):
+        if event_ids[n] != 0:
+            window = windows[slots[n]]
+            for place in range(last):
+                window[place] = window[place + 1]
+            window[last] = event_ids[n]
