@@ -1,9 +1,11 @@
 """The agent: takes fetches in, has them computed in the device thread, delivers them, acknowledges them in order.
 
 All that has come in while one batch was computed makes the next one, whatever its partitions: batches are small and
-quick when the stream is calm, large when there is a backlog. A small one is decoded, computed and encoded in one go, as
-late as possible, so that no event waits for it to go from thread to thread, or just missed it; with a backlog, the
-batches before and after are coded in another thread while one is computed. Whatever fails ends the process.
+quick when the stream is calm, large when there is a backlog. What each batch and each fetch costs whatever its size
+decides how late answers are, long before the machine is busy: there are as few of both as is no loss. A small batch is
+decoded, computed and encoded in one go, as late as possible, so that no event waits for it to go from thread to thread,
+or just missed it; with a backlog, the batches before and after are coded in another thread while one is computed.
+Whatever fails ends the process.
 """
 
 from __future__ import annotations
