@@ -27,7 +27,7 @@ _LANES: Final = 32  # of a walk that keeps something for each
 _NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
 _LOWEST: Final = np.float32(-3e38)
 _LOG2_E: Final = np.float32(math.log2(math.e))
-_CUBIC: Final = tuple(np.float32(c) for c in (0.99992807, 0.69326099, 0.24261112, 0.05517167))  # by Lawson's weights
+_CUBIC: Final = tuple(np.float32(c) for c in (0.99992807, 0.69326099, 0.24261112, 0.05517167))  # by Lawson's algorithm
 
 Floats = NDArray[np.float32]
 
