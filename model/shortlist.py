@@ -26,52 +26,35 @@ _HALVINGS: Final = 10  # of the range in which the k-th best score is looked for
 _LANES: Final = 32  # of a walk that keeps something for each
 _NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
 _LOWEST: Final = np.float32(-3e38)
-_LOG2_E: Final = np.float32(math.log2(math.e))
-_CUBIC: Final = tuple(np.float32(c) for c in (0.99992807, 0.69326099, 0.24261112, 0.05517167))  # by Lawson's algorithm
 
 Floats = NDArray[np.float32]
 
 
 @compiled
-def _scan(
-    scores: NDArray[np.int32],
-    scales: Floats,
-    query_scale: np.float32,
-    maxima: Floats,
-    sums: Floats,
-    bits: NDArray[np.int32],
-    fractions: Floats,
-) -> None:
+def _scan(scores: NDArray[np.int32], scales: Floats, query_scale: np.float32, maxima: Floats, sums: Floats) -> None:
     """Of each group: the highest of the scores (I,) times `scales` (I,), and the sum of the exponentials of the logits.
 
-    exp(x) = 2^n 2^f, where n is x / ln 2 rounded. A float of which the exponent is n and nothing else is there is 2^n,
-    and 2^f is a cubic, of least relative error (7.5e-5) for f from -1/2 to 1/2: no table and no branch. `bits` and
-    `fractions` (G,) are room for one row of each.
+    exp(x) = (1 + y + y^2 / 2 + y^3 / 6)^1024 with y = x / 1024: multiplications only, no table and no branch.
     """
-    groups, powers = len(maxima), bits.view(np.float32)
+    groups = len(maxima)
     maxima[:] = _LOWEST
     sums[:] = np.float32(0)
-    step = query_scale * _LOG2_E
+    step = query_scale / np.float32(1024)
     for start in range(0, len(scales), groups):
         row, by = scores[start : start + groups], scales[start : start + groups]
         for j in range(len(by)):
             scaled = np.float32(row[j]) * by[j]
             maxima[j] = scaled if scaled > maxima[j] else maxima[j]
-            x = scaled * step
-            n = np.int32(np.rint(x))
-            f = x - np.float32(n)
-            fractions[j] = _CUBIC[0] + f * (_CUBIC[1] + f * (_CUBIC[2] + f * _CUBIC[3]))
-            bits[j] = (n + np.int32(127)) << np.int32(23)
-        for j in range(len(by)):
-            sums[j] += fractions[j] * powers[j]
+            y = scaled * step
+            power = np.float32(1) + y * (np.float32(1) + y * (np.float32(1 / 2) + y * np.float32(1 / 6)))
+            for _ in range(10):
+                power *= power
+            sums[j] += power
 
 
 @compiled
 def _sum_of_exponentials(logits: Floats) -> np.float32:
-    """exp(x) = (1 + y + y^2 / 2 + y^3 / 6)^1024 with y = x / 1024: multiplications only.
-
-    Added up in a loop of their own, which leaves the one before without a sum to wait for.
-    """
+    """As in `_scan`. Added up in a loop of their own, which leaves the one before without a sum to wait for."""
     powers = np.empty(len(logits), np.float32)
     for i in range(len(logits)):
         y = logits[i] * np.float32(1 / 1024)
@@ -213,12 +196,11 @@ def search(
     k, size = items.shape[1], len(scales)
     groups = -(-size // GROUP)
     maxima, sums = np.empty(groups, np.float32), np.empty(groups, np.float32)
-    bits, fractions = np.empty(groups, np.int32), np.empty(groups, np.float32)
     found = np.empty(_CANDIDATES, np.int32)
     coarse, logits = np.empty(_CANDIDATES, np.float32), np.empty(_CANDIDATES, np.float32)
     gave_up = np.zeros(len(queries), np.bool_)
     for n in range(len(queries)):
-        _scan(scores[n], scales, query_scales[n], maxima, sums, bits, fractions)
+        _scan(scores[n], scales, query_scales[n], maxima, sums)
         # The k groups with the highest maxima have k items at least as good as the k-th of them.
         sure = _reached_by(maxima, k)
         count = _candidates(scores[n], scales, maxima, sure - np.float32(2) * slack[n] / query_scales[n], found)
