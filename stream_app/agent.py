@@ -78,11 +78,10 @@ class Consumption:
         self._space.set()
         self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
-        self._completing: asyncio.Task[None] | None = None  # likewise
+        self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
         self._latest: dict[int, asyncio.Task[Delivered]] = {}  # by partition: what the next delivery waits for
         self._unsettled: set[int] = set()  # numbers of the batches computed but not durable
-        self._last_batch_s = 0.0  # that it was computed for
-        self._last_batch_records = 0
+        self._pause_s = 0.0
         self._under_way = 0  # fetches taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
@@ -106,7 +105,7 @@ class Consumption:
     def pause(self) -> float:
         """Seconds behind a fetch in which there is hardly time for another one: those that two batches take. None where
         the stream is calm, as the last batch shows."""
-        return 2 * self._last_batch_s if self._last_batch_records > _CALM else 0.0
+        return self._pause_s
 
     async def drained(self) -> None:
         """Returns when nothing is on its way: all that was taken in is durable and acknowledged."""
@@ -140,11 +139,9 @@ class Consumption:
                     computing = self._in_device_thread(self._pipeline.advance, await batch.decoding)
                     ahead = await self._begin_ahead(app)
                     computed, results = await computing, None
-                self._last_batch_s, self._last_batch_records = self._clock() - start, batch.records
+                self._pause_s = 2 * (self._clock() - start) if batch.records > _CALM else 0.0
                 self._unsettled.add(computed.batch)
-                self._finishing = asyncio.create_task(
-                    self._finish(app, batch.fetches, computed, results, self._finishing)
-                )
+                self._finishing = asyncio.create_task(self._finish(batch.fetches, computed, results, self._finishing))
         except TooManyDeadLetters as error:
             await self._commit_what_came_before(app)
             self._fail(error)
@@ -224,7 +221,6 @@ class Consumption:
 
     async def _finish(
         self,
-        app: faust.App,
         batch: list[Any],
         computed: Computed,
         results: list[BatchResult] | None,
