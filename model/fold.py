@@ -33,6 +33,7 @@ from model.states import UserStates
 from model.type_given_item import exponentials, type_given_item
 
 _ENCODED_AT_ONCE: Final = 256  # users, so that (users, L, D) stays small
+_STEPPED_AT_ONCE: Final = 256  # users, on the CPU: what a step makes of them stays in the processor's caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ class Fold:
         actions: Actions,
         contexts: NDArray[np.uint32],
     ) -> Tensor:
-        """One step per action, a round for each rank; the vector after each, (M, D)."""
+        """One step per action, a round or more for each rank; the vector after each, (M, D)."""
         hidden, network = self.states.hidden, serving.network
         tokens = serving.vocabulary.tokens(actions.objects, contexts).to(serving.device)
         users = torch.from_numpy(slots).to(serving.device)
@@ -251,8 +252,11 @@ class Fold:
             return vectors
         vectors = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
         order = np.argsort(ranks, kind="stable")
-        for round_ in np.split(order, np.flatnonzero(np.diff(ranks[order])) + 1) if len(order) else ():
-            rows = torch.from_numpy(round_).to(serving.device)
+        cuts = np.flatnonzero(np.diff(ranks[order])) + 1
+        if serving.device.type == "cpu":
+            cuts = np.union1d(cuts, np.arange(_STEPPED_AT_ONCE, len(order), _STEPPED_AT_ONCE))
+        for part in np.split(order, cuts) if len(order) else ():
+            rows = torch.from_numpy(part).to(serving.device)
             state, vectors[rows] = network.step(tokens[rows], hidden[users[rows]].float())
             hidden[users[rows]] = state.half()
         return vectors
