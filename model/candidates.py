@@ -30,6 +30,7 @@ from model.events import (
     TYPE_SLOTS,
 )
 from model.evidence import Evidence, Neighbours
+from model.shortlist import dot
 
 Floats = NDArray[np.float32]
 
@@ -147,33 +148,48 @@ def _collect(
     features: Floats,
     starts: NDArray[np.int64],
 ) -> None:
-    own = np.empty(RECENT, np.int32)
-    shares = np.zeros(CATEGORY_BUCKETS, np.float32)
     for n in range(len(recent.starts)):
         begin = starts[n]
-        items = all_items[begin : begin + CANDIDATES]
-        _clear(features, begin)
-        first = marks.next_answer[0] * CANDIDATES
-        marks.next_answer[0] += 1
-        count = 0
-        for k in range(best.items.shape[1]):
-            place, count = _enter(best.items[n, k], first, marks.seen, items, count)
-            features[_LOG_PROBABILITY, begin + place] = best.log_probabilities[n, k]
-        distinct, actions, count = _own_items(recent, n, first, marks.seen, items, count, features, begin, own)
-        for slot in range(min(distinct, len(_FOLLOWERS))):
-            column, item = min(slot, _SLOTS - 1), own[slot]
-            followed = features[_FOLLOWED + column, begin : begin + CANDIDATES]
-            preceded = features[_PRECEDED + column, begin : begin + CANDIDATES]
-            count = _neighbours(evidence.followers, item, _FOLLOWERS[slot], followed, first, marks.seen, items, count)
-            count = _neighbours(
-                evidence.predecessors, item, _PREDECESSORS[slot], preceded, first, marks.seen, items, count
-            )
-        for item in evidence.popular:
-            _, count = _enter(item, first, marks.seen, items, count)
-        if distinct:
-            count = _popular_alike(evidence, own[0], first, marks.seen, items, count)
-        starts[n + 1] = starts[n] + count
-        _describe(recent, best, evidence, n, own[:distinct], actions, shares, items[:count], features, begin)
+        starts[n + 1] = begin + collect_answer(
+            recent, best, evidence, marks, n, all_items[begin : begin + CANDIDATES], features, begin
+        )
+
+
+@compiled
+def collect_answer(
+    recent: Recent,
+    best: NetworkBest,
+    evidence: Evidence,
+    marks: Marks,
+    n: int,
+    items: NDArray[np.int32],
+    features: Floats,
+    begin: int,
+) -> int:
+    """Candidates of answer n: fills `items`, of which there is room for CANDIDATES, and columns of `features` from
+    `begin` on; returns how many there are."""
+    own = np.empty(RECENT, np.int32)
+    shares = np.zeros(CATEGORY_BUCKETS, np.float32)
+    _clear(features, begin)
+    first = marks.next_answer[0] * CANDIDATES
+    marks.next_answer[0] += 1
+    count = 0
+    for k in range(best.items.shape[1]):
+        place, count = _enter(best.items[n, k], first, marks.seen, items, count)
+        features[_LOG_PROBABILITY, begin + place] = best.log_probabilities[n, k]
+    distinct, actions, count = _own_items(recent, n, first, marks.seen, items, count, features, begin, own)
+    for slot in range(min(distinct, len(_FOLLOWERS))):
+        column, item = min(slot, _SLOTS - 1), own[slot]
+        followed = features[_FOLLOWED + column, begin : begin + CANDIDATES]
+        preceded = features[_PRECEDED + column, begin : begin + CANDIDATES]
+        count = _neighbours(evidence.followers, item, _FOLLOWERS[slot], followed, first, marks.seen, items, count)
+        count = _neighbours(evidence.predecessors, item, _PREDECESSORS[slot], preceded, first, marks.seen, items, count)
+    for item in evidence.popular:
+        _, count = _enter(item, first, marks.seen, items, count)
+    if distinct:
+        count = _popular_alike(evidence, own[0], first, marks.seen, items, count)
+    _describe(recent, best, evidence, n, own[:distinct], actions, shares, items[:count], features, begin)
+    return int(count)
 
 
 @compiled
@@ -368,7 +384,7 @@ def _ask_network(
     One walk along each candidate's vector for all four: most of them come from far away.
     """
     query, asked = best.queries[n], best.items.shape[1]
-    log_total = _dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if asked else np.float32(0)
+    log_total = dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if asked else np.float32(0)
     latest = _blend(best.vectors, own[:_BLENDED])
     last, second = _blend(best.vectors, own[:1]), _blend(best.vectors, own[1:2])
     for place in range(len(items)):
@@ -391,7 +407,7 @@ def _blend(vectors: Floats, latest: NDArray[np.int32]) -> Floats:
     blend = np.zeros(vectors.shape[1], np.float32)
     for slot in range(len(latest)):
         blend += vectors[latest[slot]] / np.float32(1 + slot)
-    blend /= max(np.sqrt(_dot(blend, blend)), _LEAST_LENGTH)
+    blend /= max(np.sqrt(dot(blend, blend)), _LEAST_LENGTH)
     return blend
 
 
@@ -400,15 +416,6 @@ def _logarithms(feature: Floats, by: np.float32, scale: np.float32) -> None:
     for place in range(len(feature)):
         if feature[place] != 0:  # most are, and logarithms are slow
             feature[place] = np.log1p(by * feature[place]) / scale
-
-
-# As in `shortlist`, and not imported from there: a cached loop is not compiled again when another file changes.
-@compiled
-def _dot(a: Floats, b: Floats) -> np.float32:
-    total = np.float32(0)
-    for d in range(len(a)):
-        total += a[d] * b[d]
-    return total
 
 
 @compiled

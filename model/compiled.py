@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -30,7 +32,8 @@ class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compiles at the first call; what was compiled is kept on disk where there is a place that can be written.
+    """Compiles at the first call; what was compiled is kept on disk where there is a place that can be written, until
+    a file with compiled functions changes: a function holds the code of all that it calls.
 
     Runs without the interpreter's lock. Sums may be taken in any order.
     """
@@ -39,7 +42,15 @@ def compiled(function: Callable[..., Any]) -> Any:
         dispatcher = njit(cache=True, **options)(function)
     except RuntimeError:  # no such place
         return njit(**options)(function)
-    cache = dispatcher._cache
-    stamp = cache._impl.locator.get_source_stamp()
-    cache._cache_file = SafeCacheFile(cache.cache_path, cache._impl.filename_base, stamp)
+    kept = dispatcher._cache
+    folders = {Path(__file__).parent, Path(function.__code__.co_filename).parent}
+    stamp = (kept._impl.locator.get_source_stamp(), *map(_stamp, sorted(folders)))
+    kept._cache_file = SafeCacheFile(kept.cache_path, kept._impl.filename_base, stamp)
     return dispatcher
+
+
+@cache
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What tells whether one of the files with compiled functions in a folder has changed."""
+    files = [path for path in sorted(folder.glob("*.py")) if b"@compiled" in path.read_bytes()]
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)

@@ -72,7 +72,7 @@ class FusedRanker:
         for start in range(0, len(holdout), _AT_ONCE):
             chosen = np.arange(start, min(start + _AT_ONCE, len(holdout)))
             candidates = foreseen.collect(self._fusion, chosen)
-            scores = self._fusion.score(candidates).numpy()
+            scores = self._fusion.score(candidates)
             ranks[chosen] = _ranks(scores, candidates, foreseen.targets[chosen])
             listed = _listed(scores, candidates)
             top[chosen] = np.where(listed < 0, 0, self._vocabulary.objects[candidates.items[listed]])

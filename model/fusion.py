@@ -1,24 +1,22 @@
 """The ranking that is served: the network and the evidence of the log together, weighed by the combiner.
 
 Constant time per answer, whatever the length of the history: the last RECENT actions, a bounded number of candidates.
-Shapes: N answers, T candidates of all of them, k ranked items, I items of the catalogue.
+Shapes: N answers, C candidates of the answer at hand, T of all of them, F features, k ranked items.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from model import shortlist
-from model.candidates import Candidates, NetworkBest, Recent, collect, marks, room
+from model.candidates import CANDIDATES, Candidates, Marks, NetworkBest, Recent, collect, collect_answer, marks, room
 from model.combiner import Combiner
+from model.compiled import compiled
 from model.evidence import Evidence
+from model.shortlist import highest
+from model.weighing import Weights, weigh, weights_of
 
-_ANSWERS: Final = 32  # at once: few calls, and what they take stays in the processor's caches
+Floats = NDArray[np.float32]
 
 
 class Fusion:
@@ -27,8 +25,9 @@ class Fusion:
     def __init__(self, evidence: Evidence, combiner: Combiner) -> None:
         self.evidence = evidence
         self.combiner = combiner
+        self._weights = weights_of(combiner)
         self._marks = marks(len(evidence.popularity))
-        self._room = room(_ANSWERS)  # kept from call to call: fresh memory costs as much as filling it
+        self._room = room(1)  # kept from call to call: fresh memory costs as much as filling it
 
     def for_another_thread(self) -> Fusion:
         """The same evidence and combiner, with room of its own."""
@@ -38,8 +37,7 @@ class Fusion:
         """Candidates of N answers, with their features."""
         return collect(recent, best, self.evidence, self._marks)
 
-    @torch.inference_mode()
-    def rank(self, recent: Recent, best: NetworkBest, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def rank(self, recent: Recent, best: NetworkBest, k: int) -> tuple[NDArray[np.int64], Floats]:
         """The k best items of N answers, best first, and their log-probabilities, (N, k) each.
 
         Probabilities are of the next action on an item, all items that are no candidates included. k is cut to the
@@ -47,16 +45,34 @@ class Fusion:
         """
         n, k = len(recent.starts), min(k, best.items.shape[1])
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
-        outside = float(self.combiner.outside)
-        for start in range(0, n, _ANSWERS):
-            part = slice(start, start + _ANSWERS)
-            candidates = collect(recent.part(part), best.part(part), self.evidence, self._marks, self._room)
-            scores = self.score(candidates).numpy()
-            shortlist.highest(scores, candidates.starts, outside, items[part], log_probabilities[part])
-            items[part] = candidates.items[items[part]]
+        outside = np.float32(self.combiner.outside.item())
+        _rank(recent, best, self.evidence, self._marks, self._room, self._weights, outside, items, log_probabilities)
         return items, log_probabilities
 
-    def score(self, candidates: Candidates) -> Tensor:
+    def score(self, candidates: Candidates) -> Floats:
         """Scores of candidates, (T,)."""
-        scores: Tensor = self.combiner(torch.from_numpy(candidates.features))
+        scores = np.empty(len(candidates.items), np.float32)
+        weigh(candidates.features, self._weights, scores)
         return scores
+
+
+@compiled
+def _rank(
+    recent: Recent,
+    best: NetworkBest,
+    evidence: Evidence,
+    marks: Marks,
+    room: Candidates,
+    weights: Weights,
+    outside: np.float32,
+    items: NDArray[np.int64],
+    log_probabilities: Floats,
+) -> None:
+    """Answer by answer, so that what is collected of one is weighed while it is in the nearest cache."""
+    candidates, scores = room.items[:CANDIDATES], np.empty(CANDIDATES, np.float32)
+    for n in range(len(items)):
+        count = collect_answer(recent, best, evidence, marks, n, candidates, room.features, 0)
+        weigh(room.features[:, :count], weights, scores)
+        highest(scores[:count], outside, items[n], log_probabilities[n])
+        for place in range(items.shape[1]):
+            items[n, place] = candidates[items[n, place]]

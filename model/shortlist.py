@@ -67,7 +67,8 @@ def _sum_of_exponentials(logits: Floats) -> np.float32:
 
 
 @compiled
-def _dot(a: Floats, b: Floats) -> np.float32:
+def dot(a: Floats, b: Floats) -> np.float32:
+    """The product of two vectors (D,)."""
     total = np.float32(0)
     for d in range(len(a)):
         total += a[d] * b[d]
@@ -157,7 +158,7 @@ def _keep(coarse: Floats, found: NDArray[np.int32], begin: int, threshold: np.fl
 @compiled
 def _score(query: Floats, vectors: Floats, found: NDArray[np.int32], logits: Floats) -> None:
     for c in range(len(found)):
-        logits[c] = _dot(query, vectors[found[c]])
+        logits[c] = dot(query, vectors[found[c]])
 
 
 @compiled
@@ -222,17 +223,11 @@ def search(
 
 
 @compiled
-def highest(
-    scores: Floats, starts: NDArray[np.int64], outside: float, places: NDArray[np.int64], log_probabilities: Floats
-) -> None:
-    """Of each answer's scores, from `starts[n]` to `starts[n + 1]`, where the k highest lie: fills `places` (N, k).
+def highest(scores: Floats, outside: np.float32, places: NDArray[np.int64], log_probabilities: Floats) -> None:
+    """Where the k highest of an answer's scores (C,) lie: fills `places` (k,), of which there are C at most.
 
-    `log_probabilities` (N, k) are of a softmax over the answer's scores and `outside`. An answer has at least k scores.
+    `log_probabilities` (k,) are of a softmax over the scores and `outside`.
     """
-    for n in range(len(places)):
-        own = scores[starts[n] : starts[n + 1]]
-        highest = max(own.max(), np.float32(outside))
-        total = math.exp(np.float32(outside) - highest)
-        total += _sum_of_exponentials(np.maximum(own - highest, _NOTHING))
-        _put_highest(own, highest + np.float32(math.log(total)), places[n], log_probabilities[n])
-        places[n] += starts[n]
+    top = max(scores.max(), outside)
+    total = math.exp(outside - top) + _sum_of_exponentials(np.maximum(scores - top, _NOTHING))
+    _put_highest(scores, top + np.float32(math.log(total)), places, log_probabilities)

@@ -63,10 +63,28 @@ def test_compiled_functions_are_saved_so(module: Any) -> None:
 
 
 def test_another_process_finds_what_one_has_compiled(tmp_path: Path) -> None:
-    source = tmp_path / "loops.py"
-    source.write_text("from model.compiled import compiled\n\n\n@compiled\ndef double(x):\n    return x + x\n")
+    write(tmp_path / "loops.py", "", "double", "x + x")
     call = "import loops; print(loops.double(1.5), sum(loops.double.stats.cache_hits.values()))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(answers.__file__).parents[1])))}
-    for hits in (0, 1):
-        done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout == f"3.0 {hits}\n"
+    assert [printed(tmp_path, call) for _ in range(2)] == ["3.0 0", "3.0 1"]
+
+
+def test_what_calls_a_function_of_another_file_goes_with_it(tmp_path: Path) -> None:
+    write(tmp_path / "loops.py", "from others import more", "double", "more(x)")
+    found = []
+    for number in ("2", "30"):
+        write(tmp_path / "others.py", "", "more", f"{number} * x")
+        found.append(printed(tmp_path, "import loops; print(loops.double(1.5))"))
+    assert found == ["3.0", "45.0"]
+
+
+def write(path: Path, imports: str, name: str, result: str) -> None:
+    """A module with a compiled function of x."""
+    head = f"from model.compiled import compiled\n{imports}\n\n"
+    path.write_text(f"{head}\n@compiled\ndef {name}(x):\n    return {result}\n")
+
+
+def printed(folder: Path, call: str) -> str:
+    """What another process prints."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(Path(answers.__file__).parents[1])))}
+    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

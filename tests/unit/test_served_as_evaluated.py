@@ -98,7 +98,7 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     fusion = ranking_of(serving).fusion
     foreseen = FusedRanker(serving.network, serving.vocabulary, fusion, CPU).foresee(Holdout(log, answered + 1))
     candidates = foreseen.collect(fusion, np.arange(len(answered)))
-    scores = fusion.score(candidates).detach().numpy()
+    scores = fusion.score(candidates)
     outside = fusion.combiner.outside.item()
     for n, place in enumerate(answered):
         part = slice(candidates.starts[n], candidates.starts[n + 1])

@@ -1,0 +1,133 @@
+"""The combiner in a compiled loop: it scores candidates while their features are still in the nearest cache.
+
+PyTorch would write each layer's units of a batch's candidates to memory and read them again, which takes as long as
+computing them. Here a layer's sums of a few units and as many candidates as fit a vector are kept in registers, which
+no loop that compilers vectorise by themselves was seen to do: so the innermost part is put together from vector
+instructions, which LLVM makes the processor's own of.
+
+Shapes: C candidates, F features, H units of a hidden layer, V candidates of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from model.candidates import FEATURES
+from model.combiner import HIDDEN, Combiner
+from model.compiled import compiled
+
+Floats = NDArray[np.float32]
+
+_VECTOR: Final = 16  # V; where the processor's are shorter, these are several
+_UNITS: Final = 8  # of a layer at a time: sixteen would need more registers than there are
+_BYTES: Final = 4  # of a float32
+_INT: Final = ir.IntType(32)
+_FAST: Final = ("contract", "reassoc")
+
+
+class Weights(NamedTuple):
+    """Those of a combiner."""
+
+    first: Floats  # (H, F)
+    first_bias: Floats  # (H,)
+    second: Floats  # (H, H)
+    second_bias: Floats  # (H,)
+    last: Floats  # (1, H)
+    last_bias: Floats  # (1,)
+    linear: Floats  # (1, F)
+
+
+@torch.no_grad()
+def weights_of(combiner: Combiner) -> Weights:
+    """A combiner's weights as they are now."""
+    parts = (combiner.first, combiner.second, combiner.last)
+    layers = [tensor for layer in parts for tensor in (layer.weight, layer.bias)]
+    return Weights(*(tensor.contiguous().numpy() for tensor in (*layers, combiner.linear.weight)))
+
+
+def _layer_part(inputs: int, units: int, *, rectified: bool) -> Any:
+    """Adds up some units of a layer for V candidates: an intrinsic that takes weights (units, inputs) and biases
+    (units,), each without gaps, from rows (inputs, V) and fills in others (units, V)."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def add_up(_: Any, weights: Any, biases: Any, source: Any, target: Any) -> tuple[Any, Callable[..., Any]]:
+        def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            arrays = [
+                context.make_array(kind)(context, builder, value)
+                for kind, value in zip(signature.args, arguments, strict=True)
+            ]
+            address = ir.IntType(context.address_size)
+            vector = ir.VectorType(ir.FloatType(), _VECTOR)
+
+            def rows(array: Any, count: int) -> list[Any]:
+                begin, stride = builder.ptrtoint(array.data, address), builder.extract_value(array.strides, 0)
+                offsets = [builder.mul(stride, address(row)) for row in range(count)]
+                return [builder.inttoptr(builder.add(begin, offset), vector.as_pointer()) for offset in offsets]
+
+            def number(array: Any, place: int) -> Any:
+                """The same number V times."""
+                one = builder.load(builder.gep(array.data, [address(place)]), align=_BYTES)
+                nothing, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_INT, _VECTOR), None)
+                return builder.shuffle_vector(builder.insert_element(nothing, one, _INT(0)), nothing, zeros)
+
+            weights, biases, source, target = arrays
+            sums = [number(biases, unit) for unit in range(units)]
+            for place, row in enumerate(rows(source, inputs)):
+                values = builder.load(row, align=_BYTES)
+                for unit in range(units):
+                    product = builder.fmul(number(weights, unit * inputs + place), values, flags=_FAST)
+                    sums[unit] = builder.fadd(sums[unit], product, flags=_FAST)
+            nothing = ir.Constant(vector, None)
+            for total, row in zip(sums, rows(target, units), strict=True):
+                positive = builder.fcmp_ordered(">", total, nothing)
+                builder.store(builder.select(positive, total, nothing) if rectified else total, row, align=_BYTES)
+            return context.get_dummy_value()
+
+        return types.void(weights, biases, source, target), code
+
+    return add_up
+
+
+_first_part = _layer_part(len(FEATURES), _UNITS, rectified=True)
+_second_part = _layer_part(HIDDEN, _UNITS, rectified=True)
+_last_part = _layer_part(HIDDEN, 1, rectified=False)
+_linear_part = _layer_part(len(FEATURES), 1, rectified=False)
+
+
+@compiled
+def weigh(features: Floats, weights: Weights, scores: Floats) -> None:
+    """Fills in the scores (C,) of candidates with these features (F, C), each feature's without gaps."""
+    rest = np.zeros((len(FEATURES), _VECTOR), np.float32)
+    units, found = np.empty((2, HIDDEN, _VECTOR), np.float32), np.empty((2, 1, _VECTOR), np.float32)
+    whole = features.shape[1] // _VECTOR * _VECTOR
+    for begin in range(0, whole, _VECTOR):
+        _weigh_vector(features[:, begin : begin + _VECTOR], weights, units, found)
+        for place in range(_VECTOR):
+            scores[begin + place] = found[0, 0, place] + found[1, 0, place]
+    if whole < features.shape[1]:
+        rest[:, : features.shape[1] - whole] = features[:, whole:]
+        _weigh_vector(rest, weights, units, found)
+        for place in range(features.shape[1] - whole):
+            scores[whole + place] = found[0, 0, place] + found[1, 0, place]
+
+
+@compiled
+def _weigh_vector(features: Floats, weights: Weights, units: Floats, found: Floats) -> None:
+    """Of V candidates, from features (F, V) to what of their scores comes by way of the `units` and what directly."""
+    first, second = units
+    for unit in range(0, HIDDEN, _UNITS):
+        part = slice(unit, unit + _UNITS)
+        _first_part(weights.first[part], weights.first_bias[part], features, first[part])
+    for unit in range(0, HIDDEN, _UNITS):
+        part = slice(unit, unit + _UNITS)
+        _second_part(weights.second[part], weights.second_bias[part], first, second[part])
+    _last_part(weights.last, weights.last_bias, second, found[0])
+    _linear_part(weights.linear, np.zeros(1, np.float32), features, found[1])
