@@ -2,6 +2,8 @@
 
 One batch is the events of any partitions, each in log order. A user's second event of the batch is stepped in round
 two, so rounds are batches of distinct users.
+The function has two halves: `step` changes the users' states, `answer` says what comes next of what the first half
+found. They share nothing that changes, so one thread may step a batch while another answers the batch before it.
 Shapes: N events, M of them new, U distinct users, k ranked items, K event types.
 """
 
@@ -37,18 +39,47 @@ _STEPPED_AT_ONCE: Final = 256  # users, on the CPU: what a step makes of them st
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
-    """What a batch came to."""
+class Stepped:
+    """What a batch made of the users, and all that it takes to answer it: nothing here changes with the next batch."""
 
     places: NDArray[np.int64]  # (M,) of the new events in the batch; the others are replays, answered before
     slots: NDArray[np.int64]  # (M,)
+    partitions: NDArray[np.int32]  # (M,)
     history_lengths: NDArray[np.int64]  # (M,)
-    answers: Answers  # M of them
     touched: NDArray[np.int64]  # (U,) slots whose records changed
-    duplicates: int  # new, but of an event id seen before: answered, not applied
+    applied: NDArray[np.bool_]  # (M,); the others are new, but of an event id seen before: answered, not applied
     late: NDArray[np.bool_]  # (M,) older than the user's clock, so without effect on it
-    scored: Scored  # the version's answers before
+    scored: NDArray[np.bool_]  # (M,) on an item: they score the answers before them
     rules_places: NDArray[np.int64]  # where next items stood in the rules' answers before, for users whom they follow
+    actions: Actions  # (M,)
+    asked: _Asked | None  # None where nothing serves
+    by_rules: Answers | None  # there where nothing serves
+    served: int  # versions that had begun to serve by then
+    forgotten: NDArray[np.int64]  # slots taken from their users since the batch before
+    capacity: int  # slots that there were
+
+    @property
+    def duplicates(self) -> int:
+        """How many are not applied."""
+        return len(self.applied) - int(self.applied.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a version is asked."""
+
+    serving: Serving
+    vectors: Tensor  # (M, D) of the users after their events
+    recent: Recent
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What a batch came to."""
+
+    stepped: Stepped
+    answers: Answers  # M of them
+    scored: Scored  # the version's answers before
 
 
 class Fold:
@@ -59,15 +90,18 @@ class Fold:
         self.states = states
         self.serving: Serving | None = None
         self.canary: Canary | None = None
+        self._served = 0
         self._rules = LiveRules(Rules())
         self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
-        self._model_scores = ModelScores()
         self._rules_scores = Scoreboard()
+        self._forgotten = np.zeros(0, np.int64)  # slots taken from their users since the last batch
+        self._model_scores = ModelScores()  # this and the next one belong to the answers
+        self._scored_since = 0  # versions that had begun to serve when the kept answers were given
 
     def serve(self, serving: Serving, canary: Canary | None = None) -> None:
         """From the next batch on. Answers given so far are not scored: they are another version's."""
         self.serving, self.canary = serving, canary
-        self._model_scores.forget_all()
+        self._served += 1
 
     @property
     def nbytes(self) -> int:
@@ -78,7 +112,6 @@ class Fold:
         """Begins a batch: the slots of its users, (N,); see `UserStates.slots_of`."""
         slots = self.states.slots_of(partitions, users)
         self._forget_answers(self.states.evicted)
-        self._model_scores.place(slots, partitions, self.states.capacity)
         return slots
 
     def clear(self) -> None:
@@ -86,13 +119,13 @@ class Fold:
         self._forget_answers(self.states.clear())
 
     def _forget_answers(self, slots: NDArray[np.int64]) -> None:
-        self._model_scores.forget(slots)
         self._rules_scores.forget(slots)
+        self._forgotten = np.concatenate((self._forgotten, slots))
 
-    def advance_all(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> list[Advanced]:
-        """As `advance`, but users of the canary by the version before: a part for each version."""
+    def step_all(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> list[Stepped]:
+        """As `step`, but users of the canary for the version before: a part for each version."""
         if self.canary is None:
-            return [self.advance(slots, actions, offsets)]
+            return [self.step(slots, actions, offsets)]
         stays = self.canary.stays(actions.users)
         shares = (np.flatnonzero(~stays), self.serving), (np.flatnonzero(stays), self.canary.before)
         return [self._share(slots, actions, offsets, places, serving) for places, serving in shares if len(places)]
@@ -104,21 +137,21 @@ class Fold:
         offsets: NDArray[np.int64],
         places: NDArray[np.int64],
         serving: Serving | None,
-    ) -> Advanced:
-        advanced = self.advance(slots[places], actions.take(places), offsets[places], serving)
-        return replace(advanced, places=places[advanced.places])
+    ) -> Stepped:
+        stepped = self.step(slots[places], actions.take(places), offsets[places], serving)
+        return replace(stepped, places=places[stepped.places])
 
     @torch.inference_mode()
-    def advance(
+    def step(
         self,
         slots: NDArray[np.int64],
         actions: Actions,
         offsets: NDArray[np.int64],
         serving: Serving | None = None,
-    ) -> Advanced:
-        """Applies the events (N,) of users in `slots`, each user's by rising offset; answers after each new one.
+    ) -> Stepped:
+        """Applies the events (N,) of users in `slots`, each user's by rising offset.
 
-        By default what answers is what serves, or the rules where nothing does.
+        By default what serves is to answer, or the rules where nothing does.
         """
         states, serving = self.states, serving or self.serving
         new = np.flatnonzero(offsets > states.offsets[slots])
@@ -128,21 +161,41 @@ class Fold:
         actions = replace(actions, times=clocks)
         scored = (actions.types != SEARCH) & ~repeated
         by_rules, rules_places = self._by_rules(slots, actions, ~repeated, scored, answer=serving is None)
-        answers, lengths = self._apply(serving, slots, actions, repeated)
-        given = answers or by_rules
-        assert given is not None
+        asked, lengths = self._apply(serving, slots, actions, repeated)
         states.offsets[slots] = offsets[new]  # ascending, so each user's last one stays
-        return Advanced(
+        forgotten, self._forgotten = self._forgotten, self._forgotten[:0]
+        return Stepped(
             places=new,
             slots=slots,
+            partitions=states.partitions_of(slots),
             history_lengths=lengths,
-            answers=given,
             touched=np.unique(slots),
-            duplicates=int(repeated.sum()),
+            applied=~repeated,
             late=late,
-            scored=self._score_model(serving, answers, slots, actions, scored, ~repeated),
+            scored=scored,
             rules_places=rules_places,
+            actions=actions,
+            asked=asked,
+            by_rules=by_rules,
+            served=self._served,
+            forgotten=forgotten,
+            capacity=states.capacity,
         )
+
+    @torch.inference_mode()
+    def answer(self, stepped: Stepped) -> Advanced:
+        """Answers after each new event of a batch, batch after batch as they were stepped."""
+        self._model_scores.forget(stepped.forgotten)
+        if stepped.served != self._scored_since:
+            self._model_scores.forget_all()
+            self._scored_since = stepped.served
+        answers, scored = stepped.by_rules, NOTHING
+        if stepped.asked is not None:
+            asked = stepped.asked
+            answers = answer(asked.serving, asked.vectors, asked.recent)
+            scored = self._score(stepped, asked.serving, answers)
+        assert answers is not None
+        return Advanced(stepped, answers, scored)
 
     def _by_rules(
         self,
@@ -174,24 +227,25 @@ class Fold:
 
     def _apply(
         self, serving: Serving | None, slots: NDArray[np.int64], actions: Actions, repeated: NDArray[np.bool_]
-    ) -> tuple[Answers | None, NDArray[np.int64]]:
-        """Steps and remembers what is not a repeat; the model's answers, if it serves, and lengths after each (M,)."""
+    ) -> tuple[_Asked | None, NDArray[np.int64]]:
+        """Steps and remembers what is not a repeat; what the version is asked, if one serves, and lengths after each
+        event (M,)."""
         states = self.states
         applied = np.flatnonzero(~repeated)
         fresh, fresh_slots = actions.take(applied), slots[applied]
         contexts = contexts_of(fresh, fresh_slots, states.last_times[fresh_slots], states.sessions[fresh_slots])
         ranks = ranks_within(fresh_slots)
         source = _sources(slots, repeated)
-        answers = None
+        asked = None
         if serving is not None:
             vectors = self._vectors(serving, slots, source, fresh_slots, ranks, fresh, contexts)
             recent = recent_actions(serving.vocabulary, states.histories, slots, ~repeated, fresh.objects, contexts)
-            answers = answer(serving, vectors, recent)
+            asked = _Asked(serving, vectors, recent)
         lengths_before = states.histories.counts[slots]
         after = states.histories.append(fresh_slots, ranks, fresh.objects, contexts)
         states.remember(fresh_slots, fresh)
         padded = np.concatenate((after, np.zeros(1, np.int64)))
-        return answers, np.where(source >= 0, padded[source], lengths_before)
+        return asked, np.where(source >= 0, padded[source], lengths_before)
 
     def _vectors(
         self,
@@ -261,19 +315,16 @@ class Fold:
             hidden[users[rows]] = state.half()
         return vectors
 
-    def _score_model(
-        self,
-        serving: Serving | None,
-        answers: Answers | None,
-        slots: NDArray[np.int64],
-        actions: Actions,
-        scored: NDArray[np.bool_],
-        applied: NDArray[np.bool_],
-    ) -> Scored:
-        if answers is None or serving is None:
-            return NOTHING
+    def _score(self, stepped: Stepped, serving: Serving, answers: Answers) -> Scored:
         return self._model_scores.score(
-            serving, answers, slots, actions, scored=scored, applied=applied, capacity=self.states.capacity
+            serving,
+            answers,
+            stepped.slots,
+            stepped.partitions,
+            stepped.actions,
+            scored=stepped.scored,
+            applied=stepped.applied,
+            capacity=stepped.capacity,
         )
 
 

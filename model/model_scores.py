@@ -5,7 +5,6 @@ Shapes: N events, S slots, I items.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from model.answers import Answers, Scoreboard
 from model.events import Actions
-from model.history import grown
 from model.purchase_outcomes import Outcomes, PurchaseBoard
 from model.serving import Serving
 
@@ -35,32 +33,27 @@ class ModelScores:
     def __init__(self) -> None:
         self._rankings = Scoreboard()
         self._purchases: dict[str, PurchaseBoard] = {}  # by version: there are two while some users stay
-        self._partitions: NDArray[np.int32] = np.zeros(0, np.int32)  # (S,)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the kept answers."""
         boards = sum(board.nbytes for board in self._purchases.values())
-        return self._rankings.nbytes + self._partitions.nbytes + boards
-
-    def place(self, slots: NDArray[np.int64], partitions: Sequence[int], capacity: int) -> None:
-        """Says which partitions N users in slots (N,) are of, before their events come."""
-        if len(self._partitions) < capacity:
-            self._partitions = grown(self._partitions, capacity)
-        self._partitions[slots] = partitions
+        return self._rankings.nbytes + boards
 
     def score(
         self,
         serving: Serving,
         answers: Answers,
         slots: NDArray[np.int64],
+        partitions: NDArray[np.int32],
         actions: Actions,
         *,
         scored: NDArray[np.bool_],
         applied: NDArray[np.bool_],
         capacity: int,
     ) -> Scored:
-        """Scores the answers before N events in log order, and keeps those after them.
+        """Scores the answers before N events in log order, of users in slots (N,) of partitions (N,), and keeps those
+        after them.
 
         `scored` (N,): on an item; `applied` (N,): no repeats.
         """
@@ -70,7 +63,7 @@ class ModelScores:
         board = self._purchases.setdefault(answers.version, PurchaseBoard())
         purchases = board.follow(
             slots[applied],
-            self._partitions[slots[applied]],
+            partitions[applied],
             actions.types[applied],
             actions.times[applied],
             answers.purchase[applied],

@@ -35,5 +35,5 @@ def _seconds(fold: Fold, actions: Actions, clock: Clock) -> float:
     slots = fold.slots_of([0] * len(actions), actions.users)
     first = int(fold.states.offsets.max()) + 1
     begun = clock()
-    fold.advance(slots, actions, np.arange(first, first + len(actions)))
+    fold.answer(fold.step(slots, actions, np.arange(first, first + len(actions))))
     return (clock() - begun) / len(actions)

@@ -23,6 +23,7 @@ class Slots:
         self._owners: list[tuple[int, str] | None] = [None] * slots
         self._free = list(range(slots - 1, -1, -1))
         self._touched: NDArray[np.int64] = np.full(slots, _FREE, np.int64)
+        self.partitions: NDArray[np.int32] = np.zeros(slots, np.int32)  # of the users who have the slots
 
     def __len__(self) -> int:
         return len(self._owners) - len(self._free)
@@ -52,6 +53,7 @@ class Slots:
         slot = self._free.pop()
         self._slots[partition][user] = slot
         self._owners[slot] = partition, user
+        self.partitions[slot] = partition
         return slot
 
     def touch(self, slots: NDArray[np.int64], batch: int) -> None:
@@ -82,3 +84,4 @@ class Slots:
         self._free[:0] = range(slots - 1, self.capacity - 1, -1)  # taken after those that were free before
         self._owners.extend([None] * more)
         self._touched = np.concatenate((self._touched, np.full(more, _FREE, np.int64)))
+        self.partitions = np.concatenate((self.partitions, np.zeros(more, np.int32)))

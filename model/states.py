@@ -128,6 +128,10 @@ class UserStates:
         slot = int(self._slots.find([partition], [user])[0])
         return None if slot < 0 else slot
 
+    def partitions_of(self, slots: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The partitions of the users in slots (N,)."""
+        return self._slots.partitions[slots]
+
     def clear(self) -> NDArray[np.int64]:
         """Forgets all users; returns the slots that they had."""
         slots = self._slots.taken()

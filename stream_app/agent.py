@@ -4,7 +4,7 @@ All that has come in while one batch was computed makes the next one, whatever i
 quick when the stream is calm, large when there is a backlog. What each batch and each fetch costs whatever its size
 decides how late answers are, long before the machine is busy: there are as few of both as is no loss. A small batch is
 decoded, computed and encoded in one go, as late as possible, so that no event waits for it to go from thread to thread,
-or just missed it; with a backlog, the batches before and after are coded in another thread while one is computed.
+or just missed it; with a backlog, one batch is decoded or encoded, one is stepped and one is answered at the same time.
 Whatever fails ends the process.
 """
 
@@ -25,7 +25,7 @@ from stream_app.delivery import BatchResult, Delivered, Delivery
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.local_store import LocalStore
 from stream_app.metrics import WorkerMetrics
-from stream_app.pipeline import Computed, Pipeline, Received
+from stream_app.pipeline import Pipeline, Received, SteppedBatch
 from stream_app.settings import Settings
 
 T = TypeVar("T")
@@ -56,6 +56,7 @@ class Consumption:
         delivery: Delivery,
         store: LocalStore,
         device_thread: ThreadPoolExecutor,
+        ranking_thread: ThreadPoolExecutor,
         coding_thread: ThreadPoolExecutor,
         metrics: WorkerMetrics,
         fail: Callable[[BaseException], Any],
@@ -67,6 +68,7 @@ class Consumption:
         self._delivery = delivery
         self._store = store
         self._device_thread = device_thread
+        self._ranking_thread = ranking_thread
         self._coding_thread = coding_thread
         self._metrics = metrics
         self._fail = fail
@@ -76,7 +78,7 @@ class Consumption:
         self._waiting_records = 0
         self._space = asyncio.Event()  # set while few enough records wait; else Faust's own buffer fills, then stops
         self._space.set()
-        self._room = asyncio.Semaphore(settings.in_flight)  # batches computed but not durable
+        self._room = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
         self._latest: dict[int, asyncio.Task[Delivered]] = {}  # by partition: what the next delivery waits for
@@ -134,14 +136,14 @@ class Consumption:
                 start = self._clock()
                 if batch.decoding is None:
                     ahead = None
-                    computed, results = await self._in_device_thread(self._in_one_go, batch, self._nobody_encodes())
+                    stepped, results = await self._in_device_thread(self._in_one_go, batch, self._nothing_to_finish())
                 else:
-                    computing = self._in_device_thread(self._pipeline.advance, await batch.decoding)
+                    stepping = self._in_device_thread(self._pipeline.step, await batch.decoding)
                     ahead = await self._begin_ahead(app)
-                    computed, results = await computing, None
+                    stepped, results = await stepping, None
                 self._pause_s = 2 * (self._clock() - start) if batch.records > _CALM else 0.0
-                self._unsettled.add(computed.batch)
-                self._finishing = asyncio.create_task(self._finish(batch.fetches, computed, results, self._finishing))
+                self._unsettled.add(stepped.batch)
+                self._finishing = asyncio.create_task(self._finish(batch.fetches, stepped, results, self._finishing))
         except TooManyDeadLetters as error:
             await self._commit_what_came_before(app)
             self._fail(error)
@@ -184,13 +186,13 @@ class Consumption:
         decode = partial(self._pipeline.decode, records, fetches[0].message.generation_id)
         return _Batch(fetches, len(records), decode, self._in_coding_thread(decode) if len(records) >= _LARGE else None)
 
-    def _nobody_encodes(self) -> bool:
-        """Whether the batch before is encoded: two must not be at the same time."""
+    def _nothing_to_finish(self) -> bool:
+        """Whether the batch before is answered and encoded: two must not be at the same time."""
         return self._finishing is None or self._finishing.done()
 
-    def _in_one_go(self, batch: _Batch, encode: bool) -> tuple[Computed, list[BatchResult] | None]:
-        computed = self._pipeline.advance(batch.decode())
-        return computed, self._pipeline.encode(computed) if encode else None
+    def _in_one_go(self, batch: _Batch, whole: bool) -> tuple[SteppedBatch, list[BatchResult] | None]:
+        stepped = self._pipeline.step(batch.decode())
+        return stepped, self._pipeline.encode(self._pipeline.answer(stepped)) if whole else None
 
     async def _commit_what_came_before(self, app: faust.App) -> None:
         """The batch at hand has a place in `_room`; who has all of them too knows that those before it are durable.
@@ -222,19 +224,21 @@ class Consumption:
     async def _finish(
         self,
         batch: list[Any],
-        computed: Computed,
+        stepped: SteppedBatch,
         results: list[BatchResult] | None,
         before: asyncio.Task[None] | None,
     ) -> None:
-        """Begins the deliveries of a batch, after those of the batch before it have begun; encodes it, if need be."""
+        """Begins the deliveries of a batch, after those of the batch before it have begun; answers and encodes it, if
+        need be: each thread takes batches in the order of these tasks."""
         try:
             if results is None:
+                computed = await self._in_ranking_thread(self._pipeline.answer, stepped)
                 results = await self._in_coding_thread(self._pipeline.encode, computed)
             if before is not None:
                 await before
             deliveries = self._deliver_later(batch, results)
             self._completing = asyncio.create_task(
-                self._complete(batch, results, deliveries, computed.batch, self._completing)
+                self._complete(batch, results, deliveries, stepped.batch, self._completing)
             )
         except Exception as error:
             self._fail(error)
@@ -304,6 +308,9 @@ class Consumption:
 
     def _in_device_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._device_thread, function, *arguments)
+
+    def _in_ranking_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._ranking_thread, function, *arguments)
 
     def _in_coding_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._coding_thread, function, *arguments)

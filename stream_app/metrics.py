@@ -15,7 +15,6 @@ from model.answers import Answers
 from model.drift import POPULATIONS
 from model.event_time import FLAGS
 from model.gate import REASONS as VERDICTS
-from model.live_rules import BASELINE
 from model.model_scores import Score, Scored
 from stream_app.wire import REASONS
 
@@ -23,7 +22,7 @@ _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _BATCH_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
-STAGES: Final = ("decode", "fold", "encode", "deliver")
+STAGES: Final = ("decode", "step", "answer", "encode", "deliver")
 Ranker = Literal["model", "rules"]
 RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
 RELOADS: Final = ("loaded", "refused")
@@ -80,9 +79,9 @@ class VersionScores(Collector):
         self._scores: dict[str, Score] = {}
 
     def add(self, answers: Answers, scored: Scored) -> None:
-        """Adds a batch; what the rules answer is counted elsewhere."""
-        if answers.version != BASELINE:
-            self._scores.setdefault(answers.version, Score()).add(answers, scored)
+        """Adds a batch; what the rules answer is counted elsewhere, and of a version that was dropped nothing more."""
+        if score := self._scores.get(answers.version):
+            score.add(answers, scored)
 
     def begin(self, versions: Collection[str]) -> None:
         """These serve from now on, side by side: their scores begin at nothing, others are dropped."""

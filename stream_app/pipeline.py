@@ -1,7 +1,8 @@
-"""Fetches from bytes to bytes: decode, fold, encode. No I/O.
+"""Fetches from bytes to bytes: decode, step, answer, encode. No I/O.
 
-The fetches of several partitions go through the fold as one batch: its fixed cost is paid once. `advance` runs in the
-device thread, `decode` and `encode` in another, so that the batches before and after are coded while one is computed.
+The fetches of several partitions go through the fold as one batch: its fixed cost is paid once. With a backlog `step`
+runs in the device thread, `answer` in the ranking thread, `decode` and `encode` in another, so that several batches are
+on their way at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.event_time import FLAGS, LATE, OK, judged
 from model.events import Actions, actions_of
-from model.fold import Advanced, Fold
+from model.fold import Advanced, Fold, Stepped
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
 from stream_app.byte_strings import joined, strings
@@ -46,8 +47,26 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class SteppedPart:
+    """The events that one version answers: the whole batch, but for a canary."""
+
+    stepped: Stepped
+    states: UserRecords  # of the touched users
+    verdicts: NDArray[np.uint8]  # on the event times of the new events
+
+
+@dataclass(frozen=True, slots=True)
+class SteppedBatch:
+    """A batch that the users' states have taken in: nothing here changes with the next batch."""
+
+    received: Received
+    parts: Sequence[SteppedPart]
+    batch: int  # its number
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """What one version answered: the whole batch, but for a canary."""
+    """What one version answered."""
 
     advanced: Advanced
     states: UserRecords  # of the touched users
@@ -56,11 +75,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A batch after the fold: all that encoding needs, and nothing that the next batch changes."""
+    """A batch with its answers: all that encoding needs."""
 
     received: Received
     parts: Sequence[Part]
-    batch: int  # its number
 
 
 class Pipeline:
@@ -101,19 +119,29 @@ class Pipeline:
                 verdicts=verdicts,
             )
 
-    def advance(self, received: Received) -> Computed:
+    def step(self, received: Received) -> SteppedBatch:
         """Applies the events; memory has them when this returns, nothing else does."""
-        with self._timed("fold"):
+        with self._timed("step"):
             slots = self._fold.slots_of(received.partitions.tolist(), received.actions.users)
-            advanced = self._fold.advance_all(slots, received.actions, received.offsets)
-            parts = [self._part(received, one) for one in advanced]
+            stepped = self._fold.step_all(slots, received.actions, received.offsets)
+            parts = [self._stepped_part(received, one) for one in stepped]
         self._count(received.decoded, parts)
-        return Computed(received, parts, self._fold.states.batch)
+        return SteppedBatch(received, parts, self._fold.states.batch)
 
-    def _part(self, received: Received, advanced: Advanced) -> Part:
-        given = received.verdicts[advanced.places]
-        verdicts = np.where((given == OK) & advanced.late, np.uint8(LATE), given)
-        return Part(advanced, self._fold.states.snapshot(advanced.touched), verdicts)
+    def _stepped_part(self, received: Received, stepped: Stepped) -> SteppedPart:
+        given = received.verdicts[stepped.places]
+        verdicts = np.where((given == OK) & stepped.late, np.uint8(LATE), given)
+        return SteppedPart(stepped, self._fold.states.snapshot(stepped.touched), verdicts)
+
+    def answer(self, batch: SteppedBatch) -> Computed:
+        """The answers to a batch, batch after batch as they were stepped."""
+        with self._timed("answer"):
+            parts = [Part(self._fold.answer(part.stepped), part.states, part.verdicts) for part in batch.parts]
+        for advanced in (part.advanced for part in parts):
+            self._metrics.score("model", advanced.scored.places)
+            self._metrics.versions.add(advanced.answers, advanced.scored)
+        self._metrics.state_bytes.set(self._fold.nbytes)  # here, as the kept answers change in this thread only
+        return Computed(batch.received, parts)
 
     def settle(self, before: int) -> None:
         """All effects of the batches before this number are durable: their users may leave memory."""
@@ -142,7 +170,7 @@ class Pipeline:
 
     def _add_predictions(self, received: Received, parts: Sequence[Part], results: dict[int, BatchResult]) -> None:
         """The prediction of every new event."""
-        places = np.concatenate([part.advanced.places for part in parts])
+        places = np.concatenate([part.advanced.stepped.places for part in parts])
         order = np.argsort(places)
         values = joined([self._predictions.encode(_followed(received, part), part.advanced.answers) for part in parts])
         keys = strings([received.sources[place].key for place in places.tolist()])
@@ -154,9 +182,9 @@ class Pipeline:
 
     def _add_states(self, received: Received, part: Part, results: dict[int, BatchResult]) -> None:
         """What a version's events made of their users, each under the key of his last event."""
-        advanced = part.advanced
-        last = np.zeros(len(advanced.touched), np.int64)
-        last[np.searchsorted(advanced.touched, advanced.slots)] = advanced.places  # of a user's places the last stays
+        stepped = part.advanced.stepped
+        last = np.zeros(len(stepped.touched), np.int64)
+        last[np.searchsorted(stepped.touched, stepped.slots)] = stepped.places  # of a user's places the last stays
         keys, values = [received.sources[place].key for place in last.tolist()], pack(part.states)
         columns = strings(keys), strings(values)
         for partition, chosen in _by_partition(received.partitions[last], np.arange(len(last))):
@@ -164,21 +192,18 @@ class Pipeline:
             result.changelog.extend(record_batches(*columns, chosen))
             result.states.extend([(keys[n], values[n]) for n in chosen.tolist()])
 
-    def _count(self, decoded: Decoded, parts: Sequence[Part]) -> None:
+    def _count(self, decoded: Decoded, parts: Sequence[SteppedPart]) -> None:
         metrics = self._metrics
-        metrics.replays.inc(len(decoded.events) - sum(len(part.advanced.places) for part in parts))
-        for advanced, verdicts in ((part.advanced, part.verdicts) for part in parts):
-            metrics.events.inc(len(advanced.places))
-            metrics.duplicates.inc(advanced.duplicates)
+        metrics.replays.inc(len(decoded.events) - sum(len(part.stepped.places) for part in parts))
+        for stepped, verdicts in ((part.stepped, part.verdicts) for part in parts):
+            metrics.events.inc(len(stepped.places))
+            metrics.duplicates.inc(stepped.duplicates)
             for flag, count in zip(FLAGS, np.bincount(verdicts, minlength=len(FLAGS)).tolist(), strict=True):
                 metrics.event_time.labels(flag or "ok").inc(count)
-            metrics.score("model", advanced.scored.places)
-            metrics.versions.add(advanced.answers, advanced.scored)
-            metrics.score("rules", advanced.rules_places)
+            metrics.score("rules", stepped.rules_places)
         metrics.evicted.inc(len(self._fold.states.evicted))
         metrics.returned.inc(self._fold.states.returned)
         metrics.users.set(len(self._fold.states))
-        metrics.state_bytes.set(self._fold.nbytes)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -195,7 +220,7 @@ def _by_partition(partitions: NDArray[np.int64], order: NDArray[np.int64]) -> It
 
 def _followed(received: Received, part: Part) -> Followed:
     """The new events of a part."""
-    places = part.advanced.places
+    places = part.advanced.stepped.places
     events = [received.decoded.events[place] for place in places.tolist()]
     return Followed(
         users=[event.user_id for event in events],
@@ -205,5 +230,5 @@ def _followed(received: Received, part: Part) -> Followed:
         verdicts=part.verdicts,
         partitions=received.partitions[places],
         offsets=received.offsets[places],
-        history_lengths=part.advanced.history_lengths,
+        history_lengths=part.advanced.stepped.history_lengths,
     )

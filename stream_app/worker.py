@@ -94,6 +94,7 @@ class Worker:
             delivery=self._delivery,
             store=store,
             device_thread=device_thread,
+            ranking_thread=_compute_thread("ranking", settings),
             coding_thread=ThreadPoolExecutor(1, "coding"),
             metrics=metrics,
             fail=fail,
@@ -212,7 +213,7 @@ def process_one(pipeline: Pipeline) -> BatchResult:
     """All effects of one event of a made-up user; raises what the device raises."""
     key, value = b"warm-up", b'{"user_id":"warm-up","type":"view","item_id":"warm-up"}'
     record = ConsumerRecord("warm-up", 0, 0, 0, 0, key, value, None, len(key), len(value), ())
-    (result,) = pipeline.encode(pipeline.advance(pipeline.decode([record], 0)))
+    (result,) = pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode([record], 0))))
     return result
 
 

@@ -80,7 +80,7 @@ class _FoldAfter:
 
     def advance(self) -> None:
         self._fold.slots_of([0] * BATCH, self._actions.users)
-        self._fold.advance_all(self._slots, self._actions, self._offsets)
+        self._fold.answer(self._fold.step(self._slots, self._actions, self._offsets))
 
 
 @torch.inference_mode()

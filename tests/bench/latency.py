@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from statistics import median
 from typing import Any, Final
@@ -94,5 +94,7 @@ def _medians(several: Sequence[Percentiles]) -> Percentiles:
 
 def _computed(worker: Running) -> tuple[float, float]:
     """Seconds in which the worker's fold computed so far, and how many batches."""
-    read: Callable[[str], float] = partial(worker.metric, label="fold")
-    return read("nextact_stage_seconds_sum"), read("nextact_stage_seconds_count")
+    seconds, batches = (
+        [worker.metric(f"nextact_stage_seconds_{of}", stage) for stage in ("step", "answer")] for of in ("sum", "count")
+    )
+    return sum(seconds), batches[0]

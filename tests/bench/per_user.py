@@ -66,7 +66,7 @@ def _take_in(fold: Fold, users: list[str]) -> None:
     count = len(users)
     events = [Event(user_id=user, type="view", item_id=f"item-{place}") for place, user in enumerate(users)]
     slots = fold.slots_of([0] * count, users)
-    fold.advance_all(slots, actions_of(events, np.full(count, 1_700_000_000_000)), np.arange(count))
+    fold.answer(fold.step(slots, actions_of(events, np.full(count, 1_700_000_000_000)), np.arange(count)))
 
 
 def on_disk(users: int, actions: float) -> float:

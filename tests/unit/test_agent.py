@@ -26,7 +26,7 @@ LARGE = 300  # records: coded in a thread of their own
 SETTINGS = load_settings({"batch_size": 10, "in_flight": 2})
 
 
-class Advanced(list[Any]):
+class Stepped(list[Any]):
     """The records of a batch and its number."""
 
     def __init__(self, records: list[Any], batch: int) -> None:
@@ -51,7 +51,7 @@ class World:
         self.now = 0.0  # seconds
         self.turns_apart = 0  # of the event loop, when Faust hands out fetches
         self._next = 0
-        self._batches = 0
+        self._batches = self._answered = 0
         self.settled = 0
         self.encoding = False
         self.go_on = threading.Event()  # the encoding of large batches waits for it
@@ -81,11 +81,17 @@ class World:
         self.broken("decode")
         return records
 
-    def advance(self, records: list[Any]) -> Advanced:
-        self.broken("advance")
-        self.happened.append("advance " + " ".join(f"{record.partition}/{record.offset}" for record in records))
+    def step(self, records: list[Any]) -> Stepped:
+        self.broken("step")
+        self.happened.append("step " + " ".join(f"{record.partition}/{record.offset}" for record in records))
         self._batches += 1
-        return Advanced(records, self._batches)
+        return Stepped(records, self._batches)
+
+    def answer(self, stepped: Stepped) -> Stepped:
+        self.broken("answer")
+        self._answered += 1
+        assert stepped.batch == self._answered, "batches are answered out of order"
+        return stepped
 
     def encode(self, records: list[Any]) -> list[BatchResult]:
         self.broken("encode")
@@ -125,13 +131,14 @@ def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
         world = World()
         parts: Any = world
         asyncio.get_running_loop().set_exception_handler(world.unawaited)
-        with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as coding:
+        with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as ranking, ThreadPoolExecutor(1) as coding:
             consumption = Consumption(
                 settings=SETTINGS,
                 pipeline=parts,
                 delivery=parts,
                 store=parts,
                 device_thread=device,
+                ranking_thread=ranking,
                 coding_thread=coding,
                 metrics=WorkerMetrics(CollectorRegistry()),
                 fail=world.failed.append,
@@ -169,11 +176,11 @@ def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() 
         world.fetch(3, size=2)
         await seen(lambda: world.happened)
         await asyncio.sleep(0.02)
-        assert world.happened == ["advance 3/0 3/1"]
+        assert world.happened == ["step 3/0 3/1"]
         world.release.set()
         await consumption.drained()
 
-    assert run(body).happened == ["advance 3/0 3/1", "delivered 3/0-2", "state 3 5-7", "ack 3/1"]
+    assert run(body).happened == ["step 3/0 3/1", "delivered 3/0-2", "state 3 5-7", "ack 3/1"]
 
 
 def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
@@ -200,7 +207,7 @@ def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partit
         await consumption.drained()
 
     happened = run(body).happened
-    batches = [entry.split()[1:] for entry in happened if entry.startswith("advance")]
+    batches = [entry.split()[1:] for entry in happened if entry.startswith("step")]
     assert max(map(len, batches)) <= SETTINGS.batch_size
     assert len(batches) < 40
     for kind in ([place for batch in batches for place in batch], [e[4:] for e in happened if e.startswith("ack")]):
@@ -219,8 +226,8 @@ def test_partitions_that_were_fetched_together_are_one_batch() -> None:
         await consumption.drained()
 
     happened = run(body).happened
-    assert [entry for entry in happened if entry.startswith("advance")] == [
-        "advance 0/0 1/1 2/2 3/3 4/4 5/5 6/6 7/7",
+    assert [entry for entry in happened if entry.startswith("step")] == [
+        "step 0/0 1/1 2/2 3/3 4/4 5/5 6/6 7/7",
     ]
 
 
@@ -230,7 +237,7 @@ def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, paus
         assert consumption.pause() == 0
 
         def computes(where: str) -> None:
-            world.now += 0.25 if where == "advance" else 0
+            world.now += 0.25 if where == "step" else 0
 
         world.broken = computes
         world.fetch(0, size)
@@ -263,17 +270,37 @@ def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
 
         def stage(where: str) -> None:
             stages.append(where)
-            if where == "advance":
+            if where == "step":
                 computed.wait(5)
 
         world.broken = stage
         for _ in range(2):
             world.fetch(0, LARGE)
         await seen(lambda: stages.count("decode") == 2)
-        assert stages.count("advance") == 1
+        assert stages.count("step") == 1
         assert "encode" not in stages
         computed.set()
         await seen(lambda: "ack 0/599" in world.happened)
+
+    run(body)
+
+
+def test_a_backlog_is_answered_while_the_next_batch_is_stepped() -> None:
+    async def body(world: World, consumption: Consumption, _: Any) -> None:
+        stages, answered = list[str](), threading.Event()
+
+        def stage(where: str) -> None:
+            stages.append(where)
+            if where == "answer":
+                answered.wait(5)
+
+        world.broken = stage
+        for _ in range(2):
+            world.fetch(0, LARGE)
+        await seen(lambda: stages.count("step") == 2)
+        assert stages.count("answer") == 1
+        answered.set()
+        await consumption.drained()
 
     run(body)
 
@@ -327,7 +354,7 @@ def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() ->
         await seen(lambda: world.happened)
         await consumption.drained()
 
-    assert run(body).happened == ["advance 1/1", "delivered 1/1-2", "state 1 5-7", "ack 1/1"]
+    assert run(body).happened == ["step 1/1", "delivered 1/1-2", "state 1 5-7", "ack 1/1"]
 
 
 def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
@@ -341,14 +368,14 @@ def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
         await consumption.drained()
         with suppress(asyncio.CancelledError):
             await consuming
-        advanced = sum(entry.count("/") for entry in world.happened if entry.startswith("advance"))
+        advanced = sum(entry.count("/") for entry in world.happened if entry.startswith("step"))
         assert 4 * sum(entry.startswith("ack") for entry in world.happened) == advanced > 0
 
     run(body)
 
 
 @pytest.mark.parametrize("size", [1, LARGE])
-@pytest.mark.parametrize("stage", ["decode", "advance", "encode", "deliver", "write"])
+@pytest.mark.parametrize("stage", ["decode", "step", "answer", "encode", "deliver", "write"])
 def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str, size: int) -> None:
     def broken(where: str) -> None:
         if where == stage:
@@ -372,7 +399,7 @@ def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str, s
 )
 def test_an_error_of_the_device_ends_the_process_with_nothing_delivered_or_acknowledged(error: RuntimeError) -> None:
     def broken(where: str) -> None:
-        if where == "advance":
+        if where == "step":
             raise error
 
     async def body(world: World, consumption: Consumption, _: Any) -> None:

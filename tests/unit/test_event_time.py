@@ -113,7 +113,7 @@ class Stream:
 
     def process(self, records: list[ConsumerRecord[bytes, bytes]]) -> None:
         pipeline = self._pipeline
-        for result in pipeline.encode(pipeline.advance(pipeline.decode(records, 1))):
+        for result in pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode(records, 1)))):
             for sent in unpacked(result.predictions):
                 prediction = decode_prediction(sent.value or b"")
                 assert prediction.source.offset not in self.flags

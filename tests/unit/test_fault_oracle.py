@@ -73,7 +73,7 @@ def sound() -> Run:
     run = Run(log, [], [], [])
     for start in range(0, len(log), 50):
         batch = [_consumed(record) for record in log[start : start + 50]]
-        for result in pipeline.encode(pipeline.advance(pipeline.decode(batch, 1))):
+        for result in pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode(batch, 1)))):
             for topic, outgoing in (
                 (run.predictions, unpacked(result.predictions)),
                 (run.dead_letters, result.dead_letters),

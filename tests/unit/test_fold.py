@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from dataclasses import replace
 from functools import cache
@@ -20,7 +21,7 @@ from model.baselines import WINDOW as LOOKED_BACK_AT
 from model.canary import Canary
 from model.candidates import Recent
 from model.events import Event, actions_of
-from model.fold import Advanced, Fold
+from model.fold import Advanced, Fold, Stepped
 from model.habits import habits
 from model.recent import catalogue_items
 from model.record import pack
@@ -75,9 +76,13 @@ def make_fold(
 
 
 def advance(fold: Fold, batch: list[Logged]) -> Advanced:
+    return fold.answer(step(fold, batch))
+
+
+def step(fold: Fold, batch: list[Logged]) -> Stepped:
     actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
     slots = fold.slots_of([logged.partition for logged in batch], actions.users)
-    return fold.advance(slots, actions, np.array([logged.offset for logged in batch], np.int64))
+    return fold.step(slots, actions, np.array([logged.offset for logged in batch], np.int64))
 
 
 def slot_of(fold: Fold, owner: tuple[int, str]) -> int:
@@ -188,11 +193,11 @@ def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
     for batch in data.draw(splits(log)):
         shown = oracle.take(batch)
         advanced = advance(fold, batch)
-        duplicates += advanced.duplicates
-        assert advanced.places.tolist() == [place for place, _ in shown]
-        assert advanced.history_lengths.tolist() == [len(sequence) for _, sequence in shown]
+        duplicates += advanced.stepped.duplicates
+        assert advanced.stepped.places.tolist() == [place for place, _ in shown]
+        assert advanced.stepped.history_lengths.tolist() == [len(sequence) for _, sequence in shown]
         touched = {slot_of(fold, batch[place].owner) for place, _ in shown}
-        assert set(advanced.touched.tolist()) == touched
+        assert set(advanced.stepped.touched.tolist()) == touched
         for row, (_, sequence) in enumerate(shown):
             check_answer(advanced, row, serving, sequence)
     assert duplicates == oracle.duplicates
@@ -207,12 +212,12 @@ def test_batches_answer_like_single_events(log: list[Logged], data: st.DataObjec
     for batch in data.draw(splits(log)):
         alone = [advance(single, [logged]) for logged in batch]
         together = advance(batched, batch)
-        for row, one in enumerate(advanced.answers for advanced in alone if len(advanced.places)):
+        for row, one in enumerate(advanced.answers for advanced in alone if len(advanced.stepped.places)):
             many = together.answers
             assert many.next_type[row] == pytest.approx(one.next_type[0], abs=HALVES)
             assert many.purchase[row] == pytest.approx(one.purchase[0], abs=HALVES)
             assert many.probabilities[row] == pytest.approx(one.probabilities[0], abs=HALVES)
-        assert len(joined(alone, "rules_places")) == len(together.rules_places)
+        assert len(joined(alone, "rules_places")) == len(together.stepped.rules_places)
         assert sum(len(one.scored.places) for one in alone) == len(together.scored.places)
 
 
@@ -224,11 +229,11 @@ def test_rules_answer_batches_like_single_events(log: list[Logged], data: st.Dat
     for batch in data.draw(splits(log)):
         alone = [advance(single, [logged]) for logged in batch]
         together = advance(batched, batch)
-        for row, one in enumerate(advanced.answers for advanced in alone if len(advanced.places)):
+        for row, one in enumerate(advanced.answers for advanced in alone if len(advanced.stepped.places)):
             assert names_of(together, row) == [one.names[item] for item in one.items[0] if item >= 0]
             assert together.answers.next_type[row].tolist() == one.next_type[0].tolist()
             assert together.answers.purchase[row] == one.purchase[0]
-        assert joined(alone, "rules_places") == together.rules_places.tolist()
+        assert joined(alone, "rules_places") == together.stepped.rules_places.tolist()
 
 
 def names_of(advanced: Advanced, row: int) -> list[str]:
@@ -236,7 +241,7 @@ def names_of(advanced: Advanced, row: int) -> list[str]:
 
 
 def joined(several: list[Advanced], column: str) -> list[int]:
-    return [int(value) for advanced in several for value in getattr(advanced, column)]
+    return [int(value) for advanced in several for value in getattr(advanced.stepped, column)]
 
 
 @settings(max_examples=25)
@@ -250,8 +255,8 @@ def test_a_restart_changes_nothing(log: list[Logged], data: st.DataObject) -> No
     advance(before, log[:end])
     shelf.update(records_of(before, log[:end]))
     went_on, restarted = advance(before, log[end:]), advance(after, log[back:])
-    assert restarted.places.tolist() == [place + end - back for place in went_on.places]
-    assert restarted.history_lengths.tolist() == went_on.history_lengths.tolist()
+    assert restarted.stepped.places.tolist() == [place + end - back for place in went_on.stepped.places]
+    assert restarted.stepped.history_lengths.tolist() == went_on.stepped.history_lengths.tolist()
     assert restarted.answers.items.tolist() == went_on.answers.items.tolist()
     assert restarted.answers.next_type.tolist() == went_on.answers.next_type.tolist()
     assert records_of(after, log) == records_of(before, log)
@@ -309,9 +314,9 @@ def test_nothing_new_changes_and_answers_nothing(batch: list[Logged], served: bo
     advance(fold, [view(0), view(1)])
     before = pack(fold.states.snapshot(np.arange(2)))
     advanced = advance(fold, batch)
-    assert advanced.places.shape == advanced.slots.shape == advanced.touched.shape == (0,)
+    assert advanced.stepped.places.shape == advanced.stepped.slots.shape == advanced.stepped.touched.shape == (0,)
     assert advanced.answers.items.shape == (0, RANKED)
-    assert advanced.duplicates == 0
+    assert advanced.stepped.duplicates == 0
     assert pack(fold.states.snapshot(np.arange(2))) == before
 
 
@@ -323,8 +328,8 @@ def test_a_repeat_is_answered_from_the_state_as_it_is(device: torch.device) -> N
     user = oracle.users[PARTITION, "a"]
     batch = [view(2, event_id="x", type="purchase"), view(3), view(4, event_id="x"), view(5, user="b")]
     advanced = advance(fold, batch)
-    assert advanced.duplicates == 2
-    assert advanced.history_lengths.tolist() == [2, 3, 3, 1]
+    assert advanced.stepped.duplicates == 2
+    assert advanced.stepped.history_lengths.tolist() == [2, 3, 3, 1]
     check_answer(advanced, 0, serving, user.sequence)
     oracle.take([view(3)])
     for row in (1, 2):
@@ -337,17 +342,17 @@ def test_the_rules_answer_a_repeat_from_the_state_as_it_is() -> None:
     advance(fold, [view(n, type="view") for n in range(8)])
     first = advance(fold, [view(8, event_id="x")])
     repeat = advance(fold, [view(9, event_id="x", type="purchase")])
-    assert repeat.duplicates == 1
+    assert repeat.stepped.duplicates == 1
     assert repeat.answers.next_type.tolist() == first.answers.next_type.tolist()
 
 
 def test_the_same_user_on_two_partitions_is_two_users(device: torch.device) -> None:
     fold = make_fold(device, serving_on(device))
     here, there = [view(0), view(1)], [replace(view(n), partition=1) for n in range(2)]
-    assert advance(fold, [*here, there[0]]).history_lengths.tolist() == [1, 2, 1]
-    assert advance(fold, [there[1]]).history_lengths.tolist() == [2]
+    assert advance(fold, [*here, there[0]]).stepped.history_lengths.tolist() == [1, 2, 1]
+    assert advance(fold, [there[1]]).stepped.history_lengths.tolist() == [2]
     fold.clear()
-    assert advance(fold, [there[1], here[0]]).history_lengths.tolist() == [1, 1]
+    assert advance(fold, [there[1], here[0]]).stepped.history_lengths.tolist() == [1, 1]
     assert fold.nbytes > fold.states.nbytes
 
 
@@ -357,7 +362,7 @@ def test_without_a_model_the_rules_answer() -> None:
     assert advanced.answers.version == "baseline"
     assert names_of(advanced, 1) == ["item 2", "item 1"]
     # The answers after the first and the second event of "a": "item 2" was not yet known, and nobody asked "b".
-    assert advanced.rules_places.tolist() == [0]
+    assert advanced.stepped.rules_places.tolist() == [0]
     assert advanced.scored.places.tolist() == []
 
 
@@ -382,7 +387,7 @@ def test_rules_are_scored_only_on_users_whom_they_still_follow() -> None:
     scored = []
     for turn in (1, 2):
         batch = [view(10 * turn + n, user) for n, user in enumerate(users)]
-        scored.append(len(advance(fold, batch).rules_places))
+        scored.append(len(advance(fold, batch).stepped.rules_places))
     assert scored == [3, 3]
 
 
@@ -391,7 +396,7 @@ def test_forgotten_users_take_their_answers_along() -> None:
     advance(fold, [view(0)])
     fold.clear()
     advanced = advance(fold, [view(0, user="other")])
-    assert advanced.scored.places.tolist() == advanced.rules_places.tolist() == []
+    assert advanced.scored.places.tolist() == advanced.stepped.rules_places.tolist() == []
 
 
 @pytest.mark.parametrize("backbone", SERVED)
@@ -405,9 +410,9 @@ def test_a_user_whose_slot_was_another_ones_is_not_scored_by_the_answers_to_that
     assert len(advance(fold, [view(0), view(1)]).scored.places) == 1
     fold.states.settled = fold.states.batch + 1
     after = advance(fold, [view(2, "b")])
-    assert fold.states.evicted.tolist() == after.slots.tolist()
-    assert len(after.scored.places) == len(after.rules_places) == 0
-    assert len(advance(fold, [view(3, "b")]).rules_places) == 1
+    assert fold.states.evicted.tolist() == after.stepped.slots.tolist()
+    assert len(after.scored.places) == len(after.stepped.rules_places) == 0
+    assert len(advance(fold, [view(3, "b")]).stepped.rules_places) == 1
 
 
 def test_users_of_a_canary_stay_with_the_version_before() -> None:
@@ -419,14 +424,19 @@ def test_users_of_a_canary_stay_with_the_version_before() -> None:
     batch = [view(n, user) for n, user in enumerate(users * 2)]
     parts = advance_all(fold, batch)
     assert {part.answers.version for part in parts} == {"v1", "before"}
-    assert sorted(place for part in parts for place in part.places.tolist()) == list(range(80))
-    stay = {users[place % 40] for part in parts if part.answers.version == "before" for place in part.places.tolist()}
+    assert sorted(place for part in parts for place in part.stepped.places.tolist()) == list(range(80))
+    stay = {
+        users[place % 40]
+        for part in parts
+        if part.answers.version == "before"
+        for place in part.stepped.places.tolist()
+    }
     assert 4 <= len(stay) <= 20
     assert stay == set(np.array(users)[Canary(before, 0.3).stays(users)])
     for part in parts:
-        expected = advance(alone[part.answers.version], [batch[place] for place in part.places.tolist()])
+        expected = advance(alone[part.answers.version], [batch[place] for place in part.stepped.places.tolist()])
         assert part.answers.purchase == pytest.approx(expected.answers.purchase, abs=HALVES)
-        assert len(part.scored.places) == len(part.places) / 2
+        assert len(part.scored.places) == len(part.stepped.places) / 2
 
 
 def test_purchases_are_settled_by_the_version_that_foretold_them_also_of_users_who_leave() -> None:
@@ -451,6 +461,35 @@ def test_purchases_are_settled_by_the_version_that_foretold_them_also_of_users_w
     assert sum(bought) == 1
 
 
+def test_batches_that_are_answered_after_the_next_one_was_stepped_get_the_same_answers() -> None:
+    versions = [serving_on(CPU), serving_on(CPU, name="v2", seed=1)]
+    users, rng = [f"user {n}" for n in range(9)], random.Random(1)
+    batches = [[view(6 * n + k, rng.choice(users), rng.choice(ITEMS)) for k in range(6)] for n in range(40)]
+    at_once, staggered = (make_fold(rules_share=1, most=7) for _ in range(2))  # users take each other's slots
+    expected, found, waiting = list[Advanced](), list[Advanced](), None
+    for number, batch in enumerate(batches):
+        for fold in (at_once, staggered):
+            fold.states.settled = fold.states.batch + 1
+            if number in (4, 20):
+                fold.serve(versions[number // 20])
+            if number == 30:
+                fold.clear()
+        expected.append(advance(at_once, batch))
+        stepped = step(staggered, batch)
+        found += [] if waiting is None else [staggered.answer(waiting)]
+        waiting = stepped
+    assert waiting is not None
+    found.append(staggered.answer(waiting))
+    assert [advanced.answers.version for advanced in found[::10]] == ["baseline", "v1", "v2", "v2"]
+    assert sum(len(advanced.scored.places) for advanced in found) > 50
+    for one, other in zip(expected, found, strict=True):
+        assert one.answers.version == other.answers.version
+        np.testing.assert_array_equal(one.answers.items, other.answers.items)
+        np.testing.assert_array_equal(one.answers.purchase, other.answers.purchase)
+        np.testing.assert_array_equal(one.scored.places, other.scored.places)
+        np.testing.assert_array_equal(one.scored.purchases, other.scored.purchases)
+
+
 def test_a_new_version_is_not_scored_by_answers_of_the_old_one() -> None:
     fold = make_fold(serving=serving_on(CPU))
     advance(fold, [view(0)])
@@ -462,4 +501,5 @@ def test_a_new_version_is_not_scored_by_answers_of_the_old_one() -> None:
 def advance_all(fold: Fold, batch: list[Logged]) -> list[Advanced]:
     actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
     slots = fold.slots_of([logged.partition for logged in batch], actions.users)
-    return fold.advance_all(slots, actions, np.array([logged.offset for logged in batch], np.int64))
+    stepped = fold.step_all(slots, actions, np.array([logged.offset for logged in batch], np.int64))
+    return [fold.answer(part) for part in stepped]

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.metrics import RANKERS, ArrayHistogram, TrainerMetrics, WorkerMetrics
+from model.answers import Answers
+from model.model_scores import NOTHING, Scored
+from stream_app.metrics import RANKERS, ArrayHistogram, TrainerMetrics, VersionScores, WorkerMetrics
 from stream_app.wire import REASONS
 
 BUCKETS = (0.005, 0.25, 1.0, 2.5, 60.0)
@@ -63,6 +65,20 @@ def test_places_become_hits_and_reciprocal_ranks() -> None:
     assert found["nextact_hits_total|model"] == 3
     assert found["nextact_reciprocal_ranks_total|model"] == pytest.approx(1 + 1 / 4 + 1 / 20)
     assert found["nextact_scored_total|rules"] == 0
+
+
+def test_a_version_that_was_dropped_counts_for_nothing_any_more() -> None:
+    scores = VersionScores()
+    scores.begin(["new"])
+    for version in ("old", "new"):
+        scores.add(answers_of(version), Scored(np.array([1]), NOTHING.purchases))
+    assert {version: score.scored for version, score in scores.scores().items()} == {"new": 1}
+
+
+def answers_of(version: str) -> Answers:
+    """One answer, with one item."""
+    ones = np.ones((1, 1), np.float32)
+    return Answers(version, ["item"], np.zeros((1, 1), np.int64), ones, ones, ones[:, None], ones[0])
 
 
 def test_a_partition_that_moved_away_has_no_lag_any_more() -> None:

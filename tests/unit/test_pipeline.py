@@ -42,7 +42,7 @@ class Bench:
         self.pipeline = Pipeline(self.fold, SETTINGS, WorkerMetrics(self.registry), lambda: float(next(ticks)))
 
     def process(self, records: Sequence[Record]) -> dict[int, BatchResult]:
-        results = self.pipeline.encode(self.pipeline.advance(self.pipeline.decode(records, 1)))
+        results = self.pipeline.encode(self.pipeline.answer(self.pipeline.step(self.pipeline.decode(records, 1))))
         found = {result.partition: result for result in results}
         assert len(found) == len(results)
         return found
@@ -125,7 +125,7 @@ def test_everything_is_counted() -> None:
     assert bench.value("state_bytes") == bench.fold.nbytes
     assert bench.value("batch_events_sum") == 5
     assert bench.value("scored_total", ranker="model") == bench.value("scored_total", ranker="rules") == 1
-    for stage in ("decode", "fold", "encode"):
+    for stage in ("decode", "step", "answer", "encode"):
         assert bench.value("stage_seconds_count", stage=stage) == 2
         assert bench.value("stage_seconds_sum", stage=stage) == 2  # one tick of the clock each
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from numba import typeof
 
-from model import candidates, fusion
+from model import fusion
 from model.backbones import BackboneName
 from model.checkpoint import save
 from model.errors import VersionRefused
@@ -60,13 +60,13 @@ def test_a_transformer_is_not_served_whatever_the_workers_keep(tmp_path: Path, b
 def test_what_a_batch_needs_is_compiled_when_a_version_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = []
+    kinds, rank = [], fusion._rank
 
-    def collect(*arguments: object) -> candidates.Candidates:
+    def recorded(*arguments: object) -> None:
         kinds.append([typeof(argument) for argument in arguments])
-        return candidates.collect(*arguments)  # type: ignore[arg-type]
+        rank(*arguments)
 
-    monkeypatch.setattr(fusion, "collect", collect)
+    monkeypatch.setattr(fusion, "_rank", recorded)
     fold = Fold(make_states(), rules_share=0)
     _, fold.serving = serve_files(files_of(tmp_path / "v1", "gru"), hidden=HIDDEN, device=CPU)
     assert len(kinds) == 1
