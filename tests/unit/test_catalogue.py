@@ -62,6 +62,17 @@ def test_a_shortlist_finds_the_same_items(scale: int, clusters: int, kind: Calla
     check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
 
 
+@pytest.mark.parametrize("items", [320, 447, 2047, 2048, 2049, 2100, 2368, 4096])
+def test_a_shortlist_leaves_no_item_out_whatever_their_number(items: int) -> None:
+    vectors = torch.randn(items, 64, generator=torch.Generator().manual_seed(items))
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    catalogue = Catalogue(vectors)
+    catalogue.shortlists = Shortlists(vectors, EightBits(vectors))
+    queries = 8 * vectors  # each item is somebody's best
+    assert catalogue.shortlists.can_rank(queries, 20)
+    check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gives_up_where_too_many_items_are_possible(kind: Callable[[Tensor], RoughScores]) -> None:
     vectors = torch.nn.functional.normalize(torch.randn(1, 16), dim=1).expand(2000, 16)
