@@ -49,7 +49,7 @@ def die(*_: Any, **__: Any) -> None:
 if __name__ == "__main__":
     match os.environ["NEXTACT_TEST_DEFECT"]:
         case "hang-device":
-            hang(Pipeline, "advance")
+            hang(Pipeline, "step")
         case "hang-loop":
             hang(Consumption, "_deliver_later")
         case "dead-device":
