@@ -44,8 +44,7 @@ def compiled(function: Callable[..., Any]) -> Any:
         return njit(**options)(function)
     kept = dispatcher._cache
     folders = {Path(__file__).parent, Path(function.__code__.co_filename).parent}
-    stamp = (kept._impl.locator.get_source_stamp(), *map(_stamp, sorted(folders)))
-    kept._cache_file = SafeCacheFile(kept.cache_path, kept._impl.filename_base, stamp)
+    kept._cache_file = SafeCacheFile(kept.cache_path, kept._impl.filename_base, [*map(_stamp, sorted(folders))])
     return dispatcher
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -73,11 +73,9 @@ class _Asked:
     recent: Recent
 
 
-@dataclass(frozen=True, slots=True)
-class Advanced:
-    """What a batch came to."""
+class Answered(NamedTuple):
+    """What was said of a batch, and what the batch said of what was said before."""
 
-    stepped: Stepped
     answers: Answers  # M of them
     scored: Scored  # the version's answers before
 
@@ -183,7 +181,7 @@ class Fold:
         )
 
     @torch.inference_mode()
-    def answer(self, stepped: Stepped) -> Advanced:
+    def answer(self, stepped: Stepped) -> Answered:
         """Answers after each new event of a batch, batch after batch as they were stepped."""
         self._model_scores.forget(stepped.forgotten)
         if stepped.served != self._scored_since:
@@ -195,7 +193,7 @@ class Fold:
             answers = answer(asked.serving, asked.vectors, asked.recent)
             scored = self._score(stepped, asked.serving, answers)
         assert answers is not None
-        return Advanced(stepped, answers, scored)
+        return Answered(answers, scored)
 
     def _by_rules(
         self,

@@ -27,7 +27,7 @@ from model.compiled import compiled
 Floats = NDArray[np.float32]
 
 _VECTOR: Final = 16  # V; where the processor's are shorter, these are several
-_UNITS: Final = 8  # of a layer at a time: sixteen would need more registers than there are
+_UNITS: Final = 8  # of a layer at a time: with 4 and with 16 it took a little longer
 _BYTES: Final = 4  # of a float32
 _INT: Final = ir.IntType(32)
 _FAST: Final = ("contract", "reassoc")
@@ -43,14 +43,16 @@ class Weights(NamedTuple):
     last: Floats  # (1, H)
     last_bias: Floats  # (1,)
     linear: Floats  # (1, F)
+    linear_bias: Floats  # (1,) zero: it has none
 
 
 @torch.no_grad()
 def weights_of(combiner: Combiner) -> Weights:
     """A combiner's weights as they are now."""
-    parts = (combiner.first, combiner.second, combiner.last)
-    layers = [tensor for layer in parts for tensor in (layer.weight, layer.bias)]
-    return Weights(*(tensor.contiguous().numpy() for tensor in (*layers, combiner.linear.weight)))
+    layers = (combiner.first, combiner.second, combiner.last)
+    tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+    tensors += [combiner.linear.weight, torch.zeros(1)]
+    return Weights(*(tensor.contiguous().numpy() for tensor in tensors))
 
 
 def _layer_part(inputs: int, units: int, *, rectified: bool) -> Any:
@@ -107,16 +109,15 @@ def weigh(features: Floats, weights: Weights, scores: Floats) -> None:
     """Fills in the scores (C,) of candidates with these features (F, C), each feature's without gaps."""
     rest = np.zeros((len(FEATURES), _VECTOR), np.float32)
     units, found = np.empty((2, HIDDEN, _VECTOR), np.float32), np.empty((2, 1, _VECTOR), np.float32)
-    whole = features.shape[1] // _VECTOR * _VECTOR
-    for begin in range(0, whole, _VECTOR):
-        _weigh_vector(features[:, begin : begin + _VECTOR], weights, units, found)
-        for place in range(_VECTOR):
+    for begin in range(0, features.shape[1], _VECTOR):
+        count = min(_VECTOR, features.shape[1] - begin)
+        if count == _VECTOR:
+            _weigh_vector(features[:, begin : begin + _VECTOR], weights, units, found)
+        else:
+            rest[:, :count] = features[:, begin:]
+            _weigh_vector(rest, weights, units, found)
+        for place in range(count):
             scores[begin + place] = found[0, 0, place] + found[1, 0, place]
-    if whole < features.shape[1]:
-        rest[:, : features.shape[1] - whole] = features[:, whole:]
-        _weigh_vector(rest, weights, units, found)
-        for place in range(features.shape[1] - whole):
-            scores[whole + place] = found[0, 0, place] + found[1, 0, place]
 
 
 @compiled
@@ -130,4 +131,4 @@ def _weigh_vector(features: Floats, weights: Weights, units: Floats, found: Floa
         part = slice(unit, unit + _UNITS)
         _second_part(weights.second[part], weights.second_bias[part], first, second[part])
     _last_part(weights.last, weights.last_bias, second, found[0])
-    _linear_part(weights.linear, np.zeros(1, np.float32), features, found[1])
+    _linear_part(weights.linear, weights.linear_bias, features, found[1])

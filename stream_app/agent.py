@@ -82,7 +82,7 @@ class Consumption:
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
         self._latest: dict[int, asyncio.Task[Delivered]] = {}  # by partition: what the next delivery waits for
-        self._unsettled: set[int] = set()  # numbers of the batches computed but not durable
+        self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pause_s = 0.0
         self._under_way = 0  # fetches taken in, not acknowledged
         self._idle = asyncio.Event()

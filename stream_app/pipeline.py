@@ -15,9 +15,10 @@ import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
+from model.answers import Answers
 from model.event_time import FLAGS, LATE, OK, judged
 from model.events import Actions, actions_of
-from model.fold import Advanced, Fold, Stepped
+from model.fold import Fold, Stepped
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
 from stream_app.byte_strings import joined, strings
@@ -47,7 +48,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class SteppedPart:
+class Part:
     """The events that one version answers: the whole batch, but for a canary."""
 
     stepped: Stepped
@@ -60,25 +61,16 @@ class SteppedBatch:
     """A batch that the users' states have taken in: nothing here changes with the next batch."""
 
     received: Received
-    parts: Sequence[SteppedPart]
+    parts: Sequence[Part]
     batch: int  # its number
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one version answered."""
-
-    advanced: Advanced
-    states: UserRecords  # of the touched users
-    verdicts: NDArray[np.uint8]  # on the event times of the new events
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
     """A batch with its answers: all that encoding needs."""
 
-    received: Received
-    parts: Sequence[Part]
+    stepped: SteppedBatch
+    answers: Sequence[Answers]  # to each part
 
 
 class Pipeline:
@@ -124,24 +116,24 @@ class Pipeline:
         with self._timed("step"):
             slots = self._fold.slots_of(received.partitions.tolist(), received.actions.users)
             stepped = self._fold.step_all(slots, received.actions, received.offsets)
-            parts = [self._stepped_part(received, one) for one in stepped]
+            parts = [self._part(received, one) for one in stepped]
         self._count(received.decoded, parts)
         return SteppedBatch(received, parts, self._fold.states.batch)
 
-    def _stepped_part(self, received: Received, stepped: Stepped) -> SteppedPart:
+    def _part(self, received: Received, stepped: Stepped) -> Part:
         given = received.verdicts[stepped.places]
         verdicts = np.where((given == OK) & stepped.late, np.uint8(LATE), given)
-        return SteppedPart(stepped, self._fold.states.snapshot(stepped.touched), verdicts)
+        return Part(stepped, self._fold.states.snapshot(stepped.touched), verdicts)
 
     def answer(self, batch: SteppedBatch) -> Computed:
         """The answers to a batch, batch after batch as they were stepped."""
         with self._timed("answer"):
-            parts = [Part(self._fold.answer(part.stepped), part.states, part.verdicts) for part in batch.parts]
-        for advanced in (part.advanced for part in parts):
-            self._metrics.score("model", advanced.scored.places)
-            self._metrics.versions.add(advanced.answers, advanced.scored)
+            answered = [self._fold.answer(part.stepped) for part in batch.parts]
+        for answers, scored in answered:
+            self._metrics.score("model", scored.places)
+            self._metrics.versions.add(answers, scored)
         self._metrics.state_bytes.set(self._fold.nbytes)  # here, as the kept answers change in this thread only
-        return Computed(batch.received, parts)
+        return Computed(batch, [answers for answers, _ in answered])
 
     def settle(self, before: int) -> None:
         """All effects of the batches before this number are durable: their users may leave memory."""
@@ -153,8 +145,8 @@ class Pipeline:
             return self._encode(computed)
 
     def _encode(self, computed: Computed) -> list[BatchResult]:
-        received = computed.received
-        by_rules = any(part.advanced.answers.version == BASELINE for part in computed.parts)
+        received, parts = computed.stepped.received, computed.stepped.parts
+        by_rules = any(answers.version == BASELINE for answers in computed.answers)
         ranker: Ranker = "rules" if by_rules else "model"
         partitions = dict.fromkeys([record.partition for record in received.records])
         results = {partition: BatchResult(partition, ranker) for partition in partitions}
@@ -162,17 +154,20 @@ class Pipeline:
             record = received.records[rejected.place]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
-        if computed.parts:
-            self._add_predictions(received, computed.parts, results)
-        for part in computed.parts:
+        if parts:
+            self._add_predictions(received, parts, computed.answers, results)
+        for part in parts:
             self._add_states(received, part, results)
         return list(results.values())
 
-    def _add_predictions(self, received: Received, parts: Sequence[Part], results: dict[int, BatchResult]) -> None:
+    def _add_predictions(
+        self, received: Received, parts: Sequence[Part], answers: Sequence[Answers], results: dict[int, BatchResult]
+    ) -> None:
         """The prediction of every new event."""
-        places = np.concatenate([part.advanced.stepped.places for part in parts])
+        places = np.concatenate([part.stepped.places for part in parts])
         order = np.argsort(places)
-        values = joined([self._predictions.encode(_followed(received, part), part.advanced.answers) for part in parts])
+        pairs = zip(parts, answers, strict=True)
+        values = joined([self._predictions.encode(_followed(received, part), answer) for part, answer in pairs])
         keys = strings([received.sources[place].key for place in places.tolist()])
         times = np.array(received.decoded.record_times, np.int64)
         for partition, chosen in _by_partition(received.partitions[places], order):
@@ -182,7 +177,7 @@ class Pipeline:
 
     def _add_states(self, received: Received, part: Part, results: dict[int, BatchResult]) -> None:
         """What a version's events made of their users, each under the key of his last event."""
-        stepped = part.advanced.stepped
+        stepped = part.stepped
         last = np.zeros(len(stepped.touched), np.int64)
         last[np.searchsorted(stepped.touched, stepped.slots)] = stepped.places  # of a user's places the last stays
         keys, values = [received.sources[place].key for place in last.tolist()], pack(part.states)
@@ -192,7 +187,7 @@ class Pipeline:
             result.changelog.extend(record_batches(*columns, chosen))
             result.states.extend([(keys[n], values[n]) for n in chosen.tolist()])
 
-    def _count(self, decoded: Decoded, parts: Sequence[SteppedPart]) -> None:
+    def _count(self, decoded: Decoded, parts: Sequence[Part]) -> None:
         metrics = self._metrics
         metrics.replays.inc(len(decoded.events) - sum(len(part.stepped.places) for part in parts))
         for stepped, verdicts in ((part.stepped, part.verdicts) for part in parts):
@@ -220,7 +215,7 @@ def _by_partition(partitions: NDArray[np.int64], order: NDArray[np.int64]) -> It
 
 def _followed(received: Received, part: Part) -> Followed:
     """The new events of a part."""
-    places = part.advanced.stepped.places
+    places = part.stepped.places
     events = [received.decoded.events[place] for place in places.tolist()]
     return Followed(
         users=[event.user_id for event in events],
@@ -230,5 +225,5 @@ def _followed(received: Received, part: Part) -> Followed:
         verdicts=part.verdicts,
         partitions=received.partitions[places],
         offsets=received.offsets[places],
-        history_lengths=part.advanced.stepped.history_lengths,
+        history_lengths=part.stepped.history_lengths,
     )

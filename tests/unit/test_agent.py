@@ -170,6 +170,19 @@ async def seen(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
+def held(world: World, stage: str) -> tuple[list[str], threading.Event]:
+    """The stages as they begin; the given one goes on when the event is set."""
+    stages, go_on = list[str](), threading.Event()
+
+    def begins(where: str) -> None:
+        stages.append(where)
+        if where == stage:
+            go_on.wait(5)
+
+    world.broken = begins
+    return stages, go_on
+
+
 def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() -> None:
     async def body(world: World, consumption: Consumption, _: Any) -> None:
         world.release.clear()
@@ -266,14 +279,7 @@ def test_only_so_many_batches_are_under_way() -> None:
 
 def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
     async def body(world: World, consumption: Consumption, _: Any) -> None:
-        stages, computed = list[str](), threading.Event()
-
-        def stage(where: str) -> None:
-            stages.append(where)
-            if where == "step":
-                computed.wait(5)
-
-        world.broken = stage
+        stages, computed = held(world, "step")
         for _ in range(2):
             world.fetch(0, LARGE)
         await seen(lambda: stages.count("decode") == 2)
@@ -287,18 +293,12 @@ def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
 
 def test_a_backlog_is_answered_while_the_next_batch_is_stepped() -> None:
     async def body(world: World, consumption: Consumption, _: Any) -> None:
-        stages, answered = list[str](), threading.Event()
-
-        def stage(where: str) -> None:
-            stages.append(where)
-            if where == "answer":
-                answered.wait(5)
-
-        world.broken = stage
+        stages, answered = held(world, "answer")
         for _ in range(2):
             world.fetch(0, LARGE)
         await seen(lambda: stages.count("step") == 2)
         assert stages.count("answer") == 1
+        assert "encode" not in stages
         answered.set()
         await consumption.drained()
 

@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from dataclasses import replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,14 +16,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.answers import RANKED
+from model import fold as fold_module
+from model.answers import RANKED, Answers
 from model.backbones import BackboneName
 from model.baselines import WINDOW as LOOKED_BACK_AT
 from model.canary import Canary
 from model.candidates import Recent
 from model.events import Event, actions_of
-from model.fold import Advanced, Fold, Stepped
+from model.fold import Fold, Stepped
 from model.habits import habits
+from model.model_scores import Scored
 from model.recent import catalogue_items
 from model.record import pack
 from model.serving import Serving, serve
@@ -75,8 +78,20 @@ def make_fold(
     return fold
 
 
+class Advanced(NamedTuple):
+    """What a batch came to."""
+
+    stepped: Stepped
+    answers: Answers
+    scored: Scored
+
+
 def advance(fold: Fold, batch: list[Logged]) -> Advanced:
-    return fold.answer(step(fold, batch))
+    return answered(fold, step(fold, batch))
+
+
+def answered(fold: Fold, stepped: Stepped) -> Advanced:
+    return Advanced(stepped, *fold.answer(stepped))
 
 
 def step(fold: Fold, batch: list[Logged]) -> Stepped:
@@ -461,6 +476,17 @@ def test_purchases_are_settled_by_the_version_that_foretold_them_also_of_users_w
     assert sum(bought) == 1
 
 
+@pytest.mark.parametrize("at_once", [3, 10])  # of 7 users with several events each
+def test_users_are_stepped_the_same_however_many_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [view(n, f"user {n % 7}", ITEMS[n % len(ITEMS)]) for n in range(23)]
+    one, other = (make_fold(serving=serving_on(CPU)) for _ in range(2))
+    advance(one, batch)
+    monkeypatch.setattr(fold_module, "_STEPPED_AT_ONCE", at_once)
+    advance(other, batch)
+    torch.testing.assert_close(one.states.hidden, other.states.hidden, atol=HALVES, rtol=0)
+    assert one.states.hidden.any()
+
+
 def test_batches_that_are_answered_after_the_next_one_was_stepped_get_the_same_answers() -> None:
     versions = [serving_on(CPU), serving_on(CPU, name="v2", seed=1)]
     users, rng = [f"user {n}" for n in range(9)], random.Random(1)
@@ -476,10 +502,10 @@ def test_batches_that_are_answered_after_the_next_one_was_stepped_get_the_same_a
                 fold.clear()
         expected.append(advance(at_once, batch))
         stepped = step(staggered, batch)
-        found += [] if waiting is None else [staggered.answer(waiting)]
+        found += [] if waiting is None else [answered(staggered, waiting)]
         waiting = stepped
     assert waiting is not None
-    found.append(staggered.answer(waiting))
+    found.append(answered(staggered, waiting))
     assert [advanced.answers.version for advanced in found[::10]] == ["baseline", "v1", "v2", "v2"]
     assert sum(len(advanced.scored.places) for advanced in found) > 50
     for one, other in zip(expected, found, strict=True):
@@ -502,4 +528,4 @@ def advance_all(fold: Fold, batch: list[Logged]) -> list[Advanced]:
     actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
     slots = fold.slots_of([logged.partition for logged in batch], actions.users)
     stepped = fold.step_all(slots, actions, np.array([logged.offset for logged in batch], np.int64))
-    return [fold.answer(part) for part in stepped]
+    return [answered(fold, part) for part in stepped]
