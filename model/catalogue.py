@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from model.gpu_shortlist import GpuShortlists
-from model.rough_scores import EightBits, Float32, RoughScores, Shortlists
+from model.rough_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
 from model.top_k import BLOCK, top_k
 
 _ROWS: Final = 256  # queries scored at once on the plain way, so that the score matrix stays in bounds
@@ -128,7 +128,11 @@ def _fastest(vectors: Tensor, plain: _Plain, clock: Callable[[], float]) -> Shor
     vectors = vectors.contiguous()
     queries = _usual_queries(vectors)
     best, shortest = None, _seconds(plain.rank, queries, clock)
-    kinds: tuple[Callable[[], RoughScores], ...] = (lambda: Float32(plain.transposed), lambda: EightBits(vectors))
+    kinds: tuple[Callable[[], RoughScores], ...] = (
+        lambda: Float32(plain.transposed),
+        lambda: EightBitsByLibrary(vectors),
+        lambda: EightBitsByInstruction(vectors),
+    )
     for kind in kinds:
         way = Shortlists(vectors, kind())
         if way.can_rank(queries, _TRIAL_K) and way.scores.is_exact():

@@ -7,6 +7,7 @@ Shapes: N queries, I items, D width, k results.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from copy import copy
 from typing import Final, NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from model import shortlist
 from model.compiled import compiled
+from model.dot_products import DotProducts, can_multiply
 
 _ROWS: Final = 64  # queries scored at once: their scores should stay in the processor's caches
 _LEVELS: Final = 127  # of an 8-bit integer, on either side of zero
@@ -50,6 +52,7 @@ class RoughScores(Protocol):
     """A kind of rough scores of the same I items."""
 
     room_type: torch.dtype  # of scores
+    columns: int  # of a room: I or, behind the scores, some more
     scales: NDArray[np.float32]  # (I,): what to multiply an item's scores with
 
     def is_exact(self) -> bool:
@@ -58,38 +61,76 @@ class RoughScores(Protocol):
     def rough(self, queries: Tensor) -> Rough:
         """Queries (N, D), made ready."""
 
-    def score(self, queries: Tensor, room: Tensor) -> Tensor:
-        """Scores (N, I) of `Rough.queries`, in a room of that size."""
+    def score(self, queries: Tensor, room: Tensor) -> None:
+        """Fills a room (N, columns) with the scores of `Rough.queries`."""
 
 
-class EightBits:
-    """Items and queries as integers, each with a scale of its own."""
+class EightBits(ABC):
+    """Items and queries as integers, each with a scale of its own; how they are multiplied depends on the processor."""
 
     room_type = torch.int32
+    columns: int
 
     def __init__(self, vectors: Tensor) -> None:
         rounded = _eight_bits(vectors)
-        self._rounded = rounded.integers.T.contiguous()
         self.scales = rounded.scales.numpy()
         self._slack = Slack(vectors, rounded.integers * rounded.scales[:, None])
+        self._keep(rounded.integers)
 
+    @abstractmethod
+    def _keep(self, items: Tensor) -> None:
+        """Makes items (I, D) ready to be multiplied with."""
+
+    @abstractmethod
     def is_exact(self) -> bool:
-        """Some processors add up pairs of products in 16 bits, which overflow; some PyTorch has no such product for."""
-        extremes = torch.full((_ROWS, len(self._rounded)), _LEVELS, dtype=torch.int8)
-        try:
-            products = torch._int_mm(extremes, extremes.T)
-        except (RuntimeError, AttributeError):  # not for this processor, or no longer in PyTorch
-            return False
-        return bool((products == _LEVELS**2 * len(self._rounded)).all())
+        """As `RoughScores.is_exact`."""
+
+    @abstractmethod
+    def score(self, queries: Tensor, room: Tensor) -> None:
+        """As `RoughScores.score`."""
 
     def rough(self, queries: Tensor) -> Rough:
         """Queries rounded."""
         rounded = _eight_bits(queries)
         return Rough(rounded.integers, rounded.scales, self._slack.of(rounded.lengths, rounded.residuals))
 
-    def score(self, queries: Tensor, room: Tensor) -> Tensor:
+
+class EightBitsByLibrary(EightBits):
+    """By PyTorch."""
+
+    def _keep(self, items: Tensor) -> None:
+        self.columns = len(items)
+        self._items = items.T.contiguous()
+
+    def is_exact(self) -> bool:
+        """Some processors add up pairs of products in 16 bits, which overflow; some PyTorch has no such product for."""
+        extremes = torch.full((_ROWS, len(self._items)), _LEVELS, dtype=torch.int8)
+        try:
+            products = torch._int_mm(extremes, extremes.T)
+        except (RuntimeError, AttributeError):  # not for this processor, or no longer in PyTorch
+            return False
+        return bool((products == _LEVELS**2 * len(self._items)).all())
+
+    def score(self, queries: Tensor, room: Tensor) -> None:
         """As `RoughScores.score`."""
-        return torch._int_mm(queries, self._rounded, out=room)
+        torch._int_mm(queries, self._items, out=room)
+
+
+class EightBitsByInstruction(EightBits):
+    """By the processor's own instruction, where it has one."""
+
+    def _keep(self, items: Tensor) -> None:
+        self._items = DotProducts(items.numpy()) if can_multiply(items.shape[1]) else None
+        self.columns = self._items.columns if self._items else len(items)
+
+    def is_exact(self) -> bool:
+        """Where there is such an instruction."""
+        return self._items is not None
+
+    def score(self, queries: Tensor, room: Tensor) -> None:
+        """As `RoughScores.score`."""
+        assert self._items is not None
+        self._items.multiply(queries.numpy(), room.numpy())
 
 
 class Float32:
@@ -100,6 +141,7 @@ class Float32:
     def __init__(self, transposed: Tensor) -> None:
         """Vectors as columns, (D, I)."""
         self._transposed = transposed
+        self.columns = transposed.shape[1]
         self.scales = np.ones(transposed.shape[1], np.float32)
         self._longest = float(transposed.norm(dim=0).max())
 
@@ -112,9 +154,9 @@ class Float32:
         slack = queries.norm(dim=1) * (_ROUNDING * self._longest)
         return Rough(queries, torch.ones(len(queries)), slack)
 
-    def score(self, queries: Tensor, room: Tensor) -> Tensor:
+    def score(self, queries: Tensor, room: Tensor) -> None:
         """As `RoughScores.score`."""
-        return torch.mm(queries, self._transposed, out=room)
+        torch.mm(queries, self._transposed, out=room)
 
 
 class Shortlists:
@@ -125,7 +167,7 @@ class Shortlists:
         self._vectors = vectors
         self._longest = _longest(vectors)
         self.scores = scores
-        self._room = torch.empty(_ROWS, len(vectors), dtype=scores.room_type)
+        self._room = torch.empty(_ROWS, scores.columns, dtype=scores.room_type)
 
     @property
     def kind(self) -> str:
@@ -156,7 +198,9 @@ class Shortlists:
         for start in range(0, len(queries), _ROWS):
             part = slice(start, start + _ROWS)
             rows = rough.queries[part]
-            scores = self.scores.score(rows, self._room[: len(rows)]).numpy()
+            room = self._room[: len(rows)]
+            self.scores.score(rows, room)
+            scores = room.numpy()
             scales, slack, exact, found, chances = (column[part] for column in columns)
             lost[part] = shortlist.search(scores, self.scores.scales, scales, slack, exact, vectors, found, chances)
         return items, log_probabilities, gave_up

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import compiled
+from model.exponential import exponential
+from model.masks import WIDTH, lowest, reaching
 
 GROUP: Final = 16  # items, about
 _CANDIDATES: Final = 512  # of one query, about, at most; with more of them the plain way is the faster one
@@ -31,37 +33,30 @@ Floats = NDArray[np.float32]
 
 
 @compiled
-def _scan(scores: NDArray[np.int32], scales: Floats, query_scale: np.float32, maxima: Floats, sums: Floats) -> None:
-    """Of each group: the highest of the scores (I,) times `scales` (I,), and the sum of the exponentials of the logits.
-
-    exp(x) = (1 + y + y^2 / 2 + y^3 / 6)^1024 with y = x / 1024: multiplications only, no table and no branch.
-    """
+def _scan(
+    scores: NDArray[np.int32], scales: Floats, query_scale: np.float32, scaled: Floats, maxima: Floats, sums: Floats
+) -> None:
+    """Fills in the scores (I,) times `scales` (I,), and of each group the highest of them, and the sum of the
+    exponentials of the logits."""
     groups = len(maxima)
     maxima[:] = _LOWEST
     sums[:] = np.float32(0)
-    step = query_scale / np.float32(1024)
     for start in range(0, len(scales), groups):
         row, by = scores[start : start + groups], scales[start : start + groups]
+        kept = scaled[start : start + groups]
         for j in range(len(by)):
-            scaled = np.float32(row[j]) * by[j]
-            maxima[j] = scaled if scaled > maxima[j] else maxima[j]
-            y = scaled * step
-            power = np.float32(1) + y * (np.float32(1) + y * (np.float32(1 / 2) + y * np.float32(1 / 6)))
-            for _ in range(10):
-                power *= power
-            sums[j] += power
+            score = np.float32(row[j]) * by[j]
+            kept[j] = score
+            maxima[j] = score if score > maxima[j] else maxima[j]
+            sums[j] += exponential(score * query_scale)
 
 
 @compiled
 def _sum_of_exponentials(logits: Floats) -> np.float32:
-    """As in `_scan`. Added up in a loop of their own, which leaves the one before without a sum to wait for."""
+    """Added up in a loop of their own, which leaves the one before without a sum to wait for."""
     powers = np.empty(len(logits), np.float32)
     for i in range(len(logits)):
-        y = logits[i] * np.float32(1 / 1024)
-        power = np.float32(1) + y * (np.float32(1) + y * (np.float32(1 / 2) + y * np.float32(1 / 6)))
-        for _ in range(10):
-            power *= power
-        powers[i] = power
+        powers[i] = exponential(logits[i])
     total: np.float32 = powers.sum()
     return total
 
@@ -126,20 +121,23 @@ def _count_above(values: Floats, threshold: np.float32) -> np.float32:
 
 
 @compiled
-def _candidates(
-    scores: NDArray[np.int32], scales: Floats, maxima: Floats, threshold: np.float32, found: NDArray[np.int32]
-) -> int:
+def _candidates(scaled: Floats, threshold: np.float32, found: NDArray[np.int32]) -> int:
     """Fills `found` with the items whose scaled scores reach a threshold; returns how many, or -1: it has no room."""
-    groups, count = len(maxima), 0
-    for group in range(groups):
-        if maxima[group] < threshold:
-            continue
-        if count + GROUP > len(found):
-            return -1
-        for item in range(group, len(scales), groups):
-            # Written in any case, as a branch that is taken now and then would cost more.
+    count, whole = 0, len(scaled) // WIDTH * WIDTH
+    for start in range(0, whole, WIDTH):
+        mask = reaching(scaled, start, threshold)
+        while mask:
+            if count == len(found):
+                return -1
+            found[count] = start + lowest(mask)
+            count += 1
+            mask &= mask - np.uint64(1)
+    for item in range(whole, len(scaled)):
+        if scaled[item] >= threshold:
+            if count == len(found):
+                return -1
             found[count] = item
-            count += int(np.float32(scores[item]) * scales[item] >= threshold)
+            count += 1
     return count
 
 
@@ -191,25 +189,26 @@ def search(
 ) -> NDArray[np.bool_]:
     """Fills `items` and `log_probabilities`, (N, k) each, best first; returns which queries it gave up, (N,).
 
-    `scores` (N, I) times `scales` (I,) times `query_scales` (N,) lie within `slack` (N,) of the products of `queries`
-    (N, D) and `vectors` (I, D), whose exponentials must be numbers. There must be at least k groups.
+    The first I of the `scores` (N, I or more) times `scales` (I,) times `query_scales` (N,) lie within `slack` (N,) of
+    the products of `queries` (N, D) and `vectors` (I, D), whose exponentials must be numbers. There must be at least k
+    groups.
     """
     k, size = items.shape[1], len(scales)
     groups = -(-size // GROUP)
-    maxima, sums = np.empty(groups, np.float32), np.empty(groups, np.float32)
+    scaled, maxima, sums = np.empty(size, np.float32), np.empty(groups, np.float32), np.empty(groups, np.float32)
     found = np.empty(_CANDIDATES, np.int32)
     coarse, logits = np.empty(_CANDIDATES, np.float32), np.empty(_CANDIDATES, np.float32)
     gave_up = np.zeros(len(queries), np.bool_)
     for n in range(len(queries)):
-        _scan(scores[n], scales, query_scales[n], maxima, sums)
+        _scan(scores[n], scales, query_scales[n], scaled, maxima, sums)
         # The k groups with the highest maxima have k items at least as good as the k-th of them.
         sure = _reached_by(maxima, k)
-        count = _candidates(scores[n], scales, maxima, sure - np.float32(2) * slack[n] / query_scales[n], found)
+        count = _candidates(scaled, sure - np.float32(2) * slack[n] / query_scales[n], found)
         gave_up[n] = count < 0
         if gave_up[n]:
             continue
         for c in range(count):
-            coarse[c] = np.float32(scores[n, found[c]]) * scales[found[c]] * query_scales[n]
+            coarse[c] = scaled[found[c]] * query_scales[n]
         first = _keep(coarse[:count], found, 0, sure * query_scales[n])
         _score(queries[n], vectors, found[:first], logits[:first])
         last = _keep(coarse[:count], found, first, _reached_by(logits[:first], k) - slack[n])

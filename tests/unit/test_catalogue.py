@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.catalogue import Catalogue, Ranked
-from model.rough_scores import EightBits, Float32, RoughScores, Shortlists
+from model.dot_products import can_multiply
+from model.rough_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
 
 SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]
-KINDS = [pytest.param(EightBits, id="8 bits"), pytest.param(lambda vectors: Float32(vectors.T), id="float32")]
+BY_INSTRUCTION = pytest.param(
+    EightBitsByInstruction,
+    id="8 bits by instruction",
+    marks=pytest.mark.skipif(not can_multiply(4), reason="this processor has no such instruction"),
+)
+EIGHT_BITS = [pytest.param(EightBitsByLibrary, id="8 bits by library"), BY_INSTRUCTION]
+KINDS = [*EIGHT_BITS, pytest.param(lambda vectors: Float32(vectors.T), id="float32")]
 KS = [1, 2, 19, 20, 21, 64, 100]
 
 
@@ -62,12 +69,15 @@ def test_a_shortlist_finds_the_same_items(scale: int, clusters: int, kind: Calla
     check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
 
 
+@pytest.mark.parametrize("kind", EIGHT_BITS)
 @pytest.mark.parametrize("items", [320, 447, 2047, 2048, 2049, 2100, 2368, 4096])
-def test_a_shortlist_leaves_no_item_out_whatever_their_number(items: int) -> None:
+def test_a_shortlist_leaves_no_item_out_whatever_their_number(
+    items: int, kind: Callable[[Tensor], RoughScores]
+) -> None:
     vectors = torch.randn(items, 64, generator=torch.Generator().manual_seed(items))
     vectors = torch.nn.functional.normalize(vectors, dim=1)
     catalogue = Catalogue(vectors)
-    catalogue.shortlists = Shortlists(vectors, EightBits(vectors))
+    catalogue.shortlists = Shortlists(vectors, kind(vectors))
     queries = 8 * vectors  # each item is somebody's best
     assert catalogue.shortlists.can_rank(queries, 20)
     check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
@@ -86,9 +96,15 @@ def test_a_processor_whose_8_bit_products_overflow_goes_another_way(monkeypatch:
     vectors, _ = random_case(3000, 1, torch.device("cpu"))
     product = torch._int_mm
     monkeypatch.setattr(torch, "_int_mm", lambda *args, **options: product(*args, **options).clamp(max=2**15 - 1))
-    assert not EightBits(vectors).is_exact()
+    assert not EightBitsByLibrary(vectors).is_exact()
     chosen = Catalogue(vectors).shortlists
-    assert chosen is None or chosen.kind == "Float32"
+    assert chosen is None or chosen.kind != "EightBitsByLibrary"
+
+
+def test_a_processor_without_the_instruction_goes_another_way() -> None:
+    vectors = torch.randn(3000, 10)  # nor is there one for vectors of this width
+    assert not EightBitsByInstruction(vectors).is_exact()
+    check(Catalogue(vectors).rank(vectors[:9], 20), vectors, vectors[:9], 20, tolerance=0.01)
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, 1025])
