@@ -29,7 +29,7 @@ from model.compiled import compiled
 _FEATURE: Final = "+avx512vnni"
 _LANES: Final = 16  # items of a vector
 _VECTORS: Final = 2  # of a tile
-_TILE: Final = _LANES * _VECTORS  # items
+TILE: Final = _LANES * _VECTORS  # items
 _QUERIES: Final = 8  # at a time: 16 vectors of sums and what is multiplied fit in the 32 registers
 _FEWER: Final = 4  # of the last ones, then each by itself, which takes more than twice as long
 _NEAR: Final = 64  # tiles that stay in a near cache from some queries to the next ones
@@ -52,26 +52,18 @@ def can_multiply(width: int) -> bool:
     return _FEATURE in features.split(",") and width % _GROUP == 0
 
 
-class DotProducts:
-    """Items, ready to be multiplied with."""
-
-    def __init__(self, items: NDArray[np.int8]) -> None:
-        """Items (I, D)."""
-        count, width = items.shape
-        tiles = -(-count // _TILE)
-        padded = np.zeros((tiles * _TILE, width), np.int16)
-        padded[:count] = items
-        groups = (padded + _OFFSET).astype(np.uint8).reshape(tiles, _TILE, width // _GROUP, _GROUP)
-        self._tiles = np.ascontiguousarray(groups.swapaxes(1, 2))
-        self.columns = len(padded)
-
-    def multiply(self, queries: NDArray[np.int8], room: NDArray[np.int32]) -> None:
-        """Fills in the products (N, columns), the first I of which are the items', of queries (N, D)."""
-        _multiply(self._tiles, queries, room)
+def tiles_of(items: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Items (I, D), laid out to be multiplied with: tiles (T, D / 4, TILE, 4), the last one filled up with zeros."""
+    count, width = items.shape
+    tiles = -(-count // TILE)
+    padded = np.zeros((tiles * TILE, width), np.int16)
+    padded[:count] = items
+    groups = (padded + _OFFSET).astype(np.uint8).reshape(tiles, TILE, width // _GROUP, _GROUP)
+    return np.ascontiguousarray(groups.swapaxes(1, 2))
 
 
 def _tile_of(queries: int) -> Any:
-    """Adds to sums (queries, _TILE) the products of so many queries (queries, D) and a tile (D / 4, _TILE, 4)."""
+    """Adds to sums (queries, TILE) the products of so many queries (queries, D) and a tile (D / 4, TILE, 4)."""
 
     @intrinsic  # type: ignore[untyped-decorator]
     def add_products(_: Any, tile: Any, rows: Any, sums: Any) -> tuple[Any, Callable[..., Any]]:
@@ -135,14 +127,15 @@ _eight, _four, _one = _tile_of(_QUERIES), _tile_of(_FEWER), _tile_of(1)
 
 
 @compiled
-def _multiply(tiles: NDArray[np.uint8], queries: NDArray[np.int8], room: NDArray[np.int32]) -> None:
+def multiply(tiles: NDArray[np.uint8], queries: NDArray[np.int8], room: NDArray[np.int32]) -> None:
+    """Fills in the products (N, T * TILE), the first I of which are the items', of queries (N, D)."""
     for n in range(len(queries)):
         total = np.int32(0)
         for d in range(queries.shape[1]):
             total += np.int32(queries[n, d])
         room[n] = np.int32(-_OFFSET) * total
     for first in range(0, len(tiles), _NEAR):
-        _multiply_tiles(tiles[first : first + _NEAR], queries, room[:, first * _TILE :])
+        _multiply_tiles(tiles[first : first + _NEAR], queries, room[:, first * TILE :])
 
 
 @compiled
@@ -151,10 +144,10 @@ def _multiply_tiles(tiles: NDArray[np.uint8], queries: NDArray[np.int8], sums: N
     fewer, single = len(queries) // _QUERIES * _QUERIES, len(queries) // _FEWER * _FEWER
     for n in range(0, fewer, _QUERIES):
         for t in range(len(tiles)):
-            _eight(tiles[t], queries[n : n + _QUERIES], sums[n : n + _QUERIES, t * _TILE : (t + 1) * _TILE])
+            _eight(tiles[t], queries[n : n + _QUERIES], sums[n : n + _QUERIES, t * TILE : (t + 1) * TILE])
     for n in range(fewer, single, _FEWER):
         for t in range(len(tiles)):
-            _four(tiles[t], queries[n : n + _FEWER], sums[n : n + _FEWER, t * _TILE : (t + 1) * _TILE])
+            _four(tiles[t], queries[n : n + _FEWER], sums[n : n + _FEWER, t * TILE : (t + 1) * TILE])
     for n in range(single, len(queries)):
         for t in range(len(tiles)):
-            _one(tiles[t], queries[n : n + 1], sums[n : n + 1, t * _TILE : (t + 1) * _TILE])
+            _one(tiles[t], queries[n : n + 1], sums[n : n + 1, t * TILE : (t + 1) * TILE])

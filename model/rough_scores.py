@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from copy import copy
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import shortlist
 from model.compiled import compiled
-from model.dot_products import DotProducts, can_multiply
+from model.dot_products import TILE, can_multiply, multiply, tiles_of
+from model.shortlist import GROUP, Asked, Found, search
 
 _ROWS: Final = 64  # queries scored at once: their scores should stay in the processor's caches
 _LEVELS: Final = 127  # of an 8-bit integer, on either side of zero
@@ -30,8 +30,8 @@ class Rough(NamedTuple):
     """Queries made ready for rough scores."""
 
     queries: Tensor  # (N, D), of the kind that is multiplied
-    scales: Tensor  # (N,): what to multiply a query's scores with
-    slack: Tensor  # (N,): how far a rough logit can lie from the exact one
+    scales: Tensor  # (N,) as in `Asked`
+    slack: Tensor  # (N,) as in `Asked`
 
 
 class Slack:
@@ -48,28 +48,38 @@ class Slack:
         return lengths * (self._residual + _ROUNDING * self.longest) + residuals * self._longest_restored
 
 
-class RoughScores(Protocol):
+class RoughScores(ABC):
     """A kind of rough scores of the same I items."""
 
     room_type: torch.dtype  # of scores
     columns: int  # of a room: I or, behind the scores, some more
     scales: NDArray[np.float32]  # (I,): what to multiply an item's scores with
 
+    @abstractmethod
     def is_exact(self) -> bool:
         """Whether this processor multiplies as the slack supposes."""
 
+    @abstractmethod
     def rough(self, queries: Tensor) -> Rough:
         """Queries (N, D), made ready."""
 
+    @abstractmethod
     def score(self, queries: Tensor, room: Tensor) -> None:
         """Fills a room (N, columns) with the scores of `Rough.queries`."""
 
+    def search(self, rough: Tensor, vectors: NDArray[np.float32], asked: Asked, found: Found, room: Tensor) -> None:
+        """Finds the best items for all queries, as many at once as there is room (rows, columns) for."""
+        for start in range(0, len(rough), len(room)):
+            rows = rough[start : start + len(room)]
+            scores = room[: len(rows)]
+            self.score(rows, scores)
+            search(scores.numpy(), self.scales, vectors, asked, found, start)
 
-class EightBits(ABC):
+
+class EightBits(RoughScores):
     """Items and queries as integers, each with a scale of its own; how they are multiplied depends on the processor."""
 
     room_type = torch.int32
-    columns: int
 
     def __init__(self, vectors: Tensor) -> None:
         rounded = _eight_bits(vectors)
@@ -80,14 +90,6 @@ class EightBits(ABC):
     @abstractmethod
     def _keep(self, items: Tensor) -> None:
         """Makes items (I, D) ready to be multiplied with."""
-
-    @abstractmethod
-    def is_exact(self) -> bool:
-        """As `RoughScores.is_exact`."""
-
-    @abstractmethod
-    def score(self, queries: Tensor, room: Tensor) -> None:
-        """As `RoughScores.score`."""
 
     def rough(self, queries: Tensor) -> Rough:
         """Queries rounded."""
@@ -120,20 +122,24 @@ class EightBitsByInstruction(EightBits):
     """By the processor's own instruction, where it has one."""
 
     def _keep(self, items: Tensor) -> None:
-        self._items = DotProducts(items.numpy()) if can_multiply(items.shape[1]) else None
-        self.columns = self._items.columns if self._items else len(items)
+        self._can = can_multiply(items.shape[1])
+        self._tiles = tiles_of(items.numpy() if self._can else np.zeros((0, 0), np.int8))
+        self.columns = len(self._tiles) * TILE
 
     def is_exact(self) -> bool:
         """Where there is such an instruction."""
-        return self._items is not None
+        return self._can
 
     def score(self, queries: Tensor, room: Tensor) -> None:
         """As `RoughScores.score`."""
-        assert self._items is not None
-        self._items.multiply(queries.numpy(), room.numpy())
+        multiply(self._tiles, queries.numpy(), room.numpy())
+
+    def search(self, rough: Tensor, vectors: NDArray[np.float32], asked: Asked, found: Found, room: Tensor) -> None:
+        """As `RoughScores.search`, without coming back to the interpreter, which others may hold, for each room."""
+        _search(self._tiles, rough.numpy(), self.scales, vectors, asked, found, room.numpy())
 
 
-class Float32:
+class Float32(RoughScores):
     """Items and queries as they are."""
 
     room_type = torch.float32
@@ -183,27 +189,34 @@ class Shortlists:
     def can_rank(self, queries: Tensor, k: int) -> bool:
         """Whether there are groups enough, and no logit can leave the range of the exponential."""
         largest = float(queries.norm(dim=1).max()) * self._longest if len(queries) else 0.0
-        return 0 < k <= len(self._vectors) // shortlist.GROUP and largest < _LARGEST_LOGIT
+        return 0 < k <= len(self._vectors) // GROUP and largest < _LARGEST_LOGIT
 
     def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Items and log-probabilities (N, k), and which queries had too many candidates (N,)."""
-        rough, vectors = self.scores.rough(queries), self._vectors.numpy()
-        items, log_probabilities = torch.zeros(len(queries), k, dtype=torch.int64), queries.new_empty(len(queries), k)
-        # As arrays: cutting these into blocks takes a tenth of the time that tensors take.
-        columns = [
-            column.numpy() for column in (rough.scales, rough.slack, queries.contiguous(), items, log_probabilities)
-        ]
-        gave_up = torch.zeros(len(queries), dtype=torch.bool)
-        lost = gave_up.numpy()
-        for start in range(0, len(queries), _ROWS):
-            part = slice(start, start + _ROWS)
-            rows = rough.queries[part]
-            room = self._room[: len(rows)]
-            self.scores.score(rows, room)
-            scores = room.numpy()
-            scales, slack, exact, found, chances = (column[part] for column in columns)
-            lost[part] = shortlist.search(scores, self.scores.scales, scales, slack, exact, vectors, found, chances)
+        n, rough = len(queries), self.scores.rough(queries)
+        items, log_probabilities = torch.zeros(n, k, dtype=torch.int64), queries.new_empty(n, k)
+        gave_up = torch.zeros(n, dtype=torch.bool)
+        asked = Asked(queries.contiguous().numpy(), rough.scales.numpy(), rough.slack.numpy())
+        found = Found(items.numpy(), log_probabilities.numpy(), gave_up.numpy())
+        self.scores.search(rough.queries, self._vectors.numpy(), asked, found, self._room)
         return items, log_probabilities, gave_up
+
+
+@compiled
+def _search(
+    tiles: NDArray[np.uint8],
+    rounded: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    asked: Asked,
+    found: Found,
+    room: NDArray[np.int32],
+) -> None:
+    for start in range(0, len(rounded), len(room)):
+        rows = rounded[start : start + len(room)]
+        scores = room[: len(rows)]
+        multiply(tiles, rows, scores)
+        search(scores, scales, vectors, asked, found, start)
 
 
 def _longest(vectors: Tensor) -> float:

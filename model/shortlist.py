@@ -13,7 +13,7 @@ Shapes: N queries, I items, D width, k results, G groups, C candidates.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,22 @@ _NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
 _LOWEST: Final = np.float32(-3e38)
 
 Floats = NDArray[np.float32]
+
+
+class Asked(NamedTuple):
+    """Queries, and what is known of their rough scores."""
+
+    queries: Floats  # (N, D)
+    scales: Floats  # (N,): what to multiply a query's scores with
+    slack: Floats  # (N,): how far a rough logit can lie from the exact one
+
+
+class Found(NamedTuple):
+    """What was found for queries, best first."""
+
+    items: NDArray[np.int64]  # (N, k)
+    log_probabilities: Floats  # (N, k)
+    gave_up: NDArray[np.bool_]  # (N,): there were too many candidates, and nothing else here counts
 
 
 @compiled
@@ -177,48 +193,38 @@ def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_
 
 
 @compiled
-def search(
-    scores: NDArray[np.int32],
-    scales: Floats,
-    query_scales: Floats,
-    slack: Floats,
-    queries: Floats,
-    vectors: Floats,
-    items: NDArray[np.int64],
-    log_probabilities: Floats,
-) -> NDArray[np.bool_]:
-    """Fills `items` and `log_probabilities`, (N, k) each, best first; returns which queries it gave up, (N,).
+def search(scores: NDArray[np.int32], scales: Floats, vectors: Floats, asked: Asked, found: Found, start: int) -> None:
+    """Fills in what is found for as many queries as there are rows of scores, from the query `start` on.
 
-    The first I of the `scores` (N, I or more) times `scales` (I,) times `query_scales` (N,) lie within `slack` (N,) of
-    the products of `queries` (N, D) and `vectors` (I, D), whose exponentials must be numbers. There must be at least k
-    groups.
+    The first I of the scores (N, I or more) times `scales` (I,) times those of the queries lie within their slack of
+    the products with `vectors` (I, D), whose exponentials must be numbers. There must be at least k groups.
     """
-    k, size = items.shape[1], len(scales)
+    k, size = found.items.shape[1], len(scales)
     groups = -(-size // GROUP)
     scaled, maxima, sums = np.empty(size, np.float32), np.empty(groups, np.float32), np.empty(groups, np.float32)
-    found = np.empty(_CANDIDATES, np.int32)
+    candidates = np.empty(_CANDIDATES, np.int32)
     coarse, logits = np.empty(_CANDIDATES, np.float32), np.empty(_CANDIDATES, np.float32)
-    gave_up = np.zeros(len(queries), np.bool_)
-    for n in range(len(queries)):
-        _scan(scores[n], scales, query_scales[n], scaled, maxima, sums)
+    for row in range(len(scores)):
+        n = start + row
+        query, scale, slack = asked.queries[n], asked.scales[n], asked.slack[n]
+        items, log_probabilities = found.items[n], found.log_probabilities[n]
+        _scan(scores[row], scales, scale, scaled, maxima, sums)
         # The k groups with the highest maxima have k items at least as good as the k-th of them.
         sure = _reached_by(maxima, k)
-        count = _candidates(scaled, sure - np.float32(2) * slack[n] / query_scales[n], found)
-        gave_up[n] = count < 0
-        if gave_up[n]:
+        count = _candidates(scaled, sure - np.float32(2) * slack / scale, candidates)
+        found.gave_up[n] = count < 0
+        if count < 0:
             continue
         for c in range(count):
-            coarse[c] = scaled[found[c]] * query_scales[n]
-        first = _keep(coarse[:count], found, 0, sure * query_scales[n])
-        _score(queries[n], vectors, found[:first], logits[:first])
-        last = _keep(coarse[:count], found, first, _reached_by(logits[:first], k) - slack[n])
-        _score(queries[n], vectors, found[first:last], logits[first:last])
+            coarse[c] = scaled[candidates[c]] * scale
+        first = _keep(coarse[:count], candidates, 0, sure * scale)
+        _score(query, vectors, candidates[:first], logits[:first])
+        last = _keep(coarse[:count], candidates, first, _reached_by(logits[:first], k) - slack)
+        _score(query, vectors, candidates[first:last], logits[first:last])
         total = sums.sum() + _sum_of_exponentials(logits[:last]) - _sum_of_exponentials(coarse[:last])
-        log_total = np.float32(math.log(total))
-        _put_highest(logits[:last], log_total, items[n], log_probabilities[n])
+        _put_highest(logits[:last], np.float32(math.log(total)), items, log_probabilities)
         for place in range(k):
-            items[n, place] = found[items[n, place]]
-    return gave_up
+            items[place] = candidates[items[place]]
 
 
 @compiled

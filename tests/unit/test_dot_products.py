@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.dot_products import DotProducts, can_multiply
+from model.dot_products import TILE, can_multiply, multiply, tiles_of
 
 pytestmark = pytest.mark.skipif(not can_multiply(4), reason="this processor has no instruction for it")
 
@@ -17,26 +17,23 @@ def test_multiplies_whole_numbers(queries: int, items: int, width: int) -> None:
     rng = np.random.default_rng(items)
     of_items = rng.integers(-127, 128, (items, width)).astype(np.int8)
     of_queries = rng.integers(-127, 128, (queries, width)).astype(np.int8)
-    products = DotProducts(of_items)
-    room = np.full((queries, products.columns), 7, np.int32)
-    products.multiply(of_queries, room)
-    assert products.columns >= items
+    tiles = tiles_of(of_items)
+    room = np.full((queries, len(tiles) * TILE), 7, np.int32)
+    multiply(tiles, of_queries, room)
     np.testing.assert_array_equal(room[:, :items], of_queries.astype(np.int64) @ of_items.astype(np.int64).T)
 
 
 @pytest.mark.parametrize(("item", "query"), [(127, 127), (-127, 127), (127, -127), (-127, -127)])
 def test_the_largest_products_do_not_overflow(item: int, query: int) -> None:
     width = 512
-    products = DotProducts(np.full((32, width), item, np.int8))
-    room = np.empty((8, products.columns), np.int32)
-    products.multiply(np.full((8, width), query, np.int8), room)
+    room = np.empty((8, TILE), np.int32)
+    multiply(tiles_of(np.full((TILE, width), item, np.int8)), np.full((8, width), query, np.int8), room)
     assert (room == item * query * width).all()
 
 
 def test_the_room_for_more_queries_is_left_alone() -> None:
-    products = DotProducts(np.ones((40, 8), np.int8))
-    room = np.full((9, products.columns), 7, np.int32)
-    products.multiply(np.ones((8, 8), np.int8), room[:8])
+    room = np.full((9, 2 * TILE), 7, np.int32)
+    multiply(tiles_of(np.ones((TILE + 8, 8), np.int8)), np.ones((8, 8), np.int8), room[:8])
     assert (room[8] == 7).all()
 
 
