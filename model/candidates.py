@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import compiled
+from model.elementary import logarithm
 from model.events import (
     BOUNDARY_SHIFT,
     CATEGORY_BUCKETS,
@@ -414,8 +415,7 @@ def _blend(vectors: Floats, latest: NDArray[np.int32]) -> Floats:
 @compiled
 def _logarithms(feature: Floats, by: np.float32, scale: np.float32) -> None:
     for place in range(len(feature)):
-        if feature[place] != 0:  # most are, and logarithms are slow
-            feature[place] = np.log1p(by * feature[place]) / scale
+        feature[place] = logarithm(np.float32(1) + by * feature[place]) / scale
 
 
 @compiled

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import compiled
-from model.exponential import exponential
+from model.elementary import exponential
 from model.masks import WIDTH, lowest, reaching
 
 GROUP: Final = 16  # items, about
