@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from model.dot_products import can_multiply
 from model.gpu_shortlist import GpuShortlists
 from model.rough_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
 from model.top_k import BLOCK, top_k
@@ -128,11 +129,8 @@ def _fastest(vectors: Tensor, plain: _Plain, clock: Callable[[], float]) -> Shor
     vectors = vectors.contiguous()
     queries = _usual_queries(vectors)
     best, shortest = None, _seconds(plain.rank, queries, clock)
-    kinds: tuple[Callable[[], RoughScores], ...] = (
-        lambda: Float32(plain.transposed),
-        lambda: EightBitsByLibrary(vectors),
-        lambda: EightBitsByInstruction(vectors),
-    )
+    eight_bits = EightBitsByInstruction if can_multiply(vectors.shape[1]) else EightBitsByLibrary
+    kinds: tuple[Callable[[], RoughScores], ...] = (lambda: Float32(plain.transposed), lambda: eight_bits(vectors))
     for kind in kinds:
         way = Shortlists(vectors, kind())
         if way.can_rank(queries, _TRIAL_K) and way.scores.is_exact():

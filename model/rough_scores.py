@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.compiled import compiled
-from model.dot_products import TILE, can_multiply, multiply, tiles_of
+from model.dot_products import TILE, multiply, tiles_of
 from model.shortlist import GROUP, Asked, Found, search
 
 _ROWS: Final = 64  # queries scored at once: their scores should stay in the processor's caches
@@ -119,16 +119,15 @@ class EightBitsByLibrary(EightBits):
 
 
 class EightBitsByInstruction(EightBits):
-    """By the processor's own instruction, where it has one."""
+    """By the processor's own instruction, where `can_multiply` says so."""
 
     def _keep(self, items: Tensor) -> None:
-        self._can = can_multiply(items.shape[1])
-        self._tiles = tiles_of(items.numpy() if self._can else np.zeros((0, 0), np.int8))
+        self._tiles = tiles_of(items.numpy())
         self.columns = len(self._tiles) * TILE
 
     def is_exact(self) -> bool:
-        """Where there is such an instruction."""
-        return self._can
+        """It is."""
+        return True
 
     def score(self, queries: Tensor, room: Tensor) -> None:
         """As `RoughScores.score`."""
