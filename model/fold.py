@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -237,7 +238,9 @@ class Fold:
         asked = None
         if serving is not None:
             vectors = self._vectors(serving, slots, source, fresh_slots, ranks, fresh, contexts)
-            recent = recent_actions(serving.vocabulary, states.histories, slots, ~repeated, fresh.objects, contexts)
+            recent = recent_actions(
+                serving.vocabulary, states.histories, slots, ~repeated, ranks, fresh.objects, contexts
+            )
             asked = _Asked(serving, vectors, recent)
         lengths_before = states.histories.counts[slots]
         after = states.histories.append(fresh_slots, ranks, fresh.objects, contexts)
@@ -256,7 +259,7 @@ class Fold:
         contexts: NDArray[np.uint32],
     ) -> Tensor:
         """Steps the fresh actions; the vector (M, D) of each event's user after it, or as the user is for a repeat."""
-        self._encode_again(serving, np.unique(slots))
+        self._encode_again(serving, slots)
         missing = source < 0
         present = self._present_vectors(serving, slots[missing]) if missing.any() else None
         vectors = self._step(serving, fresh_slots, ranks, fresh, contexts)
@@ -267,7 +270,7 @@ class Fold:
     def _encode_again(self, serving: Serving, slots: NDArray[np.int64]) -> None:
         """Hidden states of users last touched under other weights, anew from their sequences."""
         states = self.states
-        stale = slots[states.weights[slots] != serving.weights]
+        stale = np.unique(slots[states.weights[slots] != serving.weights])
         states.weights[stale] = serving.weights
         stale = stale[states.histories.counts[stale] > 0]  # the others begin at zero
         for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
@@ -302,15 +305,18 @@ class Fold:
             state, vectors = network.step(tokens, hidden[users].float())
             hidden[users] = state.half()
             return vectors
-        vectors = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
         order = np.argsort(ranks, kind="stable")
-        cuts = np.flatnonzero(np.diff(ranks[order])) + 1
+        rows, cuts = torch.from_numpy(order).to(serving.device), np.flatnonzero(np.diff(ranks[order])) + 1
         if serving.device.type == "cpu":
             cuts = np.union1d(cuts, np.arange(_STEPPED_AT_ONCE, len(order), _STEPPED_AT_ONCE))
-        for part in np.split(order, cuts) if len(order) else ():
-            rows = torch.from_numpy(part).to(serving.device)
-            state, vectors[rows] = network.step(tokens[rows], hidden[users[rows]].float())
-            hidden[users[rows]] = state.half()
+        tokens, users = tokens[rows], users[rows]
+        stepped = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
+        for begin, end in pairwise([0, *cuts.tolist(), len(order)] if len(order) else []):
+            part = slice(begin, end)
+            state, stepped[part] = network.step(tokens[part], hidden[users[part]].float())
+            hidden[users[part]] = state.half()
+        vectors = torch.empty_like(stepped)
+        vectors[rows] = stepped
         return vectors
 
     def _score(self, stepped: Stepped, serving: Serving, answers: Answers) -> Scored:

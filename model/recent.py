@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.candidates import RECENT, Recent
 from model.event_time import group_starts
 from model.events import SEARCH, TYPE_SLOTS
-from model.history import Histories, ranks_within
+from model.history import Histories
 from model.vocabulary import ITEM_BUCKETS, Vocabulary
 
 _NO_ITEM: Final = -1
@@ -25,10 +25,12 @@ def recent_actions(
     histories: Histories,
     slots: NDArray[np.int64],
     applied: NDArray[np.bool_],
+    ranks: NDArray[np.int64],
     objects: NDArray[np.uint64],
     contexts: NDArray[np.uint32],
 ) -> Recent:
-    """What the users in `slots` (M,) did last at each answer; of the applied events, `objects` and `contexts` (B,).
+    """What the users in `slots` (M,) did last at each answer; of the applied events, how many of the same user come
+    before it, `ranks`, and their `objects` and `contexts` (B,).
 
     `histories` do not have these events yet. However the log falls into batches, an answer sees as many actions.
     """
@@ -39,11 +41,11 @@ def recent_actions(
     firsts = np.cumsum(old + new) - new - old
     steps, fresh = np.arange(window), user[applied]
     kept = steps < old[:, None]
-    places = np.concatenate(((firsts[:, None] + steps)[kept], (firsts + old)[fresh] + ranks_within(fresh)))
+    places = np.concatenate(((firsts[:, None] + steps)[kept], (firsts + old)[fresh] + ranks))
     flat_objects, flat_contexts = np.empty(len(places), np.uint64), np.empty(len(places), np.uint32)
     flat_objects[places] = np.concatenate((old_objects[kept], objects))
     flat_contexts[places] = np.concatenate((old_contexts[kept], contexts))
-    stops = (firsts + old)[user] + _applied_so_far(user, applied)
+    stops = (firsts + old)[user] + (ranks + 1 if applied.all() else _applied_so_far(user, applied))
     items = catalogue_items(vocabulary, flat_objects, flat_contexts)
     return Recent(items, flat_contexts, np.maximum(firsts[user], stops - window), stops)
 

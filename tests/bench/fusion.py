@@ -54,13 +54,13 @@ def _serving(options: argparse.Namespace) -> tuple[Serving, Histories]:
 
 
 def _parts(serving: Serving, histories: Histories) -> dict[str, Callable[[], object]]:
-    slots, applied = np.arange(BATCH), np.ones(BATCH, np.bool_)
+    slots, applied, ranks = np.arange(BATCH), np.ones(BATCH, np.bool_), np.zeros(BATCH, np.int64)
     objects, contexts = histories.objects[:, 7].copy(), histories.contexts[:, 7].copy()
     vectors = torch.randn(BATCH, serving.network.config.width, generator=torch.Generator().manual_seed(1))
     queries = serving.network.queries(vectors)
 
     def recent_() -> Any:
-        return recent_actions(serving.vocabulary, histories, slots, applied, objects, contexts)
+        return recent_actions(serving.vocabulary, histories, slots, applied, ranks, objects, contexts)
 
     recent, ranking = recent_(), serving.ranking
     assert isinstance(ranking, NetworkAndLog)

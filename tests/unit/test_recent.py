@@ -41,14 +41,15 @@ def check(batches: list[list[tuple[int, bool, Action]]], length: int) -> None:
         applied = np.array([is_applied for _, is_applied, _ in batch], np.bool_)
         fresh = [action for _, is_applied, action in batch if is_applied]
         objects, contexts = np.array([o for o, _ in fresh], np.uint64), np.array([c for _, c in fresh], np.uint32)
-        found = recent_actions(VOCABULARY, histories, slots, applied, objects, contexts)
+        ranks = ranks_within(slots[applied])
+        found = recent_actions(VOCABULARY, histories, slots, applied, ranks, objects, contexts)
         for n, (slot, is_applied, action) in enumerate(batch):
             if is_applied:
                 users[slot].append(action)
             part = slice(found.starts[n], found.stops[n])
             pairs = list(zip(found.items[part].tolist(), found.contexts[part].tolist(), strict=True))
             assert pairs == shown(users[slot][-min(length, 32) :])
-        histories.append(slots[applied], ranks_within(slots[applied]), objects, contexts)
+        histories.append(slots[applied], ranks, objects, contexts)
 
 
 @given(st.lists(EVENTS, max_size=4), st.sampled_from([1, 6, 64]))
