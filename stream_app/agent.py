@@ -302,9 +302,7 @@ class Consumption:
             for reason in result.reasons:
                 metrics.dead_letters.labels(reason).inc()
         pairs = zip(results, delivered, strict=True)
-        metrics.latency.observe(
-            np.concatenate([one.answered_at - np.array(result.record_times) / 1000 for result, one in pairs])
-        )
+        metrics.latency.observe(np.concatenate([one.answered_at - result.record_times / 1000 for result, one in pairs]))
 
     def _in_device_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._device_thread, function, *arguments)

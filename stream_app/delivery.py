@@ -13,7 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from aiokafka import AIOKafkaProducer
+from numpy.typing import NDArray
 
 from stream_app.contract import LARGEST_DEAD_LETTER
 from stream_app.lease import Lease
@@ -21,6 +23,10 @@ from stream_app.metrics import Ranker
 from stream_app.record_batch import LARGEST, RecordBatch, Sealed
 from stream_app.settings import Settings
 from stream_app.wire import Outgoing, Reason
+
+
+def _no_times() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class BatchResult:
     reasons: list[Reason] = field(default_factory=list)  # of the dead letters
     changelog: list[RecordBatch] = field(default_factory=list)
     states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
-    record_times: list[int] = field(default_factory=list)  # of the answered events, milliseconds since the epoch
+    record_times: NDArray[np.int64] = field(default_factory=_no_times)  # of the answered events, ms since the epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -21,7 +21,7 @@ from model.events import Actions, actions_of
 from model.fold import Fold, Stepped
 from model.live_rules import BASELINE
 from model.record import UserRecords, pack
-from stream_app.byte_strings import joined, strings
+from stream_app.byte_strings import Strings, joined, strings
 from stream_app.dead_letter_limits import DeadLetterLimits
 from stream_app.dead_letters import dead_letter
 from stream_app.delivery import BatchResult
@@ -40,7 +40,9 @@ class Received:
 
     records: Records
     decoded: Decoded
-    sources: Records  # of the decoded events
+    sources: Records  # of the decoded events, and what each of these records has
+    keys: Strings
+    record_times: NDArray[np.int64]  # milliseconds since the epoch
     actions: Actions
     partitions: NDArray[np.int64]
     offsets: NDArray[np.int64]
@@ -105,6 +107,8 @@ class Pipeline:
                 records=records,
                 decoded=decoded,
                 sources=sources,
+                keys=strings([source.key for source in sources]),
+                record_times=np.array(decoded.record_times, np.int64),
                 actions=actions_of(decoded.events, times),
                 partitions=np.array([source.partition for source in sources], np.int64),
                 offsets=np.array([source.offset for source in sources], np.int64),
@@ -168,24 +172,23 @@ class Pipeline:
         order = np.argsort(places)
         pairs = zip(parts, answers, strict=True)
         values = joined([self._predictions.encode(_followed(received, part), answer) for part, answer in pairs])
-        keys = strings([received.sources[place].key for place in places.tolist()])
-        times = np.array(received.decoded.record_times, np.int64)
         for partition, chosen in _by_partition(received.partitions[places], order):
-            result = results[partition]
-            result.predictions.extend(record_batches(keys, values, chosen))
-            result.record_times.extend(times[places[chosen]].tolist())
+            result = replace(results[partition], record_times=received.record_times[places[chosen]])
+            result.predictions.extend(record_batches(received.keys, places, values, chosen))
+            results[partition] = result
 
     def _add_states(self, received: Received, part: Part, results: dict[int, BatchResult]) -> None:
         """What a version's events made of their users, each under the key of his last event."""
         stepped = part.stepped
         last = np.zeros(len(stepped.touched), np.int64)
         last[np.searchsorted(stepped.touched, stepped.slots)] = stepped.places  # of a user's places the last stays
-        keys, values = [received.sources[place].key for place in last.tolist()], pack(part.states)
-        columns = strings(keys), strings(values)
+        values = pack(part.states)
+        column = strings(values)
         for partition, chosen in _by_partition(received.partitions[last], np.arange(len(last))):
             result = results[partition]
-            result.changelog.extend(record_batches(*columns, chosen))
-            result.states.extend([(keys[n], values[n]) for n in chosen.tolist()])
+            result.changelog.extend(record_batches(received.keys, last, column, chosen))
+            pairs = zip(last[chosen].tolist(), chosen.tolist(), strict=True)
+            result.states.extend([(received.sources[place].key, values[n]) for place, n in pairs])
 
     def _count(self, decoded: Decoded, parts: Sequence[Part]) -> None:
         metrics = self._metrics
@@ -215,8 +218,9 @@ def _by_partition(partitions: NDArray[np.int64], order: NDArray[np.int64]) -> It
 
 def _followed(received: Received, part: Part) -> Followed:
     """The new events of a part."""
-    places = part.stepped.places
-    events = [received.decoded.events[place] for place in places.tolist()]
+    places, events = part.stepped.places, received.decoded.events
+    if len(places) < len(events):
+        events = [events[place] for place in places.tolist()]
     return Followed(
         users=[event.user_id for event in events],
         event_ids=[event.event_id for event in events],

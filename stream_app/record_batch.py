@@ -2,7 +2,7 @@
 
 The format is version 2 (Kafka's documentation, "Record Batch"), without compression and headers. A batch goes to
 aiokafka's producer in the place of its own builder; see `Sealed`.
-Shapes: N records, M of them chosen.
+Shapes: N values, M of them chosen, K keys.
 """
 
 from __future__ import annotations
@@ -34,16 +34,23 @@ class RecordBatch(NamedTuple):
     records: int
 
 
-def record_batches(keys: Strings, values: Strings, chosen: Ints, *, largest: int = LARGEST) -> list[RecordBatch]:
-    """Batches of up to so many bytes of the chosen records (M,) out of N keys and values, in that order."""
+def record_batches(
+    keys: Strings, owners: Ints, values: Strings, chosen: Ints, *, largest: int = LARGEST
+) -> list[RecordBatch]:
+    """Batches of up to so many bytes of the chosen (M,) out of N values, in that order, each under the key of its owner
+    (N,), one of K."""
     if not len(chosen):
         return []
-    text = sum(int((column.starts[chosen + 1] - column.starts[chosen]).sum()) for column in (keys, values))
+    text = int(_sizes(keys, owners[chosen]).sum() + _sizes(values, chosen).sum())
     out = np.empty(text + len(chosen) * (_PER_RECORD + _HEADER_BYTES), np.uint8)
     ends, counts = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int64)
-    batches = _write(out, ends, counts, keys, values, chosen, largest)
+    batches = _write(out, ends, counts, keys, owners, values, chosen, largest)
     bounds = [0, *ends[:batches].tolist()]
     return [RecordBatch(out[bounds[n] : bounds[n + 1]], count) for n, count in enumerate(counts[:batches].tolist())]
+
+
+def _sizes(of: Strings, which: Ints) -> Ints:
+    return of.starts[which + 1] - of.starts[which]
 
 
 class Sealed:
@@ -110,11 +117,14 @@ def _string(out: Bytes, at: int, of: Strings, which: int) -> int:
 
 
 @compiled
-def _write(out: Bytes, ends: Ints, counts: Ints, keys: Strings, values: Strings, chosen: Ints, largest: int) -> int:
+def _write(
+    out: Bytes, ends: Ints, counts: Ints, keys: Strings, owners: Ints, values: Strings, chosen: Ints, largest: int
+) -> int:
     """Writes batches with room for their headers; where they end, and how many records each has. Returns how many."""
     batch, at, start, count = 0, _HEADER_BYTES, 0, 0
     for record in chosen:
-        key, value = keys.starts[record + 1] - keys.starts[record], values.starts[record + 1] - values.starts[record]
+        owner = owners[record]
+        key, value = keys.starts[owner + 1] - keys.starts[owner], values.starts[record + 1] - values.starts[record]
         # Attributes, a time delta of 0, no headers: a byte each.
         fixed = 3 + _varint_bytes(key) + key + _varint_bytes(value) + value
         size = fixed + _varint_bytes(count)
@@ -125,7 +135,7 @@ def _write(out: Bytes, ends: Ints, counts: Ints, keys: Strings, values: Strings,
         at = _varint(out, at, size)
         out[at], out[at + 1] = 0, 0
         at = _varint(out, at + 2, count)
-        at = _string(out, at, keys, record)
+        at = _string(out, at, keys, owner)
         at = _string(out, at, values, record)
         out[at] = 0
         at, count = at + 1, count + 1

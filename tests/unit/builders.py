@@ -282,7 +282,7 @@ def _words(query: str) -> list[int]:
 def packed(records: Sequence[Outgoing]) -> list[RecordBatch]:
     """Records with key and value as a worker writes them."""
     keys, values = [record.key or b"" for record in records], [record.value or b"" for record in records]
-    return record_batches(strings(keys), strings(values), np.arange(len(records)))
+    return record_batches(strings(keys), np.arange(len(records)), strings(values), np.arange(len(records)))
 
 
 def unpacked(batches: Sequence[RecordBatch]) -> list[Outgoing]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
 from aiokafka import ConsumerRecord
 from hypothesis import given, settings
@@ -106,7 +107,7 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
     assert [prediction.event_id for prediction in found] == ["x", "x", None, None]
     assert [prediction.event_timestamp for prediction in found] == [1000, 1004, 1005, 1007]
     assert {prediction.model_version for prediction in found} == {"v1"}
-    assert result.record_times == [1002, 1004, 1005, 1007]
+    assert result.record_times.tolist() == [1002, 1004, 1005, 1007]
     assert result.ranker == "model"
     assert (keys(result.dead_letters), result.reasons) == ([b"bad", None], ["not_json", "empty"])
     assert Counter(keys(unpacked(result.changelog))) == Counter([b"u", "é".encode(), b"new"])
@@ -133,7 +134,7 @@ def test_everything_is_counted() -> None:
 @pytest.mark.parametrize("serving", [None, SERVING], ids=["rules", "model"])
 def test_a_batch_without_events_makes_dead_letters_only(serving: Serving | None) -> None:
     (result,) = Bench(serving).process([make_record(b"{", offset=1), make_record(b"[]", offset=2)]).values()
-    assert (result.predictions, result.changelog, result.record_times) == ([], [], [])
+    assert (result.predictions, result.changelog, result.record_times.tolist()) == ([], [], [])
     assert result.reasons == ["not_json", "not_object"]
 
 
@@ -143,7 +144,8 @@ def test_a_batch_of_replays_has_no_effect(serving: Serving | None) -> None:
     batch = [event(offset=0), event("v", offset=1)]
     bench.process(batch)
     (result,) = bench.process(batch).values()
-    assert (result.predictions, result.dead_letters, result.changelog, result.record_times) == ([], [], [], [])
+    assert (result.predictions, result.dead_letters, result.changelog) == ([], [], [])
+    assert not len(result.record_times)
 
 
 def test_records_of_the_changelog_bring_the_users_back() -> None:
@@ -158,7 +160,7 @@ def test_records_of_the_changelog_bring_the_users_back() -> None:
     for partition, result in found.items():
         assert unpacked(result.predictions) == unpacked(wanted[partition].predictions)
         assert result.states == wanted[partition].states
-        assert result.record_times == wanted[partition].record_times
+        np.testing.assert_array_equal(result.record_times, wanted[partition].record_times)
 
 
 def test_every_partition_gets_its_own_effects() -> None:

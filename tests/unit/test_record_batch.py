@@ -12,6 +12,7 @@ from stream_app.byte_strings import strings
 from stream_app.record_batch import RecordBatch, Sealed, record_batches
 
 HEADER = 61
+FIRST = np.zeros(1, np.int64)
 RECORDS = st.lists(st.tuples(st.binary(max_size=100), st.binary(max_size=300)), max_size=40)
 
 
@@ -31,8 +32,9 @@ def content(batch: RecordBatch) -> list[tuple[bytes | None, bytes | None]]:
 @given(RECORDS, st.integers(HEADER, 3000))
 def test_what_was_written_is_read(records: list[tuple[bytes, bytes]], largest: int) -> None:
     chosen = np.array([n for n in range(len(records)) if n % 3], np.int64)[::-1]
-    keys, values = strings([key for key, _ in records]), strings([value for _, value in records])
-    batches = record_batches(keys, values, chosen, largest=largest)
+    owners = np.arange(len(records))[::-1] + 1  # keys stand in another order, and there are others
+    keys = strings([b"nobody's", *(key for key, _ in records[::-1])])
+    batches = record_batches(keys, owners, strings([value for _, value in records]), chosen, largest=largest)
     read = [content(batch) for batch in batches]
     assert [record for batch in read for record in batch] == [records[n] for n in chosen]
     assert [batch.records for batch in batches] == list(map(len, read))
@@ -44,18 +46,18 @@ def test_what_was_written_is_read(records: list[tuple[bytes, bytes]], largest: i
 @pytest.mark.parametrize("size", [0, 63, 64, 8191, 8192, 1 << 20, 3_000_000])
 def test_lengths_of_any_size(size: int) -> None:
     key, value = b"k" * min(size, 10_000), bytes(size)
-    (batch,) = record_batches(strings([key]), strings([value]), np.zeros(1, np.int64))
+    (batch,) = record_batches(strings([key]), FIRST, strings([value]), FIRST)
     assert content(batch) == [(key, value)]
 
 
 def test_many_records_have_many_offsets() -> None:
     count = 20_000  # whose deltas take three bytes
-    (batch,) = record_batches(strings([b""] * count), strings([b"v"] * count), np.arange(count))
+    (batch,) = record_batches(strings([b""]), np.zeros(count, np.int64), strings([b"v"] * count), np.arange(count))
     assert len(content(batch)) == count
 
 
 def test_a_batch_knows_its_producer_and_its_transaction() -> None:
-    (batch,) = record_batches(strings([b"k"]), strings([b"v"]), np.zeros(1, np.int64))
+    (batch,) = record_batches(strings([b"k"]), FIRST, strings([b"v"]), FIRST)
     for transactional in (False, True):
         sealed = Sealed(batch, time=12.5, transactional=transactional)
         sealed._set_producer_state(2**40, 7, 2**31 - 1)
