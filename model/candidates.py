@@ -31,6 +31,7 @@ from model.events import (
     TYPE_SLOTS,
 )
 from model.evidence import Evidence, Neighbours
+from model.float_products import FOUR, multiply_by_four
 from model.shortlist import dot
 
 Floats = NDArray[np.float32]
@@ -382,24 +383,20 @@ def _ask_network(
 ) -> None:
     """What the network's vectors say: log-probabilities, also of items that are not among its best, and cosines.
 
-    One walk along each candidate's vector for all four: most of them come from far away.
+    Four candidates at once for all four: most of their vectors come from far away.
     """
     query, asked = best.queries[n], best.items.shape[1]
     log_total = dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if asked else np.float32(0)
-    latest = _blend(best.vectors, own[:_BLENDED])
-    last, second = _blend(best.vectors, own[:1]), _blend(best.vectors, own[1:2])
+    wanted = np.empty((FOUR, len(query)), np.float32)
+    wanted[0], wanted[1] = query, _blend(best.vectors, own[:_BLENDED])
+    wanted[2], wanted[3] = _blend(best.vectors, own[:1]), _blend(best.vectors, own[1:2])
+    found = np.empty((len(items), FOUR), np.float32)
+    multiply_by_four(best.vectors, items, wanted, found)
     for place in range(len(items)):
-        vector = best.vectors[items[place]]
-        logit, of_latest, of_last, of_second = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for d in range(len(vector)):
-            logit += query[d] * vector[d]
-            of_latest += latest[d] * vector[d]
-            of_last += last[d] * vector[d]
-            of_second += second[d] * vector[d]
         if place >= asked:
-            log_probability[place] = logit - log_total
+            log_probability[place] = found[place, 0] - log_total
         log_probability[place] = max(log_probability[place], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
-        like_latest[place], like_last[place], like_second[place] = of_latest, of_last, of_second
+        like_latest[place], like_last[place], like_second[place] = found[place, 1], found[place, 2], found[place, 3]
 
 
 @compiled

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from model.dot_products import can_multiply
+from model.byte_products import can_multiply
 from model.gpu_shortlist import GpuShortlists
 from model.rough_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
 from model.top_k import BLOCK, top_k

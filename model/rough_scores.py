@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.byte_products import TILE, multiply, tiles_of
 from model.compiled import compiled
-from model.dot_products import TILE, multiply, tiles_of
 from model.shortlist import GROUP, Asked, Found, search
 
 _ROWS: Final = 64  # queries scored at once: their scores should stay in the processor's caches

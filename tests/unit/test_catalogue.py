@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model.byte_products import can_multiply
 from model.catalogue import Catalogue, Ranked
-from model.dot_products import can_multiply
 from model.rough_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
 
 SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.dot_products import TILE, can_multiply, multiply, tiles_of
+from model.byte_products import TILE, can_multiply, multiply, tiles_of
 
 pytestmark = pytest.mark.skipif(not can_multiply(4), reason="this processor has no instruction for it")
 
