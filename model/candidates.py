@@ -31,8 +31,7 @@ from model.events import (
     TYPE_SLOTS,
 )
 from model.evidence import Evidence, Neighbours
-from model.float_products import FOUR, multiply_by_four
-from model.shortlist import dot
+from model.float_products import FOUR, dot, multiply_by_four
 
 Floats = NDArray[np.float32]
 

@@ -1,8 +1,8 @@
 """Products of some vectors that lie here and there, all at once.
 
 A loop that takes one vector after the other waits for each, and adds up the lanes of each sum by itself, which takes as
-long as the products. Here four vectors come at the same time, and sixteen sums are added up together: two of them are
-folded into the halves of one, two of those into the quarters of one, and so on.
+long as the products. Here several come at the same time, and sixteen sums are added up together: two of them are folded
+into the halves of one, two of those into the quarters of one, and so on.
 Shapes: R rows, C of them chosen, D width.
 """
 
@@ -22,7 +22,7 @@ from model.compiled import compiled
 
 Floats = NDArray[np.float32]
 
-FOUR: Final = 4  # rows, and others that they are multiplied with
+FOUR: Final = 4
 _LANES: Final = 16
 _BYTES: Final = 4  # of a float32
 _INT: Final = ir.IntType(32)
@@ -33,62 +33,55 @@ _FAST: Final = ("contract", "reassoc")
 
 
 @compiled
-def multiply_by_four(rows: Floats, chosen: NDArray[np.int32], others: Floats, products: Floats) -> None:
-    """Fills in the products (C, 4) of the chosen (C,) of rows (R, D) with others (4, D), all without gaps."""
-    count, vectors = len(chosen), rows.shape[1] // _LANES
-    fours = count // FOUR if vectors else 0
-    for n in range(fours):
-        _multiply_four(rows, chosen, FOUR * n, others, products)
-    if FOUR * fours < count and fours:  # some of them once more
-        _multiply_four(rows, chosen, count - FOUR, others, products)
-    begin = _LANES * vectors
-    if fours == 0:
-        products[:count] = np.float32(0)
-        begin = 0
-    for c in range(count if begin < rows.shape[1] else 0):
-        for d in range(begin, rows.shape[1]):
-            for j in range(FOUR):
-                products[c, j] += rows[chosen[c], d] * others[j, d]
+def dot(a: Floats, b: Floats) -> np.float32:
+    """The product of two vectors (D,)."""
+    total = np.float32(0)
+    for d in range(len(a)):
+        total += a[d] * b[d]
+    return total
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _multiply_four(
-    _: Any, rows: Any, chosen: Any, start: Any, others: Any, products: Any
-) -> tuple[Any, Callable[..., Any]]:
-    """Of four of the chosen from `start` on, without the dimensions that are left when 16 are taken at a time."""
+def _products_of(at_once: int, others: int) -> Any:
+    """Sixteen products, of so many rows with so many others: an intrinsic for rows (R, D), which of them are chosen
+    (C,), where among these to start, the others (or the only one), and products (C, others). D is a multiple of 16."""
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        rows, chosen, others, products = (
-            context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 1, 3, 4)
-        )
-        start = arguments[2]
-        width = builder.extract_value(rows.shape, 1)
+    @intrinsic  # type: ignore[untyped-decorator]
+    def multiply(
+        _: Any, rows: Any, chosen: Any, start: Any, right: Any, products: Any
+    ) -> tuple[Any, Callable[..., Any]]:
+        def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            rows, chosen, right, products = (
+                context.make_array(signature.args[n])(context, builder, arguments[n]) for n in (0, 1, 3, 4)
+            )
+            start, width = arguments[2], builder.extract_value(rows.shape, 1)
 
-        def beginning(array: Any, row: Any) -> Any:
-            return builder.gep(array.data, [builder.mul(row, width)])
+            def beginning(array: Any, row: Any) -> Any:
+                return builder.gep(array.data, [builder.mul(row, width)])
 
-        def vector(begin: Any, at: Any) -> Any:
-            return builder.load(builder.bitcast(builder.gep(begin, [at]), _VECTOR.as_pointer()), align=_BYTES)
+            def vector(begin: Any, at: Any) -> Any:
+                return builder.load(builder.bitcast(builder.gep(begin, [at]), _VECTOR.as_pointer()), align=_BYTES)
 
-        places = [builder.load(builder.gep(chosen.data, [builder.add(start, _LONG(n))])) for n in range(FOUR)]
-        left = [beginning(rows, builder.sext(place, _LONG)) for place in places]
-        right = [beginning(others, _LONG(n)) for n in range(FOUR)]
-        sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(_LANES)]
-        for total in sums:
-            builder.store(ir.Constant(_VECTOR, None), total)
-        with cgutils.for_range(builder, builder.sdiv(width, _LONG(_LANES)), intp=_LONG) as loop:
-            at = builder.mul(loop.index, _LONG(_LANES))
-            others_here = [vector(begin, at) for begin in right]
-            for i, row in enumerate([vector(begin, at) for begin in left]):
-                for j, other in enumerate(others_here):
-                    total, product = sums[FOUR * i + j], builder.fmul(row, other, flags=_FAST)
-                    builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
-        added = _added_up(builder, [builder.load(total) for total in sums])
-        target = builder.gep(products.data, [builder.mul(_LONG(FOUR), start)])
-        builder.store(added, builder.bitcast(target, _VECTOR.as_pointer()), align=_BYTES)
-        return context.get_dummy_value()
+            places = [builder.gep(chosen.data, [builder.add(start, _LONG(n))]) for n in range(at_once)]
+            begins = [beginning(rows, builder.sext(builder.load(place), _LONG)) for place in places]
+            others_begin = [beginning(right, _LONG(n)) for n in range(others)]
+            sums = [cgutils.alloca_once(builder, _VECTOR) for _ in range(_LANES)]
+            for total in sums:
+                builder.store(ir.Constant(_VECTOR, None), total)
+            with cgutils.for_range(builder, builder.sdiv(width, _LONG(_LANES)), intp=_LONG) as loop:
+                at = builder.mul(loop.index, _LONG(_LANES))
+                others_here = [vector(begin, at) for begin in others_begin]
+                for i, row in enumerate([vector(begin, at) for begin in begins]):
+                    for j, other in enumerate(others_here):
+                        total, product = sums[others * i + j], builder.fmul(row, other, flags=_FAST)
+                        builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
+            added = _added_up(builder, [builder.load(total) for total in sums])
+            target = builder.gep(products.data, [builder.mul(_LONG(others), start)])
+            builder.store(added, builder.bitcast(target, _VECTOR.as_pointer()), align=_BYTES)
+            return context.get_dummy_value()
 
-    return types.void(rows, chosen, types.int64, others, products), code
+        return types.void(rows, chosen, types.int64, right, products), code
+
+    return multiply
 
 
 def _added_up(builder: Any, sums: Sequence[Any]) -> Any:
@@ -119,3 +112,30 @@ def _mask(lanes: Sequence[int]) -> Any:
 def _reversed(number: int) -> int:
     """Four bits in the other order: where a sum has to stand for its place in the end."""
     return int(f"{number:04b}"[::-1], 2)
+
+
+_four_by_four, _sixteen_by_one = _products_of(FOUR, FOUR), _products_of(_LANES, 1)
+
+
+@compiled
+def multiply_by_four(rows: Floats, chosen: NDArray[np.int32], others: Floats, products: Floats) -> None:
+    """Fills in the products (C, 4) of the chosen (C,) of rows (R, D) with others (4, D), all without gaps."""
+    count = len(chosen)
+    if rows.shape[1] % _LANES == 0 and count >= FOUR:
+        for start in range(0, count - FOUR, FOUR):
+            _four_by_four(rows, chosen, start, others, products)
+        _four_by_four(rows, chosen, count - FOUR, others, products)  # some of them once more, perhaps
+    else:
+        for c in range(count):
+            for j in range(FOUR):
+                products[c, j] = dot(rows[chosen[c]], others[j])
+
+
+@compiled
+def multiply_by_one(rows: Floats, chosen: NDArray[np.int32], other: Floats, products: Floats) -> None:
+    """Fills in the products (C,) of the chosen (C,) of rows (R, D) with another (D,), all without gaps."""
+    whole = len(chosen) // _LANES * _LANES if rows.shape[1] % _LANES == 0 else 0
+    for start in range(0, whole, _LANES):
+        _sixteen_by_one(rows, chosen, start, other, products)
+    for c in range(whole, len(chosen)):
+        products[c] = dot(rows[chosen[c]], other)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from model.compiled import compiled
 from model.elementary import exponential
+from model.float_products import multiply_by_one
 from model.masks import WIDTH, lowest, reaching
 
 GROUP: Final = 16  # items, about
@@ -74,15 +75,6 @@ def _sum_of_exponentials(logits: Floats) -> np.float32:
     for i in range(len(logits)):
         powers[i] = exponential(logits[i])
     total: np.float32 = powers.sum()
-    return total
-
-
-@compiled
-def dot(a: Floats, b: Floats) -> np.float32:
-    """The product of two vectors (D,)."""
-    total = np.float32(0)
-    for d in range(len(a)):
-        total += a[d] * b[d]
     return total
 
 
@@ -170,12 +162,6 @@ def _keep(coarse: Floats, found: NDArray[np.int32], begin: int, threshold: np.fl
 
 
 @compiled
-def _score(query: Floats, vectors: Floats, found: NDArray[np.int32], logits: Floats) -> None:
-    for c in range(len(found)):
-        logits[c] = dot(query, vectors[found[c]])
-
-
-@compiled
 def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_probabilities: Floats) -> None:
     """Puts the places of the highest of the values, less `by`, so many places down as there are higher ones."""
     k = len(places)
@@ -218,9 +204,9 @@ def search(scores: NDArray[np.int32], scales: Floats, vectors: Floats, asked: As
         for c in range(count):
             coarse[c] = scaled[candidates[c]] * scale
         first = _keep(coarse[:count], candidates, 0, sure * scale)
-        _score(query, vectors, candidates[:first], logits[:first])
+        multiply_by_one(vectors, candidates[:first], query, logits[:first])
         last = _keep(coarse[:count], candidates, first, _reached_by(logits[:first], k) - slack)
-        _score(query, vectors, candidates[first:last], logits[first:last])
+        multiply_by_one(vectors, candidates[first:last], query, logits[first:last])
         total = sums.sum() + _sum_of_exponentials(logits[:last]) - _sum_of_exponentials(coarse[:last])
         _put_highest(logits[:last], np.float32(math.log(total)), items, log_probabilities)
         for place in range(k):
