@@ -386,9 +386,11 @@ def _ask_network(
     """
     query, asked = best.queries[n], best.items.shape[1]
     log_total = dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if asked else np.float32(0)
-    wanted = np.empty((FOUR, len(query)), np.float32)
-    wanted[0], wanted[1] = query, _blend(best.vectors, own[:_BLENDED])
-    wanted[2], wanted[3] = _blend(best.vectors, own[:1]), _blend(best.vectors, own[1:2])
+    wanted = np.zeros((FOUR, len(query)), np.float32)
+    wanted[0] = query
+    _blend(best.vectors, own[:_BLENDED], wanted[1])
+    _blend(best.vectors, own[:1], wanted[2])
+    _blend(best.vectors, own[1:2], wanted[3])
     found = np.empty((len(items), FOUR), np.float32)
     multiply_by_four(best.vectors, items, wanted, found)
     for place in range(len(items)):
@@ -399,13 +401,16 @@ def _ask_network(
 
 
 @compiled
-def _blend(vectors: Floats, latest: NDArray[np.int32]) -> Floats:
-    """A blend of items, of which each weighs less than the one before it, of length one; nothing of none."""
-    blend = np.zeros(vectors.shape[1], np.float32)
+def _blend(vectors: Floats, latest: NDArray[np.int32], blend: Floats) -> None:
+    """Adds up items in zeros (D,), each of them less than the one before it, and makes of that a vector of length one;
+    nothing of none."""
     for slot in range(len(latest)):
-        blend += vectors[latest[slot]] / np.float32(1 + slot)
-    blend /= max(np.sqrt(dot(blend, blend)), _LEAST_LENGTH)
-    return blend
+        vector, parts = vectors[latest[slot]], np.float32(1 + slot)
+        for d in range(len(blend)):
+            blend[d] += vector[d] / parts
+    length = max(np.sqrt(dot(blend, blend)), _LEAST_LENGTH)
+    for d in range(len(blend)):
+        blend[d] /= length
 
 
 @compiled
