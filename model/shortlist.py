@@ -24,7 +24,7 @@ from model.float_products import multiply_by_one
 from model.masks import WIDTH, lowest, reaching
 
 GROUP: Final = 16  # items, about
-_CANDIDATES: Final = 512  # of one query, about, at most; with more of them the plain way is the faster one
+_CANDIDATES: Final = 512  # of one query, at most; with more of them the plain way is the faster one
 _HALVINGS: Final = 10  # of the range in which the k-th best score is looked for
 _LANES: Final = 32  # of a walk that keeps something for each
 _NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
