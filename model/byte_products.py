@@ -25,6 +25,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from model.compiled import compiled
+from model.simd import everywhere
 
 _FEATURE: Final = "+avx512vnni"
 _LANES: Final = 16  # items of a vector
@@ -73,7 +74,6 @@ def _tile_of(queries: int) -> Any:
                 for kind, value in zip(signature.args, arguments, strict=True)
             ]
             multiply = _instruction(builder.module)
-            undefined, first = ir.Constant(_SUMS, ir.Undefined), ir.Constant(_SUMS, None)
 
             def at(array: Any, row: Any, column: Any, kind: Any) -> Any:
                 """The address of an element of a row, as that of a `kind`."""
@@ -97,8 +97,8 @@ def _tile_of(queries: int) -> Any:
             with cgutils.for_range(builder, groups, intp=_LONG) as loop:
                 items = [load(at(tile, loop.index, _LONG(vector * _LANES), _PRODUCTS)) for vector in range(_VECTORS)]
                 for row in range(queries):
-                    four = builder.insert_element(undefined, load(at(rows, _LONG(row), loop.index, _INT)), _INT(0))
-                    query = builder.bitcast(builder.shuffle_vector(four, undefined, first), _PRODUCTS)
+                    four = load(at(rows, _LONG(row), loop.index, _INT))
+                    query = builder.bitcast(everywhere(builder, four, _LANES), _PRODUCTS)
                     for vector in range(_VECTORS):
                         total = kept[row, vector]
                         builder.store(multiply(builder, builder.load(total), items[vector], query), total)

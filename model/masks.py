@@ -13,9 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from model.simd import everywhere
+
 WIDTH: Final = 64  # numbers at a time
 _BYTES: Final = 4  # of a float32
-_FIRST: Final = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
 _FLOATS: Final = ir.VectorType(ir.FloatType(), WIDTH)
 _MASK: Final = ir.IntType(WIDTH)
 
@@ -27,10 +28,8 @@ def reaching(_: Any, values: Any, start: Any, threshold: Any) -> tuple[Any, Call
     def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         address = builder.bitcast(builder.gep(array.data, [arguments[1]]), _FLOATS.as_pointer())
-        undefined = ir.Constant(_FLOATS, ir.Undefined)
-        one = builder.insert_element(undefined, arguments[2], ir.IntType(32)(0))
-        everywhere = builder.shuffle_vector(one, undefined, _FIRST)
-        return builder.bitcast(builder.fcmp_ordered(">=", builder.load(address, align=_BYTES), everywhere), _MASK)
+        values, thresholds = builder.load(address, align=_BYTES), everywhere(builder, arguments[2], WIDTH)
+        return builder.bitcast(builder.fcmp_ordered(">=", values, thresholds), _MASK)
 
     return types.uint64(values, types.int64, types.float32), code
 

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from model.candidates import FEATURES
 from model.combiner import HIDDEN, Combiner
 from model.compiled import compiled
+from model.simd import everywhere
 
 Floats = NDArray[np.float32]
 
 _VECTOR: Final = 16  # V; where the processor's are shorter, these are several
 _UNITS: Final = 8  # of a layer at a time: with 4 and with 16 it took a little longer
 _BYTES: Final = 4  # of a float32
-_INT: Final = ir.IntType(32)
 _FAST: Final = ("contract", "reassoc")
 
 
@@ -77,8 +77,7 @@ def _layer_part(inputs: int, units: int, *, rectified: bool) -> Any:
             def number(array: Any, place: int) -> Any:
                 """The same number V times."""
                 one = builder.load(builder.gep(array.data, [address(place)]), align=_BYTES)
-                nothing, zeros = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_INT, _VECTOR), None)
-                return builder.shuffle_vector(builder.insert_element(nothing, one, _INT(0)), nothing, zeros)
+                return everywhere(builder, one, _VECTOR)
 
             weights, biases, source, target = arrays
             sums = [number(biases, unit) for unit in range(units)]
