@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from numba import njit
 from numba.core.caching import IndexDataCacheFile
+
+_WORDS: Final = (b"@compiled", b"llvmlite")  # in the files that compiled code comes from
 
 
 class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
@@ -50,6 +52,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 @cache
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What tells whether one of the files with compiled functions in a folder has changed."""
-    files = [path for path in sorted(folder.glob("*.py")) if b"@compiled" in path.read_bytes()]
+    """What tells whether one of the files in a folder has changed that have compiled functions or make instructions for
+    them."""
+    files = [path for path in sorted(folder.glob("*.py")) if any(word in path.read_bytes() for word in _WORDS)]
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)

@@ -77,6 +77,23 @@ def test_what_calls_a_function_of_another_file_goes_with_it(tmp_path: Path) -> N
     assert found == ["3.0", "45.0"]
 
 
+def test_what_is_made_of_an_instruction_goes_with_it(tmp_path: Path) -> None:
+    instruction = """
+from llvmlite import ir
+from numba.extending import intrinsic
+
+@intrinsic
+def more(_, x):
+    return x(x), lambda _, builder, __, arguments: builder.fmul(arguments[0], ir.DoubleType()({number}))
+"""
+    write(tmp_path / "loops.py", "from instructions import more", "double", "more(x)")
+    found = []
+    for number in ("2", "30"):
+        (tmp_path / "instructions.py").write_text(instruction.format(number=number))
+        found.append(printed(tmp_path, "import loops; print(loops.double(1.5))"))
+    assert found == ["3.0", "45.0"]
+
+
 def write(path: Path, imports: str, name: str, result: str) -> None:
     """A module with a compiled function of x."""
     head = f"from model.compiled import compiled\n{imports}\n\n"
