@@ -54,6 +54,11 @@ FEATURES: Final = (
  _OWN_SESSION, _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, _OWN_NEXT, _OWN_PREVIOUS, _LIKE_LATEST, _LIKE_LAST,
  _LIKE_SECOND, _POPULARITY, _TREND,
  _HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY) = range(len(FEATURES))  # fmt: skip
+OWN: Final = _OWN  # one for the user's own items
+OF_OWN_ITEMS: Final = (  # zero for all others
+    _OWN, _OWN_RECENCY, _OWN_COUNT, _OWN_LAST, _OWN_BOUGHT, _OWN_SESSION, _OWN_NEXT, _OWN_PREVIOUS
+)  # fmt: skip
+OF_ANSWER: Final = (_HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY)  # the same for all candidates of an answer
 
 # How many neighbours of the last distinct item, of the one before it, … become candidates. Others of their neighbours
 # add to the features of items that are candidates already.

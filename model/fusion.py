@@ -52,8 +52,15 @@ class Fusion:
     def score(self, candidates: Candidates) -> Floats:
         """Scores of candidates, (T,)."""
         scores = np.empty(len(candidates.items), np.float32)
-        weigh(candidates.features, self._weights, scores)
+        _score(candidates, self._weights, scores)
         return scores
+
+
+@compiled
+def _score(candidates: Candidates, weights: Weights, scores: Floats) -> None:
+    for n in range(len(candidates.starts) - 1):
+        begin, end = candidates.starts[n], candidates.starts[n + 1]
+        weigh(candidates.features[:, begin:end], weights, scores[begin:end])
 
 
 @compiled

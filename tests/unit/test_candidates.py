@@ -9,7 +9,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from model.candidates import CANDIDATES, FEATURES, RECENT, Candidates, NetworkBest, Recent, collect, marks
+from model.candidates import (
+    CANDIDATES,
+    FEATURES,
+    OF_ANSWER,
+    OF_OWN_ITEMS,
+    OWN,
+    RECENT,
+    Candidates,
+    NetworkBest,
+    Recent,
+    collect,
+    marks,
+)
 from model.data import Sequences, sequences_of
 from model.events import Event, actions_of, unpack_contexts
 from model.evidence import Evidence, Neighbours, evidence_of
@@ -35,6 +47,19 @@ def test_features_are_those_of_a_plain_loop() -> None:
             got = dict(zip(FEATURES, found.features[:, place].tolist(), strict=True))
             assert got == pytest.approx(features, rel=1e-4, abs=1e-5)
     assert found.starts[-1] == len(found.items) == found.features.shape[1]
+
+
+def test_some_features_are_of_own_items_only_and_some_of_the_answer() -> None:
+    log, vocabulary = random_log(9), Vocabulary(ITEMS)
+    recent, best = asked(log, vocabulary, range(100), seed=10)
+    found = collect(recent, best, evidence_of(log, vocabulary), marks(len(ITEMS)))
+
+    own = found.features[OWN] > 0
+    assert found.features[list(OF_OWN_ITEMS)][:, own].any(axis=1).all()
+    assert not found.features[list(OF_OWN_ITEMS)][:, ~own].any()
+    first = found.features[:, found.starts[found.answers]]
+    of_answer = np.flatnonzero((found.features == first).all(axis=1))
+    assert set(of_answer) == set(OF_ANSWER)
 
 
 def test_the_same_answers_again_are_the_same_candidates() -> None:
