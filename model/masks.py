@@ -21,17 +21,24 @@ _FLOATS: Final = ir.VectorType(ir.FloatType(), WIDTH)
 _MASK: Final = ir.IntType(WIDTH)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def reaching(_: Any, values: Any, start: Any, threshold: Any) -> tuple[Any, Callable[..., Any]]:
-    """Of the WIDTH numbers from `start` on in float32 values without gaps: the bits of those that reach a threshold."""
+def _compared(how: str) -> Any:
+    """Of the WIDTH numbers from a start on in float32 values without gaps: the bits of those that compare so with a
+    threshold."""
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), _FLOATS.as_pointer())
-        values, thresholds = builder.load(address, align=_BYTES), everywhere(builder, arguments[2], WIDTH)
-        return builder.bitcast(builder.fcmp_ordered(">=", values, thresholds), _MASK)
+    @intrinsic  # type: ignore[untyped-decorator]
+    def compare(_: Any, values: Any, start: Any, threshold: Any) -> tuple[Any, Callable[..., Any]]:
+        def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            address = builder.bitcast(builder.gep(array.data, [arguments[1]]), _FLOATS.as_pointer())
+            values, thresholds = builder.load(address, align=_BYTES), everywhere(builder, arguments[2], WIDTH)
+            return builder.bitcast(builder.fcmp_ordered(how, values, thresholds), _MASK)
 
-    return types.uint64(values, types.int64, types.float32), code
+        return types.uint64(values, types.int64, types.float32), code
+
+    return compare
+
+
+reaching, above = _compared(">="), _compared(">")
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -40,5 +47,15 @@ def lowest(_: Any, mask: Any) -> tuple[Any, Callable[..., Any]]:
 
     def code(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits(_: Any, mask: Any) -> tuple[Any, Callable[..., Any]]:
+    """How many are set in a mask."""
+
+    def code(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
+        return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), code

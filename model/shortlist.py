@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from model.compiled import compiled
 from model.elementary import exponential
 from model.float_products import multiply_by_one
-from model.masks import WIDTH, lowest, reaching
+from model.masks import WIDTH, above, bits, lowest, reaching
 
 GROUP: Final = 16  # items, about
 _CANDIDATES: Final = 512  # of one query, at most; with more of them the plain way is the faster one
@@ -29,6 +29,7 @@ _HALVINGS: Final = 10  # of the range in which the k-th best score is looked for
 _LANES: Final = 32  # of a walk that keeps something for each
 _NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
 _LOWEST: Final = np.float32(-3e38)
+_HIGHEST: Final = np.float32(3e38)
 
 Floats = NDArray[np.float32]
 
@@ -79,15 +80,6 @@ def _sum_of_exponentials(logits: Floats) -> np.float32:
 
 
 @compiled
-def _count(values: Floats, threshold: np.float32) -> np.float32:
-    """How many reach a threshold. In floating point: integers of another size than the values cost lanes."""
-    reached = np.float32(0)
-    for i in range(len(values)):
-        reached += np.float32(1) if values[i] >= threshold else np.float32(0)
-    return reached
-
-
-@compiled
 def _extremes(values: Floats) -> tuple[np.float32, np.float32]:
     """The lowest and the highest, lane by lane: one after the other takes more time than ten counts."""
     lows, highs = np.full(_LANES, values[0]), np.full(_LANES, values[0])
@@ -111,9 +103,10 @@ def _reached_by(values: Floats, k: int) -> np.float32:
     low: np.float32
     high: np.float32
     low, high = _extremes(values)
+    rest = _rest(values)
     for _ in range(_HALVINGS):
         middle = np.float32(0.5) * (low + high)
-        if _count(values, middle) >= k:
+        if _count(values, rest, middle) >= k:
             low = middle
         else:
             high = middle
@@ -121,61 +114,82 @@ def _reached_by(values: Floats, k: int) -> np.float32:
 
 
 @compiled
-def _count_above(values: Floats, threshold: np.float32) -> np.float32:
-    above = np.float32(0)
-    for i in range(len(values)):
-        above += np.float32(1) if values[i] > threshold else np.float32(0)
-    return above
+def _count(values: Floats, rest: Floats, threshold: np.float32) -> int:
+    """How many reach a threshold; `rest` as `_rest` makes it."""
+    reached = bits(reaching(rest, 0, threshold))
+    for start in range(0, len(values) - WIDTH + 1, WIDTH):
+        reached += bits(reaching(values, start, threshold))
+    return int(reached)
 
 
 @compiled
-def _candidates(scaled: Floats, threshold: np.float32, found: NDArray[np.int32]) -> int:
-    """Fills `found` with the items whose scaled scores reach a threshold; returns how many, or -1: it has no room."""
-    count, whole = 0, len(scaled) // WIDTH * WIDTH
+def _rest(values: Floats) -> Floats:
+    """The last of the values, fewer than WIDTH of them, and the lowest numbers behind them: as many as a mask has."""
+    rest, whole = np.full(WIDTH, _LOWEST), len(values) // WIDTH * WIDTH
+    rest[: len(values) - whole] = values[whole:]
+    return rest
+
+
+@compiled
+def _reaching(values: Floats, low: np.float32, found: NDArray[np.int32]) -> int:
+    """Fills `found` with the places of values that reach `low`, in order; returns how many, or -1: it has no room."""
+    count, whole = 0, len(values) // WIDTH * WIDTH
     for start in range(0, whole, WIDTH):
-        mask = reaching(scaled, start, threshold)
-        while mask:
-            if count == len(found):
-                return -1
-            found[count] = start + lowest(mask)
-            count += 1
-            mask &= mask - np.uint64(1)
-    for item in range(whole, len(scaled)):
-        if scaled[item] >= threshold:
-            if count == len(found):
-                return -1
-            found[count] = item
-            count += 1
-    return count
+        count = _note(reaching(values, start, low), start, found, count)
+        if count < 0:
+            return -1
+    return int(_note(reaching(_rest(values), 0, low), whole, found, count))
 
 
 @compiled
-def _keep(coarse: Floats, found: NDArray[np.int32], begin: int, threshold: np.float32) -> int:
-    """Moves the candidates whose coarse logits reach a threshold to `begin` and on; returns where they end."""
-    end = begin
-    for c in range(begin, len(coarse)):
-        if coarse[c] >= threshold:
-            coarse[c], coarse[end] = coarse[end], coarse[c]
-            found[c], found[end] = found[end], found[c]
-            end += 1
-    return end
+def _between(values: Floats, low: np.float32, high: np.float32, found: NDArray[np.int32], begin: int) -> int:
+    """Fills `found` from `begin` on with the places of values that reach `low` but not `high`; returns where they end.
+    There must be room."""
+    end, whole = begin, len(values) // WIDTH * WIDTH
+    for start in range(0, whole, WIDTH):
+        end = _note(reaching(values, start, low) & ~reaching(values, start, high), start, found, end)
+    rest = _rest(values)
+    return int(_note(reaching(rest, 0, low) & ~reaching(rest, 0, high), whole, found, end))
+
+
+@compiled
+def _take(candidates: NDArray[np.int32], coarse: Floats, chosen: NDArray[np.int32], kept: Floats) -> None:
+    """Puts the candidates themselves where it says which of them are chosen, and their coarse logits beside them."""
+    for c in range(len(chosen)):
+        kept[c] = coarse[chosen[c]]
+        chosen[c] = candidates[chosen[c]]
+
+
+@compiled
+def _note(mask: np.uint64, start: int, found: NDArray[np.int32], count: int) -> int:
+    """Adds the places of a mask's bits, counted from `start`; returns how many there are now, or -1: no room."""
+    while mask:
+        if count == len(found):
+            return -1
+        found[count] = start + lowest(mask)
+        count += 1
+        mask &= mask - np.uint64(1)
+    return count
 
 
 @compiled
 def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_probabilities: Floats) -> None:
     """Puts the places of the highest of the values, less `by`, so many places down as there are higher ones."""
-    k = len(places)
-    least = _reached_by(values, k)
+    k, found = len(places), np.empty(len(values), np.int32)
+    count = _reaching(values, _reached_by(values, k), found)
+    high = np.full(-(-count // WIDTH) * WIDTH, _LOWEST)
+    for c in range(count):
+        high[c] = values[found[c]]
     log_probabilities[:] = _LOWEST
-    for c in range(len(values)):
-        if values[c] < least:
-            continue
-        place = int(_count_above(values, values[c]))
+    for c in range(count):
+        place = 0
+        for start in range(0, len(high), WIDTH):
+            place += bits(above(high, start, high[c]))
         while place < k and log_probabilities[place] > _LOWEST:  # an equal one was there first
             place += 1
         if place < k:
-            places[place] = c
-            log_probabilities[place] = values[c] - by
+            places[place] = found[c]
+            log_probabilities[place] = high[c] - by
 
 
 @compiled
@@ -188,8 +202,9 @@ def search(scores: NDArray[np.int32], scales: Floats, vectors: Floats, asked: As
     k, size = found.items.shape[1], len(scales)
     groups = -(-size // GROUP)
     scaled, maxima, sums = np.empty(size, np.float32), np.empty(groups, np.float32), np.empty(groups, np.float32)
-    candidates = np.empty(_CANDIDATES, np.int32)
-    coarse, logits = np.empty(_CANDIDATES, np.float32), np.empty(_CANDIDATES, np.float32)
+    candidates, coarse = np.empty(_CANDIDATES, np.int32), np.empty(_CANDIDATES, np.float32)
+    chosen, kept = np.empty(_CANDIDATES, np.int32), np.empty(_CANDIDATES, np.float32)
+    logits = np.empty(_CANDIDATES, np.float32)
     for row in range(len(scores)):
         n = start + row
         query, scale, slack = asked.queries[n], asked.scales[n], asked.slack[n]
@@ -197,20 +212,23 @@ def search(scores: NDArray[np.int32], scales: Floats, vectors: Floats, asked: As
         _scan(scores[row], scales, scale, scaled, maxima, sums)
         # The k groups with the highest maxima have k items at least as good as the k-th of them.
         sure = _reached_by(maxima, k)
-        count = _candidates(scaled, sure - np.float32(2) * slack / scale, candidates)
+        count = _reaching(scaled, sure - np.float32(2) * slack / scale, candidates)
         found.gave_up[n] = count < 0
         if count < 0:
             continue
         for c in range(count):
             coarse[c] = scaled[candidates[c]] * scale
-        first = _keep(coarse[:count], candidates, 0, sure * scale)
-        multiply_by_one(vectors, candidates[:first], query, logits[:first])
-        last = _keep(coarse[:count], candidates, first, _reached_by(logits[:first], k) - slack)
-        multiply_by_one(vectors, candidates[first:last], query, logits[first:last])
-        total = sums.sum() + _sum_of_exponentials(logits[:last]) - _sum_of_exponentials(coarse[:last])
+        first = _between(coarse[:count], sure * scale, _HIGHEST, chosen, 0)
+        _take(candidates, coarse, chosen[:first], kept[:first])
+        multiply_by_one(vectors, chosen[:first], query, logits[:first])
+        least = _reached_by(logits[:first], k) - slack
+        last = _between(coarse[:count], least, sure * scale, chosen, first)
+        _take(candidates, coarse, chosen[first:last], kept[first:last])
+        multiply_by_one(vectors, chosen[first:last], query, logits[first:last])
+        total = sums.sum() + _sum_of_exponentials(logits[:last]) - _sum_of_exponentials(kept[:last])
         _put_highest(logits[:last], np.float32(math.log(total)), items, log_probabilities)
         for place in range(k):
-            items[place] = candidates[items[place]]
+            items[place] = chosen[items[place]]
 
 
 @compiled

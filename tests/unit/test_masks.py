@@ -1,4 +1,4 @@
-"""Bits of the numbers that reach a threshold: a comparison by NumPy is the oracle."""
+"""Bits of the numbers that compare with a threshold: NumPy is the oracle."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.compiled import compiled
-from model.masks import WIDTH, lowest, reaching
+from model.masks import WIDTH, above, bits, lowest, reaching
 
 
 @compiled
-def places(values: NDArray[np.float32], start: int, threshold: np.float32) -> list[int]:
+def places(mask: np.uint64, start: int) -> list[int]:
     found = [0][:0]
-    mask = reaching(values, start, threshold)
     while mask:
         found.append(start + lowest(mask))
         mask &= mask - np.uint64(1)
     return found
+
+
+@compiled
+def masks(values: NDArray[np.float32], start: int, threshold: np.float32) -> tuple[np.uint64, np.uint64]:
+    return reaching(values, start, threshold), above(values, start, threshold)
+
+
+@compiled
+def count(mask: np.uint64) -> int:
+    return int(bits(mask))
 
 
 @given(
@@ -26,7 +35,9 @@ def places(values: NDArray[np.float32], start: int, threshold: np.float32) -> li
     st.integers(0, 3),
     st.floats(-4, 4, width=16),
 )
-def test_finds_what_reaches_a_threshold(values: list[float], start: int, threshold: float) -> None:
-    numbers = np.array(values, np.float32)
-    expected = start + np.flatnonzero(numbers[start : start + WIDTH] >= np.float32(threshold))
-    assert places(numbers, start, np.float32(threshold)) == expected.tolist()
+def test_finds_what_reaches_a_threshold_and_what_is_above(values: list[float], start: int, threshold: float) -> None:
+    numbers, limit = np.array([*values, threshold], np.float32)[::-1].copy(), np.float32(threshold)
+    looked_at = numbers[start : start + WIDTH]
+    for mask, expected in zip(masks(numbers, start, limit), (looked_at >= limit, looked_at > limit), strict=True):
+        assert places(np.uint64(mask), start) == (start + np.flatnonzero(expected)).tolist()
+        assert count(np.uint64(mask)) == expected.sum()

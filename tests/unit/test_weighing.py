@@ -22,7 +22,7 @@ def test_scores_are_those_of_the_layers(count: int) -> None:
 def test_the_users_own_items_are_told_from_others_wherever_they_stand(own: list[int]) -> None:
     combiner, features = drawn(), drawn_features(101)
     others = np.setdiff1d(np.arange(101), own)
-    features[np.ix_(OF_OWN_ITEMS, others)] = 0
+    features.numpy()[np.array(OF_OWN_ITEMS)[:, None], others] = 0
     np.testing.assert_allclose(scores(combiner, features.numpy()), layers(combiner, features), rtol=1e-5, atol=1e-3)
 
 
