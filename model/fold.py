@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,7 +35,6 @@ from model.states import UserStates
 from model.type_given_item import exponentials, type_given_item
 
 _ENCODED_AT_ONCE: Final = 256  # users, so that (users, L, D) stays small
-_STEPPED_AT_ONCE: Final = 256  # users, on the CPU: what a step makes of them stays in the processor's caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,24 +295,15 @@ class Fold:
         actions: Actions,
         contexts: NDArray[np.uint32],
     ) -> Tensor:
-        """One step per action, a round or more for each rank; the vector after each, (M, D)."""
-        hidden, network = self.states.hidden, serving.network
+        """One step per action, a round for each rank; the vector after each, (M, D)."""
         tokens = serving.vocabulary.tokens(actions.objects, contexts).to(serving.device)
         users = torch.from_numpy(slots).to(serving.device)
-        if len(ranks) and not ranks.any():  # nobody is there twice, as in most small batches
-            state, vectors = network.step(tokens, hidden[users].float())
-            hidden[users] = state.half()
-            return vectors
+        if not ranks.any():  # nobody is there twice, as in most small batches
+            return serving.stepper.step(tokens, users, np.array([0, len(slots)]), self.states.hidden)
         order = np.argsort(ranks, kind="stable")
-        rows, cuts = torch.from_numpy(order).to(serving.device), np.flatnonzero(np.diff(ranks[order])) + 1
-        if serving.device.type == "cpu":
-            cuts = np.union1d(cuts, np.arange(_STEPPED_AT_ONCE, len(order), _STEPPED_AT_ONCE))
-        tokens, users = tokens[rows], users[rows]
-        stepped = hidden.new_empty(len(slots), network.config.width, dtype=torch.float32)
-        for begin, end in pairwise([0, *cuts.tolist(), len(order)] if len(order) else []):
-            part = slice(begin, end)
-            state, stepped[part] = network.step(tokens[part], hidden[users[part]].float())
-            hidden[users[part]] = state.half()
+        rows = torch.from_numpy(order).to(serving.device)
+        cuts = np.array([0, *(np.flatnonzero(np.diff(ranks[order])) + 1), len(order)])
+        stepped = serving.stepper.step(tokens[rows], users[rows], cuts, self.states.hidden)
         vectors = torch.empty_like(stepped)
         vectors[rows] = stepped
         return vectors

@@ -18,6 +18,7 @@ from model.habits import habits
 from model.manifest import VersionFiles
 from model.network import Network
 from model.served_ranking import NetworkAlone, NetworkAndLog, RankedBy, ServedRanking
+from model.stepper import Stepper, stepper_of
 from model.type_given_item import exponentials
 from model.vocabulary import Vocabulary
 
@@ -29,6 +30,7 @@ class Serving:
     name: str
     weights: int  # 64 bits that tell hidden states of this version from those of others; never 0
     network: Network
+    stepper: Stepper
     vocabulary: Vocabulary
     ranking: ServedRanking
     item_types: NDArray[np.float64]  # (I, K): the item's share in the type given item, see there
@@ -72,6 +74,7 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         name=version.name,
         weights=item_object(version.name + version.manifest_sha256) or 1,
         network=network,
+        stepper=stepper_of(network, device),
         vocabulary=version.vocabulary,
         ranking=ranking,
         item_types=exponentials(network.item_type_logits(vectors)),
@@ -101,7 +104,8 @@ def _check_state(version: Version, hidden: int) -> None:
 def _warm_up(serving: Serving) -> None:
     objects, contexts = np.zeros(1, np.uint64), np.zeros(1, np.uint32)
     tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
-    _, vectors = serving.network.step(tokens, serving.network.initial_state(1))
+    nobody, hidden = torch.zeros(1, dtype=torch.int64), serving.network.initial_state(1).half()
+    vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
     nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
     serving.ranking.rank(nothing, serving.network.queries(vectors), 1)
     serving.network.purchase(torch.from_numpy(habits(nothing)).to(serving.device))

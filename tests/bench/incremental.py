@@ -87,8 +87,9 @@ class _FoldAfter:
 def _step(serving: Serving) -> Callable[[], object]:
     objects, contexts = _inputs(serving, 1)
     tokens = serving.vocabulary.tokens(objects[:, 0], contexts[:, 0]).to(serving.device)
-    state = serving.network.initial_state(BATCH)
-    return torch.inference_mode()(lambda: serving.network.step(tokens, state))
+    users, cuts = torch.arange(BATCH, device=serving.device), np.array([0, BATCH])
+    hidden = serving.network.initial_state(BATCH).half()
+    return torch.inference_mode()(lambda: serving.stepper.step(tokens, users, cuts, hidden))
 
 
 def _again(serving: Serving) -> Callable[[], object]:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import fold as fold_module
 from model.answers import RANKED, Answers
 from model.backbones import BackboneName
 from model.baselines import WINDOW as LOOKED_BACK_AT
@@ -474,17 +473,6 @@ def test_purchases_are_settled_by_the_version_that_foretold_them_also_of_users_w
             bought += part.scored.purchases.bought.tolist()
     assert settled == foretold
     assert sum(bought) == 1
-
-
-@pytest.mark.parametrize("at_once", [3, 10])  # of 7 users with several events each
-def test_users_are_stepped_the_same_however_many_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = [view(n, f"user {n % 7}", ITEMS[n % len(ITEMS)]) for n in range(23)]
-    one, other = (make_fold(serving=serving_on(CPU)) for _ in range(2))
-    advance(one, batch)
-    monkeypatch.setattr(fold_module, "_STEPPED_AT_ONCE", at_once)
-    advance(other, batch)
-    torch.testing.assert_close(one.states.hidden, other.states.hidden, atol=HALVES, rtol=0)
-    assert one.states.hidden.any()
 
 
 def test_batches_that_are_answered_after_the_next_one_was_stepped_get_the_same_answers() -> None:
