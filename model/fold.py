@@ -32,7 +32,7 @@ from model.model_scores import NOTHING, ModelScores, Scored
 from model.recent import recent_actions
 from model.serving import Serving
 from model.states import UserStates
-from model.type_given_item import exponentials, type_given_item
+from model.type_given_item import type_given_item
 
 _ENCODED_AT_ONCE: Final = 256  # users, so that (users, L, D) stays small
 
@@ -323,18 +323,18 @@ class Fold:
 
 def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
     """What a version says from the users' vectors (M, D) and last actions."""
-    network = serving.network
-    items, log_probabilities = serving.ranking.rank(recent, network.queries(vectors), RANKED)
-    on_item = type_given_item(exponentials(network.type_by_vector(vectors)), serving.item_types, items)
-    bought = network.purchase(torch.from_numpy(habits(recent)).to(serving.device))
+    items, log_probabilities = serving.ranking.rank(recent, serving.network.queries(vectors), RANKED)
+    on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
+    on_item = type_given_item(serving.heads.of_user(on_cpu), serving.item_types, items)
+    bought = torch.from_numpy(serving.heads.purchase(habits(recent)))
     return Answers(
         version=serving.name,
         names=serving.vocabulary.items,
         items=_up_to_ranked(items, -1),
         probabilities=_up_to_ranked(np.exp(log_probabilities), 0),
-        next_type=network.type_logits(vectors).softmax(-1).cpu().numpy(),
+        next_type=serving.heads.next_type(on_cpu),
         type_given_item=_up_to_ranked(on_item, 0),
-        purchase=serving.calibration.probabilities(bought).cpu().numpy(),
+        purchase=serving.calibration.probabilities(bought).numpy(),
     )
 
 

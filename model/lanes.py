@@ -29,6 +29,8 @@ class Lanes:
     def shares(self, n: int, lanes: Sequence[Callable[[slice], T]]) -> list[T]:
         """What the lanes make of N answers, each of a share of them, in order."""
         lanes = lanes[: max(1, n // _LEAST)]
+        if len(lanes) == 1:
+            return [lanes[0](slice(0, n))]
         bounds = np.linspace(0, n, len(lanes) + 1).round().astype(np.int64).tolist()
         parts = [slice(begin, end) for begin, end in pairwise(bounds)]
         later = [self._others.submit(_inferring, lane, part) for lane, part in zip(lanes[1:], parts[1:], strict=True)]

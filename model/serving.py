@@ -15,6 +15,7 @@ from model.checkpoint import Version, parse
 from model.errors import VersionRefused
 from model.events import item_object
 from model.habits import habits
+from model.heads import Heads
 from model.manifest import VersionFiles
 from model.network import Network
 from model.served_ranking import NetworkAlone, NetworkAndLog, RankedBy, ServedRanking
@@ -31,6 +32,7 @@ class Serving:
     weights: int  # 64 bits that tell hidden states of this version from those of others; never 0
     network: Network
     stepper: Stepper
+    heads: Heads
     vocabulary: Vocabulary
     ranking: ServedRanking
     item_types: NDArray[np.float64]  # (I, K): the item's share in the type given item, see there
@@ -75,6 +77,7 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         weights=item_object(version.name + version.manifest_sha256) or 1,
         network=network,
         stepper=stepper_of(network, device),
+        heads=Heads(network),
         vocabulary=version.vocabulary,
         ranking=ranking,
         item_types=exponentials(network.item_type_logits(vectors)),
@@ -108,4 +111,5 @@ def _warm_up(serving: Serving) -> None:
     vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
     nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
     serving.ranking.rank(nothing, serving.network.queries(vectors), 1)
-    serving.network.purchase(torch.from_numpy(habits(nothing)).to(serving.device))
+    on_cpu = vectors.cpu().numpy()
+    serving.heads.next_type(on_cpu), serving.heads.of_user(on_cpu), serving.heads.purchase(habits(nothing))
