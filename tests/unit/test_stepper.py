@@ -92,7 +92,7 @@ def check(network: Network, stepper: Stepper, rounds: tuple[int, ...], *, near: 
     """Steps so many users in each round, and compares."""
     randomness = np.random.default_rng(1)
     cuts = np.cumsum([0, *rounds])
-    users = np.concatenate([randomness.permutation(SLOTS)[:count] for count in rounds])
+    users = rounds_of(randomness.permutation(SLOTS), rounds)
     tokens, size = make_tokens(len(users)), network.backbone.state_size
     before = torch.randn(SLOTS, size, generator=torch.Generator().manual_seed(1)).half()
     hidden, expected = before.clone(), before.clone()
@@ -103,6 +103,14 @@ def check(network: Network, stepper: Stepper, rounds: tuple[int, ...], *, near: 
     torch.testing.assert_close(hidden, expected, atol=HALF, rtol=2 * HALF)
     others = np.setdiff1d(np.arange(SLOTS), users)
     torch.testing.assert_close(hidden[others], before[others], atol=0, rtol=0)
+
+
+def rounds_of(users: np.ndarray, rounds: tuple[int, ...]) -> np.ndarray:
+    """Each round's users are among those of the round before; those who come last come first in the next one."""
+    found = [users[: rounds[0]]]
+    for count in rounds[1:]:
+        found.append(found[-1][::-1][:count])
+    return np.concatenate(found)
 
 
 def by_the_network(network: Network, tokens: Tokens, users: np.ndarray, cuts: np.ndarray, hidden: Tensor) -> Tensor:
