@@ -112,4 +112,6 @@ def _warm_up(serving: Serving) -> None:
     nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
     serving.ranking.rank(nothing, serving.network.queries(vectors), 1)
     on_cpu = vectors.cpu().numpy()
-    serving.heads.next_type(on_cpu), serving.heads.of_user(on_cpu), serving.heads.purchase(habits(nothing))
+    serving.heads.next_type(on_cpu)
+    serving.heads.of_user(on_cpu)
+    serving.heads.purchase(habits(nothing))

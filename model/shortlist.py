@@ -190,6 +190,8 @@ def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_
         if place < k:
             places[place] = found[c]
             log_probabilities[place] = high[c] - by
+    if count < k:  # some values are no numbers; then none of these must pass for one
+        log_probabilities[:] = np.nan
 
 
 @compiled

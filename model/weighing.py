@@ -33,8 +33,8 @@ _VECTOR: Final = 16  # V; where the processor's are shorter, these are several
 _UNITS: Final = 8  # of a layer at a time: with 4 and with 16 it took a little longer
 _BYTES: Final = 4  # of a float32
 _FAST: Final = ("contract", "reassoc")
-_OF_OWN_ITEMS: Final = tuple(row for row in range(len(FEATURES)) if row not in OF_ANSWER)
-_OF_OTHERS: Final = tuple(row for row in _OF_OWN_ITEMS if row not in OF_OWN_ITEMS)
+_WITH_OWN: Final = tuple(row for row in range(len(FEATURES)) if row not in OF_ANSWER)
+_WITHOUT_OWN: Final = tuple(row for row in _WITH_OWN if row not in OF_OWN_ITEMS)
 
 
 class Weights(NamedTuple):
@@ -103,10 +103,10 @@ def _layer_part(inputs: int, units: int, *, rectified: bool, of: Sequence[int] |
     return add_up
 
 
-_own_first_part = _layer_part(len(FEATURES), _UNITS, rectified=True, of=_OF_OWN_ITEMS)
-_own_linear_part = _layer_part(len(FEATURES), 1, rectified=False, of=_OF_OWN_ITEMS)
-_first_part = _layer_part(len(FEATURES), _UNITS, rectified=True, of=_OF_OTHERS)
-_linear_part = _layer_part(len(FEATURES), 1, rectified=False, of=_OF_OTHERS)
+_own_first_part = _layer_part(len(FEATURES), _UNITS, rectified=True, of=_WITH_OWN)
+_own_linear_part = _layer_part(len(FEATURES), 1, rectified=False, of=_WITH_OWN)
+_first_part = _layer_part(len(FEATURES), _UNITS, rectified=True, of=_WITHOUT_OWN)
+_linear_part = _layer_part(len(FEATURES), 1, rectified=False, of=_WITHOUT_OWN)
 _second_part = _layer_part(HIDDEN, _UNITS, rectified=True)
 _last_part = _layer_part(HIDDEN, 1, rectified=False)
 
