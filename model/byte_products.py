@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from model.compiled import compiled
-from model.simd import everywhere
+from model.simd import arrays_of, element, everywhere
 
 _FEATURE: Final = "+avx512vnni"
 _LANES: Final = 16  # items of a vector
@@ -69,24 +69,14 @@ def _tile_of(queries: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def add_products(_: Any, tile: Any, rows: Any, sums: Any) -> tuple[Any, Callable[..., Any]]:
         def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            arrays = [
-                context.make_array(kind)(context, builder, value)
-                for kind, value in zip(signature.args, arguments, strict=True)
-            ]
+            tile, rows, sums = arrays_of(context, builder, signature, arguments)
             multiply = _instruction(builder.module)
-
-            def at(array: Any, row: Any, column: Any, kind: Any) -> Any:
-                """The address of an element of a row, as that of a `kind`."""
-                begin, stride = builder.ptrtoint(array.data, _LONG), builder.extract_value(array.strides, 0)
-                offset = builder.add(builder.mul(stride, row), builder.mul(_LONG(_BYTES), column))
-                return builder.inttoptr(builder.add(begin, offset), kind.as_pointer())
 
             def load(address: Any) -> Any:
                 return builder.load(address, align=_BYTES)
 
-            tile, rows, sums = arrays
             places = [
-                (row, vector, at(sums, _LONG(row), _LONG(vector * _LANES), _SUMS))
+                (row, vector, element(builder, sums, row, vector * _LANES, _SUMS))
                 for row in range(queries)
                 for vector in range(_VECTORS)
             ]
@@ -95,9 +85,11 @@ def _tile_of(queries: int) -> Any:
                 builder.store(load(address), kept[row, vector])
             groups = builder.extract_value(tile.shape, 0)
             with cgutils.for_range(builder, groups, intp=_LONG) as loop:
-                items = [load(at(tile, loop.index, _LONG(vector * _LANES), _PRODUCTS)) for vector in range(_VECTORS)]
+                items = [
+                    load(element(builder, tile, loop.index, vector * _LANES, _PRODUCTS)) for vector in range(_VECTORS)
+                ]
                 for row in range(queries):
-                    four = load(at(rows, _LONG(row), loop.index, _INT))
+                    four = load(element(builder, rows, row, loop.index, _INT))
                     query = builder.bitcast(everywhere(builder, four, _LANES), _PRODUCTS)
                     for vector in range(_VECTORS):
                         total = kept[row, vector]

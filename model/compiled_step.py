@@ -24,7 +24,7 @@ from model.backbones import GRU
 from model.compiled import compiled
 from model.elementary import exponential
 from model.network import Network
-from model.simd import everywhere
+from model.simd import arrays_of, element, everywhere
 from model.vocabulary import Tokens
 
 Floats = NDArray[np.float32]
@@ -40,23 +40,23 @@ _FAST: Final = ("contract", "reassoc")
 _FARTHEST: Final = np.float32(40)  # from zero, where a gate is open or closed for good
 
 
-class Dense(NamedTuple):
+class _Dense(NamedTuple):
     """A linear layer; what its units lack to whole tiles is zero."""
 
     tiles: Floats  # (U / _TILE, I, _TILE)
     biases: Floats  # (U,)
 
 
-class Layers(NamedTuple):
+class _Layers(NamedTuple):
     """All weights of a step. The gates are as in PyTorch's `GRUCell`."""
 
     items: Floats  # (rows, D)
     words: Floats  # (rows, D)
     contexts: Floats  # (rows, D)
-    gates: Dense  # reset, then update: of inputs and state, (D + H) -> 2H
-    candidate_of_inputs: Dense  # D -> H
-    candidate_of_state: Dense  # H -> H
-    vector: Dense  # of state and what was touched, (H + D) -> D
+    gates: _Dense  # reset, then update: of inputs and state, (D + H) -> 2H
+    candidate_of_inputs: _Dense  # D -> H
+    candidate_of_state: _Dense  # H -> H
+    vector: _Dense  # of state and what was touched, (H + D) -> D
 
 
 class CompiledStep:
@@ -84,11 +84,11 @@ class CompiledStep:
 
 
 @torch.no_grad()
-def _layers_of(network: Network) -> Layers:
+def _layers_of(network: Network) -> _Layers:
     assert isinstance(network.backbone, GRU)
     into, within, into_bias, within_bias = network.backbone.gru.all_weights[0]
     gates = 2 * network.backbone.output_size
-    return Layers(
+    return _Layers(
         items=network.items.weight.contiguous().numpy(),
         words=network.words.weight.contiguous().numpy(),
         contexts=network.contexts.weight.contiguous().numpy(),
@@ -99,12 +99,12 @@ def _layers_of(network: Network) -> Layers:
     )
 
 
-def _dense(weights: Tensor, biases: Tensor) -> Dense:
+def _dense(weights: Tensor, biases: Tensor) -> _Dense:
     units, inputs = weights.shape
     padded = torch.zeros(-(-units // _TILE) * _TILE, inputs + 1)
     padded[:units, :inputs], padded[:units, inputs] = weights, biases
     tiles = padded[:, :inputs].view(-1, _TILE, inputs).transpose(1, 2)
-    return Dense(tiles.contiguous().numpy(), padded[:, inputs].contiguous().numpy())
+    return _Dense(tiles.contiguous().numpy(), padded[:, inputs].contiguous().numpy())
 
 
 def _block(users: int) -> Any:
@@ -114,38 +114,27 @@ def _block(users: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def multiply(_: Any, tile: Any, biases: Any, inputs: Any, units: Any) -> tuple[Any, Callable[..., Any]]:
         def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            tile, biases, inputs, units = (
-                context.make_array(kind)(context, builder, value)
-                for kind, value in zip(signature.args, arguments, strict=True)
-            )
+            tile, biases, inputs, units = arrays_of(context, builder, signature, arguments)
             long, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), _LANES)
 
-            def row(array: Any, number: int) -> Any:
-                offset = builder.mul(builder.extract_value(array.strides, 0), long(number))
-                return builder.inttoptr(builder.add(builder.ptrtoint(array.data, long), offset), array.data.type)
-
-            def part(begin: Any, at: Any) -> Any:
-                return builder.bitcast(builder.gep(begin, [at]), vector.as_pointer())
+            def load(array: Any, row: Any, column: Any, kind: Any) -> Any:
+                return builder.load(element(builder, array, row, column, kind), align=_BYTES)
 
             sums = [[cgutils.alloca_once(builder, vector) for _ in range(_VECTORS)] for _ in range(users)]
             for of_user in sums:
                 for n, total in enumerate(of_user):
-                    builder.store(builder.load(part(biases.data, long(_LANES * n)), align=_BYTES), total)
-            inputs_of = [row(inputs, n) for n in range(users)]
+                    builder.store(load(biases, 0, _LANES * n, vector), total)
             with cgutils.for_range(builder, builder.extract_value(inputs.shape, 1), intp=long) as loop:
-                begin = builder.mul(loop.index, long(_TILE))
-                weights = [
-                    builder.load(part(tile.data, builder.add(begin, long(_LANES * n))), align=_BYTES)
-                    for n in range(_VECTORS)
-                ]
-                for begin_of, of_user in zip(inputs_of, sums, strict=True):
-                    value = everywhere(builder, builder.load(builder.gep(begin_of, [loop.index])), _LANES)
+                weights = [load(tile, loop.index, _LANES * n, vector) for n in range(_VECTORS)]
+                for number, of_user in enumerate(sums):
+                    value = everywhere(builder, load(inputs, number, loop.index, ir.FloatType()), _LANES)
                     for weight, total in zip(weights, of_user, strict=True):
                         product = builder.fmul(weight, value, flags=_FAST)
                         builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
             for number, of_user in enumerate(sums):
                 for n, total in enumerate(of_user):
-                    builder.store(builder.load(total), part(row(units, number), long(_LANES * n)), align=_BYTES)
+                    place = element(builder, units, number, _LANES * n, vector)
+                    builder.store(builder.load(total), place, align=_BYTES)
             return context.get_dummy_value()
 
         return types.void(tile, biases, inputs, units), code
@@ -177,7 +166,7 @@ def _narrowed(_: Any, number: Any) -> tuple[Any, Callable[..., Any]]:
 
 
 @compiled
-def _multiply(dense: Dense, inputs: Floats, units: Floats) -> None:
+def _multiply(dense: _Dense, inputs: Floats, units: Floats) -> None:
     """Fills in units (M, U) of inputs (M, I)."""
     whole = len(inputs) // _USERS * _USERS
     for number in range(len(dense.tiles)):
@@ -191,7 +180,7 @@ def _multiply(dense: Dense, inputs: Floats, units: Floats) -> None:
 
 @compiled
 def _step(
-    layers: Layers,
+    layers: _Layers,
     items: Integers,
     searches: NDArray[np.bool_],
     words: Integers,
@@ -232,7 +221,7 @@ def _step(
 
 
 @compiled
-def _touch(layers: Layers, item: int, search: bool, words: Integers, touched: Floats) -> None:
+def _touch(layers: _Layers, item: int, search: bool, words: Integers, touched: Floats) -> None:
     """Fills in the item's row, or the mean of the query's words (row 0 is none)."""
     if not search:
         touched[:] = layers.items[item]

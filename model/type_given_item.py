@@ -22,7 +22,8 @@ def exponentials(logits: Tensor) -> NDArray[np.float64]:
 def type_given_item(
     of_users: NDArray[np.float64], of_items: NDArray[np.float64], items: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Probabilities (N, k, K) from `exponentials` of users (N, K) and of items (I, K), for ranked items (N, k)."""
+    """Probabilities (N, k, K) from `exponentials` of items (I, K) and their like of users (N, K), for ranked items
+    (N, k); the users' are `Heads.of_user`."""
     found = np.empty((*items.shape, of_users.shape[1]), np.float32)
     _multiply(of_users, of_items, items, found)
     return found

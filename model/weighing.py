@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from model.candidates import FEATURES, OF_ANSWER, OF_OWN_ITEMS, OWN
 from model.combiner import HIDDEN, Combiner
 from model.compiled import compiled
-from model.simd import everywhere
+from model.simd import arrays_of, element, everywhere
 
 Floats = NDArray[np.float32]
 
@@ -67,35 +67,26 @@ def _layer_part(inputs: int, units: int, *, rectified: bool, of: Sequence[int] |
     @intrinsic  # type: ignore[untyped-decorator]
     def add_up(_: Any, weights: Any, biases: Any, source: Any, target: Any) -> tuple[Any, Callable[..., Any]]:
         def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
-            arrays = [
-                context.make_array(kind)(context, builder, value)
-                for kind, value in zip(signature.args, arguments, strict=True)
-            ]
+            weights, biases, source, target = arrays_of(context, builder, signature, arguments)
             address = ir.IntType(context.address_size)
             vector = ir.VectorType(ir.FloatType(), _VECTOR)
-
-            def rows(array: Any, count: int) -> list[Any]:
-                begin, stride = builder.ptrtoint(array.data, address), builder.extract_value(array.strides, 0)
-                offsets = [builder.mul(stride, address(row)) for row in range(count)]
-                return [builder.inttoptr(builder.add(begin, offset), vector.as_pointer()) for offset in offsets]
 
             def number(array: Any, place: int) -> Any:
                 """The same number V times."""
                 one = builder.load(builder.gep(array.data, [address(place)]), align=_BYTES)
                 return everywhere(builder, one, _VECTOR)
 
-            weights, biases, source, target = arrays
             sums = [number(biases, unit) for unit in range(units)]
-            sources = rows(source, inputs)
             for place in range(inputs) if of is None else of:
-                values = builder.load(sources[place], align=_BYTES)
+                values = builder.load(element(builder, source, place, 0, vector), align=_BYTES)
                 for unit in range(units):
                     product = builder.fmul(number(weights, unit * inputs + place), values, flags=_FAST)
                     sums[unit] = builder.fadd(sums[unit], product, flags=_FAST)
             nothing = ir.Constant(vector, None)
-            for total, row in zip(sums, rows(target, units), strict=True):
+            for unit, total in enumerate(sums):
                 positive = builder.fcmp_ordered(">", total, nothing)
-                builder.store(builder.select(positive, total, nothing) if rectified else total, row, align=_BYTES)
+                found = builder.select(positive, total, nothing) if rectified else total
+                builder.store(found, element(builder, target, unit, 0, vector), align=_BYTES)
             return context.get_dummy_value()
 
         return types.void(weights, biases, source, target), code
