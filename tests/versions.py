@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from model.calibration import Calibration
-from model.checkpoint import save
-from model.combiner import unfitted
-from model.data import Sequences
-from model.evidence import evidence_of
-from model.fusion import Fusion
-from model.network import NetworkConfig
-from model.train import cold_start
-from model.vocabulary import Vocabulary
-from stream_app.promotions import Promotion
+from model.data.sequences import Sequences
+from model.data.vocabulary import Vocabulary
+from model.fusion.combiner import unfitted
+from model.fusion.fusion import Fusion
+from model.fusion.item_statistics import evidence_of
+from model.network.calibration import Calibration
+from model.network.network import NetworkConfig
+from model.training.fit_network import cold_start
+from model.versions.version import save
+from stream_app.versions.promotions import Promotion
 
 
 def untrained_version(

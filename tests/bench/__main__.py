@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import torch
 
-from stream_app.broker import Broker
+from stream_app.sandbox.cluster import Broker
 from tests.bench.backbones import backbones
 from tests.bench.catalogue import catalogue
 from tests.bench.fusion import fusion

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.backbones import BackboneName
-from model.data import frequent_items, sequences_of
-from model.events import Actions
-from model.network import Network, NetworkConfig
-from model.ranking import ranking
-from model.train import TrainConfig, cold_start, fit
-from model.vocabulary import Tokens, Vocabulary
-from stream_app.read_events import EventLog
-from stream_app.read_log import LogReader
+from model.data.events import Actions
+from model.data.sequences import frequent_items, sequences_of
+from model.data.vocabulary import Tokens, Vocabulary
+from model.evaluation.ranking import ranking
+from model.network.backbones import BackboneName
+from model.network.network import Network, NetworkConfig
+from model.training.fit_network import TrainConfig, cold_start, fit
+from stream_app.offline.event_files import EventLog
+from stream_app.offline.log_reader import LogReader
 from tests.bench.recipe import CPU, ranks
 
 BATCH = 64

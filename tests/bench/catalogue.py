@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.answers import RANKED
-from model.candidates import NETWORK_BEST
-from model.catalogue import Catalogue
+from model.fusion.candidates import NETWORK_BEST
+from model.search.catalogue import Catalogue
+from model.serving.answers import RANKED
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
 
 SIZES: Final = (10_000, 100_000, 1_000_000)

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from model.registry import describe
-from stream_app.broker import Broker
+from model.versions.registry import describe
+from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from tests.faults.stream import stream_settings
 from tests.integration.running import Running

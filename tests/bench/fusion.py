@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.answers import RANKED
-from model.candidates import NETWORK_BEST
-from model.fold import answer
-from model.history import Histories
-from model.recent import recent_actions
-from model.served_ranking import NetworkAndLog
-from model.serving import Serving
+from model.fusion.candidates import NETWORK_BEST
+from model.serving.answers import RANKED
+from model.serving.engine import answer
+from model.serving.recent_actions import recent_actions
+from model.serving.served_ranking import NetworkAndLog
+from model.serving.serving import Serving
+from model.state.history_rings import Histories
 from tests.bench.compare import in_turn, seconds
 from tests.bench.made_up import named, served_version, sessions
 

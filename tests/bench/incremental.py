@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from model.events import Event, actions_of
-from model.fold import Fold
-from model.record import pack
-from model.serving import Serving
-from model.states import UserStates
+from model.data.events import Event, actions_of
+from model.serving.engine import Fold
+from model.serving.serving import Serving
+from model.state.user_record import pack
+from model.state.user_states import UserStates
 from stream_app.settings import Settings
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
 from tests.bench.made_up import LAST_TIME, named, served_version, sessions, users_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from model.events import Actions
-from model.split import in_order_of_time
-from stream_app.log_options import event_log
-from stream_app.read_log import LogReader
+from model.data.events import Actions
+from model.evaluation.split import in_order_of_time
+from stream_app.cli.log_options import event_log
+from stream_app.offline.log_reader import LogReader
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:

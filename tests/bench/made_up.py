@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.calibration import Calibration
-from model.checkpoint import Version
-from model.combiner import Combiner
-from model.data import Sequences, sequences_of
-from model.events import CATEGORY_SHIFT, TYPE_CODES, Event, actions_of
-from model.evidence import evidence_of
-from model.fusion import Fusion
-from model.network import NetworkConfig
-from model.record import UserRecords, pack
-from model.serving import Serving, serve
-from model.states import EVENT_ID_WINDOW
-from model.train import cold_start
-from model.vocabulary import Vocabulary
-from stream_app.promotions import Promotion
+from model.data.events import CATEGORY_SHIFT, TYPE_CODES, Event, actions_of
+from model.data.sequences import Sequences, sequences_of
+from model.data.vocabulary import Vocabulary
+from model.fusion.combiner import Combiner
+from model.fusion.fusion import Fusion
+from model.fusion.item_statistics import evidence_of
+from model.network.calibration import Calibration
+from model.network.network import NetworkConfig
+from model.serving.serving import Serving, serve
+from model.state.user_record import UserRecords, pack
+from model.state.user_states import EVENT_ID_WINDOW
+from model.training.fit_network import cold_start
+from model.versions.version import Version
+from stream_app.versions.promotions import Promotion
 from tests.versions import untrained_version
 
 MOST_ACTIONS = 64  # of a user's ring

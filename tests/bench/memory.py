@@ -28,19 +28,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from model.batches import Batch
-from model.events import EVENT_TYPES
-from model.learn import LearnConfig
-from model.losses import Losses
-from model.rounds import RoundConfig, train_round
-from model.stored_log import Window
-from model.train import TrainConfig, _Descent
-from stream_app.event_history import EventHistory
-from stream_app.history_file import Span, Stream
-from stream_app.history_place import Place
-from stream_app.history_rows import SCHEMA
+from model.data.batches import Batch
+from model.data.disk_log import Window
+from model.data.events import EVENT_TYPES
+from model.rounds.fit_model import LearnConfig
+from model.rounds.training_round import RoundConfig, train_round
+from model.training.fit_network import TrainConfig, _Descent
+from model.training.losses import Losses
+from stream_app.history.event_history import EventHistory
+from stream_app.history.files import Span, Stream
+from stream_app.history.rows import SCHEMA
+from stream_app.history.storage import Place
 from stream_app.settings import Settings
-from stream_app.training_window import training_window
+from stream_app.trainer.training_window import training_window
 
 MIB: Final = 1 << 20
 COLUMNS: Final = 74  # bytes of an action as `Actions` and as `Sequences`, its texts left out

@@ -18,11 +18,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from model.events import Event, actions_of
-from model.fold import Fold
-from model.states import UserStates
-from stream_app.local_store import LocalStore
+from model.data.events import Event, actions_of
+from model.serving.engine import Fold
+from model.state.user_states import UserStates
 from stream_app.settings import Settings
+from stream_app.worker.local_store import LocalStore
 from tests.bench.made_up import MOST_ACTIONS, named, served_version, sessions, stored_users
 from tests.bench.streams import Streams, fill
 

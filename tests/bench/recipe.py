@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.batches import batches
-from model.data import Sequences, frequent_items, sequences_of
-from model.events import Actions, Event, actions_of
-from model.losses import NextItems, targets_of
-from model.network import Network, NetworkConfig
-from model.ranking import Ranking, ranking
-from model.softmax import Pairs
-from model.train import TrainConfig, cold_start, fit
-from model.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.data.batches import batches
+from model.data.events import Actions, Event, actions_of
+from model.data.sequences import Sequences, frequent_items, sequences_of
+from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.evaluation.ranking import Ranking, ranking
+from model.network.network import Network, NetworkConfig
+from model.training.fit_network import TrainConfig, cold_start, fit
+from model.training.losses import NextItems, targets_of
+from model.training.sampled_softmax import Pairs
 
 CPU: Final = torch.device("cpu")
 HELD_OUT: Final = 0.05  # newest share of the sessions
@@ -42,7 +42,7 @@ Change = Callable[[], AbstractContextManager[object]]
 PARTS: Final[dict[str, tuple[Change, dict[str, float]]]] = {
     "": (nullcontext, {}),
     "own items are sure candidates": (lambda: patch.object(NextItems, "own", nothing_is_certain), {}),
-    "the item after the next": (lambda: patch("model.losses.AFTER_NEXT", 0.0), {}),
+    "the item after the next": (lambda: patch("model.training.losses.AFTER_NEXT", 0.0), {}),
     "a blend to begin with": (lambda: patch.object(Network, "_begin_as_blend"), {}),
     "faster embeddings": (nullcontext, {"embedding_rate": 1.0}),
     "newer actions weigh more": (nullcontext, {"half_life": 1e9}),

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from stream_app.promotions import Promotion
 from stream_app.settings import Settings
+from stream_app.versions.promotions import Promotion
 from tests.bench.compare import Ratio, in_turn, seconds, show
 from tests.bench.made_up import records, stored_users, version_of_a_log
 from tests.bench.streams import LONGEST_S, Record, Streams, fill, peer, wait_for, workers

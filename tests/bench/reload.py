@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from stream_app.promotions import Promotion, publish, succeed
 from stream_app.settings import Settings
+from stream_app.versions.promotions import Promotion, publish, succeed
 from tests.bench.compare import in_turn
 from tests.bench.latency import Percentiles, show_percentiles, summary
 from tests.bench.made_up import records, version_of_a_log

@@ -16,16 +16,16 @@ import click
 import numpy as np
 import torch
 
-from model.checkpoint import Version
-from model.data import Sequences, sequences_of
+from model.data.disk_log import in_memory
+from model.data.events import Actions
+from model.data.sequences import Sequences, sequences_of
 from model.errors import TooLittleData
-from model.evaluate import Evaluation, evaluate, learned_rules
-from model.events import Actions
-from model.rounds import Round, RoundConfig, train_round, unsaved
-from model.split import in_order_of_time
-from model.stored_log import in_memory
-from stream_app.log_options import event_log, log_options
-from stream_app.read_log import LogReader
+from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
+from model.evaluation.split import in_order_of_time
+from model.rounds.training_round import Round, RoundConfig, train_round, unsaved
+from model.versions.version import Version
+from stream_app.cli.log_options import event_log, log_options
+from stream_app.offline.log_reader import LogReader
 
 CPU: Final = torch.device("cpu")
 _HEADER: Final = f"{'slice':>5} {'targets':>8} {'never':>7} {'again':>7} {'rules':>7} {'seconds':>8}  verdict before"

@@ -17,12 +17,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import murmur2
 
-from stream_app.broker import Broker
-from stream_app.delivery import acknowledged, new_producer, send
-from stream_app.promotions import Promotion, publish
+from stream_app.contract.events import Outgoing
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
-from stream_app.wire import Outgoing
+from stream_app.versions.promotions import Promotion, publish
+from stream_app.worker.delivery import acknowledged, new_producer, send
 from tests.integration.running import Running
 
 PARTITIONS: Final = 8

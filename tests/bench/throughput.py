@@ -13,8 +13,8 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
 
-from stream_app.promotions import Promotion
 from stream_app.settings import Settings
+from stream_app.versions.promotions import Promotion
 from tests.bench.compare import Ratio, in_turn, show
 from tests.bench.made_up import records, version_of_a_log
 from tests.bench.streams import (

@@ -16,10 +16,10 @@ from unittest.mock import patch
 
 import torch
 
-from model.data import Sequences
-from model.network import NetworkConfig
-from model.train import TrainConfig, cold_start, fit
-from model.vocabulary import Vocabulary
+from model.data.sequences import Sequences
+from model.data.vocabulary import Vocabulary
+from model.network.network import NetworkConfig
+from model.training.fit_network import TrainConfig, cold_start, fit
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
 from tests.bench.made_up import named, sessions
 
@@ -43,7 +43,7 @@ def training(options: argparse.Namespace) -> dict[str, Any]:
         return len(log) / _seconds(network, vocabulary, log, config, torch.device(options.device), change)
 
     def full() -> AbstractContextManager[object]:
-        return patch("model.losses.FULL_SOFTMAX_ITEMS", options.items)
+        return patch("model.training.losses.FULL_SOFTMAX_ITEMS", options.items)
 
     runs = {FULL: lambda: run(full), SAMPLED: lambda: run(nullcontext)}
     return show(in_turn(runs, options.repeats or 3), "events/s", (Ratio(SAMPLED, FULL),))

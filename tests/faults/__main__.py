@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from stream_app.command import INTERRUPTED
+from stream_app.cli.common import INTERRUPTED
 from stream_app.settings import Settings
 from tests.faults.cluster import Cluster
 from tests.faults.report import Report

@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream_app.broker import Broker
+from stream_app.sandbox.cluster import Broker
 from tests.faults.quotas import limit_producers
 from tests.faults.waiting import until
 

@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from stream_app.cli import main
+from stream_app.cli.main import main
 
 
 def die_at(moment: str, nth: int) -> None:

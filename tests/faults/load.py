@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from stream_app.send import started_producer
-from stream_app.simulate import POISON_KINDS, poisoned
+from stream_app.kafka.publisher import started_producer
+from stream_app.sandbox.simulate import POISON_KINDS, poisoned
 
 EXPECT: Final = "faults.expect"  # header: "event", or the reason of the dead letter
 EVENT: Final = "event"

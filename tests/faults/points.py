@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from stream_app import cli
-from stream_app.local_store import LocalStore
-from stream_app.reload import Reload
+from stream_app.cli import main as cli
 from stream_app.settings import load_settings
-from stream_app.table import UsersStore
-from stream_app.transport import ChunkConsumer
+from stream_app.worker.faust_table import UsersStore
+from stream_app.worker.faust_transport import ChunkConsumer
+from stream_app.worker.local_store import LocalStore
+from stream_app.worker.reload import Reload
 
 Due = Callable[[], bool]  # whether this pass of the point is the one
 Hit = Callable[[], None]  # sends the signal

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import psutil
 
-from stream_app.ports import HOST, free_port
-from stream_app.processes import ChildProcess
+from stream_app.sandbox.ports import HOST, free_port
+from stream_app.sandbox.processes import ChildProcess
+from stream_app.sandbox.worker_probe import WorkerView
 from stream_app.settings import Settings
-from stream_app.worker_view import WorkerView
 from tests.faults.memory import Footprint
 from tests.faults.waiting import until
 from tests.integration.running import environment

@@ -24,10 +24,10 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 from aiokafka import AIOKafkaProducer
 
-from model.manifest import MANIFEST
-from stream_app.broker import Broker
+from model.versions.manifest import MANIFEST
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
 from tests.faults.load import EVENT, EXPECT, Mix, Publisher, records
 from tests.faults.stream import stream_settings
 from tests.integration.running import Running

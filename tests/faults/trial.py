@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from stream_app.promotions import Promotion, publish
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
+from stream_app.versions.promotions import Promotion, publish
 from tests.faults.cluster import Cluster
 from tests.faults.load import Mix, Publisher, records
 from tests.faults.memory import TOLERANCE_MB, growth

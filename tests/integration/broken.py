@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
-from stream_app import trainer, worker
-from stream_app.agent import Consumption
-from stream_app.cli import main
-from stream_app.pipeline import Pipeline
+from stream_app.cli.main import main
+from stream_app.trainer import trainer
+from stream_app.worker import worker
+from stream_app.worker.agent import Consumption
+from stream_app.worker.pipeline import Pipeline
 
 _NTH = 3
 

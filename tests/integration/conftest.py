@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stream_app.broker import Broker
+from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from tests.integration.forked import prepare
 from tests.integration.running import Running

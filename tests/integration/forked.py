@@ -16,7 +16,9 @@ from pathlib import Path
 
 # The last one is what `torch.optim` imports when it is used.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["__main__", __name__, "stream_app.worker", "stream_app.trainer", "torch._dynamo"])
+_FORKS.set_forkserver_preload(
+    ["__main__", __name__, "stream_app.worker.worker", "stream_app.trainer.trainer", "torch._dynamo"]
+)
 
 
 def prepare() -> None:

@@ -13,8 +13,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from stream_app.broker import Broker
 from stream_app.errors import BrokerFailed, SettingsInvalid, UsageError
+from stream_app.sandbox.cluster import Broker
 
 pytestmark = pytest.mark.broker
 
@@ -79,7 +79,7 @@ def start_in_a_parent_that_is_killed(data_dir: Path) -> int:
     script = f"""
 import time
 from pathlib import Path
-from stream_app.broker import Broker
+from stream_app.sandbox.cluster import Broker
 with Broker(Path({str(data_dir)!r})) as broker:
     print(broker.pids[1], flush=True)
     time.sleep(60)

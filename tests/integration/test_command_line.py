@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream_app.ports import free_port
+from stream_app.sandbox.ports import free_port
 from stream_app.settings import Settings
 from tests.integration.running import environment
 from tests.integration.topics import read_all

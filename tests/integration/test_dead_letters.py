@@ -14,10 +14,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream_app.dead_letters import dead_letter
+from stream_app.contract.dead_letters import dead_letter
+from stream_app.contract.events import Rejected, decode_prediction
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
-from stream_app.wire import Rejected, decode_prediction
 from tests.integration.running import Running, environment
 from tests.integration.topics import Record, read_all, send_all
 

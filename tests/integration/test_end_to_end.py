@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from model.checkpoint import load
-from stream_app.promotions import Promotion, champion, publish
+from model.versions.version import load
+from stream_app.contract.events import Prediction, decode_prediction
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
 from stream_app.settings import Settings
-from stream_app.simulate import Shop, with_duplicates, with_poison
-from stream_app.topics import ensure_topics
-from stream_app.wire import Prediction, decode_prediction
+from stream_app.versions.promotions import Promotion, champion, publish
 from tests.integration.running import Running
 from tests.integration.topics import Record, read_topics, send_all
 

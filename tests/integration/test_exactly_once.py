@@ -14,13 +14,13 @@ from itertools import chain, islice, takewhile
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from model.record import unpack
-from model.states import EVENT_ID_WINDOW
-from stream_app.pace import Pace
-from stream_app.send import publish
+from model.state.user_record import unpack
+from model.state.user_states import EVENT_ID_WINDOW
+from stream_app.contract.events import decode_prediction
+from stream_app.kafka.pace import Pace
+from stream_app.kafka.publisher import publish
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
-from stream_app.wire import decode_prediction
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import Seen, Start, expected_lengths, shop_events, wait_answered
 from tests.integration.topics import read_all, send_all

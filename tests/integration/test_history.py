@@ -14,13 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from prometheus_client import CollectorRegistry
 
+from stream_app.contract.events import decode_batch
 from stream_app.errors import HistoryUnusable
-from stream_app.events_topic import EventsTopic
-from stream_app.metrics import TrainerMetrics
-from stream_app.recorded_events import RecordedEvents
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
-from stream_app.wire import decode_batch
+from stream_app.trainer.recorder import RecordedEvents
+from stream_app.trainer.topic_reader import EventsTopic
+from stream_app.worker.metrics import TrainerMetrics
 from tests.faults.trainer import kill_again_and_again, quick_rounds, transaction
 from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake

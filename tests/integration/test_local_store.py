@@ -14,9 +14,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.sandbox.simulate import Shop, with_duplicates
 from stream_app.settings import Settings
-from stream_app.simulate import Shop, with_duplicates
-from stream_app.topics import ensure_topics
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import Seen, expected_lengths, wait_answered
 from tests.integration.topics import Record, read_all, send_all

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import expected_lengths, shop_events, wait_answered
 from tests.integration.topics import send_all

@@ -19,12 +19,12 @@ import pytest
 import torch
 from aiokafka import AIOKafkaProducer
 
-from model.manifest import FUSION, MANIFEST, WEIGHTS
+from model.versions.manifest import FUSION, MANIFEST, WEIGHTS
 from stream_app.errors import VersionUnusable
-from stream_app.models import list_models, promote, roll_back
-from stream_app.promotions import CHAMPION, Placed, Promotion, champion, publish, succeed
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
+from stream_app.versions.admin import list_models, promote, roll_back
+from stream_app.versions.promotions import CHAMPION, Placed, Promotion, champion, publish, succeed
 from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events, wait_answered

@@ -8,9 +8,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from stream_app.offsets import beginnings_of, ends_of
+from stream_app.kafka.offsets import beginnings_of, ends_of
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.topics import ensure_topics
 from tests.integration.topics import send_all
 
 pytestmark = pytest.mark.broker

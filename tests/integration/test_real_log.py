@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import load
-from model.data import sequences_of
-from model.evaluate import evaluate, learned_rules
-from model.events import concatenate
-from model.ranking import ranking
-from stream_app.log_options import event_log
-from stream_app.promotions import champion
-from stream_app.read_log import LogReader
+from model.data.events import concatenate
+from model.data.sequences import sequences_of
+from model.evaluation.evaluate import evaluate, learned_rules
+from model.evaluation.ranking import ranking
+from model.versions.version import load
+from stream_app.cli.log_options import event_log
+from stream_app.offline.log_reader import LogReader
 from stream_app.settings import Settings
+from stream_app.versions.promotions import champion
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import wait_answered
+from tests.paths import SHARED_DATA
 
 pytestmark = pytest.mark.broker
 
-JDATA = Path(__file__).parents[2].parent / "shared" / "data" / "jdata"
+JDATA = SHARED_DATA / "jdata"
 FILES = ("train.csv.gz", "test.csv.gz")
 MAPPING = ("--type-map", "follow=favorite", "--type-map", "comment=", "--timezone", "Asia/Shanghai")
 

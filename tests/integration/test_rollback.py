@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from model import checkpoint
-from model.vocabulary import Vocabulary
-from stream_app.models import list_models
+from model.data.vocabulary import Vocabulary
+from model.versions import version as checkpoint
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.sandbox.simulate import Shop
 from stream_app.settings import Settings
-from stream_app.simulate import Shop
-from stream_app.topics import ensure_topics
+from stream_app.versions.admin import list_models
 from tests.integration.running import Running
 from tests.integration.test_models import train
 from tests.integration.topics import send_all

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from stream_app.send import Sent, publish
+from stream_app.kafka.publisher import Sent, publish
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:

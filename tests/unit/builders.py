@@ -18,20 +18,20 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from model.backbones import BackboneName
-from model.calibration import Calibration
-from model.checkpoint import Version
-from model.combiner import Combiner, unfitted
-from model.data import sequences_of
-from model.events import EVENT_TYPES, Event, actions_of
-from model.evidence import evidence_of
-from model.fusion import Fusion
-from model.network import Network, NetworkConfig
-from model.states import Stored, UserStates, nothing_stored
-from model.vocabulary import Tokens, Vocabulary
-from stream_app.byte_strings import Strings, strings
-from stream_app.record_batch import RecordBatch, Sealed, record_batches
-from stream_app.wire import Outgoing
+from model.data.events import EVENT_TYPES, Event, actions_of
+from model.data.sequences import sequences_of
+from model.data.vocabulary import Tokens, Vocabulary
+from model.fusion.combiner import Combiner, unfitted
+from model.fusion.fusion import Fusion
+from model.fusion.item_statistics import evidence_of
+from model.network.backbones import BackboneName
+from model.network.calibration import Calibration
+from model.network.network import Network, NetworkConfig
+from model.state.user_states import Stored, UserStates, nothing_stored
+from model.versions.version import Version
+from stream_app.contract.events import Outgoing
+from stream_app.contract.string_columns import Strings, strings
+from stream_app.kafka.record_batch import RecordBatch, Sealed, record_batches
 
 HIDDEN = 12
 LENGTH = 6  # of the rings: short, so that they wrap around

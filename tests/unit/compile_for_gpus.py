@@ -11,7 +11,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model import gpu_kernels, gpu_shortlist
+from model.search import gpu_kernels, gpu_shortlist
 
 SEARCH = {"queries": "*fp16", "vectors": "*fp16", "bounds": "*fp32", "maxima": "*fp32", "sums": "*fp32", "items": "i32"}
 SCORE = {

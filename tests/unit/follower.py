@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from model.replicas import end_group
-from model.train import follow
+from model.training.fit_network import follow
+from model.training.replicas import end_group
 
 
 @contextmanager

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiokafka import ConsumerRecord
 
-from stream_app.event_history import EventHistory
-from stream_app.history_file import Span, Stream
-from stream_app.history_place import Place
-from stream_app.history_rows import rows_of
-from stream_app.wire import decode_batch
+from stream_app.contract.events import decode_batch
+from stream_app.history.event_history import EventHistory
+from stream_app.history.files import Span, Stream
+from stream_app.history.rows import rows_of
+from stream_app.history.storage import Place
 from tests.unit.builders import make_record
 
 STREAM = Stream("cluster-1", "shop.events", 1)

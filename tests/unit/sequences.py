@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.data import Sequences, sequences_of
-from model.events import Event, actions_of, item_object
-from model.ranking import Holdout
+from model.data.events import Event, actions_of, item_object
+from model.data.sequences import Sequences, sequences_of
+from model.evaluation.ranking import Holdout
 
 
 def sequences(*users: str, begin: int = 0) -> Sequences:

@@ -17,14 +17,14 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from prometheus_client import CollectorRegistry
 
-from stream_app.cli import cli
-from stream_app.contract import topics
-from stream_app.health import HttpServer
-from stream_app.kafka_runtime import KAFKA_VERSION
-from stream_app.ports import HOST
+from stream_app.cli.main import cli
+from stream_app.contract.topics import topics
+from stream_app.http_server import HttpServer
+from stream_app.sandbox.ports import HOST
+from stream_app.sandbox.runtime import KAFKA_VERSION
 from stream_app.settings import PREFIX, Settings
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DEFAULTS = Settings.model_construct()  # not from the environment
 
@@ -169,7 +169,8 @@ def test_files_that_are_mounted_or_copied_exist() -> None:
         for mount in service.get("volumes", ()):
             if mount.startswith("."):
                 assert (DEPLOY / mount.split(":")[0]).is_dir(), mount
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = [name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]]
     copied = {
         name for line in re.findall(r"^COPY ([^-\n]\S*(?: \S+)*) \S+$", dockerfile(), re.M) for name in line.split()
     }

@@ -16,12 +16,12 @@ import pytest
 from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
-from model.fold import Fold
-from model.serving import serve
-from stream_app.metrics import WorkerMetrics
-from stream_app.pipeline import Pipeline
+from model.serving.engine import Fold
+from model.serving.serving import serve
+from stream_app.contract.events import Outgoing
 from stream_app.settings import load_settings
-from stream_app.wire import Outgoing
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.pipeline import Pipeline
 from tests.faults.load import EXPECT, REASONS, Labelled, Mix, records
 from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge
 from tests.faults.replay import Record, replay

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from stream_app.metrics import RANKERS, STAGES, TrainerMetrics, WorkerMetrics
+from stream_app.worker.metrics import RANKERS, STAGES, TrainerMetrics, WorkerMetrics
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
 

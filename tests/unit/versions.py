@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load as parse_weights
 from safetensors.torch import save as encode_weights
 
-from model.checkpoint import Fact, save
-from model.manifest import MANIFEST, WEIGHTS
-from stream_app.promotions import Placed
+from model.versions.manifest import MANIFEST, WEIGHTS
+from model.versions.version import Fact, save
+from stream_app.versions.promotions import Placed
 from tests.unit.builders import make_version
 
 

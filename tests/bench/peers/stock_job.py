@@ -13,8 +13,8 @@ import faust
 import numpy as np
 import torch
 
-from model.checkpoint import load
-from model.events import TYPE_CODES, item_object
+from model.data.events import TYPE_CODES, item_object
+from model.versions.version import load
 
 TOP = 10
 

@@ -1,0 +1,86 @@
+"""The words that the model knows: one row per item, and hash buckets for the items that it does not know yet.
+
+Rows 0..ITEM_BUCKETS-1 of the item table are the buckets; item i of the vocabulary has row ITEM_BUCKETS + i. Items are
+only ever appended, so weights of an older vocabulary fit the first rows of a newer one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.data.contexts import context_rows
+from model.data.events import SEARCH, TYPE_SLOTS, item_object, query_words
+from model.kernels.cuda import on_device
+from model.kernels.hash_table import ObjectTable
+
+ITEM_BUCKETS: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Input of the network: tensors of one shape (...), int64 but for `searches`."""
+
+    items: Tensor  # rows of the item table
+    searches: Tensor  # whether the action is one, bool
+    contexts: Tensor  # (..., 6) rows of the context table
+    words: Tensor  # (..., QUERY_WORDS) of a search, else 0; (..., 0) where none of the actions is a search
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same tokens on a device."""
+        return Tokens(*(on_device(getattr(self, name), device) for name in self.__slots__))
+
+    def __getitem__(self, index: object) -> Tokens:
+        return Tokens(*(getattr(self, name)[index] for name in self.__slots__))
+
+
+class Vocabulary:
+    """Item ids in row order, and the way from 64-bit objects to rows."""
+
+    def __init__(self, items: Sequence[str]) -> None:
+        self.items: tuple[str, ...] = tuple(items)
+        # A collision of two ids (about 3 in 10^8 at a million items) leaves the later one without traffic.
+        self.objects: NDArray[np.uint64] = np.array([item_object(item) for item in self.items], np.uint64)
+        self._table = ObjectTable(self.objects)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the item table, buckets included."""
+        return ITEM_BUCKETS + len(self.items)
+
+    def rows_of(self, objects: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Rows of item objects, same shape: the item's own or, if it is unknown, that of its hash bucket."""
+        buckets = (objects % np.uint64(ITEM_BUCKETS)).astype(np.int64)
+        places = self._table.find(objects)
+        return np.where(places >= 0, ITEM_BUCKETS + places, buckets)
+
+    def tokens(self, objects: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
+        """Network input for stored or fresh actions of any shape, on the CPU."""
+        searches = contexts % TYPE_SLOTS == SEARCH
+        return Tokens(
+            items=torch.from_numpy(np.where(searches, 0, self.rows_of(objects))),
+            searches=torch.from_numpy(searches),
+            contexts=torch.from_numpy(context_rows(contexts)),
+            words=torch.from_numpy(_words(objects, searches)),
+        )
+
+    def grown(self, items: Iterable[str]) -> Vocabulary:
+        """This vocabulary with the new ones among `items` appended, in their order."""
+        known = set(self.items)
+        fresh = [item for item in dict.fromkeys(items) if item not in known]
+        return Vocabulary([*self.items, *fresh]) if fresh else self
+
+
+def _words(objects: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
+    if not searches.any():  # most batches: then nobody looks them up
+        return np.zeros((*objects.shape, 0), np.int64)
+    return np.where(searches[..., None], query_words(objects), 0)

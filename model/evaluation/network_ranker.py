@@ -1,0 +1,75 @@
+"""The network as a ranker: full ranking over its vocabulary.
+
+Shapes: N targets, I items, D width, K places of a list.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.data.batches import batches
+from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranked
+from model.network.network import Network
+from model.search.catalogue import Catalogue
+
+TOKENS: Final = 8192  # steps of a batch
+_SCORES: Final = 16_000_000  # scores held at once
+
+
+class NetworkRanker:
+    """A network in evaluation mode, on its device."""
+
+    def __init__(self, network: Network, vocabulary: Vocabulary, device: torch.device) -> None:
+        self._network = network.to(device).eval()
+        self._vocabulary = vocabulary
+        self._device = device
+        with torch.inference_mode():
+            self._items = network.item_vectors()
+            self._catalogue = Catalogue(self._items)
+
+    @torch.inference_mode()
+    def rank(self, holdout: Holdout) -> Ranked:
+        """By the logits; an item that is not in the vocabulary is not ranked."""
+        queries = queries_of(self._network, self._vocabulary, holdout, self._device)
+        top = np.zeros((len(holdout), LISTED), np.uint64)
+        best = self._catalogue.rank(queries, LISTED).items.cpu().numpy()
+        top[:, : best.shape[1]] = self._vocabulary.objects[best]
+        return Ranked(self._ranks(queries, self._vocabulary.rows_of(holdout.objects) - ITEM_BUCKETS), top)
+
+    def _ranks(self, queries: Tensor, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        ranks, known = np.full(len(items), MISSED), items >= 0
+        of_known = torch.from_numpy(known).to(self._device)
+        ranks[known] = exact_ranks(queries[of_known], self._items, torch.from_numpy(items[known]).to(self._device))
+        return ranks
+
+
+def queries_of(network: Network, vocabulary: Vocabulary, holdout: Holdout, device: torch.device) -> Tensor:
+    """What the network asks the catalogue for each of N targets, (N, D) on the device."""
+    found = torch.zeros(len(holdout), network.config.width, device=device)
+    places = np.append(holdout.places, -1)
+    for batch in batches(holdout.sequences, tokens=TOKENS):
+        targets = np.searchsorted(holdout.places, batch.places + 1)
+        chosen = batch.has_next & (places[targets] == batch.places + 1)
+        if chosen.any():
+            _, vectors = network(vocabulary.tokens(batch.objects, batch.contexts).to(device))
+            wanted = torch.from_numpy(targets[chosen]).to(device)
+            found[wanted] = network.queries(vectors[torch.from_numpy(chosen).to(device)])
+    return found
+
+
+def exact_ranks(queries: Tensor, item_vectors: Tensor, wanted: Tensor) -> NDArray[np.int64]:
+    """Ranks (N,) of the wanted items (N,) by queries (N, D) among all items (I, D), a bounded block at a time."""
+    block = max(1, _SCORES // max(1, len(item_vectors)))
+    ranks = []
+    for start in range(0, len(queries), block):
+        scores = queries[start : start + block] @ item_vectors.T
+        # The target's own score is read from the same product, so it counts exactly once.
+        own = scores.gather(1, wanted[start : start + block].unsqueeze(1))
+        ranks.append((scores >= own).sum(1).cpu().numpy())
+    return np.concatenate(ranks) if ranks else np.zeros(0, np.int64)

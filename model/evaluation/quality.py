@@ -1,0 +1,86 @@
+"""How good rankings are, as a whole and for parts of the targets.
+
+Shapes: N targets, K places of a list, I items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation.baselines import Items
+from model.evaluation.ranking import Holdout, Ranked, Ranking, mean, ranking
+from model.evaluation.split import Split
+
+DAY_MS: Final = 24 * 60 * 60 * 1000
+POSITIONS: Final = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, None))  # earlier actions of the user, both included
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a ranker reached on some targets."""
+
+    targets: int
+    means: Ranking
+    coverage: float  # distinct items in the lists, as a share of all items of training
+    popular_share: float  # of the places in the lists: taken by the fewest items that make half of the training
+
+
+class Yardstick:
+    """Measures rankings against the items of training."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+        counts = np.bincount(items.codes, minlength=len(items))
+        order = np.argsort(-counts, kind="stable")
+        half = np.searchsorted(np.cumsum(counts[order]), counts.sum() / 2) + 1
+        self._popular = np.zeros(len(items) + 1, np.bool_)
+        self._popular[order[:half]] = True
+
+    def measure(self, ranked: Ranked, chosen: NDArray[np.bool_] | None = None) -> Quality:
+        """The quality on all targets, or on the chosen ones (N,)."""
+        ranks, top = (ranked.ranks, ranked.top) if chosen is None else (ranked.ranks[chosen], ranked.top[chosen])
+        codes = self._items.codes_of(top[top != 0])
+        return Quality(
+            targets=len(ranks),
+            means=ranking(ranks),
+            coverage=len(np.unique(codes[codes >= 0])) / max(1, len(self._items)),
+            popular_share=mean(self._popular[codes]),
+        )
+
+
+def slices(split: Split, known: NDArray[np.uint64]) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Which targets (N,) belong to which part, by the kind of the parts; parts without targets are left out.
+
+    `known`: the objects of the items of training.
+    """
+    holdout = split.holdout
+    kinds = {
+        "position": dict(_positions(holdout)),
+        "user": _seen(holdout.sequences.times[holdout.starts] < split.cut),
+        "item": _seen(np.isin(holdout.objects, known)),
+        "day": dict(_days(holdout)) if split.timed else {},
+    }
+    return {kind: {name: part for name, part in parts.items() if part.any()} for kind, parts in kinds.items() if parts}
+
+
+def _positions(holdout: Holdout) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    earlier = holdout.places - holdout.starts
+    for low, high in POSITIONS:
+        name = f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
+        yield name, (earlier >= low) & (earlier <= (high or earlier))
+
+
+def _seen(seen: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    return {"seen in training": seen, "unseen": ~seen}
+
+
+def _days(holdout: Holdout) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    days = holdout.sequences.times[holdout.places] // DAY_MS
+    for day in np.unique(days).tolist():
+        yield datetime.fromtimestamp(day * DAY_MS / 1000, UTC).date().isoformat(), days == day

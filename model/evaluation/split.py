@@ -1,0 +1,107 @@
+"""What an evaluation learns from and what it is asked: a log cut in time, or sessions and examples as in papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.events import SEARCH, TYPE_CODES, Actions, concatenate, item_object
+from model.data.sequences import Sequences, frequent_items, sequences_of
+from model.errors import TooLittleData
+from model.evaluation.ranking import Holdout
+
+# Sessions in files without a clock: they begin a minute apart, in the order of the file, from the year 2000 on, and
+# their actions are a second apart. So every gap is the same, and what is more recent is known.
+FIRST_SESSION_MS: Final = 946_684_800_000
+SESSION_MS: Final = 60_000
+ACTION_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What is known, and what is to be foreseen."""
+
+    known: Sequences  # of training
+    items: list[str]  # ids of the items of training
+    holdout: Holdout
+    cut: int  # when the training ends, ms
+    timed: bool  # whether the times are those of the events
+
+
+def split_log(parts: Sequence[Actions], cut: int) -> Split:
+    """Logs in any order: what lies before `cut` (ms) is known, every later action on an item that follows another of
+    its user is to be foreseen. Raises `TooLittleData` where nothing is left on one of the sides.
+    """
+    actions = in_order_of_time(concatenate(parts))
+    sequences = sequences_of(actions)
+    known = actions.take(np.flatnonzero(actions.times < cut))
+    following = np.flatnonzero(sequences.has_next) + 1
+    places = following[(sequences.times[following] >= cut) & (sequences.types[following] != SEARCH)]
+    return _checked(Split(sequences.before(cut), frequent_items(known), Holdout(sequences, places), cut, timed=True))
+
+
+def split_sessions(train: Sequence[Sequence[str]], examples: Sequence[tuple[Sequence[str], str]]) -> Split:
+    """Training sessions in the order of time, and examples: a prefix, and the next item that is to be foreseen.
+
+    Raises `TooLittleData` where one of them is empty.
+    """
+    cut = FIRST_SESSION_MS + len(train) * SESSION_MS
+    actions = _views(train, FIRST_SESSION_MS, "train")
+    sequences = sequences_of(_views([[*prefix, target] for prefix, target in examples], cut, "test"))
+    holdout = Holdout(sequences, sequences.offsets[1:] - 1)
+    return _checked(Split(sequences_of(actions), frequent_items(actions), holdout, cut, timed=False))
+
+
+def validation(known: Sequences, share: float = 0.1, most: int = 2000) -> tuple[Sequences, Holdout]:
+    """The newest share of training held out from the rest: what is left to learn from, and at most so many targets."""
+    cut = known.newest(share)
+    following = np.flatnonzero(known.has_next) + 1
+    places = following[(known.times[following] >= cut) & (known.types[following] != SEARCH)]
+    return known.before(cut), Holdout(known, places[:: -(-len(places) // most) or 1])
+
+
+def in_order_of_time(actions: Actions) -> Actions:
+    """The same actions by time; those of the same time as they were."""
+    order = np.argsort(actions.times, kind="stable")
+    places = order.tolist()
+    return Actions(
+        users=[actions.users[place] for place in places],
+        items=[actions.items[place] for place in places],
+        **{name: getattr(actions, name)[order] for name in Actions.__slots__[2:]},
+    )
+
+
+def _checked(split: Split) -> Split:
+    if not len(split.items):
+        raise TooLittleData("there is no action on an item to learn from before the test")
+    if not len(split.holdout):
+        raise TooLittleData("there is nothing to foresee: no test action on an item follows another of its user")
+    return split
+
+
+def _views(sessions: Sequence[Sequence[str]], begin: int, prefix: str) -> Actions:
+    """Sessions as actions of as many users."""
+    sizes = np.array([len(session) for session in sessions], np.int64)
+    hashes: dict[str, int] = {}
+    items = [item for session in sessions for item in session]
+    objects = [hashes[item] if item in hashes else hashes.setdefault(item, item_object(item)) for item in items]
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    within = np.arange(len(items)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    names = [f"{prefix} {session}" for session in range(len(sizes))]
+    empty = concatenate([])
+    nothing = {name: np.zeros(len(items), getattr(empty, name).dtype) for name in Actions.__slots__[2:]}
+    return replace(
+        Actions(users=[names[owner] for owner in owners.tolist()], items=items, **nothing),
+        types=np.full(len(items), TYPE_CODES["view"], np.uint8),
+        objects=np.array(objects, np.uint64),
+        times=_times(begin, owners, within),
+    )
+
+
+def _times(begin: int, owners: NDArray[np.int64], within: NDArray[np.int64]) -> NDArray[np.int64]:
+    times: NDArray[np.int64] = begin + owners * SESSION_MS + within * ACTION_MS
+    return times

@@ -1,0 +1,152 @@
+"""The network: a backbone over actions, and heads for the next item, the next type and a coming purchase.
+
+What is served of a coming purchase is `purchase`, which reads no vectors. `purchase_soon`, which does, is there for
+training only: vectors that tell purchases rank better.
+
+Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of state, I items, K event types.
+`step` and `forward` compute the same function, one action at a time and whole sequences at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.data.contexts import CONTEXT_ROWS, CONTEXT_SLICES, SIDES
+from model.data.events import EVENT_TYPES, SEARCH, WORD_BUCKETS
+from model.data.vocabulary import ITEM_BUCKETS, Tokens
+from model.network.backbones import BackboneName, make_backbone
+from model.network.purchase_head import PurchaseHead
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Sizes that the weights depend on, and the regularisation they were trained with."""
+
+    items: int
+    backbone: BackboneName = "gru"
+    width: int = 128
+    hidden: int = 128
+    logit_scale: float = 16.0  # of the cosine between vector and item: a temperature of 1/16
+    embedding_dropout: float = 0.25
+    vector_dropout: float = 0.25
+
+
+class Network(nn.Module):
+    """P(next type | actions) and P(next item | actions, the next action has an item)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
+        self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
+        self.words = nn.Embedding(WORD_BUCKETS, width, padding_idx=0)
+        # Rows of the context table: the category and the brand of each item, as last seen.
+        self.sides = nn.Buffer(torch.zeros(ITEM_BUCKETS + config.items, len(SIDES), dtype=torch.int64))
+        self.backbone = make_backbone(config.backbone, width=width, hidden=config.hidden)
+        self.vector = nn.Linear(self.backbone.output_size + width, width)
+        self.next_type = nn.Linear(width, len(EVENT_TYPES))
+        self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
+        self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
+        self.purchase_soon = nn.Linear(width, 1)
+        self._initialise()
+        self.purchase = PurchaseHead()  # drawn last: whatever it is, the rest begins the same
+
+    def _initialise(self) -> None:
+        for table in (self.items, self.words, self.contexts):
+            nn.init.normal_(table.weight, std=self.config.width**-0.5)
+        with torch.no_grad():
+            for name in ("boundaries", "gaps", "prices"):
+                self.contexts.weight[CONTEXT_SLICES[name]] *= 0.1
+            for padded in (self.contexts, self.words):
+                padded.weight[0].zero_()
+        self._begin_as_blend()
+
+    def _begin_as_blend(self) -> None:
+        """Vectors begin near a blend of the items touched, so that coming back need not be learned first."""
+        width, outputs = self.config.width, self.backbone.output_size
+        with torch.no_grad():
+            self.vector.weight.mul_(0.3)
+            self.vector.weight[:, :outputs].add_(torch.eye(width, outputs))
+            self.vector.weight[:, outputs:].add_(torch.eye(width), alpha=0.5)
+
+    def embed(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """What was touched (item row, or mean of the query's words) and the whole input of a step, (..., D) each."""
+        touched = self.items(tokens.items)
+        if tokens.words.shape[-1]:
+            touched = torch.where(
+                tokens.searches.unsqueeze(-1), self._summed(self.words, tokens.words, "mean"), touched
+            )
+        touched = F.dropout(touched, self.config.embedding_dropout, self.training)
+        return touched, touched + self._summed(self.contexts, tokens.contexts, "sum")
+
+    def _summed(self, table: nn.Embedding, rows: Tensor, mode: str) -> Tensor:
+        """Sums or means of the rows (..., n) of a table, padding left out, (..., D)."""
+        # Row 0 is zero: where no gradient is to be kept from it, a sum that does not look for it takes half the time.
+        padding = 0 if mode == "mean" or torch.is_grad_enabled() else None
+        bags = F.embedding_bag(rows.flatten(0, -2), table.weight, mode=mode, padding_idx=padding)
+        return bags.view(*rows.shape[:-1], table.embedding_dim)
+
+    def step(self, tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One action of each of B users: tokens (B,), state (B, S) -> state (B, S), vectors (B, D)."""
+        touched, inputs = self.embed(tokens)
+        state, outputs = self.backbone.step(inputs, state)
+        return state, self._vector(outputs, touched)
+
+    def forward(self, tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Whole sequences: tokens (B, T), state (B, S) before them -> states (B, T, S), vectors (B, T, D)."""
+        touched, inputs = self.embed(tokens)
+        states, outputs = self.backbone(inputs, state)
+        return states, self._vector(outputs, touched)
+
+    def present(self, tokens: Tokens, state: Tensor) -> Tensor:
+        """Vectors (B, D) of users as they are, from their state (B, S) and the last action (B,) that led to it."""
+        touched, inputs = self.embed(tokens)
+        return self._vector(self.backbone.present(inputs, state), touched)
+
+    def initial_state(self, users: int) -> Tensor:
+        """State before any action, (B, S)."""
+        return self.items.weight.new_zeros(users, self.backbone.state_size)
+
+    def _vector(self, outputs: Tensor, touched: Tensor) -> Tensor:
+        vectors = self.vector(torch.cat((outputs, touched), -1))
+        return F.dropout(vectors, self.config.vector_dropout, self.training)
+
+    def item_vectors(self, rows: Tensor | None = None) -> Tensor:
+        """Unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out.
+
+        An item is itself, its category and its brand: of what is rarely met, these say what it goes with.
+        """
+        table = self.items.weight[ITEM_BUCKETS:] if rows is None else self.items(rows)
+        sides = self.sides[ITEM_BUCKETS:] if rows is None else self.sides[rows]
+        return F.normalize(table + F.embedding_bag(sides, self.contexts.weight, mode="sum", padding_idx=0), dim=-1)
+
+    def know(self, rows: Tensor, sides: Tensor) -> None:
+        """Takes in category and brand (N, 2), as rows of the context table, of item rows (N,); 0: not known."""
+        rows, sides = rows.to(self.sides.device), sides.to(self.sides.device)
+        self.sides[rows] = torch.where(sides > 0, sides, self.sides[rows])
+
+    def queries(self, vectors: Tensor) -> Tensor:
+        """Vectors scaled so that their product with item vectors is the item logits, (..., D)."""
+        return F.normalize(vectors, dim=-1) * self.config.logit_scale
+
+    def type_logits(self, vectors: Tensor) -> Tensor:
+        """Logits of the next action's type, (..., K)."""
+        return self.next_type(vectors)  # type: ignore[no-any-return]
+
+    def type_given_item_logits(self, vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """Logits of the type (..., K) of a next action on a given item: what is done with it."""
+        return self.type_by_vector(vectors) + self.item_type_logits(item_vectors)  # type: ignore[no-any-return]
+
+    def item_type_logits(self, item_vectors: Tensor) -> Tensor:
+        """The item's share in `type_given_item_logits`, (..., K): nobody searches on an item."""
+        logits: Tensor = self.type_by_item(item_vectors)
+        return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))
+
+    def purchase_soon_logits(self, vectors: Tensor) -> Tensor:
+        """Logit (...) of a purchase within the horizon, by the vectors."""
+        return self.purchase_soon(vectors).squeeze(-1)  # type: ignore[no-any-return]

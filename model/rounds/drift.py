@@ -1,0 +1,121 @@
+"""How far the live stream has moved from what a version learned: population stability and the share of unseen items.
+
+The population stability index is the sum of (q - p) ln(q / p) over the bins of two distributions, a symmetric form of
+the Kullback-Leibler divergence (Kullback and Leibler, 1951). By the rule of thumb of credit scoring, where it comes
+from, nothing has moved below 0.1 and much has above 0.25. Samples of m and n events from one distribution of B bins
+still give about (B - 1) (1 / m + 1 / n), which is taken off.
+
+Shapes: B bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.event_log import Log, parts
+from model.data.events import EVENT_TYPES, SEARCH, Actions, unpack_contexts
+from model.data.sequences import Sequences
+
+POPULATIONS: Final = ("types", "categories", "items")
+_BINS: Final = 50  # the most frequent categories or items, each of its own; the others are one bin, unseen ones another
+_LEAST_SHARE: Final = 1e-4  # of a bin, so that an empty one is no infinity
+
+Counts = NDArray[np.int64]
+_NONE: Final = np.zeros(len(EVENT_TYPES), np.int64)
+
+
+class Population:
+    """Types, categories and items of what a version learned, and what came since."""
+
+    def __init__(self, learned: Log) -> None:
+        """`learned`: the training window."""
+        self._items = _Bins(learned, _items_of)
+        self._categories = _Bins(learned, _categories_of)
+        types = sum((np.bincount(part.types, minlength=len(EVENT_TYPES)) for part in parts(learned)), start=_NONE)
+        self._learned = {"types": types, "categories": self._categories.learned, "items": self._items.learned}
+        self._live = {name: np.zeros_like(counts) for name, counts in self._learned.items()}
+
+    def add(self, live: Actions) -> None:
+        """Takes in events that came after the training window."""
+        for name, counts in self._counts(live).items():
+            self._live[name] += counts
+
+    def stability(self) -> dict[str, float]:
+        """The index of `types`, `categories` and `items`; 0 where there is nothing to compare.
+
+        Unseen items are left out: nothing that was learned from had any, so that a few would look like a landslide.
+        """
+        seen = {name: slice(-1) if name == "items" else slice(None) for name in self._learned}
+        return {name: stability_index(self._learned[name][kept], self._live[name][kept]) for name, kept in seen.items()}
+
+    @property
+    def live(self) -> int:
+        """Events since the training window."""
+        return int(self._live["types"].sum())
+
+    def unseen_share(self) -> float:
+        """Of the live events on an item: on one that was not in the training window."""
+        items = self._live["items"]
+        return float(items[-1] / max(1, items.sum()))
+
+    def _counts(self, actions: Actions) -> dict[str, Counts]:
+        return {
+            "types": np.bincount(actions.types, minlength=len(EVENT_TYPES)),
+            "categories": self._categories.counts(actions.categories[actions.categories != 0]),
+            "items": self._items.counts(actions.objects[actions.types != SEARCH]),
+        }
+
+
+def _items_of(part: Sequences) -> NDArray[np.uint64]:
+    found: NDArray[np.uint64] = part.objects[part.types != SEARCH]
+    return found
+
+
+def _categories_of(part: Sequences) -> NDArray[np.uint64]:
+    categories = unpack_contexts(part.contexts).categories
+    found: NDArray[np.uint64] = categories[categories != 0].astype(np.uint64)
+    return found
+
+
+class _Bins:
+    """The most frequent values, all other known ones, unknown ones."""
+
+    def __init__(self, log: Log, values_of: Callable[[Sequences], NDArray[np.uint64]]) -> None:
+        self._known, counts = _distinct(map(values_of, parts(log)))
+        order = np.argsort(-counts, kind="stable")
+        self._bins = np.full(len(order) + 1, _BINS)
+        self._bins[order[:_BINS]] = np.arange(min(_BINS, len(order)))
+        self._bins[-1] = _BINS + 1
+        self.learned: Counts = np.bincount(self._bins[:-1], counts, _BINS + 2).astype(np.int64)
+
+    def counts(self, values: NDArray[np.unsignedinteger]) -> Counts:
+        """How many of the values are in each bin, (B,)."""
+        places = np.searchsorted(self._known, values)
+        found = places < len(self._known)
+        found[found] = self._known[places[found]] == values[found]
+        return np.bincount(self._bins[np.where(found, places, len(self._known))], minlength=_BINS + 2)
+
+
+def _distinct(groups: Iterable[NDArray[np.uint64]]) -> tuple[NDArray[np.uint64], Counts]:
+    """The distinct values of all groups, rising, and how often each occurs."""
+    known, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    for group in groups:
+        values, found = np.unique(group, return_counts=True)
+        known, places = np.unique(np.concatenate((known, values)), return_inverse=True)
+        counts = np.bincount(places, np.concatenate((counts, found)), len(known)).astype(np.int64)
+    return known, counts
+
+
+def stability_index(learned: Counts, live: Counts) -> float:
+    """The index of two distributions given as counts (B,), less what chance makes of it; never below 0."""
+    m, n = int(learned.sum()), int(live.sum())
+    if not m or not n:
+        return 0.0
+    p, q = (np.maximum(counts / counts.sum(), _LEAST_SHARE) for counts in (learned, live))
+    bins = int(((learned > 0) | (live > 0)).sum())
+    index = float(((q - p) * np.log(q / p)).sum()) - (bins - 1) * (1 / m + 1 / n)
+    return max(0.0, index)

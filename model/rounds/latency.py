@@ -1,0 +1,39 @@
+"""What an answer of a version costs, measured on the path that serves."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import torch
+
+from model.data.events import Actions
+from model.serving.engine import Fold
+from model.serving.serving import Serving
+from model.state.user_states import UserStates
+
+_BATCH: Final = 512
+_BATCHES: Final = 6  # the first one warms up
+
+Clock = Callable[[], float]
+
+
+def seconds_per_event(serving: Serving, actions: Actions, *, device: torch.device, clock: Clock) -> float:
+    """Median over batches of the newest actions (not none); `clock` in seconds."""
+    newest = actions.take(np.arange(max(0, len(actions) - _BATCHES * _BATCH), len(actions)))
+    hidden = serving.network.backbone.state_size
+    fold = Fold(UserStates(hidden=hidden, length=64, epoch=1, device=device), rules_share=0.0)
+    fold.serving = serving
+    starts = range(0, len(newest), _BATCH)
+    times = [_seconds(fold, newest.take(np.arange(start, min(start + _BATCH, len(newest)))), clock) for start in starts]
+    return statistics.median(times[1:] or times)
+
+
+def _seconds(fold: Fold, actions: Actions, clock: Clock) -> float:
+    slots = fold.slots_of([0] * len(actions), actions.users)
+    first = int(fold.states.offsets.max()) + 1
+    begun = clock()
+    fold.answer(fold.step(slots, actions, np.arange(first, first + len(actions))))
+    return (clock() - begun) / len(actions)

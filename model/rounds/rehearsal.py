@@ -1,0 +1,56 @@
+"""What a version that goes on from another one learns from: what is new to it, and some of what is old.
+
+Without old sequences beside the new ones a network forgets what it does not meet for a while (catastrophic forgetting,
+McCloskey and Cohen, 1989); with all of them a round would take longer with every day.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.event_log import Log, parts
+from model.data.sequences import Sequences, joined
+
+NEW_SHARE: Final = 0.5  # of the actions, at most where there are as many old ones
+_LONGEST: Final = 512  # actions of a user: of more, the newest
+
+
+def replay(log: Log, since: int, most: int, randomness: np.random.Generator) -> Log:
+    """About `most` actions at most: users with actions at or after `since` (ms), and others drawn at random.
+
+    Of users with very many actions the newest are taken. Users stay whole otherwise, so that every position of a
+    sequence is learned from.
+    """
+    most = min(most, log.room)
+    if len(log) <= most:
+        return log
+    return joined([_replay(part, since, round(most * len(part) / len(log)), randomness) for part in parts(log)])
+
+
+def _replay(sequences: Sequences, since: int, most: int, randomness: np.random.Generator) -> Sequences:
+    sequences = _newest_of_each(sequences)
+    sizes = np.diff(sequences.offsets)
+    active = np.add.reduceat(sequences.times >= since, sequences.offsets[:-1]) > 0
+    fresh = _drawn(np.flatnonzero(active), sizes, round(NEW_SHARE * most), randomness)
+    rest = np.setdiff1d(np.arange(len(sizes)), fresh)
+    old = _drawn(rest, sizes, most - int(sizes[fresh].sum()), randomness)
+    return sequences.of_users(np.sort(np.concatenate((fresh, old))))
+
+
+def _drawn(
+    users: NDArray[np.int64], sizes: NDArray[np.int64], most: int, randomness: np.random.Generator
+) -> NDArray[np.int64]:
+    """As many of the users, in random order, as have about `most` actions together."""
+    users = randomness.permutation(users)
+    return users[np.cumsum(sizes[users]) <= most]
+
+
+def _newest_of_each(sequences: Sequences) -> Sequences:
+    sizes = np.diff(sequences.offsets)
+    behind = np.repeat(sequences.offsets[1:], sizes) - np.arange(len(sequences))
+    kept = behind <= _LONGEST
+    offsets = np.concatenate(([0], np.cumsum(np.minimum(sizes, _LONGEST))))
+    return Sequences(sequences.objects[kept], sequences.contexts[kept], sequences.times[kept], offsets)

@@ -1,0 +1,117 @@
+"""A model version made ready to answer: on its device, with the catalogue of its items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.data.events import item_object
+from model.data.vocabulary import Vocabulary
+from model.errors import VersionRefused
+from model.fusion.candidates import Recent
+from model.network.calibration import Calibration
+from model.network.network import Network
+from model.network.purchase_features import habits
+from model.search.catalogue import Catalogue
+from model.serving.heads import Heads
+from model.serving.recurrent_step import Stepper, stepper_of
+from model.serving.served_ranking import NetworkAlone, NetworkAndLog, RankedBy, ServedRanking
+from model.serving.type_given_item import exponentials
+from model.versions.manifest import VersionFiles
+from model.versions.version import Version, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """All that answering needs of one version; made once, never changed."""
+
+    name: str
+    weights: int  # 64 bits that tell hidden states of this version from those of others; never 0
+    network: Network
+    stepper: Stepper
+    heads: Heads
+    vocabulary: Vocabulary
+    ranking: ServedRanking
+    item_types: NDArray[np.float64]  # (I, K): the item's share in the type given item, see there
+    objects: NDArray[np.uint64]  # (I,)
+    calibration: Calibration  # of the purchase logit
+    device: torch.device
+
+
+def serve_files(
+    files: VersionFiles,
+    *,
+    hidden: int,
+    device: torch.device,
+    ranked_by: RankedBy = "network-and-log",
+    threads: int = 1,
+) -> tuple[Version, Serving]:
+    """The version in the files, warm on a device, for states of `hidden` numbers. Raises `VersionRefused`."""
+    try:
+        version = parse(files)
+        _check_state(version, hidden)
+        return version, serve(version, device, ranked_by, threads)
+    except VersionRefused:
+        raise
+    except Exception as error:  # no room on the device, or whatever else keeps it from answering
+        raise VersionRefused("warm_up", f"{files.path} does not answer on {device}: {error!r}") from error
+
+
+@torch.inference_mode()
+def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network-and-log", threads: int = 1) -> Serving:
+    """Puts a loaded version on a device and answers once there: the first batch finds it warm, its loops compiled.
+
+    `threads`: that rank items at the same time.
+    """
+    network = version.network.to(device).eval()
+    vectors = network.item_vectors()
+    ranking: ServedRanking
+    ranking = alone = NetworkAlone(Catalogue(vectors), threads)
+    if ranked_by == "network-and-log":
+        ranking = NetworkAndLog(alone, vectors.cpu().contiguous().numpy(), version.fusion)
+    serving = Serving(
+        name=version.name,
+        weights=item_object(version.name + version.manifest_sha256) or 1,
+        network=network,
+        stepper=stepper_of(network, device),
+        heads=Heads(network),
+        vocabulary=version.vocabulary,
+        ranking=ranking,
+        item_types=exponentials(network.item_type_logits(vectors)),
+        objects=version.vocabulary.objects,
+        calibration=version.calibration,
+        device=device,
+    )
+    _warm_up(serving)
+    return serving
+
+
+def _check_state(version: Version, hidden: int) -> None:
+    network = version.network
+    found = network.backbone.state_size
+    if network.config.backbone == "transformer":
+        raise VersionRefused(
+            "shape",
+            f"{version.name} is a transformer, which is there for comparison and not served: every action would write "
+            f"its cache of {2 * found:,} bytes to the changelog; train gru or linear (NEXTACT_BACKBONE)",
+        )
+    if found != hidden:
+        raise VersionRefused(
+            "shape", f"{version.name} has hidden states of {found} numbers, the workers keep {hidden} (NEXTACT_HIDDEN)"
+        )
+
+
+def _warm_up(serving: Serving) -> None:
+    objects, contexts = np.zeros(1, np.uint64), np.zeros(1, np.uint32)
+    tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
+    nobody, hidden = torch.zeros(1, dtype=torch.int64), serving.network.initial_state(1).half()
+    vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
+    nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    serving.ranking.rank(nothing, serving.network.queries(vectors), 1)
+    on_cpu = vectors.cpu().numpy()
+    serving.heads.next_type(on_cpu)
+    serving.heads.of_user(on_cpu)
+    serving.heads.purchase(habits(nothing))

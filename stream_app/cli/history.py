@@ -1,0 +1,54 @@
+"""`nextact history`: the events that the trainer keeps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from stream_app.cli.common import setting, settings_of
+
+
+@click.group()
+def history() -> None:
+    """See the events that the trainer keeps, and have users forgotten."""
+
+
+@history.command("list")
+@setting("history")
+@click.option("--json", "as_json", is_flag=True, help="JSON Lines.")
+def list_history(as_json: bool, **options: Any) -> None:
+    """Show the days: files, events, bytes, the times of their records, and the offsets where the trainer goes on."""
+    import msgspec
+
+    from stream_app.history.listing import list_days, table
+
+    days = list_days(settings_of(options).history_address)
+    for line in map(bytes.decode, map(msgspec.json.encode, days)) if as_json else table(days):
+        click.echo(line)
+
+
+@history.command()
+@setting("history")
+@click.option("--users", required=True, metavar="FILE", help="User ids, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object at the end.")
+def erase(users: str, as_json: bool, **options: Any) -> None:
+    """Rewrite the files that have events of these users, without them.
+
+    The trainer must be stopped. What Kafka still has of the users is not touched: have it removed there first.
+    """
+    import msgspec
+
+    from stream_app.history.event_history import EventHistory
+    from stream_app.history.listing import read_users
+    from stream_app.history.storage import Place
+
+    settings, wanted = settings_of(options), read_users(users)
+    kept = EventHistory(Place(settings.history_address))
+    try:
+        erased = kept.erase(wanted, lambda line: click.echo(line, err=True))
+    finally:
+        kept.close()
+    said = f"{erased.rows:,} events of {erased.users:,} users erased from {erased.files:,} files"
+    click.echo(msgspec.json.encode(asdict(erased)).decode() if as_json else said)

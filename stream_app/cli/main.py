@@ -1,0 +1,293 @@
+"""The command line. Each command is thin: options to settings, errors to one line and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model.errors import NextactError
+from stream_app.cli.common import CLEAR, INTERRUPTED, importing, setting, settings_of, stoppable
+from stream_app.cli.dead_letters import dead_letters
+from stream_app.cli.evaluate import evaluate
+from stream_app.cli.history import history
+from stream_app.cli.log_options import event_log, log_options
+from stream_app.cli.models import models
+from stream_app.settings import PREFIX, Settings
+
+# Commands import what they need themselves: PyTorch and Faust take seconds, and `--help` needs neither.
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="nextact")
+def cli() -> None:
+    """Predicts what each shopper does next: Kafka in, a recurrent state per user, Kafka out."""
+
+
+cli.add_command(models)
+cli.add_command(dead_letters)
+cli.add_command(evaluate)
+cli.add_command(history)
+
+
+@cli.command()
+@click.option("--seconds", type=click.FloatRange(min=1), help="Live time of the shop; without a bound: until Ctrl-C.")
+@click.option("--events", type=click.IntRange(min=1), help="Events in all, the history included.")
+@click.option("--rate", type=click.FloatRange(min=0.1), default=300, show_default=True, help="Live events per second.")
+@click.option("--history", type=click.IntRange(min=0), default=20_000, show_default=True, help="Events before that.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shoppers.")
+@setting("device")
+def demo(seconds: float | None, events: int | None, rate: float, history: int, seed: int, **options: Any) -> None:
+    """See all of it at work: Kafka, a worker, a trainer and a simulated shop, on this machine."""
+    from stream_app.sandbox.demo import DemoOptions, run_demo
+
+    settings = settings_of(options | {"log_level": "warning"})
+    chosen = DemoOptions(seconds=seconds, events=events, rate=rate, history=history, seed=seed)
+
+    async def run(stop: asyncio.Event) -> bool:
+        summary = await run_demo(settings, chosen, stop, click.echo)
+        click.echo(json.dumps(asdict(summary)))
+        return stop.is_set()
+
+    if stoppable(run):
+        sys.exit(INTERRUPTED)
+
+
+@cli.command()
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Where the records are kept. [NEXTACT_DATA_DIR/kafka]"
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="First node's; 0: free.")
+@click.option("--nodes", type=click.IntRange(1, 9), default=1, show_default=True, help="Brokers of the cluster.")
+def broker(data_dir: Path | None, port: int, nodes: int) -> None:
+    """Run a real Apache Kafka here, without Docker or Java on the system; Ctrl-C stops it."""
+    from stream_app.sandbox.cluster import Broker
+
+    settings = settings_of({})
+    place = data_dir or settings.data_dir / "kafka"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Broker(place, nodes=nodes, port=port, report=click.echo) as running:
+        click.echo(f"Kafka listens at {running.bootstrap_servers}, data in {place}. Ctrl-C stops it.")
+        try:
+            running.wait()
+        except KeyboardInterrupt:
+            click.echo("stopping ...")
+
+
+@cli.command()
+@setting("brokers")
+@click.option("--check", is_flag=True, help="Make nothing, only check.")
+def topics(check: bool, **options: Any) -> None:
+    """Make the topics of the contract where they are missing, and check those that exist."""
+    from stream_app.kafka.topic_admin import ensure_topics
+
+    for topic in asyncio.run(ensure_topics(settings_of(options), create=not check)):
+        state = "made" if topic.created else "ok"
+        click.echo(f"{state:5} {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
+
+
+@cli.command()
+@setting("brokers")
+@setting("group")
+@setting("device")
+@setting("threads")
+@setting("batch_size")
+@setting("delivery")
+@setting("rules_share")
+@setting("http_port")
+@setting("log_level")
+def worker(**options: Any) -> None:
+    """Consume events, publish predictions. Start more of them to share the partitions."""
+    settings = settings_of(options)
+    with importing():
+        from stream_app.worker.worker import run_worker
+
+    stoppable(lambda stop: run_worker(settings, stop))
+
+
+@cli.command()
+@setting("brokers")
+@setting("registry")
+@setting("history")
+@setting("history_days")
+@setting("device")
+@setting("threads")
+@setting("backbone")
+@click.option("--once", is_flag=True, help="Read all events, run one round, and end.")
+@click.option("--every", type=float, help=f"Seconds between rounds. [{PREFIX}TRAIN_EVERY; default: 120]")
+@setting("train_min_events")
+@setting("http_port")
+@setting("log_level")
+def trainer(once: bool, every: float | None, **options: Any) -> None:
+    """Learn from the events, publish versions that beat the champion.
+
+    Several processes train one model together when `torchrun -m stream_app trainer` starts them.
+    """
+    settings = settings_of(options | {"train_every": every})
+    with importing():
+        from stream_app.trainer.torchrun import launched, lead_or_follow
+        from stream_app.trainer.trainer import run_trainer, train_once
+
+    def lead() -> str | None:
+        return asyncio.run(train_once(settings)) if once else stoppable(lambda stop: run_trainer(settings, stop))
+
+    outcome = lead_or_follow(settings, lead) if launched() else lead()
+    if outcome is not None:
+        click.echo(outcome)
+    if outcome == "failed":
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("file")
+@setting("brokers")
+@log_options
+@click.option("--rate", type=float, help="Events per second; default: as fast as possible.")
+@click.option("--speed", type=float, help="Replay at the recorded pace, so many times as fast.")
+def send(file: str, rate: float | None, speed: float | None, **options: Any) -> None:
+    """Publish the events of FILE: CSV, JSON Lines or Parquet, also gzipped; - is standard input."""
+    from stream_app.kafka.pace import Pace
+    from stream_app.kafka.publisher import from_thread
+    from stream_app.offline.event_files import STDIN
+
+    log = event_log(file, options)
+    events: Any = from_thread(log) if file == STDIN else log
+    settings = settings_of({"brokers": options["brokers"]})
+    _publish(settings, events, Pace(rate=rate, speed=speed), skipped=lambda: log.skipped)
+
+
+@cli.command()
+@setting("brokers")
+@click.option("--events", type=click.IntRange(min=1), help="How many; default: until Ctrl-C.")
+@click.option("--rate", type=float, default=100, show_default=True, help="Events per second; 0: as fast as possible.")
+@click.option("--items", type=click.IntRange(min=20), default=500, show_default=True, help="Size of the catalogue.")
+@click.option("--users", type=click.IntRange(min=1), default=1000, show_default=True, help="Shoppers at the start.")
+@click.option("--poison", type=click.FloatRange(0, 0.5), default=0, help="Share of records that are no events.")
+@click.option("--duplicates", type=click.FloatRange(0, 0.5), default=0, help="Share of repeated events.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same shoppers.")
+def simulate(
+    events: int | None,
+    rate: float,
+    items: int,
+    users: int,
+    poison: float,
+    duplicates: float,
+    seed: int,
+    **options: Any,
+) -> None:
+    """Publish the events of simulated shoppers with known habits."""
+    import random
+
+    from stream_app.kafka.pace import Pace
+    from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
+
+    shop = Shop(seed, start=time.time(), rate=rate or 1000.0, items=items, users=users)
+    rng = random.Random(seed)
+    stream: Iterable[Any] = shop.events(events, now=time.time)
+    if duplicates:
+        stream = with_duplicates(stream, duplicates, rng)
+    if poison:
+        stream = with_poison(stream, poison, rng)
+    _publish(settings_of(options), stream, Pace(rate=rate or None), skipped=lambda: 0)
+
+
+@cli.command()
+@setting("brokers")
+@click.option("--user", help="Only predictions for this user.")
+@click.option("--from-start", is_flag=True, help="From the oldest prediction on; default: new ones.")
+@click.option("--json", "as_json", is_flag=True, help="The records as they are, one a line.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many; default: until Ctrl-C.")
+def watch(user: str | None, from_start: bool, as_json: bool, count: int | None, **options: Any) -> None:
+    """Show predictions as they come."""
+    from stream_app.cli.watch import watch_predictions
+
+    settings = settings_of(options)
+    stoppable(
+        lambda stop: watch_predictions(
+            settings, stop, click.echo, user=user, from_start=from_start, as_json=as_json, count=count
+        )
+    )
+
+
+@cli.command()
+@setting("brokers")
+@setting("device")
+def doctor(**options: Any) -> None:
+    """Check configuration, broker, topics and device; the exit code is 0 when all is well."""
+    from stream_app.cli.doctor import examine
+
+    given = {name for name, value in options.items() if value is not None}
+    if not asyncio.run(examine(settings_of(options | {"log_level": "error"}), given, click.echo)):
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--write", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write to this folder.")
+def schema(folder: Path | None) -> None:
+    """Print the JSON Schemas of events and predictions, made from the code that reads and writes them.
+
+    With --write they become files, beside an AsyncAPI document of the topics as they are set.
+    """
+    from stream_app.contract.documents import documents, event_schema, prediction_schema
+
+    if folder is None:
+        click.echo(json.dumps({"event": event_schema(), "prediction": prediction_schema()}, indent=2))
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in documents(settings_of({})).items():
+        (folder / name).write_text(text, encoding="utf-8")
+        click.echo(f"wrote {folder / name}")
+
+
+def _publish(settings: Settings, events: Any, pace: Any, *, skipped: Callable[[], int]) -> None:
+    """Publishes with a progress line on a terminal; Ctrl-C flushes what was handed over and counts it."""
+    from stream_app.kafka.publisher import publish
+    from stream_app.kafka.topic_admin import ensure_topics
+
+    count = 0
+    tty = sys.stderr.isatty()
+
+    def progress(sent: int) -> None:
+        nonlocal count
+        count = sent
+        if tty:
+            click.echo(f"{CLEAR}{sent:,} events", nl=False, err=True)
+
+    async def run() -> str:
+        await ensure_topics(settings)
+        sent = await publish(events, kafka=settings.brokers, topic=settings.events_topic, pace=pace, progress=progress)
+        rate = sent.sent / max(sent.seconds, 1e-9)
+        left_out = skipped() + sent.skipped
+        return f"{sent.sent:,} events in {sent.seconds:.1f} s ({rate:,.0f}/s), {left_out:,} rows left out"
+
+    try:
+        line = asyncio.run(run())
+    except KeyboardInterrupt:
+        click.echo(f"{CLEAR if tty else ''}stopped after {count:,} events", err=True)
+        sys.exit(INTERRUPTED)
+    click.echo(f"{CLEAR if tty else ''}{line}", err=True)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and an exit code, never a traceback."""
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except NextactError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing more to say
+        sys.exit(1)

@@ -1,0 +1,65 @@
+"""`nextact watch`: predictions as they come, a line each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream_app.contract.events import NextAction, Prediction, decode_prediction
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.settings import Settings
+
+_POLL_MS = 200
+
+
+async def watch_predictions(
+    settings: Settings,
+    stop: asyncio.Event,
+    say: Callable[[str], None],
+    *,
+    user: str | None,
+    from_start: bool,
+    as_json: bool,
+    count: int | None,
+) -> None:
+    """Says predictions (of one user) until `stop` is set or `count` were said."""
+    await ensure_topics(settings, create=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(settings.predictions_topic, number) for number in range(settings.partitions)]
+        consumer.assign(partitions)
+        await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
+        left = count
+        while not stop.is_set() and left != 0:
+            for value in await _values(consumer, user):
+                say(value.decode() if as_json else line(decode_prediction(value)))
+                left = None if left is None else left - 1
+                if left == 0:
+                    break
+    finally:
+        await consumer.stop()
+
+
+async def _values(consumer: AIOKafkaConsumer, user: str | None) -> list[bytes]:
+    fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+    wanted = None if user is None else user.encode()
+    return [record.value for records in fetched.values() for record in records if wanted in (None, record.key)]
+
+
+def line(prediction: Prediction) -> str:
+    """A prediction as a person reads it."""
+    next_actions = ", ".join(_action(action) for action in prediction.next_actions[:3])
+    shown = " ".join(item.item_id for item in prediction.recommendations[:5])
+    return (
+        f"{prediction.user_id} after {prediction.event_type} #{prediction.history_length}: next {next_actions}; "
+        f"buys soon {prediction.purchase_probability:.0%}; show {shown} [{prediction.model_version}]"
+    )
+
+
+def _action(action: NextAction) -> str:
+    return f"{action.type}{f' {action.item_id}' if action.item_id else ''} {action.probability:.0%}"

@@ -1,0 +1,268 @@
+"""The contract as documents: JSON Schemas of event and prediction, and an AsyncAPI document that ties them to topics.
+
+What the types of `wire` cannot say, its checks of a decoded event, is said here; a test holds the two together.
+Schemas keep to draft 07, which is the newest that AsyncAPI asks every tool to read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import Any, Final
+
+from model.data.events import EVENT_TYPES, ID_LENGTH
+from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
+from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
+from stream_app.contract.events import LARGEST_EVENT, REASONS, TYPE_NAMES, schemas
+from stream_app.contract.topics import topics
+from stream_app.settings import Settings
+
+Json = dict[str, Any]
+
+_DRAFT: Final = "http://json-schema.org/draft-07/schema#"
+_SCHEMA_FORMAT: Final = "application/schema+json;version=draft-07"
+_KAFKA_BINDING: Final = "0.5.0"
+_YEAR_10000_MS: Final = 253_402_300_800_000  # where RFC 3339 ends
+_RFC3339: Final = (
+    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+_PROBABILITY: Final = {"minimum": 0, "maximum": 1}
+_NUMBER: Final = {"type": "string", "pattern": "^-?[0-9]+$"}  # in a header
+
+_EVENT_FIELDS: Final = {
+    "user_id": "Whose event it is. The record key must be the same text, in UTF-8.",
+    "type": "What the user did: a name of nextact's own, of GA4 or of Segment, in any case.",
+    "item_id": "The item it was done to; required unless the type is a search.",
+    "query": "The words searched for, as typed; required for a search.",
+    "timestamp": "When: RFC 3339, or milliseconds since 1970. Default: the timestamp of the record.",
+    "event_id": "The publisher's id of the event; a repeated one is applied once.",
+    "session_id": "A change of it begins a session; without it, half an hour of silence does.",
+    "category": "Of the item.",
+    "brand": "Of the item.",
+    "currency": "Of the price, as the shop writes it.",
+    "price": "Of one unit.",
+    "quantity": "Units; negative ones were returned.",
+}
+_PREDICTION_FIELDS: Final = {
+    "prediction_id": "The same for the same event on every replay: deduplicate by it.",
+    "user_id": "Of the event; also the record key.",
+    "event_id": "Of the event, if it has one.",
+    "event_type": "Of the event, under nextact's own name.",
+    "event_timestamp": "Of the event as its publisher gave it, in milliseconds since 1970.",
+    "source": "Where the event lies in the events topic.",
+    "model_version": "The weights that made it; `baseline` before the first exist.",
+    "history_length": "Events of this user so far, this one included.",
+    "next_type": "Probability of each type of the user's next event; the sum is 1.",
+    "next_actions": "The most probable next actions, best first; a search has no item.",
+    "recommendations": "Items worth showing, best first.",
+    "purchase_probability": f"Of a purchase among the user's next {PURCHASE_HORIZON} events and within "
+    f"{PURCHASE_WITHIN_MS // 60_000} minutes, calibrated.",
+    "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
+}
+_EXAMPLES: Final = (
+    {"user_id": "ada", "type": "view", "item_id": "shoe-7", "category": "running", "price": 89.9},
+    {"user_id": "ada", "type": "search", "query": "red running shoes", "timestamp": "2026-01-02T03:04:05.678Z"},
+)
+
+
+def event_schema() -> Json:
+    """What a publisher may send, but for the record key and the size."""
+    schema = _standalone("event", _EVENT_FIELDS)
+    schema["description"] = f"One event of a shopper, at most {LARGEST_EVENT} bytes. Unknown fields are ignored."
+    fields = schema["properties"]
+    own = {"enum": list(EVENT_TYPES)}
+    fields["type"] = {"type": "string", "anyOf": [own, _any_case(TYPE_NAMES)]} | _described(fields["type"])
+    fields["timestamp"]["anyOf"] = [
+        {"type": "string", "format": "date-time", "pattern": _RFC3339},
+        {"type": "number", "exclusiveMinimum": -_YEAR_10000_MS, "exclusiveMaximum": _YEAR_10000_MS},
+        {"type": "null"},
+    ]
+    largest = sys.float_info.max  # beyond it a double is infinite
+    fields["price"]["anyOf"][0] |= {"maximum": largest}
+    fields["quantity"]["anyOf"][0] |= {"minimum": -largest, "maximum": largest}
+    return schema | {
+        "if": {"required": ["type"], "properties": {"type": _any_case(_searches())}},
+        "then": {"required": ["query"], "properties": {"query": {"type": "string"}}},
+        "else": {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
+    }
+
+
+def prediction_schema() -> Json:
+    """What a subscriber receives; later versions may add fields."""
+    schema = _standalone("prediction", _PREDICTION_FIELDS)
+    fields = schema["properties"]
+    fields["prediction_id"]["format"] = "uuid"
+    fields["event_type"]["enum"] = list(EVENT_TYPES)
+    fields["history_length"]["minimum"] = 1
+    fields["purchase_probability"] |= _PROBABILITY
+    fields["next_type"]["propertyNames"] = {"enum": list(EVENT_TYPES)}
+    fields["next_type"]["additionalProperties"] |= _PROBABILITY
+    for name in ("partition", "offset"):
+        fields["source"]["properties"][name]["minimum"] = 0
+    action = fields["next_actions"]["items"]["properties"]
+    action["type"]["enum"] = list(EVENT_TYPES)
+    action["probability"] |= _PROBABILITY
+    return schema
+
+
+def asyncapi(settings: Settings) -> Json:
+    """Topics, directions, keys and headers of this installation; the two schemas lie beside it."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "nextact",
+            "version": version("nextact"),
+            "description": "Predicts what each shopper does next. All publishers of events must use the partitioner "
+            "of Kafka's Java client (murmur2); a prediction goes to the partition number its event came from.",
+        },
+        "defaultContentType": "application/json",
+        "channels": _channels(settings),
+        "operations": {
+            "takeEvent": _operation("receive", "events", "Every event is answered by a prediction."),
+            "publishPrediction": _operation("send", "predictions", "At least once; deduplicate by prediction_id."),
+            "publishDeadLetter": _operation(
+                "send", "deadLetters", "A record of the events topic that is no event; `nextact dead-letters list`."
+            ),
+            "replayDeadLetter": _operation(
+                "send", "events", "By hand, after a fix: the original record again; `nextact dead-letters replay`."
+            ),
+        },
+        "components": {"messages": _messages()},
+    }
+
+
+def documents(settings: Settings) -> dict[str, str]:
+    """The text of each document by its file name."""
+    return {
+        "event.schema.json": _json(event_schema()),
+        "prediction.schema.json": _json(prediction_schema()),
+        "asyncapi.yaml": "# Written by `nextact schema --write`; change the code instead.\n"
+        + "\n".join(_yaml(asyncapi(settings)))
+        + "\n",
+    }
+
+
+def _standalone(name: str, descriptions: dict[str, str]) -> Json:
+    """One schema of `wire` without references, each field described."""
+    raw = schemas()[name]
+    schema: Json = _inlined({"$ref": raw["$ref"]}, raw["$defs"])
+    for field, text in descriptions.items():
+        schema["properties"][field]["description"] = text
+    return {"$schema": _DRAFT, "$id": f"urn:nextact:{name}"} | schema
+
+
+def _inlined(node: Any, definitions: Json) -> Any:
+    if isinstance(node, list):
+        return [_inlined(part, definitions) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inlined(part, definitions) for key, part in node.items()}
+
+
+def _described(field: Json) -> Json:
+    return {"description": field["description"]}
+
+
+def _searches() -> list[str]:
+    return [name for name, kind in TYPE_NAMES.items() if kind == "search"]
+
+
+def _any_case(names: Iterable[str]) -> Json:
+    """Schema has no flags for patterns, so each letter is a class of two."""
+    spelled = ("".join(_either_case(letter) for letter in name) for name in sorted(names))
+    return {"pattern": f"^({'|'.join(spelled)})$"}
+
+
+def _either_case(letter: str) -> str:
+    return f"[{letter}{letter.upper()}]" if letter.isalpha() else letter
+
+
+def _channels(settings: Settings) -> Json:
+    specs = {spec.name: spec for spec in topics(settings)}
+    names = {
+        "events": (settings.events_topic, "event"),
+        "predictions": (settings.predictions_topic, "prediction"),
+        "deadLetters": (settings.dead_letters_topic, "deadLetter"),
+    }
+    channels = {}
+    for channel, (topic, message) in names.items():
+        binding: Json = {"topic": topic, "partitions": specs[topic].partitions}
+        if specs[topic].config:
+            binding["topicConfiguration"] = {key: int(value) for key, value in specs[topic].config.items()}
+        channels[channel] = {
+            "address": topic,
+            "messages": {message: {"$ref": f"#/components/messages/{message}"}},
+            "bindings": {"kafka": binding | {"bindingVersion": _KAFKA_BINDING}},
+        }
+    return channels
+
+
+def _operation(action: str, channel: str, summary: str) -> Json:
+    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
+
+
+def _messages() -> Json:
+    return {
+        "event": _message("Event", "The key is the user_id.", "event.schema.json")
+        | {"headers": {"type": "object", "properties": _replay_headers()}}
+        | {"examples": [{"name": example["type"], "payload": example} for example in _EXAMPLES]},
+        "prediction": _message("Prediction", "The key is the user_id.", "prediction.schema.json"),
+        "deadLetter": {
+            "title": "Dead letter",
+            "summary": "Key, value and headers of the record as they were, and why it is no event.",
+            "contentType": "application/octet-stream",
+            "headers": {"type": "object", "properties": _dead_letter_headers() | _replay_headers()},
+        },
+    }
+
+
+def _message(title: str, summary: str, schema: str) -> Json:
+    key = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH}
+    return {
+        "title": title,
+        "summary": summary,
+        "payload": {"schemaFormat": _SCHEMA_FORMAT, "schema": {"$ref": schema}},
+        "bindings": {"kafka": {"key": key, "bindingVersion": _KAFKA_BINDING}},
+    }
+
+
+def _dead_letter_headers() -> Json:
+    """Header values are text, numbers too."""
+    numbers = ("partition", "offset", "timestamp")
+    return {
+        f"{HEADER_PREFIX}reason": {"type": "string", "enum": list(REASONS)},
+        f"{HEADER_PREFIX}message": {"type": "string"},
+        f"{HEADER_PREFIX}topic": {"type": "string"},
+        **{HEADER_PREFIX + name: _NUMBER for name in numbers},
+        f"{HEADER_PREFIX}version": {"type": "string"},
+    }
+
+
+def _replay_headers() -> Json:
+    """Of records that were published again, and of those that became dead letters once more."""
+    return {
+        REPLAY_HEADER: _NUMBER | {"description": "How often a replay has published it; a publisher leaves it out."},
+        f"{REPLAY_HEADER}.partition": _NUMBER | {"description": "Of the dead letter that was replayed."},
+        f"{REPLAY_HEADER}.offset": _NUMBER | {"description": "Of the dead letter that was replayed."},
+    }
+
+
+def _json(document: Json) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _yaml(node: Any, indent: str = "") -> Iterator[str]:
+    """Lines of YAML 1.2; keys and scalars as in JSON, which it contains, so that no library is needed to write it."""
+    entries = node.items() if isinstance(node, dict) else ((None, part) for part in node)
+    for key, part in entries:
+        lead = f"{indent}- " if key is None else f"{indent}{json.dumps(key) if '.' in key or '$' in key else key}: "
+        if isinstance(part, dict | list) and part:
+            yield lead.rstrip()
+            yield from _yaml(part, indent + "  ")
+        else:
+            yield lead + json.dumps(part, ensure_ascii=False)

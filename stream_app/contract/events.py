@@ -1,0 +1,255 @@
+"""Bytes -> events and predictions, as the contract has them. A record that cannot be an event has a reason.
+
+The way back, from predictions to bytes, is `prediction_json`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
+
+import msgspec
+
+from model.data.event_time import Flag
+from model.data.events import EVENT_TYPES, ID_LENGTH, Event
+
+Reason = Literal[
+    "empty",
+    "too_large",
+    "not_utf8",
+    "not_json",
+    "not_object",
+    "missing_field",
+    "invalid_field",
+    "too_long",
+    "unknown_type",
+    "invalid_timestamp",
+    "missing_key",
+    "key_mismatch",
+]
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
+
+LARGEST_EVENT: Final = 256 * 1024  # bytes; nobody's click is larger, and one must not hold up a batch
+_FURTHEST_MS: Final = 253_402_300_800_000  # the year 10000, where RFC 3339 ends
+
+# The contract's own names, and those of GA4 (snake case) and Segment (titles), compared case-insensitively.
+_ALIASES: Final = {
+    "select_item": "click",
+    "product clicked": "click",
+    "view_item": "view",
+    "product viewed": "view",
+    "products searched": "search",
+    "view_search_results": "search",
+    "add_to_cart": "cart",
+    "product added": "cart",
+    "remove_from_cart": "remove",
+    "product removed": "remove",
+    "add_to_wishlist": "favorite",
+    "product added to wishlist": "favorite",
+    "order completed": "purchase",
+}
+TYPE_NAMES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
+
+
+class Record(Protocol):
+    """What this module needs of a consumed Kafka record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class Outgoing(NamedTuple):
+    """A record to send."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why a record is no event; `place` is its index in the batch."""
+
+    place: int
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The events of a batch in order, with their indices and times; and the rejected records."""
+
+    places: list[int]
+    events: list[Event]
+    times: list[int]  # milliseconds since the epoch, as the publisher says
+    record_times: list[int]  # of the records
+    rejected: list[Rejected]
+
+
+class RejectedRecord(Exception):
+    """Raised inside this module for a record that is no event."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+_EVENT_DECODER: Final = msgspec.json.Decoder(Event)
+
+
+def decode_batch(records: Sequence[Record]) -> Decoded:
+    """Decodes and validates records; nothing is guessed."""
+    decoded = Decoded([], [], [], [], [])
+    for place, record in enumerate(records):
+        try:
+            event, time = decode_event(record.key, record.value, record.timestamp)
+        except RejectedRecord as rejection:
+            decoded.rejected.append(Rejected(place, rejection.reason, str(rejection)))
+        else:
+            decoded.places.append(place)
+            decoded.events.append(event)
+            decoded.times.append(time)
+            decoded.record_times.append(record.timestamp)
+    return decoded
+
+
+def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tuple[Event, int]:
+    """One event, its type canonical, and its time in milliseconds; raises `RejectedRecord` if it is none."""
+    if not value:
+        raise RejectedRecord("empty", "the record has no value")
+    if len(value) > LARGEST_EVENT:
+        raise RejectedRecord("too_large", f"the value has {len(value)} bytes, more than {LARGEST_EVENT}")
+    try:
+        event = _EVENT_DECODER.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _undecodable(value, error) from None
+    kind = event.type if event.type in EVENT_TYPES else TYPE_NAMES.get(event.type.casefold())
+    if kind is None:
+        raise RejectedRecord("unknown_type", f"type is {event.type[:64]!r}, not one of {', '.join(EVENT_TYPES)}")
+    if kind != event.type:
+        event = msgspec.structs.replace(event, type=kind)
+    _check_fields(event)
+    _check_key(key, event.user_id)
+    return event, record_time if event.timestamp is None else _milliseconds(event.timestamp)
+
+
+def _check_fields(event: Event) -> None:
+    if event.type == "search":
+        if event.query is None:
+            raise RejectedRecord("missing_field", "a search has no query")
+    elif event.item_id is None:
+        raise RejectedRecord("missing_field", f"a {event.type} has no item_id")
+    if event.price is not None and not math.isfinite(event.price):
+        raise RejectedRecord("invalid_field", f"price is {event.price}, not a finite number")
+    if event.quantity is not None and not math.isfinite(event.quantity):
+        raise RejectedRecord("invalid_field", f"quantity is {event.quantity}, not a finite number")
+
+
+def _check_key(key: bytes | None, user_id: str) -> None:
+    if not key:
+        raise RejectedRecord("missing_key", "the record has no key; it must be the user_id")
+    if key != user_id.encode():
+        raise RejectedRecord("key_mismatch", "the record key is not the user_id: it may lie on the wrong partition")
+
+
+def _milliseconds(timestamp: str | int | float) -> int:
+    """Of an RFC 3339 text (with its offset from UTC) or epoch milliseconds."""
+    if isinstance(timestamp, str):
+        try:
+            moment = datetime.fromisoformat(timestamp.upper())  # RFC 3339 allows a small t and z
+        except ValueError:
+            raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} is not RFC 3339") from None
+        if moment.tzinfo is None:
+            raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} has no offset from UTC")
+        return round(moment.timestamp() * 1000)
+    if not -_FURTHEST_MS < timestamp < _FURTHEST_MS:
+        raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp} is not in milliseconds since 1970")
+    return round(timestamp)
+
+
+def _undecodable(value: bytes, error: Exception) -> RejectedRecord:
+    """The reason behind a decoding error; slow and careful, as it is rare."""
+    try:
+        value.decode()
+    except UnicodeDecodeError as mistake:
+        return RejectedRecord("not_utf8", f"byte {mistake.start} of the value is not UTF-8")
+    try:
+        fields = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return RejectedRecord("not_json", str(error))
+    if not isinstance(fields, dict):
+        return RejectedRecord("not_object", f"the value is a JSON {type(fields).__name__}, not an object")
+    if "missing required field" in str(error):
+        return RejectedRecord("missing_field", str(error))
+    too_long = [name for name in ("user_id", "item_id") if _longer(fields.get(name))]
+    if too_long:
+        return RejectedRecord("too_long", f"{too_long[0]} has more than {ID_LENGTH} characters")
+    return RejectedRecord("invalid_field", str(error))
+
+
+def _longer(text: Any) -> bool:
+    return isinstance(text, str) and len(text) > ID_LENGTH
+
+
+class NextAction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A possible next action; a search has no item."""
+
+    type: str
+    probability: float
+    item_id: str | None = None
+
+
+class Recommendation(msgspec.Struct, frozen=True, gc=False):
+    """An item worth showing."""
+
+    item_id: str
+    score: float
+
+
+class Source(msgspec.Struct, frozen=True, gc=False):
+    """Where the event lies that a prediction follows."""
+
+    partition: int
+    offset: int
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What a user will do next, as published to the predictions topic."""
+
+    prediction_id: str
+    user_id: str
+    event_id: str | None
+    event_type: str
+    event_timestamp: int  # milliseconds since the epoch
+    source: Source
+    model_version: str
+    history_length: int
+    event_time_flag: Flag | None = None
+    next_type: dict[str, float]
+    next_actions: list[NextAction]
+    recommendations: list[Recommendation]
+    purchase_probability: float
+
+
+_PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)
+
+
+def decode_prediction(value: bytes) -> Prediction:
+    """A published prediction; raises `msgspec.DecodeError`."""
+    return _PREDICTION_DECODER.decode(value)
+
+
+def schemas() -> dict[str, Any]:
+    """JSON Schemas of event and prediction, made from the types that read and write them."""
+    event = msgspec.json.schema(Event)
+    event["$defs"]["Event"]["properties"]["type"]["enum"] = sorted(TYPE_NAMES)
+    return {"event": event, "prediction": msgspec.json.schema(Prediction)}

@@ -1,0 +1,103 @@
+"""`nextact dead-letters list`: a line for each dead letter, and how many there are for which reason."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import json
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from stream_app.contract.dead_letters import DeadLetter
+from stream_app.dead_letters.reader import Progress, Selection, read_dead_letters
+from stream_app.settings import Settings
+
+
+async def list_dead_letters(
+    settings: Settings,
+    selection: Selection,
+    say: Callable[[DeadLetter], None],
+    progress: Progress,
+    *,
+    limit: int | None,
+) -> Counter[str]:
+    """Says the selected dead letters, those of a partition in order, or with a limit the newest in order of time.
+
+    Returns how many there are by reason, the limit aside.
+    """
+    reasons: Counter[str] = Counter()
+    newest: list[tuple[int, int, int, DeadLetter]] = []
+    async for letters in read_dead_letters(settings, selection, progress):
+        for letter in letters:
+            reasons[letter.reason or "unknown"] += 1
+            if limit is None:
+                say(letter)
+                continue
+            heapq.heappush(newest, (letter.timestamp, letter.partition, letter.offset, letter))
+            if len(newest) > limit:
+                heapq.heappop(newest)
+    for *_, letter in sorted(newest):
+        say(letter)
+    return reasons
+
+
+def line(letter: DeadLetter, width: int) -> str:
+    """A dead letter as a person reads it, at most `width` characters; nothing in it can steer a terminal."""
+    time = datetime.fromtimestamp(letter.timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    again = f" (replay {letter.replays})" if letter.replays else ""
+    source = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
+    told = f"{letter.reason or 'unknown'}{again}: {letter.message}"
+    text = f"{time} {source} {told} key={_shown(letter.key, width)} value={_shown(letter.value, width)}"
+    return _cut(_printable(text), width)
+
+
+def as_json(letter: DeadLetter) -> str:
+    """All of a dead letter on one line: bytes as text, or as base64 under another name if they are no UTF-8."""
+    source = {
+        "topic": letter.source_topic,
+        "partition": letter.source_partition,
+        "offset": letter.source_offset,
+        "timestamp": letter.source_timestamp,
+    }
+    headers = [{"name": name} | _json_bytes("value", value) for name, value in letter.headers]
+    fields = {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "timestamp": letter.timestamp,
+        "reason": letter.reason,
+        "message": letter.message,
+        "source": source,
+        "replays": letter.replays,
+        **_json_bytes("key", letter.key),
+        **_json_bytes("value", letter.value),
+        "headers": headers,
+    }
+    return json.dumps(fields)
+
+
+def summary(reasons: Counter[str]) -> str:
+    """How many for which reason, most first."""
+    rows = [f"{count:>12,}  {reason}" for reason, count in reasons.most_common()]
+    return "\n".join([*rows, f"{reasons.total():>12,}  dead letters"])
+
+
+def _json_bytes(name: str, value: bytes | None) -> dict[str, Any]:
+    try:
+        return {name: None if value is None else value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(value or b"").decode()}
+
+
+def _shown(value: bytes | None, width: int) -> str:
+    """The start of a value, which may have megabytes; no character has more than four bytes."""
+    return "none" if value is None else value[: 4 * width].decode(errors="backslashreplace")
+
+
+def _printable(text: str) -> str:
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

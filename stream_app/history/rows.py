@@ -1,0 +1,111 @@
+"""Rows of the history: what each column is, from events to rows and from rows to actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from model.data.event_time import EARLIEST_MS, LATEST_MS, judged
+from model.data.events import (
+    BRAND_BUCKETS,
+    CATEGORY_BUCKETS,
+    NO_TIME,
+    SEARCH,
+    TYPE_CODES,
+    Actions,
+    item_object,
+    price_buckets,
+    query_object,
+    text_buckets,
+    text_hashes,
+)
+from stream_app.contract.events import Decoded
+
+_TIME: Final = pa.timestamp("ms", tz="UTC")
+_TEXTS: Final = ("user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "currency")
+_NUMBERS: Final = ("price", "quantity")
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        ("record_time", _TIME),  # null: none, or one that cannot be
+        ("time", _TIME),  # when it happened, as far as that is known: `event_time.judged`
+        *((name, pa.string()) for name in _TEXTS),
+        *((name, pa.float64()) for name in _NUMBERS),
+    ]
+)
+ACTION_COLUMNS: Final = ("time", *_TEXTS[:-1], "price")
+REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "category", "brand")
+
+
+def rows_of(partition: int, offsets: Sequence[int], decoded: Decoded) -> pa.RecordBatch:
+    """The events of a batch as rows; `offsets` are those of all records in it."""
+    times, _ = judged(decoded.times, decoded.record_times)
+    columns: dict[str, Any] = {
+        "partition": pa.array([partition] * len(decoded.events), pa.int32()),
+        "offset": pa.array([offsets[place] for place in decoded.places], pa.int64()),
+        "record_time": pa.array([known_time(time) for time in decoded.record_times], _TIME),
+        "time": pa.array(times, _TIME, mask=times == NO_TIME),
+    }
+    for name in (*_TEXTS, *_NUMBERS):
+        columns[name] = pa.array([getattr(event, name) for event in decoded.events], SCHEMA.field(name).type)
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+
+
+def actions_in(rows: pa.RecordBatch) -> Actions:
+    """What the model reads of rows that have ACTION_COLUMNS; the same as `actions_of` their events."""
+    types = _by_value(rows["type"], lambda names: np.array([TYPE_CODES[name] for name in names], np.uint8))
+    searches = types == SEARCH
+    return Actions(
+        users=_texts(rows["user_id"]),
+        items=_texts(pc.if_else(pa.array(searches), pa.scalar("", pa.string()), rows["item_id"].cast(pa.string()))),
+        types=types,
+        objects=np.where(
+            searches,
+            _by_value(rows["query"], lambda texts: np.array([query_object(text or "") for text in texts], np.uint64)),
+            _by_value(rows["item_id"], lambda texts: np.array([item_object(text or "") for text in texts], np.uint64)),
+        ),
+        times=rows["time"].cast(pa.int64()).fill_null(NO_TIME).to_numpy(zero_copy_only=False),
+        event_ids=text_hashes(rows["event_id"].to_pylist()),
+        sessions=_by_value(rows["session_id"], text_hashes),
+        prices=price_buckets(rows["price"].to_pylist()),
+        categories=_by_value(rows["category"], lambda texts: text_buckets(texts, CATEGORY_BUCKETS)),
+        brands=_by_value(rows["brand"], lambda texts: text_buckets(texts, BRAND_BUCKETS)),
+    )
+
+
+def known_time(record_time: int) -> int | None:
+    """A record's timestamp (ms); None where it cannot be."""
+    return record_time if EARLIEST_MS <= record_time < LATEST_MS else None
+
+
+def day_of(time: int) -> str:
+    """The day of a time (ms since the epoch), UTC, as 2026-01-31."""
+    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def _texts(column: pa.Array) -> list[str]:
+    """Equal texts are one object: users and items come again and again."""
+    encoded = _encoded(column)
+    values = encoded.dictionary.to_pylist()
+    found: list[str] = [values[place] for place in encoded.indices.to_pylist()]
+    return found
+
+
+def _by_value(column: pa.Array, compute: Callable[[list[Any]], NDArray[Any]]) -> NDArray[Any]:
+    """What `compute` makes of the texts (None: null) of a column, reckoned once for each that occurs."""
+    encoded = _encoded(column)
+    values = compute(encoded.dictionary.to_pylist() + [None] * bool(encoded.null_count))
+    places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+    found: NDArray[Any] = values[places]
+    return found
+
+
+def _encoded(column: pa.Array) -> pa.DictionaryArray:
+    return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()

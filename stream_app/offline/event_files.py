@@ -1,0 +1,241 @@
+"""Reads shop logs as they are: CSV, TSV, JSON Lines and Parquet files become event dicts of the contract.
+
+Rows are mapped, not judged: a row without an item, say, is passed on, and the worker makes it a dead letter.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import sys
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.data.events import EVENT_TYPES, Event
+from stream_app.errors import InputUnreadable, SettingsInvalid
+from stream_app.offline.cell_values import TimeUnit, column_values, finite, is_empty, milliseconds, text, zone_of
+
+Format = Literal["auto", "csv", "tsv", "jsonl", "parquet"]
+Row = dict[str, Any]
+
+FIELDS: Final = Event.__struct_fields__
+STDIN: Final = "-"
+_NUMBERS: Final = frozenset({"price", "quantity"})
+_FORMATS: Final[dict[str, Format]] = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+_CUT: Final = (OSError, EOFError, zlib.error, UnicodeError)  # may be raised ahead of the line that was read
+_BROKEN: Final = (*_CUT, csv.Error, msgspec.DecodeError, pa.ArrowException)
+
+
+@dataclass(slots=True)
+class EventLog:
+    """The events of one file, in file order, read as they are asked for; each iteration begins anew.
+
+    `path`: a file (gzip by suffix or content), or "-" for standard input, JSON Lines unless `format` says
+    otherwise. `columns`: contract field -> column; other fields come from a column of the field's own name,
+    if there is one. `types`: type in the file -> type of the contract, None = skip such rows (counted in
+    `skipped`). `constant_type`: the type of rows that have none. `timezone`: of timestamps without a zone, a
+    name like "Asia/Shanghai" or an offset like "+08:00". `time_unit`: of timestamps that are numbers; "auto"
+    takes those below 1e11 as seconds. `known_types`: what else counts as a type, such as the contract's
+    aliases.
+
+    Timestamps come out as epoch milliseconds, prices and quantities as numbers, empty cells not at all; what
+    cannot be converted stays as it is. Raises `SettingsInvalid` at once for options that cannot be, and
+    `InputUnreadable` while reading, with file, line and value.
+    """
+
+    path: str | Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str | None] = field(default_factory=dict)
+    constant_type: str | None = None
+    timezone: str = "UTC"
+    time_unit: TimeUnit = "auto"
+    format: Format = "auto"
+    known_types: Collection[str] = frozenset(EVENT_TYPES)
+    skipped: int = field(default=0, init=False)
+    _zone: tzinfo = field(init=False, repr=False)
+    _line: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._zone = zone_of(self.timezone)
+        for name in self.columns:
+            if name not in FIELDS:
+                raise SettingsInvalid(f"no event field is called {name!r}; there are {', '.join(FIELDS)}")
+        for kind in (*self.types.values(), self.constant_type):
+            if kind is not None and kind not in self.known_types:
+                raise SettingsInvalid(f"no event type is called {kind!r}; there are {self._type_names()}")
+
+    def __iter__(self) -> Iterator[Row]:
+        self.skipped = self._line = 0
+        try:
+            for row in self._rows():
+                event = self._event(row)
+                if event is not None:
+                    yield event
+        except _BROKEN as error:
+            raise self._broken(error) from error
+
+    def _rows(self) -> Iterator[Row]:
+        """Rows by contract field, values as they stand in the file."""
+        read = self._format()
+        if read == "parquet":
+            yield from self._parquet_rows()
+            return
+        with opened(str(self.path)) as stream:
+            if read == "jsonl":
+                yield from self._json_rows(stream)
+            else:
+                with io.TextIOWrapper(stream, "utf-8-sig", newline="") as lines:
+                    yield from self._table_rows(lines, read)
+
+    def _format(self) -> Format:
+        if self.format != "auto":
+            return self.format
+        if str(self.path) == STDIN:
+            return "jsonl"
+        name = re.sub(r"\.(gz|gzip)$", "", Path(self.path).name.lower())
+        found = _FORMATS.get(Path(name).suffix)
+        if found is None:
+            raise InputUnreadable(
+                f"{self.path}: the name does not tell the format: give --format csv, tsv, jsonl or parquet"
+            )
+        return found
+
+    def _json_rows(self, stream: Iterable[bytes]) -> Iterator[Row]:
+        decode = msgspec.json.Decoder(dict[str, Any]).decode
+        sources = [(name, self.columns.get(name, name)) for name in FIELDS]
+        for self._line, line in enumerate(stream, 1):
+            content = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if content:
+                row = decode(content)
+                yield {name: row[column] for name, column in sources if column in row}
+
+    def _table_rows(self, lines: io.TextIOWrapper, read: Format) -> Iterator[Row]:
+        first = lines.readline()
+        self._line = 1
+        delimiter = "\t" if read == "tsv" else _delimiter(first)
+        header = next(csv.reader([first], delimiter=delimiter), [])
+        places = [(name, header.index(column)) for name, column in self._sources(header).items()]
+        rows = csv.reader(lines, delimiter=delimiter)
+        for row in rows:
+            self._line = rows.line_num + 1
+            if row:
+                yield {name: row[place] for name, place in places if place < len(row)}
+
+    def _parquet_rows(self) -> Iterator[Row]:
+        if str(self.path) == STDIN:
+            raise InputUnreadable("Parquet cannot be read from standard input: give the name of a file")
+        with pq.ParquetFile(self.path) as file:
+            sources = self._sources(file.schema_arrow.names)
+            for batch in file.iter_batches(batch_size=8192, columns=list(set(sources.values()))):
+                cells = {name: column_values(batch.column(column)) for name, column in sources.items()}
+                for place in range(batch.num_rows):
+                    self._line += 1
+                    yield {name: column[place] for name, column in cells.items()}
+
+    def _sources(self, header: list[str]) -> dict[str, str]:
+        """Contract field -> column of the file."""
+        sources = {name: self.columns.get(name, name) for name in FIELDS}
+        needed = {"user_id", *self.columns} | ({"type"} if self.constant_type is None else set())
+        for name in FIELDS:
+            if sources[name] in header:
+                continue
+            if name in needed:
+                raise InputUnreadable(
+                    f"{self.path}: no column {sources[name]!r} for {name}; there are: {', '.join(header)}. "
+                    f"Say which one it is with --column {name}=..." + (" or give --type" if name == "type" else "")
+                )
+            del sources[name]
+        return sources
+
+    def _event(self, row: Row) -> Row | None:
+        event = {name: value for name, value in row.items() if not is_empty(value)}
+        kind = event.get("type", self.constant_type)
+        if isinstance(kind, str):
+            kind = self._type(kind)
+            if kind is None:
+                self.skipped += 1
+                return None
+        if kind is not None:
+            event["type"] = kind
+        for name, value in event.items():
+            if name == "timestamp":
+                event[name] = milliseconds(value, self.time_unit, self._zone)
+            elif name in _NUMBERS:
+                event[name] = finite(value, value)
+            else:
+                event[name] = text(value)
+        return event
+
+    def _type(self, kind: str) -> str | None:
+        if kind in self.types:
+            return self.types[kind]
+        if kind in self.known_types or kind.casefold() in self.known_types:
+            return kind
+        raise InputUnreadable(
+            f"{self.path}, {self.place()}: unknown type {kind!r}; known are {self._type_names()}. "
+            f"Say what it means with --type-map {kind}=click, or skip such rows with --type-map {kind}="
+        )
+
+    def _type_names(self) -> str:
+        return ", ".join(sorted(self.known_types))
+
+    def place(self) -> str:
+        """Where in the file the event is that was read last."""
+        return f"row {self._line}" if self._format() == "parquet" else f"line {self._line}"
+
+    def _broken(self, error: Exception) -> InputUnreadable:
+        after = "after " if isinstance(error, _CUT) else ""
+        return broken(self.path, error, f"{after}{self.place()}" if self._line else "at the start")
+
+
+def broken(path: str | Path, error: Exception, place: str) -> InputUnreadable:
+    """What reading a file raised, as a sentence that says what to do about it."""
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        why = error.strerror or str(error)
+        return InputUnreadable(f"{path} cannot be opened: {why}. Give the path of a readable file")
+    return InputUnreadable(f"{path}, {place}: {_advice(error)}")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """A file, or standard input, unzipped where it is gzipped; by suffix or content."""
+    if path == STDIN:
+        yield _unzipped(sys.stdin.buffer, path)
+        return
+    with Path(path).open("rb") as file:
+        yield _unzipped(file, path)
+
+
+def _unzipped(file: Any, path: str) -> IO[bytes]:
+    if path.lower().endswith((".gz", ".gzip")) or file.peek(2)[:2] == b"\x1f\x8b":
+        file = gzip.GzipFile(fileobj=file)
+    opened: IO[bytes] = file
+    return opened
+
+
+def _delimiter(header: str) -> str:
+    return "," if "," in header else next((mark for mark in ";\t|" if mark in header), ",")
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, OSError | EOFError | zlib.error):
+        return f"the compressed data is broken or cut off ({error}): check it with gzip -t, or fetch it again"
+    if isinstance(error, UnicodeError):
+        return f"not UTF-8 ({error}): convert the file first, for instance with iconv -t UTF-8"
+    if isinstance(error, msgspec.DecodeError):
+        return f"not a JSON object on a line of its own ({error}): JSON Lines are expected"
+    return f"{error}: the file is not in the format its name or --format says, or damaged"

@@ -1,0 +1,86 @@
+"""Shop logs as columns of actions, judged row by row as a worker judges records.
+
+Rows that are no events are left out and counted, as a worker would make dead letters of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from model.data.event_time import EARLIEST_MS, LATEST_MS
+from model.data.events import Actions, Event, actions_of, concatenate
+from stream_app.contract.events import RejectedRecord, decode_event
+from stream_app.errors import InputUnreadable
+from stream_app.offline.event_files import EventLog, Row
+
+_CHUNK: Final = 50_000  # events held as objects
+
+
+@dataclass(slots=True)
+class LogReader:
+    """Reads logs one after the other, and knows what it left out."""
+
+    progress: Callable[[int], None] = lambda _rows: None  # given the number of rows now and then
+    rows: int = 0
+    left_out: int = 0
+    first_fault: str = ""  # where the first row that was left out is, and why
+    _events: list[Event] = field(default_factory=list)
+    _times: list[int] = field(default_factory=list)
+
+    def read(self, logs: Iterable[EventLog]) -> Actions:
+        """The actions of all logs, in the order of the files and their rows.
+
+        Raises `InputUnreadable` for a row without a time, a log without events, or one that mostly has none.
+        """
+        parts: list[Actions] = []
+        for log in logs:
+            rows, left_out = self.rows, self.left_out
+            parts += self._parts(log)
+            _check(log, self.rows - rows, self.left_out - left_out, self.first_fault)
+        return concatenate(parts)
+
+    def _parts(self, log: EventLog) -> Iterable[Actions]:
+        for row in log:
+            self.rows += 1
+            self._take(row, log)
+            if len(self._events) == _CHUNK:
+                yield self._flushed()
+                self.progress(self.rows)
+        yield self._flushed()
+
+    def _take(self, row: Row, log: EventLog) -> None:
+        if "timestamp" not in row:
+            raise InputUnreadable(
+                f"{log.path}, {log.place()}: no timestamp, and what is later cannot be told from what is before; "
+                "say which column holds the times with --column timestamp=..."
+            )
+        try:
+            event, time = decode_event(str(row.get("user_id", "")).encode(), msgspec.json.encode(row), 0)
+            _check_time(time)
+        except RejectedRecord as fault:
+            self.left_out += 1
+            self.first_fault = self.first_fault or f"{log.path}, {log.place()}: {fault}"
+        else:
+            self._events.append(event)
+            self._times.append(time)
+
+    def _flushed(self) -> Actions:
+        actions = actions_of(self._events, self._times)
+        self._events, self._times = [], []
+        return actions
+
+
+def _check_time(time: int) -> None:
+    if not EARLIEST_MS <= time < LATEST_MS:
+        raise RejectedRecord("invalid_timestamp", f"timestamp {time} ms is not between 1990 and 2099: see --time-unit")
+
+
+def _check(log: EventLog, rows: int, left_out: int, first_fault: str) -> None:
+    if not rows:
+        raise InputUnreadable(f"{log.path}: no events in it, {log.skipped} rows skipped: give a file that has some")
+    if left_out > rows / 2:
+        raise InputUnreadable(f"{left_out} of {rows} rows of {log.path} are no events; the first is {first_fault}")

@@ -1,0 +1,214 @@
+"""What an evaluation found, as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from model.evaluation.probability_quality import BINS, ProbabilityQuality
+from model.evaluation.quality import Quality
+from model.evaluation.ranking import LISTED, Ranking
+from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
+from model.training.fit_network import FitReport
+
+NETWORK: Final = "network"  # without the evidence of the log
+MODEL: Final = "nextact"
+TITLES: Final = {
+    "network": "network alone",
+    "popularity": "popularity",
+    "recent_popularity": "recent popularity",
+    "own_items": "own items, latest first",
+    "transitions": "transitions",
+    "rules": "transitions and own items",
+    "v_sknn": "V-SkNN",
+}
+KINDS: Final = {
+    "position": "by earlier actions of the user",
+    "user": "by user",
+    "item": "by next item",
+    "day": "by day (UTC)",
+}
+_COLUMNS: Final = ("Recall@20", "MRR@20", "NDCG@20", "Recall@10", "Recall@5", "Recall@1", "coverage", "popular")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What was learned from and what was to be foreseen."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    events: int  # of training
+    users: int  # or sessions
+    items: int  # of training, which are all that can be ranked
+    targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What training took."""
+
+    seconds: float
+    epochs: int
+    events: int  # gone through, all epochs together
+
+    @classmethod
+    def of(cls, fit: FitReport, seconds: float) -> Training:
+        """Of a fit that took so long."""
+        return cls(seconds, fit.epochs, fit.actions)
+
+    @property
+    def events_per_second(self) -> float:
+        """Over all epochs."""
+        return self.events / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Qualities by the name of the ranker; the model comes first, then its network alone, then the baselines."""
+
+    data: Data
+    whole: Mapping[str, Quality]
+    slices: Mapping[str, Mapping[str, Mapping[str, Quality]]]  # kind -> part -> ranker
+    purchase: ProbabilityQuality | None  # None: the test has no purchases, or ends too early to tell
+    epochs: Sequence[Ranking]  # on the newest part of training, held out; empty: not asked for
+    training: Training | None  # None: a version was loaded
+    seconds: float  # all of it
+
+    @property
+    def model(self) -> str:
+        """The model's name among the rankers."""
+        return next(iter(self.whole))
+
+    @property
+    def baselines(self) -> list[str]:
+        """What needs no network."""
+        return [name for name in self.whole if name not in (self.model, NETWORK)]
+
+    @property
+    def best_baseline(self) -> str:
+        """The baseline with the highest Recall@20."""
+        return max(self.baselines, key=lambda name: self.whole[name].means.recall[LISTED])
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal."""
+        data = self.data
+        yield (
+            f"{data.targets:,} targets, full ranking over {data.items:,} items; "
+            f"learned from {data.events:,} events of {data.users:,} users or sessions"
+        )
+        yield self._timing()
+        yield ""
+        yield from _table(_COLUMNS, {title(name): _cells(quality) for name, quality in self.whole.items()})
+        yield ""
+        yield (
+            "In per cent. coverage: of the items, how many are in some top 20; "
+            "popular: places of the top 20 that go to the items that make half of the training."
+        )
+        for kind, parts in self.slices.items():
+            if len(parts) > 1:
+                yield from self._slice(KINDS[kind], parts)
+        if self.purchase:
+            yield from _purchase(self.purchase)
+
+    def as_json(self) -> dict[str, Any]:
+        """Keys as `recall_at_20`; shares from 0 to 1, not per cent."""
+        training = self.training
+        data = self.data
+        return {
+            "model": {"name": self.model} | _numbers(self.whole[self.model]),
+            "network": _numbers(self.whole[NETWORK]),
+            "baselines": {name: _numbers(self.whole[name]) for name in self.baselines},
+            "slices": {
+                kind: {part: {name: _numbers(found) for name, found in by.items()} for part, by in parts.items()}
+                for kind, parts in self.slices.items()
+            },
+            "purchase": _rounded(asdict(self.purchase)) if self.purchase else None,
+            "epochs": [_means(ranking) for ranking in self.epochs],
+            "seconds": round(self.seconds, 3),
+            "training_seconds": round(training.seconds, 3) if training else None,
+            "events_per_second": round(training.events_per_second, 1) if training else None,
+            "targets": data.targets,
+            "items": data.items,
+            "data": {"train": data.train, "test": data.test, "events": data.events, "users": data.users},
+        }
+
+    def _timing(self) -> str:
+        if self.training is None:
+            return f"{self.seconds:.0f} s in all"
+        training = self.training
+        return (
+            f"{self.seconds:.0f} s in all; training {training.seconds:.0f} s, {training.epochs} epochs, "
+            f"{training.events_per_second:,.0f} events/s"
+        )
+
+    def _slice(self, heading: str, parts: Mapping[str, Mapping[str, Quality]]) -> Iterator[str]:
+        rivals = (self.model, self.best_baseline)
+        rows = {
+            part: (f"{by[self.model].targets:,}", *(cell for name in rivals for cell in _cells(by[name])[:2]))
+            for part, by in parts.items()
+        }
+        names = [f"{title(name)}: {column}" for name in rivals for column in _COLUMNS[:2]]
+        yield ""
+        yield from _table(("targets", *names), rows, heading)
+
+
+def _purchase(found: ProbabilityQuality) -> Iterator[str]:
+    """The purchase probability, beside what would be there by chance."""
+    columns = (
+        *("answers", "base rate", "mean", "AUROC", "avg. precision", "Brier score"),
+        *("ECE", "by chance", "ECE, equal mass", "by chance"),
+    )
+    numbers = list(asdict(found).values())
+    yield ""
+    yield from _table(
+        columns, {"purchase probability": (f"{found.number:,}", *(f"{number:.4f}" for number in numbers[1:]))}
+    )
+    minutes = PURCHASE_WITHIN_MS // 60_000
+    yield (
+        f"Of a purchase among the user's next {PURCHASE_HORIZON} events and within {minutes} minutes, after the test "
+        "events that come as long before the log's end; who leaves has not bought. "
+        f"ECE: {BINS} bins of equal width, then of equal mass; by chance: what it would be if each were right."
+    )
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(number, 6) for name, number in numbers.items()}
+
+
+def title(name: str) -> str:
+    """A ranker's name for people."""
+    return TITLES.get(name, name)
+
+
+def _cells(quality: Quality) -> tuple[str, ...]:
+    means = quality.means
+    shares = (means.recall[20], means.mrr[20], means.ndcg[20], means.recall[10], means.recall[5], means.recall[1])
+    return tuple(f"{100 * share:.2f}" for share in (*shares, quality.coverage, quality.popular_share))
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]], corner: str = "") -> Iterator[str]:
+    """Names at the left, cells right-aligned under their columns."""
+    first = max(len(name) for name in (corner, *rows))
+    widths = [max(map(len, column)) for column in zip(columns, *rows.values(), strict=True)]
+    for name, cells in ((corner, columns), *rows.items()):
+        yield "  ".join((name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))))
+
+
+def _numbers(quality: Quality) -> dict[str, float]:
+    return (
+        {"targets": quality.targets}
+        | _means(quality.means)
+        | {
+            "coverage_at_20": round(quality.coverage, 6),
+            "popular_share_at_20": round(quality.popular_share, 6),
+        }
+    )
+
+
+def _means(ranking: Ranking) -> dict[str, float]:
+    return {
+        f"{name}_at_{depth}": round(value, 6)
+        for name in ("recall", "mrr", "ndcg")
+        for depth, value in getattr(ranking, name).items()
+    }

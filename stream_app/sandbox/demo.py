@@ -1,0 +1,284 @@
+"""`nextact demo`: broker, topics, worker, trainer and a simulated shop, all real, all stopped at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from stream_app.errors import BrokerFailed
+from stream_app.kafka.pace import Pace
+from stream_app.kafka.publisher import publish
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.sandbox.cluster import Broker
+from stream_app.sandbox.output_tally import Tally
+from stream_app.sandbox.ports import free_port
+from stream_app.sandbox.processes import ChildProcess
+from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
+from stream_app.sandbox.worker_probe import WorkerView
+from stream_app.settings import PREFIX, Settings
+
+_REPORT_S: Final = 3.0
+_DRAIN_S: Final = 60.0
+_START_S: Final = 60.0
+_STOP_S: Final = 3.0  # per process, so that Ctrl-C ends everything within ten seconds
+_TRAIN_EVERY_S: Final = 25.0
+_SHOP_RATE: Final = 50.0  # events/s of simulated time in the history
+_POISON: Final = 0.002
+_DUPLICATES: Final = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """How much of it: `history` events at once, then live ones at `rate`/s for `seconds` or up to `events` in all."""
+
+    seconds: float | None
+    events: int | None
+    rate: float
+    history: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The last line of the demo."""
+
+    events: int
+    predictions: int
+    dead_letters: int
+    models_published: int
+    models_loaded: int
+    model_version: str
+    latency_ms: dict[str, float | None]
+    hit_at_20: dict[str, float | None]
+    events_per_second: float
+
+
+async def run_demo(
+    settings: Settings, options: DemoOptions, stop: asyncio.Event, say: Callable[[str], None]
+) -> Summary:
+    """Runs the demo until its bound or until `stop` is set; every process has ended when it returns."""
+    with tempfile.TemporaryDirectory(prefix="nextact-demo-") as directory:
+        place = Path(directory)
+        say("starting Kafka ...")
+        broker = Broker(place / "kafka", report=say)
+        try:
+            await asyncio.to_thread(broker.start)
+            return await _with_broker(settings, options, place, broker, stop, say)
+        finally:
+            await asyncio.to_thread(broker.stop, _STOP_S)
+
+
+async def _with_broker(
+    settings: Settings,
+    options: DemoOptions,
+    place: Path,
+    broker: Broker,
+    stop: asyncio.Event,
+    say: Callable[[str], None],
+) -> Summary:
+    settings = settings.model_copy(
+        update={
+            "brokers": broker.bootstrap_servers,
+            "registry": str(place / "models"),
+            "history": str(place / "history"),
+            "data_dir": place,
+            "rules_share": 1.0,
+            "train_every": _TRAIN_EVERY_S,
+        }
+    )
+    await ensure_topics(settings)
+    port = free_port()
+    children = [_child("worker", settings, place, port)]
+
+    def start_trainer() -> None:
+        children.append(_child("trainer", settings, place, free_port()))
+
+    try:
+        async with WorkerView(f"http://127.0.0.1:{port}") as worker:
+            return await _Demo(settings, options, worker, children, start_trainer, say).run(stop)
+    finally:
+        await asyncio.gather(*(asyncio.to_thread(child.stop, _STOP_S) for child in children))
+
+
+def _child(command: str, settings: Settings, place: Path, port: int) -> ChildProcess:
+    """A worker or trainer with these settings, as a user would start it."""
+    values = settings.model_dump(mode="json") | {"http_host": "127.0.0.1", "http_port": port}
+    variables = {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+    argv = [sys.executable, "-m", "stream_app", command]
+    environment = {**os.environ, **variables}
+    return ChildProcess.start(argv, name=command, log_path=place / f"{command}.log", env=environment)
+
+
+class _Demo:
+    """A shop at work, and a subscriber who watches."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: DemoOptions,
+        worker: WorkerView,
+        children: list[ChildProcess],
+        start_trainer: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._worker = worker
+        self._children = children
+        self._start_trainer = start_trainer
+        self._say = say
+        self._tally = Tally(settings, clock=time.time)
+        self._sent = 0
+        self._live_sent = 0
+        self._live_seconds = 0.0
+
+    async def run(self, stop: asyncio.Event) -> Summary:
+        await self._tally.start()
+        beside = [asyncio.create_task(work) for work in (self._tally.follow(), self._watch_children())]
+        try:
+            await _unless_failed(self._show(stop), beside)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self._tally.stop()
+        return self._summary()
+
+    async def _show(self, stop: asyncio.Event) -> None:
+        self._say("starting a worker ...")
+        async with asyncio.timeout(_START_S):
+            while not (stop.is_set() or await self._worker.is_ready()):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        reporting = asyncio.create_task(self._report())
+        try:
+            await self._publish(stop)
+            await self._drain(_STOP_S if stop.is_set() else _DRAIN_S)
+        finally:
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+        await self._worker.scrape()
+
+    async def _publish(self, stop: asyncio.Event) -> None:
+        options, topic = self._options, self._settings.events_topic
+        # A shop opens empty and takes a while to reach its rate: twice the time is enough to stay in the past.
+        shop = Shop(options.seed, start=time.time() - 2 * options.history / _SHOP_RATE, rate=_SHOP_RATE)
+        rng = random.Random(options.seed)
+        history = min(options.history, options.events or options.history)
+        self._say(
+            f"publishing a history of {history:,} events, then live ones at {options.rate:g}/s; a trainer starts ..."
+        )
+        past = _imperfect(shop.events(history), rng)
+        sent = await publish(_until(stop, past, history), kafka=self._settings.brokers, topic=topic)
+        self._sent = sent.sent
+        await self._drain(_DRAIN_S)
+        self._start_trainer()
+        self._tally.live_since = start = time.time()
+        left = None if options.events is None else options.events - history
+        live = _until(stop, _imperfect(shop.events(now=time.time), rng), left, options.seconds)
+        sent = await publish(
+            live,
+            kafka=self._settings.brokers,
+            topic=topic,
+            pace=Pace(rate=options.rate),
+            progress=self._count_live,
+        )
+        self._count_live(sent.sent)
+        self._live_seconds = time.time() - start
+
+    def _count_live(self, count: int) -> None:
+        self._sent += count - self._live_sent
+        self._live_sent = count
+
+    async def _drain(self, seconds: float) -> None:
+        """Waits for the answers to what was sent."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._tally.predictions + self._tally.dead_letters < self._sent:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+
+    async def _watch_children(self) -> None:
+        while True:
+            for child in self._children:
+                if child.poll() is not None:
+                    tail = "\n".join(child.log_path.read_text().splitlines()[-20:])
+                    raise BrokerFailed(f"the {child.name} ended with {child.poll()}; its last lines:\n{tail}")
+            await asyncio.sleep(0.5)
+
+    async def _report(self) -> None:
+        start, answered = time.time(), self._tally.predictions
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            await self._worker.scrape()
+            now, count = time.time(), self._tally.predictions
+            self._say(self._line((count - answered) / (now - start)))
+            start, answered = now, count
+
+    def _line(self, rate: float) -> str:
+        p50, p99 = self._tally.latency_ms(0.5), self._tally.latency_ms(0.99)
+        latency = f"{p50:4.0f} / {p99:4.0f} ms" if p50 is not None and p99 is not None else "   - /    - ms"
+        hits = self._worker.hits()
+        return (
+            f"{rate:7,.0f} predictions/s   p50 / p99 {latency}   hit@20 model {_percent(hits['model'])} "
+            f"rules {_percent(hits['baseline'])}   users {self._worker.users:6,.0f}   model {self._worker.version}"
+        )
+
+    def _summary(self) -> Summary:
+        return Summary(
+            events=self._sent,
+            predictions=self._tally.predictions,
+            dead_letters=self._tally.dead_letters,
+            models_published=self._tally.promotions,
+            models_loaded=self._worker.models_loaded,
+            model_version=self._worker.version,
+            latency_ms={
+                "p50": _rounded(self._tally.latency_ms(0.5)),
+                "p99": _rounded(self._tally.latency_ms(0.99)),
+            },
+            hit_at_20=self._worker.hits(),
+            events_per_second=round(self._live_sent / max(self._live_seconds, 1e-9), 1),
+        )
+
+
+async def _unless_failed(work: Coroutine[Any, Any, None], beside: list[asyncio.Task[None]]) -> None:
+    """Runs the work; if a task beside it ends first, it has failed, and so has the work."""
+    main = asyncio.create_task(work)
+    done, _ = await asyncio.wait({main, *beside}, return_when=asyncio.FIRST_COMPLETED)
+    if main not in done:
+        main.cancel()
+        await asyncio.gather(main, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _imperfect(events: Iterator[dict[str, Any]], rng: random.Random) -> Iterator[Any]:
+    """As publishers are: some repeat an event, some publish what is none."""
+    return with_poison(with_duplicates(events, _DUPLICATES, rng), _POISON, rng)
+
+
+def _until(
+    stop: asyncio.Event, events: Iterator[Any], count: int | None, seconds: float | None = None
+) -> Iterator[Any]:
+    """The events until `stop` is set, so many were taken, or so much time has passed."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    for event in islice(events, count):
+        if stop.is_set() or (deadline is not None and time.monotonic() >= deadline):
+            return
+        yield event
+
+
+def _percent(share: float | None) -> str:
+    return "    - " if share is None else f"{share:6.1%}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,153 @@
+"""What the data directory of an embedded cluster remembers, and Kafka's configuration of each node."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stream_app.errors import SettingsInvalid, UsageError
+from stream_app.sandbox.ports import HOST, free_port, is_free
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One broker and controller of the cluster, and where it listens."""
+
+    id: int
+    port: int
+    controller_port: int
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a data directory remembers of its cluster: its id, and the nodes with their ports."""
+
+    cluster_id: str
+    nodes: tuple[Node, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Layout | None:
+        """The layout in file `path`, None if there is no file; raises UsageError if it cannot be read."""
+        try:
+            fields = json.loads(path.read_bytes())
+            return cls(fields["cluster_id"], tuple(Node(**node) for node in fields["nodes"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{path} is damaged ({error!r}); use another data directory") from error
+
+    def write(self, path: Path) -> None:
+        """Replace the file in one step, so that a crash leaves the old one or the new one."""
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        draft.replace(path)
+
+
+def plan_layout(known: Layout | None, *, nodes: int, port: int) -> Layout:
+    """The layout to start with: the known one, with the chosen ports, and new ports for those in use.
+
+    `port` is the first node's, the others follow on it; 0 means the remembered ports, or free ones.
+    Raises SettingsInvalid for a chosen port in use, and for another number of nodes than the known one's.
+    """
+    if nodes < 1 or not 0 <= port <= 65_536 - nodes:
+        raise SettingsInvalid(f"nodes={nodes}, port={port}: there is 1 node or more, on ports up to 65535")
+    if known is not None and len(known.nodes) != nodes:
+        raise SettingsInvalid(
+            f"the data directory was made for nodes={len(known.nodes)}, not {nodes}; "
+            f"start it with nodes={len(known.nodes)} or use another directory"
+        )
+    chosen = [port + index for index in range(nodes)] if port else []
+    for number in chosen:
+        if not is_free(number):
+            raise SettingsInvalid(
+                f"port {number} of {HOST} is in use or not permitted; choose another one, or 0 for a free one"
+            )
+    remembered = known.nodes if known else ()
+    client_ports = chosen or _keep_free([node.port for node in remembered], nodes, taken=[])
+    controllers = _keep_free([node.controller_port for node in remembered], nodes, taken=client_ports)
+    ports = zip(client_ports, controllers, strict=True)
+    return Layout(
+        cluster_id=known.cluster_id if known else _new_cluster_id(),
+        nodes=tuple(Node(index, *pair) for index, pair in enumerate(ports, start=1)),
+    )
+
+
+def _keep_free(wanted: Sequence[int], count: int, *, taken: Sequence[int]) -> list[int]:
+    """`wanted` where free, else other free ports, `count` in all, none of them in `taken`."""
+    kept = [port if port not in taken and is_free(port) else 0 for port in wanted] or [0] * count
+    others = (port for port in iter(free_port, None) if port not in (*kept, *taken))
+    return [port or next(others) for port in kept]
+
+
+def _new_cluster_id() -> str:
+    # Kafka's form of a UUID; the first byte keeps it from starting with a dash, which its tools misread.
+    return base64.urlsafe_b64encode(b"N" + os.urandom(15)).decode().rstrip("=")
+
+
+def server_properties(layout: Layout, node: Node, directory: Path) -> str:
+    """Kafka's configuration of one node that keeps its records in `directory`/records."""
+    replicas = min(3, len(layout.nodes))
+    in_sync = 2 if replicas == 3 else 1
+    settings: dict[str, object] = {
+        "process.roles": "broker,controller",
+        "node.id": node.id,
+        "controller.quorum.voters": ",".join(f"{n.id}@{HOST}:{n.controller_port}" for n in layout.nodes),
+        "listeners": f"PLAINTEXT://{node.address},CONTROLLER://{HOST}:{node.controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{node.address}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "log.dirs": _escape(directory / "records"),
+        "auto.create.topics.enable": "false",
+        "group.initial.rebalance.delay.ms": 0,
+        "default.replication.factor": replicas,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.num.partitions": 8,
+        "offsets.topic.replication.factor": replicas,
+        "transaction.state.log.num.partitions": 8,
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": in_sync,
+        "share.coordinator.state.topic.num.partitions": 8,
+        "share.coordinator.state.topic.replication.factor": replicas,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        # The default of 128 MB is a quarter of the heap; 16 MB holds 600,000 keys of a segment.
+        "log.cleaner.dedupe.buffer.size": 16 * 2**20,
+        # A killed node is noticed after 6 s, not 9 s.
+        "broker.session.timeout.ms": 6000,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def logging_properties(directory: Path) -> str:
+    """Kafka's logging: warnings and errors to `directory`/kafka.log, 20 MB at most."""
+    return f"""status=error
+appender.file.type=RollingFile
+appender.file.name=file
+appender.file.fileName={_escape(directory / "kafka.log")}
+appender.file.filePattern={_escape(directory / "kafka.log.%i")}
+appender.file.layout.type=PatternLayout
+appender.file.layout.pattern=%d %p %m (%c)%n
+appender.file.policies.type=SizeBasedTriggeringPolicy
+appender.file.policies.size=10MB
+appender.file.strategy.type=DefaultRolloverStrategy
+appender.file.strategy.max=1
+rootLogger.level=warn
+rootLogger.appenderRef.file.ref=file
+"""
+
+
+def _escape(path: Path) -> str:
+    """A path as a value of a Java properties file, whose escapes for non-ASCII text are those of JSON."""
+    if "," in str(path):
+        raise SettingsInvalid(f"data directory {path}: Kafka takes no directory with a comma in its name")
+    return json.dumps(str(path))[1:-1]

@@ -1,0 +1,89 @@
+"""What a subscriber sees: predictions, dead letters and promotions, counted as they arrive."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream_app.contract.events import decode_prediction
+from stream_app.contract.topics import topics
+from stream_app.settings import Settings
+from stream_app.versions.promotions import CHAMPION
+
+_LATENCIES_KEPT: Final = 100_000
+
+
+class Tally:
+    """Counts records of the output topics from their beginning, and the latency of answers to live events."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
+        """`clock`: seconds since the epoch, the one that stamps the live events."""
+        self._settings = settings
+        self._clock = clock
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.brokers,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
+        self.predictions = 0
+        self.dead_letters = 0
+        self.promotions = 0
+        self.live_since = float("inf")  # seconds since the epoch; earlier events are history, not live
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+
+    async def start(self) -> None:
+        """Connects."""
+        settings = self._settings
+        await self._consumer.start()
+        outputs = (settings.predictions_topic, settings.dead_letters_topic, settings.models_topic)
+        partitions = [
+            TopicPartition(spec.name, partition)
+            for spec in topics(settings)
+            if spec.name in outputs
+            for partition in range(spec.partitions)
+        ]
+        self._consumer.assign(partitions)
+        await self._consumer.seek_to_beginning(*partitions)
+
+    async def stop(self) -> None:
+        """Disconnects."""
+        await self._consumer.stop()
+
+    async def follow(self) -> None:
+        """Counts until cancelled."""
+        while True:
+            await self.read(timeout=1.0)
+
+    async def read(self, timeout: float) -> None:
+        """Counts what has come; waits for `timeout` seconds at most."""
+        fetched = await self._consumer.getmany(timeout_ms=round(timeout * 1000))
+        for partition, records in fetched.items():
+            if partition.topic == self._settings.predictions_topic:
+                self._count_predictions([record.value for record in records])
+            elif partition.topic == self._settings.dead_letters_topic:
+                self.dead_letters += len(records)
+            else:
+                self.promotions += sum(record.key == CHAMPION for record in records)
+
+    def latency_ms(self, share: float) -> float | None:
+        """The latency that `share` of the answers did not exceed; None without any."""
+        if not self._latencies_ms:
+            return None
+        ordered = sorted(self._latencies_ms)
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+    def _count_predictions(self, values: Sequence[bytes]) -> None:
+        now = self._clock()
+        self.predictions += len(values)
+        for value in values:
+            try:
+                prediction = decode_prediction(value)
+            except msgspec.DecodeError:
+                continue  # of another version of the contract: counted, not timed
+            if prediction.event_timestamp >= self.live_since * 1000:
+                self._latencies_ms.append(now * 1000 - prediction.event_timestamp)

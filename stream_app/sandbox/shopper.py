@@ -1,0 +1,220 @@
+"""How the simulated shoppers behave: the truth that a model of them can be compared with.
+
+**Habits.** A shopper has three favourite categories, a price band and a *course*: a way of walking through
+the shop, along the ladder of a category or the line of a brand, upwards or downwards, one to five places at a
+time. Habits stay for life; three missions in four follow the habitual course, the others a course of their
+own.
+
+**Missions.** A visit is one mission or a few. A mission mostly begins with a search (the words of the
+category and often a brand), then opens an item that fits the query, the price band and popularity, and goes
+on along its course: the *last two* items tell the course, the last one alone does not. `view` is often
+followed by `click` on the same item; `cart` by `purchase` or `remove` of the same item; half of the purchases
+by the accessory of what was bought.
+
+**Noise.** Now and then a shopper jumps to something popular; then mostly returns to where the mission stood,
+else starts from there on a new course. Missions break off at any time.
+
+Each decision is drawn from a table below, and `next_probabilities` reads the same tables: that is the oracle.
+It knows the shopper's habits and everything observable, and nothing that has not been decided yet.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Final
+
+from stream_app.sandbox.shop import BANDS, BRANDS, CATEGORIES, Catalogue, Course
+
+Table = tuple[tuple[str, float], ...]
+
+# The act that follows the last event's type. "" is a shopper at rest; "browse" is decided by BROWSE.
+ACTS: Final[dict[str, Table]] = {
+    "": (("search", 0.85), ("open", 0.15)),
+    "search": (("open", 1.0),),
+    "view": (("click", 0.22), ("cart", 0.06), ("favorite", 0.03), ("browse", 0.69)),
+    "click": (("cart", 0.17), ("favorite", 0.08), ("browse", 0.75)),
+    "cart": (("purchase", 0.5), ("remove", 0.25), ("browse", 0.25)),
+    "purchase": (("accessory", 0.5), ("leave", 0.5)),
+    "favorite": (("browse", 1.0),),
+    "remove": (("browse", 1.0),),
+}
+BROWSE: Final[Table] = (("move", 0.72), ("jump", 0.11), ("leave", 0.17))
+LEAVE: Final[Table] = (("mission", 0.3), ("quit", 0.7))
+SAME_ITEM: Final = frozenset({"click", "cart", "favorite", "purchase", "remove"})
+FAVOURITES: Final = (0.6, 0.25, 0.15)  # of the three favourite categories
+FOLLOWS_HABIT: Final = 0.75
+RETURNS_AFTER_JUMP: Final = 0.75
+NAMES_BRAND: Final = 0.7
+LOOKS_AS_VIEW: Final = 0.5  # else `click`
+COURSES: Final = tuple(
+    Course(along_brand, stride) for along_brand in (False, True) for stride in (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
+)
+
+
+@dataclass(slots=True)
+class Shopper:
+    """One user: habits for life and where the present mission stands."""
+
+    user_id: str
+    favourites: tuple[int, ...]
+    band: int
+    habit: Course
+    visits: int = 0
+    kind: str = ""  # type of the last event; "" before the first one of a visit
+    item: int = -1  # of the last event; -1 after a search
+    anchor: int = -1  # where the mission stands: unlike `item`, a jump leaves it alone
+    course: Course | None = None  # None until the mission's second item tells it
+    jumped: bool = False
+    category: int = -1  # searched for
+    brand: int | None = None  # searched for
+
+    def query(self) -> str:
+        """The words of the last search."""
+        words = CATEGORIES[self.category]
+        return words if self.brand is None else f"{words} {BRANDS[self.brand]}"
+
+
+def new_shopper(user_id: str, catalogue: Catalogue, rng: random.Random) -> Shopper:
+    """A shopper with habits of their own, at rest."""
+    favourites = tuple(rng.sample(range(catalogue.categories), len(FAVOURITES)))
+    return Shopper(user_id, favourites, rng.randrange(BANDS), rng.choice(COURSES))
+
+
+def step(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> bool:
+    """Does the shopper's next act; False when the shopper left the shop instead."""
+    act = _draw(ACTS[shopper.kind], rng)
+    if act == "browse":
+        act = _draw(BROWSE, rng)
+    if act == "leave":
+        act = _draw(LEAVE, rng)
+        if act == "quit":
+            shopper.kind = ""
+            return False
+        act = _draw(ACTS[""], rng)
+        shopper.kind = ""  # what follows has nothing to do with the last search
+    if act in SAME_ITEM:
+        shopper.kind = act
+    elif act == "search":
+        _search(shopper, catalogue, rng)
+    else:
+        _look(shopper, act, catalogue, rng)
+    return True
+
+
+def next_probabilities(shopper: Shopper, catalogue: Catalogue) -> dict[int, float]:
+    """P(the next event is on this item), by item index; what is missing to 1 is P(it is a search)."""
+    found: defaultdict[int, float] = defaultdict(float)
+    for act, share in ACTS[shopper.kind]:
+        if act in SAME_ITEM:
+            found[shopper.item] += share
+        elif act == "accessory":
+            found[catalogue.accessory(shopper.item)] += share
+        elif act == "open":
+            _add_opened(found, shopper, catalogue, share)
+        elif act == "leave":
+            _add_new_mission(found, shopper, catalogue, share)
+        elif act == "browse":
+            _add_browsed(found, shopper, catalogue, share)
+    return dict(found)
+
+
+def oracle_ranking(shopper: Shopper, catalogue: Catalogue, k: int) -> list[int]:
+    """The k items that the next event is most probably on, best first."""
+    found = next_probabilities(shopper, catalogue)
+    return sorted(found, key=lambda item: (-found[item], item))[:k]
+
+
+def _search(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> None:
+    shopper.category = _favourite(shopper, rng)
+    meant = catalogue.starts(shopper.category, shopper.band).draw(rng)
+    shopper.brand = catalogue.items[meant].brand if rng.random() < NAMES_BRAND else None
+    shopper.kind, shopper.item = "search", -1
+
+
+def _look(shopper: Shopper, act: str, catalogue: Catalogue, rng: random.Random) -> None:
+    if act == "jump":
+        item = catalogue.popular.draw(rng)
+    elif act == "move":
+        item = _move(shopper, catalogue, rng)
+    else:
+        item = _opened(shopper, catalogue, rng) if act == "open" else catalogue.accessory(shopper.item)
+        shopper.course = None
+    shopper.jumped = act == "jump"
+    shopper.item = item
+    if not shopper.jumped:
+        shopper.anchor = item
+    shopper.kind = "view" if rng.random() < LOOKS_AS_VIEW else "click"
+
+
+def _opened(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> int:
+    if shopper.kind == "search":
+        return catalogue.starts(shopper.category, shopper.band, shopper.brand).draw(rng)
+    return catalogue.starts(_favourite(shopper, rng), shopper.band).draw(rng)
+
+
+def _move(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> int:
+    if shopper.jumped and rng.random() >= RETURNS_AFTER_JUMP:
+        shopper.anchor, shopper.course = shopper.item, None
+    if shopper.course is None:
+        shopper.course = shopper.habit if rng.random() < FOLLOWS_HABIT else rng.choice(COURSES)
+    return catalogue.moved(shopper.anchor, shopper.course)
+
+
+def _add_browsed(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
+    shares = dict(BROWSE)
+    for item, popularity in catalogue.popular.shares():
+        found[item] += share * shares["jump"] * popularity
+    _add_new_mission(found, shopper, catalogue, share * shares["leave"])
+    on = share * shares["move"]
+    if shopper.jumped:
+        _add_moved(found, catalogue, shopper.item, shopper.habit, None, on * (1 - RETURNS_AFTER_JUMP))
+        on *= RETURNS_AFTER_JUMP
+    _add_moved(found, catalogue, shopper.anchor, shopper.habit, shopper.course, on)
+
+
+def _add_moved(
+    found: defaultdict[int, float],
+    catalogue: Catalogue,
+    anchor: int,
+    habit: Course,
+    course: Course | None,
+    share: float,
+) -> None:
+    if course is not None:
+        found[catalogue.moved(anchor, course)] += share
+        return
+    found[catalogue.moved(anchor, habit)] += share * FOLLOWS_HABIT
+    for other in COURSES:
+        found[catalogue.moved(anchor, other)] += share * (1 - FOLLOWS_HABIT) / len(COURSES)
+
+
+def _add_new_mission(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
+    """Quitting is no event: a new mission follows either way, in this visit or in the next."""
+    opened = share * dict(ACTS[""])["open"]
+    for category, liking in zip(shopper.favourites, FAVOURITES, strict=True):
+        for item, part in catalogue.starts(category, shopper.band).shares():
+            found[item] += opened * liking * part
+
+
+def _add_opened(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
+    if shopper.kind != "search":
+        _add_new_mission(found, shopper, catalogue, 1.0)
+        return
+    for item, part in catalogue.starts(shopper.category, shopper.band, shopper.brand).shares():
+        found[item] += share * part
+
+
+def _favourite(shopper: Shopper, rng: random.Random) -> int:
+    place = int(_draw((("0", FAVOURITES[0]), ("1", FAVOURITES[1]), ("2", FAVOURITES[2])), rng))
+    return shopper.favourites[place]
+
+
+def _draw(table: Table, rng: random.Random) -> str:
+    left = rng.random()
+    for name, share in table:
+        left -= share
+        if left < 0:
+            return name
+    return table[-1][0]

@@ -1,0 +1,45 @@
+"""Several trainers started by `torchrun`: the first is the trainer, the others train along with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from model.training.fit_network import dismiss, follow
+from model.training.replicas import end_group, rank, replicas
+from stream_app.device import choose_device
+from stream_app.settings import Settings
+
+T = TypeVar("T")
+logger: Final = logging.getLogger(__name__)
+_PATIENCE: Final = timedelta(days=365)  # rounds may be far apart; torchrun ends all processes when one has failed
+
+
+def launched() -> bool:
+    """Whether `torchrun` started this process."""
+    return dist.is_torchelastic_launched()
+
+
+def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None:
+    """Does `lead` in the first process; in the others trains along until that has returned something.
+
+    `lead` returns None when a signal has ended it: torchrun sends it to all processes.
+    """
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    if rank() == 0:
+        result = lead()
+        if result is not None:
+            dismiss()
+            end_group()
+        return result
+    logger.info("process %d of %d trains along", rank() + 1, replicas())
+    torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device, fallback=settings.device_fallback)
+    follow(torch.device("cuda", dist.get_node_local_rank()) if device == torch.device("cuda") else device)
+    end_group()
+    return None

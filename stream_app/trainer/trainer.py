@@ -1,0 +1,318 @@
+"""The trainer process: follows the events, trains in rounds, publishes what beats the champion.
+
+It shares nothing with the workers but the topics and the registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, Literal
+
+import click
+import msgspec
+import torch
+from prometheus_client import CollectorRegistry
+
+from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
+from model.rounds.drift import Population
+from model.rounds.training_report import CARD, REPORT, card
+from model.rounds.training_round import Round, RoundConfig, train_round
+from model.training.fit_network import Progress
+from model.versions import version as checkpoint
+from model.versions.registry import prune
+from model.versions.version import Version
+from stream_app.device import choose_device
+from stream_app.errors import DataPathError
+from stream_app.http_server import HttpServer
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.settings import Settings
+from stream_app.trainer.recorder import RecordedEvents
+from stream_app.trainer.rollback_watch import LiveVerdict
+from stream_app.trainer.round_journal import RoundInProgress
+from stream_app.versions.promotions import Placed, Promotion, champion, publish, succeed
+from stream_app.versions.timeouts import read_within, within
+from stream_app.worker.metrics import TrainerMetrics
+
+logger: Final = logging.getLogger(__name__)
+
+Outcome = Literal["promoted", "rejected", "skipped", "failed"]
+_POLL_S: Final = 1.0
+_EARLIEST: Final = 5  # drift brings a round forward to a fifth of the usual time at most
+_LEAST_COMPARED: Final = 500  # events: fewer say little about drift
+_TOLD: Final = ("targets", "recall@20", "mrr@20", "rules_recall@20", "champion_recall@20", "seconds_per_event")
+
+
+class Stopped(Exception):
+    """A round was ended because the process is to stop."""
+
+
+class Trainer:
+    """Follows the log and runs rounds on it."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float], progress: Callable[[str], None]) -> None:
+        """`clock`: seconds since the epoch. `progress` is given a line about long work, again and again."""
+        self._settings = settings
+        self._clock = clock
+        self._progress = progress
+        self._device = choose_device(settings.device, fallback=settings.device_fallback)
+        # A thread of its own, as PyTorch's number of threads belongs to the thread that sets it.
+        self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
+        registry = CollectorRegistry()
+        self._metrics = TrainerMetrics(registry)
+        self._log = RecordedEvents(settings, self._metrics, clock)
+        self._in_progress = RoundInProgress(settings)
+        self._http = HttpServer(registry, lambda: None)
+        self._stopping = False
+        self._facts: dict[str, str | float] = {}  # of the last round, for its line in the log
+
+    async def run_once(self) -> Outcome:
+        """Reads all events there are and runs one round."""
+        await ensure_topics(self._settings)
+        try:
+            await self._log.open()
+            await self._log.start()
+            await self._log.read_to_end()
+            await self._log.keep_up()
+            return await self._round(self._log.history.newest)
+        finally:
+            await self._log.stop()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs a round every `train_every` seconds, when there are enough new events, until `stop` is set."""
+        await ensure_topics(self._settings)
+        try:
+            await self._log.open()
+            await self._http.start(self._settings.http_host, self._settings.http_port)
+            await self._rounds_until(stop)
+            self._log.record()
+        finally:
+            await self._log.stop()
+            await self._http.stop()
+
+    async def _rounds_until(self, stop: asyncio.Event) -> None:
+        watch = LiveVerdict(self._settings, self._metrics, self._clock)
+        working = [asyncio.create_task(self._rounds()), asyncio.create_task(watch.follow())]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping = True
+            for task in (*working, stopping):
+                task.cancel()
+        for task in working:
+            with suppress(asyncio.CancelledError, Stopped):
+                await task
+
+    async def _rounds(self) -> None:
+        await self._log.start()
+        # Durations by a clock that nobody sets: a round begins in time whatever the machine takes the time to be.
+        now = asyncio.get_running_loop().time
+        begun, taken = -math.inf, await self._go_on()
+        while True:
+            await self._log.read(timeout=_POLL_S)
+            fresh, waited = self._log.events - taken, now() - begun
+            if fresh < self._settings.train_min_events or not self._is_due(waited):
+                continue
+            await self._log.read_to_end()
+            await self._log.keep_up()
+            begun, taken = now(), self._log.events
+            await self._round_while_reading(self._log.history.newest)
+
+    async def _go_on(self) -> int:
+        """Ends the round that an earlier process began, with the events that it had; returns how many these were.
+
+        Before the history's upkeep, which merges files: what the round learned from goes by their numbers.
+        """
+        until = self._in_progress.ended()
+        if until is None:
+            return 0
+        logger.info("the round that was ended goes on, with the events up to file %d of the history", until)
+        taken = sum(file.rows for file in self._log.history.files_until(until))
+        await self._round_while_reading(until)
+        return taken
+
+    def _is_due(self, waited: float) -> bool:
+        """Whether the next round is to begin so many seconds after the last one did; drift brings it forward."""
+        drift, every = self._drift(), self._settings.train_every
+        if waited >= every:
+            return True
+        if not drift or waited < every / _EARLIEST:
+            return False
+        logger.info("the next round starts early: %s", drift)
+        return True
+
+    def _drift(self) -> str:
+        """How the stream has moved since the last round, in words; empty: not so far."""
+        population, limit = self._log.population, self._settings.drift_limit
+        if population is None:
+            return ""
+        unseen = population.unseen_share()
+        self._metrics.unseen.set(unseen)
+        found = [f"{unseen:.0%} of the events are on new items"] if unseen > limit else []
+        for name, index in population.stability().items():
+            self._metrics.stability.labels(name).set(index)
+            if index > limit:
+                found.append(f"{name} have moved (stability index {index:.2f})")
+        return ", ".join(found) if limit and population.live >= _LEAST_COMPARED else ""
+
+    async def _round_while_reading(self, until: int) -> None:
+        """The log keeps being read during a round, so that retention cannot overtake it."""
+        round_ = asyncio.create_task(self._round(until))
+        while not round_.done():
+            await self._log.read(timeout=_POLL_S)
+        await round_
+
+    async def _round(self, until: int) -> Outcome:
+        """On the files of the history up to this number; one that is ended half way leaves its note."""
+        start = time.perf_counter()
+        self._in_progress.begins(until)
+        outcome = await self._attempt(until)
+        self._in_progress.over()
+        seconds = time.perf_counter() - start
+        self._metrics.rounds.labels(outcome).inc()
+        self._metrics.round_seconds.set(seconds)
+        facts = {"outcome": outcome, "seconds": round(seconds, 1), "events": self._log.events, **self._facts}
+        logger.info("round: %s", json.dumps(facts))
+        return outcome
+
+    async def _attempt(self, until: int) -> Outcome:
+        self._facts = {}
+        try:
+            return await self._train_and_judge(until)
+        except TooLittleData as error:
+            logger.info("round skipped: %s", error)
+            return "skipped"
+        except DataPathError:
+            raise
+        except NextactError as error:
+            logger.error("round failed, the champion stays: %s", error)
+            return "failed"
+
+    async def _train_and_judge(self, until: int) -> Outcome:
+        promotion = await champion(self._settings)
+        incumbent = await self._load(promotion) if promotion else None
+        logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
+        settings = self._settings
+        config = RoundConfig(
+            hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
+        )
+        # Processor time says what an answer costs also where a machine is busy with other things.
+        clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
+        going: dict[str, Any] = {"progress": self._report, "savepoints": self._in_progress.savepoints}
+        train = partial(train_round, device=self._device, clock=clock, **going)
+        loop = asyncio.get_running_loop()
+        with ExitStack() as files:
+            window = await asyncio.to_thread(self._log.window, files, until)
+            self._log.population = await asyncio.to_thread(Population, window.log)
+            result = await loop.run_in_executor(self._training_thread, train, window, incumbent, config)
+        self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
+        self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
+        logger.info("%s (rules %.4f)", result.verdict.sentence, result.challenger.rules.recall[20])
+        self._metrics.verdicts.labels(result.verdict.reason).inc()
+        version = await self._save(result, result.report.window.events)
+        self._facts = {"version": version.version, "verdict": result.verdict.reason} | {
+            name: round(value, 6) for name, value in result.metrics().items() if name in _TOLD
+        }
+        if not result.verdict.promoted:
+            await self._prune(promotion)
+            return "rejected"
+        if await champion(settings) != promotion:
+            logger.info("dropped: another version was promoted during the round, the next one begins from it")
+            return "rejected"
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        promotion = succeed(promotion, version, result.metrics(), now)
+        await publish(promotion, settings)
+        logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
+        await self._prune(promotion)
+        return "promoted"
+
+    async def _load(self, promotion: Promotion) -> Version | None:
+        """The champion; None when it is damaged or of another format. Raises `VersionRefused` while its place
+        cannot be read: what is trained without it could not be compared with it."""
+        try:
+            files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+            return await asyncio.to_thread(checkpoint.parse, files)
+        except VersionRefused as refusal:
+            if refusal.reason == "unreadable":
+                raise
+            logger.warning("the champion %s cannot be used, training starts anew: %s", promotion.version, refusal)
+            return None
+
+    async def _save(self, result: Round, events: int) -> Placed:
+        """Writes the challenger and the verdict on it into the registry, promoted or not."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        name = now.strftime("%Y%m%dT%H%M%S.%fZ")
+        path = f"{self._settings.registry_address}/{name}"
+        metrics, verdict = result.metrics(), result.verdict
+        save = partial(
+            checkpoint.save,
+            path,
+            name=name,
+            created=now.isoformat(),
+            network=result.model.network,
+            vocabulary=result.model.vocabulary,
+            fusion=result.model.fusion,
+            calibration=result.model.calibration,
+            metrics=metrics,
+            for_people={
+                CARD: card(name, result.report, verdict.sentence, metrics).encode(),
+                REPORT: msgspec.json.encode(result.report),
+            },
+            facts={
+                # An event from the future must not make all that come before its time seem learned.
+                "trained_until": min(result.trained_until, round(1000 * self._clock())),
+                "verdict": verdict.sentence,
+                "verdict_reason": verdict.reason,
+                "events": events,
+            },
+        )
+        try:
+            sha256 = await within(self._settings.registry_timeout, save)
+        except TimeoutError as error:
+            raise VersionNotSaved(f"{path} was not written in time (NEXTACT_REGISTRY_TIMEOUT)") from error
+        return Placed(version=name, path=path, manifest_sha256=sha256)
+
+    async def _prune(self, promotion: Promotion | None) -> None:
+        """Old versions go, but none that serves or that a rollback may go back to."""
+        keep = {placed.version for placed in (promotion, *promotion.predecessors)} if promotion else set()
+        settings = self._settings
+        work = partial(prune, settings.registry_address, keep, settings.registry_keep)
+        try:
+            gone = await within(settings.registry_timeout, work)
+        except (VersionRefused, TimeoutError) as error:
+            logger.warning("old versions stay in the registry: %r", error)
+        else:
+            if gone:
+                logger.info("deleted %d old versions, %s the newest of them", len(gone), gone[-1])
+
+    def _report(self, stage: str, progress: Progress) -> None:
+        if self._stopping:
+            raise Stopped("the round was ended")
+        share = progress.step / max(progress.steps, 1)
+        self._progress(f"{stage}: {share:4.0%}, loss {sum(progress.losses.values()):.3f}")
+
+
+async def run_trainer(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs a trainer until `stop` is set."""
+    await Trainer(settings, clock=time.time, progress=terminal_progress).run(stop)
+
+
+async def train_once(settings: Settings) -> Outcome:
+    """Reads all events there are and runs one round."""
+    return await Trainer(settings, clock=time.time, progress=terminal_progress).run_once()
+
+
+def terminal_progress(line: str) -> None:
+    """Rewrites one line of a terminal; silent without one."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{line}", nl=False, err=True)

@@ -1,0 +1,219 @@
+"""`nextact models`: what is in the registry, and which of it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+import torch
+
+from model.errors import VersionRefused
+from model.evaluation.gate import Difference
+from model.rounds.training_report import REPORT, TrainingReport
+from model.serving.serving import serve_files
+from model.versions.manifest import read
+from model.versions.registry import Listed, describe, version_names
+from model.versions.version import Version
+from stream_app.errors import VersionUnusable
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.settings import Settings
+from stream_app.versions.promotions import (
+    Placed,
+    Promotion,
+    decode_promotion,
+    elect,
+    go_back,
+    history,
+    publish,
+    succeed,
+)
+from stream_app.versions.timeouts import read_within, within
+
+T = TypeVar("T")
+
+State = Literal["serving", "promoted before", "never promoted", "damaged"]
+_COLUMNS: Final = ("version", "created", "events", "recall@20", "champion", "rules", "gain", "verdict", "MB", "state")
+
+
+class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A version; `null` is what is not known of it. Recall@20: its own, and others' on the same held-out events."""
+
+    version: str
+    state: State
+    created: str | None
+    events: int | None
+    recall_at_20: float | None
+    champion_recall_at_20: float | None
+    rules_recall_at_20: float | None
+    recall_gain: tuple[float, float, float] | None  # over what served: mean, and the ends of its interval
+    verdict: str | None  # of the gate: `better`, or why it was not promoted
+    size_bytes: int | None
+    path: str
+    damage: str | None
+
+
+async def list_models(settings: Settings) -> list[ModelLine]:
+    """The versions of the registry, oldest first, and the champion where it lies elsewhere.
+
+    Raises `VersionUnusable` when the registry cannot be read.
+    """
+    records = await _records(settings)
+    champion = elect(records).champion
+    versions = await _of_registry(settings, partial(_described, settings.registry_address, champion))
+    promoted = _promoted(records)
+    return [_line(version, champion, promoted) for version in versions]
+
+
+async def promote(settings: Settings, name: str, now: datetime) -> str:
+    """Makes a version of the registry the champion; returns a sentence about it.
+
+    Raises `VersionUnusable` when it is not there or no worker would serve it.
+    """
+    champion = elect(await _records(settings)).champion
+    registry = settings.registry_address
+    if name not in await _of_registry(settings, partial(version_names, registry)):
+        raise VersionUnusable(f"no version {name} in {settings.registry}: `nextact models list` shows those there are")
+    path = f"{registry}/{name}"
+    version = await _verified(settings, name, path, None)
+    placed = Placed(version=name, path=path, manifest_sha256=version.manifest_sha256)
+    await publish(succeed(champion, placed, version.metrics, now), settings)
+    return f"promoted {name}" + (f", after {champion.version}" if champion else "")
+
+
+async def roll_back(settings: Settings, now: datetime, *, only: str | None = None) -> str:
+    """Makes the version that served before the champion the champion again; returns a sentence about it.
+
+    Raises `VersionUnusable` when there is none, no worker would serve it, or the champion is another than `only`.
+    """
+    champion = elect(await _records(settings)).champion
+    if only is not None and (champion is None or champion.version != only):
+        raise VersionUnusable(f"{only} does not serve any more: it is not taken back")
+    if champion is None:
+        raise VersionUnusable("no version was promoted yet: there is nothing to go back from")
+    if not champion.predecessors:
+        raise VersionUnusable(
+            f"no version is known that served before {champion.version}: `nextact models promote` takes any other"
+        )
+    before = champion.predecessors[0]
+    version = await _verified(settings, before.version, before.path, before.manifest_sha256)
+    await publish(go_back(champion, version.metrics, now), settings)
+    return f"went back from {champion.version} to {before.version}"
+
+
+async def training_report(settings: Settings, version: str) -> TrainingReport:
+    """What is written beside a version's weights about its training. Raises `VersionUnusable` where nothing is."""
+    path = f"{settings.registry_address}/{version}"
+    content = await _of_registry(settings, partial(read, path, REPORT))
+    try:
+        return msgspec.json.decode(content, type=TrainingReport)
+    except ValueError as error:
+        raise VersionUnusable(f"{path}/{REPORT} is not what nextact writes: {error}") from error
+
+
+def table(lines: Sequence[ModelLine]) -> Iterable[str]:
+    """Lines for a terminal, the column names first."""
+    rows = [_COLUMNS, *map(_cells, lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+async def _records(settings: Settings) -> list[bytes | None]:
+    await ensure_topics(settings, create=False)
+    return await history(settings)
+
+
+async def _verified(settings: Settings, name: str, path: str, sha256: str | None) -> Version:
+    """A version that answered one step here, on the CPU: what every worker will do with it."""
+    try:
+        files = await read_within(settings.registry_timeout, path, sha256)
+        version, _ = serve_files(files, hidden=settings.hidden, device=torch.device("cpu"))
+    except VersionRefused as refusal:
+        raise VersionUnusable(f"{name} is not promoted: {refusal.reason}: {refusal}") from refusal
+    if version.name != name:
+        raise VersionUnusable(f"{name} is not promoted: the version in {path} calls itself {version.name}")
+    return version
+
+
+async def _of_registry(settings: Settings, work: Callable[[], T]) -> T:
+    try:
+        return await within(settings.registry_timeout, work)
+    except VersionRefused as refusal:
+        raise VersionUnusable(str(refusal)) from refusal
+    except TimeoutError as error:
+        raise VersionUnusable(
+            f"the registry {settings.registry} does not answer within {settings.registry_timeout:g} s "
+            "(NEXTACT_REGISTRY_TIMEOUT)"
+        ) from error
+
+
+def _described(registry: str, champion: Promotion | None) -> list[Listed]:
+    paths = {name: f"{registry}/{name}" for name in version_names(registry)}
+    if champion is not None:
+        paths.setdefault(champion.version, champion.path)
+    return [describe(name, path) for name, path in paths.items()]
+
+
+def _promoted(records: Iterable[bytes | None]) -> set[str]:
+    """All versions of which the topic still knows that they served."""
+    found: set[str] = set()
+    for record in records:
+        try:
+            promotion = decode_promotion(record)
+        except VersionRefused:
+            continue
+        found |= {promotion.version, *(before.version for before in promotion.predecessors)}
+    return found
+
+
+def _line(version: Listed, champion: Promotion | None, promoted: set[str]) -> ModelLine:
+    events = version.facts.get("events")
+    return ModelLine(
+        version=version.name,
+        state=_state(version, champion, promoted),
+        created=version.created or None,
+        events=int(events) if isinstance(events, int | float) else None,
+        recall_at_20=version.metrics.get("recall@20"),
+        champion_recall_at_20=version.metrics.get("champion_recall@20"),
+        rules_recall_at_20=version.metrics.get("rules_recall@20"),
+        recall_gain=_gain(version.metrics),
+        verdict=str(verdict) if (verdict := version.facts.get("verdict_reason")) else None,
+        size_bytes=version.size or None,
+        path=version.path,
+        damage=version.damage or None,
+    )
+
+
+def _gain(metrics: Mapping[str, float]) -> tuple[float, float, float] | None:
+    found = [metrics.get(f"recall@20_gain_{field}") for field in Difference._fields]
+    mean, low, high = found
+    return None if mean is None or low is None or high is None else (mean, low, high)
+
+
+def _state(version: Listed, champion: Promotion | None, promoted: set[str]) -> State:
+    if champion is not None and version.name == champion.version:
+        return "serving"
+    if version.damage:
+        return "damaged"
+    return "promoted before" if version.name in promoted else "never promoted"
+
+
+def _cells(line: ModelLine) -> tuple[str, ...]:
+    recalls = (line.recall_at_20, line.champion_recall_at_20, line.rules_recall_at_20)
+    return (
+        line.version,
+        _shown(line.created and line.created[:19].replace("T", " ")),
+        _shown(line.events, ","),
+        *(_shown(recall, ".4f") for recall in recalls),
+        "-" if line.recall_gain is None else "{:+.4f} ({:+.4f} to {:+.4f})".format(*line.recall_gain),
+        _shown(line.verdict),
+        _shown(line.size_bytes and line.size_bytes / 1e6, ".1f"),
+        line.state + (f" ({line.damage.partition(':')[0]})" if line.damage else ""),
+    )
+
+
+def _shown(value: Any, how: str = "") -> str:
+    return "-" if value is None else format(value, how)

@@ -1,0 +1,203 @@
+"""Promotions: the records of the compacted models topic that say which version is the champion.
+
+All have one key, so compaction leaves only the newest. It therefore names the versions that served before it too,
+which is what a rollback goes back to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from model.errors import VersionRefused
+from stream_app.kafka.offsets import ends_of
+from stream_app.settings import Settings
+
+CHAMPION: Final = b"champion"
+FORMAT: Final = 1
+_PREDECESSORS: Final = 10
+_UNREADABLE: Final = "?"  # the name of a version whose record cannot be read
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a version lies and what it must be; `manifest_sha256` stands for all of its bytes."""
+
+    version: str
+    path: str
+    manifest_sha256: str
+
+
+class Promotion(Placed, frozen=True, kw_only=True):
+    """A version made champion; of several the one with the latest `promoted_at` counts."""
+
+    promoted_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    metrics: dict[str, float]
+    predecessors: tuple[Placed, ...] = ()  # champions before it that were not rolled back, newest first
+    format: int = FORMAT
+
+    @property
+    def placed(self) -> Placed:
+        """The version alone."""
+        return Placed(version=self.version, path=self.path, manifest_sha256=self.manifest_sha256)
+
+
+class _Format(msgspec.Struct, frozen=True):
+    """The field that tells whether this nextact knows the others; the first records did not have it."""
+
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """Who is champion after some records, and the records that were refused, with the names of their versions."""
+
+    champion: Promotion | None
+    refused: list[tuple[str, VersionRefused]]
+
+
+def encode_promotion(promotion: Promotion) -> bytes:
+    """JSON in UTF-8."""
+    return msgspec.json.encode(promotion)
+
+
+def decode_promotion(value: bytes | None) -> Promotion:
+    """The inverse; raises `VersionRefused` (promotion). None is a tombstone."""
+    if value is None:
+        raise VersionRefused("promotion", "its record was deleted by a tombstone")
+    try:
+        found = msgspec.json.decode(value, type=_Format).format
+        if found > FORMAT:
+            raise VersionRefused("promotion", f"its record has format {found}, this nextact reads format {FORMAT}")
+        return msgspec.json.decode(value, type=Promotion)
+    except (ValueError, RecursionError) as error:  # msgspec's own, bytes that are no UTF-8, or nested too deep
+        raise VersionRefused("promotion", f"its record cannot be read: {error}") from error
+
+
+def elect(values: Iterable[bytes | None], champion: Promotion | None = None) -> Election:
+    """Who is champion when these records came after `champion`: a late or damaged one changes nothing."""
+    refused: list[tuple[str, VersionRefused]] = []
+    for value in values:
+        try:
+            promotion = decode_promotion(value)
+        except VersionRefused as refusal:
+            refused.append((_UNREADABLE, refusal))
+            continue
+        if champion is not None and promotion.promoted_at < champion.promoted_at:
+            refused.append((promotion.version, _older(promotion, champion)))
+        else:
+            champion = promotion
+    return Election(champion, refused)
+
+
+def succeed(champion: Promotion | None, version: Placed, metrics: dict[str, float], now: datetime) -> Promotion:
+    """The record that makes `version` the champion."""
+    before = (champion.placed, *champion.predecessors) if champion else ()
+    return _promotion(version, metrics, [p for p in before if p.version != version.version], _after(champion, now))
+
+
+def go_back(champion: Promotion, metrics: dict[str, float], now: datetime) -> Promotion:
+    """The record that makes the champion's first predecessor, of which there must be one, champion again.
+
+    The champion is not among the predecessors then, so that going back again goes further back.
+    """
+    version, *before = champion.predecessors
+    return _promotion(version, metrics, before, _after(champion, now))
+
+
+async def publish(promotion: Promotion, settings: Settings) -> None:
+    """Makes a version the champion; returns when the broker has acknowledged it."""
+    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        await producer.send_and_wait(settings.models_topic, encode_promotion(promotion), CHAMPION, partition=0)
+    finally:
+        await producer.stop()
+
+
+class Promotions:
+    """Follows the models topic without a group: every process sees every promotion."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._partition = TopicPartition(settings.models_topic, 0)
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.brokers, auto_offset_reset="earliest", enable_auto_commit=False
+        )
+
+    async def start(self) -> list[bytes | None]:
+        """Connects and returns the champions' records that are there, oldest first."""
+        self._consumer.assign([self._partition])  # first, so that it connects knowing the topic
+        end = (await ends_of(self._settings.brokers, [self._partition]))[self._partition]
+        await self._consumer.start()
+        await self._consumer.seek_to_beginning(self._partition)
+        found: list[bytes | None] = []
+        while await self._consumer.position(self._partition) < end:
+            found += _of_champions(await self._fetched(timeout_ms=500))
+        return found
+
+    async def follow(self) -> AsyncIterator[list[bytes | None]]:
+        """The champions' records as they come, those of a fetch together."""
+        async for records in self.records():
+            if found := _of_champions(records):
+                yield found
+
+    async def records(self) -> AsyncIterator[list[Any]]:
+        """All records of the topic as they come, those of a fetch together."""
+        while True:
+            if records := await self._fetched(timeout_ms=60_000):
+                yield records
+
+    async def stop(self) -> None:
+        """Disconnects."""
+        await self._consumer.stop()
+
+    async def _fetched(self, timeout_ms: int) -> list[Any]:
+        fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
+        return list(fetched.get(self._partition, []))
+
+
+def _of_champions(records: Iterable[Any]) -> list[bytes | None]:
+    return [record.value for record in records if record.key == CHAMPION]
+
+
+async def history(settings: Settings) -> list[bytes | None]:
+    """The champions' records that are on the topic now, oldest first."""
+    promotions = Promotions(settings)
+    try:
+        return await promotions.start()
+    finally:
+        await promotions.stop()
+
+
+async def champion(settings: Settings) -> Promotion | None:
+    """The present champion; None if there is none yet."""
+    return elect(await history(settings)).champion
+
+
+def _promotion(
+    version: Placed, metrics: dict[str, float], predecessors: Sequence[Placed], promoted_at: datetime
+) -> Promotion:
+    return Promotion(
+        **msgspec.structs.asdict(version),
+        promoted_at=promoted_at,
+        metrics=metrics,
+        predecessors=tuple(predecessors[:_PREDECESSORS]),
+    )
+
+
+def _after(champion: Promotion | None, now: datetime) -> datetime:
+    """Now, but later than the champion's promotion also where the clock of the machine that wrote it is ahead."""
+    return now if champion is None else max(now, champion.promoted_at + timedelta(microseconds=1))
+
+
+def _older(promotion: Promotion, champion: Promotion) -> VersionRefused:
+    return VersionRefused(
+        "older",
+        f"its promotion of {promotion.promoted_at.isoformat()} came after that of {champion.version} of "
+        f"{champion.promoted_at.isoformat()}",
+    )

@@ -1,0 +1,319 @@
+"""The agent: takes fetches in, has them computed in the device thread, delivers them, acknowledges them in order.
+
+All that has come in while one batch was computed makes the next one, whatever its partitions: batches are small and
+quick when the stream is calm, large when there is a backlog. What each batch and each fetch costs whatever its size
+decides how late answers are, long before the machine is busy: there are as few of both as is no loss. A small batch is
+decoded, computed and encoded in one go, as late as possible, so that no event waits for it to go from thread to thread,
+or just missed it; with a backlog, one batch is decoded or encoded, one is stepped and one is answered at the same time.
+Whatever fails ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import faust
+import numpy as np
+
+from stream_app.errors import DataPathError, TooManyDeadLetters
+from stream_app.settings import Settings
+from stream_app.worker.delivery import BatchResult, Delivered, Delivery
+from stream_app.worker.local_store import LocalStore
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.pipeline import Pipeline, Received, SteppedBatch
+
+T = TypeVar("T")
+
+_CALM: Final = 2  # records of a batch, at most, while the stream is calm
+_QUIET: Final = 8  # turns of the event loop
+_LARGE: Final = 256  # records of a batch: so many are worth coding in another thread
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is computed at once."""
+
+    fetches: list[Any]  # Faust events
+    records: int
+    decode: Callable[[], Received]
+    decoding: asyncio.Future[Received] | None  # of a large one, in the coding thread
+
+
+class Consumption:
+    """The way of the fetches through a worker, and how many are on it."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        pipeline: Pipeline,
+        delivery: Delivery,
+        store: LocalStore,
+        device_thread: ThreadPoolExecutor,
+        ranking_thread: ThreadPoolExecutor,
+        coding_thread: ThreadPoolExecutor,
+        metrics: WorkerMetrics,
+        fail: Callable[[BaseException], Any],
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` in seconds, monotonic. `fail` ends the process."""
+        self._settings = settings
+        self._pipeline = pipeline
+        self._delivery = delivery
+        self._store = store
+        self._device_thread = device_thread
+        self._ranking_thread = ranking_thread
+        self._coding_thread = coding_thread
+        self._metrics = metrics
+        self._fail = fail
+        self._clock = clock
+        self._waiting: deque[Any] = deque()  # Faust events, each a fetch
+        self._arrived = asyncio.Event()
+        self._waiting_records = 0
+        self._space = asyncio.Event()  # set while few enough records wait; else Faust's own buffer fills, then stops
+        self._space.set()
+        self._room = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
+        self._finishing: asyncio.Task[None] | None = None  # of the newest batch
+        self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
+        self._latest: dict[int, asyncio.Task[Delivered]] = {}  # by partition: what the next delivery waits for
+        self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
+        self._pause_s = 0.0
+        self._under_way = 0  # fetches taken in, not acknowledged
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def consume(self, stream: Any) -> None:
+        """The agent's body."""
+        computing = asyncio.create_task(self._compute_all(stream.app))
+        try:
+            async for event in stream.noack().events():
+                self._take(event)
+                await self._space.wait()
+            if not stream.app.should_stop:
+                raise DataPathError("the stream of events ended by itself")
+        except Exception as error:
+            self._fail(error)
+            raise
+        finally:
+            await self.drained()  # Faust cancels agents before the consumer, whose last commit waits for all taken in
+            computing.cancel()
+
+    def pause(self) -> float:
+        """Seconds behind a fetch in which there is hardly time for another one: those that two batches take. None where
+        the stream is calm, as the last batch shows."""
+        return self._pause_s
+
+    async def drained(self) -> None:
+        """Returns when nothing is on its way: all that was taken in is durable and acknowledged."""
+        await self._idle.wait()
+
+    def _take(self, event: Any) -> None:
+        self._under_way += 1
+        self._idle.clear()
+        self._waiting.append(event)
+        self._arrived.set()
+        self._wait_for(len(event.value))
+
+    def _wait_for(self, records: int) -> None:
+        self._waiting_records += records
+        if self._waiting_records < 2 * self._settings.batch_size:
+            self._space.set()
+        else:
+            self._space.clear()
+
+    async def _compute_all(self, app: faust.App) -> None:
+        """Batch after batch; with a backlog, the next one is decoded meanwhile."""
+        ahead: _Batch | None = None
+        try:
+            while True:
+                batch = ahead or await self._begin(app)
+                start = self._clock()
+                if batch.decoding is None:
+                    ahead = None
+                    stepped, results = await self._in_device_thread(self._in_one_go, batch, self._nothing_to_finish())
+                else:
+                    stepping = self._in_device_thread(self._pipeline.step, await batch.decoding)
+                    ahead = await self._begin_ahead(app)
+                    stepped, results = await stepping, None
+                self._pause_s = 2 * (self._clock() - start) if batch.records > _CALM else 0.0
+                self._unsettled.add(stepped.batch)
+                self._finishing = asyncio.create_task(self._finish(batch.fetches, stepped, results, self._finishing))
+        except TooManyDeadLetters as error:
+            await self._commit_what_came_before(app)
+            self._fail(error)
+            raise
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    async def _begin(self, app: faust.App) -> _Batch:
+        """The next batch, once there is one and a place in `_room` for it."""
+        while True:
+            await self._arrived.wait()
+            await self._others_of_the_fetch()
+            if batch := await self._next_batch(app):
+                return batch
+
+    async def _others_of_the_fetch(self) -> None:
+        """Returns when no more comes at once: Faust hands out what was fetched of each partition by itself, a few turns
+        of the event loop apart, and half of it in a batch by itself would make the rest wait for that."""
+        quiet, seen = 0, len(self._waiting)
+        while quiet < _QUIET and self._waiting_records < _LARGE:
+            await asyncio.sleep(0)
+            quiet, seen = (quiet + 1, seen) if len(self._waiting) == seen else (0, len(self._waiting))
+
+    async def _begin_ahead(self, app: faust.App) -> _Batch | None:
+        """The next batch, if it is there by now and large; does not wait."""
+        large = self._waiting_records >= _LARGE and not self._room.locked()
+        return await self._next_batch(app) if large else None
+
+    async def _next_batch(self, app: faust.App) -> _Batch | None:
+        """What waits now, when there is a place for it; None: all of it is someone else's by now."""
+        await self._room.acquire()
+        if fetches := self._next_fetches(app):
+            return self._batch(fetches)
+        self._room.release()
+        return None
+
+    def _batch(self, fetches: list[Any]) -> _Batch:
+        records = [record for fetch in fetches for record in fetch.value]
+        decode = partial(self._pipeline.decode, records, fetches[0].message.generation_id)
+        return _Batch(fetches, len(records), decode, self._in_coding_thread(decode) if len(records) >= _LARGE else None)
+
+    def _nothing_to_finish(self) -> bool:
+        """Whether the batch before is answered and encoded: two must not be at the same time."""
+        return self._finishing is None or self._finishing.done()
+
+    def _in_one_go(self, batch: _Batch, whole: bool) -> tuple[SteppedBatch, list[BatchResult] | None]:
+        stepped = self._pipeline.step(batch.decode())
+        return stepped, self._pipeline.encode(self._pipeline.answer(stepped)) if whole else None
+
+    async def _commit_what_came_before(self, app: faust.App) -> None:
+        """The batch at hand has a place in `_room`; who has all of them too knows that those before it are durable.
+
+        Without this a worker that ends again and again would do the same good work again and again.
+        """
+        for _ in range(self._settings.in_flight - 1):
+            await self._room.acquire()
+        await app.consumer.commit()
+
+    def _next_fetches(self, app: faust.App) -> list[Any]:
+        """What is waiting, up to the batch size; fetches of an older generation are someone else's now."""
+        batch: list[Any] = []
+        size = 0
+        while self._waiting and (not batch or size + len(self._waiting[0].value) <= self._settings.batch_size):
+            event = self._waiting.popleft()
+            self._wait_for(-len(event.value))
+            # Leans on: a message carries the generation of the group in which it was fetched.
+            if event.message.generation_id == app.consumer_generation_id:
+                batch.append(event)
+                size += len(event.value)
+            else:
+                self._metrics.stale_batches.inc()
+                self._ended(1)
+        if not self._waiting:
+            self._arrived.clear()
+        return batch
+
+    async def _finish(
+        self,
+        batch: list[Any],
+        stepped: SteppedBatch,
+        results: list[BatchResult] | None,
+        before: asyncio.Task[None] | None,
+    ) -> None:
+        """Begins the deliveries of a batch, after those of the batch before it have begun; answers and encodes it, if
+        need be: each thread takes batches in the order of these tasks."""
+        try:
+            if results is None:
+                computed = await self._in_ranking_thread(self._pipeline.answer, stepped)
+                results = await self._in_coding_thread(self._pipeline.encode, computed)
+            if before is not None:
+                await before
+            deliveries = self._deliver_later(batch, results)
+            self._completing = asyncio.create_task(
+                self._complete(batch, results, deliveries, stepped.batch, self._completing)
+            )
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _deliver_later(self, batch: list[Any], results: list[BatchResult]) -> list[asyncio.Task[Delivered]]:
+        """The deliveries of a batch, one per partition, each after the one before it of the same partition."""
+        covered: dict[int, range] = {}
+        for event in batch:
+            partition, end = event.message.partition, event.message.offset + 1
+            begin = covered[partition].start if partition in covered else event.value[0].offset
+            covered[partition] = range(begin, end)
+        for result in results:
+            partition = result.partition
+            deliver = self._delivery.deliver(result, covered[partition], self._latest.get(partition))
+            self._latest[partition] = asyncio.create_task(deliver)
+        return [self._latest[result.partition] for result in results]
+
+    async def _complete(
+        self,
+        batch: list[Any],
+        results: list[BatchResult],
+        deliveries: list[asyncio.Task[Delivered]],
+        number: int,
+        before: asyncio.Task[None] | None,
+    ) -> None:
+        """Stores and acknowledges a batch that is durable, after the batch before it; all partitions at once, as each
+        way to another thread costs more than what is done there."""
+        start = self._clock()
+        try:
+            delivered = await asyncio.gather(*deliveries)
+            if before is not None:
+                await before
+            await self._in_coding_thread(self._store_all, results, delivered)
+            for event in batch:
+                event.ack()
+            self._metrics.stage.labels("deliver").observe(self._clock() - start)
+            self._count(results, delivered)
+            self._settled(number)
+        except Exception as error:
+            self._fail(error)
+            raise
+        finally:
+            self._ended(len(batch))
+
+    def _store_all(self, results: list[BatchResult], delivered: list[Delivered]) -> None:
+        for result, known in zip(results, (one.changelog for one in delivered), strict=True):
+            if known is not None:
+                self._store.write(result.partition, result.states, known.stop - 1, known.start)
+
+    def _settled(self, batch: int) -> None:
+        """A batch is durable: its users may leave memory, and another batch has a place."""
+        self._unsettled.remove(batch)
+        self._pipeline.settle(min(self._unsettled, default=batch + 1))
+        self._room.release()
+
+    def _count(self, results: list[BatchResult], delivered: list[Delivered]) -> None:
+        metrics = self._metrics
+        for result in results:
+            metrics.predictions.labels(result.ranker).inc(len(result.record_times))
+            for reason in result.reasons:
+                metrics.dead_letters.labels(reason).inc()
+        pairs = zip(results, delivered, strict=True)
+        metrics.latency.observe(np.concatenate([one.answered_at - result.record_times / 1000 for result, one in pairs]))
+
+    def _in_device_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._device_thread, function, *arguments)
+
+    def _in_ranking_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._ranking_thread, function, *arguments)
+
+    def _in_coding_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._coding_thread, function, *arguments)
+
+    def _ended(self, fetches: int) -> None:
+        self._under_way -= fetches
+        if not self._under_way:
+            self._idle.set()

@@ -1,0 +1,206 @@
+"""What makes a batch durable: the seam, and the default guarantee, in the order of the design's invariant.
+
+Per partition, at every instant: predictions and dead letters acknowledged >= changelog acknowledged >= fetch
+acknowledged. A user whose changelog record says that an event was applied has therefore been answered for it.
+The other guarantee, exactly once, is in `transactions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+from numpy.typing import NDArray
+
+from stream_app.contract.events import Outgoing, Reason
+from stream_app.contract.topics import LARGEST_DEAD_LETTER
+from stream_app.kafka.record_batch import LARGEST, RecordBatch, Sealed
+from stream_app.settings import Settings
+from stream_app.worker.lease import Lease
+from stream_app.worker.metrics import Ranker
+
+
+def _no_times() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """All effects of a batch on one partition."""
+
+    partition: int
+    ranker: Ranker
+    predictions: list[RecordBatch] = field(default_factory=list)
+    dead_letters: list[Outgoing] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)  # of the dead letters
+    changelog: list[RecordBatch] = field(default_factory=list)
+    states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
+    record_times: NDArray[np.int64] = field(default_factory=_no_times)  # of the answered events, ms since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the broker has acknowledged of a batch."""
+
+    answered_at: float  # seconds since the epoch, when the predictions were acknowledged
+    changelog: range | None  # up to the last record's offset, nobody else's record among them; None: no record
+
+
+class Delivery(Protocol):
+    """The seam: each delivery guarantee is one implementation."""
+
+    @property
+    def commits_offsets(self) -> bool:
+        """Whether a delivery commits the offsets that it answers; else Faust does, after the acknowledgement."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def assigned(self, partitions: Collection[int]) -> None:
+        """From now on this worker answers for these partitions of the events topic, and for no others.
+
+        Called after each rebalance, before states are recovered, while nothing is being delivered.
+        Raises on any failure: the process must then end.
+        """
+
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
+        """Makes a batch durable after the partition's batch before it (`after`).
+
+        `offsets` are those of the events topic that the batch answers, to the one where the next batch begins.
+        Calls for one partition come in order, and none waits for the one before to end.
+        Raises on any failure: the process must then end.
+        """
+
+
+class AtLeastOnce:
+    """Predictions and dead letters first, then the changelog: at least once answered, once applied."""
+
+    commits_offsets = False
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        """`clock` in seconds since the epoch."""
+        self._settings = settings
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._lease: Lease | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._order: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def start(self) -> None:
+        """Connects; raises aiokafka's errors."""
+        self._producer = new_producer(self._settings, enable_idempotence=True)
+        await self._producer.start()
+        self._lease = Lease(self._settings.session_timeout, asyncio.get_running_loop().time)
+        self._keeping = asyncio.create_task(self._lease.keep())
+
+    async def stop(self) -> None:
+        """Sends what is left and disconnects."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def assigned(self, partitions: Collection[int]) -> None:
+        """Nothing to do: whoever had them before may still repeat a prediction."""
+
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
+        """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
+        assert self._producer is not None
+        assert self._lease is not None
+        settings, partition = self._settings, batch.partition
+        self._lease.check()
+        async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
+            answers = await send_batches(
+                self._producer, settings.predictions_topic, partition, batch.predictions, self._clock
+            )
+            answers += await send(self._producer, settings.dead_letters_topic, partition, batch.dead_letters)
+        await acknowledged(answers)
+        answered_at = self._clock()
+        if after is not None:
+            await after
+        self._lease.check()
+        changes = await send_batches(self._producer, settings.state_topic, partition, batch.changelog, self._clock)
+        return Delivered(answered_at, without_gap(await acknowledged(changes)))
+
+
+def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
+    """A producer, not connected yet, for all that a batch writes."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.brokers,
+        client_id=f"{settings.group}-delivery",
+        acks="all",
+        max_batch_size=LARGEST,
+        max_request_size=LARGEST_DEAD_LETTER,
+        **guarantee,
+    )
+
+
+class Queued(NamedTuple):
+    """A batch of records on its way to the broker."""
+
+    records: int
+    acknowledged: asyncio.Future[Any]
+
+
+async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]) -> list[Queued]:
+    """Queues records as few large batches."""
+    queued = []
+    remaining = iter(records)
+    record = next(remaining, None)
+    while record is not None:
+        builder, size = producer.create_batch(), 0
+        while record is not None and _appended(builder, record):
+            record, size = next(remaining, None), size + 1
+        queued.append(Queued(size, await producer.send_batch(builder, topic, partition=partition)))
+    return queued
+
+
+async def send_batches(
+    producer: AIOKafkaProducer,
+    topic: str,
+    partition: int,
+    batches: Sequence[RecordBatch],
+    clock: Callable[[], float],
+    *,
+    transactional: bool = False,
+) -> list[Queued]:
+    """Queues batches that are ready; their records bear the time of `clock`, in seconds since the epoch."""
+    queued = []
+    for batch in batches:
+        sealed = Sealed(batch, time=clock(), transactional=transactional)
+        queued.append(Queued(batch.records, await producer.send_batch(sealed, topic, partition=partition)))
+    return queued
+
+
+async def acknowledged(batches: Sequence[Queued]) -> list[range]:
+    """The offsets of each batch, when the broker has acknowledged all."""
+    written = await asyncio.gather(*(batch.acknowledged for batch in batches))
+    return [
+        range(metadata.offset, metadata.offset + batch.records)
+        for batch, metadata in zip(batches, written, strict=True)
+    ]
+
+
+def without_gap(written: Sequence[range]) -> range | None:
+    """The last of the offsets written that lie one behind another: in a gap are the records of another worker."""
+    if not written:
+        return None
+    start = written[-1].start
+    for batch in reversed(written[:-1]):
+        if batch.stop != start:
+            break
+        start = batch.start
+    return range(start, written[-1].stop)
+
+
+def _appended(builder: Any, record: Outgoing) -> bool:
+    """Whether the record fitted; into an empty batch any does."""
+    key, value, headers = record
+    return builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is not None

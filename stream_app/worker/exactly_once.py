@@ -1,0 +1,117 @@
+"""Exactly once: a batch's predictions, dead letters, changelog and source offset in one Kafka transaction.
+
+Each partition of the events topic has a transactional id. Whoever is assigned the partition begins with it anew, which
+aborts what its last owner left open and locks that owner out (`ProducerFenced`), and only then reads the changelog and
+the committed offset. So state and offset are those behind the last transaction, and no other can come between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from stream_app.errors import DataPathError
+from stream_app.settings import Settings
+from stream_app.worker.delivery import BatchResult, Delivered, acknowledged, new_producer, send, send_batches
+
+# A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long when there
+# is none. Far above the time of a batch, below the 15 minutes that brokers allow.
+TRANSACTION_TIMEOUT_MS: Final = 60_000
+
+
+class ExactlyOnce:
+    """One transaction per batch; those of one partition one after the other, partitions beside each other."""
+
+    commits_offsets = True
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        """`clock` in seconds since the epoch."""
+        self._settings = settings
+        self._clock = clock
+        self._producers: dict[int, AIOKafkaProducer] = {}
+        self._answered: dict[int, int] = {}  # by partition: where the last transaction ended; missing: there was none
+
+    async def start(self) -> None:
+        """Partitions connect when they are assigned."""
+
+    async def stop(self) -> None:
+        """Disconnects."""
+        await asyncio.gather(*(producer.stop() for producer in self._producers.values()))
+        self._producers.clear()
+
+    async def assigned(self, partitions: Collection[int]) -> None:
+        """See `Delivery`. Partitions that stay begin anew too: someone may have had them in between."""
+        await self.stop()
+        self._producers = {partition: self._new_producer(partition) for partition in partitions}
+        await asyncio.gather(*(producer.start() for producer in self._producers.values()))
+        self._answered = await self._committed(partitions)
+
+    def _new_producer(self, partition: int) -> AIOKafkaProducer:
+        return new_producer(
+            self._settings,
+            transactional_id=transactional_id(self._settings, partition),
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        )
+
+    async def _committed(self, partitions: Collection[int]) -> dict[int, int]:
+        """Where the transactions ended; nobody can add one any more."""
+        settings = self._settings
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.brokers, group_id=settings.group, enable_auto_commit=False
+        )
+        async with consumer:
+            found = [TopicPartition(settings.events_topic, partition) for partition in partitions]
+            consumer.assign(found)
+            offsets = {tp.partition: await consumer.committed(tp) for tp in found}
+        return {partition: offset for partition, offset in offsets.items() if offset is not None}
+
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
+        """See `Delivery`. An exception leaves the transaction open: the next owner of the partition aborts it."""
+        if after is not None:
+            await after
+        producer = self._producer_of(batch.partition, offsets)
+        await producer.begin_transaction()
+        written = await self._write(producer, batch, offsets.stop)
+        await producer.commit_transaction()
+        self._answered[batch.partition] = offsets.stop
+        # In gaps are only markers: whoever wrote here before is locked out, and what he wrote was recovered.
+        return Delivered(self._clock(), range(written[-1].stop) if written else None)
+
+    def _producer_of(self, partition: int, offsets: range) -> AIOKafkaProducer:
+        """Raises `DataPathError` for what another worker answers, and for what was answered before."""
+        if partition not in self._producers:
+            raise DataPathError(f"partition {partition} of the events was given away, its answers cannot be delivered")
+        answered = self._answered.get(partition, 0)
+        if offsets.start < answered:
+            raise DataPathError(
+                f"partition {partition} of the events is answered up to offset {answered}, "
+                f"and offset {offsets.start} came again"
+            )
+        return self._producers[partition]
+
+    async def _write(self, producer: AIOKafkaProducer, batch: BatchResult, next_offset: int) -> list[range]:
+        """All effects of a batch, acknowledged: a commit goes through although a record was refused before.
+
+        Returns what was written to the changelog.
+        """
+        settings, partition = self._settings, batch.partition
+        send_ready = partial(send_batches, producer, partition=partition, clock=self._clock, transactional=True)
+        answers = await send_ready(topic=settings.predictions_topic, batches=batch.predictions)
+        answers += await send(producer, settings.dead_letters_topic, partition, batch.dead_letters)
+        changes = await send_ready(topic=settings.state_topic, batches=batch.changelog)
+        source = TopicPartition(settings.events_topic, partition)
+        _, _, written = await asyncio.gather(
+            producer.send_offsets_to_transaction({source: next_offset}, settings.group),
+            acknowledged(answers),
+            acknowledged(changes),
+        )
+        return written
+
+
+def transactional_id(settings: Settings, partition: int) -> str:
+    """One per source partition, whichever worker has it."""
+    return f"{settings.group}.{settings.events_topic}.{partition}"

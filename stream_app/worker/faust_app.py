@@ -1,0 +1,89 @@
+"""The Faust app of a worker; nothing happens at import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import faust
+from yarl import URL
+
+from model.serving.engine import Fold
+from stream_app.settings import Settings
+from stream_app.worker.agent import Consumption
+from stream_app.worker.delivery import Delivery
+from stream_app.worker.faust_table import PromptTableManager, UsersTable
+from stream_app.worker.faust_transport import ChunkSchema, ChunkTransport
+from stream_app.worker.local_store import LocalStore
+from stream_app.worker.metrics import WorkerMetrics
+
+_BUFFERED_FETCHES: Final = 64
+
+
+def create_app(
+    settings: Settings,
+    *,
+    fold: Fold,
+    store: LocalStore,
+    consumption: Consumption,
+    delivery: Delivery,
+    metrics: WorkerMetrics,
+    fail: Callable[..., Any],
+) -> faust.App:
+    """The app: events agent, users table, transport, and the draining before partitions are given away."""
+    app = _bare_app(settings)
+
+    async def take_over(partitions: set[int]) -> None:
+        try:
+            await delivery.assigned(partitions)
+        except Exception as error:  # aiokafka would log it and go on
+            fail(error)
+            raise
+
+    app.transport = ChunkTransport(
+        app.conf.broker,
+        app,
+        chunked_topics=(settings.events_topic, settings.state_topic),
+        drained=consumption.drained,
+        take_over=take_over,
+        commits=not delivery.commits_offsets,
+        pause=consumption.pause,
+    )
+    events = app.topic(settings.events_topic, schema=ChunkSchema(), partitions=settings.partitions)
+    app.agent(events, name="events")(consumption.consume)
+    app.tables.add(UsersTable(app, settings=settings, fold=fold, store=store, metrics=metrics, fail=fail))
+
+    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    async def finish_first(sender: faust.App, revoked: Any, **_: Any) -> None:
+        """The next owner begins at what is committed, so all that was begun is finished and committed first."""
+        await consumption.drained()
+        await sender.consumer.commit()
+
+    return app
+
+
+def _bare_app(settings: Settings) -> faust.App:
+    """Faust without the defaults that bite."""
+    return faust.App(
+        settings.group,
+        broker=[URL(f"kafka://{address.strip()}") for address in settings.brokers.split(",")],
+        store="memory://",
+        datadir=settings.data_dir / "faust",  # made though nothing is put there; else beside whatever runs
+        topic_partitions=settings.partitions,
+        topic_allow_declare=False,  # `topics` makes and checks them, with errors that say what to do
+        topic_disable_leader=True,
+        web_enabled=False,
+        broker_session_timeout=settings.session_timeout,
+        consumer_group_instance_id=settings.instance_id or None,
+        table_standby_replicas=settings.standby_replicas,
+        broker_heartbeat_interval=settings.session_timeout / 5,
+        broker_request_timeout=max(40.0, settings.session_timeout + 5),
+        broker_max_poll_records=settings.batch_size,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=_BUFFERED_FETCHES,
+        stream_wait_empty=False,  # `finish_first` waits instead
+        producer_request_timeout=30.0,
+        worker_redirect_stdouts=False,
+        TableManager=PromptTableManager,
+    )

@@ -1,0 +1,194 @@
+"""Chunks: what the thread of Faust's consumer makes of a fetch.
+
+Only committed records are read: those of publishers with transactions, and our own changelog. Between them lie offsets
+that nobody is given: markers at the end of transactions, records of aborted ones. So the offset of a chunk is taken
+from the position of the consumer, not from its last record.
+
+What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
+`AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`,
+`earliest_offsets` and `highwater`; in aiokafka the consumer's `_isolation_level` and `_fetch_max_wait_ms`, its
+fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, and the positions in a subscription's assignment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from stream_app.kafka.offsets import beginnings_of, ends_of
+
+_FETCH_WAIT_MS: Final = 200  # of a fetch that finds nothing
+_LONGEST_PAUSE_S: Final = 0.02
+_BULK: Final = 65_536  # bytes that are worth a fetch without a pause: some 500 events
+
+
+class Chunk:
+    """The records of one fetch of one partition, with the attributes of a record that Faust reads."""
+
+    __slots__ = (
+        "checksum",
+        "headers",
+        "key",
+        "offset",
+        "partition",
+        "serialized_key_size",
+        "serialized_value_size",
+        "start",
+        "timestamp",
+        "timestamp_type",
+        "topic",
+        "value",
+    )
+
+    def __init__(self, tp: TP, records: Sequence[ConsumerRecord], start: int, position: int) -> None:
+        """`start`: where this fetch began, `position`: where the next one will. Without records none came between."""
+        self.start = start
+        self.topic: str = tp.topic
+        self.partition: int = tp.partition
+        self.offset: int = position - 1
+        self.timestamp: int = records[-1].timestamp if records else 0
+        self.timestamp_type: int = records[-1].timestamp_type if records else 0
+        self.key = None
+        self.value = records
+        self.headers: tuple[()] = ()
+        self.checksum = None
+        self.serialized_key_size = 0
+        self.serialized_value_size = 0
+
+
+class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Where Faust runs aiokafka's consumer: a thread and an event loop of their own.
+
+    Two calls can run at once there, and a fetch that Faust gave up in a rebalance goes on. So fetches and seeks take
+    turns: what such a fetch takes is fetched again after the seek that follows, and no position moves under another's
+    hands.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._turn = asyncio.Lock()
+        self._end_of_pause: asyncio.TimerHandle | None = None
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        """Leans on: Faust makes its consumer here, and aiokafka reads these two when it starts.
+
+        Faust offers `read_committed` under its own processing guarantee only, and has a fetch that finds nothing wait
+        at the broker for 1.5 s. Recovery, which asks for offsets over the same connection, would wait behind it.
+        """
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        return consumer
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> dict[TP, list[Any]]:
+        """Wraps what was fetched, in the thread, where nothing moves a position between fetch and look.
+
+        Recovery is told of what it will never see, too: it waits for the last offset of the changelog.
+        Leans on: `Consumer._getmany` ends here; only fetches and seeks move a position.
+        """
+        async with self._turn:
+            before = _positions(consumer, list(active_partitions))
+            fetched = await super()._fetch_records(
+                consumer, active_partitions, timeout=timeout, max_records=max_records
+            )
+            now = _positions(consumer, [*fetched, *before])
+            if any(self._has_events(tp) for tp in fetched):
+                self._pause(consumer)
+        chunks = {
+            tp: [Chunk(tp, records, min(before.get(tp, records[0].offset), records[0].offset), now[tp])]
+            for tp, records in fetched.items()
+            if tp.topic in self.transport.chunked_topics
+        }
+        passed = {
+            tp: now[tp]
+            for tp in before
+            if tp not in fetched and self.consumer._is_changelog_tp(tp) and now.get(tp, 0) > before[tp]
+        }
+        chunks |= {tp: [Chunk(tp, [], before[tp], position)] for tp, position in passed.items()}
+        return {**fetched, **chunks}
+
+    def _pause(self, consumer: AIOKafkaConsumer) -> None:
+        """Has the next fetch wait at the broker while the worker is busy with this one: what came meanwhile would wait
+        here, and each fetch takes time from all other threads, as they share the interpreter. The one after it, if it
+        finds nothing, is answered with the next event again.
+
+        Leans on: aiokafka makes the request for the next fetch right after records were taken from it, of these two.
+        """
+        fetcher, milliseconds = consumer._fetcher, round(1000 * min(self.transport.pause(), _LONGEST_PAUSE_S))
+        if self._end_of_pause is not None:
+            self._end_of_pause.cancel()
+        if milliseconds:
+            fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = _BULK, milliseconds
+            self._end_of_pause = asyncio.get_running_loop().call_later(milliseconds / 2000, _at_once, fetcher)
+        else:
+            _at_once(fetcher)
+
+    async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
+        """Leans on: recovery seeks in the changelog through here."""
+        async with self._turn:
+            await super()._seek_wait(consumer, partitions)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Leans on: streams begin where this says."""
+        return await self.call_thread(self._seek_to_committed)  # type: ignore[no-any-return]
+
+    async def _seek_to_committed(self) -> Mapping[TP, int]:
+        """Events of which nothing is committed begin anew as well.
+
+        aiokafka moves only to a committed offset above 0, else it stays where it is: behind a fetch that was given up.
+        """
+        async with self._turn:
+            consumer = self._ensure_consumer()
+            committed: Mapping[TP, int] = await consumer.seek_to_committed()  # None where nothing is
+            untouched = [tp for tp, offset in committed.items() if not offset and self._has_events(tp)]
+            for tp in _positions(consumer, untouched):  # others have none yet, and get the first offset there is
+                consumer.seek(tp, 0)
+        return committed
+
+    def _has_events(self, tp: TP) -> bool:
+        return tp.topic in self.transport.chunked_topics and not self.consumer._is_changelog_tp(tp)
+
+    async def _highwaters(self, partitions: Collection[TP]) -> Mapping[TP, int]:
+        """The real ends, to which recovery must read.
+
+        Leans on: recovery asks here how far the changelog goes. To a reader of committed records it would seem to end
+        at the first open transaction, before acknowledged records that lie behind.
+        """
+        return await ends_of(self._brokers(), partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Leans on: recovery asks here where the changelog begins."""
+        return await self.call_thread(beginnings_of, self._brokers(), partitions)  # type: ignore[no-any-return]
+
+    def _brokers(self) -> list[str]:
+        return driver.server_list(self.transport.url, self.transport.default_port)  # type: ignore[no-any-return]
+
+    def highwater(self, tp: TP) -> int | None:
+        """The end of what can be read: lag is counted to it, not to the end of an open transaction."""
+        return self._ensure_consumer().last_stable_offset(tp)  # type: ignore[no-any-return]
+
+
+def _at_once(fetcher: Any) -> None:
+    """From the next request on, the first event there is ends a fetch."""
+    fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = 1, _FETCH_WAIT_MS
+
+
+def _positions(consumer: AIOKafkaConsumer, tps: Iterable[TP]) -> dict[TP, int]:
+    """Where the next fetch begins, of those that are assigned and have a position.
+
+    Leans on: aiokafka's own `position` would wait for one, and with it the thread.
+    """
+    assignment = consumer._subscription.subscription.assignment
+    states = {tp: assignment.state_value(tp) for tp in tps} if assignment is not None else {}
+    return {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}

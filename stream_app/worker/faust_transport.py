@@ -1,0 +1,213 @@
+"""A Faust transport that delivers one fetch of one partition of a chunked topic as one message.
+
+Stock Faust spends tens of microseconds per event on futures, queues and sensors (`python -m tests.bench throughput`
+shows its bare loop). Here a message's value is the list of the records of a fetch, and its offset is the last one that
+the fetch covers, so that Faust does its work once per fetch.
+
+What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`:
+`Consumer._getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`,
+`_commit`, `on_partitions_assigned`, `_new_consumer_thread`, `_thread._consumer`, `tables.actives_ready`,
+`app.transport` being assignable, and topics decoding with their `schema`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, ClassVar, Final, NamedTuple
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from stream_app.errors import DataPathError
+from stream_app.worker.faust_fetch_thread import ChunkThread
+
+_RECOVERY_POLL_S: Final = 0.02
+_RECOVERY_FETCH_S: Final = 0.1
+_FETCH_S: Final = 0.5  # until a fetch that finds nothing ends: a seek waits for it
+
+
+class ChunkSchema(faust.Schema):  # type: ignore[misc]
+    """Hands the records through as they are: decoding is ours, where a bad record can become a dead letter."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        """Leans on: topics ask their schema once for the function that makes events of messages."""
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, {}, message)
+
+        return decode
+
+
+class Standing(NamedTuple):
+    """Where a partition stands; offsets."""
+
+    done: int  # the first that is not acknowledged
+    end: int  # the one that the next record will have
+
+    @property
+    def lag(self) -> int:
+        """Records not acknowledged."""
+        return max(self.end - self.done, 0)
+
+
+class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer, with the records of chunked topics wrapped.
+
+    Faust can drop what it has fetched: it clears queues when it resumes, and skips messages below its read offset. A
+    dropped chunk that is not fetched again would be lost with the next commit, so acknowledgements must come for
+    every chunk that was handed out, in order.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # First and last offsets of the fetches not acknowledged yet.
+        self._handed_out: defaultdict[TP, deque[tuple[int, int]]] = defaultdict(deque)
+        self._expected: dict[TP, int] = {}  # where the next fetch must begin, at the latest
+
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Leans on: Faust begins to recover in here, so whoever had the partitions is locked out before."""
+        await self.transport.take_over({tp.partition for tp in assigned if not self._is_changelog_tp(tp)})
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Fetches events, and what standbys read, only once recovery has ended.
+
+        Faust resumes these partitions first and clears its queues afterwards: what came in between would be lost.
+        Leans on: `tables.actives_ready` is set after that clearing and unset when a rebalance begins;
+        `recovery.active_tps` is what recovery reads.
+        """
+        if active_partitions is not None and not self.app.tables.actives_ready:
+            active_partitions = active_partitions & self.app.tables.recovery.active_tps
+            if not active_partitions:
+                await asyncio.sleep(_RECOVERY_POLL_S)
+                return {}
+            timeout = min(timeout, _RECOVERY_FETCH_S)  # the end of a transaction wakes nobody
+        return await super()._getmany(active_partitions, min(timeout, _FETCH_S))
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
+        """Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here."""
+        records, active = await super()._wait_next_records(timeout)
+        for tp, fetched in (records or {}).items():
+            self._expect(tp, fetched)
+        return records, active
+
+    def _expect(self, tp: TP, chunks: list[Any]) -> None:
+        """Raises `DataPathError` when what was fetched before never came here: it would count as read."""
+        if tp.topic not in self.transport.chunked_topics:
+            return
+        for chunk in chunks:
+            expected = self._expected.get(tp, chunk.start)
+            if chunk.start > expected:
+                raise DataPathError(f"{tp}: a fetch begins at offset {chunk.start}, after {expected}: one got lost")
+            self._expected[tp] = chunk.offset + 1
+            if not self._is_changelog_tp(tp):
+                self._handed_out[tp].append((chunk.value[0].offset, chunk.offset))
+
+    async def perform_seek(self) -> None:
+        """Back to the committed offsets: what was handed out before will be fetched again."""
+        await super().perform_seek()
+        self._handed_out.clear()
+        self._expected = {tp: offset for tp, offset in self._expected.items() if self._is_changelog_tp(tp)}
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Leans on: recovery seeks in the changelog through here."""
+        await super().seek_wait(partitions)
+        for tp in partitions:
+            self._expected.pop(tp, None)
+
+    def ack(self, message: Any) -> bool:
+        """Raises `DataPathError` when a chunk handed out before this one was never acknowledged."""
+        waiting = self._handed_out.get(message.tp)
+        if waiting and waiting.popleft()[1] != message.offset:
+            raise DataPathError(
+                f"{message.tp}: the fetch up to offset {message.offset} is done, but one before it got lost in Faust"
+            )
+        return super().ack(message)  # type: ignore[no-any-return]
+
+    def standings(self) -> dict[TP, Standing]:
+        """Of the assigned event partitions, as far as fetches have told their ends.
+
+        Leans on: the thread's aiokafka consumer, whose position also passes what is never handed out (transaction
+        markers, what retention took), so that such an end of a partition is no lag; nor is what an open transaction
+        of a publisher holds back.
+        """
+        consumer = self._thread._consumer
+        subscription = consumer._subscription.subscription if consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        states = {TP(*tp): assignment.state_value(tp) for tp in assignment.tps}
+        return {
+            tp: Standing(waiting[0][0] if waiting else state.position, state.lso)
+            for tp, state in states.items()
+            if tp.topic in self.transport.chunked_topics and not self._is_changelog_tp(tp)
+            if ((waiting := self._handed_out.get(tp)) or state.has_valid_position) and state.lso is not None
+        }
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """The offset to commit. Acknowledgements of a chunked partition come in order, so the last one counts.
+
+        Leans on: acknowledged offsets collect in `_acked` and `_acked_index` and are removed here.
+        """
+        if tp.topic not in self.transport.chunked_topics:
+            return super()._new_offset(tp)  # type: ignore[no-any-return]
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        newest = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return newest + 1  # type: ignore[no-any-return]
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Not when deliveries commit: this late, it could set back what a later transaction has committed.
+
+        Leans on: all commits come through here, and Faust complains of a partition without one for long.
+        """
+        if self.transport.commits:
+            return await super()._commit(offsets)  # type: ignore[no-any-return]
+        self._thread.tp_last_committed_at.update(dict.fromkeys(offsets, time.monotonic()))
+        return True
+
+    async def on_stop(self) -> None:
+        """Lets what was taken in become durable and acknowledged, so that the last commit covers it."""
+        await self.transport.drained()
+        await super().on_stop()
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Between the last offsets of two chunks there is no gap, only the rest of the second chunk."""
+        if tp.topic not in self.transport.chunked_topics:
+            await super()._add_gap(tp, offset_from, offset_to)
+
+
+class ChunkTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with `ChunkConsumer`; assign it to `app.transport`."""
+
+    Consumer: ClassVar[type] = ChunkConsumer
+
+    def __init__(
+        self,
+        *args: Any,
+        chunked_topics: Collection[str],
+        drained: Callable[[], Awaitable[None]],
+        take_over: Callable[[set[int]], Awaitable[None]],
+        commits: bool,
+        pause: Callable[[], float],
+        **kwargs: Any,
+    ) -> None:
+        """`drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these
+        partitions of the events. `commits`: whether acknowledged offsets are to be committed. `pause`: for how many
+        seconds behind a fetch of events the next one finds nobody who has time for it."""
+        super().__init__(*args, **kwargs)
+        self.chunked_topics = frozenset(chunked_topics)
+        self.drained = drained
+        self.take_over = take_over
+        self.commits = commits
+        self.pause = pause

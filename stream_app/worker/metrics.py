@@ -1,0 +1,263 @@
+"""Every metric that nextact exports, with its meaning. Base units: seconds, bytes, events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from model.data.event_time import FLAGS
+from model.evaluation.gate import REASONS as VERDICTS
+from model.rounds.drift import POPULATIONS
+from model.serving.answers import Answers
+from model.serving.online_scores import Score, Scored
+from stream_app.contract.events import REASONS
+
+_LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_BATCH_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+STAGES: Final = ("decode", "step", "answer", "encode", "deliver")
+Ranker = Literal["model", "rules"]
+RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
+RELOADS: Final = ("loaded", "refused")
+ROUNDS: Final = ("promoted", "rejected", "skipped", "failed")
+
+
+class ArrayHistogram(Collector):
+    """A histogram that takes a whole batch at once; prometheus_client's own takes one value a call."""
+
+    def __init__(self, name: str, documentation: str, buckets: Sequence[float]) -> None:
+        self._name, self._documentation = name, documentation
+        self._bounds = np.array(buckets, np.float64)
+        self._counts = np.zeros(len(buckets) + 1, np.int64)
+        self._sum = 0.0
+
+    def observe(self, values: ArrayLike) -> None:
+        """Adds all values of an array."""
+        array = np.asarray(values, np.float64)
+        places = np.searchsorted(self._bounds, array, side="left")
+        self._counts += np.bincount(places, minlength=len(self._counts))
+        self._sum += float(array.sum())
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """For prometheus_client."""
+        names = [*(format(bound, "g") for bound in self._bounds), "+Inf"]
+        totals = np.cumsum(self._counts).tolist()
+        buckets = list(zip(names, totals, strict=True))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
+
+
+class GaugeOf(Collector):
+    """A gauge by one label, read when it is asked for: what is no longer there has no sample."""
+
+    def __init__(self, name: str, documentation: str, label: str) -> None:
+        self._name, self._documentation, self._label = name, documentation, label
+        self._values: Callable[[], Mapping[str, float]] = dict
+
+    def set_function(self, values: Callable[[], Mapping[str, float]]) -> None:
+        """`values`: the present ones by label value."""
+        self._values = values
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """For prometheus_client."""
+        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
+        for value, number in self._values().items():
+            family.add_metric([value], number)
+        yield family
+
+
+class VersionScores(Collector):
+    """How well each version did that has served lately, in this process since it began to serve."""
+
+    def __init__(self) -> None:
+        self._scores: dict[str, Score] = {}
+
+    def add(self, answers: Answers, scored: Scored) -> None:
+        """Adds a batch; what the rules answer is counted elsewhere, and of a version that was dropped nothing more."""
+        if score := self._scores.get(answers.version):
+            score.add(answers, scored)
+
+    def begin(self, versions: Collection[str]) -> None:
+        """These serve from now on, side by side: their scores begin at nothing, others are dropped."""
+        self._scores = {version: Score() for version in versions}
+
+    def scores(self) -> dict[str, Score]:
+        """The scores by version."""
+        return dict(self._scores)
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus_client."""
+        for name, documentation, value in _VERSION_COUNTERS:
+            counter = CounterMetricFamily(f"nextact_version_{name}", documentation, labels=["version"])
+            for version, score in self.scores().items():
+                counter.add_metric([version], value(score))
+            yield counter
+        coverage = GaugeMetricFamily(
+            "nextact_version_coverage_ratio", "Share of the items among somebody's 20 best so far", labels=["version"]
+        )
+        for version, score in self.scores().items():
+            coverage.add_metric([version], score.coverage)
+        yield coverage
+
+
+_VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[Score], float]]]] = (
+    ("scored", "Next items that scored a version's answer before them", lambda score: score.scored),
+    ("hits", "Of the scored, found among the 20 best", lambda score: score.hits),
+    ("reciprocal_ranks", "Sum of 1 / place of the hits", lambda score: score.reciprocal_ranks),
+    ("purchase_outcomes", "Purchase probabilities whose half hour is over", lambda score: score.outcomes),
+    ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_foretold),
+    ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases),
+)
+
+
+class WorkerMetrics:
+    """What a worker exports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter("nextact_events", "Valid events taken in, replays left out", registry=registry)
+        self.predictions = Counter(
+            "nextact_predictions", "Predictions acknowledged, by who made them", ["ranker"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "nextact_dead_letters", "Records that are no events, by reason", ["reason"], registry=registry
+        )
+        self.replays = Counter(
+            "nextact_replayed_events", "Events seen again after a restart, answered before", registry=registry
+        )
+        self.duplicates = Counter(
+            "nextact_duplicate_events", "Repeated event ids: answered, not applied", registry=registry
+        )
+        self.event_time = Counter(
+            "nextact_event_time", "New events by the verdict on their time", ["verdict"], registry=registry
+        )
+        self.stale_batches = Counter(
+            "nextact_stale_batches", "Fetches of partitions lost before they were handled", registry=registry
+        )
+        self.batch_events = Histogram(
+            "nextact_batch_events",
+            "Records per batch",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.stage = Histogram(
+            "nextact_stage_seconds",
+            "Time per batch and stage",
+            ["stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.latency = ArrayHistogram(
+            "nextact_event_to_prediction_seconds",
+            "From the event record's timestamp to the acknowledged prediction",
+            _LATENCY_BUCKETS,
+        )
+        registry.register(self.latency)
+        self.lag = GaugeOf("nextact_lag_events", "Records of a partition not yet answered", "partition")
+        registry.register(self.lag)
+        self.users = Gauge("nextact_users", "Users whose state is in memory", registry=registry)
+        self.evicted = Counter(
+            "nextact_evicted_users", "Users who left memory for others; the local store has them", registry=registry
+        )
+        self.returned = Counter(
+            "nextact_returned_users", "Users who came into memory from the local store", registry=registry
+        )
+        self.recovered = Counter(
+            "nextact_recovered_records",
+            "Changelog records that the local store has taken in, to recover a partition or to follow it as a standby",
+            registry=registry,
+        )
+        self.state_bytes = Gauge("nextact_state_bytes", "Bytes of all user states in memory", registry=registry)
+        self.partitions = Gauge("nextact_partitions", "Event partitions assigned to this worker", registry=registry)
+        self.ready = Gauge("nextact_ready", "1 when the worker answers events", registry=registry)
+        self.model = Gauge("nextact_model_info", "1 for the version that serves", ["version"], registry=registry)
+        self.model_created = Gauge(
+            "nextact_model_created_timestamp_seconds", "When the serving version was made", registry=registry
+        )
+        self.reloads = Counter(
+            "nextact_reloads", "Versions offered to this worker, by outcome", ["outcome"], registry=registry
+        )
+        self.scored = Counter(
+            "nextact_scored", "Next items that scored the answer before them", ["ranker"], registry=registry
+        )
+        self.hits = Counter("nextact_hits", "Of the scored, found among the 20 best", ["ranker"], registry=registry)
+        self.reciprocal_ranks = Counter(
+            "nextact_reciprocal_ranks",
+            "Sum of 1 / place of the hits: MRR@20 = this / scored",
+            ["ranker"],
+            registry=registry,
+        )
+        self.versions = VersionScores()
+        registry.register(self.versions)
+        for flag in FLAGS:
+            self.event_time.labels(flag or "ok")
+        for reason in REASONS:
+            self.dead_letters.labels(reason)
+        for ranker in RANKERS:
+            for counter in (self.predictions, self.scored, self.hits, self.reciprocal_ranks):
+                counter.labels(ranker)
+        for outcome in RELOADS:
+            self.reloads.labels(outcome)
+
+    def score(self, ranker: Ranker, places: NDArray[np.int64]) -> None:
+        """Counts where next items stood, from 1; 0: not among the best."""
+        hits = places[places > 0]
+        self.scored.labels(ranker).inc(len(places))
+        self.hits.labels(ranker).inc(len(hits))
+        self.reciprocal_ranks.labels(ranker).inc(float((1.0 / hits).sum()))
+
+
+class TrainerMetrics:
+    """What the trainer exports."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter("nextact_trainer_events", "Valid events read", registry=registry)
+        self.rejected = Counter("nextact_trainer_rejected", "Records that are no events", registry=registry)
+        self.rounds = Counter(
+            "nextact_trainer_rounds", "Rounds of training, by outcome", ["outcome"], registry=registry
+        )
+        self.verdicts = Counter(
+            "nextact_trainer_verdicts", "Challengers by what the gate said of them", ["reason"], registry=registry
+        )
+        self.stability = Gauge(
+            "nextact_drift_stability_index",
+            "Population stability index of the events since the last round against those it learned from",
+            ["of"],
+            registry=registry,
+        )
+        self.unseen = Gauge(
+            "nextact_drift_unseen_ratio",
+            "Of the events on items since the last round: on items that it did not know",
+            registry=registry,
+        )
+        self.rollbacks = Counter(
+            "nextact_trainer_rollbacks",
+            "Versions taken back because they did worse in production than the one before",
+            registry=registry,
+        )
+        self.round_seconds = Gauge("nextact_trainer_round_seconds", "Duration of the last round", registry=registry)
+        self.recall = Gauge(
+            "nextact_trainer_recall_at_20",
+            "On the held-out events of the last round",
+            ["ranker"],
+            registry=registry,
+        )
+        self.history_rows = Gauge("nextact_history_rows", "Events in the files of the history", registry=registry)
+        self.history_bytes = Gauge("nextact_history_bytes", "Bytes of the files of the history", registry=registry)
+        self.history_files = Gauge("nextact_history_files", "Files of the history", registry=registry)
+        self.history_missing = Counter(
+            "nextact_history_missing_records",
+            "Records that Kafka had removed before the history had them",
+            registry=registry,
+        )
+        for outcome in ROUNDS:
+            self.rounds.labels(outcome)
+        for kind in POPULATIONS:
+            self.stability.labels(kind)
+        for verdict in VERDICTS:
+            self.verdicts.labels(verdict)

@@ -1,0 +1,261 @@
+"""A worker process: everything a worker is made of, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Final, NoReturn
+from uuid import uuid4
+
+import torch
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry
+
+from model.serving.engine import Fold
+from model.serving.trial import Hits
+from model.state.user_states import Stored, UserStates, nothing_stored
+from stream_app.device import choose_device, hint, stand_in, trying
+from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
+from stream_app.http_server import HttpServer
+from stream_app.kafka.topic_admin import ensure_topics, unreachable
+from stream_app.settings import Settings
+from stream_app.versions.canary_reports import Trial, report_trials
+from stream_app.versions.promotions import Promotions
+from stream_app.worker.agent import Consumption
+from stream_app.worker.delivery import AtLeastOnce, BatchResult, Delivery
+from stream_app.worker.exactly_once import ExactlyOnce
+from stream_app.worker.faust_app import create_app
+from stream_app.worker.local_store import LocalStore
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.pipeline import Pipeline
+from stream_app.worker.reload import Reload
+from stream_app.worker.watchdog import Watchdog, waiting_of
+
+logger: Final = logging.getLogger(__name__)
+
+GUARANTEES: Final[dict[str, Callable[[Settings, Callable[[], float]], Delivery]]] = {
+    "at-least-once": AtLeastOnce,
+    "exactly-once": ExactlyOnce,
+}
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Ends the process at once: it has state that nobody can trust. The supervisor starts another."""
+    if isinstance(error, TooManyDeadLetters):
+        logger.critical("this worker ends: %s", error)
+    else:
+        logger.critical("the data path failed, this worker ends: %r", error, exc_info=error)
+    if advice := hint(error):
+        logger.critical(advice)
+    logging.shutdown()
+    os._exit(DataPathError.exit_code)
+
+
+def _fail_with_stacks(error: BaseException) -> NoReturn:
+    """For what hangs: only the stacks of all threads say where."""
+    faulthandler.dump_traceback()
+    fail(error)
+
+
+class Worker:
+    """The parts of a worker."""
+
+    def __init__(self, settings: Settings, device: torch.device, store: LocalStore) -> None:
+        """Raises `DeviceUnusable`."""
+        self._settings = settings
+        registry = CollectorRegistry()
+        metrics = WorkerMetrics(registry)
+        device_thread = _compute_thread("device", settings)
+        with trying(device):
+            fold = _new_fold(settings, device, store.read)
+        self._fold, self._device, self._device_thread = fold, device, device_thread
+        self._delivery = GUARANTEES[settings.delivery](settings, time.time)
+        self._reload = Reload(
+            settings=settings,
+            promotions=Promotions(settings),
+            fold=fold,
+            device=device,
+            device_thread=device_thread,
+            loading_thread=_compute_thread("loading", settings),
+            metrics=metrics,
+        )
+        consumption = Consumption(
+            settings=settings,
+            pipeline=Pipeline(fold, settings, metrics, time.perf_counter),
+            delivery=self._delivery,
+            store=store,
+            device_thread=device_thread,
+            ranking_thread=_compute_thread("ranking", settings),
+            coding_thread=ThreadPoolExecutor(1, "coding"),
+            metrics=metrics,
+            fail=fail,
+            clock=time.perf_counter,
+        )
+        self._app = create_app(
+            settings,
+            fold=fold,
+            store=store,
+            consumption=consumption,
+            delivery=self._delivery,
+            metrics=metrics,
+            fail=fail,
+        )
+        self._metrics = metrics
+        self._http = HttpServer(registry, self._not_ready)
+        metrics.ready.set_function(lambda: self._not_ready() is None)
+        metrics.partitions.set_function(self._partitions)
+        metrics.lag.set_function(self._lags)
+        self._warm = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set. Raises `UsageError` for what the user can mend, before any event is taken in."""
+        settings = self._settings
+        _quieten_collector()
+        _share_interpreter()
+        await ensure_topics(settings)
+        async with AsyncExitStack() as stopping:
+            await self._http.start(settings.http_host, settings.http_port)
+            stopping.push_async_callback(self._http.stop)
+            await self._delivery.start()
+            stopping.push_async_callback(self._delivery.stop)
+            await self._reload.start()
+            stopping.push_async_callback(self._reload.stop)
+            await self._warm_up()
+            for task in map(asyncio.create_task, (self._reload.follow(), self._watch(), self._report_trials())):
+                task.add_done_callback(_fail_if_broken)
+                stopping.callback(task.cancel)
+            await self._work(stop)
+
+    async def _warm_up(self) -> None:
+        """A batch beside the users' states, in the device thread: the stream's first one finds code and device warm.
+
+        Where nothing compiled is on disk yet, this takes seconds, in which an event would wait.
+        """
+        with trying(self._device):
+            trial = _new_fold(self._settings, self._device)
+            trial.serving = self._fold.serving
+            pipeline = Pipeline(trial, self._settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+            await asyncio.get_running_loop().run_in_executor(self._device_thread, process_one, pipeline)
+        self._warm = True
+
+    async def _watch(self) -> None:
+        """Ends the process when it stands still."""
+        if self._settings.stall_timeout:
+            await Watchdog(
+                timeout=self._settings.stall_timeout,
+                clock=time.monotonic,
+                waiting=lambda: waiting_of(self._app),
+                fail=_fail_with_stacks,
+            ).run()
+
+    async def _report_trials(self) -> None:
+        worker = self._settings.instance_id or uuid4().hex
+        await report_trials(self._settings, worker, lambda: self._trial(worker))
+
+    def _trial(self, worker: str) -> Trial | None:
+        names, scores = self._reload.trial, self._metrics.versions.scores()
+        if names is None or not all(name in scores for name in names):
+            return None
+        new, old = (Hits(scores[name].scored, scores[name].hits, scores[name].reciprocal_ranks) for name in names)
+        return Trial(worker=worker, version=names[0], before=names[1], new=new, old=old)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        """Fail-stop when Faust crashes: its state is then unknown, and so is whether it can still stop."""
+        self._app.finalize()
+        try:
+            await self._app.start()
+            crashed = await self._app.wait_for_stopped(stop.wait())
+        except Exception as error:
+            fail(error)
+        if crashed:
+            fail(self._app.crash_reason or DataPathError("the stream stopped by itself"))
+        await self._app.stop()
+
+    def _not_ready(self) -> str | None:
+        if not self._warm:
+            return "loading the model and running a first step"
+        if not self._app.tables.actives_ready or self._app.rebalancing:
+            return "waiting for partitions or recovering their state"
+        return None
+
+    def _partitions(self) -> int:
+        topic = self._settings.events_topic
+        return sum(tp.topic == topic for tp in self._app._assignment or ())
+
+    def _lags(self) -> dict[str, float]:
+        if not self._warm:  # then there is no consumer yet
+            return {}
+        return {str(tp.partition): standing.lag for tp, standing in self._app.consumer.standings().items()}
+
+
+def _new_fold(settings: Settings, device: torch.device, stored: Stored = nothing_stored) -> Fold:
+    states = UserStates(
+        hidden=settings.hidden,
+        length=settings.history_length,
+        epoch=settings.stream_epoch,
+        device=device,
+        most=settings.users_in_memory,
+        stored=stored,
+    )
+    return Fold(states, rules_share=settings.rules_share)
+
+
+def process_one(pipeline: Pipeline) -> BatchResult:
+    """All effects of one event of a made-up user; raises what the device raises."""
+    key, value = b"warm-up", b'{"user_id":"warm-up","type":"view","item_id":"warm-up"}'
+    record = ConsumerRecord("warm-up", 0, 0, 0, 0, key, value, None, len(key), len(value), ())
+    (result,) = pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode([record], 0))))
+    return result
+
+
+def _compute_thread(name: str, settings: Settings) -> ThreadPoolExecutor:
+    """One thread with PyTorch's number of threads set, which belongs to the thread that sets it."""
+    return ThreadPoolExecutor(1, name, torch.set_num_threads, (settings.threads,))
+
+
+def _quieten_collector() -> None:
+    """A batch makes thousands of small objects and no cycles: full collections would look at all of them
+    and find nothing. What is loaded by now stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+
+
+def _share_interpreter() -> None:
+    """The device thread needs the interpreter for moments between two kernels: it must not wait the default 5 ms
+    for a thread that encodes."""
+    sys.setswitchinterval(0.0001)
+
+
+def _fail_if_broken(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        fail(error)
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs a worker until `stop` is set; its parts belong to the running event loop. Raises `UsageError`."""
+    device = choose_device(settings.device, fallback=settings.device_fallback)
+    store = LocalStore(
+        settings.data_dir / "states" / settings.state_topic,
+        topic=settings.state_topic,
+        epoch=settings.stream_epoch,
+        clock=time.time,
+    )
+    try:
+        await Worker(settings, device, store).run(stop)
+    except DeviceUnusable as error:
+        device = stand_in(error, fallback=settings.device_fallback)
+        await Worker(settings, device, store).run(stop)
+    except KafkaError as error:  # at the start or the stop: in between it ends the process
+        raise unreachable(settings, error) from error
+    finally:
+        store.stop()

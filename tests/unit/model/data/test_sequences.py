@@ -1,0 +1,258 @@
+"""Sequences and batches against plain loops over the log."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model.data.batches import STEPS, WARM_UP, batch_count, batches
+from model.data.event_time import user_clocks
+from model.data.events import (
+    EVENT_TYPES,
+    FIRST_GAP,
+    NO_TIME,
+    SESSION_GAP_MS,
+    Actions,
+    Event,
+    actions_of,
+    gap_buckets,
+    item_object,
+    unpack_contexts,
+)
+from model.data.sequences import contexts_of, frequent_items, sequences_of
+from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
+
+Row = tuple[str, str, str, int, str | None]  # user, type, item or query, time, session
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from(EVENT_TYPES),
+        st.sampled_from("ijkl"),
+        st.integers(0, 10 * SESSION_GAP_MS),
+        st.sampled_from([None, "s1", "s2"]),
+    ),
+    max_size=40,
+)
+
+
+def log(rows: list[Row]) -> Actions:
+    events = [
+        Event(user_id=user, type=kind, item_id=thing, query=thing, session_id=session)
+        for user, kind, thing, _, session in rows
+    ]
+    return actions_of(events, [row[3] for row in rows])
+
+
+def one_user(kinds: list[str], name: str = "u") -> list[Row]:
+    return [(name, kind, f"i{place}", 1000 * place, None) for place, kind in enumerate(kinds)]
+
+
+def expected_fields(actions: Actions) -> list[tuple[int, int]]:
+    """Gap bucket and session boundary of each action, one action at a time."""
+    times: dict[str, int] = {}
+    sessions: dict[str, int] = {}
+    found = []
+    for user, time, session in zip(actions.users, actions.times.tolist(), actions.sessions.tolist(), strict=True):
+        if user not in times:
+            found.append((FIRST_GAP, 1))
+        else:
+            gap = max(time, times[user]) - times[user]
+            known = sessions.get(user, 0)
+            opens = session != known if session and known else gap > SESSION_GAP_MS
+            found.append((int(gap_buckets(np.array([gap]))[0]), int(opens)))
+        times[user] = max(time, times.get(user, time))
+        if session:
+            sessions[user] = session
+    return found
+
+
+def fields(contexts: NDArray[np.uint32]) -> list[tuple[int, int]]:
+    unpacked = unpack_contexts(contexts)
+    return list(zip(unpacked.gaps.tolist(), unpacked.boundaries.tolist(), strict=True))
+
+
+@given(ROWS, st.integers(0, 40))
+def test_contexts_are_those_of_one_action_at_a_time_in_any_cut(rows: list[Row], middle: int) -> None:
+    actions = log(rows)
+    found: list[tuple[int, int]] = []
+    times: dict[str, int] = defaultdict(lambda: int(NO_TIME))
+    sessions: dict[str, int] = defaultdict(int)
+    for part in (rows[:middle], rows[middle:]):
+        some = log(part)
+        users = np.array([ord(user) for user in some.users], np.int64)
+        known = np.array([times[user] for user in some.users], np.int64)
+        clocks, _ = user_clocks(users, some.times, known, np.ones(len(users), np.bool_))
+        given = np.array([sessions[user] for user in some.users], np.uint64)
+        found += fields(contexts_of(replace(some, times=clocks), users, known, given))
+        for user, time, session in zip(some.users, clocks.tolist(), some.sessions.tolist(), strict=True):
+            times[user] = time
+            sessions[user] = session or sessions[user]
+    assert found == expected_fields(actions)
+
+
+@given(ROWS)
+def test_sequences_hold_every_user_in_log_order(rows: list[Row]) -> None:
+    actions = log(rows)
+    sequences = sequences_of(actions)
+    by_user: dict[str, list[int]] = defaultdict(list)
+    for place, user in enumerate(actions.users):
+        by_user[user].append(place)
+    order = [place for places in by_user.values() for place in places]
+    assert sequences.objects.tolist() == [int(actions.objects[place]) for place in order]
+    assert sequences.types.tolist() == [int(actions.types[place]) for place in order]
+    assert sequences.offsets.tolist() == [
+        0,
+        *np.cumsum([len(places) for places in by_user.values()]).tolist(),
+    ]
+    wanted = expected_fields(actions)
+    assert fields(sequences.contexts) == [wanted[place] for place in order]
+    running = [
+        max(rows[earlier][3] for earlier in places[: rank + 1])
+        for places in by_user.values()
+        for rank in range(len(places))
+    ]
+    assert sequences.times.tolist() == running
+
+
+@given(ROWS, st.integers(0, 10 * SESSION_GAP_MS))
+def test_before_a_cut_lie_the_beginnings(rows: list[Row], cut: int) -> None:
+    sequences = sequences_of(log(rows))
+    early = sequences.before(cut)
+    assert early.objects.tolist() == sequences.objects[sequences.times < cut].tolist()
+    assert len(early.offsets) - 1 == sum(first_time(rows, user) < cut for user in {row[0] for row in rows})
+    assert (np.diff(early.offsets) > 0).all()
+
+
+def first_time(rows: list[Row], user: str) -> int:
+    return next(row[3] for row in rows if row[0] == user)
+
+
+@given(ROWS)
+def test_a_purchase_is_soon_within_the_horizon(rows: list[Row]) -> None:
+    sequences = sequences_of(log(rows))
+    kinds = [EVENT_TYPES[code] for code in sequences.types]
+    times = sequences.times.tolist()
+    expected = [
+        any(
+            kinds[later] == "purchase" and times[later] <= times[place] + PURCHASE_WITHIN_MS
+            for later in range(place + 1, min(stop, place + 1 + PURCHASE_HORIZON))
+        )
+        for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+        for place in range(start, stop)
+    ]
+    assert sequences.purchase_soon.tolist() == expected
+
+
+@pytest.mark.parametrize(("after", "soon"), [(PURCHASE_WITHIN_MS, True), (PURCHASE_WITHIN_MS + 1, False)])
+def test_a_purchase_is_soon_within_half_an_hour(after: int, soon: bool) -> None:
+    sequences = sequences_of(log([("u", "view", "i", 0, None), ("u", "purchase", "i", after, None)]))
+    assert sequences.purchase_soon.tolist() == [soon, False]
+
+
+@given(ROWS)
+def test_what_is_known_of_purchases_does_not_change_when_the_log_goes_on(rows: list[Row]) -> None:
+    now = 10 * SESSION_GAP_MS
+    early = [("a", "view", "i", 0, None)] * (len(rows) + 3)  # so that the log is not short
+    latest = [("d", "view", "i", time, None) for time in (now - PURCHASE_WITHIN_MS, now - PURCHASE_WITHIN_MS + 1, now)]
+    rows = [*early, *rows, *latest]
+    known_of = sequences_of(log(rows))
+    whole = sequences_of(log([*rows, *((user, "purchase", "i", now + 1, None) for user in "abcd")]))
+    known = known_of.purchase_known
+    assert known.tolist() == (known_of.times <= now - PURCHASE_WITHIN_MS).tolist()
+    again = whole.purchase_soon[whole.times <= now]
+    assert known_of.purchase_soon[known].tolist() == again[known].tolist()
+
+
+def test_of_a_log_shorter_than_the_horizon_the_older_half_counts_as_known() -> None:
+    sequences = sequences_of(log(one_user(["view", "view", "purchase", "view"])))
+    assert sequences.purchase_known.tolist() == [True, True, False, False]
+    assert sequences_of(log([])).purchase_known.tolist() == []
+
+
+def test_the_newest_share() -> None:
+    sequences = sequences_of(log(one_user(["view"] * 100)))
+    cut = sequences.newest(0.1)
+    assert (sequences.times >= cut).sum() in (10, 11)
+
+
+def test_frequent_items_in_order_of_appearance() -> None:
+    rows: list[Row] = [("u", "view", item, 0, None) for item in "abacbbd"]
+    rows.append(("u", "search", "a", 0, None))
+    assert frequent_items(log(rows)) == ["a", "b", "c", "d"]
+    assert frequent_items(log(rows), least=2) == ["a", "b"]
+    assert frequent_items(log(rows), most=1) == ["b"]
+
+
+LENGTHS = st.lists(st.integers(1, 3 * STEPS), min_size=1, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LENGTHS, st.integers(1, 600), st.booleans())
+def test_batches_count_every_action_once_with_what_follows(lengths: list[int], tokens: int, shuffled: bool) -> None:
+    rows: list[Row] = []
+    for user, length in enumerate(lengths):
+        kinds = [EVENT_TYPES[(user + place) % len(EVENT_TYPES)] for place in range(length)]
+        rows += one_user(kinds, f"u{user}")
+    sequences = sequences_of(log(rows))
+    randomness = np.random.default_rng(0) if shuffled else None
+    found = list(batches(sequences, tokens=tokens, randomness=randomness))
+    assert len(found) == batch_count(sequences, tokens)
+    counted = np.concatenate([batch.places[batch.counted] for batch in found])
+    assert sorted(counted.tolist()) == list(range(len(sequences)))
+    last = set((sequences.offsets[1:] - 1).tolist())
+    for batch in found:
+        assert batch.objects.size <= max(tokens, STEPS)
+        for place, has_next, following, kind, object_, soon in zip(
+            batch.places[batch.counted].tolist(),
+            batch.has_next[batch.counted].tolist(),
+            batch.next_objects[batch.counted].tolist(),
+            batch.next_types[batch.counted].tolist(),
+            batch.objects[batch.counted].tolist(),
+            batch.purchase_soon[batch.counted].tolist(),
+            strict=True,
+        ):
+            assert object_ == sequences.objects[place]
+            assert has_next == (place not in last)
+            assert soon == sequences.purchase_soon[place]
+            if has_next:
+                assert (following, kind) == (sequences.objects[place + 1], sequences.types[place + 1])
+
+
+def test_long_users_are_cut_with_a_warm_up() -> None:
+    sequences = sequences_of(log(one_user(["view"] * (STEPS + 1))))
+    found = [
+        (batch.places[row][batch.objects[row] != 0], int(batch.counted[row].sum()))
+        for batch in batches(sequences, tokens=10_000)
+        for row in range(len(batch.places))
+    ]
+    spans = sorted((int(places[0]), int(places[-1]), counted) for places, counted in found)
+    assert spans == [(0, STEPS - 1, STEPS), (WARM_UP, STEPS, 1)]
+
+
+def test_a_cut_leaves_only_late_targets() -> None:
+    rows = one_user(["view"] * 10) + one_user(["view"] * 3, "v")
+    sequences = sequences_of(log(rows))
+    places = [
+        place for batch in batches(sequences, tokens=100, cut=7000) for place in batch.places[batch.counted].tolist()
+    ]
+    assert [int(sequences.objects[place + 1]) for place in places] == [item_object(f"i{n}") for n in (7, 8, 9)]
+
+
+def test_an_empty_log_has_no_batches() -> None:
+    sequences = sequences_of(log([]))
+    assert len(sequences) == 0
+    assert list(batches(sequences, tokens=100)) == []
+    assert batch_count(sequences, 100) == 0
+
+
+@pytest.mark.parametrize("cut", [-1, 10**9])
+def test_a_cut_outside_of_the_log(cut: int) -> None:
+    sequences = sequences_of(log(one_user(["view"] * 4)))
+    assert len(sequences.before(cut)) == (0 if cut < 0 else 4)

@@ -1,0 +1,127 @@
+"""Baselines against plain loops, and the floors on a real log."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from model.evaluation.baselines import Items, OwnItems, Popular, Served, Transitions, completed, latest_items
+from model.evaluation.evaluate import learned_rules
+from model.evaluation.ranking import MISSED, Ranker, rank_all, ranking
+from model.evaluation.session_knn import SessionKnn
+from model.evaluation.split import split_sessions
+from tests.paths import SHARED_DATA
+from tests.unit.sequences import examples, names, random_users, rows, sequences
+
+
+def test_popular_items_rank_by_count_with_ties_against_them() -> None:
+    known = sequences("aab", "abc", "cd?", "?")  # a 3, b 2, c 2, d 1
+    found = Popular(Items(known)).rank(examples("xa", "xb", "xc", "xd", "xe"))
+    assert found.ranks.tolist() == [1, 3, 3, 4, MISSED]
+    assert names(found.top[0].tolist())[0] == "a"
+    assert sorted(names(found.top[0].tolist())) == ["a", "b", "c", "d"]
+
+
+def test_recent_actions_weigh_more_by_half_lives() -> None:
+    known = sequences("aaaa", "b", "c")  # with a half-life of one action: a 15/32, b 1/2, c 1
+    found = Popular(Items(known), half_life=1).rank(examples("xa", "xb", "xc"))
+    assert names(found.top[0].tolist()) == "cba"
+    assert found.ranks.tolist() == [3, 2, 1]
+
+
+def test_latest_items_are_distinct_and_no_searches() -> None:
+    found = latest_items(examples("abca?bz", "?z", "abcdz"), 3)
+    assert [names(row) for row in found.tolist()] == ["bac", "", "dcb"]
+
+
+def test_lists_are_completed_with_what_they_do_not_have() -> None:
+    found = completed(rows("cb", "", "abcd", width=4), rows("abcde")[0, :5])
+    assert [names(row) for row in found.tolist()] == ["cbad", "abcd", "abcd"]
+
+
+def test_own_items_come_before_popular_ones() -> None:
+    found = OwnItems(Popular(Items(sequences("ppq")))).rank(examples("abap", "abab"))
+    assert [names(row) for row in found.top.tolist()] == ["abpq", "abpq"]
+    assert found.ranks.tolist() == [3, 2]
+
+
+def test_transitions_are_those_of_a_plain_loop() -> None:
+    users = random_users(3, users=200, items="abcdefghijkl")
+    known = sequences(*users)
+    items = Items(known)
+    weights: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for user in users:
+        viewed = user.replace("?", "")
+        for later in range(len(viewed)):
+            for earlier in range(max(0, later - 10), later):
+                after = weights[viewed[earlier]]
+                after[viewed[later]] = after.get(viewed[later], 0.0) + 1 / (later - earlier)
+    found = Transitions(items, Popular(items)).rank(examples(*[f"{item}z" for item in "abcdefghijkl"]))
+    for place, item in enumerate("abcdefghijkl"):
+        after = weights[item]
+        shown = names(found.top[place].tolist())[: len(after)]
+        assert set(shown) == set(after)
+        assert [round(after[other], 6) for other in shown] == sorted(
+            (round(w, 6) for w in after.values()), reverse=True
+        )
+        # Equal ones stand as a dictionary keeps them, which is as they were first seen.
+        assert list(shown) == sorted(after, key=lambda other: -round(after[other], 9))
+
+
+def test_served_rules_answer_as_the_rules_do() -> None:
+    users = random_users(4)
+    rules, holdout = learned_rules(sequences(*users)), examples(*random_users(5))
+    found = Served(rules).rank(holdout)
+    for n, (start, place) in enumerate(zip(holdout.starts.tolist(), holdout.places.tolist(), strict=True)):
+        past = range(place - 1, start - 1, -1)
+        recent = [int(holdout.sequences.objects[p]) for p in past if holdout.sequences.types[p] != 1]
+        assert [item for item in found.top[n].tolist() if item] == rules.rank(recent, 20)
+
+
+@pytest.mark.parametrize("users", [[], ["?"], ["a"], ["aa"]])
+def test_hardly_any_training_is_no_error(users: list[str]) -> None:
+    known, holdout = sequences(*users), examples("ab", "?a")
+    items = Items(known)
+    popular = Popular(items)
+    rankers: list[Ranker] = [popular, OwnItems(popular), Transitions(items, popular), SessionKnn(known, items)]
+    for ranker in rankers:
+        assert rank_all(ranker, holdout).ranks[0] == MISSED
+
+
+def yoochoose(name: str) -> list[list[str]]:
+    sessions: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    with gzip.open(SHARED_DATA / "yoochoose100k" / name, "rt") as lines:
+        for row in csv.DictReader(lines, delimiter="\t"):
+            sessions[row["SessionId"]].append((float(row["Time"]), row["ItemId"]))
+    clicks = sorted((sorted(clicks, key=lambda click: click[0]) for clicks in sessions.values()), key=lambda c: c[0][0])
+    return [[item for _, item in session] for session in clicks]
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the shared development data")
+def test_floors_on_yoochoose() -> None:
+    test = yoochoose("test.tsv.gz")
+    steps = [(session[:place], session[place]) for session in test for place in range(1, len(session))]
+    split = split_sessions(yoochoose("train_full.tsv.gz"), steps)
+    items = Items(split.known)
+    popular = Popular(items)
+    floors: list[tuple[Ranker, float, float]] = [
+        (popular, 8.94, 2.64),
+        (OwnItems(popular), 38.18, 29.99),
+        (Transitions(items, popular), 62.17, 34.83),
+        (Served(learned_rules(split.known)), 66.42, 36.42),
+        (SessionKnn(split.known, items), 68.57, 35.38),  # what it reached when it was written
+    ]
+    for ranker, recall, mrr in floors:
+        found = ranking(rank_all(ranker, split.holdout).ranks)
+        assert 100 * found.recall[20] == pytest.approx(recall, abs=0.08)
+        assert 100 * found.mrr[20] == pytest.approx(mrr, abs=0.03)
+
+
+def test_items_of_a_log_have_codes() -> None:
+    items = Items(sequences("ab?a", "c"))
+    assert Counter(items.codes.tolist()) == Counter(items.codes_of(rows("abac", width=4)[0]).tolist())
+    assert items.objects_of(np.array([-1])).tolist() == [0]

@@ -1,0 +1,134 @@
+"""Full ranking against loops over every item and every target."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.events import EVENT_TYPES, SEARCH, Event, actions_of
+from model.data.sequences import Sequences, sequences_of
+from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.evaluation.evaluate import evaluate, learned_rules
+from model.evaluation.ranking import DEPTHS, MISSED, ranking
+from model.network.network import NetworkConfig
+from model.serving.rules import Rules
+from model.training.fit_network import cold_start
+from tests.unit.builders import make_fusion
+
+CPU = torch.device("cpu")
+ITEMS = [f"i{n}" for n in range(40)]
+
+
+def random_log(seed: int, users: int = 12, events: int = 400) -> Sequences:
+    randomness = random.Random(seed)
+    rows = []
+    for _ in range(events):
+        item = ITEMS[min(randomness.randrange(44), randomness.randrange(44)) % 40]
+        rows.append(
+            Event(
+                user_id=str(randomness.randrange(users)),
+                type=randomness.choice(EVENT_TYPES),
+                item_id=item if randomness.random() < 0.9 else "unseen",
+                query="red shoes",
+            )
+        )
+    return sequences_of(actions_of(rows, [1000 * n for n in range(events)]))
+
+
+def late_targets(sequences: Sequences, cut: int) -> list[tuple[int, int]]:
+    """(start of its user, place) of every next action at or after the cut."""
+    found = []
+    for start, stop in zip(sequences.offsets[:-1].tolist(), sequences.offsets[1:].tolist(), strict=True):
+        found += [(start, place) for place in range(start + 1, stop) if sequences.times[place] >= cut]
+    return found
+
+
+def test_ranks_are_those_of_a_plain_loop() -> None:
+    sequences, cut, vocabulary = random_log(1), 250_000, Vocabulary(ITEMS)
+    network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
+    rules = learned_rules(sequences.before(cut))
+    found = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=cut, device=CPU)
+    ranks, types, by_rules, by_popularity = [], [], [], []
+    vectors = network.item_vectors()
+    for start, place in late_targets(sequences, cut):
+        tokens = vocabulary.tokens(sequences.objects[None, start:place], sequences.contexts[None, start:place])
+        with torch.inference_mode():
+            vector = network(tokens)[1][0, -1]
+            scores = (network.queries(vector) @ vectors.T).tolist()
+            types.append(network.type_logits(vector).softmax(-1)[sequences.types[place]].item())
+        if sequences.types[place] == SEARCH:
+            continue
+        row = int(vocabulary.rows_of(sequences.objects[place : place + 1])[0]) - ITEM_BUCKETS
+        ranks.append(sum(score >= scores[row] - 1e-6 for score in scores) if row >= 0 else math.inf)
+        item, history = int(sequences.objects[place]), range(place - 1, start - 1, -1)
+        recent = [int(sequences.objects[p]) for p in history if sequences.types[p] != SEARCH]
+        by_rules.append([*rules.rank(recent, 20), item].index(item) + 1)
+        by_popularity.append([*rules.popular(20), item].index(item) + 1)
+    assert (found.targets, found.steps) == (len(ranks), len(types))
+    for k in DEPTHS:
+        assert found.network.recall[k] == pytest.approx(sum(rank <= k for rank in ranks) / len(ranks))
+        assert found.network.mrr[k] == pytest.approx(sum(1 / rank for rank in ranks if rank <= k) / len(ranks))
+        gain = sum(1 / math.log2(rank + 1) for rank in ranks if rank <= k)
+        assert found.network.ndcg[k] == pytest.approx(gain / len(ranks))
+        # All 40 items are candidates, and the combiner passes on what the network says.
+        assert found.served.recall[k] == found.network.recall[k]
+        assert found.rules.recall[k] == pytest.approx(sum(rank <= k for rank in by_rules) / len(ranks))
+        assert found.popularity.recall[k] == pytest.approx(sum(rank <= k for rank in by_popularity) / len(ranks))
+    assert found.type_log_loss == pytest.approx(-sum(map(math.log, types)) / len(types), rel=1e-4)
+
+
+def test_blocks_of_scores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences, vocabulary, rules = random_log(2), Vocabulary(ITEMS), Rules()
+    network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
+    whole = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=0, device=CPU)
+    monkeypatch.setattr("model.evaluation.network_ranker._SCORES", 100)
+    blocks = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=0, device=CPU)
+    assert blocks.metrics() == whole.metrics()
+
+
+def test_ties_count_against_the_model() -> None:
+    sequences, vocabulary = random_log(3), Vocabulary(ITEMS)
+    network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
+    with torch.no_grad():
+        network.items.weight.fill_(1.0)
+    found = evaluate(network, vocabulary, make_fusion(vocabulary), Rules(), sequences, cut=0, device=CPU)
+    assert found.network.recall[20] == 0.0  # every item has the same score, so every target is the last of 40
+
+
+def test_metrics_of_ranks_by_hand() -> None:
+    found = ranking(np.array([1, 3, 7, MISSED]))
+    assert found.recall == {1: 0.25, 5: 0.5, 10: 0.75, 20: 0.75}
+    assert found.mrr[20] == pytest.approx((1 + 1 / 3 + 1 / 7) / 4)
+    assert found.ndcg[5] == pytest.approx((1 + 1 / 2) / 4)
+
+
+def test_rules_learn_in_the_order_of_time_as_a_worker_would() -> None:
+    sequences = random_log(4)
+    rules, expected = learned_rules(sequences), Rules()
+    users = np.repeat(np.arange(len(sequences.offsets) - 1), np.diff(sequences.offsets)).tolist()
+    histories: dict[int, list[int]] = {}
+    for place in sorted(range(len(sequences)), key=lambda place: int(sequences.times[place])):
+        if sequences.types[place] != SEARCH:
+            history = histories.setdefault(users[place], [])
+            expected.learn(history[::-1], int(sequences.objects[place]), "")
+            history.append(int(sequences.objects[place]))
+    assert rules._followers == expected._followers
+    assert rules._popularity == expected._popularity
+
+
+def test_without_targets_all_metrics_are_zero() -> None:
+    sequences, vocabulary = random_log(5), Vocabulary(ITEMS)
+    network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
+    found = evaluate(network, vocabulary, make_fusion(vocabulary), Rules(), sequences, cut=10**12, device=CPU)
+    assert set(found.metrics().values()) == {0.0}
+    assert {
+        "recall@20",
+        "network_recall@20",
+        "rules_mrr@5",
+        "popularity_ndcg@1",
+        "type_log_loss",
+    } <= found.metrics().keys()

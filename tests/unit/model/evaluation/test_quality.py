@@ -1,0 +1,56 @@
+"""Coverage, share of popular items and slices, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.evaluation.baselines import Items
+from model.evaluation.quality import Yardstick, slices
+from model.evaluation.ranking import MISSED, Ranked
+from model.evaluation.split import split_log, split_sessions
+from tests.unit.model.evaluation.test_split import log
+from tests.unit.sequences import rows, sequences
+
+
+def test_coverage_and_popular_share() -> None:
+    items = Items(sequences("aaaab", "bcde"))  # 9 actions: a and b make 6; a alone 4, less than half
+    ranked = Ranked(np.array([1, MISSED, 4]), rows("ab", "ac", "az"))
+    found = Yardstick(items).measure(ranked)
+    assert found.coverage == pytest.approx(3 / 5)  # z is no item of training
+    assert found.popular_share == pytest.approx(4 / 6)
+    assert found.targets == 3
+    assert found.means.recall[5] == pytest.approx(2 / 3)
+
+
+def test_parts_are_measured_by_themselves() -> None:
+    ranked = Ranked(np.array([1, MISSED, 4]), rows("ab", "ac", "ad"))
+    found = Yardstick(Items(sequences("abcd"))).measure(ranked, np.array([False, True, False]))
+    assert (found.targets, found.means.recall[20], found.coverage) == (1, 0.0, 0.5)
+
+
+def test_half_of_the_training_needs_no_more_items_than_that() -> None:
+    found = Yardstick(Items(sequences("aabc"))).measure(Ranked(np.array([1]), rows("abc")))
+    assert found.popular_share == pytest.approx(1 / 3)  # a makes half of it
+
+
+def test_slices_of_a_log() -> None:
+    day = 24 * 60 * 60
+    rest = [("v", item, day + n) for n, item in enumerate("abcdefghijkl?m")]
+    actions = log(("u", "a", 0), ("u", "b", 10), ("u", "a", 20), *rest)
+    split = split_log([actions], int(actions.times[1]))
+    found = slices(split, Items(split.known).objects)
+    counts = {kind: {part: int(chosen.sum()) for part, chosen in parts.items()} for kind, parts in found.items()}
+    assert counts == {
+        "position": {"1": 2, "2": 2, "3": 1, "4-5": 2, "6-10": 5, "11+": 2},
+        "user": {"seen in training": 2, "unseen": 12},
+        "item": {"seen in training": 1, "unseen": 13},
+        "day": {"2001-09-09": 2, "2001-09-10": 12},
+    }
+
+
+def test_sessions_have_no_days() -> None:
+    split = split_sessions([["a", "b"]], [(["a"], "b"), (["b"], "z")])
+    found = slices(split, Items(split.known).objects)
+    assert set(found) == {"position", "user", "item"}
+    assert set(found["user"]) == {"unseen"}

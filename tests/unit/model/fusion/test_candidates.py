@@ -1,0 +1,233 @@
+"""The compiled loop that collects candidates, against plain Python."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from model.data.events import Event, actions_of, unpack_contexts
+from model.data.sequences import Sequences, sequences_of
+from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.fusion.candidates import (
+    CANDIDATES,
+    FEATURES,
+    OF_ANSWER,
+    OF_OWN_ITEMS,
+    OWN,
+    RECENT,
+    Candidates,
+    NetworkBest,
+    Recent,
+    collect,
+    marks,
+)
+from model.fusion.item_statistics import Evidence, Neighbours, evidence_of
+
+ITEMS = [f"item {n}" for n in range(300)]
+WIDTH = 16
+FOLLOWERS_ENTER = (64, 24, 12, 12, 8, 8)
+PREDECESSORS_ENTER = (24, 8, 4, 4, 4, 4)
+
+
+def test_features_are_those_of_a_plain_loop() -> None:
+    log, vocabulary = random_log(1), Vocabulary(ITEMS)
+    evidence = evidence_of(log, vocabulary)
+    answers = range(0, len(log), 7)
+    recent, best = asked(log, vocabulary, answers, seed=2)
+    found = collect(recent, best, evidence, marks(len(ITEMS)))
+
+    for n in range(len(answers)):
+        expected = by_hand(recent, best, evidence, n)
+        assert items_of(found, n) == list(expected)
+        for place, features in enumerate(expected.values(), found.starts[n]):
+            got = dict(zip(FEATURES, found.features[:, place].tolist(), strict=True))
+            assert got == pytest.approx(features, rel=1e-4, abs=1e-5)
+    assert found.starts[-1] == len(found.items) == found.features.shape[1]
+
+
+def test_some_features_are_of_own_items_only_and_some_of_the_answer() -> None:
+    log, vocabulary = random_log(9), Vocabulary(ITEMS)
+    recent, best = asked(log, vocabulary, range(100), seed=10)
+    found = collect(recent, best, evidence_of(log, vocabulary), marks(len(ITEMS)))
+
+    own = found.features[OWN] > 0
+    assert found.features[list(OF_OWN_ITEMS)][:, own].any(axis=1).all()
+    assert not found.features[list(OF_OWN_ITEMS)][:, ~own].any()
+    first = found.features[:, found.starts[found.answers]]
+    of_answer = np.flatnonzero((found.features == first).all(axis=1))
+    assert set(of_answer) == set(OF_ANSWER)
+
+
+def test_the_same_answers_again_are_the_same_candidates() -> None:
+    log, vocabulary = random_log(3), Vocabulary(ITEMS)
+    evidence, kept = evidence_of(log, vocabulary), marks(len(ITEMS))
+    recent, best = asked(log, vocabulary, range(50), seed=4)
+
+    first, second = (collect(recent, best, evidence, kept) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
+    items = [f"item {n}" for n in range(2000)]
+    rng = random.Random(5)
+    log = shoppers([[rng.choice(items) for _ in range(60)] for _ in range(200)])
+    vocabulary = Vocabulary(items)
+    recent, best = asked(log, vocabulary, range(59, len(log), 60), seed=6, best=200)
+    found = collect(recent, best, evidence_of(log, vocabulary), marks(len(items)))
+
+    assert np.diff(found.starts).max() == CANDIDATES
+    for n in range(len(recent.starts)):
+        assert len(set(items_of(found, n))) == len(items_of(found, n))
+
+
+def test_users_without_actions_get_what_network_and_popularity_offer() -> None:
+    log, vocabulary = random_log(7), Vocabulary(ITEMS)
+    evidence = evidence_of(log, vocabulary)
+    recent, best = asked(log, vocabulary, [0], seed=8)
+    nobody = recent._replace(starts=np.zeros(1, np.int64), stops=np.zeros(1, np.int64))
+    found = collect(nobody, best, evidence, marks(len(ITEMS)))
+
+    assert set(items_of(found, 0)) == {*best.items[0].tolist(), *evidence.popular.tolist()}
+
+
+def items_of(found: Candidates, n: int) -> list[int]:
+    items: list[int] = found.items[found.starts[n] : found.starts[n + 1]].tolist()
+    return items
+
+
+def random_log(seed: int) -> Sequences:
+    """Shoppers with all types of actions, searches, sessions, categories and brands for most items."""
+    rng = random.Random(seed)
+    events = []
+    for user in range(60):
+        at = rng.randrange(10**6)
+        for _ in range(rng.randrange(1, 50)):
+            at += rng.choice((1_000, 60_000, 3_600_000))
+            item = min(rng.randrange(len(ITEMS)), rng.randrange(len(ITEMS)))
+            kind = rng.choice(("view", "view", "search", "purchase", "cart"))
+            events.append(
+                Event(
+                    user_id=str(user),
+                    type=kind,
+                    item_id=ITEMS[item],
+                    query="red shoes",
+                    timestamp=at,
+                    category=f"category {item % 7}" if item % 5 else None,
+                    brand=f"brand {item % 11}" if item % 3 else None,
+                )
+            )
+    return sequences_of(actions_of(events, [int(event.timestamp or 0) for event in events]))
+
+
+def shoppers(users: list[list[str]]) -> Sequences:
+    events = [Event(user_id=str(user), type="view", item_id=item) for user, items in enumerate(users) for item in items]
+    return sequences_of(actions_of(events, range(0, 1000 * len(events), 1000)))
+
+
+def asked(
+    log: Sequences, vocabulary: Vocabulary, places: range | list[int], *, seed: int, best: int = 20
+) -> tuple[Recent, NetworkBest]:
+    """What is asked after the actions at some places, and what a network of random vectors says."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(len(vocabulary), WIDTH)).astype(np.float32)
+    queries = rng.normal(size=(len(places), WIDTH)).astype(np.float32)
+    logits = queries @ vectors.T
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    top = np.argsort(-logits, axis=1)[:, :best]
+    rows = vocabulary.rows_of(log.objects) - ITEM_BUCKETS
+    items = np.where(unpack_contexts(log.contexts).types == 1, -1, np.maximum(rows, -1)).astype(np.int32)
+    starts = log.offsets[np.searchsorted(log.offsets, list(places), side="right") - 1]
+    stops = np.array(list(places), np.int64) + 1
+    return (
+        Recent(items, log.contexts, starts, stops),
+        NetworkBest(top, np.take_along_axis(log_p, top, 1).astype(np.float32), queries, vectors),
+    )
+
+
+def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> dict[int, dict[str, float]]:
+    """Features by item, in the order in which the items become candidates."""
+    window = range(max(int(recent.starts[n]), int(recent.stops[n]) - RECENT), int(recent.stops[n]))
+    fields = unpack_contexts(recent.contexts)
+    actions = [(int(recent.items[at]), at) for at in window if recent.items[at] >= 0]
+    own = list(dict.fromkeys(item for item, _ in reversed(actions)))
+    found: dict[int, dict[str, float]] = {}
+
+    def enter(item: int) -> dict[str, float]:
+        return found.setdefault(item, dict.fromkeys(FEATURES, 0.0))
+
+    for item in best.items[n].tolist():
+        enter(item)
+    for slot, item in enumerate(own):
+        last = max(at for other, at in actions if other == item)
+        enter(item).update(
+            own=1.0,
+            own_recency=1 / (1 + slot),
+            own_count=math.log1p(sum(other == item for other, _ in actions)),
+            own_last=float(slot == 0),
+            own_bought=float(fields.types[last] == 2),
+            own_session=float(not any(fields.boundaries[at] for at in window if at > last)),
+        )
+    for (older, _), (newer, _) in pairwise(actions):
+        if older == own[0]:
+            enter(newer)["own_next"] = 1.0
+        if newer == own[0]:
+            enter(older)["own_previous"] = 1.0
+    for slot, item in enumerate(own[:6]):
+        name = ("last", "second", "earlier")[min(slot, 2)]
+        tables = (
+            (evidence.followers, FOLLOWERS_ENTER, "followed"),
+            (evidence.predecessors, PREDECESSORS_ENTER, "preceded"),
+        )
+        for table, entering, prefix in tables:
+            left = entering[slot]
+            for other, share in row(table, item):
+                if other not in found and left == 0:
+                    continue
+                left -= other not in found
+                enter(other)[f"{prefix}_{name}"] += share
+    for item in evidence.popular.tolist():
+        enter(item)
+    if own and evidence.categories[own[0]]:
+        for other, _ in row(evidence.popular_alike, int(evidence.categories[own[0]])):
+            enter(other)
+    logits = best.vectors @ best.queries[n]
+    log_p = logits - math.log(np.exp(logits).sum())
+    blend = np.sum([best.vectors[item] / (1 + slot) for slot, item in enumerate(own[:6])], 0)
+    last_at = window[-1]
+    for item, features in found.items():
+        features["log_probability"] = max(float(log_p[item]), -20) / 4
+        for name in [name for name in FEATURES if name.startswith(("followed", "preceded"))]:
+            features[name] = math.log1p(1000 * features[name]) / 3
+        category, brand = int(evidence.categories[item]), int(evidence.brands[item])
+        if own and category:
+            features["same_category"] = float(category == evidence.categories[own[0]])
+            features["category_share"] = sum(evidence.categories[other] == category for other in own) / len(own)
+        if own and brand:
+            features["same_brand"] = float(brand == evidence.brands[own[0]])
+        features.update(
+            like_latest=float(best.vectors[item] @ blend / np.linalg.norm(blend)) if own else 0.0,
+            like_last=along(best.vectors, item, own[:1]),
+            like_second=along(best.vectors, item, own[1:2]),
+            popularity=float(evidence.popularity[item]),
+            trend=float(evidence.trend[item]),
+            history=math.log1p(len(actions)) / 3.5,
+            repeats=1 - len(own) / max(1, len(actions)),
+            certainty=float(log_p.max()) / 4,
+            gap=float(fields.gaps[last_at]) / 31,
+            boundary=float(fields.boundaries[last_at]),
+        )
+    return found
+
+
+def along(vectors: np.ndarray, item: int, others: list[int]) -> float:
+    return sum(float(vectors[item] @ vectors[other] / np.linalg.norm(vectors[other])) for other in others)
+
+
+def row(of: Neighbours, place: int) -> list[tuple[int, float]]:
+    part = slice(of.starts[place], of.starts[place + 1])
+    return list(zip(of.items[part].tolist(), of.shares[part].tolist(), strict=True))

@@ -1,0 +1,138 @@
+"""Counts of a log, against loops over letters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.data.events import CATEGORY_BUCKETS, Event, actions_of
+from model.data.sequences import Sequences, sequences_of
+from model.data.vocabulary import Vocabulary
+from model.fusion.item_statistics import (
+    HALF_LIFE,
+    MOST_NEIGHBOURS,
+    POPULAR,
+    WINDOW,
+    Evidence,
+    Neighbours,
+    Pairs,
+    evidence_from,
+    evidence_of,
+    tensors_of,
+)
+from tests.unit.sequences import random_users, sequences
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def test_neighbours_weigh_by_distance_age_and_direction() -> None:
+    log = sequences(*random_users(3))
+    evidence = evidence_of(log, Vocabulary(list(LETTERS)))
+
+    followed, preceded = weights_by_hand(random_users(3))
+    for found, expected in ((evidence.followers, followed), (evidence.predecessors, preceded)):
+        for item, letter in enumerate(LETTERS):
+            of = expected[letter]
+            total = sum(of.values())
+            got = {LETTERS[other]: share for other, share in row(found, item)}
+            assert got == pytest.approx({other: weight / total for other, weight in of.items()}, rel=1e-5)
+            shares = [share for _, share in row(found, item)]
+            assert shares == sorted(shares, reverse=True)
+
+
+def test_a_row_keeps_its_heaviest() -> None:
+    size = MOST_NEIGHBOURS + 40
+    items = np.array([step for other in range(1, size) for step in (0, other)])
+    offsets = np.arange(0, len(items) + 1, 2)
+    weights = np.repeat(np.arange(1.0, size), 2)
+    pairs = Pairs(size)
+    pairs.add(items, offsets, weights)
+    followers, _ = pairs.neighbours()
+
+    kept = row(followers, 0)
+    assert [item for item, _ in kept] == list(range(size - 1, size - 1 - MOST_NEIGHBOURS, -1))
+    assert sum(share for _, share in kept) < 1  # of all of the row's weight, also of what was dropped
+    assert kept[0][1] == pytest.approx((size - 1) / sum(range(1, size)))
+
+
+def test_what_is_popular_of_late_comes_first_and_has_a_rising_trend() -> None:
+    old, new = ["ab" * 4] * 200, ["cd" * 4] * 10
+    evidence = evidence_of(sequences(*old, *new), Vocabulary(list("abcd")))
+
+    assert {"abcd"[item] for item in evidence.popular[:2]} == {"c", "d"}
+    assert evidence.popularity[0] > evidence.popularity[2]
+    assert evidence.trend[2] > 0 > evidence.trend[0]
+
+
+def test_items_without_actions_and_searches_have_no_say() -> None:
+    evidence = evidence_of(sequences("a?b?a"), Vocabulary(["a", "b", "never"]))
+
+    assert sorted(item for item, _ in row(evidence.followers, 0)) == [0, 1]  # a search between them separates nothing
+    assert row(evidence.followers, 2) == []
+    assert evidence.categories.tolist() == [0, 0, 0]
+    assert np.isfinite(evidence.popularity).all()
+
+
+def test_categories_are_the_last_ones_given_and_have_popular_items() -> None:
+    def view(item: str, category: str, at: int) -> Event:
+        return Event(user_id="u", type="view", item_id=item, category=category, timestamp=at)
+
+    events = [view("a", "shoes", 1), view("b", "hats", 2), view("b", "shoes", 3), view("b", "shoes", 4)]
+    evidence = evidence_of(sequences_of(actions_of(events, [1, 2, 3, 4])), Vocabulary(["a", "b"]))
+
+    shoes = evidence.categories[0]
+    assert shoes == evidence.categories[1] != 0
+    assert [item for item, _ in row(evidence.popular_alike, int(shoes))] == [1, 0]
+    assert len(evidence.popular_alike.starts) == CATEGORY_BUCKETS + 1
+
+
+@given(st.lists(st.text(LETTERS + "?", min_size=1, max_size=30), max_size=8))
+def test_any_log_can_be_counted_and_comes_back_from_its_arrays(users: list[str]) -> None:
+    log = sequences(*users) if users else empty()
+    evidence = evidence_of(log, Vocabulary(list(LETTERS[:20])))
+
+    assert len(evidence.popular) == min(POPULAR, 20)
+    for part in (evidence.followers, evidence.predecessors, evidence.popular_alike):
+        assert part.starts[-1] == len(part.items) == len(part.shares)
+        assert (np.diff(part.starts) >= 0).all()
+        assert not len(part.items) or 0 <= part.items.min() <= part.items.max() < 20
+    again = evidence_from(tensors_of(evidence))
+    assert flat(again).keys() == flat(evidence).keys()
+    for name, array in flat(evidence).items():
+        np.testing.assert_array_equal(flat(again)[name], array)
+
+
+def weights_by_hand(users: list[str]) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    followed: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    preceded: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    last = sum(map(len, users)) - 1
+    at = -1
+    for user in users:
+        earlier: list[str] = []
+        for letter in user:
+            at += 1
+            if letter == "?":
+                continue
+            weight = 0.5 ** ((last - at) / last / HALF_LIFE)
+            for gap, before in enumerate(reversed(earlier[-WINDOW:]), 1):
+                followed[before][letter] += weight / gap
+                preceded[letter][before] += weight / gap
+            earlier.append(letter)
+    return followed, preceded
+
+
+def row(of: Neighbours, item: int) -> list[tuple[int, float]]:
+    part = slice(of.starts[item], of.starts[item + 1])
+    return list(zip(of.items[part].tolist(), of.shares[part].tolist(), strict=True))
+
+
+def flat(evidence: Evidence) -> dict[str, object]:
+    return dict(tensors_of(evidence))
+
+
+def empty() -> Sequences:
+    return Sequences(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(1, np.int64))

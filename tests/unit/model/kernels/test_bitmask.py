@@ -1,0 +1,43 @@
+"""Bits of the numbers that compare with a threshold: NumPy is the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model.kernels.bitmask import WIDTH, above, bits, lowest, reaching
+from model.kernels.compiled import compiled
+
+
+@compiled
+def places(mask: np.uint64, start: int) -> list[int]:
+    found = [0][:0]
+    while mask:
+        found.append(start + lowest(mask))
+        mask &= mask - np.uint64(1)
+    return found
+
+
+@compiled
+def masks(values: NDArray[np.float32], start: int, threshold: np.float32) -> tuple[np.uint64, np.uint64]:
+    return reaching(values, start, threshold), above(values, start, threshold)
+
+
+@compiled
+def count(mask: np.uint64) -> int:
+    return int(bits(mask))
+
+
+@given(
+    st.lists(st.floats(-4, 4, width=16), min_size=WIDTH + 3, max_size=WIDTH + 3),
+    st.integers(0, 3),
+    st.floats(-4, 4, width=16),
+)
+def test_finds_what_reaches_a_threshold_and_what_is_above(values: list[float], start: int, threshold: float) -> None:
+    numbers, limit = np.array([*values, threshold], np.float32)[::-1].copy(), np.float32(threshold)
+    looked_at = numbers[start : start + WIDTH]
+    for mask, expected in zip(masks(numbers, start, limit), (looked_at >= limit, looked_at > limit), strict=True):
+        assert places(np.uint64(mask), start) == (start + np.flatnonzero(expected)).tolist()
+        assert count(np.uint64(mask)) == expected.sum()

@@ -1,0 +1,122 @@
+"""What was compiled, on disk: nobody calls what was compiled for somebody else, however processes overlap."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.kernels.compiled import SafeCacheFile
+from model.search import shortlist
+from model.serving import answers
+from stream_app.contract import prediction_json
+from tests.paths import ROOT
+
+STAMPS = [(1.5, 99), (2.5, 99)]  # of the source, before and after a change
+
+
+def cache_file(folder: Path, stamp: Any = STAMPS[0]) -> SafeCacheFile:
+    folder.mkdir(exist_ok=True)
+    return SafeCacheFile(str(folder), "function", stamp)
+
+
+def test_what_was_saved_comes_back_until_the_source_changes(tmp_path: Path) -> None:
+    for key in ("int", "float"):
+        cache_file(tmp_path).save(key, f"code for {key}")
+    assert [cache_file(tmp_path).load(key) for key in ("int", "float", "bool")] == [
+        "code for int",
+        "code for float",
+        None,
+    ]
+    assert cache_file(tmp_path, STAMPS[1]).load("int") is None
+
+
+def test_processes_that_know_nothing_of_each_other_write_different_files(tmp_path: Path) -> None:
+    saved = [(stamp, key) for stamp in STAMPS for key in ("int", "float")]
+    for number, (stamp, key) in enumerate(saved):
+        cache_file(tmp_path / str(number), stamp).save(key, "code")
+    assert len({path.name for path in tmp_path.rglob("*.nbc")}) == len(saved)
+
+
+def test_the_index_names_only_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = cache_file(tmp_path)
+    write = file._save_index
+    indexed: list[str] = []
+
+    def checked(index: dict[str, str]) -> None:
+        indexed.extend(file._load_data(name) for name in index.values())
+        write(index)
+
+    monkeypatch.setattr(file, "_save_index", checked)
+    file.save("int", "code")
+    assert indexed == ["code"]
+
+
+@pytest.mark.parametrize("module", [answers, prediction_json, shortlist])
+def test_compiled_functions_are_saved_so(module: Any) -> None:
+    functions = [value for value in vars(module).values() if hasattr(value, "py_func")]
+    assert functions
+    for function in functions:
+        assert isinstance(function._cache._cache_file, SafeCacheFile)
+
+
+def test_another_process_finds_what_one_has_compiled(tmp_path: Path) -> None:
+    write(tmp_path / "loops.py", "", "double", "x + x")
+    call = "import loops; print(loops.double(1.5), sum(loops.double.stats.cache_hits.values()))"
+    assert [printed(tmp_path, call) for _ in range(2)] == ["3.0 0", "3.0 1"]
+
+
+def test_what_calls_a_function_of_another_file_goes_with_it(tmp_path: Path) -> None:
+    write(tmp_path / "loops.py", "from others import more", "double", "more(x)")
+    found = []
+    for number in ("2", "30"):
+        write(tmp_path / "others.py", "", "more", f"{number} * x")
+        found.append(printed(tmp_path, "import loops; print(loops.double(1.5))"))
+    assert found == ["3.0", "45.0"]
+
+
+def test_what_calls_a_function_of_another_room_goes_with_it(tmp_path: Path) -> None:
+    for room in ("house", "house/upstairs", "house/upstairs/closet", "house/cellar"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").touch()
+    write(tmp_path / "house/upstairs/loops.py", "from house.cellar.others import more", "double", "more(x)")
+    write(tmp_path / "house/cellar/others.py", "from house.upstairs.closet.deep import most", "more", "most(x)")
+    found = []
+    for number in ("2", "30"):
+        write(tmp_path / "house/upstairs/closet/deep.py", "", "most", f"{number} * x")
+        found.append(printed(tmp_path, "import house.upstairs.loops as loops; print(loops.double(1.5))"))
+    assert found == ["3.0", "45.0"]
+
+
+def test_what_is_made_of_an_instruction_goes_with_it(tmp_path: Path) -> None:
+    instruction = """
+from llvmlite import ir
+from numba.extending import intrinsic
+
+@intrinsic
+def more(_, x):
+    return x(x), lambda _, builder, __, arguments: builder.fmul(arguments[0], ir.DoubleType()({number}))
+"""
+    write(tmp_path / "loops.py", "from instructions import more", "double", "more(x)")
+    found = []
+    for number in ("2", "30"):
+        (tmp_path / "instructions.py").write_text(instruction.format(number=number))
+        found.append(printed(tmp_path, "import loops; print(loops.double(1.5))"))
+    assert found == ["3.0", "45.0"]
+
+
+def write(path: Path, imports: str, name: str, result: str) -> None:
+    """A module with a compiled function of x."""
+    head = f"from model.kernels.compiled import compiled\n{imports}\n\n"
+    path.write_text(f"{head}\n@compiled\ndef {name}(x):\n    return {result}\n")
+
+
+def printed(folder: Path, call: str) -> str:
+    """What another process prints."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,41 @@
+"""Products of bytes: NumPy's product of whole numbers is the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.kernels.int8_matmul import TILE, can_multiply, multiply, tiles_of
+
+pytestmark = pytest.mark.skipif(not can_multiply(4), reason="this processor has no instruction for it")
+
+
+@pytest.mark.parametrize("queries", [0, 1, 3, 4, 7, 8, 11, 12, 15, 64])
+@pytest.mark.parametrize("items", [1, 31, 32, 33, 2048, 2100])
+@pytest.mark.parametrize("width", [4, 64, 128])
+def test_multiplies_whole_numbers(queries: int, items: int, width: int) -> None:
+    rng = np.random.default_rng(items)
+    of_items = rng.integers(-127, 128, (items, width)).astype(np.int8)
+    of_queries = rng.integers(-127, 128, (queries, width)).astype(np.int8)
+    tiles = tiles_of(of_items)
+    room = np.full((queries, len(tiles) * TILE), 7, np.int32)
+    multiply(tiles, of_queries, room)
+    np.testing.assert_array_equal(room[:, :items], of_queries.astype(np.int64) @ of_items.astype(np.int64).T)
+
+
+@pytest.mark.parametrize(("item", "query"), [(127, 127), (-127, 127), (127, -127), (-127, -127)])
+def test_the_largest_products_do_not_overflow(item: int, query: int) -> None:
+    width = 512
+    room = np.empty((8, TILE), np.int32)
+    multiply(tiles_of(np.full((TILE, width), item, np.int8)), np.full((8, width), query, np.int8), room)
+    assert (room == item * query * width).all()
+
+
+def test_the_room_for_more_queries_is_left_alone() -> None:
+    room = np.full((9, 2 * TILE), 7, np.int32)
+    multiply(tiles_of(np.ones((TILE + 8, 8), np.int8)), np.ones((8, 8), np.int8), room[:8])
+    assert (room[8] == 7).all()
+
+
+def test_widths_that_the_instruction_does_not_divide_go_another_way() -> None:
+    assert not can_multiply(10)

@@ -1,0 +1,109 @@
+"""The network: one action at a time is the same function as whole sequences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.events import EVENT_TYPES, SEARCH, item_object
+from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
+from model.network.backbones import BackboneName
+from model.network.network import Network, NetworkConfig
+from tests.unit.builders import BACKBONES
+
+ITEMS = [f"item {n}" for n in range(20)]
+
+
+def random_tokens(seed: int, *shape: int) -> Tokens:
+    randomness = np.random.default_rng(seed)
+    contexts = randomness.integers(0, 2**32, shape, dtype=np.uint32)
+    contexts -= (contexts % 8 == 7).astype(np.uint32)  # there is no type 7
+    items = np.array([item_object(item) for item in [*ITEMS, "unknown"]], np.uint64)
+    return Vocabulary(ITEMS).tokens(randomness.choice(items, shape), contexts)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@torch.inference_mode()
+def test_steps_equal_forward(backbone: BackboneName) -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), backbone=backbone, width=24, hidden=16)).eval()
+    tokens = random_tokens(1, 5, 12)
+    states, vectors = network(tokens)
+    state = network.initial_state(5)
+    for place in range(12):
+        state, vector = network.step(tokens[:, place], state)
+        torch.testing.assert_close(state, states[:, place], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(vector, vectors[:, place], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(network.present(tokens[:, place], state), vector, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_items_are_read_alike_beside_searches_and_without_any() -> None:
+    network, vocabulary = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval(), Vocabulary(ITEMS)
+    objects = np.array([[item_object("item 3"), 5 << 12 | 7, item_object("item 4")]], np.uint64)
+    contexts = np.array([[3, SEARCH, 3]], np.uint32)
+    mixed, items = vocabulary.tokens(objects, contexts), vocabulary.tokens(objects[:, ::2], contexts[:, ::2])
+    assert not items.words.numel()
+    touched, inputs = network.embed(mixed)
+    torch.testing.assert_close(network.embed(items), (touched[:, ::2], inputs[:, ::2]))
+    torch.testing.assert_close(touched[0, 0], network.items.weight[ITEM_BUCKETS + 3])
+    torch.testing.assert_close(touched[0, 1], network.words.weight[[5, 7]].mean(0))
+
+
+def test_the_input_of_a_step_is_what_was_touched_and_the_rows_of_its_context() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
+    tokens = random_tokens(6, 5, 12)
+    touched, inputs = network.embed(tokens)  # with a gradient to keep, row 0 is left out
+    wanted = touched + network.contexts.weight[tokens.contexts].sum(-2)
+    torch.testing.assert_close(inputs, wanted)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.embed(tokens)[1], wanted)
+    inputs.sum().backward()  # type: ignore[no-untyped-call]
+    assert network.contexts.weight.grad is not None
+    assert not network.contexts.weight.grad[0].any()
+
+
+def test_forward_goes_on_from_a_state() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
+    tokens = random_tokens(2, 3, 9)
+    states, vectors = network(tokens)
+    _, rest = network(tokens[:, 4:], states[:, 3])
+    torch.testing.assert_close(rest, vectors[:, 4:], atol=1e-5, rtol=1e-5)
+
+
+def test_padding_changes_nothing_before_it() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8)).eval()
+    tokens = random_tokens(3, 2, 6)
+    torch.testing.assert_close(network(tokens[:, :4])[1], network(tokens)[1][:, :4], atol=1e-6, rtol=1e-5)
+
+
+def test_before_training_the_items_touched_are_the_best_guess() -> None:
+    torch.manual_seed(0)
+    network, vocabulary = Network(NetworkConfig(items=len(ITEMS))).eval(), Vocabulary(ITEMS)
+    touched = np.array([np.random.default_rng(user).permutation(len(ITEMS))[:3] for user in range(100)])
+    objects = np.array([item_object(item) for item in ITEMS], np.uint64)[touched]
+    vectors = network(vocabulary.tokens(objects, np.zeros(objects.shape, np.uint32)))[1][:, -1]
+    best = (network.queries(vectors) @ network.item_vectors().T).topk(3).indices
+    found = (best[:, :, None] == torch.from_numpy(touched)[:, None]).any(1).float().mean(0)
+    assert found[2] == 1  # the last item of each user
+    assert found[1] > 0.5  # by chance it would be 3 of 20
+
+
+def test_item_logits_are_scaled_cosines() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8, logit_scale=10.0)).eval()
+    vectors = network(random_tokens(4, 2, 3))[1][:, -1]
+    logits = network.queries(vectors) @ network.item_vectors().T
+    assert logits.shape == (2, len(ITEMS))
+    item = network.items.weight[ITEM_BUCKETS + 4]
+    cosine = (vectors[1] @ item) / (vectors[1].norm() * item.norm())
+    torch.testing.assert_close(logits[1, 4], 10 * cosine)
+
+
+def test_nobody_searches_on_an_item() -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=8)).eval()
+    vectors = network(random_tokens(5, 2, 3))[1]
+    logits = network.type_given_item_logits(vectors, network.item_vectors()[:3].expand(2, 3, 8))
+    probabilities = logits.softmax(-1)
+    assert probabilities.shape == (2, 3, len(EVENT_TYPES))
+    assert (probabilities[..., SEARCH] == 0).all()
+    assert network.purchase_soon_logits(vectors).shape == (2, 3)

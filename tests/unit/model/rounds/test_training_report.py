@@ -1,0 +1,81 @@
+"""What is written about a version for people, and the pictures of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from model.data.disk_log import in_memory
+from model.rounds.training_report import CARD, REPORT, Curve, card
+from model.rounds.training_round import train_round
+from model.training.fit_network import Progress
+from stream_app.offline.plots import draw_losses, draw_versions
+from stream_app.versions.admin import ModelLine
+from tests.unit.builders import CPU
+from tests.unit.model.rounds.test_training_round import CONFIG, circle
+
+
+def test_a_curve_keeps_the_mean_of_all_steps() -> None:
+    curve = Curve()
+    for step in range(1, 1001):
+        curve.add("fitting", Progress(step, 1000, {"item": float(step)}))
+    curve.add("weighing", Progress(1, 1, {"combiner": 7.0}))
+    assert len(curve.points) == 101
+    assert [point.step for point in curve.points[:2]] == [10, 20]
+    assert curve.points[0].losses == {"item": 5.5}
+    assert curve.points[-1].losses == {"combiner": 7.0}
+
+
+def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
+    found = train_round(in_memory(circle(items=60)), None, CONFIG, device=CPU, clock=time.thread_time)
+    report, window = found.report, found.report.window
+    assert (window.events, window.users, window.items) == (800, 40, 59)
+    assert window.since < window.held_out_from < window.until
+    for kind in {part.kind for part in report.parts}:
+        parts = [part for part in report.parts if part.kind == kind]
+        assert sum(part.targets for part in parts) == found.challenger.targets
+        hits = sum(part.recall * part.targets for part in parts)
+        assert hits / found.challenger.targets == pytest.approx(found.challenger.served.recall[20])
+    assert report.curve[0].stage == "fitting"
+    text = card("v1", report, found.verdict.sentence, found.metrics())
+    assert text.startswith("# v1\n")
+    for word in (
+        found.verdict.sentence,
+        "800 events of 40 users on 59 items",
+        "Intended use",
+        "| item: seen in training |",
+    ):
+        assert word in text
+
+
+def line(version: str, recall: float, champion: float | None, verdict: str) -> ModelLine:
+    return ModelLine(
+        version=version,
+        state="never promoted",
+        created="2026-01-02T03:04:05+00:00",
+        events=100,
+        recall_at_20=recall,
+        champion_recall_at_20=champion,
+        rules_recall_at_20=0.3,
+        recall_gain=None,
+        verdict=verdict,
+        size_bytes=1,
+        path=version,
+        damage=None,
+    )
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    versions = [line("a", 0.4, None, "better"), line("b", 0.5, 0.4, "better"), line("c", 0.45, 0.5, "no_better")]
+    curve = Curve()
+    for stage in ("fitting", "weighing"):
+        for step in range(1, 50):
+            curve.add(stage, Progress(step, 49, {"next_item": 5 / step, "next_type": 1.0}))
+    for path in (draw_versions(versions, tmp_path), draw_losses("c", curve.points, tmp_path)):
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_files_for_people_have_names_of_their_own() -> None:
+    assert {CARD, REPORT} == {"card.md", "report.json"}

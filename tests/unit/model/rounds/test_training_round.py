@@ -1,0 +1,226 @@
+"""A round of training: what the challenger starts from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.data.disk_log import in_memory
+from model.data.events import Actions, Event, actions_of
+from model.data.sequences import sequences_of
+from model.data.vocabulary import Vocabulary
+from model.errors import TooLittleData
+from model.evaluation.gate import judge
+from model.fusion.combiner import CombinerConfig
+from model.network.backbones import BackboneName
+from model.network.network import NetworkConfig
+from model.rounds import training_round as rounds
+from model.rounds.fit_model import LearnConfig, take_in
+from model.rounds.training_round import Round, RoundConfig, _sample, train_round, unsaved
+from model.training.checkpoints import Savepoints
+from model.training.fit_network import Progress, TrainConfig, cold_start
+from model.versions.version import Version
+from tests.unit.builders import CPU, SERVED
+
+CONFIG = RoundConfig(hidden=16, learn=LearnConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
+
+
+def circle(users: int = 40, length: int = 20, items: int = 8) -> Actions:
+    """Users who go round a circle of items, one after the other."""
+    events, times = [], []
+    for place in range(length):
+        for user in range(users):
+            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + place) % items}"))
+            times.append(1000 * (users * place + user))
+    return actions_of(events, times)
+
+
+def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, int]:
+    """A round, and how many steps its fitting took."""
+    steps: Counter[str] = Counter()
+
+    def count(stage: str, _: Progress) -> None:
+        steps[stage] += 1
+
+    return train_round(
+        in_memory(circle()), champion, config, device=CPU, clock=time.thread_time, progress=count
+    ), steps["fitting"]
+
+
+def as_version(round_: Round) -> Version:
+    return unsaved(round_.model)
+
+
+@pytest.mark.parametrize("backbone", SERVED)
+def test_a_round_trains_the_backbone_that_is_asked_for_and_goes_on_from_its_own_kind(backbone: BackboneName) -> None:
+    config = replace(CONFIG, backbone=backbone)
+    first, cold = run(config)
+    assert first.model.network.config.backbone == backbone
+    second, warm = run(config, as_version(first))
+    assert second.model.network.config.backbone == backbone
+    assert warm < cold
+
+
+@pytest.mark.parametrize("change", [{"backbone": "linear"}, {"hidden": 24}])
+def test_a_network_of_another_kind_than_the_champion_begins_anew(change: dict[str, object]) -> None:
+    champion, cold = run(CONFIG)
+    config = replace(CONFIG, **change)  # type: ignore[arg-type]
+    challenger, steps = run(config, as_version(champion))
+    assert (challenger.model.network.config.backbone, challenger.model.network.config.hidden) == (
+        config.backbone,
+        config.hidden,
+    )
+    assert steps == cold  # all of them, not half as for weights that know most of it already
+    assert challenger.champion is not None
+
+
+def test_a_round_on_a_champion_learns_from_no_more_than_it_may() -> None:
+    first, _ = run(CONFIG)
+    champion = replace(as_version(first), facts={"trained_until": first.trained_until // 2})
+    config, known = replace(CONFIG, most_actions=200), sequences_of(circle())
+    assert 100 <= len(_sample(champion, config)(known)) <= 200
+    assert _sample(None, config)(known) is known
+    assert _sample(champion, replace(config, hidden=24))(known) is known
+
+
+def test_the_newest_is_taken_in_beside_no_more_of_what_is_older() -> None:
+    long_ago = [Event(user_id=str(k % 50), type="view", item_id=f"i{k // 50 % 8}") for k in range(1000)]
+    lately = [Event(user_id=f"new-{k % 5}", type="view", item_id=f"i{k // 5 % 8}") for k in range(100)]
+    known = sequences_of(actions_of([*long_ago, *lately], [1000 * k for k in range(1100)]))
+    vocabulary = Vocabulary([f"i{k}" for k in range(8)])
+    network = cold_start(NetworkConfig(items=8, hidden=8), seed=1)
+    untold: dict[str, Any] = {"device": CPU, "tell": lambda _stage, _progress: None}
+    assert take_in(network, vocabulary, known, 1_000_000, CONFIG.learn.train, seed=1, **untold).actions == 200
+    assert take_in(network, vocabulary, known, 0, CONFIG.learn.train, seed=1, **untold).actions == 1100
+
+
+class Ended(Exception):
+    """The process ends here."""
+
+
+def log_of(actions: int, *, users: int = 20, items: int = 8, step_ms: int = 1000) -> Actions:
+    """Views, of each user in turn, of one item after the other."""
+    events = [Event(user_id=str(k % users), type="view", item_id=f"i{k % items}") for k in range(actions)]
+    return actions_of(events, [step_ms * k for k in range(actions)])
+
+
+@pytest.mark.parametrize(
+    ("actions", "why"),
+    [
+        (log_of(0), "the log has no events"),
+        (log_of(900, items=1), "on 1 known items"),
+        (log_of(60, users=1), "a verdict needs 50"),
+        (log_of(900, users=900), "only 0 held-out actions on items follow another of their user"),
+        (log_of(900, step_ms=0), "all events of the log are of one time"),
+    ],
+    ids=["no events", "one item", "one short user", "one action each", "one time"],
+)
+def test_a_log_that_nothing_can_be_learned_from_is_too_little(actions: Actions, why: str) -> None:
+    with pytest.raises(TooLittleData, match=why):
+        train_round(in_memory(actions), None, CONFIG, device=CPU, clock=time.thread_time)
+
+
+def test_a_single_user_can_be_learned_from_and_proves_nothing() -> None:
+    found = train_round(in_memory(log_of(1500, users=1)), None, CONFIG, device=CPU, clock=time.thread_time)
+    assert found.verdict.reason == "no_better"
+    assert all(map(math.isfinite, found.metrics().values()))
+
+
+LONG = circle(length=40)
+SHORT = replace(CONFIG.learn, combiner=CombinerConfig(examples=2000))
+
+
+def round_in(
+    folder: Path | None,
+    champion: Version | None = None,
+    *,
+    actions: Actions = LONG,
+    config: RoundConfig = CONFIG,
+    tell: Callable[[str, Progress], None],
+) -> Round:
+    """A round with checkpoints in a folder."""
+    points = Savepoints(folder)
+    return train_round(
+        in_memory(actions), champion, config, device=CPU, clock=time.thread_time, progress=tell, savepoints=points
+    )
+
+
+def weights_of(round_: Round) -> dict[str, torch.Tensor]:
+    """All that was learned: of the network, the combiner and the calibration."""
+    calibration = torch.tensor([round_.model.calibration.slope, round_.model.calibration.intercept])
+    combiner = {f"combiner.{name}": tensor for name, tensor in round_.model.fusion.combiner.state_dict().items()}
+    return {**round_.model.network.state_dict(), **combiner, "calibration": calibration}
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_round_that_is_ended_again_and_again_gives_the_weights_of_one_that_was_not(
+    tmp_path: Path, warm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A challenger that wins takes in the newest slice, too.
+    monkeypatch.setattr(rounds, "judge", lambda *arguments: replace(judge(*arguments), reason="better"))
+    champion = as_version(run(CONFIG)[0]) if warm else None
+    run_in = partial(round_in, champion=champion, config=replace(CONFIG, learn=replace(SHORT, anew=not warm)))
+    stages: Counter[str] = Counter()
+
+    def count(stage: str, _: Progress) -> None:
+        stages[stage] += 1
+
+    wanted = run_in(None, tell=count)
+    assert wanted.verdict.promoted
+    ends, again = set[tuple[str, int]](), Counter[str]()
+
+    def end_once(stage: str, step: Progress) -> None:
+        """In the middle of a stage and at its last step, before that can be saved."""
+        again[stage] += 1
+        if step.step in (step.steps // 2 + 1, step.steps) and (stage, step.step) not in ends:
+            ends.add((stage, step.step))
+            raise Ended
+
+    found = None
+    while found is None:
+        with suppress(Ended):
+            found = run_in(tmp_path / "fits", tell=end_once)
+    assert {stage for stage, _ in ends} == stages.keys()
+    assert again["fitting"] <= 3 * stages["fitting"]  # ended twice: what was done was not done again
+    assert weights_of(found).keys() == weights_of(wanted).keys()
+    for name, tensor in weights_of(wanted).items():
+        assert torch.equal(tensor, weights_of(found)[name]), name
+    assert found.model.report == wanted.model.report
+
+
+def begins_at(folder: Path, actions: Actions = LONG, config: RoundConfig = CONFIG) -> tuple[str, int]:
+    """The stage and the step at which a round begins; it is ended there."""
+    begun = []
+
+    def end(stage: str, step: Progress) -> None:
+        begun.append((stage, step.step))
+        raise Ended
+
+    with pytest.raises(Ended):
+        round_in(folder, actions=actions, config=config, tell=end)
+    return begun[0]
+
+
+def test_only_the_same_round_goes_on_where_one_was_ended(tmp_path: Path) -> None:
+    def end(_stage: str, step: Progress) -> None:
+        if step.step > step.steps // 2 + 1:
+            raise Ended
+
+    for actions, config in ((circle(users=41, length=40), CONFIG), (LONG, replace(CONFIG, seed=2))):
+        with pytest.raises(Ended):
+            round_in(tmp_path, tell=end)
+        stage, step = begins_at(tmp_path)
+        assert stage == "fitting"
+        assert step > 1
+        assert begins_at(tmp_path, actions, config) == ("fitting", 1)
+        assert begins_at(tmp_path) == ("fitting", 1)  # the other one has taken its place

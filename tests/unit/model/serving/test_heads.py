@@ -1,0 +1,46 @@
+"""The heads' compiled loops, against the network's layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.network.network import Network, NetworkConfig
+from model.network.purchase_features import FACTS, ROWS
+from model.serving.heads import Heads
+from model.serving.type_given_item import exponentials
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+@torch.inference_mode()
+def test_heads_say_what_the_layers_say(count: int) -> None:
+    network = make_network()
+    heads, vectors = Heads(network), 3 * torch.randn(count, 24)
+    close(heads.next_type(vectors.numpy()), network.type_logits(vectors).softmax(-1))
+    close(heads.of_user(vectors.numpy()), torch.from_numpy(exponentials(network.type_by_vector(vectors))))
+    habits = np.random.default_rng(1).integers(ROWS, size=(count, FACTS)).astype(np.int32)
+    close(heads.purchase(habits), network.purchase(torch.from_numpy(habits)))
+
+
+@torch.inference_mode()
+def test_logits_that_lie_far_apart_leave_numbers() -> None:
+    network = make_network()
+    vectors = 1e4 * torch.randn(20, 24)
+    found = Heads(network).next_type(vectors.numpy())
+    close(found, network.type_logits(vectors).softmax(-1))
+    assert (found == 0).any()
+
+
+def make_network() -> Network:
+    """A network in which every weight counts, the purchase head's too."""
+    torch.manual_seed(1)
+    network = Network(NetworkConfig(items=5, width=24, hidden=16)).eval().requires_grad_(False)
+    for head in (network.next_type, network.type_by_vector, network.purchase):
+        for weight in head.parameters():
+            weight.normal_()
+    return network
+
+
+def close(found: np.ndarray, expected: torch.Tensor) -> None:
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)

@@ -1,0 +1,168 @@
+"""A worker answers with what the evaluation scored: event by event, in whatever batches, as over the log as a whole."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.data.events import Event, actions_of
+from model.data.sequences import Sequences, sequences_of
+from model.data.vocabulary import Vocabulary
+from model.evaluation.fusion_ranker import FusedRanker
+from model.evaluation.ranking import Holdout
+from model.fusion.combiner import CombinerConfig, unfitted
+from model.fusion.fusion import Fusion
+from model.network.backbones import BackboneName
+from model.network.network import NetworkConfig
+from model.rounds.fit_model import LearnConfig, learn
+from model.rounds.fit_purchases import probabilities
+from model.serving.engine import Fold
+from model.serving.served_ranking import NetworkAndLog
+from model.serving.serving import Serving, serve
+from model.training.fit_network import TrainConfig, cold_start
+from tests.unit.builders import CPU, HIDDEN, SERVED, Logged, make_states, make_version
+from tests.unit.model.serving.test_engine import advance
+
+ITEMS = tuple(f"item {n}" for n in range(90))  # more than the network names
+MOST = 60  # events of a user: more than are looked at, fewer than the ring holds
+STATES = 0.01  # what hidden states that are stored as halves change in a log-probability
+SHORT = LearnConfig(
+    held_out=0.4,
+    anew=False,
+    train=TrainConfig(actions=5000),
+    combiner=CombinerConfig(least_epochs=12, most_epochs=12, batch=16, learning_rate=1e-2, least=50),
+)
+
+
+@cache
+def shop() -> tuple[list[Event], Sequences]:
+    """Users who walk along the items and come back to their own; now and then a search or an item nobody knows."""
+    rng, waiting = random.Random(1), []
+    for user in range(40):
+        own: list[int] = []
+        for _ in range(rng.choice([2, 5, 20, MOST])):
+            item = rng.choice(own) if own and rng.random() < 0.3 else (own[-1] if own else user) + rng.randrange(4)
+            own.append(item % len(ITEMS))
+            waiting.append((rng.random(), _event(rng, str(user), own[-1])))
+    events = [event for _, event in sorted(waiting, key=lambda timed: timed[0])]
+    return events, sequences_of(actions_of(events, _times(events)))
+
+
+def _event(rng: random.Random, user: str, item: int) -> Event:
+    if rng.random() < 0.08:
+        return Event(user_id=user, type="search", query="red shoes")
+    name = "unknown" if rng.random() < 0.05 else ITEMS[item]
+    kind = rng.choice(["view", "view", "cart", "purchase"])
+    return Event(user_id=user, type=kind, item_id=name, category=f"category {item % 4}", brand=f"brand {item % 7}")
+
+
+def _times(events: list[Event]) -> list[int]:
+    return [400_000 * n // 10 for n in range(len(events))]
+
+
+@cache
+def trained(backbone: BackboneName) -> Serving:
+    shape = NetworkConfig(items=len(ITEMS), width=16, hidden=HIDDEN, backbone=backbone, logit_scale=8.0)
+    model = learn(shop()[1], Vocabulary(ITEMS), lambda: cold_start(shape, 1), SHORT, seed=1, device=CPU)
+    made = make_version(ITEMS, backbone=backbone)
+    parts = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
+    return serve(replace(made, **parts), CPU)
+
+
+def ranking_of(serving: Serving) -> NetworkAndLog:
+    assert isinstance(serving.ranking, NetworkAndLog)
+    return serving.ranking
+
+
+@cache
+def evaluated(backbone: BackboneName) -> NDArray[np.float32]:
+    return _evaluated(trained(backbone))
+
+
+def best_of(log_probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The best item of each answer."""
+    best: NDArray[np.int64] = log_probabilities[np.isfinite(log_probabilities).any(1)].argmax(1)
+    return best
+
+
+def _evaluated(serving: Serving) -> NDArray[np.float32]:
+    """Log-probabilities (A, I) of every item after every action that another follows; minus infinity elsewhere."""
+    log = shop()[1]
+    answered = np.flatnonzero(log.has_next)
+    found = np.full((len(log), len(ITEMS)), -np.inf, np.float32)
+    fusion = ranking_of(serving).fusion
+    foreseen = FusedRanker(serving.network, serving.vocabulary, fusion, CPU).foresee(Holdout(log, answered + 1))
+    candidates = foreseen.collect(fusion, np.arange(len(answered)))
+    scores = fusion.score(candidates)
+    outside = fusion.combiner.outside.item()
+    for n, place in enumerate(answered):
+        part = slice(candidates.starts[n], candidates.starts[n + 1])
+        row = scores[part]
+        found[place, candidates.items[part]] = row - np.logaddexp(np.logaddexp.reduce(row), outside)
+    return found
+
+
+def places_in_sequences(events: list[Event]) -> NDArray[np.int64]:
+    """Where each event of the log stands in `Sequences`."""
+    codes: dict[str, int] = {}
+    users = [codes.setdefault(event.user_id, len(codes)) for event in events]
+    places = np.empty(len(events), np.int64)
+    places[np.argsort(users, kind="stable")] = np.arange(len(events))
+    return places
+
+
+@pytest.mark.parametrize("most", [2, 40])
+@pytest.mark.parametrize("backbone", SERVED)
+def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
+    serving, rng, events = trained(backbone), random.Random(most), shop()[0]
+    expected, places = evaluated(backbone), places_in_sequences(events)
+    fold = Fold(make_states(length=64), rules_share=0)
+    fold.serving = serving
+    log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
+    start, compared = 0, 0
+    while start < len(log):
+        batch = log[start : start + rng.randint(1, most)]
+        answers = advance(fold, batch).answers
+        for row, place in enumerate(places[start : start + len(batch)]):
+            if np.isfinite(expected[place]).any():
+                best = np.sort(expected[place])[::-1][:20]
+                served = np.log(answers.probabilities[row])
+                np.testing.assert_allclose(served, best, atol=STATES)
+                np.testing.assert_allclose(served, expected[place, answers.items[row]], atol=STATES)
+                assert len(set(answers.items[row].tolist())) == 20
+                compared += 1
+        start += len(batch)
+    assert compared == int(shop()[1].has_next.sum())
+
+
+@pytest.mark.parametrize("most", [2, 40])
+@pytest.mark.parametrize("backbone", SERVED)
+def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
+    serving, rng, (events, sequences) = trained(backbone), random.Random(most), shop()
+    everywhere, head = np.arange(len(sequences)), serving.network.purchase
+    expected = probabilities(head, serving.vocabulary, serving.calibration, sequences, everywhere)
+    assert expected.std() > 0.01  # else anything would do
+    fold, places = Fold(make_states(length=64), rules_share=0), places_in_sequences(events)
+    fold.serving = serving
+    log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
+    start = 0
+    while start < len(log):
+        batch = log[start : start + rng.randint(1, most)]
+        served = advance(fold, batch).answers.purchase
+        np.testing.assert_allclose(served, expected[places[start : start + len(batch)]], rtol=1e-5)
+        start += len(batch)
+
+
+def test_the_combiner_of_this_test_has_learned_to_listen_to_the_log() -> None:
+    """Else the comparison would be one of networks."""
+    serving, fused = trained("gru"), evaluated("gru")
+    own = ranking_of(serving)
+    silent = Fusion(own.fusion.evidence, unfitted())
+    vectors = serving.network.item_vectors().detach().numpy()
+    alone = replace(serving, ranking=NetworkAndLog(own.network, vectors, silent))
+    assert float((best_of(fused) != best_of(_evaluated(alone))).mean()) > 0.3

@@ -1,0 +1,83 @@
+"""What ranks in a worker: shares of a batch in several threads, in order, and the same as by one."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.sequences import Sequences
+from model.data.vocabulary import Vocabulary
+from model.fusion.candidates import Recent
+from model.fusion.fusion import Fusion
+from model.fusion.item_statistics import evidence_of
+from model.search.catalogue import Catalogue
+from model.serving.recent_actions import catalogue_items
+from model.serving.served_ranking import NetworkAlone, NetworkAndLog
+from tests.unit.builders import drawn_combiner
+from tests.unit.sequences import random_users, sequences
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+VOCABULARY = Vocabulary(list(LETTERS))
+WIDTH = 16
+
+
+def fused(log: Sequences, threads: int) -> NetworkAndLog:
+    vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
+    fusion = Fusion(evidence_of(log, VOCABULARY), drawn_combiner(2))
+    return NetworkAndLog(NetworkAlone(Catalogue(vectors), threads), vectors.numpy(), fusion)
+
+
+def asked(log: Sequences) -> tuple[Recent, torch.Tensor]:
+    places = np.arange(len(log))
+    starts = log.offsets[np.searchsorted(log.offsets, places, side="right") - 1]
+    items = catalogue_items(VOCABULARY, log.objects, log.contexts)
+    queries = torch.randn(len(log), WIDTH, generator=torch.Generator().manual_seed(3))
+    return Recent(items, log.contexts, starts, places + 1), queries
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("answers", [0, 1, 127, 128, 200, 513])
+def test_several_threads_rank_as_one_does(threads: int, answers: int) -> None:
+    log = sequences(*random_users(4, users=200))
+    recent, queries = asked(log)
+    recent, queries = recent.part(slice(0, answers)), queries[:answers]
+    one, several = fused(log, 1), fused(log, threads)
+
+    expected = one.rank(recent, queries, 20)
+    for _ in range(3):  # rooms are used again
+        found = several.rank(recent, queries, 20)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+
+
+def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = sequences(*random_users(4, users=200))
+    recent, queries = asked(log)
+    ranking, asking, rank = fused(log, 2), threading.get_ident(), Fusion.rank
+    by: list[bool] = []
+
+    def watched(fusion: Fusion, *arguments: object) -> object:
+        by.append(threading.get_ident() == asking)
+        return rank(fusion, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Fusion, "rank", watched)
+    for answers, expected in ((127, [True]), (128, [False, True])):
+        by.clear()
+        ranking.rank(recent.part(slice(0, answers)), queries[:answers], 20)
+        assert sorted(by) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_network_alone_ranks_by_its_scores_over_the_whole_catalogue(threads: int) -> None:
+    log = sequences(*random_users(4, users=60))
+    recent, queries = asked(log)
+    vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
+    items, log_probabilities = NetworkAlone(Catalogue(vectors), threads).rank(recent, queries, 20)
+
+    expected = torch.log_softmax(queries @ vectors.T, 1).numpy()
+    order = np.argsort(-expected, 1)[:, :20]
+    np.testing.assert_array_equal(items, order)
+    np.testing.assert_allclose(log_probabilities, np.take_along_axis(expected, order, 1), atol=1e-2)

@@ -1,0 +1,76 @@
+"""What a worker takes and what it refuses to answer with, before anything is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from numba import typeof
+
+from model.errors import VersionRefused
+from model.fusion import fusion
+from model.network.backbones import BackboneName
+from model.serving.engine import Fold
+from model.serving.serving import serve_files
+from model.versions.manifest import VersionFiles, read_files
+from model.versions.version import save
+from tests.unit.builders import BACKBONES, CPU, HIDDEN, SERVED, make_states, make_version
+from tests.unit.model.serving.test_engine import advance, view
+
+
+def files_of(place: Path, backbone: BackboneName) -> VersionFiles:
+    made = make_version(backbone=backbone)
+    digest = save(
+        str(place),
+        name="v1",
+        created=made.created,
+        network=made.network,
+        vocabulary=made.vocabulary,
+        calibration=made.calibration,
+        fusion=made.fusion,
+        metrics={},
+        facts={},
+    )
+    return read_files(str(place), digest)
+
+
+@pytest.mark.parametrize("backbone", SERVED)
+def test_a_version_of_the_workers_state_size_is_served(tmp_path: Path, backbone: BackboneName) -> None:
+    _, serving = serve_files(files_of(tmp_path / "v1", backbone), hidden=HIDDEN, device=CPU)
+    assert serving.network.config.backbone == backbone
+
+
+@pytest.mark.parametrize("backbone", SERVED)
+def test_a_version_of_another_state_size_is_refused(tmp_path: Path, backbone: BackboneName) -> None:
+    with pytest.raises(
+        VersionRefused, match=rf"of {HIDDEN} numbers, the workers keep 64 \(NEXTACT_HIDDEN\)"
+    ) as refused:
+        serve_files(files_of(tmp_path / "v1", backbone), hidden=64, device=CPU)
+    assert refused.value.reason == "shape"
+
+
+@pytest.mark.parametrize("backbone", [backbone for backbone in BACKBONES if backbone.values[0] not in SERVED])
+def test_a_transformer_is_not_served_whatever_the_workers_keep(tmp_path: Path, backbone: BackboneName) -> None:
+    files = files_of(tmp_path / "v1", backbone)
+    state = make_version(backbone=backbone).network.backbone.state_size
+    with pytest.raises(VersionRefused, match=rf"{2 * state:,} bytes .*train gru or linear \(NEXTACT_BACKBONE\)"):
+        serve_files(files, hidden=state, device=CPU)
+
+
+def test_what_a_batch_needs_is_compiled_when_a_version_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds, rank = [], fusion._rank
+
+    def recorded(*arguments: object) -> None:
+        kinds.append([typeof(argument) for argument in arguments])
+        rank(*arguments)
+
+    monkeypatch.setattr(fusion, "_rank", recorded)
+    fold = Fold(make_states(), rules_share=0)
+    _, fold.serving = serve_files(files_of(tmp_path / "v1", "gru"), hidden=HIDDEN, device=CPU)
+    assert len(kinds) == 1
+    advance(fold, [view(0), view(1, "b"), view(2)])
+    advance(fold, [view(3), view(4, "c")])
+    assert len(kinds) == 3
+    assert kinds[0] == kinds[1] == kinds[2]

@@ -1,0 +1,140 @@
+"""Users as bytes: everything comes back, and nothing damaged is believed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.errors import RecordCorrupt
+from model.state.user_record import RECORD_VERSION, UserRecords, pack, unpack
+
+HIDDEN, IDS, LENGTH = 5, 3, 4
+INT64 = st.integers(-(2**63), 2**63 - 1)
+UINT64 = st.integers(0, 2**64 - 1)
+
+
+@st.composite
+def users(draw: st.DrawFn) -> UserRecords:
+    n = draw(st.integers(0, 4))
+    sizes = np.array(draw(st.lists(st.integers(0, LENGTH), min_size=n, max_size=n)), np.int64)
+    beyond = np.arange(LENGTH) >= sizes[:, None]
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    objects = random.integers(0, 2**64, (n, LENGTH), np.uint64)
+    contexts = random.integers(0, 2**32, (n, LENGTH), np.uint32)
+    objects[beyond], contexts[beyond] = 0, 0
+
+    def column(values: st.SearchStrategy[int]) -> list[int]:
+        return draw(st.lists(values, min_size=n, max_size=n))
+
+    return UserRecords(
+        epoch=draw(st.integers(0, 2**32 - 1)),
+        offsets=np.array(column(INT64), np.int64),
+        counts=np.array(column(st.integers(0, 2**63 - 1)), np.int64),
+        last_times=np.array(column(INT64), np.int64),
+        sessions=np.array(column(UINT64), np.uint64),
+        weights=np.array(column(UINT64), np.uint64),
+        hidden=random.standard_normal((n, HIDDEN)).astype(np.float16),
+        event_ids=random.integers(0, 2**64, (n, IDS), np.uint64),
+        objects=objects,
+        contexts=contexts,
+        sizes=sizes,
+    )
+
+
+def one_user(size: int = 2) -> UserRecords:
+    return UserRecords(
+        epoch=7,
+        offsets=np.array([41]),
+        counts=np.array([9]),
+        last_times=np.array([-3]),
+        sessions=np.array([2**64 - 1], np.uint64),
+        weights=np.array([8], np.uint64),
+        hidden=(np.arange(HIDDEN)[None] / 8).astype(np.float16),
+        event_ids=np.array([[0, 5, 6]], np.uint64),
+        objects=np.array([[1, 2, 3, 4]], np.uint64),
+        contexts=np.array([[10, 20, 30, 40]], np.uint32),
+        sizes=np.array([size]),
+    )
+
+
+@given(users())
+def test_every_field_comes_back(stored: UserRecords) -> None:
+    records = pack(stored)
+    assert len(records) == len(unpack(records, HIDDEN, IDS)) == len(stored.offsets)
+    names = {"offsets": "offset", "counts": "count", "last_times": "last_time", "sessions": "session"}
+    for place, row in enumerate(unpack(records, HIDDEN, IDS)):
+        assert row["epoch"] == stored.epoch
+        for column in fields(UserRecords)[1:6]:
+            assert row[names.get(column.name, column.name)] == getattr(stored, column.name)[place]
+        assert row["hidden"].tobytes() == stored.hidden[place].tobytes()
+        assert row["event_ids"].tolist() == stored.event_ids[place].tolist()
+        size = stored.sizes[place]
+        assert row["actions_size"] == size
+        for name, wanted in (("object", stored.objects), ("context", stored.contexts)):
+            assert row["actions"][name][:size].tolist() == wanted[place, :size].tolist()
+            assert not row["actions"][name][size:].any()
+
+
+@pytest.mark.parametrize("size", range(LENGTH + 1))
+def test_a_record_ends_with_its_last_action(size: int) -> None:
+    header, per_action = 1 + 4 + 3 * 2 + 4 + 5 * 8, 8 + 4
+    assert len(pack(one_user(size))[0]) == header + 2 * HIDDEN + 8 * IDS + per_action * size
+
+
+def test_the_layout_of_version_1_never_changes() -> None:
+    # Bytes in a changelog outlive the code that wrote them.
+    assert RECORD_VERSION == 1
+    checked = bytes.fromhex(
+        "0500" "0300" "0200" "07000000" "2900000000000000" "0900000000000000" "fdffffffffffffff"
+        "ffffffffffffffff" "0800000000000000" "0000" "0030" "0034" "0036" "0038"
+        "0000000000000000" "0500000000000000" "0600000000000000"
+        "0100000000000000" "0a000000" "0200000000000000" "14000000"
+    )  # fmt: skip
+    assert pack(one_user()) == [b"\x01" + crc32(checked).to_bytes(4, "little") + checked]
+
+
+def test_every_single_flipped_byte_is_refused() -> None:
+    record = pack(one_user())[0]
+    for place in range(len(record)):
+        for change in (0x01, 0x80, 0xFF):
+            damaged = bytearray(record)
+            damaged[place] ^= change
+            with pytest.raises(RecordCorrupt):
+                unpack([bytes(damaged)], HIDDEN, IDS)
+
+
+def test_every_other_length_is_refused() -> None:
+    record = pack(one_user())[0]
+    for damaged in (*(record[:end] for end in range(len(record))), record + b"\0", 2 * record):
+        with pytest.raises(RecordCorrupt):
+            unpack([damaged], HIDDEN, IDS)
+
+
+@given(st.binary(max_size=200))
+def test_other_bytes_are_refused(noise: bytes) -> None:
+    for value in (noise, b"\x01" + noise):
+        with pytest.raises(RecordCorrupt):
+            unpack([value], HIDDEN, IDS)
+
+
+@pytest.mark.parametrize(("hidden", "ids"), [(HIDDEN + 1, IDS), (HIDDEN, IDS - 1)])
+def test_a_record_of_other_sizes_is_refused(hidden: int, ids: int) -> None:
+    with pytest.raises(RecordCorrupt, match="this worker wants"):
+        unpack(pack(one_user()), hidden, ids)
+
+
+def test_one_damaged_record_among_sound_ones_is_refused() -> None:
+    sound = [pack(one_user(size))[0] for size in range(LENGTH + 1)]
+    for place, record in enumerate(sound):
+        for damaged in (record[:-1] + bytes([record[-1] ^ 1]), record[:-1], resealed(record + bytes(12))):
+            with pytest.raises(RecordCorrupt):
+                unpack([*sound[:place], damaged, *sound[place + 1 :]], HIDDEN, IDS)
+
+
+def resealed(record: bytes) -> bytes:
+    return record[:1] + crc32(record[5:]).to_bytes(4, "little") + record[5:]

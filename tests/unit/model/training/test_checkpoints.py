@@ -1,0 +1,108 @@
+"""Checkpoints of fits: what was written comes back, what is damaged does not, and other rounds' are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.training.checkpoints import NOWHERE, Savepoint, Savepoints, fingerprint_of
+
+TENSORS = {"a": torch.arange(6, dtype=torch.float32).reshape(2, 3), "step": torch.tensor(3.0)}
+FACTS = {"epochs": 2, "big": 2**100, "rate": 0.1 + 0.2}
+
+
+def saved_in(folder: Path) -> tuple[Savepoint, Path, list[str]]:
+    """A file that something was saved to, and the lines that were told about it later."""
+    lines: list[str] = []
+    point = Savepoint(folder / "fit-1.safetensors", lines.append)
+    point.save(TENSORS, FACTS)
+    return point, folder / "fit-1.safetensors", lines
+
+
+def test_what_was_saved_last_comes_back(tmp_path: Path) -> None:
+    point, _, lines = saved_in(tmp_path)
+    point.save(TENSORS | {"a": torch.ones(2)}, FACTS | {"epochs": 3})
+    found = point.load()
+    assert found is not None
+    assert found.facts == FACTS | {"epochs": 3}
+    assert torch.equal(found.tensors["a"], torch.ones(2))
+    assert torch.equal(found.tensors["step"], TENSORS["step"])
+    assert lines == []
+    assert [path.name for path in tmp_path.iterdir()] == ["fit-1.safetensors"]
+
+
+def flip(path: Path) -> None:
+    """Changes the last number of the tensors, which no format notices."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "flipped": flip,
+    "another number in the facts": lambda path: path.write_bytes(
+        path.read_bytes().replace(b'epochs\\": 2', b'epochs\\": 1')
+    ),
+    "half": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "empty": lambda path: path.write_bytes(b""),
+    "no safetensors": lambda path: path.write_bytes(b"x" * 500),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_one_is_dropped_with_a_line(tmp_path: Path, how: str) -> None:
+    point, path, lines = saved_in(tmp_path)
+    before = path.read_bytes()
+    DAMAGE[how](path)
+    assert path.read_bytes() != before
+    assert point.load() is None
+    assert len(lines) == 1
+    assert f"checkpoint {path} is dropped, its fit begins anew" in lines[0]
+    assert not path.exists()
+
+
+def test_a_place_that_takes_nothing_is_told_and_does_no_harm(tmp_path: Path) -> None:
+    lines: list[str] = []
+    (tmp_path / "file").write_text("")
+    points = Savepoints(tmp_path / "file" / "fits", lines.append)
+    points.begin("one")
+    point = points.next()
+    assert point is not None
+    point.save(TENSORS, FACTS)
+    assert point.load() is None
+    assert "no checkpoints, the round goes on without them" in lines[0]
+    assert "cannot be written, the round goes on without it" in lines[1]
+
+
+def test_a_round_finds_its_own_and_deletes_those_of_another(tmp_path: Path) -> None:
+    points = Savepoints(tmp_path / "fits")
+    for fingerprint, kept in (("one", False), ("one", True), ("two", False), ("two", True)):
+        points.begin(fingerprint)
+        first, second = points.next(), points.next()
+        assert first is not None
+        assert second is not None
+        assert (first.load() is not None, second.load() is not None) == (False, kept)
+        second.save(TENSORS, FACTS)
+    points.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_place_nothing_is_saved() -> None:
+    NOWHERE.begin("one")
+    assert NOWHERE.next() is None
+
+
+def test_a_fingerprint_is_of_all_that_it_is_given() -> None:
+    array = np.arange(3)
+    every = [
+        fingerprint_of(("a", 1), ["x", "y"], [array, array]),
+        fingerprint_of(("a", 2), ["x", "y"], [array, array]),
+        fingerprint_of(("a", 1), ["xy"], [array, array]),
+        fingerprint_of(("a", 1), ["x", "y"], [array, array + 1]),
+    ]
+    assert len(set(every)) == 4
+    assert fingerprint_of(("a", 1), ["x", "y"], [array, array.copy()]) == every[0]

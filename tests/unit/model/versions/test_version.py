@@ -1,0 +1,254 @@
+"""Versions: what is saved comes back, and every kind of damage is refused for its own reason."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.vocabulary import Vocabulary
+from model.errors import NextactError, VersionNotSaved, VersionRefused
+from model.network.backbones import BackboneName
+from model.network.calibration import Calibration
+from model.network.network import Network, NetworkConfig
+from model.versions.manifest import CONFIG, FILES, FORMAT, FUSION, MANIFEST, METRICS, VOCABULARY, WEIGHTS
+from model.versions.version import load, save
+from tests.unit.builders import BACKBONES, make_fusion
+from tests.unit.versions import Bomb, change_json, change_weights, replace_file
+
+ITEMS = ("apple", "pear", "plum")
+
+
+def publish(path: str, network: Network | None = None) -> str:
+    return save(
+        path,
+        name="v1",
+        created="2026-01-02T03:04:05Z",
+        network=network or Network(NetworkConfig(items=len(ITEMS), width=8, hidden=6)),
+        vocabulary=Vocabulary(ITEMS),
+        calibration=Calibration(0.5, -1.25),
+        fusion=make_fusion(Vocabulary(ITEMS)),
+        metrics={"recall@20": 0.25},
+        facts={"seed": 7, "source": "shop.events", "share": 0.1},
+    )
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    publish(str(tmp_path / "v1"))
+    return tmp_path / "v1"
+
+
+def refusal(path: Path | str, expected: str | None = None) -> str:
+    with pytest.raises(VersionRefused) as refused:
+        load(str(path), expected)
+    return refused.value.reason
+
+
+def test_a_version_is_loaded_without_what_takes_seconds_to_import(
+    version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes"):
+        monkeypatch.setitem(sys.modules, module, None)  # an import of it fails
+    load(str(version))
+
+
+@pytest.mark.parametrize("place", ["{tmp}/versions/v1", "memory://versions/v1"])
+def test_what_is_saved_comes_back(tmp_path: Path, place: str) -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=6))
+    path = place.format(tmp=tmp_path)
+    digest = publish(path, network)
+    found = load(path, digest)
+    assert (found.name, found.created, found.manifest_sha256) == ("v1", "2026-01-02T03:04:05Z", digest)
+    assert (found.vocabulary.items, found.calibration) == (ITEMS, Calibration(0.5, -1.25))
+    assert found.metrics == {"recall@20": 0.25}
+    assert found.facts == {"seed": 7, "source": "shop.events", "share": 0.1}
+    assert not found.network.training
+    assert found.network.config == network.config
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(tensor, found.network.state_dict()[key])
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_answers_as_it_did_before_it_was_saved(tmp_path: Path, backbone: BackboneName) -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), backbone=backbone, width=8, hidden=6)).eval()
+    found = load(str(tmp_path / "v1"), publish(str(tmp_path / "v1"), network)).network
+    tokens = Vocabulary(ITEMS).tokens(np.arange(1, 6, dtype=np.uint64)[None], np.zeros((1, 5), np.uint32))
+    with torch.inference_mode():
+        assert torch.equal(found(tokens)[1], network(tokens)[1])
+
+
+def test_a_backbone_of_the_future_is_refused(version: Path) -> None:
+    replace_file(version, CONFIG, (version / CONFIG).read_bytes().replace(b'"gru"', b'"quantum"'))
+    assert refusal(version) == "format"
+
+
+def test_a_version_never_changes(version: Path) -> None:
+    before = (version / WEIGHTS).read_bytes()
+    with pytest.raises(NextactError, match="already"):
+        publish(str(version))
+    assert (version / WEIGHTS).read_bytes() == before
+
+
+def test_without_a_manifest_it_is_no_version_and_can_be_written_again(version: Path) -> None:
+    (version / MANIFEST).unlink()
+    assert refusal(version) == "missing_file"
+    publish(str(version))
+    load(str(version))
+
+
+def test_nan_is_not_saved(tmp_path: Path) -> None:
+    network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=6))
+    with torch.no_grad():
+        network.next_type.weight[0, 0] = float("nan")
+    with pytest.raises(VersionRefused, match=r"next_type\.weight"):
+        publish(str(tmp_path / "v"), network)
+    assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize("key", [*FILES, MANIFEST])
+def test_a_missing_file_is_refused(version: Path, key: str) -> None:
+    (version / key).unlink()
+    assert refusal(version) == "missing_file"
+
+
+@pytest.mark.parametrize("key", FILES)
+def test_a_truncated_or_changed_file_is_refused_before_it_is_parsed(version: Path, key: str) -> None:
+    content = (version / key).read_bytes()
+    (version / key).write_bytes(content[:-1])
+    assert refusal(version) == "hash"
+    (version / key).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert refusal(version) == "hash"
+
+
+def test_another_manifest_than_announced_is_refused(version: Path) -> None:
+    assert refusal(version, "0" * 64) == "hash"
+
+
+@pytest.mark.parametrize(("other", "mend"), [(FORMAT + 1, "update the workers"), (FORMAT - 1, "publish a new version")])
+def test_another_format_is_refused_with_the_way_out(version: Path, other: int, mend: str) -> None:
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    (version / MANIFEST).write_text(json.dumps({**manifest, "format": other, "files": "elsewhere"}))
+    with pytest.raises(VersionRefused, match=mend) as refused:
+        load(str(version))
+    assert refused.value.reason == "format"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"format": 3}', b"\xff\xfe", b'{"format": 3, "name": "\xff"}', b"[" * 9999]
+)
+def test_a_manifest_that_is_none_is_refused(version: Path, content: bytes) -> None:
+    (version / MANIFEST).write_bytes(content)
+    assert refusal(version) == "format"
+
+
+def test_an_unlisted_file_is_refused(version: Path) -> None:
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    del manifest["files"][METRICS]
+    (version / MANIFEST).write_text(json.dumps(manifest))
+    assert refusal(version) == "missing_file"
+
+
+@pytest.mark.parametrize("key", [WEIGHTS, FUSION])
+def test_a_pickle_is_refused_and_not_opened(version: Path, tmp_path: Path, key: str) -> None:
+    replace_file(version, key, pickle.dumps(Bomb()))
+    assert refusal(version) == "format"
+    torch.save({"items.weight": torch.zeros(3)}, tmp_path / "weights.pt")
+    replace_file(version, key, (tmp_path / "weights.pt").read_bytes())
+    assert refusal(version) == "format"
+
+
+def test_a_pickle_beside_the_files_is_not_opened(version: Path) -> None:
+    (version / "optimizer.pt").write_bytes(pickle.dumps(Bomb()))
+    load(str(version))
+
+
+@pytest.mark.parametrize("key", ["optimizer.pt", "../secret.json", "/etc/hostname"])
+def test_a_manifest_that_lists_other_files_is_refused(version: Path, key: str) -> None:
+    (version.parent / "secret.json").write_text("{}")
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    manifest["files"][key] = {"sha256": sha256(b"{}").hexdigest(), "size": 2}
+    (version / MANIFEST).write_text(json.dumps(manifest))
+    assert refusal(version) == "format"
+
+
+def test_a_time_that_is_none_is_refused(version: Path) -> None:
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    (version / MANIFEST).write_text(json.dumps({**manifest, "created": "yesterday"}))
+    assert refusal(version) == "format"
+
+
+def test_a_place_that_takes_nothing_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(VersionNotSaved, match=r"file/v1 cannot be written"):
+        publish(str(tmp_path / "file" / "v1"))
+
+
+def test_on_a_full_disk_nothing_is_left_of_a_version(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / VOCABULARY).symlink_to("/dev/full")
+    with pytest.raises(VersionNotSaved, match="No space left on device"):
+        publish(str(tmp_path / "v1"))
+    assert not (tmp_path / "v1").exists()
+
+
+@pytest.mark.parametrize(("key", "content"), [(CONFIG, b"{}"), (VOCABULARY, b"[1]"), (METRICS, b'{"a":null}')])
+def test_json_of_another_kind_is_refused(version: Path, key: str, content: bytes) -> None:
+    replace_file(version, key, content)
+    assert refusal(version) == "format"
+
+
+def test_tensors_of_another_shape_kind_or_name_are_refused(version: Path) -> None:
+    change_weights(version, lambda tensors: tensors.update({"items.weight": torch.zeros(5, 8)}))
+    assert refusal(version) == "shape"
+
+
+def test_tensors_of_another_precision_are_refused(version: Path) -> None:
+    change_weights(version, lambda tensors: tensors.update({"purchase.bias": torch.zeros(1).double()}))
+    assert refusal(version) == "shape"
+
+
+def test_a_missing_tensor_is_refused(version: Path) -> None:
+    change_weights(version, lambda tensors: tensors.pop("purchase.bias"))
+    assert refusal(version) == "shape"
+
+
+@pytest.mark.parametrize("sizes", [{"width": 16}, {"width": 0}, {"hidden": -1}, {"items": 10**12}])
+def test_sizes_that_do_not_fit_are_refused(version: Path, sizes: dict[str, int]) -> None:
+    def change(config: dict[str, object]) -> None:
+        network = config["network"]
+        assert isinstance(network, dict)
+        network.update(sizes)
+
+    change_json(version, CONFIG, change)
+    assert refusal(version) == "shape"
+
+
+def test_a_vocabulary_of_another_length_is_refused(version: Path) -> None:
+    replace_file(version, VOCABULARY, json.dumps([*ITEMS, "quince"]).encode())
+    assert refusal(version) == "shape"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused(version: Path, number: float) -> None:
+    change_weights(version, lambda tensors: tensors["backbone.gru.bias_hh_l0"].fill_(number))
+    assert refusal(version) == "not_finite"
+
+
+def test_an_unreadable_place_is_refused(version: Path) -> None:
+    assert refusal("nowhere-at-all://versions/v1") == "unreadable"
+    (version / METRICS).unlink()
+    (version / METRICS).mkdir()
+    assert refusal(version) == "unreadable"
+
+
+@pytest.mark.parametrize("row", [-1, 2**40])
+def test_a_category_that_is_none_is_refused_before_anything_is_looked_up(version: Path, row: int) -> None:
+    change_weights(version, lambda tensors: tensors["sides"].fill_(row))
+    assert refusal(version) == "shape"

@@ -1,0 +1,200 @@
+"""Predictions as JSON: Python's own JSON reader, uuid5 and lists of Python objects are the oracle."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.data.event_time import FLAGS
+from model.data.events import EVENT_TYPES, SEARCH
+from model.serving.answers import RANKED, Answers
+from stream_app.contract.events import Source, decode_prediction
+from stream_app.contract.prediction_json import Followed, PredictionEncoder
+from stream_app.errors import DataPathError
+from tests.unit.builders import byte_strings
+
+NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=30, unique=True)
+
+
+def encoder(recommendations: int = 1, actions: int = 1) -> PredictionEncoder:
+    return PredictionEncoder(epoch=1, topic="shop.events", recommendations=recommendations, actions=actions)
+
+
+def make_followed(rows: int) -> Followed:
+    return Followed(
+        users=[f"user {row}" for row in range(rows)],
+        event_ids=[None] * rows,
+        types=np.zeros(rows, np.uint8),
+        times=np.arange(rows),
+        verdicts=np.zeros(rows, np.uint8),
+        partitions=np.full(rows, 3),
+        offsets=np.arange(rows),
+        history_lengths=np.ones(rows, np.int64),
+    )
+
+
+def make_answers(names: list[str], rows: int, seed: int) -> Answers:
+    rng = np.random.default_rng(seed)
+    ranked = min(RANKED, len(names))
+    items = np.full((rows, RANKED), -1, np.int64)
+    for row in items:
+        row[: rng.integers(0, ranked + 1)] = -2
+        row[row == -2] = rng.permutation(len(names))[: int((row == -2).sum())]
+    return Answers(
+        version="v",
+        names=names,
+        items=items,
+        probabilities=np.where(items >= 0, np.sort(rng.random((rows, RANKED)))[:, ::-1], 0).astype(np.float32),
+        next_type=rng.dirichlet(np.ones(len(EVENT_TYPES)), rows).astype(np.float32),
+        type_given_item=rng.dirichlet(np.ones(len(EVENT_TYPES)), (rows, RANKED)).astype(np.float32),
+        purchase=rng.random(rows).astype(np.float32),
+    )
+
+
+def expected(answers: Answers, row: int, recommendations: int, actions: int) -> dict[str, Any]:
+    shown = [(answers.names[item], place) for place, item in enumerate(answers.items[row].tolist()) if item >= 0]
+    search = float(answers.next_type[row, SEARCH])
+    possible = [(search, "search", None)]
+    for name, place in shown:
+        for kind, on_item in zip(EVENT_TYPES, answers.type_given_item[row, place].tolist(), strict=True):
+            possible.append(((1 - search) * float(answers.probabilities[row, place]) * on_item, kind, name))
+    best = sorted(possible, key=lambda action: -action[0])[:actions]
+    return {
+        "next_type": dict(zip(EVENT_TYPES, answers.next_type[row].tolist(), strict=True)),
+        "next_actions": [
+            {"type": kind, "probability": chance} | ({} if name is None else {"item_id": name})
+            for chance, kind, name in best
+            if chance > 0
+        ],
+        "recommendations": [
+            {"item_id": name, "score": float(answers.probabilities[row, place])}
+            for name, place in shown[:recommendations]
+        ],
+        "purchase_probability": float(answers.purchase[row]),
+    }
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return pytest.approx(value, abs=1.1e-6) if isinstance(value, float) else value
+
+
+@given(NAMES, st.integers(0, 5), st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 50))
+def test_json_says_what_the_answers_say(
+    names: list[str], rows: int, seed: int, recommendations: int, actions: int
+) -> None:
+    answers = make_answers(names, rows, seed)
+    encode = encoder(recommendations, actions).encode
+    for _ in range(2):  # the second time with the ids kept from the first
+        parts = byte_strings(encode(make_followed(rows), answers))
+        assert len(parts) == rows
+        for row, part in enumerate(parts):
+            found = json.loads(part)
+            said = rounded(expected(answers, row, recommendations, actions))
+            assert {name: found[name] for name in ANSWER_FIELDS} == said
+
+
+FIELDS = [
+    "prediction_id", "user_id", "event_id", "event_type", "event_timestamp", "source", "model_version",
+    "history_length", "event_time_flag",
+]  # fmt: skip
+ANSWER_FIELDS = ["next_type", "next_actions", "recommendations", "purchase_probability"]
+TEXT = st.text(max_size=300)
+EVENTS = st.fixed_dictionaries(
+    {
+        "user_id": TEXT,
+        "event_id": st.none() | TEXT,
+        "event_type": st.sampled_from(EVENT_TYPES),
+        "event_timestamp": st.integers(-(2**60), 2**60),
+        "source": st.fixed_dictionaries({"partition": st.integers(0, 2**31 - 1), "offset": st.integers(0, 2**63 - 1)}),
+        "history_length": st.integers(1, 2**60),
+        "event_time_flag": st.sampled_from(FLAGS),
+    }
+)
+
+
+def followed_by(events: list[dict[str, Any]]) -> Followed:
+    return Followed(
+        users=[event["user_id"] for event in events],
+        event_ids=[event["event_id"] for event in events],
+        types=np.array([EVENT_TYPES.index(event["event_type"]) for event in events], np.uint8),
+        times=np.array([event["event_timestamp"] for event in events], np.int64),
+        verdicts=np.array([FLAGS.index(event["event_time_flag"]) for event in events], np.uint8),
+        partitions=np.array([event["source"]["partition"] for event in events], np.int64),
+        offsets=np.array([event["source"]["offset"] for event in events], np.int64),
+        history_lengths=np.array([event["history_length"] for event in events], np.int64),
+    )
+
+
+@given(st.lists(EVENTS, max_size=4), st.text(min_size=1, max_size=30), st.integers(0, 2**32 - 1), TEXT)
+def test_a_prediction_says_which_event_it_follows(
+    events: list[dict[str, Any]], version: str, epoch: int, topic: str
+) -> None:
+    answers = replace(make_answers(["a"], len(events), 1), version=version)
+    one = PredictionEncoder(epoch=epoch, topic=topic, recommendations=1, actions=1)
+    namespace = uuid.uuid5(uuid.UUID(int=0), f"nextact/{epoch}/{topic}")
+    for event, value in zip(events, byte_strings(one.encode(followed_by(events), answers)), strict=True):
+        source = event["source"]
+        said = {
+            "prediction_id": str(uuid.uuid5(namespace, f"{source['partition']}/{source['offset']}")),
+            "model_version": version,
+        } | {name: field for name, field in event.items() if name != "event_time_flag" or field is not None}
+        found = json.loads(value)
+        assert list(found) == [name for name in FIELDS if name in said] + ANSWER_FIELDS
+        assert {name: found[name] for name in said} == said
+
+
+def test_prediction_ids_never_change() -> None:
+    # Consumers deduplicate by them, also across releases.
+    followed = make_followed(1)._replace(offsets=np.array([41]))
+    found = json.loads(encoder().encode(followed, make_answers(["a"], 1, 1)).text.tobytes())
+    assert found["prediction_id"] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
+
+
+def test_other_items_replace_those_of_the_batch_before() -> None:
+    encode = encoder(3, 3).encode
+    encode(make_followed(1), make_answers(["old"], 1, 1))
+    answers = make_answers(["new", "newer"], 1, 5)
+    found = json.loads(encode(make_followed(1), answers).text.tobytes())["recommendations"]
+    assert [one["item_id"] for one in found] == [answers.names[item] for item in answers.items[0] if item >= 0][:3]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.9999999, 4e-7, 0.1])
+def test_numbers_have_six_decimals(value: float) -> None:
+    answers = make_answers(["a"], 1, 1)
+    answers.purchase[0] = value
+    text = encoder().encode(make_followed(1), answers).text.tobytes().decode()
+    assert text.endswith(f'"purchase_probability":{value:.6f}}}')
+
+
+@pytest.mark.parametrize("field", ["next_type", "probabilities", "purchase", "type_given_item"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 1.5])
+def test_a_number_that_is_no_probability_ends_the_process(field: str, value: float) -> None:
+    answers = make_answers(["a", "b"], 2, 2)
+    answers.items[:, 0] = 0
+    getattr(answers, field)[1] = value
+    if field == "type_given_item":
+        if not value > 0:
+            pytest.skip("an action that nobody can take is left out")
+        answers.probabilities[:] = 1
+    with pytest.raises(DataPathError, match="version v"):
+        encoder().encode(make_followed(2), answers)
+
+
+def test_what_is_written_is_a_prediction() -> None:
+    followed = make_followed(1)._replace(users=['a "user"'], offsets=np.array([9]), history_lengths=np.array([2]))
+    answers = make_answers(['an "item"\n', "ü"], 1, 5)
+    prediction = decode_prediction(encoder(10, 5).encode(followed, answers).text.tobytes())
+    assert (prediction.user_id, prediction.source, prediction.history_length) == ('a "user"', Source(3, 9), 2)
+    assert {one.item_id for one in prediction.recommendations} <= set(answers.names)
+    assert sum(prediction.next_type.values()) == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,24 @@
+"""Columns of byte strings: Python's own lists of bytes are the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_app.contract.string_columns import frozen, joined, strings
+from tests.unit.builders import byte_strings
+
+
+@given(st.lists(st.lists(st.binary(max_size=20), max_size=5), min_size=1, max_size=4))
+def test_columns_are_joined(columns: list[list[bytes]]) -> None:
+    assert byte_strings(joined([strings(column) for column in columns])) == [
+        one for column in columns for one in column
+    ]
+
+
+def test_a_finished_text_cannot_be_changed() -> None:
+    column = frozen(np.zeros(3, np.uint8), np.array([0, 3]))
+    with pytest.raises(ValueError, match="read-only"):
+        column.text[0] = 1

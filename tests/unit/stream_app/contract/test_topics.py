@@ -1,0 +1,37 @@
+"""The topics, as the settings name them."""
+
+from __future__ import annotations
+
+from stream_app.contract.events import LARGEST_EVENT
+from stream_app.contract.topics import LARGEST_DEAD_LETTER, TopicSpec, topics
+from stream_app.settings import load_settings
+
+NAMED = {
+    "events_topic": "e",
+    "predictions_topic": "p",
+    "dead_letters_topic": "d",
+    "state_topic": "s",
+    "models_topic": "m",
+    "partitions": 3,
+}
+
+
+def specs() -> dict[str, TopicSpec]:
+    return {spec.name: spec for spec in topics(load_settings(NAMED))}
+
+
+def test_every_topic_is_named_by_its_setting() -> None:
+    assert list(specs()) == ["e", "p", "d", "s", "m"]
+
+
+def test_whatever_follows_the_events_has_as_many_partitions() -> None:
+    assert {name: spec.partitions for name, spec in specs().items()} == {"e": 3, "p": 3, "d": 3, "s": 3, "m": 1}
+
+
+def test_states_and_models_are_compacted_and_never_deleted() -> None:
+    policies = {name: spec.config.get("cleanup.policy") for name, spec in specs().items()}
+    assert policies == {"e": None, "p": None, "d": None, "s": "compact", "m": "compact"}
+
+
+def test_dead_letters_of_any_size_fit() -> None:
+    assert int(specs()["d"].config["max.message.bytes"]) == LARGEST_DEAD_LETTER > 2 * LARGEST_EVENT

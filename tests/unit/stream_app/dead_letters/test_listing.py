@@ -1,0 +1,54 @@
+"""What a person and a program see of a dead letter."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter
+from stream_app.contract.events import Rejected
+from stream_app.dead_letters.listing import as_json, line, summary
+from tests.unit.builders import make_record
+
+
+def letter(value: bytes | None, *, key: bytes | None = b"ada", message: str = "why") -> DeadLetter:
+    record = make_record(value, key=key, offset=41, timestamp=99, partition=7)
+    made = dead_letter(record, Rejected(0, "not_json", message))
+    lying = replace(make_record(value, key=key, offset=3, timestamp=1_000, partition=7), headers=tuple(made.headers))
+    return read_dead_letter(lying)
+
+
+def test_a_line_says_when_where_why_and_what() -> None:
+    assert line(letter(b'{"a":1'), 200) == ('1970-01-01 00:00:01Z shop.events/7@41 not_json: why key=ada value={"a":1')
+    again = letter(None, key=None)._replace(replays=2)
+    assert line(again, 200).endswith("not_json (replay 2): why key=none value=none")
+
+
+@given(st.binary(max_size=400), st.binary(max_size=40), st.text(max_size=40), st.integers(20, 200))
+def test_a_line_fits_and_cannot_steer_a_terminal(value: bytes, key: bytes, message: str, width: int) -> None:
+    shown = line(letter(value, key=key)._replace(message=message), width)
+    assert len(shown) <= width
+    assert shown.isprintable()
+
+
+@given(st.none() | st.binary(max_size=40), st.none() | st.binary(max_size=10))
+def test_json_gives_every_byte_back(value: bytes | None, key: bytes | None) -> None:
+    found = json.loads(as_json(letter(value, key=key)))
+    for name, expected in (("value", value), ("key", key)):
+        if name in found:
+            assert (None if found[name] is None else found[name].encode()) == expected
+        else:
+            assert base64.b64decode(found[f"{name}_base64"]) == expected
+    assert found["source"] == {"topic": "shop.events", "partition": 7, "offset": 41, "timestamp": 99}
+    assert found["headers"] == [{"name": "trace", "value": "abc"}]
+    assert (found["partition"], found["offset"], found["timestamp"]) == (7, 3, 1000)
+
+
+def test_the_summary_has_the_most_frequent_first() -> None:
+    rows = summary(Counter(empty=2, not_json=1200)).splitlines()
+    assert [row.split() for row in rows] == [["1,200", "not_json"], ["2", "empty"], ["1,202", "dead", "letters"]]

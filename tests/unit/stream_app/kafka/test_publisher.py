@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from aiokafka.partitioner import murmur2
+
+from stream_app.errors import BrokerUnreachable, SettingsInvalid, TopicMismatch
+from stream_app.kafka import publisher as send
+from stream_app.kafka.pace import Pace, Schedule, Timing
+from stream_app.kafka.publisher import Event, Raw, Sent, event_time_ms, from_thread, publish, record_of
+
+NOW_MS = 1_700_000_000_000
+
+
+@dataclass
+class FakeTime:
+    """A clock that only sleeping and, if asked for, sending moves."""
+
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    def timing(self) -> Timing:
+        return Timing(lambda: self.now, lambda: NOW_MS / 1000, self.sleep)
+
+
+@dataclass
+class FakeProducer:
+    """Acknowledges a record some turns of the event loop later."""
+
+    clock: FakeTime = field(default_factory=FakeTime)
+    costs: float = 0.0  # seconds a send takes
+    fails: Exception | None = None
+    refuses: Exception | None = None
+    records: list[tuple[float, bytes | None, bytes | None, int | None]] = field(default_factory=list)
+    waiting: int = 0
+    most_waiting: int = 0
+    holds: asyncio.Event | None = None
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        *,
+        timestamp_ms: int | None = None,
+    ) -> asyncio.Future[Any]:
+        if self.refuses:
+            raise self.refuses
+        self.records.append((self.clock.now, key, value, timestamp_ms))
+        self.clock.now += self.costs
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        return asyncio.ensure_future(self._acknowledge())
+
+    async def _acknowledge(self) -> None:
+        if self.holds:
+            await self.holds.wait()
+        await asyncio.sleep(0)
+        self.waiting -= 1
+        if self.fails:
+            raise self.fails
+
+
+def events(count: int, step_ms: int = 1000) -> Iterator[Event | Raw]:
+    for number in range(count):
+        yield {"user_id": f"u{number}", "type": "view", "timestamp": NOW_MS - 60_000 + number * step_ms}
+
+
+def published(source: Any, producer: FakeProducer, **options: Any) -> Sent:
+    return asyncio.run(publish(source, kafka=producer, topic="t", timing=producer.clock.timing(), **options))
+
+
+def test_rate_does_not_drift_when_sending_takes_time() -> None:
+    producer = FakeProducer(costs=0.04)
+    result = published(events(50), producer, pace=Pace(rate=10))
+    assert [round(at, 9) for at, *_ in producer.records] == [number / 10 for number in range(50)]
+    assert (result.sent, result.skipped) == (50, 0)
+    assert result.seconds == pytest.approx(4.94)
+
+
+def test_late_events_follow_at_once_and_the_schedule_stands() -> None:
+    schedule = Schedule(Pace(rate=100))
+    assert [schedule.due(None) for _ in range(4)] == [0.0, 0.01, 0.02, 0.03]
+
+
+def test_speed_follows_the_recorded_times() -> None:
+    producer = FakeProducer()
+    published(events(4), producer, pace=Pace(speed=2))
+    assert [at for at, *_ in producer.records] == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_speed_with_times_that_fall_or_are_missing() -> None:
+    schedule = Schedule(Pace(speed=1))
+    assert [schedule.due(ms) for ms in (None, 5000, 7000, 6000, None, 9000)] == [0.0, 0.0, 2.0, 2.0, 2.0, 4.0]
+
+
+def test_as_fast_as_possible_never_sleeps_and_bounds_what_is_in_flight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(send, "IN_FLIGHT", 30)
+    producer = FakeProducer()
+    assert published(events(1000), producer).sent == 1000
+    assert producer.clock.slept == []
+    assert producer.most_waiting <= 31
+
+
+def test_progress_is_told_now_and_then_and_at_the_end() -> None:
+    counts: list[int] = []
+    published(events(40), FakeProducer(), pace=Pace(rate=10), progress=counts.append)
+    assert counts == sorted(counts)
+    assert counts[-1] == 40
+    assert 6 <= len(counts) <= 10
+
+
+def test_cancelled_publisher_counts_what_was_handed_over() -> None:
+    counts: list[int] = []
+
+    async def interrupted() -> None:
+        producer = FakeProducer(holds=asyncio.Event())
+        task = asyncio.create_task(
+            publish(events(5), kafka=producer, topic="t", progress=counts.append, timing=Timing())
+        )
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(producer.records) == 5
+        task.cancel()
+        await asyncio.sleep(0)
+        assert producer.holds
+        producer.holds.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(interrupted())
+    assert counts == [5]
+
+
+def test_failed_acknowledgement_ends_the_run() -> None:
+    with pytest.raises(BrokerUnreachable, match="topic t: 0 events were acknowledged"):
+        published(events(10), FakeProducer(fails=KafkaTimeoutError("late")))
+
+
+def test_missing_topic() -> None:
+    with pytest.raises(TopicMismatch, match="create the topic"):
+        published(events(1), FakeProducer(refuses=UnknownTopicOrPartitionError("t")))
+
+
+def test_too_large_is_skipped() -> None:
+    assert published(events(3), FakeProducer(refuses=MessageSizeTooLargeError())).skipped == 3
+
+
+def test_no_broker() -> None:
+    with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
+        asyncio.run(publish([], kafka="127.0.0.1:1", topic="t"))
+
+
+def test_record_of_an_event() -> None:
+    event = {"user_id": "ü1", "type": "view", "timestamp": NOW_MS - 5}
+    key, value, time_ms = record_of(event, NOW_MS)
+    assert (key, time_ms) == ("ü1".encode(), NOW_MS - 5)
+    assert msgspec.json.decode(value or b"") == event
+
+
+@pytest.mark.parametrize("timestamp", [NOW_MS + 60_000, NOW_MS - 2 * send.DAY_MS, "tomorrow", None])
+def test_times_that_kafka_would_act_upon_stay_inside_the_event(timestamp: Any) -> None:
+    assert record_of({"user_id": "u", "timestamp": timestamp}, NOW_MS)[2] is None
+
+
+@pytest.mark.parametrize("event", [{"type": "view"}, {"user_id": 7}])
+def test_events_without_a_readable_user_have_no_key(event: Event) -> None:
+    assert record_of(event, NOW_MS)[0] is None
+
+
+def test_raw_records_are_sent_as_they_are() -> None:
+    assert record_of((None, b"\xff"), NOW_MS) == (None, b"\xff", None)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        (1519862406000, 1519862406000),
+        ("2018-03-01T00:00:06Z", 1519862406000),
+        ("2018-03-01T08:00:06.5+08:00", 1519862406500),
+        ("2018-03-01 00:00:06", None),
+        ("soon", None),
+        (True, None),
+        (float("nan"), None),
+        (1e300, None),
+    ],
+)
+def test_event_time(timestamp: Any, expected: int | None) -> None:
+    assert event_time_ms({"timestamp": timestamp}) == expected
+
+
+def test_pace_that_cannot_be() -> None:
+    for pace in ({"rate": 0}, {"speed": -1}, {"rate": float("nan")}, {"rate": 1, "speed": 1}):
+        with pytest.raises(SettingsInvalid):
+            Pace(**pace)
+
+
+def test_events_from_a_thread_keep_their_order_and_their_errors() -> None:
+    def breaking() -> Iterator[Event | Raw]:
+        yield from events(2500)
+        raise ValueError("torn")
+
+    async def read() -> tuple[list[Event | Raw], str]:
+        found: list[Event | Raw] = []
+        try:
+            async for event in from_thread(breaking(), ahead=10):
+                found.append(event)  # noqa: PERF401
+        except ValueError as error:
+            return found, str(error)
+        return found, ""
+
+    assert asyncio.run(read()) == (list(events(2500)), "torn")
+
+
+def test_async_events_are_published() -> None:
+    async def some() -> AsyncIterator[Event | Raw]:
+        for event in events(3):
+            yield event
+
+    producer = FakeProducer()
+    assert published(some(), producer).sent == 3
+
+
+def test_default_partitioner_is_javas() -> None:
+    # From Kafka's own UtilsTest.testMurmur2.
+    assert murmur2(b"21") & 0xFFFFFFFF == -973932308 & 0xFFFFFFFF
+    assert murmur2(b"a-little-bit-long-string") & 0xFFFFFFFF == -985981536 & 0xFFFFFFFF

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stream_app.errors import InputUnreadable
+from stream_app.offline.event_files import EventLog
+from stream_app.offline.log_reader import LogReader
+
+ROW = "u{n},view,i{n},2024-05-01 12:00:{n:02}\n"
+
+
+def log(path: Path, *rows: str) -> EventLog:
+    path.write_text("user_id,type,item_id,timestamp\n" + "".join(rows))
+    return EventLog(path)
+
+
+def good(count: int) -> list[str]:
+    return [ROW.format(n=n) for n in range(count)]
+
+
+def test_logs_become_actions_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_app.offline.log_reader._CHUNK", 3)
+    told: list[int] = []
+    reader = LogReader(progress=told.append)
+    actions = reader.read([log(tmp_path / "b.csv", *good(7)), log(tmp_path / "a.csv", *good(2))])
+    assert actions.items == [f"i{n}" for n in (*range(7), *range(2))]
+    assert actions.times.tolist()[:2] == [1714564800000, 1714564801000]
+    assert told == [3, 6]
+    assert reader.left_out == 0
+
+
+def test_rows_that_are_no_events_are_counted(tmp_path: Path) -> None:
+    bad = ["u9,view,,2024-05-01 12:00:00\n", "u9,view,i,yesterday\n", "u9,view,i,5\n"]
+    reader = LogReader()
+    actions = reader.read([log(tmp_path / "a.csv", *good(4), *bad)])
+    assert len(actions) == 4
+    assert (reader.rows, reader.left_out) == (7, 3)
+    assert "a.csv, line 6" in reader.first_fault
+    assert "item_id" in reader.first_fault
+
+
+def test_logs_that_say_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputUnreadable, match="no events in it"):
+        LogReader().read([log(tmp_path / "a.csv")])
+    with pytest.raises(InputUnreadable, match=r"2 of 3 rows of .*b.csv are no events; the first is .*line 3"):
+        LogReader().read([log(tmp_path / "b.csv", *good(1), *["u,view,,2024-05-01\n"] * 2)])
+
+
+def test_a_row_without_a_time_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputUnreadable, match=r"a.csv, line 3: no timestamp.*--column timestamp"):
+        LogReader().read([log(tmp_path / "a.csv", *good(1), "u,view,i,\n")])

@@ -1,0 +1,91 @@
+"""Settings: command line over environment over default, and clear complaints."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stream_app.errors import SettingsInvalid, UsageError
+from stream_app.settings import PREFIX, Settings, load_settings
+from tests.paths import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith(PREFIX):
+            monkeypatch.delenv(name)
+
+
+def test_everything_has_a_default() -> None:
+    settings = load_settings()
+    assert settings.events_topic == "shop.events"
+    assert settings.partitions == 8
+    assert settings.data_dir == Path("nextact-data")
+
+
+def test_every_setting_can_come_from_the_environment_and_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, field in Settings.model_fields.items():
+        monkeypatch.setenv(f"NEXTACT_{name.upper()}", str(field.default))
+    assert load_settings() == Settings.model_construct()
+    monkeypatch.setenv("NEXTACT_PARTITIONS", "12")
+    assert load_settings().partitions == 12
+    assert load_settings({"partitions": 3}).partitions == 3
+    assert load_settings({"partitions": None}).partitions == 12
+
+
+def test_settings_never_change() -> None:
+    settings: Any = load_settings()
+    with pytest.raises(ValidationError):
+        settings.partitions = 9
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("partitions", 0),
+        ("partitions", "many"),
+        ("group", ""),
+        ("stream_epoch", 2**32),
+        ("hidden", 4),
+        ("history_length", 0),
+        ("history_length", 65536),
+        ("batch_size", 0),
+        ("recommendations", 21),
+        ("rules_share", 1.5),
+        ("session_timeout", 0),
+        ("http_port", 65536),
+        ("log_level", "loud"),
+        ("replication", -1),
+        ("dead_letters_consecutive", -1),
+        ("dead_letters_ratio", 1.1),
+        ("dead_letters_window", 0),
+        ("history_days", -1),
+        ("train_memory", 7),
+    ],
+)
+def test_a_complaint_names_setting_variable_and_value(name: str, value: object) -> None:
+    with pytest.raises(SettingsInvalid) as complaint:
+        load_settings({name: value})
+    assert f"{name} (NEXTACT_{name.upper()}) is {value!r}: " in str(complaint.value)
+    assert isinstance(complaint.value, UsageError)
+
+
+def test_all_complaints_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTACT_HIDDEN", "x")
+    with pytest.raises(SettingsInvalid) as complaint:
+        load_settings({"partitions": 0, "no_such_setting": 1})
+    for name in ("NEXTACT_HIDDEN", "NEXTACT_PARTITIONS", "NEXTACT_NO_SUCH_SETTING"):
+        assert name in str(complaint.value)
+
+
+def test_every_setting_is_used() -> None:
+    # No option that does nothing.
+    sources = ROOT.joinpath("stream_app").rglob("*.py")
+    code = "\n".join(source.read_text() for source in sources if source.name != "settings.py")
+    unused = [name for name in Settings.model_fields if f".{name}" not in code]
+    assert unused == []

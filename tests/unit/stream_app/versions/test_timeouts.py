@@ -1,0 +1,61 @@
+"""Work that hangs holds up neither its caller nor the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from stream_app.versions.timeouts import within
+
+
+def test_results_and_errors_come_back() -> None:
+    assert asyncio.run(within(10, lambda: 7)) == 7
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(within(10, lambda: 1 // 0))
+
+
+def test_late_work_is_given_up_and_its_result_dropped() -> None:
+    release, ended = threading.Event(), threading.Event()
+
+    def late() -> int:
+        release.wait(10)
+        ended.set()
+        return 7
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await within(0.01, late)
+        release.set()
+        assert await asyncio.to_thread(ended.wait, 10)
+
+    asyncio.run(give_up())
+
+
+def test_work_that_ends_after_the_loop_says_nothing() -> None:
+    release, threads = threading.Event(), list[threading.Thread]()
+
+    def late() -> None:
+        threads.append(threading.current_thread())
+        release.wait(10)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(within(0.2, late))
+    release.set()
+    threads[0].join(10)  # an exception in it would be a warning, and warnings are errors
+
+
+def test_the_process_ends_while_work_hangs() -> None:
+    code = """
+import asyncio, threading
+from stream_app.versions.timeouts import within
+try:
+    asyncio.run(within(0.01, threading.Event().wait))
+except TimeoutError:
+    print("given up")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "given up\n"

@@ -1,0 +1,359 @@
+"""What is durable when: a producer that acknowledges when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from stream_app.contract.events import Outgoing
+from stream_app.contract.topics import LARGEST_DEAD_LETTER
+from stream_app.errors import DataPathError
+from stream_app.kafka.record_batch import Sealed
+from stream_app.settings import load_settings
+from stream_app.worker import delivery as module
+from stream_app.worker.delivery import AtLeastOnce, BatchResult, Delivered
+from tests.unit.builders import packed, unpacked
+
+SETTINGS = load_settings()
+OFFSETS = range(1)  # no matter to at-least-once, whose offsets Faust commits
+PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
+
+
+class Builder:
+    """aiokafka's own builder, which knows what fits, and what was put into it."""
+
+    def __init__(self, size: int) -> None:
+        self._builder = BatchBuilder(size, 0)
+        self.records: list[Outgoing] = []
+
+    def append(self, *, timestamp: int | None, key: bytes, value: bytes, headers: Sequence[Any]) -> Any:
+        metadata = self._builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
+        if metadata is not None:
+            self.records.append(Outgoing(key, value, tuple(headers)))
+        return metadata
+
+
+@dataclass
+class Sent:
+    """A batch on its way."""
+
+    topic: str
+    partition: int
+    records: list[Outgoing]
+    base: int
+    acknowledged: asyncio.Future[Any]
+
+    def acknowledge(self) -> None:
+        self.acknowledged.set_result(SimpleNamespace(offset=self.base))
+
+
+class Producer:
+    """Queues batches at its own pace, and acknowledges them when told to, or at once."""
+
+    def __init__(
+        self,
+        *,
+        at_once: bool = False,
+        pauses: Sequence[int] = (),
+        size: int = 900_000,
+        others: Sequence[int] = (),
+    ) -> None:
+        self.at_once, self.size = at_once, size
+        self.sent: list[Sent] = []
+        self.options: dict[str, Any] = {}
+        self.stopped = False
+        self._pauses = iter(pauses)
+        self._others = iter(others)
+        self._ends: Counter[tuple[str, int]] = Counter({(CHANGELOG, 1): 40})
+
+    def __call__(self, **options: Any) -> Producer:
+        self.options = options
+        return self
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def create_batch(self) -> Builder:
+        return Builder(self.size)
+
+    async def send_batch(self, builder: Builder | Sealed, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        for _ in range(next(self._pauses, 0)):
+            await asyncio.sleep(0)
+        base = self._ends[topic, partition] = self._ends[topic, partition] + next(self._others, 0)
+        records = builder.records if isinstance(builder, Builder) else unpacked([builder.batch])
+        self._ends[topic, partition] += len(records)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.sent.append(Sent(topic, partition, records, base, future))
+        if self.at_once:
+            self.sent[-1].acknowledge()
+        return future
+
+    def of(self, topic: str, partition: int = 1) -> list[Sent]:
+        return [sent for sent in self.sent if (sent.topic, sent.partition) == (topic, partition)]
+
+    def topics(self) -> list[str]:
+        return [sent.topic for sent in self.sent]
+
+
+def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        ticks = count(100)
+        delivery = AtLeastOnce(SETTINGS, lambda: float(next(ticks)))
+        await delivery.start()
+        await body(delivery)
+        await delivery.stop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "AIOKafkaProducer", producer)
+        asyncio.run(whole())
+    assert producer.stopped
+
+
+def batch(
+    n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2
+) -> BatchResult:
+    def records(kind: str, size: int) -> list[Outgoing]:
+        headers = (("h", b"1"),) if kind == "dead letter" else ()
+        return [Outgoing(b"key", f"{kind} {n}.{place}".encode(), headers) for place in range(size)]
+
+    return BatchResult(
+        partition=partition,
+        ranker="model",
+        predictions=packed(records("prediction", predictions)),
+        dead_letters=records("dead letter", dead_letters),
+        changelog=packed(records("change", changes)),
+    )
+
+
+class BrokenOff:
+    """A lease that ends when it is told to."""
+
+    def __init__(self, checks: int) -> None:
+        self.left = checks
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise DataPathError("stood still")
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        task = asyncio.create_task(delivery.deliver(batch(), OFFSETS, None))
+        await settled()
+        assert producer.topics() == [PREDICTIONS, DEAD_LETTERS]
+        producer.sent[1].acknowledge()
+        await settled()
+        assert not producer.of(CHANGELOG)
+        producer.sent[0].acknowledge()
+        await settled()
+        assert producer.topics() == [PREDICTIONS, DEAD_LETTERS, CHANGELOG]
+        assert not task.done()
+        producer.sent[2].acknowledge()
+        assert await task == Delivered(101.0, range(40, 42))  # at 100 the predictions were stamped
+
+    run(producer, body)
+    predictions, changes = unpacked(batch().predictions), unpacked(batch().changelog)
+    assert [sent.records for sent in producer.sent] == [predictions, batch().dead_letters, changes]
+    assert {sent.partition for sent in producer.sent} == {1}
+
+
+def test_a_later_batch_is_answered_early_but_changes_nothing_before_the_one_before() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        first = asyncio.create_task(delivery.deliver(batch(0, dead_letters=0), OFFSETS, None))
+        second = asyncio.create_task(delivery.deliver(batch(1, dead_letters=0), OFFSETS, first))
+        await settled()
+        assert producer.topics() == [PREDICTIONS, PREDICTIONS]
+        producer.sent[1].acknowledge()
+        await settled()
+        assert not producer.of(CHANGELOG)
+        producer.sent[0].acknowledge()
+        await settled()
+        (change,) = producer.of(CHANGELOG)
+        assert change.records == unpacked(batch(0).changelog)
+        change.acknowledge()
+        await first
+        await settled()
+        assert producer.of(CHANGELOG)[1].records == unpacked(batch(1).changelog)
+        assert not second.done()
+        producer.of(CHANGELOG)[1].acknowledge()
+        assert (await second).changelog == range(42, 44)
+
+    run(producer, body)
+
+
+@hypothesis_settings(max_examples=30)
+@given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 5))
+def test_every_topic_gets_its_records_in_the_order_of_the_log(pauses: list[int], batches: int) -> None:
+    producer = Producer(at_once=True, pauses=pauses)
+    results = [batch(n) for n in range(batches)]
+
+    async def body(delivery: AtLeastOnce) -> None:
+        tasks: list[asyncio.Task[Delivered]] = []
+        for result in results:
+            tasks.append(asyncio.create_task(delivery.deliver(result, OFFSETS, tasks[-1] if tasks else None)))
+        done = await asyncio.gather(*tasks)
+        assert [delivered.changelog for delivered in done] == [range(40 + 2 * n, 42 + 2 * n) for n in range(batches)]
+
+    run(producer, body)
+    for topic, sent in (
+        (PREDICTIONS, [unpacked(result.predictions) for result in results]),
+        (DEAD_LETTERS, [result.dead_letters for result in results]),
+        (CHANGELOG, [unpacked(result.changelog) for result in results]),
+    ):
+        assert [record for one in producer.of(topic) for record in one.records] == list(chain.from_iterable(sent))
+
+
+def test_partitions_do_not_wait_for_each_other() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        stuck = asyncio.create_task(delivery.deliver(batch(0), OFFSETS, None))
+        await settled()
+        other = asyncio.create_task(delivery.deliver(batch(1, partition=2), OFFSETS, None))
+        for _ in range(3):
+            await settled()
+            for sent in producer.sent:
+                if sent.partition == 2 and not sent.acknowledged.done():
+                    sent.acknowledge()
+        assert (await other).changelog == range(2)
+        assert not stuck.done()
+        stuck.cancel()
+
+    run(producer, body)
+
+
+@pytest.mark.parametrize("failing", [PREDICTIONS, DEAD_LETTERS, CHANGELOG])
+def test_a_failure_ends_this_batch_and_the_next_before_their_changes(failing: str) -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        first = asyncio.create_task(delivery.deliver(batch(0), OFFSETS, None))
+        second = asyncio.create_task(delivery.deliver(batch(1), OFFSETS, first))
+        for _ in range(3):
+            await settled()
+            for sent in producer.sent:
+                if sent.acknowledged.done():
+                    continue
+                if sent in producer.of(failing)[:1]:
+                    sent.acknowledged.set_exception(ConnectionError("broker gone"))
+                else:
+                    sent.acknowledge()
+        for task in (first, second):
+            with pytest.raises(ConnectionError):
+                await task
+
+    run(producer, body)
+    assert len(producer.of(CHANGELOG)) == (failing == CHANGELOG)
+
+
+def test_nothing_to_send_is_nothing_sent() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        nothing = await delivery.deliver(batch(predictions=0, dead_letters=0, changes=0), OFFSETS, None)
+        assert nothing == Delivered(100.0, None)
+
+    run(producer, body)
+    assert producer.sent == []
+
+
+@hypothesis_settings(max_examples=30)
+@given(st.lists(st.integers(0, 700), min_size=1, max_size=12))
+def test_dead_letters_are_packed_into_full_batches_and_none_is_too_large(sizes: list[int]) -> None:
+    producer = Producer(at_once=True, size=500)
+    records = [Outgoing(b"k", bytes([n]) * size) for n, size in enumerate(sizes)]
+
+    async def body(delivery: AtLeastOnce) -> None:
+        await delivery.deliver(BatchResult(1, "rules", dead_letters=records), OFFSETS, None)
+
+    run(producer, body)
+    batches = [sent.records for sent in producer.of(DEAD_LETTERS)]
+    assert [record for several in batches for record in several] == records
+    assert all(batches)
+    for several in batches:
+        assert len(several) == 1 or sum(len(record.value or b"") for record in several) < 500
+    for several, following in pairwise(batches):
+        # A batch was full: with the next record it would not have stayed below the limit and what Kafka adds.
+        assert sum(len(record.value or b"") + 80 for record in (*several, following[0])) > 400
+
+
+@hypothesis_settings(max_examples=30)
+@given(st.lists(st.integers(0, 2), min_size=6, max_size=6))
+def test_offsets_of_others_are_never_among_our_own(others: list[int]) -> None:
+    """Other workers write so many records before each of our batches."""
+    producer = Producer(at_once=True, others=others)
+    changes = [batch for _ in range(6) for batch in packed([Outgoing(b"k", bytes(80))])]
+
+    async def body(delivery: AtLeastOnce) -> None:
+        changelog = (await delivery.deliver(BatchResult(1, "rules", changelog=changes), OFFSETS, None)).changelog
+        own = {sent.base + n for sent in producer.of(CHANGELOG) for n in range(len(sent.records))}
+        assert changelog is not None
+        assert changelog.stop - 1 == max(own)
+        assert own >= set(changelog)
+        assert changelog.start - 1 not in own
+
+    run(producer, body)
+    assert len(producer.of(CHANGELOG)) == 6
+
+
+def test_keys_values_and_headers_may_be_missing() -> None:
+    producer = Producer(at_once=True)
+    bare = Outgoing(None, None, ())
+
+    async def body(delivery: AtLeastOnce) -> None:
+        await delivery.deliver(BatchResult(1, "rules", dead_letters=[bare]), OFFSETS, None)
+
+    run(producer, body)
+    assert producer.of(DEAD_LETTERS)[0].records == [bare]
+
+
+def test_the_producer_is_safe_and_takes_large_dead_letters() -> None:
+    producer = Producer()
+
+    async def body(_: AtLeastOnce) -> None: ...
+
+    run(producer, body)
+    assert producer.options["acks"] == "all"
+    assert producer.options["enable_idempotence"] is True
+    assert producer.options["max_request_size"] == LARGEST_DEAD_LETTER
+    assert producer.options["bootstrap_servers"] == SETTINGS.brokers
+
+
+def test_stopping_before_the_start_is_fine() -> None:
+    asyncio.run(AtLeastOnce(SETTINGS, lambda: 0.0).stop())
+
+
+@pytest.mark.parametrize(("checks", "written"), [(0, []), (1, [PREDICTIONS, DEAD_LETTERS])])
+def test_a_process_that_stood_still_writes_nothing_more(checks: int, written: list[str]) -> None:
+    producer = Producer(at_once=True)
+
+    async def body(delivery: AtLeastOnce) -> None:
+        delivery._lease = BrokenOff(checks)  # type: ignore[assignment]
+        with pytest.raises(DataPathError, match="stood still"):
+            await delivery.deliver(batch(), range(1), None)
+        assert producer.topics() == written
+
+    run(producer, body)

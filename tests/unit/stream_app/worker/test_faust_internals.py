@@ -1,0 +1,364 @@
+"""What nextact leans on inside Faust and aiokafka, one test per place: an upgrade that changes it fails here.
+
+Each failure names the module of ours that would break, and why.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import aiokafka
+import faust
+import pytest
+from aiokafka.consumer.consumer import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.consumer.subscription_state import Assignment, Subscription, SubscriptionState
+from faust.app.base import App
+from faust.stores.base import Store
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.transport import consumer as transport
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from stream_app.settings import load_settings
+from stream_app.worker.faust_fetch_thread import Chunk, ChunkThread
+from stream_app.worker.faust_table import TABLE, PromptTableManager, UsersStore
+from stream_app.worker.faust_transport import ChunkConsumer
+from tests.unit.stream_app.worker.test_faust_transport import OFFSETS
+from tests.unit.stream_app.worker.test_faust_transport import run as with_consumer
+
+EVENTS = TP(load_settings().events_topic, 3)
+
+
+@dataclass(frozen=True)
+class Leaning:
+    """A function of somebody else that a module of ours overrides or calls."""
+
+    function: Callable[..., Any]
+    parameters: str  # as they were when ours was written
+    ours: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.function.__qualname__
+
+    @property
+    def broken(self) -> str:
+        return f"{self.function.__module__}.{self} has changed. stream_app/{self.ours} leans on it: {self.why}"
+
+
+Thread = driver.AIOKafkaConsumerThread
+OVERRIDDEN = [
+    Leaning(
+        transport.ThreadDelegateConsumer._getmany, "active_partitions timeout", "transport.py", "holds events back"
+    ),
+    Leaning(transport.Consumer._wait_next_records, "timeout", "transport.py", "notes which chunks were handed out"),
+    Leaning(transport.Consumer.perform_seek, "", "transport.py", "forgets which chunks were handed out"),
+    Leaning(transport.Consumer.ack, "message", "transport.py", "checks that no chunk was lost"),
+    Leaning(transport.Consumer._new_offset, "tp", "transport.py", "commits up to the end of a chunk"),
+    Leaning(transport.Consumer._add_gap, "tp offset_from offset_to", "transport.py", "chunks have no gaps"),
+    Leaning(transport.Consumer.on_stop, "", "transport.py", "waits for what was taken in"),
+    Leaning(transport.ThreadDelegateConsumer._commit, "offsets", "transport.py", "exactly-once commits by itself"),
+    Leaning(transport.Consumer.on_partitions_assigned, "assigned generation_id", "transport.py", "locks others out"),
+    Leaning(driver.Consumer._new_consumer_thread, "", "transport.py", "has ChunkThread made"),
+    Leaning(Thread._create_worker_consumer, "transport", "chunks.py", "has it read committed records"),
+    Leaning(
+        Thread._fetch_records, "consumer active_partitions timeout max_records", "chunks.py", "makes chunks of fetches"
+    ),
+    Leaning(Thread._seek_wait, "consumer partitions", "chunks.py", "seeks of recovery and fetches take turns"),
+    Leaning(Thread.seek_to_committed, "", "chunks.py", "seeks of streams and fetches take turns"),
+    Leaning(Thread._highwaters, "partitions", "chunks.py", "says how far recovery must read"),
+    Leaning(Thread.earliest_offsets, "partitions", "chunks.py", "says where the changelog begins"),
+    Leaning(Thread.highwater, "tp", "chunks.py", "says where lag is counted to"),
+    Leaning(faust.Table._new_store, "", "table.py", "makes UsersStore"),
+    Leaning(Store.persisted_offset, "tp", "table.py", "says where recovery begins"),
+    Leaning(Store.apply_changelog_batch, "batch to_key to_value", "table.py", "restores users"),
+    Leaning(Store.on_rebalance, "assigned revoked newly_assigned generation_id", "table.py", "gives slots up"),
+    Leaning(Store.on_recovery_completed, "active_tps standby_tps", "table.py", "says that the worker answers"),
+    Leaning(
+        faust.Schema.compile, "app on_key_decode_error on_value_decode_error default_propagate", "transport.py", ""
+    ),
+]
+
+
+@pytest.mark.parametrize("leaning", OVERRIDDEN, ids=str)
+def test_what_is_overridden_takes_what_it_took(leaning: Leaning) -> None:
+    names = [name for name in inspect.signature(leaning.function).parameters if name != "self"]
+    assert names == leaning.parameters.split(), leaning.broken
+
+
+def calls(function: Callable[..., Any]) -> list[str]:
+    """The names of what a function calls, as they stand in its source."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name)]
+    found.sort(key=lambda node: (node.end_lineno or 0, node.end_col_offset or 0))
+    return [node.attr if isinstance(node, ast.Attribute) else node.id for node in found]
+
+
+ORDERS = [
+    (Leaning(transport.Consumer.getmany, "", "transport.py", "chunks are noted in it"), "_wait_next_records"),
+    (Leaning(transport.Consumer._wait_next_records, "", "transport.py", "events are held back in it"), "_getmany"),
+    (
+        Leaning(transport.ThreadDelegateConsumer._getmany, "", "chunks.py", "it fetches in the thread"),
+        "_thread getmany",
+    ),
+    (Leaning(Thread.getmany, "", "chunks.py", "chunks are made in the thread"), "call_thread _fetch_records"),
+    (Leaning(transport.Consumer._drain_messages, "", "transport.py", "gaps are added there"), "getmany _add_gap"),
+    (
+        Leaning(transport.Consumer._commit_tps, "", "transport.py", "the offset to commit is asked for"),
+        "_filter_committable_offsets _commit_offsets",
+    ),
+    (Leaning(transport.Consumer._filter_committable_offsets, "", "transport.py", "it asks _new_offset"), "_new_offset"),
+    (Leaning(transport.Consumer._commit_offsets, "", "transport.py", "all commits go through _commit"), "_commit"),
+    (
+        Leaning(transport.Consumer.on_partitions_assigned, "", "transport.py", "recovery must not begin before it"),
+        "_on_partitions_assigned",
+    ),
+    (
+        Leaning(App._on_partitions_assigned, "", "table.py", "the store hears of a rebalance, errors end the app"),
+        "_update_assignment tables on_rebalance crash",
+    ),
+    (
+        Leaning(App._on_partitions_revoked, "", "app.py", "nothing is handed out while `finish_first` waits"),
+        "stop_flow flow_control clear on_partitions_revoked send",
+    ),
+    (
+        Leaning(TableManager.on_start, "", "table.py", "PromptTableManager does the same but for the sleep"),
+        "self sleep self should_stop self _update_channels self recovery start",
+    ),
+    (
+        Leaning(TableManager.on_rebalance, "", "table.py", "the store gives slots up before recovery begins"),
+        "table on_rebalance recovery on_rebalance",
+    ),
+    (
+        Leaning(Recovery.on_rebalance, "", "table.py", "recovery begins behind the persisted offset"),
+        "add_active signal_recovery_start",
+    ),
+    (Leaning(Recovery._build_highwaters, "", "chunks.py", "recovery reads to the real ends"), "highwaters"),
+    (Leaning(Recovery._build_offsets, "", "chunks.py", "recovery asks where the changelog begins"), "earliest_offsets"),
+    (
+        Leaning(
+            Recovery.on_recovery_completed, "", "transport.py", "events are fetched after the seek and the clearing"
+        ),
+        "perform_seek flow_control resume on_actives_ready",
+    ),
+    (
+        Leaning(Recovery._restart_recovery.fun, "", "transport.py", "standbys resume before the last clearing"),
+        "resume_partitions standby_tps flow_control resume on_recovery_completed",
+    ),
+    (
+        Leaning(Recovery._slurp_changelogs.fun, "", "chunks.py", "a chunk without records moves recovery on"),
+        "need_recovery signal_recovery_end message offset apply_changelog_batch",
+    ),
+    (
+        Leaning(
+            driver.ConsumerRebalanceListener.on_partitions_assigned, "", "agent.py", "fetches know their generation"
+        ),
+        "generation consumer_generation_id on_partitions_assigned",
+    ),
+    (
+        Leaning(Thread.verify_event_path, "", "transport.py", "Faust complains of a partition without a commit"),
+        "tp_last_committed_at",
+    ),
+]
+
+
+@pytest.mark.parametrize(("leaning", "order"), ORDERS, ids=[str(leaning) for leaning, _ in ORDERS])
+def test_steps_come_in_the_order_in_which_they_came(leaning: Leaning, order: str) -> None:
+    found = iter(calls(leaning.function))
+    for step in order.split():
+        assert step in found, f"{leaning.broken} ({step} is not where it was)"
+
+
+def test_the_app_takes_its_transport_and_makes_our_consumer_and_thread() -> None:
+    async def body(consumer: Any) -> None:
+        assert type(consumer) is ChunkConsumer, "transport.py leans on app.transport being assignable"
+        assert type(consumer._thread) is ChunkThread, "transport.py leans on Consumer._new_consumer_thread"
+        assert consumer.in_transaction is False, "delivery.py is the guarantee, not Faust's processing_guarantee"
+
+    with_consumer(body)
+
+
+def test_acknowledgements_collect_where_they_are_taken_from() -> None:
+    async def body(consumer: Any) -> None:
+        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 0, 9))
+        assert driver.Consumer.ack(consumer, message)
+        assert list(consumer._acked[EVENTS]) == [8], "transport.py takes acknowledged offsets from Consumer._acked"
+        assert consumer._acked_index[EVENTS] == {8}, "transport.py empties Consumer._acked_index"
+
+    with_consumer(body)
+
+
+def test_events_wait_for_the_flag_that_recovery_sets() -> None:
+    async def body(consumer: Any) -> None:
+        app = consumer.app
+        assert not app.tables.actives_ready, "transport.py holds events back until tables.actives_ready"
+        app.tables.on_actives_ready()
+        assert bool(app.tables.actives_ready), "transport.py: recovery sets tables.actives_ready"
+        assert app.tables.recovery.active_tps == set(), "transport.py: what is read before is in recovery.active_tps"
+        app.on_rebalance_start()
+        assert not app.tables.actives_ready, "transport.py: a rebalance unsets tables.actives_ready"
+        assert app.rebalancing is True, "worker.py says by app.rebalancing that it is not ready"
+
+    with_consumer(body)
+
+
+def test_the_thread_makes_a_consumer_that_reads_committed_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver.aiokafka, "AIOKafkaConsumer", lambda **options: SimpleNamespace(**options))
+
+    async def body(consumer: Any) -> None:
+        made = consumer._thread._create_consumer(loop=asyncio.get_running_loop())
+        assert made.isolation_level == "read_uncommitted", (
+            "Faust can read committed records: chunks.py need not see to it"
+        )
+        assert made._isolation_level == "read_committed", "chunks.py leans on Thread._create_worker_consumer"
+        assert made.fetch_max_wait_ms > made._fetch_max_wait_ms, "Faust's fetches wait no longer than ours"
+        assert made.enable_auto_commit is False, "transport.py commits in one place"
+
+    with_consumer(body)
+
+
+@pytest.mark.parametrize("option", ["isolation_level", "fetch_max_wait_ms"])
+def test_aiokafka_takes_what_is_set_when_it_starts(option: str) -> None:
+    assert f"self._{option} = {option}" in inspect.getsource(AIOKafkaConsumer.__init__), "chunks.py sets it"
+    assert f"{option}=self._{option}" in inspect.getsource(AIOKafkaConsumer.start), "chunks.py sets it"
+
+
+def test_positions_are_where_they_are_read_from() -> None:
+    async def body() -> None:
+        subscription: Any = Subscription({EVENTS.topic})
+        assert not subscription.assignment, "chunks.py: no positions before an assignment"
+        subscription._assign([EVENTS])
+        state = subscription.assignment.state_value(EVENTS)
+        assert not state.has_valid_position, "chunks.py asks has_valid_position"
+        state.reset_to(5)
+        state.consumed_to(9)
+        assert (state.has_valid_position, state.position) == (True, 9), "chunks.py reads position"
+        consumer = AIOKafkaConsumer()
+        assert consumer._subscription.subscription is None, "chunks.py reads consumer._subscription.subscription"
+        await consumer.stop()
+
+    asyncio.run(body())
+
+
+async def turns(count: int) -> None:
+    """Of the event loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_the_request_for_the_next_fetch_is_made_right_after_records_were_taken() -> None:
+    """Of what the fetcher is told then: chunks.py has that one request wait at the broker."""
+
+    async def body() -> None:
+        asked: list[tuple[int, int]] = []
+
+        async def send(_: int, request: Any) -> Any:
+            asked.append((request._max_wait_ms, request._min_bytes))
+            return await asyncio.get_running_loop().create_future()
+
+        client = SimpleNamespace(
+            cluster=SimpleNamespace(leader_for_partition=lambda _: 1),
+            send=send,
+            _loop=asyncio.get_running_loop(),
+            _metadata_max_age_ms=1000,
+        )
+        subscriptions = SubscriptionState()
+        subscriptions.assign_from_user([EVENTS])
+        assignment = subscriptions.subscription.assignment
+        state = assignment.state_value(EVENTS)
+        state.reset_to(5)
+        state.pause()  # until there are records
+        fetcher: Any = Fetcher(client, subscriptions)
+        batches = [SimpleNamespace(is_control_batch=True, next_offset=6, producer_id=None)]
+        records = SimpleNamespace(has_next=lambda: bool(batches), next_batch=lambda: batches.pop(0))
+        fetched = PartitionRecords(EVENTS, records, [], 5, None, None, False, 1)
+        try:
+            await turns(20)
+            fetcher._records[EVENTS] = FetchResult(EVENTS, assignment=assignment, partition_records=fetched, backoff=60)
+            state.resume()
+            await turns(20)
+            assert asked == [], "chunks.py: no fetch before the records of the one before it were taken"
+            assert await fetcher.fetched_records([EVENTS]) == {}
+            fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = 17, 4711
+            async with asyncio.timeout(5):
+                while not asked:  # noqa: ASYNC110 - nothing says that it was
+                    await asyncio.sleep(0)
+            assert asked == [(17, 4711)], "chunks.py has the next fetch wait"
+        finally:
+            await fetcher.close()
+
+    asyncio.run(body())
+
+
+def test_a_fetch_of_nothing_but_markers_moves_the_position() -> None:
+    async def body() -> None:
+        assignment = Assignment([EVENTS])
+        assignment.state_value(EVENTS).reset_to(5)
+        marker = SimpleNamespace(is_control_batch=True, next_offset=6, producer_id=None)
+        batches = [marker]
+        records = SimpleNamespace(has_next=lambda: bool(batches), next_batch=lambda: batches.pop(0))
+        fetched = PartitionRecords(EVENTS, records, [], 5, None, None, False, 1)
+        result = FetchResult(EVENTS, assignment=assignment, partition_records=fetched, backoff=0)
+        assert result.getall() == []
+        assert assignment.state_value(EVENTS).position == 6, "chunks.py: recovery ends by the position behind markers"
+
+    asyncio.run(body())
+
+
+def test_messages_carry_the_generation_of_the_group() -> None:
+    async def body(consumer: Any) -> None:
+        consumer.app.consumer_generation_id = 41
+        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 0, 9))
+        assert message.generation_id == 41, "agent.py drops fetches of an older generation of the group"
+
+    with_consumer(body)
+
+
+def test_the_table_asks_our_store() -> None:
+    async def body(consumer: Any) -> None:
+        table = consumer.app.tables[TABLE]
+        assert type(table.data) is UsersStore, "table.py leans on Table._new_store"
+        assert table.recovery_buffer_size == 2, "table.py: with 1 Faust goes on reading the changelog after recovery"
+        assert table.standby_buffer_size == 1, "table.py: a standby stores each fetch as it comes"
+        changelog = TP(table.changelog_topic.get_topic_name(), 3)
+        assert table.persisted_offset(changelog) == OFFSETS[3], (
+            "table.py: recovery begins at the store's persisted offset"
+        )
+
+    with_consumer(body)
+
+
+def test_what_is_taken_in_without_acknowledgement_is_still_an_event() -> None:
+    stream = faust.Stream
+    assert {"noack", "events"} <= set(dir(stream)), "agent.py iterates stream.noack().events()"
+
+
+def test_the_table_manager_is_ours_and_has_its_table_from_the_beginning() -> None:
+    async def body(consumer: Any) -> None:
+        assert type(consumer.app.tables) is PromptTableManager, "app.py leans on the setting TableManager"
+        assert list(consumer.app.tables) == [TABLE], "table.py: no table comes late, so nobody need be waited for"
+
+    with_consumer(body)
+
+
+def test_agents_are_stopped_before_the_consumer() -> None:
+    async def body(consumer: Any) -> None:
+        app = consumer.app
+        started = [service for service in app.boot_strategy.server() if service in (app.agents, consumer)]
+        assert started == [consumer, app.agents], "agent.py: stopped in reverse, so the last commit waits for agents"
+
+    with_consumer(body)
+
+
+def test_versions_are_those_that_all_this_was_written_for() -> None:
+    assert faust.__version__ == "0.15.3", "read the changes of Faust, then this file again"
+    assert aiokafka.__version__.startswith("0.14."), "read the changes of aiokafka, then this file again"

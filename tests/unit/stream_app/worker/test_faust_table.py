@@ -1,0 +1,117 @@
+"""What recovery makes of the changelog, a fetch at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from faust.types import TP
+from prometheus_client import CollectorRegistry
+
+from model.serving.engine import Fold
+from model.state.user_record import pack
+from model.state.user_states import UserStates
+from stream_app.settings import load_settings
+from stream_app.worker.faust_table import UsersStore
+from stream_app.worker.local_store import LocalStore
+from stream_app.worker.metrics import WorkerMetrics
+from tests.unit.builders import make_states
+
+SETTINGS = load_settings()
+CHANGELOG = TP(SETTINGS.state_topic, 0)
+
+
+def stored(offset: int, *, epoch: int = 1) -> bytes:
+    """A user's record after the event at an offset."""
+    states = make_states(epoch=epoch)
+    snapshot = states.snapshot(states.slots_of([0], ["u"]))
+    (record,) = pack(replace(snapshot, offsets=np.array([offset]), counts=np.array([offset])))
+    return record
+
+
+def users_store(local: LocalStore, states: UserStates, metrics: WorkerMetrics | None = None) -> UsersStore:
+    parts: Any = {
+        "fold": Fold(states, rules_share=0),
+        "store": local,
+        "settings": SETTINGS,
+        "metrics": metrics or WorkerMetrics(CollectorRegistry()),
+        "fail": pytest.fail,
+    }
+    return UsersStore("memory://", SimpleNamespace(), None, table_name="users", **parts)
+
+
+def local_store(place: Path) -> LocalStore:
+    return LocalStore(place, topic=SETTINGS.state_topic, epoch=1, clock=lambda: 0.0)
+
+
+def fetched(values: list[bytes | None], first: int) -> Any:
+    """A fetch of one user's records from an offset on, as Faust hands it to the store."""
+    records = [SimpleNamespace(key=b"u", value=value, offset=first + n) for n, value in enumerate(values)]
+    return SimpleNamespace(message=SimpleNamespace(tp=CHANGELOG, value=records, offset=first + len(values) - 1))
+
+
+def recovered(place: Path, *fetches: list[bytes | None]) -> UserStates:
+    """States over the store after fetches of one user's records."""
+    local = local_store(place)
+    local.open(0, 0, 1.0, "c")
+    states = make_states(stored=local.read)
+    store = users_store(local, states)
+    offset = 0
+    for values in fetches:
+        store.apply_changelog_batch([fetched(values, offset)])
+        offset += len(values)
+        assert store.persisted_offset(CHANGELOG) == offset - 1
+    states.slots_of([0], ["u"])
+    local.stop()
+    return states
+
+
+@pytest.mark.parametrize(
+    "fetches",
+    [
+        [[stored(3), stored(7)]],
+        [[stored(7), stored(3)]],  # the second is of a worker that had lost the partition without knowing
+        [[stored(7)], [stored(3)]],
+        [[stored(9, epoch=0), stored(7)]],  # offsets of an older stream say nothing
+    ],
+)
+def test_the_newest_record_of_a_user_counts_wherever_it_stands(
+    tmp_path: Path, fetches: list[list[bytes | None]]
+) -> None:
+    states = recovered(tmp_path, *fetches)
+    slot = states.slot(0, "u")
+    assert slot is not None
+    assert states.offsets[slot] == 7
+
+
+def test_a_removed_user_stays_removed(tmp_path: Path) -> None:
+    assert recovered(tmp_path, [stored(3)], [None]).returned == 0
+
+
+def test_what_was_fetched_of_a_partition_that_is_gone_is_left_out(tmp_path: Path) -> None:
+    local, registry = local_store(tmp_path), CollectorRegistry()
+    store = users_store(local, make_states(), WorkerMetrics(registry))
+    store.apply_changelog_batch([fetched([stored(3)], 0)])
+    local.open(0, 0, 1.0, "c")
+    assert local.read(0, ["u"]) == {}
+    store.apply_changelog_batch([fetched([stored(4), stored(5)], 0)])
+    assert registry.get_sample_value("nextact_recovered_records_total") == 2
+    local.stop()
+
+
+def test_a_partition_that_stays_may_have_been_anothers_in_between(tmp_path: Path) -> None:
+    local = local_store(tmp_path)
+    local.open(0, 0, 1.0, "c")
+    states = make_states(stored=local.read)
+    store = users_store(local, states)
+    store.apply_changelog_batch([fetched([stored(3)], 0)])
+    assert states.offsets[states.slots_of([0], ["u"])].tolist() == [3]
+    asyncio.run(store.on_rebalance({CHANGELOG}, set(), set()))
+    store.apply_changelog_batch([fetched([stored(7)], 1)])
+    assert states.offsets[states.slots_of([0], ["u"])].tolist() == [7]
+    local.stop()

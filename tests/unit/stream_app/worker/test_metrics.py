@@ -1,0 +1,101 @@
+"""Metrics: prometheus_client's own histogram and plain sums are the oracles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from model.serving.answers import Answers
+from model.serving.online_scores import NOTHING, Scored
+from stream_app.contract.events import REASONS
+from stream_app.worker.metrics import RANKERS, ArrayHistogram, TrainerMetrics, VersionScores, WorkerMetrics
+
+BUCKETS = (0.005, 0.25, 1.0, 2.5, 60.0)
+VALUES = st.lists(st.sampled_from([-1.0, 0.0, 0.005, 0.0051, 0.25, 1, 2.5, 59.9, 60, 61, 1e9]) | st.floats(-10, 100))
+
+
+def samples(registry: CollectorRegistry) -> dict[str, float]:
+    text = generate_latest(registry).decode()
+    return {
+        sample.name
+        + "".join(
+            f"|{float(value):g}" if name == "le" else f"|{value}" for name, value in sample.labels.items()
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+@given(st.lists(VALUES, max_size=4))
+def test_whole_arrays_are_counted_like_single_values(batches: list[list[float]]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    array = ArrayHistogram("x_seconds", "x", BUCKETS)
+    ours.register(array)
+    single = Histogram("x_seconds", "x", buckets=BUCKETS, registry=theirs)
+    for batch in batches:
+        array.observe(np.array(batch))
+        for value in batch:
+            single.observe(value)
+    found, wanted = samples(ours), samples(theirs)
+    assert found == pytest.approx(wanted)
+
+
+def test_every_label_is_there_from_the_start() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+    found = samples(registry)
+    assert {f"nextact_dead_letters_total|{reason}" for reason in REASONS} <= set(found)
+    for name in ("predictions", "scored", "hits", "reciprocal_ranks"):
+        assert {f"nextact_{name}_total|{ranker}" for ranker in RANKERS} <= set(found)
+    assert {"nextact_reloads_total|loaded", "nextact_reloads_total|refused"} <= set(found)
+
+
+def test_places_become_hits_and_reciprocal_ranks() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    metrics.score("model", np.array([1, 0, 4, 0, 20], np.int64))
+    metrics.score("model", np.zeros(0, np.int64))
+    found = samples(registry)
+    assert found["nextact_scored_total|model"] == 5
+    assert found["nextact_hits_total|model"] == 3
+    assert found["nextact_reciprocal_ranks_total|model"] == pytest.approx(1 + 1 / 4 + 1 / 20)
+    assert found["nextact_scored_total|rules"] == 0
+
+
+def test_a_version_that_was_dropped_counts_for_nothing_any_more() -> None:
+    scores = VersionScores()
+    scores.begin(["new"])
+    for version in ("old", "new"):
+        scores.add(answers_of(version), Scored(np.array([1]), NOTHING.purchases))
+    assert {version: score.scored for version, score in scores.scores().items()} == {"new": 1}
+
+
+def answers_of(version: str) -> Answers:
+    """One answer, with one item."""
+    ones = np.ones((1, 1), np.float32)
+    return Answers(version, ["item"], np.zeros((1, 1), np.int64), ones, ones, ones[:, None], ones[0])
+
+
+def test_a_partition_that_moved_away_has_no_lag_any_more() -> None:
+    registry = CollectorRegistry()
+    lags = {"0": 3, "1": 4}
+    WorkerMetrics(registry).lag.set_function(lambda: lags)
+    assert {name: value for name, value in samples(registry).items() if "lag" in name} == {
+        "nextact_lag_events|0": 3,
+        "nextact_lag_events|1": 4,
+    }
+    del lags["0"]
+    assert "nextact_lag_events|0" not in samples(registry)
+
+
+def test_worker_and_trainer_may_share_a_registry() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry)
+    TrainerMetrics(registry)
+    names = {name.split("|")[0] for name in samples(registry)}
+    assert all(name.startswith("nextact_") for name in names)

@@ -1,0 +1,256 @@
+"""Records of any kind in; a prediction or a dead letter for each new one out, with every key where it belongs."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from aiokafka import ConsumerRecord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from model.data.events import EVENT_TYPES
+from model.serving.engine import Fold
+from model.serving.serving import Serving, serve
+from stream_app.contract.events import Outgoing, Prediction, decode_prediction
+from stream_app.settings import load_settings
+from stream_app.worker.delivery import BatchResult
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.pipeline import Pipeline
+from tests.unit.builders import CPU, ITEMS, Shelf, make_record, make_states, make_version, unpacked
+
+SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})
+Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
+SERVING = serve(make_version(), CPU)
+
+
+class Bench:
+    """A pipeline with its states and its metrics."""
+
+    def __init__(self, serving: Serving | None = SERVING) -> None:
+        self.registry = CollectorRegistry()
+        self.shelf = Shelf()
+        self.fold = Fold(make_states(stored=self.shelf), rules_share=1)
+        self.fold.serving = serving
+        ticks: Iterator[int] = count()
+        self.pipeline = Pipeline(self.fold, SETTINGS, WorkerMetrics(self.registry), lambda: float(next(ticks)))
+
+    def process(self, records: Sequence[Record]) -> dict[int, BatchResult]:
+        results = self.pipeline.encode(self.pipeline.answer(self.pipeline.step(self.pipeline.decode(records, 1))))
+        found = {result.partition: result for result in results}
+        assert len(found) == len(results)
+        return found
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"nextact_{name}", labels)
+
+
+def event(user: str = "u", *, offset: int, partition: int = 0, **fields: Any) -> Record:
+    content = {"user_id": user, "type": "view", "item_id": "item 1", **fields}
+    value = json.dumps(content).encode()
+    return make_record(value, key=user.encode(), offset=offset, timestamp=1000 + offset, partition=partition)
+
+
+def predictions(result: BatchResult) -> list[Prediction]:
+    return [decode_prediction(sent.value or b"") for sent in unpacked(result.predictions)]
+
+
+def keys(sent: Sequence[Outgoing]) -> list[bytes | None]:
+    return [outgoing.key for outgoing in sent]
+
+
+def check_sound(prediction: Prediction) -> None:
+    """Whatever made it: probabilities are probabilities, best first."""
+    assert set(prediction.next_type) == set(EVENT_TYPES)
+    assert sum(prediction.next_type.values()) == pytest.approx(1, abs=1e-5)
+    actions = [action.probability for action in prediction.next_actions]
+    scores = [recommendation.score for recommendation in prediction.recommendations]
+    for column in (actions, scores, list(prediction.next_type.values()), [prediction.purchase_probability]):
+        assert all(0 <= value <= 1 for value in column)
+    assert actions == sorted(actions, reverse=True)
+    assert scores == sorted(scores, reverse=True)
+    assert sum(actions) <= 1 + 1e-5
+    assert len(actions) <= SETTINGS.next_actions
+    assert len(scores) <= SETTINGS.recommendations
+    assert len({recommendation.item_id for recommendation in prediction.recommendations}) == len(scores)
+    for action in prediction.next_actions:
+        assert (action.item_id is None) == (action.type == "search")
+
+
+def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
+    bench = Bench()
+    bench.process([event(offset=0), event("é", offset=1)])
+    (result,) = bench.process(
+        [
+            event(offset=0),  # a replay
+            event(offset=2, event_id="x", type="add_to_cart", timestamp="1970-01-01T00:00:01Z"),
+            make_record(b"{", key=b"bad", offset=3),
+            event(offset=4, event_id="x"),  # a repeat
+            event("é", offset=5, type="search", query="red"),
+            make_record(None, key=None, offset=6),
+            event("new", offset=7),
+        ]
+    ).values()
+    found = predictions(result)
+    assert keys(unpacked(result.predictions)) == [b"u", b"u", "é".encode(), b"new"]
+    assert [prediction.user_id for prediction in found] == ["u", "u", "é", "new"]
+    assert [prediction.source.offset for prediction in found] == [2, 4, 5, 7]
+    assert [prediction.history_length for prediction in found] == [2, 2, 2, 1]
+    assert [prediction.event_type for prediction in found] == ["cart", "view", "search", "view"]
+    assert [prediction.event_id for prediction in found] == ["x", "x", None, None]
+    assert [prediction.event_timestamp for prediction in found] == [1000, 1004, 1005, 1007]
+    assert {prediction.model_version for prediction in found} == {"v1"}
+    assert result.record_times.tolist() == [1002, 1004, 1005, 1007]
+    assert result.ranker == "model"
+    assert (keys(result.dead_letters), result.reasons) == ([b"bad", None], ["not_json", "empty"])
+    assert Counter(keys(unpacked(result.changelog))) == Counter([b"u", "é".encode(), b"new"])
+    for prediction in found:
+        check_sound(prediction)
+
+
+def test_everything_is_counted() -> None:
+    bench = Bench()
+    bench.process([event(offset=0, event_id="x"), make_record(b"", offset=1)])
+    bench.process([event(offset=0, event_id="x"), event(offset=2, event_id="x"), event(offset=3)])
+    assert bench.value("events_total") == 3
+    assert bench.value("replayed_events_total") == 1
+    assert bench.value("duplicate_events_total") == 1
+    assert bench.value("users") == 1
+    assert bench.value("state_bytes") == bench.fold.nbytes
+    assert bench.value("batch_events_sum") == 5
+    assert bench.value("scored_total", ranker="model") == bench.value("scored_total", ranker="rules") == 1
+    for stage in ("decode", "step", "answer", "encode"):
+        assert bench.value("stage_seconds_count", stage=stage) == 2
+        assert bench.value("stage_seconds_sum", stage=stage) == 2  # one tick of the clock each
+
+
+@pytest.mark.parametrize("serving", [None, SERVING], ids=["rules", "model"])
+def test_a_batch_without_events_makes_dead_letters_only(serving: Serving | None) -> None:
+    (result,) = Bench(serving).process([make_record(b"{", offset=1), make_record(b"[]", offset=2)]).values()
+    assert (result.predictions, result.changelog, result.record_times.tolist()) == ([], [], [])
+    assert result.reasons == ["not_json", "not_object"]
+
+
+@pytest.mark.parametrize("serving", [None, SERVING], ids=["rules", "model"])
+def test_a_batch_of_replays_has_no_effect(serving: Serving | None) -> None:
+    bench = Bench(serving)
+    batch = [event(offset=0), event("v", offset=1)]
+    bench.process(batch)
+    (result,) = bench.process(batch).values()
+    assert (result.predictions, result.dead_letters, result.changelog) == ([], [], [])
+    assert not len(result.record_times)
+
+
+def test_records_of_the_changelog_bring_the_users_back() -> None:
+    before, after = Bench(), Bench()
+    first = before.process([event(offset=0), event("v", offset=1), event(offset=2, partition=1)])
+    for partition, result in first.items():
+        assert [(sent.key, sent.value) for sent in unpacked(result.changelog)] == result.states
+        after.shelf.update({(partition, str(key, "utf-8")): value for key, value in result.states})
+    more = [event(offset=3), event("v", offset=4), event(offset=4, partition=1)]
+    found, wanted = after.process(more), before.process(more)
+    assert found.keys() == wanted.keys()
+    for partition, result in found.items():
+        assert unpacked(result.predictions) == unpacked(wanted[partition].predictions)
+        assert result.states == wanted[partition].states
+        np.testing.assert_array_equal(result.record_times, wanted[partition].record_times)
+
+
+def test_every_partition_gets_its_own_effects() -> None:
+    bench = Bench()
+    found = bench.process(
+        [
+            event(offset=5, partition=2, item_id="item 2"),
+            event(offset=5, partition=0),
+            make_record(b"", offset=6, partition=0),
+            event(offset=6, partition=2),
+            make_record(b"", offset=1, partition=1),
+        ]
+    )
+    assert set(found) == {0, 1, 2}
+    offsets = {number: [(p.source.partition, p.source.offset) for p in predictions(r)] for number, r in found.items()}
+    assert offsets == {0: [(0, 5)], 1: [], 2: [(2, 5), (2, 6)]}
+    assert {number: len(result.dead_letters) for number, result in found.items()} == {0: 1, 1: 1, 2: 0}
+    assert {number: keys(unpacked(result.changelog)) for number, result in found.items()} == {
+        0: [b"u"],
+        1: [],
+        2: [b"u"],
+    }
+    assert [p.history_length for p in predictions(found[2])] == [1, 2]
+
+
+def test_prediction_ids_depend_on_the_place_of_the_event_alone() -> None:
+    batch = [event(offset=7, partition=3), event("v", offset=8, partition=3)]
+    together = predictions(Bench().process(batch)[3])
+    later = Bench(None)
+    later.process([event(offset=1, partition=3)])
+    alone = [predictions(later.process([record])[3])[0] for record in batch]
+    assert [p.prediction_id for p in together] == [p.prediction_id for p in alone]
+    namespace = uuid.uuid5(uuid.UUID(int=0), f"nextact/{SETTINGS.stream_epoch}/{SETTINGS.events_topic}")
+    assert together[0].prediction_id == str(uuid.uuid5(namespace, "3/7"))
+
+
+def test_the_rules_answer_before_there_is_a_model() -> None:
+    (result,) = Bench(None).process([event(offset=0), event(offset=1, item_id="item 2")]).values()
+    first, second = predictions(result)
+    assert result.ranker == "rules"
+    assert first.model_version == "baseline"
+    assert [recommendation.item_id for recommendation in first.recommendations] == ["item 1"]
+    assert [recommendation.item_id for recommendation in second.recommendations] == ["item 2", "item 1"]
+
+
+def test_recommendations_are_the_likely_items_and_actions_name_them() -> None:
+    (result,) = Bench().process([event(offset=0)]).values()
+    (prediction,) = predictions(result)
+    items = [recommendation.item_id for recommendation in prediction.recommendations]
+    assert len(items) == SETTINGS.recommendations
+    assert set(items) <= set(ITEMS)
+    assert len(prediction.next_actions) == SETTINGS.next_actions
+    best = next(action for action in prediction.next_actions if action.item_id)
+    assert best.item_id == items[0]
+    assert best.probability <= prediction.recommendations[0].score
+
+
+MIXED = st.lists(
+    st.tuples(
+        st.sampled_from("uv"),
+        st.sampled_from([*EVENT_TYPES, "nonsense"]),
+        st.sampled_from([None, "1", "2"]),
+        st.integers(0, 1),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=40)
+@given(MIXED, st.booleans(), st.data())
+def test_whatever_comes_every_record_is_accounted_for_once(
+    log: list[tuple[str, str, str | None, int]], model: bool, data: st.DataObject
+) -> None:
+    bench, answered, done = Bench(SERVING if model else None), Counter[tuple[int, int]](), 0
+    records = [
+        event(user, offset=n, partition=partition, type=kind, query="red", event_id=event_id)
+        for n, (user, kind, event_id, partition) in enumerate(log)
+    ]
+    while done < len(records):
+        start = data.draw(st.integers(0, done))
+        done = data.draw(st.integers(done + 1, len(records)))
+        for number, result in bench.process(records[start:done]).items():
+            found = predictions(result)
+            for prediction in found:
+                check_sound(prediction)
+                answered[number, prediction.source.offset] += 1
+            assert keys(unpacked(result.predictions)) == [prediction.user_id.encode() for prediction in found]
+            assert sorted(keys(unpacked(result.changelog)), key=str) == sorted(
+                {p.user_id.encode() for p in found}, key=str
+            )
+            assert len(result.record_times) == len(found)
+    valid = [record for record, entry in zip(records, log, strict=True) if entry[1] != "nonsense"]
+    assert answered == Counter({(record.partition, record.offset): 1 for record in valid})

@@ -1,0 +1,462 @@
+"""Hot reload: whatever is wrong with a version, the one before it serves on, and a counter and a line say so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import shutil
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from model.serving import serving
+from model.serving.engine import Fold
+from model.serving.served_ranking import NetworkAlone, NetworkAndLog, RankedBy
+from model.serving.serving import Serving
+from model.versions import manifest
+from model.versions.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
+from stream_app.settings import Settings
+from stream_app.versions import timeouts as bounded
+from stream_app.versions.promotions import Promotion, encode_promotion, go_back, succeed
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.reload import Reload, logger
+from tests.unit.builders import CPU, make_states
+from tests.unit.versions import Bomb, change_json, change_weights, cut_off, replace_file, save_version
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+class Records:
+    """A models topic that a test writes."""
+
+    def __init__(self, *there: bytes | None) -> None:
+        self._there = list(there)
+        self._coming: asyncio.Queue[list[bytes | None]] = asyncio.Queue()
+
+    def put(self, *records: bytes | None) -> None:
+        self._coming.put_nowait(list(records))
+
+    async def start(self) -> list[bytes | None]:
+        return self._there
+
+    async def follow(self) -> AsyncIterator[list[bytes | None]]:
+        while True:
+            yield await self._coming.get()
+
+    async def stop(self) -> None:
+        pass
+
+
+class Said(logging.Handler):
+    """Sets an event at each line."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._event.set()
+
+
+class Following:
+    """A reload at work, and what it has done."""
+
+    def __init__(
+        self,
+        *there: bytes | None,
+        timeout: float = 10.0,
+        pauses_s: tuple[float, ...] = (0.0, 0.0),
+        trial_s: float = 300.0,
+        ranked_by: RankedBy = "network-and-log",
+    ) -> None:
+        self.topic = Records(*there)
+        self.said = asyncio.Event()
+        self.fold = Fold(make_states(), rules_share=0.1)
+        self.registry = CollectorRegistry()
+        self.device_thread, self.loading_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self.reload = Reload(
+            settings=Settings(registry_timeout=timeout, canary_seconds=trial_s, ranked_by=ranked_by),
+            promotions=self.topic,
+            fold=self.fold,
+            device=CPU,
+            device_thread=self.device_thread,
+            loading_thread=self.loading_thread,
+            metrics=WorkerMetrics(self.registry),
+            pauses_s=pauses_s,
+        )
+
+    @property
+    def serving(self) -> str | None:
+        return self.fold.serving.name if self.fold.serving else None
+
+    @property
+    def staying(self) -> Serving | None:
+        """What some users stay with."""
+        return self.fold.canary.before if self.fold.canary else None
+
+    def count(self, outcome: str) -> int:
+        return int(self.registry.get_sample_value("nextact_reloads_total", {"outcome": outcome}) or 0)
+
+    def shown(self) -> list[str]:
+        """The versions that the metrics say serve."""
+        families = {family.name: family for family in self.registry.collect()}
+        return [sample.labels["version"] for sample in families["nextact_model_info"].samples]
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Looks again after each line that the reload logs: it says all that it does."""
+        async with asyncio.timeout(10):
+            while not holds():
+                await self.said.wait()
+                self.said.clear()
+
+
+def run(following: Following, steps: Callable[[Following], Awaitable[None]]) -> None:
+    """Starts, follows in the background, and goes through the steps; a failure of the following is one of the test."""
+
+    async def go() -> None:
+        await following.reload.start()
+        task = asyncio.create_task(following.reload.follow())
+        done, _ = await asyncio.wait(
+            {task, asyncio.ensure_future(steps(following))}, return_when=asyncio.FIRST_COMPLETED
+        )
+        task.cancel()
+        for ended in done:
+            ended.result()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    said = Said(following.said)
+    logger.addHandler(said)
+    try:
+        asyncio.run(go())
+    finally:
+        logger.removeHandler(said)
+        following.device_thread.shutdown()
+        following.loading_thread.shutdown()
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Promotion:
+    return succeed(None, save_version(tmp_path / "good"), {}, NOON)
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    with caplog.at_level(logging.INFO, logger.name):
+        yield lambda: caplog.text
+
+
+def hang(path: Path) -> None:
+    """Opening a pipe that nobody writes to blocks."""
+    (path / MANIFEST).unlink()
+    os.mkfifo(path / MANIFEST)
+
+
+def a_folder_for_a_file(path: Path) -> None:
+    (path / VOCABULARY).unlink()
+    (path / VOCABULARY).mkdir()
+
+
+def other_sizes(path: Path) -> None:
+    change_weights(path, lambda tensors: tensors.update({"items.weight": torch.zeros(5, 8)}))
+
+
+def not_finite(path: Path) -> None:
+    change_weights(path, lambda tensors: tensors["backbone.gru.bias_hh_l0"].fill_(float("nan")))
+
+
+HONEST: list[tuple[str, Any]] = [  # the hash announced is that of the version before the damage
+    ("hash", lambda path: cut_off(path / WEIGHTS)),
+    ("hash", lambda path: replace_file(path, WEIGHTS, b"")),
+    ("missing_file", lambda path: (path / WEIGHTS).unlink()),
+    ("missing_file", lambda path: (path / MANIFEST).unlink()),
+    ("missing_file", shutil.rmtree),
+    ("unreadable", a_folder_for_a_file),
+    ("unreadable", hang),
+]
+HOSTILE: list[tuple[str, Any]] = [  # the hash announced is that of what lies there
+    ("format", lambda path: change_json(path, CONFIG, dict.clear)),
+    ("format", lambda path: replace_file(path, WEIGHTS, pickle.dumps(Bomb()))),
+    ("format", lambda path: replace_file(path, "../other.json", b"{}")),
+    ("shape", other_sizes),
+    ("not_finite", not_finite),
+]
+
+
+@pytest.mark.parametrize(("ranked_by", "kind"), [("network", NetworkAlone), ("network-and-log", NetworkAndLog)])
+def test_items_are_ranked_by_what_the_setting_says(good: Promotion, ranked_by: RankedBy, kind: type) -> None:
+    worker = Following(encode_promotion(good), ranked_by=ranked_by)
+
+    async def steps(worker: Following) -> None:
+        await worker.until(lambda: worker.serving == "good")
+
+    run(worker, steps)
+    assert worker.fold.serving is not None
+    assert type(worker.fold.serving.ranking) is kind
+
+
+def assert_refused(worker: Following, log: str, version: str, reason: str, serving_on: str | None) -> None:
+    assert worker.count("refused") == 1
+    (line,) = (line for line in log.splitlines() if "refused version" in line)
+    assert f"refused version {version}: {reason}: " in line
+    assert line.endswith(f"still serving: {serving_on or 'the rules'}")
+
+
+@pytest.mark.parametrize(
+    ("reason", "damage", "hostile"), [(*fault, False) for fault in HONEST] + [(*fault, True) for fault in HOSTILE]
+)
+def test_a_bad_version_is_refused_and_the_one_before_serves_on(
+    good: Promotion,
+    tmp_path: Path,
+    log: Callable[[], str],
+    reason: str,
+    damage: Callable[[Path], object],
+    hostile: bool,
+) -> None:
+    placed = save_version(tmp_path / "bad", seed=1)
+    damage(tmp_path / "bad")
+    if hostile:
+        digest = sha256((tmp_path / "bad" / MANIFEST).read_bytes()).hexdigest()
+        placed = msgspec.structs.replace(placed, manifest_sha256=digest)
+    bad = succeed(good, placed, {}, NOON + timedelta(days=365))  # by a clock that is ahead: it must not matter later
+    better = succeed(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
+    worker = Following(encode_promotion(good), timeout=0.3 if damage is hang else 10.0)
+
+    async def steps(worker: Following) -> None:
+        before = worker.fold.serving
+        worker.topic.put(encode_promotion(bad))
+        await worker.until(lambda: worker.count("refused") == 1)
+        assert worker.fold.serving is before
+        assert worker.shown() == ["good"]
+        assert_refused(worker, log(), "bad", reason, "good")
+        worker.topic.put(encode_promotion(better))
+        await worker.until(lambda: worker.count("loaded") == 2)
+        assert worker.serving == "better"
+        assert worker.shown() == ["better"]
+
+    run(worker, steps)
+
+
+def test_at_the_start_the_rules_answer_where_the_champion_is_refused(
+    good: Promotion, tmp_path: Path, log: Callable[[], str]
+) -> None:
+    cut_off(Path(good.path) / WEIGHTS)
+    worker = Following(encode_promotion(good))
+
+    async def steps(worker: Following) -> None:
+        assert worker.serving is None
+        assert_refused(worker, log(), "good", "hash", None)
+        worker.topic.put(encode_promotion(succeed(good, save_version(tmp_path / "better"), {}, NOON)))
+        await worker.until(lambda: worker.serving == "better")
+
+    run(worker, steps)
+
+
+@pytest.mark.parametrize("record", [b"no json", None, b'{"format": 2}'])
+def test_a_record_that_cannot_be_read_is_refused(good: Promotion, log: Callable[[], str], record: bytes | None) -> None:
+    worker = Following(encode_promotion(good), record)
+
+    async def steps(worker: Following) -> None:
+        assert worker.serving == "good"
+        worker.topic.put(record)
+        await worker.until(lambda: worker.count("refused") == 2)
+        assert worker.serving == "good"
+        assert "refused version ?: promotion: " in log()
+
+    run(worker, steps)
+
+
+def test_a_good_promotion_counts_that_comes_together_with_a_bad_record(good: Promotion) -> None:
+    worker = Following()
+
+    async def steps(worker: Following) -> None:
+        assert worker.serving is None
+        worker.topic.put(encode_promotion(good), b"no json")
+        await worker.until(lambda: worker.serving == "good")
+        assert worker.count("refused") == 1
+
+    run(worker, steps)
+
+
+def test_a_late_promotion_is_refused_but_a_rollback_to_the_same_version_is_not(
+    good: Promotion, tmp_path: Path, log: Callable[[], str]
+) -> None:
+    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    worker = Following(encode_promotion(good), encode_promotion(newer))
+
+    async def steps(worker: Following) -> None:
+        assert worker.serving == "newer"
+        worker.topic.put(encode_promotion(good))
+        await worker.until(lambda: worker.count("refused") == 1)
+        assert_refused(worker, log(), "good", "older", "newer")
+        worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
+        await worker.until(lambda: worker.serving == "good")
+
+    run(worker, steps)
+
+
+def test_the_version_before_serves_again_without_being_read_again(good: Promotion, tmp_path: Path) -> None:
+    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    worker = Following(encode_promotion(good))
+
+    async def steps(worker: Following) -> None:
+        before = worker.fold.serving
+        worker.topic.put(encode_promotion(newer))
+        await worker.until(lambda: worker.serving == "newer")
+        shutil.rmtree(good.path)
+        worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
+        await worker.until(lambda: worker.count("loaded") == 3)
+        assert worker.fold.serving is before
+        assert worker.shown() == ["good"]
+
+    run(worker, steps)
+
+
+def test_what_serves_is_not_loaded_again_when_it_is_promoted_again(good: Promotion) -> None:
+    worker = Following(encode_promotion(good))
+
+    async def steps(worker: Following) -> None:
+        before = worker.fold.serving
+        worker.topic.put(encode_promotion(succeed(good, good.placed, {}, NOON)), b"no json")
+        await worker.until(lambda: worker.count("refused") == 1)
+        assert worker.fold.serving is before
+        assert worker.count("loaded") == 1
+
+    run(worker, steps)
+
+
+def test_a_version_that_does_not_answer_on_the_device_is_refused(
+    good: Promotion, tmp_path: Path, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(_: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    large = succeed(good, save_version(tmp_path / "large", seed=1), {}, NOON)
+    worker = Following(encode_promotion(good))
+
+    async def steps(worker: Following) -> None:
+        before = worker.fold.serving
+        monkeypatch.setattr(serving, "_warm_up", out_of_memory)
+        worker.topic.put(encode_promotion(large))
+        await worker.until(lambda: worker.count("refused") == 1)
+        assert worker.fold.serving is before
+        assert_refused(worker, log(), "large", "warm_up", "good")
+        assert "20 GiB" in log()
+
+    run(worker, steps)
+
+
+def test_states_of_another_size_are_refused(good: Promotion, log: Callable[[], str]) -> None:
+    worker = Following(encode_promotion(good))
+    worker.fold.states.hidden = worker.fold.states.hidden[:, :-1]
+
+    async def steps(worker: Following) -> None:
+        assert worker.serving is None
+        assert_refused(worker, log(), "good", "shape", None)
+
+    run(worker, steps)
+
+
+def test_a_place_that_comes_back_is_read_at_a_later_try(
+    good: Promotion, tmp_path: Path, log: Callable[[], str]
+) -> None:
+    a_folder_for_a_file(Path(good.path))
+    worker = Following(encode_promotion(good), pauses_s=(0.0, 0.05, 10.0))
+
+    async def steps(worker: Following) -> None:
+        assert worker.serving is None
+        assert worker.count("refused") == 0
+        shutil.rmtree(good.path)
+        save_version(tmp_path / "good")
+        await worker.until(lambda: worker.serving == "good")
+        assert "version good is tried again: unreadable: " in log()
+        assert worker.count("refused") == 0
+
+    run(worker, steps)
+
+
+def test_a_later_promotion_does_not_wait_for_a_slow_place_and_what_comes_from_there_is_dropped(
+    good: Promotion, tmp_path: Path, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = succeed(good, save_version(tmp_path / "slow", seed=1), {}, NOON + timedelta(minutes=1))
+    better = succeed(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
+    worker = Following(encode_promotion(good))
+    begun, release = threading.Event(), threading.Event()
+
+    def read_slowly(path: str, manifest_sha256: str | None) -> manifest.VersionFiles:
+        if path == slow.path:
+            begun.set()
+            release.wait(10)
+        return manifest.read_files(path, manifest_sha256)
+
+    async def steps(worker: Following) -> None:
+        monkeypatch.setattr(bounded, "read_files", read_slowly)
+        worker.topic.put(encode_promotion(slow))
+        assert await asyncio.to_thread(begun.wait, 10)
+        worker.topic.put(encode_promotion(better))
+        await worker.until(lambda: worker.serving == "better")
+        release.set()
+        await worker.until(lambda: "version slow was superseded" in log())
+        assert worker.serving == "better"
+        assert worker.count("loaded") == 2
+
+    run(worker, steps)
+
+
+def test_an_error_of_our_own_ends_the_following(good: Promotion, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Following()
+
+    def broken(*_: object) -> None:
+        raise AssertionError("a bug")
+
+    async def steps(worker: Following) -> None:
+        monkeypatch.setattr(worker.reload, "_report", broken)
+        worker.topic.put(encode_promotion(good))
+        await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup):
+        run(worker, steps)
+
+
+def test_a_new_version_is_on_trial_beside_the_one_before_it_for_a_while(good: Promotion, tmp_path: Path) -> None:
+    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    worker = Following(encode_promotion(good), trial_s=0.05)
+
+    async def steps(worker: Following) -> None:
+        before = worker.fold.serving
+        assert (worker.staying, worker.reload.trial) == (None, None)
+        worker.topic.put(encode_promotion(newer))
+        await worker.until(lambda: worker.staying is not None)
+        assert worker.staying is before
+        assert worker.reload.trial == ("newer", "good")
+        await worker.until(lambda: worker.reload.trial is None)
+        await worker.until(lambda: worker.staying is None)
+        assert worker.serving == "newer"
+
+    run(worker, steps)
+
+
+def test_a_version_that_is_taken_back_has_no_trial(good: Promotion, tmp_path: Path) -> None:
+    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    worker = Following(encode_promotion(good))
+
+    async def steps(worker: Following) -> None:
+        worker.topic.put(encode_promotion(newer))
+        await worker.until(lambda: worker.staying is not None)
+        worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
+        await worker.until(lambda: worker.serving == "good")
+        assert (worker.staying, worker.reload.trial) == (None, None)
+
+    run(worker, steps)

@@ -1,0 +1,129 @@
+"""A worker that stands still is ended; one that has nothing to do, moves, or was suspended is not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_app.errors import DataPathError
+from stream_app.worker.faust_transport import Standing
+from stream_app.worker.watchdog import Waiting, Watchdog, waiting_of
+
+TIMEOUT = 100.0
+STEP = 5.0  # between two looks
+
+
+class Bench:
+    """A watchdog with a clock and a state of affairs of pretence."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waiting: dict[str, Waiting] = {}
+        self.failed: list[BaseException] = []
+        self.watchdog = Watchdog(
+            timeout=TIMEOUT, clock=lambda: self.now, waiting=lambda: self.waiting, fail=self.failed.append
+        )
+
+    def look(self, after: float = STEP) -> None:
+        self.now += after
+        self.watchdog.look()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["idle", "moves", "stands"]), st.integers(1, 24)), max_size=8))
+def test_it_ends_the_process_after_the_timeout_without_a_move_and_not_before(phases: list[tuple[str, int]]) -> None:
+    bench, still, mark = Bench(), 0.0, 0
+    for kind, looks in phases:
+        for _ in range(looks):
+            had_work = bool(bench.waiting)
+            mark += kind == "moves"
+            bench.waiting = {} if kind == "idle" else {"p": Waiting("7 events left", mark)}
+            bench.look()
+            still = still + STEP if kind == "stands" and had_work else 0.0
+            assert bool(bench.failed) == (still >= TIMEOUT)
+            if bench.failed:
+                return
+
+
+def test_one_of_many_is_enough_and_the_message_says_which_and_what_to_do() -> None:
+    bench = Bench()
+    for n in range(22):
+        bench.waiting = {"partition 1": Waiting("900 events left", n), "partition 2": Waiting("12 events left", 40)}
+        bench.look()
+    error = bench.failed[0]
+    assert isinstance(error, DataPathError)
+    assert "no progress for 100 s" in str(error)
+    assert "partition 2 (12 events left)" in str(error)
+    assert "NEXTACT_STALL_TIMEOUT" in str(error)
+
+
+def test_a_process_that_was_suspended_has_not_stood_still() -> None:
+    bench = Bench()
+    bench.waiting = {"partition 1": Waiting("3 events left", 40)}
+    bench.look()
+    bench.look(after=10 * TIMEOUT)
+    assert bench.failed == []
+
+
+def run_beside(timeout: float, *, block: float = 0.0, run: float = 0.0) -> list[str]:
+    """A watchdog in a loop that is blocked for some seconds, or runs; the threads that called `fail`."""
+    callers: list[str] = []
+
+    async def body() -> None:
+        watchdog = Watchdog(
+            timeout=timeout,
+            clock=time.monotonic,
+            waiting=dict,
+            fail=lambda _: callers.append(threading.current_thread().name),
+        )
+        watching = asyncio.create_task(watchdog.run())
+        await asyncio.sleep(timeout / 10)
+        time.sleep(block)  # noqa: ASYNC251 - what is tested
+        await asyncio.sleep(run)
+        watching.cancel()
+
+    asyncio.run(body())
+    return callers
+
+
+def test_a_blocked_event_loop_is_seen_by_a_thread() -> None:
+    assert run_beside(0.4, block=1.0) == ["watchdog"]
+
+
+def test_a_loop_that_runs_is_left_alone() -> None:
+    assert run_beside(2.0, run=2.6) == []
+
+
+def app(*, rebalancing: bool = False, ready: bool = True, standings: Any = None, offsets: Any = None) -> Any:
+    recovery = SimpleNamespace(active_offsets=Counter(offsets or {}), active_remaining_total=lambda: 30)
+    return SimpleNamespace(
+        rebalancing=rebalancing,
+        rebalancing_count=1,
+        consumer_generation_id=4,
+        tables=SimpleNamespace(actives_ready=ready, recovery=recovery),
+        consumer=SimpleNamespace(standings=lambda: standings or {}),
+    )
+
+
+def test_a_worker_that_answers_waits_for_its_lagging_partitions() -> None:
+    events = [TP("shop.events", number) for number in range(2)]
+    found = waiting_of(app(standings={events[0]: Standing(5, 5), events[1]: Standing(5, 12)}))
+    assert found == {"partition 1 of shop.events": Waiting("7 events left", 5)}
+    assert waiting_of(app()) == {}
+
+
+def test_a_worker_that_recovers_moves_as_long_as_records_come() -> None:
+    changelog = TP("shop.users-changelog", 0)
+    (before,) = waiting_of(app(ready=False, offsets={changelog: 5})).values()
+    (same,) = waiting_of(app(rebalancing=True, offsets={changelog: 5})).values()
+    (after,) = waiting_of(app(ready=False, offsets={changelog: 6})).values()
+    assert before == same
+    assert before.mark != after.mark
+    assert "30 records" in before.left
