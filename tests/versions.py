@@ -15,7 +15,7 @@ from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import evidence_of
 from model.network.calibration import Calibration
 from model.network.network import NetworkConfig
-from model.training.fit_network import cold_start
+from model.rounds.initial_network import cold_start
 from model.versions.version import save
 from stream_app.versions.promotions import Promotion
 

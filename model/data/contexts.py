@@ -5,24 +5,31 @@ Row 0 stays zero: it stands for a price, category or brand that is not given.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.event_time import group_starts
 from model.data.events import (
-    BOUNDARY_SHIFT,
     BRAND_BUCKETS,
-    BRAND_SHIFT,
     CATEGORY_BUCKETS,
-    CATEGORY_SHIFT,
-    GAP_BUCKETS,
-    GAP_SHIFT,
+    NO_TIME,
     PRICE_BUCKETS,
-    PRICE_SHIFT,
-    TYPE_SLOTS,
+    SESSION_GAP_MS,
+    Actions,
 )
+
+TYPE_SLOTS: Final = 8  # 3 bits
+GAP_BUCKETS: Final = 32
+FIRST_GAP: Final = GAP_BUCKETS - 1  # of a user's first action, which follows nothing
+BOUNDARY_SHIFT: Final = 3  # where the fields of a context begin, the type at 0
+PRICE_SHIFT: Final = 4
+GAP_SHIFT: Final = 8
+CATEGORY_SHIFT: Final = 13
+BRAND_SHIFT: Final = 23
 
 _SIZES: Final = {
     "types": TYPE_SLOTS,
@@ -54,3 +61,88 @@ def context_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
 def side_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
     """The rows of category and brand of packed contexts (...): (..., 2)."""
     return context_rows(contexts)[..., _SIDE_COLUMNS]
+
+
+def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; negative gaps count as none."""
+    seconds = np.maximum(gaps_ms, 0) / 1000.0
+    return np.minimum(np.floor(1.25 * np.log2(1 + seconds)), FIRST_GAP - 1).astype(np.uint8)
+
+
+def session_boundaries(
+    gaps_ms: NDArray[np.int64], sessions: NDArray[np.uint64], previous: NDArray[np.uint64]
+) -> NDArray[np.bool_]:
+    """Whether each action opens a session: another session id or, where one is missing, half an hour of silence."""
+    both = (sessions != 0) & (previous != 0)
+    return np.where(both, sessions != previous, gaps_ms > SESSION_GAP_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextFields:
+    """The context of actions, one array per field, all of one shape."""
+
+    types: NDArray[np.int64]
+    boundaries: NDArray[np.int64]
+    prices: NDArray[np.int64]
+    gaps: NDArray[np.int64]
+    categories: NDArray[np.int64]
+    brands: NDArray[np.int64]
+
+
+def pack_contexts(actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """32 bits, low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
+    packed = actions.types.astype(np.uint32)
+    packed |= boundaries.astype(np.uint32) << BOUNDARY_SHIFT
+    packed |= actions.prices.astype(np.uint32) << PRICE_SHIFT
+    packed |= gaps.astype(np.uint32) << GAP_SHIFT
+    packed |= actions.categories.astype(np.uint32) << CATEGORY_SHIFT
+    packed |= actions.brands.astype(np.uint32) << BRAND_SHIFT
+    return packed
+
+
+def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
+    """The inverse of `pack_contexts`, for any shape."""
+
+    def field(shift: int, bits: int) -> NDArray[np.int64]:
+        return ((contexts >> np.uint32(shift)) & np.uint32((1 << bits) - 1)).astype(np.int64)
+
+    return ContextFields(
+        types=field(0, 3),
+        boundaries=field(BOUNDARY_SHIFT, 1),
+        prices=field(PRICE_SHIFT, 4),
+        gaps=field(GAP_SHIFT, 5),
+        categories=field(CATEGORY_SHIFT, 10),
+        brands=field(BRAND_SHIFT, 9),
+    )
+
+
+def contexts_of(
+    actions: Actions,
+    users: NDArray[np.int64],
+    last_times: NDArray[np.int64],
+    last_sessions: NDArray[np.uint64],
+) -> NDArray[np.uint32]:
+    """Contexts (N,) of actions in log order, several of one user among them, with times by `user_clocks`.
+
+    `users` (N,) are codes or slots. `last_times` and `last_sessions` (N,) are what is known of each action's
+    user from before these actions: the clock in milliseconds or NO_TIME, and the last session given or 0.
+    The gap is what the user's clock moved on.
+    """
+    order = np.argsort(users, kind="stable")
+    first = group_starts(users[order])
+    times, sessions = actions.times[order], actions.sessions[order]
+    before = np.where(first, last_times[order], np.roll(times, 1))
+    fresh = before == NO_TIME
+    gaps = times - np.where(fresh, times, before)
+    previous = _last_given(np.where(first, last_sessions[order], np.roll(sessions, 1)), first)
+    buckets = np.empty(len(users), np.uint8)
+    buckets[order] = np.where(fresh, FIRST_GAP, gap_buckets(gaps))
+    boundaries = np.empty(len(users), np.bool_)
+    boundaries[order] = session_boundaries(gaps, sessions, previous) | fresh
+    return pack_contexts(actions, buckets, boundaries)
+
+
+def _last_given(values: NDArray[np.uint64], first: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Each value or, where it is 0, the last other one of its group; (N,)."""
+    places = np.where((values != 0) | first, np.arange(len(values)), 0)
+    return values[np.maximum.accumulate(places)]

@@ -22,23 +22,17 @@ TYPE_CODES: Final = {name: code for code, name in enumerate(EVENT_TYPES)}
 SEARCH: Final = TYPE_CODES["search"]
 PURCHASE: Final = TYPE_CODES["purchase"]
 
-TYPE_SLOTS: Final = 8  # 3 bits
 PRICE_BUCKETS: Final = 16  # 0: no price given
-GAP_BUCKETS: Final = 32
-FIRST_GAP: Final = GAP_BUCKETS - 1  # of a user's first action, which follows nothing
 CATEGORY_BUCKETS: Final = 1024  # 0: no category given
 BRAND_BUCKETS: Final = 512  # 0: no brand given
 WORD_BUCKETS: Final = 4096  # 0: no word
 QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of the object
 
-BOUNDARY_SHIFT: Final = 3  # where the fields of a context begin, the type at 0
-PRICE_SHIFT: Final = 4
-GAP_SHIFT: Final = 8
-CATEGORY_SHIFT: Final = 13
-BRAND_SHIFT: Final = 23
 
 NO_TIME: Final = np.iinfo(np.int64).min  # of the action before a user's first, or where no time is known
 SESSION_GAP_MS: Final = 30 * 60 * 1000  # the web-analytics convention where no session_id is given
+PURCHASE_HORIZON: Final = 10  # a coming purchase is one among the user's next 10 actions …
+PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and soon enough, so that it is known some time that none came
 
 _WORD = re.compile(r"\w+")
 
@@ -149,12 +143,6 @@ def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
     return found
 
 
-def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; negative gaps count as none."""
-    seconds = np.maximum(gaps_ms, 0) / 1000.0
-    return np.minimum(np.floor(1.25 * np.log2(1 + seconds)), FIRST_GAP - 1).astype(np.uint8)
-
-
 def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16]:
     """Hash buckets 1..buckets-1 of texts; 0 where none is given."""
     seen: dict[str, int] = {}
@@ -173,53 +161,6 @@ def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16
 def text_hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:
     """XXH3 of texts in UTF-8; 0 where none is given."""
     return np.array([xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in texts], np.uint64)
-
-
-def session_boundaries(
-    gaps_ms: NDArray[np.int64], sessions: NDArray[np.uint64], previous: NDArray[np.uint64]
-) -> NDArray[np.bool_]:
-    """Whether each action opens a session: another session id or, where one is missing, half an hour of silence."""
-    both = (sessions != 0) & (previous != 0)
-    return np.where(both, sessions != previous, gaps_ms > SESSION_GAP_MS)
-
-
-@dataclass(frozen=True, slots=True)
-class ContextFields:
-    """The context of actions, one array per field, all of one shape."""
-
-    types: NDArray[np.int64]
-    boundaries: NDArray[np.int64]
-    prices: NDArray[np.int64]
-    gaps: NDArray[np.int64]
-    categories: NDArray[np.int64]
-    brands: NDArray[np.int64]
-
-
-def pack_contexts(actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """32 bits, low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
-    packed = actions.types.astype(np.uint32)
-    packed |= boundaries.astype(np.uint32) << BOUNDARY_SHIFT
-    packed |= actions.prices.astype(np.uint32) << PRICE_SHIFT
-    packed |= gaps.astype(np.uint32) << GAP_SHIFT
-    packed |= actions.categories.astype(np.uint32) << CATEGORY_SHIFT
-    packed |= actions.brands.astype(np.uint32) << BRAND_SHIFT
-    return packed
-
-
-def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
-    """The inverse of `pack_contexts`, for any shape."""
-
-    def field(shift: int, bits: int) -> NDArray[np.int64]:
-        return ((contexts >> np.uint32(shift)) & np.uint32((1 << bits) - 1)).astype(np.int64)
-
-    return ContextFields(
-        types=field(0, 3),
-        boundaries=field(BOUNDARY_SHIFT, 1),
-        prices=field(PRICE_SHIFT, 4),
-        gaps=field(GAP_SHIFT, 5),
-        categories=field(CATEGORY_SHIFT, 10),
-        brands=field(BRAND_SHIFT, 9),
-    )
 
 
 def _object(event: Event) -> int:

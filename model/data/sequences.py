@@ -13,50 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.event_time import group_starts, user_clocks
-from model.data.events import (
-    FIRST_GAP,
-    NO_TIME,
-    PURCHASE,
+from model.data.contexts import (
     TYPE_SLOTS,
-    Actions,
-    gap_buckets,
-    pack_contexts,
-    session_boundaries,
+    contexts_of,
 )
-from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
-
-
-def contexts_of(
-    actions: Actions,
-    users: NDArray[np.int64],
-    last_times: NDArray[np.int64],
-    last_sessions: NDArray[np.uint64],
-) -> NDArray[np.uint32]:
-    """Contexts (N,) of actions in log order, several of one user among them, with times by `user_clocks`.
-
-    `users` (N,) are codes or slots. `last_times` and `last_sessions` (N,) are what is known of each action's
-    user from before these actions: the clock in milliseconds or NO_TIME, and the last session given or 0.
-    The gap is what the user's clock moved on.
-    """
-    order = np.argsort(users, kind="stable")
-    first = group_starts(users[order])
-    times, sessions = actions.times[order], actions.sessions[order]
-    before = np.where(first, last_times[order], np.roll(times, 1))
-    fresh = before == NO_TIME
-    gaps = times - np.where(fresh, times, before)
-    previous = _last_given(np.where(first, last_sessions[order], np.roll(sessions, 1)), first)
-    buckets = np.empty(len(users), np.uint8)
-    buckets[order] = np.where(fresh, FIRST_GAP, gap_buckets(gaps))
-    boundaries = np.empty(len(users), np.bool_)
-    boundaries[order] = session_boundaries(gaps, sessions, previous) | fresh
-    return pack_contexts(actions, buckets, boundaries)
-
-
-def _last_given(values: NDArray[np.uint64], first: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Each value or, where it is 0, the last other one of its group; (N,)."""
-    places = np.where((values != 0) | first, np.arange(len(values)), 0)
-    return values[np.maximum.accumulate(places)]
+from model.data.event_time import user_clocks
+from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Actions
 
 
 @dataclass(frozen=True, slots=True)

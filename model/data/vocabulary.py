@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.contexts import context_rows
-from model.data.events import SEARCH, TYPE_SLOTS, item_object, query_words
+from model.data.contexts import TYPE_SLOTS, context_rows
+from model.data.events import SEARCH, item_object, query_words
 from model.kernels.cuda import on_device
 from model.kernels.hash_table import ObjectTable
 

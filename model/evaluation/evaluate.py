@@ -16,6 +16,7 @@ from model.data.batches import batches
 from model.data.event_log import Log, latest
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
+from model.data.targets import targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.baselines import Served, completed
 from model.evaluation.fusion_ranker import FusedRanker
@@ -24,7 +25,6 @@ from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranking, listed, m
 from model.fusion.fusion import Fusion
 from model.network.network import Network
 from model.serving.rules import NO_TYPE, WINDOW, Rules
-from model.training.losses import targets_of
 
 
 @dataclass(frozen=True, slots=True)

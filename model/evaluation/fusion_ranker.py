@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.data.recent import Recent, catalogue_items
 from model.data.vocabulary import Vocabulary
 from model.evaluation.network_ranker import queries_of
 from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranked
-from model.fusion.candidates import NETWORK_BEST, Candidates, NetworkBest, Recent
+from model.fusion.candidates import NETWORK_BEST, Candidates, NetworkBest
 from model.fusion.fusion import Fusion
 from model.network.network import Network
 from model.search.catalogue import Catalogue
-from model.serving.recent_actions import catalogue_items
 
 _AT_ONCE: Final = 256  # targets
 

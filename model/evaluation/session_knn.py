@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import SEARCH, unpack_contexts
+from model.data.contexts import unpack_contexts
+from model.data.events import SEARCH
 from model.data.sequences import Sequences
 from model.evaluation.baselines import Items, latest_items
 from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranked

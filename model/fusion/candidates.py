@@ -18,16 +18,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import (
-    BOUNDARY_SHIFT,
-    CATEGORY_BUCKETS,
-    FIRST_GAP,
-    GAP_BUCKETS,
-    GAP_SHIFT,
-    PURCHASE,
-    SEARCH,
-    TYPE_SLOTS,
-)
+from model.data.contexts import BOUNDARY_SHIFT, FIRST_GAP, GAP_BUCKETS, GAP_SHIFT, TYPE_SLOTS
+from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH
+from model.data.recent import RECENT, Recent
 from model.fusion.item_statistics import Evidence, Neighbours
 from model.kernels.compiled import compiled
 from model.kernels.fast_math import logarithm
@@ -37,7 +30,6 @@ Floats = NDArray[np.float32]
 
 CANDIDATES: Final = 256  # of an answer, at most
 NETWORK_BEST: Final = 64
-RECENT: Final = 32  # last actions of a user that are looked at
 FEATURES: Final = (
     "log_probability",  # by the network
     "followed_last", "followed_second", "followed_earlier",  # how often it followed the user's latest distinct items
@@ -70,19 +62,6 @@ _LEAST_LENGTH: Final = np.float32(1e-6)
 _LEAST_LOG_PROBABILITY: Final = np.float32(-20)
 _APART: Final = 16  # rows of features that lie a power of two apart would contend for the same places of a cache
 LOG_PROBABILITY_SCALE: Final = np.float32(4)  # divides them: features should be about as large as one
-
-
-class Recent(NamedTuple):
-    """The last actions of the users who get answers: those of answer n are `starts[n]` to `stops[n]`, oldest first."""
-
-    items: NDArray[np.int32]  # (A,); -1: a search or an item that is not in the catalogue
-    contexts: NDArray[np.uint32]  # (A,)
-    starts: NDArray[np.int64]  # (N,)
-    stops: NDArray[np.int64]  # (N,)
-
-    def part(self, part: slice | NDArray[np.int64]) -> Recent:
-        """The same for some of the answers."""
-        return self._replace(starts=self.starts[part], stops=self.stops[part])
 
 
 class NetworkBest(NamedTuple):

@@ -9,17 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.fusion.candidates import (
-    CANDIDATES,
-    Candidates,
-    Marks,
-    NetworkBest,
-    Recent,
-    collect,
-    collect_answer,
-    marks,
-    room,
-)
+from model.data.recent import Recent
+from model.fusion.candidates import CANDIDATES, Candidates, Marks, NetworkBest, collect, collect_answer, marks, room
 from model.fusion.combiner import Combiner
 from model.fusion.combiner_kernel import Weights, weigh, weights_of
 from model.fusion.item_statistics import Evidence

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.contexts import unpack_contexts
 from model.data.event_log import Log, parts, span
-from model.data.events import CATEGORY_BUCKETS, SEARCH, unpack_contexts
+from model.data.events import CATEGORY_BUCKETS, SEARCH
 from model.data.sequences import Sequences
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 

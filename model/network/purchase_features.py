@@ -13,24 +13,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import (
+from model.data.contexts import (
     BOUNDARY_SHIFT,
-    BRAND_BUCKETS,
     BRAND_SHIFT,
-    CATEGORY_BUCKETS,
     CATEGORY_SHIFT,
     GAP_BUCKETS,
     GAP_SHIFT,
-    PRICE_BUCKETS,
     PRICE_SHIFT,
-    PURCHASE,
     TYPE_SLOTS,
 )
+from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS, PRICE_BUCKETS, PURCHASE
+from model.data.recent import RECENT, Recent, catalogue_items
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.fusion.candidates import RECENT, Recent
 from model.kernels.compiled import compiled
-from model.serving.recent_actions import catalogue_items
 
 _AMOUNTS: Final = 16  # buckets of a number of actions, none included
 _BEFORE: Final = 3  # earlier actions whose types are facts of their own

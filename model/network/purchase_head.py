@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from model.network.purchase_features import ROWS
 
+_AT_ONCE: Final = 65_536  # examples
+
 HIDDEN: Final = 32
 _SPREAD: Final = 0.1  # standard deviation that the table begins with
 
@@ -91,3 +93,12 @@ def _descend(head: PurchaseHead, rows: Tensor, wanted: Tensor, config: PurchaseC
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
+
+
+@torch.inference_mode()
+def purchase_logits(head: PurchaseHead, habits: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Logits (N,) of habits (N, F), by a head in evaluation mode."""
+    device = head.bias.device
+    parts = [torch.from_numpy(habits[start : start + _AT_ONCE]) for start in range(0, len(habits), _AT_ONCE)]
+    found = [head(part.to(device)).cpu().numpy() for part in parts]
+    return np.concatenate([np.zeros(0, np.float32), *found])

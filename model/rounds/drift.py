@@ -16,8 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.contexts import unpack_contexts
 from model.data.event_log import Log, parts
-from model.data.events import EVENT_TYPES, SEARCH, Actions, unpack_contexts
+from model.data.events import EVENT_TYPES, SEARCH, Actions
 from model.data.sequences import Sequences
 
 POPULATIONS: Final = ("types", "categories", "items")

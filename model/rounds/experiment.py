@@ -18,7 +18,8 @@ from model.evaluation.session_knn import SessionKnn
 from model.evaluation.split import Split, validation
 from model.network.network import NetworkConfig
 from model.rounds.fit_model import LearnConfig, Model, Tell, learn
-from model.training.fit_network import Progress, cold_start, fit
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import Progress, fit
 
 # The order is that of every table; each is made only when it is its turn.
 BASELINES: Final[dict[str, Callable[[Sequences, Items], Ranker]]] = {

@@ -11,20 +11,16 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from model.data.event_log import Log, active
-from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.evaluation.probability_quality import ProbabilityQuality, probability_quality
 from model.network.calibration import Calibration, fit_calibration
 from model.network.purchase_features import habits_of
-from model.network.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head
+from model.network.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head, purchase_logits
 
 FOLDS: Final = 3
 _MOST: Final = 500_000  # examples to learn from; of more, the newest
 _ROOM_OF_EXAMPLE: Final = 4  # actions: an example takes as much memory as these
-_AT_ONCE: Final = 65_536  # examples
 
 
 def fit_purchases(
@@ -52,33 +48,3 @@ def fit_purchases(
         logits[left_out] = purchase_logits(head, habits[left_out])
     fit_purchase_head(head, habits, labels, config, seed=seed)
     return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels))
-
-
-def purchase_quality(
-    head: PurchaseHead, vocabulary: Vocabulary, calibration: Calibration, sequences: Sequences, *, cut: int
-) -> ProbabilityQuality | None:
-    """How good the probabilities after actions at or after `cut` (ms) are; None if none or all come true."""
-    places = np.flatnonzero((sequences.times >= cut) & sequences.purchase_known)
-    found = probabilities(head, vocabulary, calibration, sequences, places)
-    return probability_quality(found.astype(np.float64), sequences.purchase_soon[places], sequences.users_at(places))
-
-
-def probabilities(
-    head: PurchaseHead,
-    vocabulary: Vocabulary,
-    calibration: Calibration,
-    sequences: Sequences,
-    places: NDArray[np.int64],
-) -> NDArray[np.float32]:
-    """Of a purchase within the horizon, right after the actions at some places (N,)."""
-    logits = purchase_logits(head, habits_of(sequences, vocabulary, places))
-    return calibration.probabilities(torch.from_numpy(logits)).numpy()
-
-
-@torch.inference_mode()
-def purchase_logits(head: PurchaseHead, habits: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Logits (N,) of habits (N, F), by a head in evaluation mode."""
-    device = head.bias.device
-    parts = [torch.from_numpy(habits[start : start + _AT_ONCE]) for start in range(0, len(habits), _AT_ONCE)]
-    found = [head(part.to(device)).cpu().numpy() for part in parts]
-    return np.concatenate([np.zeros(0, np.float32), *found])

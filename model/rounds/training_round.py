@@ -29,12 +29,13 @@ from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
 from model.rounds.fit_model import LearnConfig, Model, Sample, learn, take_in
 from model.rounds.fit_purchases import fit_purchases
+from model.rounds.initial_network import cold_start, warm_start
 from model.rounds.latency import Clock, seconds_per_event
 from model.rounds.rehearsal import replay
 from model.rounds.training_report import Curve, TrainingReport, parts_of, window_of
 from model.serving.serving import serve
 from model.training.checkpoints import NOWHERE, Savepoints, fingerprint_of
-from model.training.fit_network import Progress, cold_start, warm_start
+from model.training.fit_network import Progress
 from model.versions.version import Fact, Version
 
 LEAST_TARGETS = 50  # held-out next items that a verdict needs

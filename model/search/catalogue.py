@@ -16,16 +16,14 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from model.kernels.int8_matmul import can_multiply
 from model.search.coarse_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
 from model.search.gpu_shortlist import GpuShortlists
-from model.search.top_k import BLOCK, top_k
+from model.search.plain_search import PlainSearch
 
-_ROWS: Final = 256  # queries scored at once on the plain way, so that the score matrix stays in bounds
 _TRIALS: Final = 5
 _HOPELESS: Final = 3  # times as long as the best so far: not tried again
 _TRIAL_QUERIES: Final = 64
@@ -46,7 +44,7 @@ class Catalogue:
 
     def __init__(self, vectors: Tensor, clock: Callable[[], float] = time.thread_time) -> None:
         """`clock` in seconds, to find out which way is the fastest here: of this thread, as others may be busy."""
-        self._plain = _Plain(vectors)
+        self._plain = PlainSearch(vectors)
         self.shortlists: Shortlists | GpuShortlists | None = None
         if vectors.device.type == "cpu":
             self.shortlists = _fastest(vectors, self._plain, clock)
@@ -77,52 +75,7 @@ class Catalogue:
         return Ranked(items, log_probabilities)
 
 
-class _Plain:
-    """Item vectors, transposed and padded to whole blocks."""
-
-    def __init__(self, vectors: Tensor) -> None:
-        self.size, width = vectors.shape
-        padded = -(-self.size // BLOCK) * BLOCK
-        self._vectors = vectors.new_zeros(width, padded)
-        self._vectors[:, : self.size] = vectors.T
-        self.free_room()
-
-    @property
-    def transposed(self) -> Tensor:
-        """The vectors as columns, (D, I)."""
-        return self._vectors[:, : self.size]
-
-    def free_room(self) -> None:
-        """Frees the room for scores, which is kept from call to call: fresh memory costs as much as computing them."""
-        self._scores = self._weights = self._vectors.new_empty(0, self._vectors.shape[1])
-
-    def for_another_thread(self) -> _Plain:
-        other = copy(self)
-        other.free_room()
-        return other
-
-    def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Items and log-probabilities, (N, k)."""
-        self._make_room(min(len(queries), _ROWS))
-        parts = [self._rank_rows(rows, k) for rows in torch.split(queries, _ROWS)]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-
-    def _make_room(self, rows: int) -> None:
-        if len(self._scores) < rows:
-            self._scores = self._vectors.new_empty(rows, self._vectors.shape[1])
-            self._weights = torch.empty_like(self._scores)
-
-    def _rank_rows(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        n = len(queries)
-        scores = torch.mm(queries, self._vectors, out=self._scores[:n])
-        scores[:, self.size :] = float("-inf")
-        best, items = top_k(scores, k)
-        highest = best[:, :1]
-        weights = torch.sub(scores, highest, out=self._weights[:n]).exp_()
-        return items, best - highest - weights.sum(1, keepdim=True).log()
-
-
-def _fastest(vectors: Tensor, plain: _Plain, clock: Callable[[], float]) -> Shortlists | None:
+def _fastest(vectors: Tensor, plain: PlainSearch, clock: Callable[[], float]) -> Shortlists | None:
     """The shortlists that rank in the least time here; None: the plain way is faster still."""
     if not len(vectors):
         return None

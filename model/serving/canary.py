@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.data.events import item_object
 from model.serving.serving import Serving
+
+_LEAST: Final = 100  # scored events on each side: below, a normal distribution says little about a share
+_ERRORS: Final = 4.0
 
 _PARTS: Final = 10_000
 
@@ -26,3 +30,46 @@ class Canary:
         """Which of N users stay with the version before, (N,)."""
         parts = np.array([item_object(user) % _PARTS for user in users], np.float64)
         return parts < self.share * _PARTS
+
+
+class Hits(NamedTuple):
+    """How well a version's answers did."""
+
+    scored: int = 0
+    hits: int = 0  # among the 20 best
+    reciprocal_ranks: float = 0.0
+
+    @property
+    def recall(self) -> float:
+        """Hit@20."""
+        return self.hits / max(1, self.scored)
+
+    @property
+    def mrr(self) -> float:
+        """MRR@20."""
+        return self.reciprocal_ranks / max(1, self.scored)
+
+
+def total(several: Iterable[Hits]) -> Hits:
+    """Those of several workers together."""
+    columns = list(zip(*several, strict=True)) or [(0,), (0,), (0.0,)]
+    return Hits(sum(columns[0]), sum(columns[1]), sum(columns[2]))
+
+
+def complaint(new: Hits, before: Hits, margin: float) -> str | None:
+    """What is wrong with the new version: by more than `margin` and chance behind the one before. None: nothing yet."""
+    if min(new.scored, before.scored) < _LEAST:
+        return None
+    for name, ours, theirs in (("hit@20", new.recall, before.recall), ("MRR@20", new.mrr, before.mrr)):
+        error = math.sqrt(_variance(ours) / new.scored + _variance(theirs) / before.scored)
+        if theirs - ours > max(margin, _ERRORS * error):
+            return (
+                f"live {name} {ours:.4f} on {new.scored:,} events, {theirs:.4f} on the {before.scored:,} events of "
+                "the users who stayed with the version before"
+            )
+    return None
+
+
+def _variance(mean: float) -> float:
+    """Of what lies between 0 and 1: at most that of a share."""
+    return mean * (1 - mean)

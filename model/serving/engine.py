@@ -18,20 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.data.contexts import contexts_of
 from model.data.event_time import user_clocks
 from model.data.events import SEARCH, Actions
-from model.data.sequences import contexts_of
-from model.fusion.candidates import Recent
-from model.network.purchase_features import habits
-from model.serving.answers import RANKED, Answers, Scoreboard
+from model.data.recent import Recent
+from model.serving.answers import Answers
 from model.serving.canary import Canary
 from model.serving.live_rules import LiveRules
+from model.serving.online_hits import Scoreboard
 from model.serving.online_scores import NOTHING, ModelScores, Scored
 from model.serving.recent_actions import recent_actions
 from model.serving.rules import Rules
-from model.serving.serving import Serving
-from model.serving.type_given_item import type_given_item
-from model.state.history_rings import Scalar, ranks_within
+from model.serving.serving import Serving, answer
+from model.state.history_rings import ranks_within
 from model.state.user_states import UserStates
 
 _ENCODED_AT_ONCE: Final = 256  # users, so that (users, L, D) stays small
@@ -319,33 +318,6 @@ class Fold:
             applied=stepped.applied,
             capacity=stepped.capacity,
         )
-
-
-def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
-    """What a version says from the users' vectors (M, D) and last actions."""
-    items, log_probabilities = serving.ranking.rank(recent, serving.network.queries(vectors), RANKED)
-    on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
-    on_item = type_given_item(serving.heads.of_user(on_cpu), serving.item_types, items)
-    bought = torch.from_numpy(serving.heads.purchase(habits(recent)))
-    return Answers(
-        version=serving.name,
-        names=serving.vocabulary.items,
-        items=_up_to_ranked(items, -1),
-        probabilities=_up_to_ranked(np.exp(log_probabilities), 0),
-        next_type=serving.heads.next_type(on_cpu),
-        type_given_item=_up_to_ranked(on_item, 0),
-        purchase=serving.calibration.probabilities(bought).numpy(),
-    )
-
-
-def _up_to_ranked(found: NDArray[Scalar], fill: int) -> NDArray[Scalar]:
-    """What there is to say of k items (N, k, …), with room for RANKED of them, of which there are more than in some
-    catalogues."""
-    if found.shape[1] == RANKED:
-        return found
-    padded = np.full((found.shape[0], RANKED, *found.shape[2:]), fill, found.dtype)
-    padded[:, : found.shape[1]] = found
-    return padded
 
 
 def _places(source: NDArray[np.int64], applied: int) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.kernels.compiled import compiled
 from model.kernels.gathered_dot import dot
@@ -96,3 +97,31 @@ def _buy(habits: NDArray[np.int32], head: _Purchase) -> Floats:
             logit += head.last[h] * max(units[h], np.float32(0))
         found[n] = logit
     return found
+
+
+def exponentials(logits: Tensor) -> NDArray[np.float64]:
+    """Exponentials of logits (..., K), less the highest of each row."""
+    return (logits - logits.amax(-1, keepdim=True)).double().exp().cpu().numpy()
+
+
+def type_given_item(
+    of_users: NDArray[np.float64], of_items: NDArray[np.float64], items: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Probabilities (N, k, K) from `exponentials` of items (I, K) and their like of users (N, K), for ranked items
+    (N, k); the users' are `Heads.of_user`."""
+    found = np.empty((*items.shape, of_users.shape[1]), np.float32)
+    _multiply(of_users, of_items, items, found)
+    return found
+
+
+@compiled
+def _multiply(
+    of_users: NDArray[np.float64], of_items: NDArray[np.float64], items: NDArray[np.int64], found: NDArray[np.float32]
+) -> None:
+    for n in range(items.shape[0]):
+        for place in range(items.shape[1]):
+            item, total = items[n, place], 0.0
+            for kind in range(of_users.shape[1]):
+                total += of_users[n, kind] * of_items[item, kind]
+            for kind in range(of_users.shape[1]):
+                found[n, place, kind] = of_users[n, kind] * of_items[item, kind] / total

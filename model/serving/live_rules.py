@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import EVENT_TYPES, SEARCH, Actions, unpack_contexts
+from model.data.contexts import unpack_contexts
+from model.data.events import EVENT_TYPES, SEARCH, Actions
 from model.serving.answers import RANKED, Answers
 from model.serving.rules import NO_TYPE, WINDOW, Rules
 from model.state.history_rings import Histories

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.events import Actions
-from model.serving.answers import Answers, Scoreboard
+from model.serving.answers import Answers
+from model.serving.online_hits import Scoreboard
 from model.serving.purchase_outcomes import Outcomes, PurchaseBoard
 from model.serving.serving import Serving
 

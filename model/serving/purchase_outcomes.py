@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.event_time import FUTURE_MS
-from model.data.events import PURCHASE
+from model.data.events import PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.kernels.compiled import compiled
-from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.state.history_rings import grown
 
 # A partition's time is the latest clock among its users, and a clock may be that far ahead.

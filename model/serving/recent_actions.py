@@ -6,18 +6,13 @@ A actions in all.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
 from model.data.event_time import group_starts
-from model.data.events import SEARCH, TYPE_SLOTS
-from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.fusion.candidates import RECENT, Recent
+from model.data.recent import RECENT, Recent, catalogue_items
+from model.data.vocabulary import Vocabulary
 from model.state.history_rings import Histories
-
-_NO_ITEM: Final = -1
 
 
 def recent_actions(
@@ -48,14 +43,6 @@ def recent_actions(
     stops = (firsts + old)[user] + (ranks + 1 if applied.all() else _applied_so_far(user, applied))
     items = catalogue_items(vocabulary, flat_objects, flat_contexts)
     return Recent(items, flat_contexts, np.maximum(firsts[user], stops - window), stops)
-
-
-def catalogue_items(
-    vocabulary: Vocabulary, objects: NDArray[np.uint64], contexts: NDArray[np.uint32]
-) -> NDArray[np.int32]:
-    """Catalogue indices; -1 for a search and for an item that is not in the catalogue."""
-    known = np.maximum(vocabulary.rows_of(objects) - ITEM_BUCKETS, _NO_ITEM)
-    return np.where(contexts % TYPE_SLOTS == SEARCH, _NO_ITEM, known).astype(np.int32)
 
 
 def _applied_so_far(user: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArray[np.int64]:

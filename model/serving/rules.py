@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from typing import Final
 
-from model.data.events import EVENT_TYPES, PURCHASE, SESSION_GAP_MS
+from model.data.events import EVENT_TYPES, PURCHASE, PURCHASE_HORIZON
 
 WINDOW: Final = 10  # actions on items before the present one that count as its predecessors
 NO_TYPE: Final = len(EVENT_TYPES)  # the previous type of a user's first action
-PURCHASE_HORIZON: Final = 10  # a coming purchase is one among the user's next 10 actions …
-PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and soon enough, so that it is known some time that none came
 POPULAR_KEPT: Final = 256
 REFRESH: Final = 64  # events, at least, between two looks at all items or types
 HEAVIEST: Final = 1e100  # of one event, before all popularity is scaled down

@@ -5,17 +5,24 @@ Shapes: N answers, I items of the catalogue, D width, k ranked items.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal, Protocol
+from itertools import pairwise
+from typing import Final, Literal, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.fusion.candidates import NETWORK_BEST, NetworkBest, Recent
+from model.data.recent import Recent
+from model.fusion.candidates import NETWORK_BEST, NetworkBest
 from model.fusion.fusion import Fusion
 from model.search.catalogue import Catalogue, Ranked
-from model.serving.lanes import Lanes
+
+T = TypeVar("T")
+_LEAST: Final = 64  # answers of a share: fewer are ranked before another thread is awake
 
 RankedBy = Literal["network-and-log", "network"]
 Items = tuple[NDArray[np.int64], NDArray[np.float32]]  # (N, k) catalogue indices, best first, and log-probabilities
@@ -83,3 +90,26 @@ def _best_of(catalogue: Catalogue, queries: Tensor, k: int, part: slice) -> Rank
 
 def _fused(fusion: Fusion, recent: Recent, best: NetworkBest, k: int, part: slice) -> Items:
     return fusion.rank(recent.part(part), best.part(part), k)
+
+
+class Lanes:
+    """Threads for all lanes but the first, which is the thread that asks."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._others = ThreadPoolExecutor(max(1, threads - 1), "ranking", torch.set_num_threads, (1,))
+
+    def shares(self, n: int, lanes: Sequence[Callable[[slice], T]]) -> list[T]:
+        """What the lanes make of N answers, each of a share of them, in order."""
+        lanes = lanes[: max(1, n // _LEAST)]
+        if len(lanes) == 1:
+            return [lanes[0](slice(0, n))]
+        bounds = np.linspace(0, n, len(lanes) + 1).round().astype(np.int64).tolist()
+        parts = [slice(begin, end) for begin, end in pairwise(bounds)]
+        later = [self._others.submit(_inferring, lane, part) for lane, part in zip(lanes[1:], parts[1:], strict=True)]
+        return [lanes[0](parts[0]), *(share.result() for share in later)]
+
+
+def _inferring(lane: Callable[[slice], T], part: slice) -> T:
+    with torch.inference_mode():  # belongs to the thread
+        return lane(part)

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.data.events import item_object
+from model.data.recent import Recent
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
-from model.fusion.candidates import Recent
 from model.network.calibration import Calibration
 from model.network.network import Network
 from model.network.purchase_features import habits
 from model.search.catalogue import Catalogue
-from model.serving.heads import Heads
+from model.serving.answers import RANKED, Answers
+from model.serving.heads import Heads, exponentials, type_given_item
 from model.serving.recurrent_step import Stepper, stepper_of
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog, RankedBy, ServedRanking
-from model.serving.type_given_item import exponentials
+from model.state.history_rings import Scalar
 from model.versions.manifest import VersionFiles
 from model.versions.version import Version, parse
 
@@ -115,3 +117,30 @@ def _warm_up(serving: Serving) -> None:
     serving.heads.next_type(on_cpu)
     serving.heads.of_user(on_cpu)
     serving.heads.purchase(habits(nothing))
+
+
+def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
+    """What a version says from the users' vectors (M, D) and last actions."""
+    items, log_probabilities = serving.ranking.rank(recent, serving.network.queries(vectors), RANKED)
+    on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
+    on_item = type_given_item(serving.heads.of_user(on_cpu), serving.item_types, items)
+    bought = torch.from_numpy(serving.heads.purchase(habits(recent)))
+    return Answers(
+        version=serving.name,
+        names=serving.vocabulary.items,
+        items=_up_to_ranked(items, -1),
+        probabilities=_up_to_ranked(np.exp(log_probabilities), 0),
+        next_type=serving.heads.next_type(on_cpu),
+        type_given_item=_up_to_ranked(on_item, 0),
+        purchase=serving.calibration.probabilities(bought).numpy(),
+    )
+
+
+def _up_to_ranked(found: NDArray[Scalar], fill: int) -> NDArray[Scalar]:
+    """What there is to say of k items (N, k, …), with room for RANKED of them, of which there are more than in some
+    catalogues."""
+    if found.shape[1] == RANKED:
+        return found
+    padded = np.full((found.shape[0], RANKED, *found.shape[2:]), fill, found.dtype)
+    padded[:, : found.shape[1]] = found
+    return padded

@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from model.data.batches import Batch, batch_count, batches
 from model.data.event_log import Log, Parted, parts, sampled_times
 from model.data.events import SEARCH
+from model.data.targets import Targets, targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.errors import NextactError, TooLittleData
 from model.kernels.cuda import tensor_cores
 from model.network.network import Network, NetworkConfig
 from model.training.checkpoints import Savepoint
 from model.training.item_attributes import learn_sides
-from model.training.losses import Losses, Popularity, Recency, Targets, losses_of, targets_of
+from model.training.losses import Losses, Popularity, Recency, losses_of
 from model.training.replicas import HandedOut, rank, replicas, shared, summed, together, told
 from model.training.training_state import FitState, Reached
-from model.versions.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,31 +279,6 @@ def descent_of(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
     )
-
-
-def cold_start(config: NetworkConfig, seed: int) -> Network:
-    """A network that knows nothing yet; the same seed gives the same one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Network(config)
-
-
-def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
-    """The old version's network for another vocabulary: items that are new to it start near their buckets."""
-    network = Network(replace(old.network.config, items=len(vocabulary)))
-    rows = torch.from_numpy(old.vocabulary.rows_of(vocabulary.objects))
-    weights = old.network.state_dict()
-    table = weights["items.weight"]
-    # Without noise the new items of one bucket would stay the same item for ever.
-    noise = torch.randn(len(rows), table.shape[1], generator=generator) * 0.1 * table.shape[1] ** -0.5
-    items = table[rows] + noise * (rows < ITEM_BUCKETS).unsqueeze(1)
-    sides = weights["sides"][rows] * (rows >= ITEM_BUCKETS).unsqueeze(1)
-    grown = {
-        "items.weight": torch.cat((table[:ITEM_BUCKETS], items)),
-        "sides": torch.cat((weights["sides"][:ITEM_BUCKETS], sides)),
-    }
-    network.load_state_dict({**weights, **grown})
-    return network
 
 
 def _target_counts(log: Parted, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.data.batches import Batch
-from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
-from model.kernels.cuda import all_on_device, on_device
+from model.data.targets import Targets
+from model.data.vocabulary import ITEM_BUCKETS, Tokens
+from model.kernels.cuda import all_on_device
 from model.network.network import Network
 from model.training.sampled_softmax import Pairs, cross_entropy
 
@@ -62,22 +62,6 @@ class Popularity:
         return torch.log(-torch.expm1(-expected)).float()
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What a batch of steps should have predicted; for `losses_of`, on the host."""
-
-    counted: Tensor  # (B, T) bool
-    has_next: Tensor  # (B, T) bool
-    next_known: Tensor  # (B, T) bool: the next action is on an item of the vocabulary
-    next_on_item: Tensor  # (B, T) bool: on any item
-    next_rows: Tensor  # (B, T) rows of the item table
-    next_types: Tensor  # (B, T)
-    purchase_soon: Tensor  # (B, T) bool
-
-    def __getitem__(self, rows: Tensor) -> Targets:
-        return Targets(*(getattr(self, name)[rows] for name in self.__slots__))
-
-
 class Recency:
     """What actions count for as targets: half as much for every `half_life` of all actions that came later.
 
@@ -95,25 +79,6 @@ class Recency:
         """The weights of actions by their times, same shape."""
         later = len(self._times) - np.searchsorted(self._times, times, side="right")
         return (self._scale * 0.5 ** (later / self._half_life)).astype(np.float32)
-
-
-def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Targets:
-    """The targets of a batch, on a device."""
-    rows = vocabulary.rows_of(batch.next_objects)
-    on_item = batch.next_has_item
-
-    def tensor(array: NDArray[np.generic]) -> Tensor:
-        return on_device(torch.from_numpy(array), device)
-
-    return Targets(
-        counted=tensor(batch.counted),
-        has_next=tensor(batch.has_next),
-        next_known=tensor(on_item & (rows >= ITEM_BUCKETS)),
-        next_on_item=tensor(on_item),
-        next_rows=tensor(rows),
-        next_types=tensor(batch.next_types),
-        purchase_soon=tensor(batch.purchase_soon),
-    )
 
 
 @dataclass(frozen=True, slots=True)

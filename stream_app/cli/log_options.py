@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
-
-from stream_app.errors import SettingsInvalid
-
-if TYPE_CHECKING:  # what it imports takes a second, and `--help` does not need it
-    from stream_app.offline.event_files import EventLog
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,28 +29,3 @@ def log_options(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def event_log(path: str, options: Mapping[str, Any]) -> EventLog:
-    """The log in a file, read as the options say. Raises `SettingsInvalid`."""
-    from stream_app.contract.events import TYPE_NAMES
-    from stream_app.offline.event_files import EventLog
-
-    return EventLog(
-        path,
-        columns=_pairs("--column", options["columns"]),
-        types={name: kind or None for name, kind in _pairs("--type-map", options["types"]).items()},
-        constant_type=options["constant_type"],
-        timezone=options["timezone"],
-        time_unit=options["time_unit"],
-        format=options["file_format"],
-        known_types=TYPE_NAMES.keys(),
-    )
-
-
-def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    for name, separator, _ in pairs:
-        if not name or not separator:
-            raise SettingsInvalid(f"{option} {name!r}: give two names with = between them")
-    return {name: value for name, _, value in pairs}

@@ -19,7 +19,7 @@ from stream_app.cli.common import CLEAR, INTERRUPTED, importing, setting, settin
 from stream_app.cli.dead_letters import dead_letters
 from stream_app.cli.evaluate import evaluate
 from stream_app.cli.history import history
-from stream_app.cli.log_options import event_log, log_options
+from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
 from stream_app.settings import PREFIX, Settings
 
@@ -156,7 +156,7 @@ def send(file: str, rate: float | None, speed: float | None, **options: Any) -> 
     """Publish the events of FILE: CSV, JSON Lines or Parquet, also gzipped; - is standard input."""
     from stream_app.kafka.pace import Pace
     from stream_app.kafka.publisher import from_thread
-    from stream_app.offline.event_files import STDIN
+    from stream_app.offline.event_files import STDIN, event_log
 
     log = event_log(file, options)
     events: Any = from_thread(log) if file == STDIN else log

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream_app.contract.events import NextAction, Prediction, decode_prediction
+from stream_app.contract.predictions import NextAction, Prediction, decode_prediction
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 

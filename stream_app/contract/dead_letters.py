@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiokafka import ConsumerRecord
 
-from stream_app.contract.events import Outgoing, Rejected
+from stream_app.contract.events import Rejected
+from stream_app.contract.records import Outgoing
 
 HEADER_PREFIX: Final = "nextact.error."
 REPLAY_HEADER: Final = "nextact.replay"  # the number of replays; .partition and .offset: of the dead letter

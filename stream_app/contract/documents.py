@@ -12,10 +12,18 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Any, Final
 
-from model.data.events import EVENT_TYPES, ID_LENGTH
-from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
+import msgspec
+
+from model.data.events import EVENT_TYPES, ID_LENGTH, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
 from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
-from stream_app.contract.events import LARGEST_EVENT, REASONS, TYPE_NAMES, schemas
+from stream_app.contract.events import (
+    LARGEST_EVENT,
+    REASONS,
+    TYPE_NAMES,
+)
+from stream_app.contract.predictions import (
+    Prediction,
+)
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
 
@@ -266,3 +274,10 @@ def _yaml(node: Any, indent: str = "") -> Iterator[str]:
             yield from _yaml(part, indent + "  ")
         else:
             yield lead + json.dumps(part, ensure_ascii=False)
+
+
+def schemas() -> dict[str, Any]:
+    """JSON Schemas of event and prediction, made from the types that read and write them."""
+    event = msgspec.json.schema(Event)
+    event["$defs"]["Event"]["properties"]["type"]["enum"] = sorted(TYPE_NAMES)
+    return {"event": event, "prediction": msgspec.json.schema(Prediction)}

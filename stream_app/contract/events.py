@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from model.data.event_time import Flag
 from model.data.events import EVENT_TYPES, ID_LENGTH, Event
+from stream_app.contract.records import Record
 
 Reason = Literal[
     "empty",
@@ -52,27 +52,6 @@ _ALIASES: Final = {
     "order completed": "purchase",
 }
 TYPE_NAMES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
-
-
-class Record(Protocol):
-    """What this module needs of a consumed Kafka record."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-
-
-class Outgoing(NamedTuple):
-    """A record to send."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,58 +177,3 @@ def _undecodable(value: bytes, error: Exception) -> RejectedRecord:
 
 def _longer(text: Any) -> bool:
     return isinstance(text, str) and len(text) > ID_LENGTH
-
-
-class NextAction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A possible next action; a search has no item."""
-
-    type: str
-    probability: float
-    item_id: str | None = None
-
-
-class Recommendation(msgspec.Struct, frozen=True, gc=False):
-    """An item worth showing."""
-
-    item_id: str
-    score: float
-
-
-class Source(msgspec.Struct, frozen=True, gc=False):
-    """Where the event lies that a prediction follows."""
-
-    partition: int
-    offset: int
-
-
-class Prediction(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What a user will do next, as published to the predictions topic."""
-
-    prediction_id: str
-    user_id: str
-    event_id: str | None
-    event_type: str
-    event_timestamp: int  # milliseconds since the epoch
-    source: Source
-    model_version: str
-    history_length: int
-    event_time_flag: Flag | None = None
-    next_type: dict[str, float]
-    next_actions: list[NextAction]
-    recommendations: list[Recommendation]
-    purchase_probability: float
-
-
-_PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)
-
-
-def decode_prediction(value: bytes) -> Prediction:
-    """A published prediction; raises `msgspec.DecodeError`."""
-    return _PREDICTION_DECODER.decode(value)
-
-
-def schemas() -> dict[str, Any]:
-    """JSON Schemas of event and prediction, made from the types that read and write them."""
-    event = msgspec.json.schema(Event)
-    event["$defs"]["Event"]["properties"]["type"]["enum"] = sorted(TYPE_NAMES)
-    return {"event": event, "prediction": msgspec.json.schema(Prediction)}

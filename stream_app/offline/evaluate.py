@@ -17,17 +17,17 @@ from model.evaluation.baselines import Items
 from model.evaluation.fusion_ranker import FusedRanker
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.probability_quality import ProbabilityQuality
+from model.evaluation.purchase_quality import purchase_quality
 from model.evaluation.quality import Yardstick, slices
 from model.evaluation.ranking import Ranked, Ranker, Ranking, rank_all
 from model.evaluation.split import Split, split_log, split_sessions
 from model.rounds.experiment import BASELINES, learn_split, quality_by_epoch
 from model.rounds.fit_model import Model
-from model.rounds.fit_purchases import purchase_quality
 from model.training.fit_network import Progress
 from model.versions.version import Version, load
-from stream_app.cli.log_options import event_log
 from stream_app.device import choose_device
 from stream_app.errors import InputUnreadable, UsageError, VersionUnusable
+from stream_app.offline.event_files import event_log
 from stream_app.offline.log_reader import LogReader
 from stream_app.offline.report import MODEL, NETWORK, Data, Report, Training
 from stream_app.offline.session_files import read_examples, read_sessions

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.data.events import EVENT_TYPES, Event
+from stream_app.contract.events import TYPE_NAMES
 from stream_app.errors import InputUnreadable, SettingsInvalid
 from stream_app.offline.cell_values import TimeUnit, column_values, finite, is_empty, milliseconds, text, zone_of
 
@@ -239,3 +240,25 @@ def _advice(error: Exception) -> str:
     if isinstance(error, msgspec.DecodeError):
         return f"not a JSON object on a line of its own ({error}): JSON Lines are expected"
     return f"{error}: the file is not in the format its name or --format says, or damaged"
+
+
+def event_log(path: str, options: Mapping[str, Any]) -> EventLog:
+    """The log in a file, read as the options say. Raises `SettingsInvalid`."""
+    return EventLog(
+        path,
+        columns=_pairs("--column", options["columns"]),
+        types={name: kind or None for name, kind in _pairs("--type-map", options["types"]).items()},
+        constant_type=options["constant_type"],
+        timezone=options["timezone"],
+        time_unit=options["time_unit"],
+        format=options["file_format"],
+        known_types=TYPE_NAMES.keys(),
+    )
+
+
+def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for name, separator, _ in pairs:
+        if not name or not separator:
+            raise SettingsInvalid(f"{option} {name!r}: give two names with = between them")
+    return {name: value for name, _, value in pairs}

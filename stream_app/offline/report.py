@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from model.data.events import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.evaluation.probability_quality import BINS, ProbabilityQuality
 from model.evaluation.quality import Quality
 from model.evaluation.ranking import LISTED, Ranking
-from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.training.fit_network import FitReport
 
 NETWORK: Final = "network"  # without the evidence of the log

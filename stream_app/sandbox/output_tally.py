@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream_app.contract.events import decode_prediction
+from stream_app.contract.predictions import decode_prediction
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
 from stream_app.versions.promotions import CHAMPION

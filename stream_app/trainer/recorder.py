@@ -16,7 +16,8 @@ from model.data.disk_log import Window
 from model.data.event_time import judged
 from model.data.events import actions_of
 from model.rounds.drift import Population
-from stream_app.contract.events import Decoded, Record, decode_batch
+from stream_app.contract.events import Decoded, decode_batch
+from stream_app.contract.records import Record
 from stream_app.errors import HistoryUnusable
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
@@ -25,9 +26,9 @@ from stream_app.history.rows import known_time, rows_of
 from stream_app.history.storage import Place
 from stream_app.kafka.topic_admin import cluster_id
 from stream_app.settings import Settings
+from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.topic_reader import EventsTopic
 from stream_app.trainer.training_window import training_window
-from stream_app.worker.metrics import TrainerMetrics
 
 _MOST_WAITING: Final = 50_000  # records
 _LONGEST_WAIT_S: Final = 60.0

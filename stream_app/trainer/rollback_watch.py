@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from model.serving.trial import complaint, total
+from model.serving.canary import complaint, total
 from stream_app.errors import VersionUnusable
 from stream_app.settings import Settings
+from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.versions.admin import roll_back
 from stream_app.versions.canary_reports import Trial, decode_trial
 from stream_app.versions.promotions import CHAMPION, Promotion, Promotions, elect
-from stream_app.worker.metrics import TrainerMetrics
 
 logger: Final = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from stream_app.contract.events import Record
+from stream_app.contract.records import Record
 from stream_app.history.files import Span
 from stream_app.settings import Settings
 

@@ -36,12 +36,12 @@ from stream_app.errors import DataPathError
 from stream_app.http_server import HttpServer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import RecordedEvents
 from stream_app.trainer.rollback_watch import LiveVerdict
 from stream_app.trainer.round_journal import RoundInProgress
 from stream_app.versions.promotions import Placed, Promotion, champion, publish, succeed
 from stream_app.versions.timeouts import read_within, within
-from stream_app.worker.metrics import TrainerMetrics
 
 logger: Final = logging.getLogger(__name__)
 

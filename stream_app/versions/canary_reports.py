@@ -14,7 +14,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from model.serving.trial import Hits
+from model.serving.canary import Hits
 from stream_app.settings import Settings
 
 logger: Final = logging.getLogger(__name__)

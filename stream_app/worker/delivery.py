@@ -17,7 +17,8 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from numpy.typing import NDArray
 
-from stream_app.contract.events import Outgoing, Reason
+from stream_app.contract.events import Reason
+from stream_app.contract.records import Outgoing
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.kafka.record_batch import LARGEST, RecordBatch, Sealed
 from stream_app.settings import Settings

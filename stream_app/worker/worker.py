@@ -20,8 +20,8 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
+from model.serving.canary import Hits
 from model.serving.engine import Fold
-from model.serving.trial import Hits
 from model.state.user_states import Stored, UserStates, nothing_stored
 from stream_app.device import choose_device, hint, stand_in, trying
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters

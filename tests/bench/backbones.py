@@ -24,7 +24,8 @@ from model.data.vocabulary import Tokens, Vocabulary
 from model.evaluation.ranking import ranking
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
-from model.training.fit_network import TrainConfig, cold_start, fit
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import TrainConfig, fit
 from stream_app.offline.event_files import EventLog
 from stream_app.offline.log_reader import LogReader
 from tests.bench.recipe import CPU, ranks

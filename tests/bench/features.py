@@ -19,14 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.contexts import CONTEXT_SLICES
-from model.data.events import SEARCH, Actions, unpack_contexts
+from model.data.contexts import CONTEXT_SLICES, unpack_contexts
+from model.data.events import SEARCH, Actions
 from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import LISTED, Holdout, rank_all, ranking
 from model.network.network import Network, NetworkConfig
-from model.training.fit_network import TrainConfig, cold_start, fit
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import TrainConfig, fit
 from tests.bench.logs import add_log_options, read_logs
 
 CPU: Final = torch.device("cpu")

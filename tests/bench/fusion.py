@@ -19,10 +19,9 @@ import torch
 
 from model.fusion.candidates import NETWORK_BEST
 from model.serving.answers import RANKED
-from model.serving.engine import answer
 from model.serving.recent_actions import recent_actions
 from model.serving.served_ranking import NetworkAndLog
-from model.serving.serving import Serving
+from model.serving.serving import Serving, answer
 from model.state.history_rings import Histories
 from tests.bench.compare import in_turn, seconds
 from tests.bench.made_up import named, served_version, sessions

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from model.data.events import Actions
 from model.evaluation.split import in_order_of_time
-from stream_app.cli.log_options import event_log
+from stream_app.offline.event_files import event_log
 from stream_app.offline.log_reader import LogReader
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.data.events import CATEGORY_SHIFT, TYPE_CODES, Event, actions_of
+from model.data.contexts import CATEGORY_SHIFT
+from model.data.events import TYPE_CODES, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import Combiner
@@ -21,10 +22,10 @@ from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import evidence_of
 from model.network.calibration import Calibration
 from model.network.network import NetworkConfig
+from model.rounds.initial_network import cold_start
 from model.serving.serving import Serving, serve
 from model.state.user_record import UserRecords, pack
 from model.state.user_states import EVENT_ID_WINDOW
-from model.training.fit_network import cold_start
 from model.versions.version import Version
 from stream_app.versions.promotions import Promotion
 from tests.versions import untrained_version

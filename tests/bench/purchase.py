@@ -19,13 +19,15 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from model.data.events import PURCHASE, TYPE_SLOTS, unpack_contexts
+from model.data.contexts import TYPE_SLOTS, unpack_contexts
+from model.data.events import PURCHASE
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.evaluation.probability_quality import ProbabilityQuality, probability_quality
+from model.evaluation.purchase_quality import purchase_quality
 from model.evaluation.split import Split, split_log
 from model.network.purchase_head import PurchaseHead
-from model.rounds.fit_purchases import fit_purchases, purchase_quality
+from model.rounds.fit_purchases import fit_purchases
 from tests.bench.logs import add_log_options, read_logs
 
 NEVER: Final = 999  # actions since the last of a type that there was none of

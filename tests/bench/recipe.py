@@ -22,11 +22,13 @@ from torch import Tensor
 from model.data.batches import batches
 from model.data.events import Actions, Event, actions_of
 from model.data.sequences import Sequences, frequent_items, sequences_of
+from model.data.targets import targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.ranking import Ranking, ranking
 from model.network.network import Network, NetworkConfig
-from model.training.fit_network import TrainConfig, cold_start, fit
-from model.training.losses import NextItems, targets_of
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import TrainConfig, fit
+from model.training.losses import NextItems
 from model.training.sampled_softmax import Pairs
 
 CPU: Final = torch.device("cpu")

@@ -24,7 +24,8 @@ from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
 from model.evaluation.split import in_order_of_time
 from model.rounds.training_round import Round, RoundConfig, train_round, unsaved
 from model.versions.version import Version
-from stream_app.cli.log_options import event_log, log_options
+from stream_app.cli.log_options import log_options
+from stream_app.offline.event_files import event_log
 from stream_app.offline.log_reader import LogReader
 
 CPU: Final = torch.device("cpu")

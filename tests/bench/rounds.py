@@ -21,7 +21,7 @@ import numpy as np
 
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
-from stream_app.worker.metrics import ROUNDS
+from stream_app.trainer.metrics import ROUNDS
 from tests.faults.stream import stream_settings
 from tests.integration.running import Running
 

@@ -19,7 +19,8 @@ import torch
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.network.network import NetworkConfig
-from model.training.fit_network import TrainConfig, cold_start, fit
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import TrainConfig, fit
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
 from tests.bench.made_up import named, sessions
 

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.contract.dead_letters import dead_letter
-from stream_app.contract.events import Rejected, decode_prediction
+from stream_app.contract.events import Rejected
+from stream_app.contract.predictions import decode_prediction
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from tests.integration.running import Running, environment

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from model.versions.version import load
-from stream_app.contract.events import Prediction, decode_prediction
+from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
 from stream_app.settings import Settings

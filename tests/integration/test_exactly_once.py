@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from model.state.user_record import unpack
 from model.state.user_states import EVENT_ID_WINDOW
-from stream_app.contract.events import decode_prediction
+from stream_app.contract.predictions import decode_prediction
 from stream_app.kafka.pace import Pace
 from stream_app.kafka.publisher import publish
 from stream_app.kafka.topic_admin import ensure_topics

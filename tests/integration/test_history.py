@@ -18,9 +18,9 @@ from stream_app.contract.events import decode_batch
 from stream_app.errors import HistoryUnusable
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import RecordedEvents
 from stream_app.trainer.topic_reader import EventsTopic
-from stream_app.worker.metrics import TrainerMetrics
 from tests.faults.trainer import kill_again_and_again, quick_rounds, transaction
 from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake

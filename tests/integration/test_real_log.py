@@ -14,7 +14,7 @@ from model.data.sequences import sequences_of
 from model.evaluation.evaluate import evaluate, learned_rules
 from model.evaluation.ranking import ranking
 from model.versions.version import load
-from stream_app.cli.log_options import event_log
+from stream_app.offline.event_files import event_log
 from stream_app.offline.log_reader import LogReader
 from stream_app.settings import Settings
 from stream_app.versions.promotions import champion

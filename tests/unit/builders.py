@@ -29,7 +29,7 @@ from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.state.user_states import Stored, UserStates, nothing_stored
 from model.versions.version import Version
-from stream_app.contract.events import Outgoing
+from stream_app.contract.records import Outgoing
 from stream_app.contract.string_columns import Strings, strings
 from stream_app.kafka.record_batch import RecordBatch, Sealed, record_batches
 

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from model.serving.engine import Fold
 from model.serving.serving import serve
-from stream_app.contract.events import Outgoing
+from stream_app.contract.records import Outgoing
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline

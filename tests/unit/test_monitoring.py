@@ -14,7 +14,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from stream_app.worker.metrics import RANKERS, STAGES, TrainerMetrics, WorkerMetrics
+from stream_app.trainer.metrics import TrainerMetrics
+from stream_app.worker.metrics import RANKERS, STAGES, WorkerMetrics
 from tests.paths import ROOT
 
 DEPLOY = ROOT / "deploy"

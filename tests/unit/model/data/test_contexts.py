@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.data.contexts import CONTEXT_ROWS, CONTEXT_SLICES, context_rows
-from model.data.events import unpack_contexts
+from model.data.contexts import CONTEXT_ROWS, CONTEXT_SLICES, context_rows, unpack_contexts
 
 OPTIONAL = {"prices", "categories", "brands"}
 

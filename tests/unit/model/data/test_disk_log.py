@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data.batches import batch_count, batches
+from model.data.contexts import CATEGORY_SHIFT
 from model.data.disk_log import StoredLog, stored
 from model.data.event_log import active, distinct_items, latest, parts, sampled_times, span
-from model.data.events import CATEGORY_SHIFT, EVENT_TYPES, Actions, concatenate
+from model.data.events import EVENT_TYPES, Actions, concatenate
 from model.data.sequences import Sequences, frequent_items, joined, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.evaluation.gate import GateConfig
@@ -28,9 +29,9 @@ from model.fusion.item_statistics import Pairs, evidence_of, tensors_of
 from model.network.network import NetworkConfig
 from model.rounds.drift import Population
 from model.rounds.fit_model import held_out
+from model.rounds.initial_network import cold_start
 from model.rounds.rehearsal import replay
 from model.rounds.training_round import train_round
-from model.training.fit_network import cold_start
 from model.training.item_attributes import learn_sides
 from stream_app.history import files as history_file
 from tests.unit.builders import CPU

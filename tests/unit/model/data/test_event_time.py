@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from model.data.events import FIRST_GAP, NO_TIME, gap_buckets, unpack_contexts
+from model.data.contexts import FIRST_GAP, gap_buckets, unpack_contexts
+from model.data.events import NO_TIME
 from model.data.sequences import sequences_of
 from model.serving.engine import Fold
-from stream_app.contract.events import decode_batch, decode_prediction
+from stream_app.contract.events import decode_batch
+from stream_app.contract.predictions import decode_prediction
 from stream_app.history.rows import actions_in, rows_of
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics

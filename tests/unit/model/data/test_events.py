@@ -6,27 +6,22 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.data.contexts import FIRST_GAP, GAP_BUCKETS, gap_buckets, pack_contexts, session_boundaries, unpack_contexts
 from model.data.events import (
     BRAND_BUCKETS,
     CATEGORY_BUCKETS,
     EVENT_TYPES,
-    FIRST_GAP,
-    GAP_BUCKETS,
     PRICE_BUCKETS,
     QUERY_WORDS,
     WORD_BUCKETS,
     Actions,
     Event,
     actions_of,
-    gap_buckets,
     item_object,
-    pack_contexts,
     price_buckets,
     query_object,
     query_words,
-    session_boundaries,
     text_buckets,
-    unpack_contexts,
 )
 
 FIELDS = st.tuples(

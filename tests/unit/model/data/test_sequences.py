@@ -12,21 +12,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.data.batches import STEPS, WARM_UP, batch_count, batches
+from model.data.contexts import FIRST_GAP, contexts_of, gap_buckets, unpack_contexts
 from model.data.event_time import user_clocks
 from model.data.events import (
     EVENT_TYPES,
-    FIRST_GAP,
     NO_TIME,
+    PURCHASE_HORIZON,
+    PURCHASE_WITHIN_MS,
     SESSION_GAP_MS,
     Actions,
     Event,
     actions_of,
-    gap_buckets,
     item_object,
-    unpack_contexts,
 )
-from model.data.sequences import contexts_of, frequent_items, sequences_of
-from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
+from model.data.sequences import frequent_items, sequences_of
 
 Row = tuple[str, str, str, int, str | None]  # user, type, item or query, time, session
 

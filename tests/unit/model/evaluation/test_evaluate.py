@@ -15,8 +15,8 @@ from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.evaluate import evaluate, learned_rules
 from model.evaluation.ranking import DEPTHS, MISSED, ranking
 from model.network.network import NetworkConfig
+from model.rounds.initial_network import cold_start
 from model.serving.rules import Rules
-from model.training.fit_network import cold_start
 from tests.unit.builders import make_fusion
 
 CPU = torch.device("cpu")

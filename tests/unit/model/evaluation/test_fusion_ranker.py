@@ -17,7 +17,8 @@ from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import evidence_of
 from model.network.network import Network, NetworkConfig
 from model.rounds.fit_model import LearnConfig, held_out, learn
-from model.training.fit_network import Progress, TrainConfig, cold_start
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import Progress, TrainConfig
 from tests.unit.builders import CPU, drawn_combiner
 from tests.unit.sequences import random_users, sequences
 

@@ -13,7 +13,7 @@ from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import DEPTHS, MISSED, Holdout, Ranked, listed, rank_all, ranking
 from model.network.network import Network, NetworkConfig
-from model.training.fit_network import cold_start
+from model.rounds.initial_network import cold_start
 from tests.unit.sequences import examples, names, random_users, rows, sequences
 
 CPU = torch.device("cpu")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.events import Actions, Event, actions_of, unpack_contexts
+from model.data.contexts import unpack_contexts
+from model.data.events import Actions, Event, actions_of
 from model.errors import TooLittleData
 from model.evaluation.split import ACTION_MS, FIRST_SESSION_MS, SESSION_MS, split_log, split_sessions, validation
 from tests.unit.sequences import names, sequences

@@ -9,7 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from model.data.events import Event, actions_of, unpack_contexts
+from model.data.contexts import unpack_contexts
+from model.data.events import Event, actions_of
+from model.data.recent import RECENT, Recent
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.fusion.candidates import (
@@ -18,10 +20,8 @@ from model.fusion.candidates import (
     OF_ANSWER,
     OF_OWN_ITEMS,
     OWN,
-    RECENT,
     Candidates,
     NetworkBest,
-    Recent,
     collect,
     marks,
 )

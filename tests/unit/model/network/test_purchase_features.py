@@ -7,10 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from model.data.events import EVENT_TYPES, Event, actions_of, unpack_contexts
+from model.data.contexts import unpack_contexts
+from model.data.events import EVENT_TYPES, Event, actions_of
+from model.data.recent import RECENT, Recent
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
-from model.fusion.candidates import RECENT, Recent
 from model.network.purchase_features import FACTS, ROWS, habits, habits_of
 
 ITEMS = tuple(f"item {n}" for n in range(6))

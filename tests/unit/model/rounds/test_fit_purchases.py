@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.events import PURCHASE, TYPE_CODES, Event, actions_of
+from model.data.events import PURCHASE, PURCHASE_WITHIN_MS, TYPE_CODES, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.evaluation.probability_quality import auroc
+from model.evaluation.purchase_quality import probabilities, purchase_quality
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.network.purchase_features import FACTS
 from model.network.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head
-from model.rounds.fit_purchases import fit_purchases, probabilities, purchase_quality
-from model.serving.rules import PURCHASE_WITHIN_MS
+from model.rounds.fit_purchases import fit_purchases
 
 VOCABULARY = Vocabulary([f"item {n}" for n in range(5)])
 QUICK = PurchaseConfig(most_epochs=6)

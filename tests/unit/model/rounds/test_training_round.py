@@ -26,9 +26,10 @@ from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
 from model.rounds import training_round as rounds
 from model.rounds.fit_model import LearnConfig, take_in
+from model.rounds.initial_network import cold_start
 from model.rounds.training_round import Round, RoundConfig, _sample, train_round, unsaved
 from model.training.checkpoints import Savepoints
-from model.training.fit_network import Progress, TrainConfig, cold_start
+from model.training.fit_network import Progress, TrainConfig
 from model.versions.version import Version
 from tests.unit.builders import CPU, SERVED
 

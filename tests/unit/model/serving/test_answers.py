@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.events import EVENT_TYPES, SEARCH
-from model.serving.answers import RANKED, Answers, Scoreboard, next_actions
+from model.serving.answers import RANKED, Answers, next_actions
+from model.serving.online_hits import Scoreboard
 
 TYPES = len(EVENT_TYPES)
 

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.events import Event, actions_of
-from model.fusion.candidates import Recent
+from model.data.recent import Recent, catalogue_items
 from model.network.backbones import BackboneName
 from model.network.purchase_features import habits
 from model.serving.answers import RANKED, Answers
 from model.serving.canary import Canary
 from model.serving.engine import Fold, Stepped
 from model.serving.online_scores import Scored
-from model.serving.recent_actions import catalogue_items
 from model.serving.rules import WINDOW as LOOKED_BACK_AT
 from model.serving.serving import Serving, serve
 from model.state.user_record import pack

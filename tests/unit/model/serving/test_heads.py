@@ -8,8 +8,7 @@ import torch
 
 from model.network.network import Network, NetworkConfig
 from model.network.purchase_features import FACTS, ROWS
-from model.serving.heads import Heads
-from model.serving.type_given_item import exponentials
+from model.serving.heads import Heads, exponentials
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

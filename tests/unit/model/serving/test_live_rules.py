@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.data.contexts import contexts_of
 from model.data.events import NO_TIME, SEARCH, Event, actions_of
-from model.data.sequences import contexts_of
 from model.serving.answers import RANKED, Answers
 from model.serving.live_rules import LiveRules
 from model.serving.rules import NO_TYPE, WINDOW, Rules

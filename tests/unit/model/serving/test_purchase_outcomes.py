@@ -8,9 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.events import PURCHASE, TYPE_CODES
+from model.data.events import PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, TYPE_CODES
 from model.serving.purchase_outcomes import _LEFT_MS, _LOOK_EVERY, Outcomes, PurchaseBoard
-from model.serving.rules import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 
 VIEW = TYPE_CODES["view"]
 MINUTE_MS = 60_000

@@ -14,17 +14,18 @@ from model.data.events import Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusedRanker
+from model.evaluation.purchase_quality import probabilities
 from model.evaluation.ranking import Holdout
 from model.fusion.combiner import CombinerConfig, unfitted
 from model.fusion.fusion import Fusion
 from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
 from model.rounds.fit_model import LearnConfig, learn
-from model.rounds.fit_purchases import probabilities
+from model.rounds.initial_network import cold_start
 from model.serving.engine import Fold
 from model.serving.served_ranking import NetworkAndLog
 from model.serving.serving import Serving, serve
-from model.training.fit_network import TrainConfig, cold_start
+from model.training.fit_network import TrainConfig
 from tests.unit.builders import CPU, HIDDEN, SERVED, Logged, make_states, make_version
 from tests.unit.model.serving.test_engine import advance
 

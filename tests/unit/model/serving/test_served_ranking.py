@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from model.data.recent import Recent, catalogue_items
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.fusion.candidates import Recent
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import evidence_of
 from model.search.catalogue import Catalogue
-from model.serving.recent_actions import catalogue_items
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog
 from tests.unit.builders import drawn_combiner
 from tests.unit.sequences import random_users, sequences

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from model.serving.trial import Hits, complaint, total
+from model.serving.canary import Hits, complaint, total
 from stream_app.settings import Settings
 from stream_app.trainer.rollback_watch import LiveVerdict
 from stream_app.versions.canary_reports import KEY, Trial, decode_trial

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.serving.type_given_item import exponentials, type_given_item
+from model.serving.heads import exponentials, type_given_item
 
 
 @pytest.mark.parametrize("spread", [1.0, 300.0])

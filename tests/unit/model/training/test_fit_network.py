@@ -19,7 +19,8 @@ from model.errors import NextactError, TooLittleData
 from model.network.backbones import BackboneName
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
-from model.training.fit_network import Progress, TrainConfig, _Descent, cold_start, descent_of, fit, warm_start
+from model.rounds.initial_network import cold_start, warm_start
+from model.training.fit_network import Progress, TrainConfig, _Descent, descent_of, fit
 from model.training.item_attributes import learn_sides
 from model.training.losses import Recency
 from model.versions.version import Version

@@ -11,9 +11,10 @@ import torch
 from model.data.batches import batches
 from model.data.events import EVENT_TYPES, Event, actions_of
 from model.data.sequences import sequences_of
+from model.data.targets import targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.network.network import Network, NetworkConfig
-from model.training.losses import FULL_SOFTMAX_ITEMS, NextItems, Popularity, Recency, item_loss, losses_of, targets_of
+from model.training.losses import FULL_SOFTMAX_ITEMS, NextItems, Popularity, Recency, item_loss, losses_of
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,8 @@ from model.data.event_log import Log
 from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
 from model.network.network import Network, NetworkConfig
-from model.training.fit_network import FitReport, TrainConfig, cold_start, dismiss, fit
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import FitReport, TrainConfig, dismiss, fit
 from model.training.losses import FULL_SOFTMAX_ITEMS
 from tests.unit.builders import CPU
 from tests.unit.follower import one_of_two

@@ -14,21 +14,17 @@ from hypothesis import strategies as st
 
 from model.data.event_time import FLAGS, Flag
 from model.data.events import EVENT_TYPES, Event, actions_of
+from stream_app.contract.documents import schemas
 from stream_app.contract.events import (
     LARGEST_EVENT,
     REASONS,
     TYPE_NAMES,
     Decoded,
-    NextAction,
-    Prediction,
-    Recommendation,
     RejectedRecord,
-    Source,
     decode_batch,
     decode_event,
-    decode_prediction,
-    schemas,
 )
+from stream_app.contract.predictions import NextAction, Prediction, Recommendation, Source, decode_prediction
 from tests.unit.builders import make_record
 
 VIEW: dict[str, Any] = {"user_id": "u", "type": "view", "item_id": "i"}

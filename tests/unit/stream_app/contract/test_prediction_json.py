@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from model.data.event_time import FLAGS
 from model.data.events import EVENT_TYPES, SEARCH
 from model.serving.answers import RANKED, Answers
-from stream_app.contract.events import Source, decode_prediction
 from stream_app.contract.prediction_json import Followed, PredictionEncoder
+from stream_app.contract.predictions import Source, decode_prediction
 from stream_app.errors import DataPathError
 from tests.unit.builders import byte_strings
 

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from model.data.events import EVENT_TYPES, Event
-from stream_app.contract.events import REASONS, Record, decode_batch
+from stream_app.contract.events import REASONS, decode_batch
+from stream_app.contract.records import Record
 from stream_app.errors import SettingsInvalid
 from stream_app.sandbox.shop import BANDS, Catalogue, Course
 from stream_app.sandbox.shopper import ACTS, BROWSE, FAVOURITES, LEAVE

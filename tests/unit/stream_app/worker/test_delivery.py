@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from stream_app.contract.events import Outgoing
+from stream_app.contract.records import Outgoing
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import DataPathError
 from stream_app.kafka.record_batch import Sealed

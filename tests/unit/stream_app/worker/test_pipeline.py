@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 from model.data.events import EVENT_TYPES
 from model.serving.engine import Fold
 from model.serving.serving import Serving, serve
-from stream_app.contract.events import Outgoing, Prediction, decode_prediction
+from stream_app.contract.predictions import Prediction, decode_prediction
+from stream_app.contract.records import Outgoing
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import BatchResult
 from stream_app.worker.metrics import WorkerMetrics

@@ -1,0 +1,36 @@
+"""Where a fit begins: new weights, or those of an earlier version carried over to a grown vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.network.network import Network, NetworkConfig
+from model.versions.version import Version
+
+
+def cold_start(config: NetworkConfig, seed: int) -> Network:
+    """A network that knows nothing yet; the same seed gives the same one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(config)
+
+
+def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
+    """The old version's network for another vocabulary: items that are new to it start near their buckets."""
+    network = Network(replace(old.network.config, items=len(vocabulary)))
+    rows = torch.from_numpy(old.vocabulary.rows_of(vocabulary.objects))
+    weights = old.network.state_dict()
+    table = weights["items.weight"]
+    # Without noise the new items of one bucket would stay the same item for ever.
+    noise = torch.randn(len(rows), table.shape[1], generator=generator) * 0.1 * table.shape[1] ** -0.5
+    items = table[rows] + noise * (rows < ITEM_BUCKETS).unsqueeze(1)
+    sides = weights["sides"][rows] * (rows >= ITEM_BUCKETS).unsqueeze(1)
+    grown = {
+        "items.weight": torch.cat((table[:ITEM_BUCKETS], items)),
+        "sides": torch.cat((weights["sides"][:ITEM_BUCKETS], sides)),
+    }
+    network.load_state_dict({**weights, **grown})
+    return network

@@ -1,0 +1,77 @@
+"""Scores rankings online: whether the next item of a user was in the answer before it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.event_time import group_starts
+from model.serving.answers import RANKED
+from model.state.history_rings import grown
+
+
+class Scoreboard:
+    """The last ranking given to each user, so that the next event can score it; held in memory only."""
+
+    def __init__(self) -> None:
+        # 32 bits of an item's hash tell items apart well enough for a metric; 0: no item.
+        self._ranked: NDArray[np.uint32] = np.zeros((0, RANKED), np.uint32)
+        self._answered: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the kept answers."""
+        return self._ranked.nbytes + self._answered.nbytes
+
+    def score(
+        self,
+        slots: NDArray[np.int64],
+        objects: NDArray[np.uint64],
+        scored: NDArray[np.bool_],
+        ranked: NDArray[np.uint64],
+        answered: NDArray[np.bool_],
+        capacity: int,
+    ) -> NDArray[np.int64]:
+        """Ranks of events in the answers before them, and keeps the new answers.
+
+        All arrays are in log order: `scored` says which events have an item, `ranked` (N, k) are the item objects
+        of the answers after each event, `answered` which events got one. Returns for each event that
+        could be scored the place of its item in the answer before, from 1; 0: not in it.
+        """
+        self._make_room(capacity)
+        before, known = self._before(slots, ranked.astype(np.uint32), answered)
+        wanted = objects.astype(np.uint32)
+        hits = (before == wanted[:, None]) & (wanted != 0)[:, None]
+        places = np.where(hits.any(1), hits.argmax(1) + 1, 0)
+        # An answer is about the next event only. Repeated indices keep the last value, the newest.
+        self._ranked[slots] = 0
+        self._ranked[slots, : ranked.shape[1]] = ranked.astype(np.uint32)
+        self._answered[slots] = answered
+        return places[scored & known]
+
+    def forget(self, slots: NDArray[np.int64]) -> None:
+        """Drops the answers of slots that go to other users."""
+        self._answered[slots[slots < len(self._answered)]] = False
+
+    def forget_all(self) -> None:
+        """Drops all answers."""
+        self._answered[:] = False
+
+    def _before(
+        self, slots: NDArray[np.int64], ranked: NDArray[np.uint32], answered: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+        """For each event the answer its user had before it: the batch's own if there is one, else the kept one."""
+        before = self._ranked[slots].copy()
+        known = self._answered[slots].copy()
+        order = np.argsort(slots, kind="stable")
+        again = np.flatnonzero(~group_starts(slots[order]))
+        places, earlier = order[again], order[again - 1]
+        before[places] = 0
+        before[places, : ranked.shape[1]] = ranked[earlier]
+        known[places] = answered[earlier]
+        return before, known
+
+    def _make_room(self, capacity: int) -> None:
+        if len(self._answered) < capacity:
+            self._ranked = grown(self._ranked, capacity)
+            self._answered = grown(self._answered, capacity)
