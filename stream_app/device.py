@@ -38,11 +38,11 @@ def choose_device(name: str, *, fallback: bool = False) -> torch.device:
         missing = DeviceUnusable(
             f"device is {name!r}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here; {_REMEDY}"
         )
-        return stand_in(missing, fallback=fallback)
+        return cpu_fallback(missing, fallback=fallback)
     return device
 
 
-def stand_in(error: DeviceUnusable, *, fallback: bool) -> torch.device:
+def cpu_fallback(error: DeviceUnusable, *, fallback: bool) -> torch.device:
     """The CPU in place of a device that cannot be used, with a warning; raises the error without `fallback`."""
     if not fallback:
         raise error
@@ -51,7 +51,7 @@ def stand_in(error: DeviceUnusable, *, fallback: bool) -> torch.device:
 
 
 @contextmanager
-def trying(device: torch.device) -> Iterator[None]:
+def device_errors(device: torch.device) -> Iterator[None]:
     """Turns what a GPU raises at its first use into `DeviceUnusable`; on the CPU every error is what it is."""
     try:
         yield

@@ -10,9 +10,9 @@ import numpy as np
 
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.fusion.combiner import unfitted
+from model.fusion.combiner import identity_combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_of
+from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
@@ -50,4 +50,4 @@ def untrained_version(
 def fusion_without_a_log(vocabulary: Vocabulary) -> Fusion:
     """Nothing is known but the network: it ranks alone."""
     nothing = Sequences(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(1, np.int64))
-    return Fusion(evidence_of(nothing, vocabulary), unfitted())
+    return Fusion(item_statistics_of(nothing, vocabulary), identity_combiner())

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.event_log import Parted, parts
+from model.data.event_log import PartedLog, parts
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
 
@@ -25,7 +25,7 @@ class Batch:
     """B chunks of sequences, padded at the right to T steps; every array is (B, T)."""
 
     places: NDArray[np.int64]  # of the actions in their part of the log
-    objects: NDArray[np.uint64]  # 0 where padded
+    item_keys: NDArray[np.uint64]  # 0 where padded
     contexts: NDArray[np.uint32]  # 0 where padded
     counted: NDArray[np.bool_]  # steps to learn from or to score: neither padding nor warm-up
     has_next: NDArray[np.bool_]  # counted steps that the user followed by another action
@@ -52,7 +52,7 @@ class _Labels:
 
 
 def batches(
-    log: Parted,
+    log: PartedLog,
     *,
     tokens: int,
     randomness: np.random.Generator | None = None,
@@ -86,7 +86,7 @@ def _batches_of(
             yield batch
 
 
-def batch_count(log: Parted, tokens: int) -> int:
+def batch_count(log: PartedLog, tokens: int) -> int:
     """How many batches `batches` makes of this log without a cut."""
     return sum(len(_groups(np.sort(_chunks(part.offsets)[1]), tokens)) for part in parts(log))
 
@@ -133,11 +133,11 @@ def _batch(
     counted = filled & (steps >= warm_ups[:, None]) & labels.counted[places]
     return Batch(
         places=places,
-        objects=np.where(filled, sequences.objects[places], 0),
+        item_keys=np.where(filled, sequences.item_keys[places], 0),
         contexts=np.where(filled, sequences.contexts[places], 0),
         counted=counted,
         has_next=counted & labels.has_next[places],
-        next_objects=sequences.objects[following],
+        next_objects=sequences.item_keys[following],
         next_types=labels.types[following].astype(np.int64),
         next_times=sequences.times[following],
         purchase_soon=labels.purchase_soon[places],

@@ -14,7 +14,7 @@ REMEMBERED: Final = 1_000_000  # newest events with an id; retries come sooner t
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # so that user and event id are not just added
 
 
-class Repeats:
+class Deduplicator:
     """Remembers what went by, as 64 bits of each event."""
 
     def __init__(self) -> None:

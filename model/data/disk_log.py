@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from model.data.event_log import Log, parts, sampled_times
+from model.data.event_log import EventLog, parts, sampled_times
 from model.data.events import Actions, concatenate
 from model.data.sequences import Sequences, frequent_items, grouped, most_frequent, sequences_of
 
@@ -27,14 +27,14 @@ _PARTS_IN_ROOM: Final = 8
 _FULL: Final = 0.8  # of a part: users fall on parts by chance
 _MOST_PARTS: Final = 256  # as many files are open at once; of a log of more than 25 times the room parts are larger
 _NEWEST: Final = 10_000  # actions that are kept as they are
-_FIELDS: Final = ("objects", "times", "sessions", "categories", "brands", "types", "prices")
+_FIELDS: Final = ("item_keys", "times", "sessions", "categories", "brands", "types", "prices")
 _ROW: Final = np.dtype(
     [
         ("user", np.uint64),
         *zip(_FIELDS, (np.uint64, np.int64, np.uint64, np.uint16, np.uint16, np.uint8, np.uint8), strict=True),
     ]
 )
-_COLUMNS: Final = ("objects", "contexts", "times", "offsets")
+_COLUMNS: Final = ("item_keys", "contexts", "times", "offsets")
 
 Rows = NDArray[np.void]
 
@@ -43,7 +43,7 @@ Rows = NDArray[np.void]
 class Window:
     """What a round learns from."""
 
-    log: Log
+    log: EventLog
     items: list[str]  # ids, in order of first appearance
     newest: Actions  # a few of the newest actions, in order per user
 
@@ -68,11 +68,11 @@ def stored(chunks: Iterable[Actions], *, rows: int, room: int, folder: Path, fil
             while sum(map(len, newest)) - len(newest[0]) >= _NEWEST:
                 newest.popleft()
             spread.add(chunk)
-        log: Log = spread.only_part() if spread.parts == 1 else StoredLog.of(spread.all_parts(), room, folder, files)
+        log: EventLog = spread.only_part() if spread.parts == 1 else DiskLog.of(spread.all_parts(), room, folder, files)
     return Window(log, most_frequent(counts), concatenate(list(newest)))
 
 
-class StoredLog:
+class DiskLog:
     """A log with its parts in a file."""
 
     def __init__(self, file: IO[bytes], places: Sequence[int], room: int, size: int, cut: int | None = None) -> None:
@@ -85,7 +85,7 @@ class StoredLog:
         self.part_count = len(places)
 
     @classmethod
-    def of(cls, found: Iterable[Sequences], room: int, folder: Path, files: ExitStack) -> StoredLog:
+    def of(cls, found: Iterable[Sequences], room: int, folder: Path, files: ExitStack) -> DiskLog:
         """Stores the parts."""
         file, places, size = _file(folder, files), list[int](), 0
         for part in found:
@@ -104,11 +104,11 @@ class StoredLog:
         whole = Sequences(**{name: np.load(self._file) for name in _COLUMNS})
         return whole if self._cut is None else whole.before(self._cut)
 
-    def before(self, cut: int) -> StoredLog:
+    def before(self, cut: int) -> DiskLog:
         """As `Sequences.before`."""
         cut = cut if self._cut is None else min(cut, self._cut)
         size = sum(int((part.times < cut).sum()) for part in parts(self))
-        return StoredLog(self._file, self._places, self.room, size, cut)
+        return DiskLog(self._file, self._places, self.room, size, cut)
 
     def newest(self, share: float) -> int:
         """As `Sequences.newest`."""

@@ -66,7 +66,7 @@ class Actions:
     users: list[str]
     items: list[str]  # "" for a search
     types: NDArray[np.uint8]
-    objects: NDArray[np.uint64]
+    item_keys: NDArray[np.uint64]
     times: NDArray[np.int64]  # milliseconds since the epoch, by `event_time.judged`; NO_TIME: unknown
     event_ids: NDArray[np.uint64]  # hash; 0: none given
     sessions: NDArray[np.uint64]  # hash; 0: none given
@@ -95,7 +95,7 @@ def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64]
         users=[event.user_id for event in events],
         items=["" if event.type == "search" else event.item_id or "" for event in events],
         types=types,
-        objects=np.array([_object(event) for event in events], np.uint64),
+        item_keys=np.array([_object(event) for event in events], np.uint64),
         times=np.array(times, np.int64),
         event_ids=text_hashes([event.event_id for event in events]),
         sessions=text_hashes([event.session_id for event in events]),
@@ -116,12 +116,12 @@ def concatenate(parts: Sequence[Actions]) -> Actions:
     )
 
 
-def item_object(item_id: str) -> int:
+def item_key(item_id: str) -> int:
     """The 64-bit object of an item: XXH3 of its id in UTF-8."""
     return xxh3_64_intdigest(item_id.encode())
 
 
-def query_object(query: str) -> int:
+def query_key(query: str) -> int:
     """The first words of a query, case-folded and hashed to 12 bits each; the first word lowest."""
     packed = 0
     for place, word in enumerate(_WORD.findall(query.casefold())[:QUERY_WORDS]):
@@ -129,10 +129,10 @@ def query_object(query: str) -> int:
     return packed
 
 
-def query_words(objects: NDArray[np.uint64]) -> NDArray[np.int64]:
+def query_words(item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Word buckets of search objects, shape (..., QUERY_WORDS); 0 where there is no word."""
     shifts = np.arange(QUERY_WORDS, dtype=np.uint64) * np.uint64(12)
-    return ((objects[..., None] >> shifts) & np.uint64(WORD_BUCKETS - 1)).astype(np.int64)
+    return ((item_keys[..., None] >> shifts) & np.uint64(WORD_BUCKETS - 1)).astype(np.int64)
 
 
 def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
@@ -165,5 +165,5 @@ def text_hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:
 
 def _object(event: Event) -> int:
     if event.type == "search":
-        return query_object(event.query or "")
-    return item_object(event.item_id or "")
+        return query_key(event.query or "")
+    return item_key(event.item_id or "")

@@ -33,8 +33,8 @@ class Recent(NamedTuple):
 
 
 def catalogue_items(
-    vocabulary: Vocabulary, objects: NDArray[np.uint64], contexts: NDArray[np.uint32]
+    vocabulary: Vocabulary, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]
 ) -> NDArray[np.int32]:
     """Catalogue indices; -1 for a search and for an item that is not in the catalogue."""
-    known = np.maximum(vocabulary.rows_of(objects) - ITEM_BUCKETS, NO_ITEM)
+    known = np.maximum(vocabulary.rows_of(item_keys) - ITEM_BUCKETS, NO_ITEM)
     return np.where(contexts % TYPE_SLOTS == SEARCH, NO_ITEM, known).astype(np.int32)

@@ -25,13 +25,13 @@ from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITH
 class Sequences:
     """The actions of U users, one user after the other, each in log order."""
 
-    objects: NDArray[np.uint64]  # (A,)
+    item_keys: NDArray[np.uint64]  # (A,)
     contexts: NDArray[np.uint32]  # (A,)
     times: NDArray[np.int64]  # (A,) ms; never falling within a user, so that a cut in time is a cut in order
     offsets: NDArray[np.int64]  # (U + 1,)
 
     def __len__(self) -> int:
-        return len(self.objects)
+        return len(self.item_keys)
 
     @property
     def room(self) -> int:
@@ -91,13 +91,13 @@ class Sequences:
         """What had happened before a time (ms): every user's actions up to the first one at or after it."""
         kept = self.times < cut
         offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])  # users with nothing are left out
-        return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
+        return Sequences(self.item_keys[kept], self.contexts[kept], self.times[kept], offsets)
 
     def since(self, cut: int) -> Sequences:
         """What happened at or after a time (ms), without what led to it."""
         kept = self.times >= cut
         offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])
-        return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
+        return Sequences(self.item_keys[kept], self.contexts[kept], self.times[kept], offsets)
 
     def users_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Whose the actions at some places (N,) are: numbers of users, (N,)."""
@@ -108,7 +108,7 @@ class Sequences:
         starts, sizes = self.offsets[users], np.diff(self.offsets)[users]
         offsets = np.concatenate(([0], np.cumsum(sizes)))
         kept = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
-        return Sequences(self.objects[kept], self.contexts[kept], self.times[kept], offsets)
+        return Sequences(self.item_keys[kept], self.contexts[kept], self.times[kept], offsets)
 
     def newest(self, share: float) -> int:
         """The time (ms) from which on about `share` of the actions lie."""
@@ -129,7 +129,7 @@ def grouped(actions: Actions, users: NDArray[np.int64]) -> Sequences:
     contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64))
     order = np.argsort(users, kind="stable")
     return Sequences(
-        objects=actions.objects[order],
+        item_keys=actions.item_keys[order],
         contexts=contexts[order],
         times=clocks[order],
         offsets=np.concatenate(([0], np.cumsum(np.bincount(users)))).astype(np.int64),
@@ -143,7 +143,7 @@ def joined(parts: Sequence[Sequences]) -> Sequences:
     begins = np.cumsum([0, *(len(part) for part in parts)])
     ends = [begin + part.offsets[1:] for begin, part in zip(begins, parts, strict=False)]
     return Sequences(
-        objects=np.concatenate([part.objects for part in parts]),
+        item_keys=np.concatenate([part.item_keys for part in parts]),
         contexts=np.concatenate([part.contexts for part in parts]),
         times=np.concatenate([part.times for part in parts]),
         offsets=np.concatenate([np.zeros(1, np.int64), *ends]),

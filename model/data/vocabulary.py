@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.contexts import TYPE_SLOTS, context_rows
-from model.data.events import SEARCH, item_object, query_words
+from model.data.events import SEARCH, item_key, query_words
 from model.kernels.cuda import on_device
-from model.kernels.hash_table import ObjectTable
+from model.kernels.hash_table import HashTable
 
 ITEM_BUCKETS: Final = 1024
 
@@ -46,8 +46,8 @@ class Vocabulary:
     def __init__(self, items: Sequence[str]) -> None:
         self.items: tuple[str, ...] = tuple(items)
         # A collision of two ids (about 3 in 10^8 at a million items) leaves the later one without traffic.
-        self.objects: NDArray[np.uint64] = np.array([item_object(item) for item in self.items], np.uint64)
-        self._table = ObjectTable(self.objects)
+        self.item_keys: NDArray[np.uint64] = np.array([item_key(item) for item in self.items], np.uint64)
+        self._table = HashTable(self.item_keys)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -57,20 +57,20 @@ class Vocabulary:
         """Rows of the item table, buckets included."""
         return ITEM_BUCKETS + len(self.items)
 
-    def rows_of(self, objects: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def rows_of(self, item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Rows of item objects, same shape: the item's own or, if it is unknown, that of its hash bucket."""
-        buckets = (objects % np.uint64(ITEM_BUCKETS)).astype(np.int64)
-        places = self._table.find(objects)
+        buckets = (item_keys % np.uint64(ITEM_BUCKETS)).astype(np.int64)
+        places = self._table.find(item_keys)
         return np.where(places >= 0, ITEM_BUCKETS + places, buckets)
 
-    def tokens(self, objects: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
+    def tokens(self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
         """Network input for stored or fresh actions of any shape, on the CPU."""
         searches = contexts % TYPE_SLOTS == SEARCH
         return Tokens(
-            items=torch.from_numpy(np.where(searches, 0, self.rows_of(objects))),
+            items=torch.from_numpy(np.where(searches, 0, self.rows_of(item_keys))),
             searches=torch.from_numpy(searches),
             contexts=torch.from_numpy(context_rows(contexts)),
-            words=torch.from_numpy(_words(objects, searches)),
+            words=torch.from_numpy(_words(item_keys, searches)),
         )
 
     def grown(self, items: Iterable[str]) -> Vocabulary:
@@ -80,7 +80,7 @@ class Vocabulary:
         return Vocabulary([*self.items, *fresh]) if fresh else self
 
 
-def _words(objects: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _words(item_keys: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
     if not searches.any():  # most batches: then nobody looks them up
-        return np.zeros((*objects.shape, 0), np.int64)
-    return np.where(searches[..., None], query_words(objects), 0)
+        return np.zeros((*item_keys.shape, 0), np.int64)
+    return np.where(searches[..., None], query_words(item_keys), 0)

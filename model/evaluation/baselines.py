@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
-from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranked, listed
+from model.evaluation.ranking import LISTED, MISSED, Holdout, RankedTargets, listed
 from model.kernels.compiled import compiled
 from model.serving.rules import WINDOW, Rules
 
@@ -31,21 +31,21 @@ class Items:
         users = np.repeat(np.arange(len(sequences.offsets) - 1), np.diff(sequences.offsets))
         self.users: Codes = users[on_item]
         self.times: Codes = sequences.times[on_item]
-        self.objects, self.codes = np.unique(sequences.objects[on_item], return_inverse=True)
+        self.item_keys, self.codes = np.unique(sequences.item_keys[on_item], return_inverse=True)
 
     def __len__(self) -> int:
-        return len(self.objects)
+        return len(self.item_keys)
 
-    def codes_of(self, objects: NDArray[np.uint64]) -> Codes:
+    def codes_of(self, item_keys: NDArray[np.uint64]) -> Codes:
         """Codes of objects, same shape; -1 of those that the log does not have."""
         if not len(self):
-            return np.full(objects.shape, -1)
-        places = np.minimum(np.searchsorted(self.objects, objects), len(self) - 1)
-        return np.where(self.objects[places] == objects, places, -1)
+            return np.full(item_keys.shape, -1)
+        places = np.minimum(np.searchsorted(self.item_keys, item_keys), len(self) - 1)
+        return np.where(self.item_keys[places] == item_keys, places, -1)
 
-    def objects_of(self, codes: Codes) -> NDArray[np.uint64]:
+    def item_keys_of(self, codes: Codes) -> NDArray[np.uint64]:
         """Objects of codes, same shape; 0 of -1."""
-        return np.concatenate((self.objects, np.zeros(1, np.uint64)))[codes]
+        return np.concatenate((self.item_keys, np.zeros(1, np.uint64)))[codes]
 
 
 class Popular:
@@ -58,14 +58,14 @@ class Popular:
         self._items = items
         self._weights = np.bincount(items.codes, 0.5 ** (age / half_life) if half_life else None, len(items))
         self._rising = np.sort(self._weights)
-        self.best = items.objects[np.argsort(-self._weights, kind="stable")[:LISTED]]  # (K,) or all there are
+        self.best = items.item_keys[np.argsort(-self._weights, kind="stable")[:LISTED]]  # (K,) or all there are
 
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """The same list for everybody."""
-        codes = self._items.codes_of(holdout.objects)
+        codes = self._items.codes_of(holdout.item_keys)
         ranks, known = np.full(len(holdout), MISSED), codes >= 0
         ranks[known] = len(self._items) - np.searchsorted(self._rising, self._weights[codes[known]])
-        return Ranked(ranks, completed(np.zeros((len(holdout), LISTED), np.uint64), self.best))
+        return RankedTargets(ranks, completed(np.zeros((len(holdout), LISTED), np.uint64), self.best))
 
 
 class OwnItems:
@@ -74,9 +74,9 @@ class OwnItems:
     def __init__(self, popular: Popular) -> None:
         self._popular = popular
 
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """By the place in the list."""
-        return listed(completed(latest_items(holdout, LISTED), self._popular.best), holdout.objects)
+        return listed(completed(latest_items(holdout, LISTED), self._popular.best), holdout.item_keys)
 
 
 class Transitions:
@@ -94,10 +94,10 @@ class Transitions:
         self._afters = np.append(afters[np.lexsort((seen, -weights, befores))], -1)
         self._starts = np.searchsorted(befores, np.arange(len(items) + 1))  # of each item's followers
 
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """By the place in the list."""
-        followers = self._items.objects_of(self._best(self._items.codes_of(latest_items(holdout, 1)[:, 0])))
-        return listed(completed(followers, self._popular.best), holdout.objects)
+        followers = self._items.item_keys_of(self._best(self._items.codes_of(latest_items(holdout, 1)[:, 0])))
+        return listed(completed(followers, self._popular.best), holdout.item_keys)
 
     def _best(self, befores: Codes) -> Codes:
         """Codes of the strongest followers, (N, K); -1: no more."""
@@ -106,19 +106,19 @@ class Transitions:
         return self._afters[np.where(there, places, -1)]
 
 
-class Served:
+class ServedRules:
     """The rules as the stream serves them: transitions and own items in turn, then recently popular ones."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """By the place in the list."""
         top = np.zeros((len(holdout), LISTED), np.uint64)
         for place, recent in enumerate(latest_items(holdout, 2 * LISTED).tolist()):
             ranked = self._rules.rank([item for item in recent if item], LISTED)
             top[place, : len(ranked)] = ranked
-        return listed(top, holdout.objects)
+        return listed(top, holdout.item_keys)
 
 
 def completed(top: NDArray[np.uint64], best: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -131,13 +131,13 @@ def completed(top: NDArray[np.uint64], best: NDArray[np.uint64]) -> NDArray[np.u
 def latest_items(holdout: Holdout, most: int) -> NDArray[np.uint64]:
     """Objects of the distinct items that each user touched before the target, latest first, (N, most); 0: no more."""
     found = np.zeros((len(holdout), most), np.uint64)
-    _latest(holdout.sequences.objects, holdout.sequences.types != SEARCH, holdout.starts, holdout.places, found)
+    _latest(holdout.sequences.item_keys, holdout.sequences.types != SEARCH, holdout.starts, holdout.places, found)
     return found
 
 
 @compiled
 def _latest(
-    objects: NDArray[np.uint64], on_item: NDArray[np.bool_], starts: Codes, places: Codes, found: NDArray[np.uint64]
+    item_keys: NDArray[np.uint64], on_item: NDArray[np.bool_], starts: Codes, places: Codes, found: NDArray[np.uint64]
 ) -> None:
     for n in range(len(places)):
         count = 0
@@ -146,9 +146,9 @@ def _latest(
                 break
             fresh = on_item[place]
             for known in range(count):
-                fresh = fresh and found[n, known] != objects[place]
+                fresh = fresh and found[n, known] != item_keys[place]
             if fresh:
-                found[n, count] = objects[place]
+                found[n, count] = item_keys[place]
                 count += 1
 
 

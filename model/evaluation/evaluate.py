@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from model.data.batches import batches
-from model.data.event_log import Log, latest
+from model.data.event_log import EventLog, latest_actions
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
 from model.data.targets import targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.evaluation.baselines import Served, completed
+from model.evaluation.baselines import ServedRules, completed
 from model.evaluation.fusion_ranker import FusedRanker
 from model.evaluation.network_ranker import TOKENS, exact_ranks
 from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranking, listed, mean, rank_all, ranking
@@ -77,14 +77,14 @@ def evaluate(
     ranks, log_probabilities, right = _by_network(network, vocabulary, sequences, cut, device)
     holdout = Holdout(sequences, targets)
     served = rank_all(FusedRanker(network, vocabulary, fusion, device), holdout).ranks
-    by_rules = rank_all(Served(rules), holdout).ranks
+    by_rules = rank_all(ServedRules(rules), holdout).ranks
     popular = completed(np.zeros((len(targets), LISTED), np.uint64), np.array(rules.popular(LISTED), np.uint64))
     return Evaluation(
         targets=len(targets),
         served=ranking(served),
         network=ranking(ranks[targets]),
         rules=ranking(by_rules),
-        popularity=ranking(listed(popular, holdout.objects).ranks),
+        popularity=ranking(listed(popular, holdout.item_keys).ranks),
         steps=len(steps),
         type_accuracy=mean(right[steps]),
         type_log_loss=-mean(log_probabilities[steps]),
@@ -96,11 +96,11 @@ def evaluate(
     )
 
 
-def learned_rules(log: Log) -> Rules:
+def learned_rules(log: EventLog) -> Rules:
     """Rules that have seen the newest actions of a log, as many as there is room for, in the order of time."""
-    sequences, rules = latest(log), Rules()
+    sequences, rules = latest_actions(log), Rules()
     types, before, on_item = sequences.types, _types_before(sequences), sequences.types != SEARCH
-    items, ranks = sequences.objects[on_item], np.cumsum(on_item) - on_item  # of each action among those on items
+    items, ranks = sequences.item_keys[on_item], np.cumsum(on_item) - on_item  # of each action among those on items
     firsts = np.repeat(ranks[sequences.offsets[:-1]], np.diff(sequences.offsets))
     for place in np.argsort(sequences.times, kind="stable").tolist():
         rules.learn_type(int(before[place]), int(types[place]))
@@ -124,7 +124,7 @@ def _by_network(
         items = network.item_vectors()
         for batch in batches(sequences, tokens=TOKENS, cut=cut):
             targets = targets_of(batch, vocabulary, device)
-            _, vectors = network(vocabulary.tokens(batch.objects, batch.contexts).to(device))
+            _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts).to(device))
             known = targets.next_known.cpu().numpy()
             rows = targets.next_rows[targets.next_known] - ITEM_BUCKETS
             ranks[batch.places[known] + 1] = exact_ranks(network.queries(vectors[targets.next_known]), items, rows)

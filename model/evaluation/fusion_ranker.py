@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.data.recent import Recent, catalogue_items
 from model.data.vocabulary import Vocabulary
 from model.evaluation.network_ranker import queries_of
-from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranked
+from model.evaluation.ranking import LISTED, MISSED, Holdout, RankedTargets
 from model.fusion.candidates import NETWORK_BEST, Candidates, NetworkBest
 from model.fusion.fusion import Fusion
 from model.network.network import Network
@@ -56,7 +56,7 @@ class FusedRanker:
         queries = queries_of(self._network, self._vocabulary, holdout, self._device)
         ranked = self._catalogue.rank(queries, NETWORK_BEST)
         sequences = holdout.sequences
-        items = catalogue_items(self._vocabulary, sequences.objects, sequences.contexts)
+        items = catalogue_items(self._vocabulary, sequences.item_keys, sequences.contexts)
         best = (ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy(), queries.cpu().numpy())
         return Foreseen(
             targets=items[holdout.places],
@@ -65,7 +65,7 @@ class FusedRanker:
         )
 
     @torch.inference_mode()
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """By the scores of the combiner."""
         foreseen = self.foresee(holdout)
         ranks, top = np.full(len(holdout), MISSED), np.zeros((len(holdout), LISTED), np.uint64)
@@ -75,8 +75,8 @@ class FusedRanker:
             scores = self._fusion.score(candidates)
             ranks[chosen] = _ranks(scores, candidates, foreseen.targets[chosen])
             listed = _listed(scores, candidates)
-            top[chosen] = np.where(listed < 0, 0, self._vocabulary.objects[candidates.items[listed]])
-        return Ranked(ranks, top)
+            top[chosen] = np.where(listed < 0, 0, self._vocabulary.item_keys[candidates.items[listed]])
+        return RankedTargets(ranks, top)
 
 
 def _ranks(scores: NDArray[np.float32], candidates: Candidates, targets: NDArray[np.int32]) -> NDArray[np.int64]:

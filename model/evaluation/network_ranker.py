@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.data.batches import batches
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranked
+from model.evaluation.ranking import LISTED, MISSED, Holdout, RankedTargets
 from model.network.network import Network
 from model.search.catalogue import Catalogue
 
@@ -34,13 +34,13 @@ class NetworkRanker:
             self._catalogue = Catalogue(self._items)
 
     @torch.inference_mode()
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """By the logits; an item that is not in the vocabulary is not ranked."""
         queries = queries_of(self._network, self._vocabulary, holdout, self._device)
         top = np.zeros((len(holdout), LISTED), np.uint64)
         best = self._catalogue.rank(queries, LISTED).items.cpu().numpy()
-        top[:, : best.shape[1]] = self._vocabulary.objects[best]
-        return Ranked(self._ranks(queries, self._vocabulary.rows_of(holdout.objects) - ITEM_BUCKETS), top)
+        top[:, : best.shape[1]] = self._vocabulary.item_keys[best]
+        return RankedTargets(self._ranks(queries, self._vocabulary.rows_of(holdout.item_keys) - ITEM_BUCKETS), top)
 
     def _ranks(self, queries: Tensor, items: NDArray[np.int64]) -> NDArray[np.int64]:
         ranks, known = np.full(len(items), MISSED), items >= 0
@@ -57,7 +57,7 @@ def queries_of(network: Network, vocabulary: Vocabulary, holdout: Holdout, devic
         targets = np.searchsorted(holdout.places, batch.places + 1)
         chosen = batch.has_next & (places[targets] == batch.places + 1)
         if chosen.any():
-            _, vectors = network(vocabulary.tokens(batch.objects, batch.contexts).to(device))
+            _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts).to(device))
             wanted = torch.from_numpy(targets[chosen]).to(device)
             found[wanted] = network.queries(vectors[torch.from_numpy(chosen).to(device)])
     return found

@@ -10,7 +10,7 @@ from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.evaluation.probability_quality import ProbabilityQuality, probability_quality
 from model.network.calibration import Calibration
-from model.network.purchase_features import habits_of
+from model.network.purchase_features import purchase_features_of
 from model.network.purchase_head import PurchaseHead, purchase_logits
 
 
@@ -31,5 +31,5 @@ def probabilities(
     places: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Of a purchase within the horizon, right after the actions at some places (N,)."""
-    logits = purchase_logits(head, habits_of(sequences, vocabulary, places))
+    logits = purchase_logits(head, purchase_features_of(sequences, vocabulary, places))
     return calibration.probabilities(torch.from_numpy(logits)).numpy()

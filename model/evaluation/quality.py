@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.baselines import Items
-from model.evaluation.ranking import Holdout, Ranked, Ranking, mean, ranking
+from model.evaluation.ranking import Holdout, RankedTargets, Ranking, mean, ranking
 from model.evaluation.split import Split
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -31,7 +31,7 @@ class Quality:
     popular_share: float  # of the places in the lists: taken by the fewest items that make half of the training
 
 
-class Yardstick:
+class QualityMeter:
     """Measures rankings against the items of training."""
 
     def __init__(self, items: Items) -> None:
@@ -42,7 +42,7 @@ class Yardstick:
         self._popular = np.zeros(len(items) + 1, np.bool_)
         self._popular[order[:half]] = True
 
-    def measure(self, ranked: Ranked, chosen: NDArray[np.bool_] | None = None) -> Quality:
+    def measure(self, ranked: RankedTargets, chosen: NDArray[np.bool_] | None = None) -> Quality:
         """The quality on all targets, or on the chosen ones (N,)."""
         ranks, top = (ranked.ranks, ranked.top) if chosen is None else (ranked.ranks[chosen], ranked.top[chosen])
         codes = self._items.codes_of(top[top != 0])
@@ -63,7 +63,7 @@ def slices(split: Split, known: NDArray[np.uint64]) -> dict[str, dict[str, NDArr
     kinds = {
         "position": dict(_positions(holdout)),
         "user": _seen(holdout.sequences.times[holdout.starts] < split.cut),
-        "item": _seen(np.isin(holdout.objects, known)),
+        "item": _seen(np.isin(holdout.item_keys, known)),
         "day": dict(_days(holdout)) if split.timed else {},
     }
     return {kind: {name: part for name, part in parts.items() if part.any()} for kind, parts in kinds.items() if parts}

@@ -32,9 +32,9 @@ class Holdout:
         return len(self.places)
 
     @property
-    def objects(self) -> NDArray[np.uint64]:
+    def item_keys(self) -> NDArray[np.uint64]:
         """The target items, (N,)."""
-        return self.sequences.objects[self.places]
+        return self.sequences.item_keys[self.places]
 
     @property
     def starts(self) -> NDArray[np.int64]:
@@ -63,7 +63,7 @@ class Holdout:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedTargets:
     """What a scorer says about N targets."""
 
     ranks: NDArray[np.int64]  # (N,) of the target items, 1 is the best; MISSED: not ranked
@@ -73,11 +73,11 @@ class Ranked:
 class Ranker(Protocol):
     """Whatever ranks items: a network, rules, a fusion of them."""
 
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """Ranks the targets, and lists the best items, by what came before each target in its sequence."""
 
 
-def rank_all(ranker: Ranker, holdout: Holdout, progress: Callable[[int], None] = lambda _done: None) -> Ranked:
+def rank_all(ranker: Ranker, holdout: Holdout, progress: Callable[[int], None] = lambda _done: None) -> RankedTargets:
     """Ranks part by part; `progress` is given the number of targets done and may raise to end it."""
     parts = []
     done = 0
@@ -85,17 +85,17 @@ def rank_all(ranker: Ranker, holdout: Holdout, progress: Callable[[int], None] =
         parts.append(ranker.rank(part))
         done += len(part)
         progress(done)
-    empty = Ranked(np.zeros(0, np.int64), np.zeros((0, LISTED), np.uint64))
-    return Ranked(
+    empty = RankedTargets(np.zeros(0, np.int64), np.zeros((0, LISTED), np.uint64))
+    return RankedTargets(
         ranks=np.concatenate([part.ranks for part in (empty, *parts)]),
         top=np.concatenate([part.top for part in (empty, *parts)]),
     )
 
 
-def listed(top: NDArray[np.uint64], targets: NDArray[np.uint64]) -> Ranked:
+def listed(top: NDArray[np.uint64], targets: NDArray[np.uint64]) -> RankedTargets:
     """Targets (N,) ranked by their places in lists (N, K), of scorers that give nothing but a list."""
     found = top == targets[:, None]
-    return Ranked(np.where(found.any(1), found.argmax(1) + 1, MISSED), top)
+    return RankedTargets(np.where(found.any(1), found.argmax(1) + 1, MISSED), top)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from model.data.contexts import unpack_contexts
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
 from model.evaluation.baselines import Items, latest_items
-from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranked
+from model.evaluation.ranking import LISTED, MISSED, Holdout, RankedTargets
 from model.kernels.compiled import compiled
 
 NEIGHBOURS: Final = 500
@@ -48,13 +48,13 @@ class SessionKnn:
             idf,
         )
 
-    def rank(self, holdout: Holdout) -> Ranked:
+    def rank(self, holdout: Holdout) -> RankedTargets:
         """By score; an item in no neighbour is not ranked."""
         present = self._items.codes_of(latest_items(holdout, PRESENT))
         ranks = np.full(len(holdout), MISSED)
         top = np.full((len(holdout), LISTED), -1)
-        _rank(present, self._items.codes_of(holdout.objects), *self._index, *self._sizes, ranks, top)
-        return Ranked(ranks, self._items.objects_of(top))
+        _rank(present, self._items.codes_of(holdout.item_keys), *self._index, *self._sizes, ranks, top)
+        return RankedTargets(ranks, self._items.item_keys_of(top))
 
 
 def _contents(known: Sequences, items: Items) -> tuple[Codes, Codes]:

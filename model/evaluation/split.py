@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import SEARCH, TYPE_CODES, Actions, concatenate, item_object
+from model.data.events import SEARCH, TYPE_CODES, Actions, concatenate, item_key
 from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluation.ranking import Holdout
@@ -88,7 +88,7 @@ def _views(sessions: Sequence[Sequence[str]], begin: int, prefix: str) -> Action
     sizes = np.array([len(session) for session in sessions], np.int64)
     hashes: dict[str, int] = {}
     items = [item for session in sessions for item in session]
-    objects = [hashes[item] if item in hashes else hashes.setdefault(item, item_object(item)) for item in items]
+    item_keys = [hashes[item] if item in hashes else hashes.setdefault(item, item_key(item)) for item in items]
     owners = np.repeat(np.arange(len(sizes)), sizes)
     within = np.arange(len(items)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     names = [f"{prefix} {session}" for session in range(len(sizes))]
@@ -97,7 +97,7 @@ def _views(sessions: Sequence[Sequence[str]], begin: int, prefix: str) -> Action
     return replace(
         Actions(users=[names[owner] for owner in owners.tolist()], items=items, **nothing),
         types=np.full(len(items), TYPE_CODES["view"], np.uint8),
-        objects=np.array(objects, np.uint64),
+        item_keys=np.array(item_keys, np.uint64),
         times=_times(begin, owners, within),
     )
 

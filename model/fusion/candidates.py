@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from model.data.contexts import BOUNDARY_SHIFT, FIRST_GAP, GAP_BUCKETS, GAP_SHIFT, TYPE_SLOTS
 from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH
 from model.data.recent import RECENT, Recent
-from model.fusion.item_statistics import Evidence, Neighbours
+from model.fusion.item_statistics import ItemStatistics, Neighbours
 from model.kernels.compiled import compiled
-from model.kernels.fast_math import logarithm
+from model.kernels.fast_math import fast_log
 from model.kernels.gathered_dot import FOUR, dot, multiply_by_four
 
 Floats = NDArray[np.float32]
@@ -90,19 +90,19 @@ class Candidates(NamedTuple):
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
-class Marks(NamedTuple):
+class SeenIndex(NamedTuple):
     """Room to remember which items are candidates of the answer at hand, and where; kept from call to call."""
 
     seen: NDArray[np.int64]  # (I,) the last answer that had the item as a candidate, times CANDIDATES, and where it was
     next_answer: NDArray[np.int64]  # (1,)
 
 
-def marks(items: int) -> Marks:
+def seen_index(items: int) -> SeenIndex:
     """Room for so many items."""
-    return Marks(np.full(items, -1, np.int64), np.zeros(1, np.int64))
+    return SeenIndex(np.full(items, -1, np.int64), np.zeros(1, np.int64))
 
 
-def room(answers: int) -> Candidates:
+def allocate(answers: int) -> Candidates:
     """Room for the candidates of so many answers."""
     most = answers * CANDIDATES + _APART
     return Candidates(
@@ -111,14 +111,18 @@ def room(answers: int) -> Candidates:
 
 
 def collect(
-    recent: Recent, best: NetworkBest, evidence: Evidence, marks: Marks, place: Candidates | None = None
+    recent: Recent,
+    best: NetworkBest,
+    statistics: ItemStatistics,
+    seen_index: SeenIndex,
+    place: Candidates | None = None,
 ) -> Candidates:
-    """Candidates of N answers with their features. `marks` are of this thread alone.
+    """Candidates of N answers with their features. `seen_index` are of this thread alone.
 
     `place` is room for N answers or more, whatever lies there; by default it is new.
     """
-    items, features, starts = place or room(len(recent.starts))
-    _collect(recent, best, evidence, marks, items, features, starts)
+    items, features, starts = place or allocate(len(recent.starts))
+    _collect(recent, best, statistics, seen_index, items, features, starts)
     end = starts[len(recent.starts)]
     return Candidates(items[:end], features[:, :end], starts[: len(recent.starts) + 1])
 
@@ -127,8 +131,8 @@ def collect(
 def _collect(
     recent: Recent,
     best: NetworkBest,
-    evidence: Evidence,
-    marks: Marks,
+    statistics: ItemStatistics,
+    seen_index: SeenIndex,
     all_items: NDArray[np.int32],
     features: Floats,
     starts: NDArray[np.int64],
@@ -136,7 +140,7 @@ def _collect(
     for n in range(len(recent.starts)):
         begin = starts[n]
         starts[n + 1] = begin + collect_answer(
-            recent, best, evidence, marks, n, all_items[begin : begin + CANDIDATES], features, begin
+            recent, best, statistics, seen_index, n, all_items[begin : begin + CANDIDATES], features, begin
         )
 
 
@@ -144,8 +148,8 @@ def _collect(
 def collect_answer(
     recent: Recent,
     best: NetworkBest,
-    evidence: Evidence,
-    marks: Marks,
+    statistics: ItemStatistics,
+    seen_index: SeenIndex,
     n: int,
     items: NDArray[np.int32],
     features: Floats,
@@ -156,24 +160,28 @@ def collect_answer(
     own = np.empty(RECENT, np.int32)
     shares = np.zeros(CATEGORY_BUCKETS, np.float32)
     _clear(features, begin)
-    first = marks.next_answer[0] * CANDIDATES
-    marks.next_answer[0] += 1
+    first = seen_index.next_answer[0] * CANDIDATES
+    seen_index.next_answer[0] += 1
     count = 0
     for k in range(best.items.shape[1]):
-        place, count = _enter(best.items[n, k], first, marks.seen, items, count)
+        place, count = _enter(best.items[n, k], first, seen_index.seen, items, count)
         features[_LOG_PROBABILITY, begin + place] = best.log_probabilities[n, k]
-    distinct, actions, count = _own_items(recent, n, first, marks.seen, items, count, features, begin, own)
+    distinct, actions, count = _own_items(recent, n, first, seen_index.seen, items, count, features, begin, own)
     for slot in range(min(distinct, len(_FOLLOWERS))):
         column, item = min(slot, _SLOTS - 1), own[slot]
         followed = features[_FOLLOWED + column, begin : begin + CANDIDATES]
         preceded = features[_PRECEDED + column, begin : begin + CANDIDATES]
-        count = _neighbours(evidence.followers, item, _FOLLOWERS[slot], followed, first, marks.seen, items, count)
-        count = _neighbours(evidence.predecessors, item, _PREDECESSORS[slot], preceded, first, marks.seen, items, count)
-    for item in evidence.popular:
-        _, count = _enter(item, first, marks.seen, items, count)
+        count = _neighbours(
+            statistics.followers, item, _FOLLOWERS[slot], followed, first, seen_index.seen, items, count
+        )
+        count = _neighbours(
+            statistics.predecessors, item, _PREDECESSORS[slot], preceded, first, seen_index.seen, items, count
+        )
+    for item in statistics.popular:
+        _, count = _enter(item, first, seen_index.seen, items, count)
     if distinct:
-        count = _popular_alike(evidence, own[0], first, marks.seen, items, count)
-    _describe(recent, best, evidence, n, own[:distinct], actions, shares, items[:count], features, begin)
+        count = _popular_alike(statistics, own[0], first, seen_index.seen, items, count)
+    _describe(recent, best, statistics, n, own[:distinct], actions, shares, items[:count], features, begin)
     return int(count)
 
 
@@ -268,10 +276,10 @@ def _neighbours(
 
 @compiled
 def _popular_alike(
-    evidence: Evidence, item: int, first: int, seen: NDArray[np.int64], items: NDArray[np.int32], count: int
+    statistics: ItemStatistics, item: int, first: int, seen: NDArray[np.int64], items: NDArray[np.int32], count: int
 ) -> int:
     """Popular items of an item's category, where that is known, become candidates."""
-    category, popular = evidence.categories[item], evidence.popular_alike
+    category, popular = statistics.categories[item], statistics.popular_alike
     if category != 0:
         for at in range(popular.starts[category], popular.starts[category + 1]):
             _, count = _enter(popular.items[at], first, seen, items, count)
@@ -282,7 +290,7 @@ def _popular_alike(
 def _describe(
     recent: Recent,
     best: NetworkBest,
-    evidence: Evidence,
+    statistics: ItemStatistics,
     n: int,
     own: NDArray[np.int32],
     actions: int,
@@ -295,7 +303,7 @@ def _describe(
     end = begin + len(items)
     if len(own):
         _alike(
-            evidence,
+            statistics,
             own,
             shares,
             items,
@@ -317,8 +325,8 @@ def _describe(
         _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))
     _logarithms(features[_OWN_COUNT, begin:end], np.float32(1), np.float32(1))
     for place in range(len(items)):
-        features[_POPULARITY, begin + place] = evidence.popularity[items[place]]
-        features[_TREND, begin + place] = evidence.trend[items[place]]
+        features[_POPULARITY, begin + place] = statistics.popularity[items[place]]
+        features[_TREND, begin + place] = statistics.trend[items[place]]
     last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
     gap = np.float32((last >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)) / np.float32(FIRST_GAP)
     certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
@@ -331,7 +339,7 @@ def _describe(
 
 @compiled
 def _alike(
-    evidence: Evidence,
+    statistics: ItemStatistics,
     own: NDArray[np.int32],
     shares: Floats,
     items: NDArray[np.int32],
@@ -341,16 +349,16 @@ def _alike(
 ) -> None:
     """How candidates are like the user's distinct items, latest first; `shares` is room, zero for each category."""
     for item in own:
-        shares[evidence.categories[item]] += np.float32(1) / np.float32(len(own))
+        shares[statistics.categories[item]] += np.float32(1) / np.float32(len(own))
     for place in range(len(items)):
-        category, brand = evidence.categories[items[place]], evidence.brands[items[place]]
+        category, brand = statistics.categories[items[place]], statistics.brands[items[place]]
         if category != 0:
-            same_category[place] = np.float32(category == evidence.categories[own[0]])
+            same_category[place] = np.float32(category == statistics.categories[own[0]])
             category_share[place] = shares[category]
         if brand != 0:
-            same_brand[place] = np.float32(brand == evidence.brands[own[0]])
+            same_brand[place] = np.float32(brand == statistics.brands[own[0]])
     for item in own:
-        shares[evidence.categories[item]] = np.float32(0)
+        shares[statistics.categories[item]] = np.float32(0)
 
 
 @compiled
@@ -400,7 +408,7 @@ def _blend(vectors: Floats, latest: NDArray[np.int32], blend: Floats) -> None:
 @compiled
 def _logarithms(feature: Floats, by: np.float32, scale: np.float32) -> None:
     for place in range(len(feature)):
-        feature[place] = logarithm(np.float32(1) + by * feature[place]) / scale
+        feature[place] = fast_log(np.float32(1) + by * feature[place]) / scale
 
 
 @compiled

@@ -55,7 +55,7 @@ def _layer(layer: nn.Linear, inputs: Tensor) -> Tensor:
     return torch.addmm(layer.bias[:, None], layer.weight, inputs)
 
 
-def unfitted() -> Combiner:
+def identity_combiner() -> Combiner:
     """One that passes on what the network says: its ranking and, as far as candidates go, its probabilities."""
     with torch.random.fork_rng(devices=[]):
         combiner = Combiner().requires_grad_(False)
@@ -100,12 +100,12 @@ def fit_combiner(
     """
     randomness = np.random.default_rng(seed)
     if not len(targets):
-        return unfitted()
+        return identity_combiner()
     examples = np.arange(len(targets))
     scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
-    combiner = _going_on(start, *scaling) if start is not None and is_fitted(start) else _drawn(seed)
+    combiner = _warm_start(start, *scaling) if start is not None and is_fitted(start) else _initialised(seed)
     _descend(combiner, collect, targets, examples, scaling, config, randomness, progress)
-    _take_in(combiner, *scaling)
+    _fold_in_scaling(combiner, *scaling)
     return combiner.eval()
 
 
@@ -114,7 +114,7 @@ def is_fitted(combiner: Combiner) -> bool:
     return bool(combiner.first.weight.any())
 
 
-def _drawn(seed: int) -> Combiner:
+def _initialised(seed: int) -> Combiner:
     """The weights that a seed fixes, whatever the caller drew before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -170,7 +170,7 @@ def _moments(candidates: Candidates) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _take_in(combiner: Combiner, means: Tensor, spreads: Tensor) -> None:
+def _fold_in_scaling(combiner: Combiner, means: Tensor, spreads: Tensor) -> None:
     """Makes a combiner of standardised features one of features as they are."""
     for layer in (combiner.first, combiner.linear):
         layer.weight.div_(spreads.T)
@@ -179,8 +179,8 @@ def _take_in(combiner: Combiner, means: Tensor, spreads: Tensor) -> None:
 
 
 @torch.no_grad()
-def _going_on(fitted: Combiner, means: Tensor, spreads: Tensor) -> Combiner:
-    """A combiner of standardised features that scores as a fitted one does: what `_take_in` does, the other way."""
+def _warm_start(fitted: Combiner, means: Tensor, spreads: Tensor) -> Combiner:
+    """A combiner of standardised features that scores as a fitted one does: the inverse of `_fold_in_scaling`."""
     combiner = deepcopy(fitted).requires_grad_(True).train()
     combiner.first.bias.add_((combiner.first.weight @ means)[:, 0])
     combiner.outside.sub_((combiner.linear.weight @ means)[0])

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from model.fusion.candidates import FEATURES, OF_ANSWER, OF_OWN_ITEMS, OWN
 from model.fusion.combiner import HIDDEN, Combiner
 from model.kernels.compiled import compiled
-from model.kernels.simd import arrays_of, element, everywhere
+from model.kernels.simd import arrays_of, element, splat
 
 Floats = NDArray[np.float32]
 
@@ -37,7 +37,7 @@ _WITH_OWN: Final = tuple(row for row in range(len(FEATURES)) if row not in OF_AN
 _WITHOUT_OWN: Final = tuple(row for row in _WITH_OWN if row not in OF_OWN_ITEMS)
 
 
-class Weights(NamedTuple):
+class CombinerWeights(NamedTuple):
     """Those of a combiner."""
 
     first: Floats  # (H, F)
@@ -51,12 +51,12 @@ class Weights(NamedTuple):
 
 
 @torch.no_grad()
-def weights_of(combiner: Combiner) -> Weights:
+def combiner_weights(combiner: Combiner) -> CombinerWeights:
     """A combiner's weights as they are now."""
     layers = (combiner.first, combiner.second, combiner.last)
     tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
     tensors += [combiner.linear.weight, torch.zeros(1)]
-    return Weights(*(tensor.contiguous().numpy() for tensor in tensors))
+    return CombinerWeights(*(tensor.contiguous().numpy() for tensor in tensors))
 
 
 def _layer_part(inputs: int, units: int, *, rectified: bool, of: Sequence[int] | None = None) -> Any:
@@ -74,7 +74,7 @@ def _layer_part(inputs: int, units: int, *, rectified: bool, of: Sequence[int] |
             def number(array: Any, place: int) -> Any:
                 """The same number V times."""
                 one = builder.load(builder.gep(array.data, [address(place)]), align=_BYTES)
-                return everywhere(builder, one, _VECTOR)
+                return splat(builder, one, _VECTOR)
 
             sums = [number(biases, unit) for unit in range(units)]
             for place in range(inputs) if of is None else of:
@@ -103,7 +103,7 @@ _last_part = _layer_part(HIDDEN, 1, rectified=False)
 
 
 @compiled
-def weigh(features: Floats, weights: Weights, scores: Floats) -> None:
+def score_candidates(features: Floats, weights: CombinerWeights, scores: Floats) -> None:
     """Fills in the scores (C,) of an answer's candidates with these features (F, C), each feature's without gaps."""
     if not len(scores):
         return
@@ -122,9 +122,9 @@ def weigh(features: Floats, weights: Weights, scores: Floats) -> None:
 
 
 @compiled
-def _of_answer(features: Floats, weights: Weights) -> Weights:
+def _of_answer(features: Floats, weights: CombinerWeights) -> CombinerWeights:
     """Weights for this answer: what its own features add is part of the biases."""
-    return Weights(
+    return CombinerWeights(
         weights.first,
         _with_answer(features, weights.first, weights.first_bias),
         weights.second,
@@ -147,7 +147,7 @@ def _with_answer(features: Floats, weights: Floats, biases: Floats) -> Floats:
 
 
 @compiled
-def _weigh_vector(features: Floats, weights: Weights, units: Floats, found: Floats) -> None:
+def _weigh_vector(features: Floats, weights: CombinerWeights, units: Floats, found: Floats) -> None:
     """Of V candidates, from features (F, V) to what of their scores comes by way of the `units` and what directly."""
     first, second = units
     if _has_own(features[OWN]):

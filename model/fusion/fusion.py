@@ -10,10 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.recent import Recent
-from model.fusion.candidates import CANDIDATES, Candidates, Marks, NetworkBest, collect, collect_answer, marks, room
+from model.fusion.candidates import (
+    CANDIDATES,
+    Candidates,
+    NetworkBest,
+    SeenIndex,
+    allocate,
+    collect,
+    collect_answer,
+    seen_index,
+)
 from model.fusion.combiner import Combiner
-from model.fusion.combiner_kernel import Weights, weigh, weights_of
-from model.fusion.item_statistics import Evidence
+from model.fusion.combiner_kernel import CombinerWeights, combiner_weights, score_candidates
+from model.fusion.item_statistics import ItemStatistics
 from model.kernels.compiled import compiled
 from model.search.shortlist import highest
 
@@ -23,20 +32,20 @@ Floats = NDArray[np.float32]
 class Fusion:
     """Evidence and combiner of one version. Not for two threads at once."""
 
-    def __init__(self, evidence: Evidence, combiner: Combiner) -> None:
-        self.evidence = evidence
+    def __init__(self, statistics: ItemStatistics, combiner: Combiner) -> None:
+        self.statistics = statistics
         self.combiner = combiner
-        self._weights = weights_of(combiner)
-        self._marks = marks(len(evidence.popularity))
-        self._room = room(1)  # kept from call to call: fresh memory costs as much as filling it
+        self._weights = combiner_weights(combiner)
+        self._marks = seen_index(len(statistics.popularity))
+        self._room = allocate(1)  # kept from call to call: fresh memory costs as much as filling it
 
     def for_another_thread(self) -> Fusion:
         """The same evidence and combiner, with room of its own."""
-        return Fusion(self.evidence, self.combiner)
+        return Fusion(self.statistics, self.combiner)
 
     def collect(self, recent: Recent, best: NetworkBest) -> Candidates:
         """Candidates of N answers, with their features."""
-        return collect(recent, best, self.evidence, self._marks)
+        return collect(recent, best, self.statistics, self._marks)
 
     def rank(self, recent: Recent, best: NetworkBest, k: int) -> tuple[NDArray[np.int64], Floats]:
         """The k best items of N answers, best first, and their log-probabilities, (N, k) each.
@@ -47,7 +56,7 @@ class Fusion:
         n, k = len(recent.starts), min(k, best.items.shape[1])
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
         outside = np.float32(self.combiner.outside.item())
-        _rank(recent, best, self.evidence, self._marks, self._room, self._weights, outside, items, log_probabilities)
+        _rank(recent, best, self.statistics, self._marks, self._room, self._weights, outside, items, log_probabilities)
         return items, log_probabilities
 
     def score(self, candidates: Candidates) -> Floats:
@@ -58,29 +67,29 @@ class Fusion:
 
 
 @compiled
-def _score(candidates: Candidates, weights: Weights, scores: Floats) -> None:
+def _score(candidates: Candidates, weights: CombinerWeights, scores: Floats) -> None:
     for n in range(len(candidates.starts) - 1):
         begin, end = candidates.starts[n], candidates.starts[n + 1]
-        weigh(candidates.features[:, begin:end], weights, scores[begin:end])
+        score_candidates(candidates.features[:, begin:end], weights, scores[begin:end])
 
 
 @compiled
 def _rank(
     recent: Recent,
     best: NetworkBest,
-    evidence: Evidence,
-    marks: Marks,
-    room: Candidates,
-    weights: Weights,
+    statistics: ItemStatistics,
+    seen_index: SeenIndex,
+    allocate: Candidates,
+    weights: CombinerWeights,
     outside: np.float32,
     items: NDArray[np.int64],
     log_probabilities: Floats,
 ) -> None:
     """Answer by answer, so that what is collected of one is weighed while it is in the nearest cache."""
-    candidates, scores = room.items[:CANDIDATES], np.empty(CANDIDATES, np.float32)
+    candidates, scores = allocate.items[:CANDIDATES], np.empty(CANDIDATES, np.float32)
     for n in range(len(items)):
-        count = collect_answer(recent, best, evidence, marks, n, candidates, room.features, 0)
-        weigh(room.features[:, :count], weights, scores)
+        count = collect_answer(recent, best, statistics, seen_index, n, candidates, allocate.features, 0)
+        score_candidates(allocate.features[:, :count], weights, scores)
         highest(scores[:count], outside, items[n], log_probabilities[n])
         for place in range(items.shape[1]):
             items[n, place] = candidates[items[n, place]]

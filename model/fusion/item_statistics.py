@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import unpack_contexts
-from model.data.event_log import Log, parts, span
+from model.data.event_log import EventLog, parts, span
 from model.data.events import CATEGORY_BUCKETS, SEARCH
 from model.data.sequences import Sequences
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
@@ -39,7 +39,7 @@ class Neighbours(NamedTuple):
     shares: Floats  # (E,) of the weight of the whole row, dropped items included
 
 
-class Evidence(NamedTuple):
+class ItemStatistics(NamedTuple):
     """What the log says about items."""
 
     followers: Neighbours  # by item
@@ -52,15 +52,15 @@ class Evidence(NamedTuple):
     trend: Floats  # (I,) logarithm of how much larger that share is of late
 
 
-def evidence_of(log: Log, vocabulary: Vocabulary) -> Evidence:
+def item_statistics_of(log: EventLog, vocabulary: Vocabulary) -> ItemStatistics:
     """Counts a log, part by part."""
-    counts, size = _Counts(log, len(vocabulary)), len(vocabulary)
+    counts, size = _ItemCounts(log, len(vocabulary)), len(vocabulary)
     for part in parts(log):
         counts.add(part, vocabulary)
     followers, predecessors = counts.pairs.neighbours()
     late = counts.late
     share, late_share = _smoothed(counts.popularity, 0.5), _smoothed(late, 0.2 * late.sum() / max(1, size) or 1.0)
-    return Evidence(
+    return ItemStatistics(
         followers=followers,
         predecessors=predecessors,
         popular=np.argsort(-late, kind="stable")[:POPULAR].astype(np.int32),
@@ -72,17 +72,17 @@ def evidence_of(log: Log, vocabulary: Vocabulary) -> Evidence:
     )
 
 
-class _Counts:
+class _ItemCounts:
     """What has been counted of a log so far; (I,) each."""
 
-    def __init__(self, log: Log, size: int) -> None:
+    def __init__(self, log: EventLog, size: int) -> None:
         self.popularity, self.late = np.zeros(size), np.zeros(size)
         self.categories, self.brands = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        self.pairs = Pairs(size, most=sys.maxsize if log.part_count == 1 else _PAIRS_IN_ROOM * log.room)
+        self.pairs = CoVisits(size, most=sys.maxsize if log.part_count == 1 else _PAIRS_IN_ROOM * log.room)
         self._oldest, self._newest = span(log)
 
     def add(self, part: Sequences, vocabulary: Vocabulary) -> None:
-        rows = vocabulary.rows_of(part.objects) - ITEM_BUCKETS
+        rows = vocabulary.rows_of(part.item_keys) - ITEM_BUCKETS
         known = (part.types != SEARCH) & (rows >= 0)
         items = rows[known]
         ages = (self._newest - part.times[known]) / max(1, self._newest - self._oldest)  # as shares of the log's time
@@ -94,7 +94,7 @@ class _Counts:
         self.categories[items], self.brands[items] = fields.categories, fields.brands
 
 
-class Pairs:
+class CoVisits:
     """Which of so many items followed which, in the sequences of users.
 
     A pair weighs as its later item, divided by how far apart the two are.
@@ -132,10 +132,10 @@ class Pairs:
         )
 
 
-def tensors_of(evidence: Evidence) -> dict[str, NDArray[np.generic]]:
+def tensors_of(statistics: ItemStatistics) -> dict[str, NDArray[np.generic]]:
     """The arrays by name, for a file."""
     found: dict[str, NDArray[np.generic]] = {}
-    for name, value in evidence._asdict().items():
+    for name, value in statistics._asdict().items():
         if isinstance(value, Neighbours):
             found |= {f"{name}.{part}": array for part, array in value._asdict().items()}
         else:
@@ -143,14 +143,14 @@ def tensors_of(evidence: Evidence) -> dict[str, NDArray[np.generic]]:
     return found
 
 
-def evidence_from(arrays: Mapping[str, NDArray[np.generic]]) -> Evidence:
+def item_statistics_from(arrays: Mapping[str, NDArray[np.generic]]) -> ItemStatistics:
     """The inverse of `tensors_of`; raises `KeyError` for an array that is missing."""
 
     def rows(name: str) -> Neighbours:
         return Neighbours(*(arrays[f"{name}.{part}"] for part in Neighbours._fields))  # type: ignore[arg-type]
 
     nested = ("followers", "predecessors", "popular_alike")
-    return Evidence(**{name: rows(name) if name in nested else arrays[name] for name in Evidence._fields})  # type: ignore[arg-type]
+    return ItemStatistics(**{name: rows(name) if name in nested else arrays[name] for name in ItemStatistics._fields})  # type: ignore[arg-type]
 
 
 def _smoothed(counts: NDArray[np.float64], more: float) -> NDArray[np.float64]:

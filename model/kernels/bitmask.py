@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from model.kernels.simd import everywhere
+from model.kernels.simd import splat
 
 WIDTH: Final = 64  # numbers at a time
 _BYTES: Final = 4  # of a float32
@@ -30,7 +30,7 @@ def _compared(how: str) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             array = context.make_array(signature.args[0])(context, builder, arguments[0])
             address = builder.bitcast(builder.gep(array.data, [arguments[1]]), _FLOATS.as_pointer())
-            values, thresholds = builder.load(address, align=_BYTES), everywhere(builder, arguments[2], WIDTH)
+            values, thresholds = builder.load(address, align=_BYTES), splat(builder, arguments[2], WIDTH)
             return builder.bitcast(builder.fcmp_ordered(how, values, thresholds), _MASK)
 
         return types.uint64(values, types.int64, types.float32), code
@@ -38,11 +38,11 @@ def _compared(how: str) -> Any:
     return compare
 
 
-reaching, above = _compared(">="), _compared(">")
+mask_ge, mask_gt = _compared(">="), _compared(">")
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def lowest(_: Any, mask: Any) -> tuple[Any, Callable[..., Any]]:
+def trailing_zeros(_: Any, mask: Any) -> tuple[Any, Callable[..., Any]]:
     """The place of the lowest bit that is set in a mask; there must be one."""
 
     def code(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
@@ -52,7 +52,7 @@ def lowest(_: Any, mask: Any) -> tuple[Any, Callable[..., Any]]:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def bits(_: Any, mask: Any) -> tuple[Any, Callable[..., Any]]:
+def popcount(_: Any, mask: Any) -> tuple[Any, Callable[..., Any]]:
     """How many are set in a mask."""
 
     def code(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from numba import njit
 from numba.core.caching import IndexDataCacheFile
-
-_WORDS: Final = (b"@compiled", b"llvmlite")  # in the files that compiled code comes from
 
 
 class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
@@ -22,7 +20,8 @@ class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
     moment after a change of the source the index leads to the code before it. Here a file has the name of what it
     holds and is there before the index says so.
 
-    Leans on, in numba 0.68: a dispatcher's cache has one such file, and saves by its `save` only.
+    Leans on, in numba 0.68: a dispatcher's cache has one such file, saves by its `save` only, and reads the index by
+    `_load_index`, which unpickles the types of arguments before it looks at the stamp.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -32,10 +31,18 @@ class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
         self._save_data(name, data)
         self._save_index(self._load_index() | {key: name})
 
+    def _load_index(self) -> dict[Any, str]:
+        """Returns an empty index where the one on disk names classes that are no longer there."""
+        try:
+            index: dict[Any, str] = super()._load_index()
+        except (AttributeError, ImportError):
+            return {}
+        return index
+
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compiles at the first call; what was compiled is kept on disk where there is a place that can be written, until
-    a file with compiled functions changes: a function holds the code of all that it calls.
+    a source file of its package or of this one changes.
 
     Runs without the interpreter's lock. Sums may be taken in any order.
     """
@@ -60,7 +67,7 @@ def _root(source: Path) -> Path:
 
 @cache
 def _stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, times and sizes of the files below a root that have compiled functions or make instructions for them: they
-    change when the compiled code does."""
-    files = [path for path in sorted(root.rglob("*.py")) if any(word in path.read_bytes() for word in _WORDS)]
+    """Names, times and sizes of all source files below a root. Compiled code holds the functions that it calls and the
+    constants and fields of tuples that it reads, whatever files these come from."""
+    files = sorted(root.rglob("*.py") if (root / "__init__.py").exists() else root.glob("*.py"))
     return tuple((str(path.relative_to(root)), path.stat().st_mtime_ns, path.stat().st_size) for path in files)

@@ -63,7 +63,7 @@ def _power_of_two_in(_: Any, number: Any) -> tuple[Any, Callable[..., Any]]:
 
 
 @compiled
-def exponential(x: np.float32) -> np.float32:
+def fast_exp(x: np.float32) -> np.float32:
     """exp(x) within 1e-5 of it, for x from -87 to 88."""
     scaled = x * _LOG2_E
     whole = np.rint(scaled)
@@ -73,7 +73,7 @@ def exponential(x: np.float32) -> np.float32:
 
 
 @compiled
-def logarithm(x: np.float32) -> np.float32:
+def fast_log(x: np.float32) -> np.float32:
     """log(x) within 1e-6 of it or, where it is larger than one, of its size; for normal numbers above zero."""
     exponent = _power_of_two_in(x)
     rest = _times_power_of_two(x, -exponent) - np.float32(1)

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from model.kernels.compiled import compiled
 
 
-class ObjectTable:
+class HashTable:
     """Objects (I,) and their places; of equal ones the first is found."""
 
-    def __init__(self, objects: NDArray[np.uint64]) -> None:
+    def __init__(self, item_keys: NDArray[np.uint64]) -> None:
         # At least half of the cells are free, so that few objects are looked for in more than two.
-        self._cells: NDArray[np.uint64] = np.zeros((2 << len(objects).bit_length(), 2), np.uint64)
-        _fill(self._cells, objects)
+        self._cells: NDArray[np.uint64] = np.zeros((2 << len(item_keys).bit_length(), 2), np.uint64)
+        _fill(self._cells, item_keys)
 
-    def find(self, objects: NDArray[np.uint64]) -> NDArray[np.int64]:
+    def find(self, item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The place of each object, same shape; -1: it is not there."""
-        flat = np.ascontiguousarray(objects).reshape(-1)
+        flat = np.ascontiguousarray(item_keys).reshape(-1)
         found = np.empty(len(flat), np.int64)
         _find(self._cells, flat, found)
-        return found.reshape(objects.shape)
+        return found.reshape(item_keys.shape)
 
 
 @compiled
@@ -38,15 +38,15 @@ def _cell(cells: NDArray[np.uint64], wanted: np.uint64) -> np.uint64:
 
 
 @compiled
-def _fill(cells: NDArray[np.uint64], objects: NDArray[np.uint64]) -> None:
-    for place in range(len(objects)):
-        cell = _cell(cells, objects[place])
+def _fill(cells: NDArray[np.uint64], item_keys: NDArray[np.uint64]) -> None:
+    for place in range(len(item_keys)):
+        cell = _cell(cells, item_keys[place])
         if cells[cell, 1] == 0:
-            cells[cell, 0] = objects[place]
+            cells[cell, 0] = item_keys[place]
             cells[cell, 1] = np.uint64(place + 1)
 
 
 @compiled
-def _find(cells: NDArray[np.uint64], objects: NDArray[np.uint64], found: NDArray[np.int64]) -> None:
-    for n in range(len(objects)):
-        found[n] = np.int64(cells[_cell(cells, objects[n]), 1]) - 1
+def _find(cells: NDArray[np.uint64], item_keys: NDArray[np.uint64], found: NDArray[np.int64]) -> None:
+    for n in range(len(item_keys)):
+        found[n] = np.int64(cells[_cell(cells, item_keys[n]), 1]) - 1

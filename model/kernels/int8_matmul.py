@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from model.kernels.compiled import compiled
-from model.kernels.simd import arrays_of, element, everywhere
+from model.kernels.simd import arrays_of, element, splat
 
 _FEATURE: Final = "+avx512vnni"
 _LANES: Final = 16  # items of a vector
@@ -90,7 +90,7 @@ def _tile_of(queries: int) -> Any:
                 ]
                 for row in range(queries):
                     four = load(element(builder, rows, row, loop.index, _INT))
-                    query = builder.bitcast(everywhere(builder, four, _LANES), _PRODUCTS)
+                    query = builder.bitcast(splat(builder, four, _LANES), _PRODUCTS)
                     for vector in range(_VECTORS):
                         total = kept[row, vector]
                         builder.store(multiply(builder, builder.load(total), items[vector], query), total)

@@ -12,7 +12,7 @@ _LONG: Final = ir.IntType(64)
 _BYTES: Final = 4  # of an element
 
 
-def everywhere(builder: Any, number: Any, lanes: int) -> Any:
+def splat(builder: Any, number: Any, lanes: int) -> Any:
     """A vector that has a number in each of its lanes."""
     undefined = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
     first = ir.Constant(ir.VectorType(_INT, lanes), None)  # the lane that each takes it from

@@ -30,7 +30,7 @@ class Backbone(Protocol):
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Whole sequences from a state (B, S): inputs (B, T, D) -> states (B, T, S), outputs (B, T, H)."""
 
-    def present(self, inputs: Tensor, state: Tensor) -> Tensor:
+    def readout(self, inputs: Tensor, state: Tensor) -> Tensor:
         """The outputs (B, H) of the step that has led to a state (B, S), from its inputs (B, D)."""
 
     def __call__(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,7 @@ class GRU(nn.Module):
         states, _ = self.gru(inputs, None if state is None else state.unsqueeze(0))
         return states, states
 
-    def present(self, inputs: Tensor, state: Tensor) -> Tensor:
+    def readout(self, inputs: Tensor, state: Tensor) -> Tensor:
         return state
 
 

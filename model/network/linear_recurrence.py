@@ -47,7 +47,7 @@ class LinearRecurrence(nn.Module):
         before = inputs.new_zeros(len(inputs), self.state_size) if state is None else state
         return self._through(inputs, before, scan)
 
-    def present(self, inputs: Tensor, state: Tensor) -> Tensor:
+    def readout(self, inputs: Tensor, state: Tensor) -> Tensor:
         """Outputs (B, D) of the step that has led to a state (B, S), from its inputs (B, D)."""
         return self._through(inputs, state, lambda _added, _decay, after: after)[1]
 

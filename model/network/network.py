@@ -103,10 +103,10 @@ class Network(nn.Module):
         states, outputs = self.backbone(inputs, state)
         return states, self._vector(outputs, touched)
 
-    def present(self, tokens: Tokens, state: Tensor) -> Tensor:
+    def readout(self, tokens: Tokens, state: Tensor) -> Tensor:
         """Vectors (B, D) of users as they are, from their state (B, S) and the last action (B,) that led to it."""
         touched, inputs = self.embed(tokens)
-        return self._vector(self.backbone.present(inputs, state), touched)
+        return self._vector(self.backbone.readout(inputs, state), touched)
 
     def initial_state(self, users: int) -> Tensor:
         """State before any action, (B, S)."""
@@ -125,7 +125,7 @@ class Network(nn.Module):
         sides = self.sides[ITEM_BUCKETS:] if rows is None else self.sides[rows]
         return F.normalize(table + F.embedding_bag(sides, self.contexts.weight, mode="sum", padding_idx=0), dim=-1)
 
-    def know(self, rows: Tensor, sides: Tensor) -> None:
+    def set_item_attributes(self, rows: Tensor, sides: Tensor) -> None:
         """Takes in category and brand (N, 2), as rows of the context table, of item rows (N,); 0: not known."""
         rows, sides = rows.to(self.sides.device), sides.to(self.sides.device)
         self.sides[rows] = torch.where(sides > 0, sides, self.sides[rows])

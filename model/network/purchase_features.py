@@ -44,7 +44,7 @@ _SIZES: Final = (
     *(TYPE_SLOTS * (_AMOUNTS,)),  # actions since the last of each type
     *(6 * (_AMOUNTS,)),  # actions: all, of this session, on this item, purchases of it, in this category; other items
 )
-FACTS: Final = len(_SIZES)
+NUM_FEATURES: Final = len(_SIZES)
 ROWS: Final = sum(_SIZES)
 _FIRST_ROWS: Final = (np.cumsum(_SIZES) - _SIZES).astype(np.int32)
 _TYPES_BEFORE, _COUNTS = 5, 5 + _BEFORE
@@ -56,18 +56,18 @@ _AMOUNT_BUCKETS: Final = np.searchsorted(
 )
 
 
-def habits(recent: Recent) -> NDArray[np.int32]:
+def purchase_features(recent: Recent) -> NDArray[np.int32]:
     """Rows (N, F) of the head's table, by the last RECENT actions of each answer, of which there is at least one."""
-    found = np.empty((len(recent.starts), FACTS), np.int32)
+    found = np.empty((len(recent.starts), NUM_FEATURES), np.int32)
     _count(recent, found)
     return found + _FIRST_ROWS
 
 
-def habits_of(sequences: Sequences, vocabulary: Vocabulary, places: NDArray[np.int64]) -> NDArray[np.int32]:
+def purchase_features_of(sequences: Sequences, vocabulary: Vocabulary, places: NDArray[np.int64]) -> NDArray[np.int32]:
     """The habits (N, F) that show right after the actions at some places (N,) of the sequences."""
     starts = sequences.offsets[sequences.users_at(places)]
-    items = catalogue_items(vocabulary, sequences.objects, sequences.contexts)
-    return habits(Recent(items, sequences.contexts, starts, places + 1))
+    items = catalogue_items(vocabulary, sequences.item_keys, sequences.contexts)
+    return purchase_features(Recent(items, sequences.contexts, starts, places + 1))
 
 
 @compiled

@@ -43,7 +43,7 @@ class Transformer(nn.Module):
         entries = F.pad(entries, (0, 0, WINDOW - 1 - past.shape[1], 0))
         return entries.flatten(1).unfold(1, self.state_size, self.entry_size), outputs
 
-    def present(self, inputs: Tensor, state: Tensor) -> Tensor:
+    def readout(self, inputs: Tensor, state: Tensor) -> Tensor:
         """Outputs (B, D) of the step that has led to a state (B, S), from its inputs (B, D)."""
         return self._attend(inputs.unsqueeze(1), self._entries(state)[:, :-1])[1][:, 0]
 
@@ -56,8 +56,8 @@ class Transformer(nn.Module):
         bias = _bias(past[..., 0] > 0, inputs.shape[1])
         outputs = self.layers(inputs_embeds=inputs, attention_mask=bias, past_key_values=cache).last_hidden_state
         kept = [part.transpose(1, 2).flatten(2) for layer in cache.layers for part in (layer.keys, layer.values)]
-        present = torch.cat((past[..., :1], torch.ones_like(inputs[..., :1])), 1)
-        return torch.cat((present, *kept), -1), outputs
+        readout = torch.cat((past[..., :1], torch.ones_like(inputs[..., :1])), 1)
+        return torch.cat((readout, *kept), -1), outputs
 
 
 def _cache_of(past: Tensor) -> Any:

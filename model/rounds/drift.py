@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import unpack_contexts
-from model.data.event_log import Log, parts
+from model.data.event_log import EventLog, parts
 from model.data.events import EVENT_TYPES, SEARCH, Actions
 from model.data.sequences import Sequences
 
@@ -29,10 +29,10 @@ Counts = NDArray[np.int64]
 _NONE: Final = np.zeros(len(EVENT_TYPES), np.int64)
 
 
-class Population:
+class DriftMonitor:
     """Types, categories and items of what a version learned, and what came since."""
 
-    def __init__(self, learned: Log) -> None:
+    def __init__(self, learned: EventLog) -> None:
         """`learned`: the training window."""
         self._items = _Bins(learned, _items_of)
         self._categories = _Bins(learned, _categories_of)
@@ -67,12 +67,12 @@ class Population:
         return {
             "types": np.bincount(actions.types, minlength=len(EVENT_TYPES)),
             "categories": self._categories.counts(actions.categories[actions.categories != 0]),
-            "items": self._items.counts(actions.objects[actions.types != SEARCH]),
+            "items": self._items.counts(actions.item_keys[actions.types != SEARCH]),
         }
 
 
 def _items_of(part: Sequences) -> NDArray[np.uint64]:
-    found: NDArray[np.uint64] = part.objects[part.types != SEARCH]
+    found: NDArray[np.uint64] = part.item_keys[part.types != SEARCH]
     return found
 
 
@@ -85,7 +85,7 @@ def _categories_of(part: Sequences) -> NDArray[np.uint64]:
 class _Bins:
     """The most frequent values, all other known ones, unknown ones."""
 
-    def __init__(self, log: Log, values_of: Callable[[Sequences], NDArray[np.uint64]]) -> None:
+    def __init__(self, log: EventLog, values_of: Callable[[Sequences], NDArray[np.uint64]]) -> None:
         self._known, counts = _distinct(map(values_of, parts(log)))
         order = np.argsort(-counts, kind="stable")
         self._bins = np.full(len(order) + 1, _BINS)

@@ -10,16 +10,16 @@ import torch
 
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.evaluation.baselines import HALF_LIFE, Items, OwnItems, Popular, Served, Transitions
+from model.evaluation.baselines import HALF_LIFE, Items, OwnItems, Popular, ServedRules, Transitions
 from model.evaluation.evaluate import learned_rules
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import Ranker, Ranking, rank_all, ranking
 from model.evaluation.session_knn import SessionKnn
 from model.evaluation.split import Split, validation
 from model.network.network import NetworkConfig
-from model.rounds.fit_model import LearnConfig, Model, Tell, learn
+from model.rounds.fit_model import FitModelConfig, Model, Tell, fit_model
 from model.rounds.initial_network import cold_start
-from model.training.fit_network import Progress, fit
+from model.training.fit_network import Progress, fit_network
 
 # The order is that of every table; each is made only when it is its turn.
 BASELINES: Final[dict[str, Callable[[Sequences, Items], Ranker]]] = {
@@ -27,7 +27,7 @@ BASELINES: Final[dict[str, Callable[[Sequences, Items], Ranker]]] = {
     "recent_popularity": lambda _known, items: Popular(items, HALF_LIFE),
     "own_items": lambda _known, items: OwnItems(Popular(items)),
     "transitions": lambda _known, items: Transitions(items, Popular(items)),
-    "rules": lambda known, _items: Served(learned_rules(known)),
+    "rules": lambda known, _items: ServedRules(learned_rules(known)),
     "v_sknn": SessionKnn,
 }
 
@@ -36,7 +36,7 @@ def learn_split(split: Split, *, hidden: int, seed: int, device: torch.device, t
     """Learns from nothing all that is known, as the first round of a trainer does."""
     vocabulary = Vocabulary(split.items)
     start = partial(cold_start, NetworkConfig(items=len(vocabulary), hidden=hidden), seed)
-    return learn(split.known, vocabulary, start, LearnConfig(), seed=seed, device=device, tell=tell)
+    return fit_model(split.known, vocabulary, start, FitModelConfig(), seed=seed, device=device, tell=tell)
 
 
 def quality_by_epoch(
@@ -51,6 +51,6 @@ def quality_by_epoch(
     def score() -> None:
         reached.append(ranking(rank_all(NetworkRanker(network, vocabulary, device), holdout).ranks))
 
-    config = LearnConfig().train
-    fit(network, vocabulary, known, config, seed=seed, device=device, progress=progress, after_epoch=score)
+    config = FitModelConfig().train
+    fit_network(network, vocabulary, known, config, seed=seed, device=device, progress=progress, after_epoch=score)
     return reached

@@ -16,30 +16,30 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from model.data.event_log import Log, active, held_out_share
+from model.data.event_log import EventLog, active_sequences, held_out_share
 from model.data.events import SEARCH
 from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusedRanker
 from model.evaluation.ranking import Holdout
-from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, unfitted
+from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, identity_combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_of
+from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import Network
 from model.rounds.fit_purchases import fit_purchases
-from model.rounds.rehearsal import replay
-from model.training.checkpoints import NOWHERE, Savepoints
-from model.training.fit_network import FitReport, Progress, TrainConfig, fit
+from model.rounds.rehearsal import rehearsal
+from model.training.checkpoints import NOWHERE, Checkpoints
+from model.training.fit_network import FitReport, Progress, TrainConfig, fit_network
 
 Tell = Callable[[str, Progress], None]  # the stage, and how far it is
-Sample = Callable[[Log], Log]  # what the network learns from, of what is known
+Sample = Callable[[EventLog], EventLog]  # what the network learns from, of what is known
 
 _COMBINER_LOSS: Final = "combiner"
 _ROOM_OF_EXAMPLE: Final = 50  # actions: a combiner's example takes as much memory as these
 
 
 @dataclass(frozen=True, slots=True)
-class LearnConfig:
+class FitModelConfig:
     """How to learn."""
 
     held_out: float = 0.1  # newest share of the actions, for the combiner
@@ -66,56 +66,60 @@ class Model:
     report: FitReport  # of the network, over all passes
 
 
-def learn(
-    known: Log,
+def fit_model(
+    known: EventLog,
     vocabulary: Vocabulary,
     start: Callable[[], Network],
-    config: LearnConfig,
+    config: FitModelConfig,
     *,
     seed: int,
     device: torch.device,
     sample: Sample = lambda log: log,
     combiner: Combiner | None = None,
     tell: Tell = lambda _stage, _progress: None,
-    savepoints: Savepoints = NOWHERE,
+    savepoints: Checkpoints = NOWHERE,
 ) -> Model:
     """A model of the sequences; `start` gives the network to begin with. On a CPU a seed fixes the result.
 
     The network learns from a `sample`, the evidence from everything; the combiner goes on from the one that is given.
-    Raises what `fit` raises, and what `tell` does, to end it; called again it goes on from the `savepoints`.
+    Raises what `fit_network` raises, and what `tell` does, to end it; called again it goes on from the `savepoints`.
     """
     network = start()
 
-    def fitting(stage: str, network: Network, part: Log) -> FitReport:
+    def fitting(stage: str, network: Network, part: EventLog) -> FitReport:
         told, point = partial(tell, stage), savepoints.next()
-        return fit(network, vocabulary, part, config.train, seed=seed, device=device, progress=told, savepoint=point)
+        return fit_network(
+            network, vocabulary, part, config.train, seed=seed, device=device, progress=told, savepoint=point
+        )
 
     cut = known.newest(held_out_share(known, config.share(len(known))))
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
         report = fitting("fitting", network, sample(known))
-        fusion = Fusion(evidence_of(known, vocabulary), unfitted() if combiner is None else combiner)
+        fusion = Fusion(item_statistics_of(known, vocabulary), identity_combiner() if combiner is None else combiner)
         return Model(network, vocabulary, fusion, fit_purchases(network.purchase, vocabulary, known, seed=seed), report)
     first = fitting("fitting", network, sample(before))
     weighing: Any = {"seed": seed, "device": device, "start": combiner, "tell": tell}
-    weighed = weigh(network, vocabulary, known, before, cut, config, **weighing)
+    weighed = fit_combiner_on_holdout(network, vocabulary, known, before, cut, config, **weighing)
     if config.anew:
         network = start()
         last = fitting("fitting to everything", network, sample(known))
     else:
         going: Any = {"device": device, "tell": tell, "savepoints": savepoints}
-        last = take_in(network, vocabulary, sample(known), cut, config.train, seed=seed, **going)
+        last = fine_tune(network, vocabulary, sample(known), cut, config.train, seed=seed, **going)
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=seed)
-    return Model(network, vocabulary, Fusion(evidence_of(known, vocabulary), weighed), calibration, _both(first, last))
+    return Model(
+        network, vocabulary, Fusion(item_statistics_of(known, vocabulary), weighed), calibration, _both(first, last)
+    )
 
 
-def weigh(
+def fit_combiner_on_holdout(
     network: Network,
     vocabulary: Vocabulary,
-    known: Log,
-    before: Log,
+    known: EventLog,
+    before: EventLog,
     cut: int,
-    config: LearnConfig,
+    config: FitModelConfig,
     *,
     seed: int,
     device: torch.device,
@@ -123,7 +127,7 @@ def weigh(
     start: Combiner | None = None,
 ) -> Combiner:
     """A combiner for a network that has learned from `before`, fitted to what `known` has from `cut` (ms) on."""
-    fusion = Fusion(evidence_of(before, vocabulary), unfitted())
+    fusion = Fusion(item_statistics_of(before, vocabulary), identity_combiner())
     foreseen = FusedRanker(network, vocabulary, fusion, device).foresee(held_out(known, cut, config.most_examples))
     return fit_combiner(
         lambda chosen: foreseen.collect(fusion, chosen),
@@ -135,28 +139,30 @@ def weigh(
     )
 
 
-def take_in(
+def fine_tune(
     network: Network,
     vocabulary: Vocabulary,
-    known: Log,
+    known: EventLog,
     since: int,
     train: TrainConfig,
     *,
     seed: int,
     device: torch.device,
     tell: Tell,
-    savepoints: Savepoints = NOWHERE,
+    savepoints: Checkpoints = NOWHERE,
 ) -> FitReport:
     """One gentle pass over the users who did something from `since` (ms) on, and as many actions of others."""
     gentle = replace(train, least_epochs=1, most_epochs=1, learning_rate=train.learning_rate / 4)
     told, point = partial(tell, "taking in the newest"), savepoints.next()
-    newest = replay(known, since, 2 * len(active(known, since)), np.random.default_rng(seed))
-    return fit(network, vocabulary, newest, gentle, seed=seed + 1, device=device, progress=told, savepoint=point)
+    newest = rehearsal(known, since, 2 * len(active_sequences(known, since)), np.random.default_rng(seed))
+    return fit_network(
+        network, vocabulary, newest, gentle, seed=seed + 1, device=device, progress=told, savepoint=point
+    )
 
 
-def held_out(known: Log, cut: int, most: int) -> Holdout:
+def held_out(known: EventLog, cut: int, most: int) -> Holdout:
     """The next actions on items from `cut` (ms) on, of more than `most` the newest, with their users' sequences."""
-    sequences = active(known, cut)
+    sequences = active_sequences(known, cut)
     places = np.flatnonzero(sequences.has_next) + 1
     places = places[(sequences.times[places] >= cut) & (sequences.types[places] != SEARCH)]
     most = min(most, max(1, known.room // _ROOM_OF_EXAMPLE))

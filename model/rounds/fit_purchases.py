@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 import torch
 
-from model.data.event_log import Log, active
+from model.data.event_log import EventLog, active_sequences
 from model.data.vocabulary import Vocabulary
 from model.network.calibration import Calibration, fit_calibration
-from model.network.purchase_features import habits_of
+from model.network.purchase_features import purchase_features_of
 from model.network.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head, purchase_logits
 
 FOLDS: Final = 3
@@ -26,7 +26,7 @@ _ROOM_OF_EXAMPLE: Final = 4  # actions: an example takes as much memory as these
 def fit_purchases(
     head: PurchaseHead,
     vocabulary: Vocabulary,
-    log: Log,
+    log: EventLog,
     config: PurchaseConfig = PurchaseConfig(),  # noqa: B008
     *,
     seed: int,
@@ -36,10 +36,10 @@ def fit_purchases(
     Other users and not the newest time alone: how many buy hangs on the hour.
     """
     most = min(_MOST, log.room // _ROOM_OF_EXAMPLE)
-    sequences = active(log, log.newest(min(1.0, most / max(1, len(log)))))
+    sequences = active_sequences(log, log.newest(min(1.0, most / max(1, len(log)))))
     known = np.flatnonzero(sequences.purchase_known)
     places = np.sort(known[np.argsort(sequences.times[known], kind="stable")[-most:]])
-    habits, labels = habits_of(sequences, vocabulary, places), sequences.purchase_soon[places]
+    habits, labels = purchase_features_of(sequences, vocabulary, places), sequences.purchase_soon[places]
     folds = sequences.users_at(places) % FOLDS
     logits = np.zeros(len(places), np.float32)
     for fold in range(FOLDS):

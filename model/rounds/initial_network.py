@@ -21,7 +21,7 @@ def cold_start(config: NetworkConfig, seed: int) -> Network:
 def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
     """The old version's network for another vocabulary: items that are new to it start near their buckets."""
     network = Network(replace(old.network.config, items=len(vocabulary)))
-    rows = torch.from_numpy(old.vocabulary.rows_of(vocabulary.objects))
+    rows = torch.from_numpy(old.vocabulary.rows_of(vocabulary.item_keys))
     weights = old.network.state_dict()
     table = weights["items.weight"]
     # Without noise the new items of one bucket would stay the same item for ever.

@@ -11,14 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.event_log import Log, parts
+from model.data.event_log import EventLog, parts
 from model.data.sequences import Sequences, joined
 
 NEW_SHARE: Final = 0.5  # of the actions, at most where there are as many old ones
 _LONGEST: Final = 512  # actions of a user: of more, the newest
 
 
-def replay(log: Log, since: int, most: int, randomness: np.random.Generator) -> Log:
+def rehearsal(log: EventLog, since: int, most: int, randomness: np.random.Generator) -> EventLog:
     """About `most` actions at most: users with actions at or after `since` (ms), and others drawn at random.
 
     Of users with very many actions the newest are taken. Users stay whole otherwise, so that every position of a
@@ -53,4 +53,4 @@ def _newest_of_each(sequences: Sequences) -> Sequences:
     behind = np.repeat(sequences.offsets[1:], sizes) - np.arange(len(sequences))
     kept = behind <= _LONGEST
     offsets = np.concatenate(([0], np.cumsum(np.minimum(sizes, _LONGEST))))
-    return Sequences(sequences.objects[kept], sequences.contexts[kept], sequences.times[kept], offsets)
+    return Sequences(sequences.item_keys[kept], sequences.contexts[kept], sequences.times[kept], offsets)

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from model.data.event_log import Log, distinct_items, parts, span
+from model.data.event_log import EventLog, distinct_items, parts, span
 from model.data.sequences import Sequences
 from model.evaluation.evaluate import Evaluation
 from model.evaluation.quality import slices
@@ -25,7 +25,7 @@ REPORT: Final = "report.json"
 _POINTS: Final = 100  # of a stage's curve, at most
 
 
-class Window(msgspec.Struct, frozen=True):
+class DataWindow(msgspec.Struct, frozen=True):
     """The log of a round; times in ms since the epoch."""
 
     events: int
@@ -36,7 +36,7 @@ class Window(msgspec.Struct, frozen=True):
     until: int
 
 
-class Part(msgspec.Struct, frozen=True):
+class PartQuality(msgspec.Struct, frozen=True):
     """Quality on a part of the held-out targets."""
 
     kind: str  # of the part: by what the targets are told apart
@@ -58,8 +58,8 @@ class Point(msgspec.Struct, frozen=True):
 class TrainingReport(msgspec.Struct, frozen=True):
     """Content of `report.json`."""
 
-    window: Window
-    parts: list[Part]
+    window: DataWindow
+    parts: list[PartQuality]
     curve: list[Point]
 
 
@@ -79,10 +79,10 @@ class Curve:
             self._since = []
 
 
-def window_of(log: Log, cut: int) -> Window:
+def window_of(log: EventLog, cut: int) -> DataWindow:
     """The window of a round on a log of which what happened from `cut` (ms) on was held out."""
     since, until = span(log)
-    return Window(
+    return DataWindow(
         events=len(log),
         users=sum(len(part.offsets) - 1 for part in parts(log)),
         items=len(distinct_items(log)),
@@ -92,7 +92,7 @@ def window_of(log: Log, cut: int) -> Window:
     )
 
 
-def parts_of(evaluation: Evaluation, sequences: Sequences, known: Log, cut: int) -> Iterator[Part]:
+def parts_of(evaluation: Evaluation, sequences: Sequences, known: EventLog, cut: int) -> Iterator[PartQuality]:
     """The quality by position, by day, and on what was and what was not seen in training, of a model that knows the
     log before the cut and was evaluated on some sequences of it."""
     split = Split(sequences.before(cut), [], Holdout(sequences, evaluation.places), cut, timed=True)
@@ -100,7 +100,9 @@ def parts_of(evaluation: Evaluation, sequences: Sequences, known: Log, cut: int)
         for name, chosen in found.items():
             served = ranking(evaluation.served_ranks[chosen])
             rules = ranking(evaluation.rules_ranks[chosen])
-            yield Part(kind, name, int(chosen.sum()), served.recall[LISTED], served.mrr[LISTED], rules.recall[LISTED])
+            yield PartQuality(
+                kind, name, int(chosen.sum()), served.recall[LISTED], served.mrr[LISTED], rules.recall[LISTED]
+            )
 
 
 def card(name: str, report: TrainingReport, verdict: str, metrics: Mapping[str, float]) -> str:

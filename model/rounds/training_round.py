@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model.data.disk_log import Window
-from model.data.event_log import Log, active, held_out_share, parts, sampled_times, span
+from model.data.event_log import EventLog, active_sequences, held_out_share, parts, sampled_times, span
 from model.data.events import SEARCH, Actions
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
@@ -24,17 +24,17 @@ from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
 from model.evaluation.gate import GateConfig, Verdict, judge
 from model.fusion.combiner import Combiner, CombinerConfig
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_of
+from model.fusion.item_statistics import item_statistics_of
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
-from model.rounds.fit_model import LearnConfig, Model, Sample, learn, take_in
+from model.rounds.fit_model import FitModelConfig, Model, Sample, fine_tune, fit_model
 from model.rounds.fit_purchases import fit_purchases
 from model.rounds.initial_network import cold_start, warm_start
 from model.rounds.latency import Clock, seconds_per_event
-from model.rounds.rehearsal import replay
+from model.rounds.rehearsal import rehearsal
 from model.rounds.training_report import Curve, TrainingReport, parts_of, window_of
 from model.serving.serving import serve
-from model.training.checkpoints import NOWHERE, Savepoints, fingerprint_of
+from model.training.checkpoints import NOWHERE, Checkpoints, fingerprint_of
 from model.training.fit_network import Progress
 from model.versions.version import Fact, Version
 
@@ -49,8 +49,8 @@ class RoundConfig:
     backbone: BackboneName = "gru"
     holdout: float = 0.1  # newest share of the actions
     # Rounds are many, and the first one is waited for: what is new is taken in by a pass, not by learning all anew.
-    learn: LearnConfig = field(
-        default_factory=lambda: LearnConfig(anew=False, combiner=CombinerConfig(examples=60_000))
+    fitting: FitModelConfig = field(
+        default_factory=lambda: FitModelConfig(anew=False, combiner=CombinerConfig(examples=60_000))
     )
     most_actions: int = 300_000  # that a network which goes on from the champion learns from: new ones and a replay
     warm_rate: float = 0.5  # of its learning rate, as a share of a first version's
@@ -85,7 +85,7 @@ def train_round(
     device: torch.device,
     clock: Clock,
     progress: Callable[[str, Progress], None] = lambda _stage, _progress: None,
-    savepoints: Savepoints = NOWHERE,
+    savepoints: Checkpoints = NOWHERE,
 ) -> Round:
     """Runs a round on a window of the log; `progress` is told the stage and may raise to end it.
 
@@ -96,7 +96,7 @@ def train_round(
     """
     log = window.log
     cut = _cut(log, champion, config.holdout)
-    known, judged = log.before(cut), active(log, cut)
+    known, judged = log.before(cut), active_sequences(log, cut)
     vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(window.items)
     start, combiner, learning = _start(champion, vocabulary, config)
     savepoints.begin(_fingerprint(log, vocabulary, champion, config, device))
@@ -108,7 +108,7 @@ def train_round(
 
     sample = _sample(champion, config)
     going: Any = {"device": device, "tell": tell, "savepoints": savepoints}
-    model = learn(known, vocabulary, start, learning, seed=config.seed, sample=sample, combiner=combiner, **going)
+    model = fit_model(known, vocabulary, start, learning, seed=config.seed, sample=sample, combiner=combiner, **going)
     rules = learned_rules(known)
     score = partial(evaluate, rules=rules, sequences=judged, cut=cut, device=device)
     challenger = score(model.network, vocabulary, model.fusion)
@@ -116,9 +116,9 @@ def train_round(
     verdict = judge(challenger, incumbent, _seconds_per_event(model, window.newest, device, clock), config.gate)
     trained_until = cut - 1
     if verdict.promoted:
-        take_in(model.network, vocabulary, sample(log), cut, learning.train, seed=config.seed + 1, **going)
+        fine_tune(model.network, vocabulary, sample(log), cut, learning.train, seed=config.seed + 1, **going)
         calibration = fit_purchases(model.network.purchase, vocabulary, log, seed=config.seed)
-        fusion = Fusion(evidence_of(log, vocabulary), model.fusion.combiner)
+        fusion = Fusion(item_statistics_of(log, vocabulary), model.fusion.combiner)
         model = replace(model, fusion=fusion, calibration=calibration)
         _, trained_until = span(log)
     quality = list(parts_of(challenger, judged, known, cut))
@@ -142,13 +142,13 @@ def unsaved(model: Model, **facts: Fact) -> Version:
 
 
 def _fingerprint(
-    log: Log,
+    log: EventLog,
     vocabulary: Vocabulary,
     champion: Version | None,
     config: RoundConfig,
     device: torch.device,
 ) -> str:
-    arrays = (array for part in parts(log) for array in (part.objects, part.contexts, part.times, part.offsets))
+    arrays = (array for part in parts(log) for array in (part.item_keys, part.contexts, part.times, part.offsets))
     return fingerprint_of((champion and champion.manifest_sha256, config, device), vocabulary.items, arrays)
 
 
@@ -156,7 +156,7 @@ def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clo
     return seconds_per_event(serve(unsaved(model), device), actions, device=device, clock=clock)
 
 
-def _cut(log: Log, champion: Version | None, holdout: float) -> int:
+def _cut(log: EventLog, champion: Version | None, holdout: float) -> int:
     """From when on actions are held out: the newest share, and of what is new to the champion no more than half."""
     if not len(log):
         raise TooLittleData("the log has no events: collect some first")
@@ -172,7 +172,7 @@ def _cut(log: Log, champion: Version | None, holdout: float) -> int:
     )
 
 
-def _middle_of_the_new(log: Log, champion: Version | None) -> tuple[int, ...]:
+def _middle_of_the_new(log: EventLog, champion: Version | None) -> tuple[int, ...]:
     """The middle (ms) of the actions that the champion has not learned from, and their beginning; nothing without."""
     seen = int(champion.facts.get("trained_until", 0)) if champion else 0
     times = sampled_times(log)
@@ -180,7 +180,7 @@ def _middle_of_the_new(log: Log, champion: Version | None) -> tuple[int, ...]:
     return (int(np.quantile(new, 0.5, method="higher")), seen + 1) if champion and len(new) else ()
 
 
-def _targets(log: Log, cut: int) -> int:
+def _targets(log: EventLog, cut: int) -> int:
     return sum(_targets_in(part, cut) for part in parts(log))
 
 
@@ -194,21 +194,21 @@ def _sample(champion: Version | None, config: RoundConfig) -> Sample:
     if champion is None or not _same_kind(champion.network.config, config.hidden, config.backbone):
         return lambda log: log
     since, randomness = int(champion.facts.get("trained_until", 0)) + 1, np.random.default_rng(config.seed)
-    return lambda log: replay(log, since, config.most_actions, randomness)
+    return lambda log: rehearsal(log, since, config.most_actions, randomness)
 
 
 def _start(
     champion: Version | None, vocabulary: Vocabulary, config: RoundConfig
-) -> tuple[Callable[[], Network], Combiner | None, LearnConfig]:
+) -> tuple[Callable[[], Network], Combiner | None, FitModelConfig]:
     """The champion's network and combiner where they are of the kind that is asked for, else new ones; and how to learn
     from there."""
     wanted = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
     if champion is None or not _same_kind(champion.network.config, config.hidden, config.backbone):
-        return lambda: cold_start(wanted, config.seed), None, config.learn
+        return lambda: cold_start(wanted, config.seed), None, config.fitting
     return (
         lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)),
         champion.fusion.combiner,
-        _warm(config.learn, config.warm_rate),
+        _warm(config.fitting, config.warm_rate),
     )
 
 
@@ -216,12 +216,12 @@ def _same_kind(found: NetworkConfig, hidden: int, backbone: BackboneName) -> boo
     return (found.hidden, found.backbone) == (hidden, backbone)
 
 
-def _warm(learn: LearnConfig, rate: float) -> LearnConfig:
+def _warm(fitting: FitModelConfig, rate: float) -> FitModelConfig:
     """Less, and more gently, for weights that know most of it already."""
-    train, combiner = learn.train, learn.combiner
+    train, combiner = fitting.train, fitting.combiner
     return replace(
-        learn,
-        most_examples=min(learn.most_examples, learn.enough_held_out),
+        fitting,
+        most_examples=min(fitting.most_examples, fitting.enough_held_out),
         train=replace(train, actions=train.actions // 2, least_epochs=1, learning_rate=train.learning_rate * rate),
         combiner=replace(combiner, examples=combiner.examples // 3, least_epochs=2),
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from model.kernels.int8_matmul import can_multiply
-from model.search.coarse_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
+from model.search.coarse_scores import CoarseScores, Float32Scores, Shortlists, TorchInt8Scores, VnniInt8Scores
 from model.search.gpu_shortlist import GpuShortlists
 from model.search.plain_search import PlainSearch
 
@@ -32,7 +32,7 @@ _USUAL_NORM: Final = 16.0  # of queries, for a trial run
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedItems:
     """The best k items of each query, best first."""
 
     items: Tensor  # (N, k) int64, indices into the catalogue
@@ -63,16 +63,16 @@ class Catalogue:
         other.shortlists = self.shortlists.for_another_thread() if self.shortlists else None
         return other
 
-    def rank(self, queries: Tensor, k: int) -> Ranked:
+    def rank(self, queries: Tensor, k: int) -> RankedItems:
         """Exact top-k of queries (N, D) over all items; k is cut to the size of the catalogue."""
         k = min(k, self.size)
         if self.shortlists is not None and self.shortlists.can_rank(queries, k):
-            items, log_probabilities, gave_up = self.shortlists.rank(queries, k)
-            if gave_up.any():
-                items[gave_up], log_probabilities[gave_up] = self._plain.rank(queries[gave_up], k)
+            items, log_probabilities, overflowed = self.shortlists.rank(queries, k)
+            if overflowed.any():
+                items[overflowed], log_probabilities[overflowed] = self._plain.rank(queries[overflowed], k)
         else:
             items, log_probabilities = self._plain.rank(queries, k)
-        return Ranked(items, log_probabilities)
+        return RankedItems(items, log_probabilities)
 
 
 def _fastest(vectors: Tensor, plain: PlainSearch, clock: Callable[[], float]) -> Shortlists | None:
@@ -82,8 +82,11 @@ def _fastest(vectors: Tensor, plain: PlainSearch, clock: Callable[[], float]) ->
     vectors = vectors.contiguous()
     queries = _usual_queries(vectors)
     best, shortest = None, _seconds(plain.rank, queries, clock)
-    eight_bits = EightBitsByInstruction if can_multiply(vectors.shape[1]) else EightBitsByLibrary
-    kinds: tuple[Callable[[], RoughScores], ...] = (lambda: Float32(plain.transposed), lambda: eight_bits(vectors))
+    eight_bits = VnniInt8Scores if can_multiply(vectors.shape[1]) else TorchInt8Scores
+    kinds: tuple[Callable[[], CoarseScores], ...] = (
+        lambda: Float32Scores(plain.transposed),
+        lambda: eight_bits(vectors),
+    )
     for kind in kinds:
         way = Shortlists(vectors, kind())
         if way.can_rank(queries, _TRIAL_K) and way.scores.is_exact():

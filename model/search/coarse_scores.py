@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.kernels.compiled import compiled
 from model.kernels.int8_matmul import TILE, multiply, tiles_of
-from model.search.shortlist import GROUP, Asked, Found, search
+from model.search.shortlist import GROUP, SearchRequest, SearchResult, search
 
 _ROWS: Final = 64  # queries scored at once: their scores should stay in the processor's caches
 _LEVELS: Final = 127  # of an 8-bit integer, on either side of zero
@@ -26,15 +26,15 @@ _ROUNDING: Final = 1e-4  # of float32 sums, relative to the lengths of the vecto
 _LARGEST_LOGIT: Final = 80.0  # e to this is still a number
 
 
-class Rough(NamedTuple):
+class CoarseQueries(NamedTuple):
     """Queries made ready for rough scores."""
 
     queries: Tensor  # (N, D), of the kind that is multiplied
-    scales: Tensor  # (N,) as in `Asked`
-    slack: Tensor  # (N,) as in `Asked`
+    scales: Tensor  # (N,) as in `SearchRequest`
+    slack: Tensor  # (N,) as in `SearchRequest`
 
 
-class Slack:
+class ErrorBound:
     """How far products of rounded queries and items can lie from the exact ones: Cauchy-Schwarz on both residuals."""
 
     def __init__(self, vectors: Tensor, restored: Tensor) -> None:
@@ -48,7 +48,7 @@ class Slack:
         return lengths * (self._residual + _ROUNDING * self.longest) + residuals * self._longest_restored
 
 
-class RoughScores(ABC):
+class CoarseScores(ABC):
     """A kind of rough scores of the same I items."""
 
     room_type: torch.dtype  # of scores
@@ -60,14 +60,16 @@ class RoughScores(ABC):
         """Whether this processor multiplies as the slack supposes."""
 
     @abstractmethod
-    def rough(self, queries: Tensor) -> Rough:
+    def rough(self, queries: Tensor) -> CoarseQueries:
         """Queries (N, D), made ready."""
 
     @abstractmethod
     def score(self, queries: Tensor, room: Tensor) -> None:
         """Fills a room (N, columns) with the scores of `Rough.queries`."""
 
-    def search(self, rough: Tensor, vectors: NDArray[np.float32], asked: Asked, found: Found, room: Tensor) -> None:
+    def search(
+        self, rough: Tensor, vectors: NDArray[np.float32], asked: SearchRequest, found: SearchResult, room: Tensor
+    ) -> None:
         """Finds the best items for all queries, as many at once as there is room (rows, columns) for."""
         for start in range(0, len(rough), len(room)):
             rows = rough[start : start + len(room)]
@@ -76,7 +78,7 @@ class RoughScores(ABC):
             search(scores.numpy(), self.scales, vectors, asked, found, start)
 
 
-class EightBits(RoughScores):
+class Int8Scores(CoarseScores):
     """Items and queries as integers, each with a scale of its own; how they are multiplied depends on the processor."""
 
     room_type = torch.int32
@@ -84,20 +86,20 @@ class EightBits(RoughScores):
     def __init__(self, vectors: Tensor) -> None:
         rounded = _eight_bits(vectors)
         self.scales = rounded.scales.numpy()
-        self._slack = Slack(vectors, rounded.integers * rounded.scales[:, None])
+        self._slack = ErrorBound(vectors, rounded.integers * rounded.scales[:, None])
         self._keep(rounded.integers)
 
     @abstractmethod
     def _keep(self, items: Tensor) -> None:
         """Makes items (I, D) ready to be multiplied with."""
 
-    def rough(self, queries: Tensor) -> Rough:
+    def rough(self, queries: Tensor) -> CoarseQueries:
         """Queries rounded."""
         rounded = _eight_bits(queries)
-        return Rough(rounded.integers, rounded.scales, self._slack.of(rounded.lengths, rounded.residuals))
+        return CoarseQueries(rounded.integers, rounded.scales, self._slack.of(rounded.lengths, rounded.residuals))
 
 
-class EightBitsByLibrary(EightBits):
+class TorchInt8Scores(Int8Scores):
     """By PyTorch."""
 
     def _keep(self, items: Tensor) -> None:
@@ -118,7 +120,7 @@ class EightBitsByLibrary(EightBits):
         torch._int_mm(queries, self._items, out=room)
 
 
-class EightBitsByInstruction(EightBits):
+class VnniInt8Scores(Int8Scores):
     """By the processor's own instruction, where `can_multiply` says so."""
 
     def _keep(self, items: Tensor) -> None:
@@ -133,12 +135,14 @@ class EightBitsByInstruction(EightBits):
         """As `RoughScores.score`."""
         multiply(self._tiles, queries.numpy(), room.numpy())
 
-    def search(self, rough: Tensor, vectors: NDArray[np.float32], asked: Asked, found: Found, room: Tensor) -> None:
+    def search(
+        self, rough: Tensor, vectors: NDArray[np.float32], asked: SearchRequest, found: SearchResult, room: Tensor
+    ) -> None:
         """As `RoughScores.search`, without coming back to the interpreter, which others may hold, for each room."""
         _search(self._tiles, rough.numpy(), self.scales, vectors, asked, found, room.numpy())
 
 
-class Float32(RoughScores):
+class Float32Scores(CoarseScores):
     """Items and queries as they are."""
 
     room_type = torch.float32
@@ -154,10 +158,10 @@ class Float32(RoughScores):
         """Any processor does."""
         return True
 
-    def rough(self, queries: Tensor) -> Rough:
+    def rough(self, queries: Tensor) -> CoarseQueries:
         """Queries as they are."""
         slack = queries.norm(dim=1) * (_ROUNDING * self._longest)
-        return Rough(queries, torch.ones(len(queries)), slack)
+        return CoarseQueries(queries, torch.ones(len(queries)), slack)
 
     def score(self, queries: Tensor, room: Tensor) -> None:
         """As `RoughScores.score`."""
@@ -167,7 +171,7 @@ class Float32(RoughScores):
 class Shortlists:
     """Ranks by rough scores first, exactly. Not for two threads at once."""
 
-    def __init__(self, vectors: Tensor, scores: RoughScores) -> None:
+    def __init__(self, vectors: Tensor, scores: CoarseScores) -> None:
         """`vectors` (I, D), a row each, those that `scores` are of."""
         self._vectors = vectors
         self._longest = _longest(vectors)
@@ -194,11 +198,11 @@ class Shortlists:
         """Items and log-probabilities (N, k), and which queries had too many candidates (N,)."""
         n, rough = len(queries), self.scores.rough(queries)
         items, log_probabilities = torch.zeros(n, k, dtype=torch.int64), queries.new_empty(n, k)
-        gave_up = torch.zeros(n, dtype=torch.bool)
-        asked = Asked(queries.contiguous().numpy(), rough.scales.numpy(), rough.slack.numpy())
-        found = Found(items.numpy(), log_probabilities.numpy(), gave_up.numpy())
+        overflowed = torch.zeros(n, dtype=torch.bool)
+        asked = SearchRequest(queries.contiguous().numpy(), rough.scales.numpy(), rough.slack.numpy())
+        found = SearchResult(items.numpy(), log_probabilities.numpy(), overflowed.numpy())
         self.scores.search(rough.queries, self._vectors.numpy(), asked, found, self._room)
-        return items, log_probabilities, gave_up
+        return items, log_probabilities, overflowed
 
 
 @compiled
@@ -207,8 +211,8 @@ def _search(
     rounded: NDArray[np.int8],
     scales: NDArray[np.float32],
     vectors: NDArray[np.float32],
-    asked: Asked,
-    found: Found,
+    asked: SearchRequest,
+    found: SearchResult,
     room: NDArray[np.int32],
 ) -> None:
     for start in range(0, len(rounded), len(room)):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from model.search.coarse_scores import Slack
+from model.search.coarse_scores import ErrorBound
 from model.search.top_k import top_k
 
 _MORE: Final = 44  # groups that are chosen beside k, to leave the others behind by more than the slack
@@ -45,7 +45,7 @@ class GpuShortlists:
         tile = BLOCK * BLOCKS
         self._halves = vectors.new_zeros(-(-self._items // tile) * tile, self._width, dtype=torch.float16)
         self._halves[: self._items, :width] = vectors
-        self._slack = Slack(vectors, self._halves[: self._items, :width].float())
+        self._slack = ErrorBound(vectors, self._halves[: self._items, :width].float())
 
     @staticmethod
     def suits(vectors: Tensor) -> bool:
@@ -69,8 +69,8 @@ class GpuShortlists:
         """Items and log-probabilities (N, k), and which queries had too many candidates (N,)."""
         rows = max(_ROWS, _MAXIMA // self._groups // _ROWS * _ROWS)
         parts = [self._rank_rows(part.contiguous(), k) for part in torch.split(queries, rows)]
-        items, log_probabilities, gave_up = (torch.cat(column) for column in zip(*parts, strict=True))
-        return items, log_probabilities, gave_up
+        items, log_probabilities, overflowed = (torch.cat(column) for column in zip(*parts, strict=True))
+        return items, log_probabilities, overflowed
 
     @property
     def _groups(self) -> int:
@@ -84,10 +84,10 @@ class GpuShortlists:
         exact, rough = self._member_scores(queries, chosen)
         logits, places = torch.topk(exact, k)
         residuals = (queries - halves[: len(queries), : queries.shape[1]]).norm(dim=1)
-        gave_up = logits[:, -1] < best[:, -1] + self._slack.of(norms, residuals)
+        overflowed = logits[:, -1] < best[:, -1] + self._slack.of(norms, residuals)
         if chosen.shape[1] == self._groups:
-            gave_up.zero_()
-        return self._items_at(chosen, places), logits - _log_sum(total, exact, rough, bounds), gave_up
+            overflowed.zero_()
+        return self._items_at(chosen, places), logits - _log_sum(total, exact, rough, bounds), overflowed
 
     def _group_maxima(self, queries: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries as halves, (N, D) and padding; maxima (N, G); sums of exp(rough - bound), (N,)."""

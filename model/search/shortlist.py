@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.bitmask import WIDTH, above, bits, lowest, reaching
+from model.kernels.bitmask import WIDTH, mask_ge, mask_gt, popcount, trailing_zeros
 from model.kernels.compiled import compiled
-from model.kernels.fast_math import exponential
+from model.kernels.fast_math import fast_exp
 from model.kernels.gathered_dot import multiply_by_one
 
 GROUP: Final = 16  # items, about
@@ -34,7 +34,7 @@ _HIGHEST: Final = np.float32(3e38)
 Floats = NDArray[np.float32]
 
 
-class Asked(NamedTuple):
+class SearchRequest(NamedTuple):
     """Queries, and what is known of their rough scores."""
 
     queries: Floats  # (N, D)
@@ -42,12 +42,12 @@ class Asked(NamedTuple):
     slack: Floats  # (N,): how far a rough logit can lie from the exact one
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What was found for queries, best first."""
 
     items: NDArray[np.int64]  # (N, k)
     log_probabilities: Floats  # (N, k)
-    gave_up: NDArray[np.bool_]  # (N,): there were too many candidates, and nothing else here counts
+    overflowed: NDArray[np.bool_]  # (N,): there were too many candidates, and nothing else here counts
 
 
 @compiled
@@ -66,7 +66,7 @@ def _scan(
             score = np.float32(row[j]) * by[j]
             kept[j] = score
             maxima[j] = score if score > maxima[j] else maxima[j]
-            sums[j] += exponential(score * query_scale)
+            sums[j] += fast_exp(score * query_scale)
 
 
 @compiled
@@ -74,7 +74,7 @@ def _sum_of_exponentials(logits: Floats) -> np.float32:
     """Added up in a loop of their own, which leaves the one before without a sum to wait for."""
     powers = np.empty(len(logits), np.float32)
     for i in range(len(logits)):
-        powers[i] = exponential(logits[i])
+        powers[i] = fast_exp(logits[i])
     total: np.float32 = powers.sum()
     return total
 
@@ -116,9 +116,9 @@ def _reached_by(values: Floats, k: int) -> np.float32:
 @compiled
 def _count(values: Floats, rest: Floats, threshold: np.float32) -> int:
     """How many reach a threshold; `rest` as `_rest` makes it."""
-    reached = bits(reaching(rest, 0, threshold))
+    reached = popcount(mask_ge(rest, 0, threshold))
     for start in range(0, len(values) - WIDTH + 1, WIDTH):
-        reached += bits(reaching(values, start, threshold))
+        reached += popcount(mask_ge(values, start, threshold))
     return int(reached)
 
 
@@ -135,10 +135,10 @@ def _reaching(values: Floats, low: np.float32, found: NDArray[np.int32]) -> int:
     """Fills `found` with the places of values that reach `low`, in order; returns how many, or -1: it has no room."""
     count, whole = 0, len(values) // WIDTH * WIDTH
     for start in range(0, whole, WIDTH):
-        count = _note(reaching(values, start, low), start, found, count)
+        count = _note(mask_ge(values, start, low), start, found, count)
         if count < 0:
             return -1
-    return int(_note(reaching(_rest(values), 0, low), whole, found, count))
+    return int(_note(mask_ge(_rest(values), 0, low), whole, found, count))
 
 
 @compiled
@@ -147,9 +147,9 @@ def _between(values: Floats, low: np.float32, high: np.float32, found: NDArray[n
     There must be room."""
     end, whole = begin, len(values) // WIDTH * WIDTH
     for start in range(0, whole, WIDTH):
-        end = _note(reaching(values, start, low) & ~reaching(values, start, high), start, found, end)
+        end = _note(mask_ge(values, start, low) & ~mask_ge(values, start, high), start, found, end)
     rest = _rest(values)
-    return int(_note(reaching(rest, 0, low) & ~reaching(rest, 0, high), whole, found, end))
+    return int(_note(mask_ge(rest, 0, low) & ~mask_ge(rest, 0, high), whole, found, end))
 
 
 @compiled
@@ -166,7 +166,7 @@ def _note(mask: np.uint64, start: int, found: NDArray[np.int32], count: int) -> 
     while mask:
         if count == len(found):
             return -1
-        found[count] = start + lowest(mask)
+        found[count] = start + trailing_zeros(mask)
         count += 1
         mask &= mask - np.uint64(1)
     return count
@@ -184,7 +184,7 @@ def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_
     for c in range(count):
         place = 0
         for start in range(0, len(high), WIDTH):
-            place += bits(above(high, start, high[c]))
+            place += popcount(mask_gt(high, start, high[c]))
         while place < k and log_probabilities[place] > _LOWEST:  # an equal one was there first
             place += 1
         if place < k:
@@ -195,7 +195,9 @@ def _put_highest(values: Floats, by: np.float32, places: NDArray[np.int64], log_
 
 
 @compiled
-def search(scores: NDArray[np.int32], scales: Floats, vectors: Floats, asked: Asked, found: Found, start: int) -> None:
+def search(
+    scores: NDArray[np.int32], scales: Floats, vectors: Floats, asked: SearchRequest, found: SearchResult, start: int
+) -> None:
     """Fills in what is found for as many queries as there are rows of scores, from the query `start` on.
 
     The first I of the scores (N, I or more) times `scales` (I,) times those of the queries lie within their slack of
@@ -215,7 +217,7 @@ def search(scores: NDArray[np.int32], scales: Floats, vectors: Floats, asked: As
         # The k groups with the highest maxima have k items at least as good as the k-th of them.
         sure = _reached_by(maxima, k)
         count = _reaching(scaled, sure - np.float32(2) * slack / scale, candidates)
-        found.gave_up[n] = count < 0
+        found.overflowed[n] = count < 0
         if count < 0:
             continue
         for c in range(count):

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import item_object
+from model.data.events import item_key
 from model.serving.serving import Serving
 
 _LEAST: Final = 100  # scored events on each side: below, a normal distribution says little about a share
@@ -28,11 +28,11 @@ class Canary:
 
     def stays(self, users: Sequence[str]) -> NDArray[np.bool_]:
         """Which of N users stay with the version before, (N,)."""
-        parts = np.array([item_object(user) % _PARTS for user in users], np.float64)
+        parts = np.array([item_key(user) % _PARTS for user in users], np.float64)
         return parts < self.share * _PARTS
 
 
-class Hits(NamedTuple):
+class HitCounts(NamedTuple):
     """How well a version's answers did."""
 
     scored: int = 0
@@ -50,13 +50,13 @@ class Hits(NamedTuple):
         return self.reciprocal_ranks / max(1, self.scored)
 
 
-def total(several: Iterable[Hits]) -> Hits:
+def total(several: Iterable[HitCounts]) -> HitCounts:
     """Those of several workers together."""
     columns = list(zip(*several, strict=True)) or [(0,), (0,), (0.0,)]
-    return Hits(sum(columns[0]), sum(columns[1]), sum(columns[2]))
+    return HitCounts(sum(columns[0]), sum(columns[1]), sum(columns[2]))
 
 
-def complaint(new: Hits, before: Hits, margin: float) -> str | None:
+def regression_message(new: HitCounts, before: HitCounts, margin: float) -> str | None:
     """What is wrong with the new version: by more than `margin` and chance behind the one before. None: nothing yet."""
     if min(new.scored, before.scored) < _LEAST:
         return None

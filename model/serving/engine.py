@@ -25,8 +25,8 @@ from model.data.recent import Recent
 from model.serving.answers import Answers
 from model.serving.canary import Canary
 from model.serving.live_rules import LiveRules
-from model.serving.online_hits import Scoreboard
-from model.serving.online_scores import NOTHING, ModelScores, Scored
+from model.serving.online_hits import OnlineHitRate
+from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
 from model.serving.recent_actions import recent_actions
 from model.serving.rules import Rules
 from model.serving.serving import Serving, answer
@@ -75,7 +75,7 @@ class Answered(NamedTuple):
     """What was said of a batch, and what the batch said of what was said before."""
 
     answers: Answers  # M of them
-    scored: Scored  # the version's answers before
+    scored: BatchScores  # the version's answers before
 
 
 class Fold:
@@ -89,9 +89,9 @@ class Fold:
         self._served = 0
         self._rules = LiveRules(Rules())
         self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
-        self._rules_scores = Scoreboard()
+        self._rules_scores = OnlineHitRate()
         self._forgotten = np.zeros(0, np.int64)  # slots taken from their users since the last batch
-        self._model_scores = ModelScores()  # this and the next one belong to the answers
+        self._model_scores = OnlineScores()  # this and the next one belong to the answers
         self._scored_since = 0  # versions that had begun to serve when the kept answers were given
 
     def serve(self, serving: Serving, canary: Canary | None = None) -> None:
@@ -210,7 +210,7 @@ class Fold:
         answers, ranked = self._rules.follow(actions, slots, applied[followed], self.states.histories, answer=answer)
         everyone = np.ones(len(followed), np.bool_)
         places = self._rules_scores.score(
-            slots, actions.objects, scored[followed], ranked, everyone, self.states.capacity
+            slots, actions.item_keys, scored[followed], ranked, everyone, self.states.capacity
         )
         self._rules.was_right_at(places)
         return answers, places
@@ -236,11 +236,11 @@ class Fold:
         if serving is not None:
             vectors = self._vectors(serving, slots, source, fresh_slots, ranks, fresh, contexts)
             recent = recent_actions(
-                serving.vocabulary, states.histories, slots, ~repeated, ranks, fresh.objects, contexts
+                serving.vocabulary, states.histories, slots, ~repeated, ranks, fresh.item_keys, contexts
             )
             asked = _Asked(serving, vectors, recent)
         lengths_before = states.histories.counts[slots]
-        after = states.histories.append(fresh_slots, ranks, fresh.objects, contexts)
+        after = states.histories.append(fresh_slots, ranks, fresh.item_keys, contexts)
         states.remember(fresh_slots, fresh)
         padded = np.concatenate((after, np.zeros(1, np.int64)))
         return asked, np.where(source >= 0, padded[source], lengths_before)
@@ -258,10 +258,10 @@ class Fold:
         """Steps the fresh actions; the vector (M, D) of each event's user after it, or as the user is for a repeat."""
         self._encode_again(serving, slots)
         missing = source < 0
-        present = self._present_vectors(serving, slots[missing]) if missing.any() else None
+        readout = self._readout_vectors(serving, slots[missing]) if missing.any() else None
         vectors = self._step(serving, fresh_slots, ranks, fresh, contexts)
-        if present is not None:
-            vectors = torch.cat((vectors, present))
+        if readout is not None:
+            vectors = torch.cat((vectors, readout))
         return vectors[torch.from_numpy(_places(source, len(fresh)))] if len(fresh) < len(slots) else vectors
 
     def _encode_again(self, serving: Serving, slots: NDArray[np.int64]) -> None:
@@ -271,20 +271,20 @@ class Fold:
         states.weights[stale] = serving.weights
         stale = stale[states.histories.counts[stale] > 0]  # the others begin at zero
         for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
-            objects, contexts, sizes = states.histories.gather(chunk)
+            item_keys, contexts, sizes = states.histories.gather(chunk)
             steps = int(sizes.max())
-            tokens = serving.vocabulary.tokens(objects[:, :steps], contexts[:, :steps]).to(serving.device)
+            tokens = serving.vocabulary.tokens(item_keys[:, :steps], contexts[:, :steps]).to(serving.device)
             hidden, _ = serving.network(tokens)
             index = torch.from_numpy(sizes).to(serving.device)
             last = hidden[torch.arange(len(chunk), device=serving.device), index - 1]
             states.hidden[torch.from_numpy(chunk).to(serving.device)] = last.half()
 
-    def _present_vectors(self, serving: Serving, slots: NDArray[np.int64]) -> Tensor:
+    def _readout_vectors(self, serving: Serving, slots: NDArray[np.int64]) -> Tensor:
         """The vectors of users as they are, without a step: from hidden state and last action."""
-        objects, contexts, _ = self.states.histories.gather(slots, 1)
-        tokens = serving.vocabulary.tokens(objects[:, 0], contexts[:, 0]).to(serving.device)
+        item_keys, contexts, _ = self.states.histories.gather(slots, 1)
+        tokens = serving.vocabulary.tokens(item_keys[:, 0], contexts[:, 0]).to(serving.device)
         state = self.states.hidden[torch.from_numpy(slots).to(serving.device)].float()
-        return serving.network.present(tokens, state)
+        return serving.network.readout(tokens, state)
 
     def _step(
         self,
@@ -295,7 +295,7 @@ class Fold:
         contexts: NDArray[np.uint32],
     ) -> Tensor:
         """One step per action, a round for each rank; the vector after each, (M, D)."""
-        tokens = serving.vocabulary.tokens(actions.objects, contexts).to(serving.device)
+        tokens = serving.vocabulary.tokens(actions.item_keys, contexts).to(serving.device)
         users = torch.from_numpy(slots).to(serving.device)
         if not ranks.any():  # nobody is there twice, as in most small batches
             return serving.stepper.step(tokens, users, np.array([0, len(slots)]), self.states.hidden)
@@ -307,7 +307,7 @@ class Fold:
         vectors[rows] = stepped
         return vectors
 
-    def _score(self, stepped: Stepped, serving: Serving, answers: Answers) -> Scored:
+    def _score(self, stepped: Stepped, serving: Serving, answers: Answers) -> BatchScores:
         return self._model_scores.score(
             serving,
             answers,

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from model.data.vocabulary import Tokens
 from model.kernels.compiled import compiled
-from model.kernels.fast_math import exponential
-from model.kernels.simd import arrays_of, element, everywhere
+from model.kernels.fast_math import fast_exp
+from model.kernels.simd import arrays_of, element, splat
 from model.network.backbones import GRU
 from model.network.network import Network
 
@@ -127,7 +127,7 @@ def _block(users: int) -> Any:
             with cgutils.for_range(builder, builder.extract_value(inputs.shape, 1), intp=long) as loop:
                 weights = [load(tile, loop.index, _LANES * n, vector) for n in range(_VECTORS)]
                 for number, of_user in enumerate(sums):
-                    value = everywhere(builder, load(inputs, number, loop.index, ir.FloatType()), _LANES)
+                    value = splat(builder, load(inputs, number, loop.index, ir.FloatType()), _LANES)
                     for weight, total in zip(weights, of_user, strict=True):
                         product = builder.fmul(weight, value, flags=_FAST)
                         builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
@@ -263,4 +263,4 @@ def _sigmoid(x: np.float32) -> np.float32:
     above = x if x > -_FARTHEST else -_FARTHEST
     kept = above if above < _FARTHEST else _FARTHEST
     # Numba's own division looks for a zero each time, which leaves no loop to make vectors of.
-    return np.divide(np.float32(1), np.float32(1) + exponential(-kept))  # type: ignore[no-any-return]
+    return np.divide(np.float32(1), np.float32(1) + fast_exp(-kept))  # type: ignore[no-any-return]

@@ -41,7 +41,7 @@ class LiveRules:
         next_types: list[list[float]] = []
         purchases: list[float] = []
         recents, last_types = _recents(slots, histories)
-        types, objects = actions.types.tolist(), actions.objects.tolist()
+        types, item_keys = actions.types.tolist(), actions.item_keys.tolist()
         known = [self._rules.names]  # and before an item was dropped in the midst of this batch
         for place, slot in enumerate(slots.tolist()):
             recent, kind = recents[slot], types[place]
@@ -49,10 +49,10 @@ class LiveRules:
                 self._rules.learn_type(last_types[slot], kind)
                 last_types[slot] = kind
                 if kind != SEARCH:
-                    self._rules.learn(recent, objects[place], actions.items[place])
+                    self._rules.learn(recent, item_keys[place], actions.items[place])
                     if self._rules.names is not known[-1]:
                         known.append(self._rules.names)
-                    recent.insert(0, objects[place])
+                    recent.insert(0, item_keys[place])
                     del recent[WINDOW:]
             ranked.append(self._rules.rank(recent, RANKED))
             if answer:  # at once: the events behind this one in the batch must not tell what came after it
@@ -99,10 +99,10 @@ class LiveRules:
 def _recents(slots: NDArray[np.int64], histories: Histories) -> tuple[dict[int, list[int]], dict[int, int]]:
     """Per distinct slot: the objects of its latest actions on items, latest first, and the type of its last one."""
     distinct = np.unique(slots)
-    objects, contexts, sizes = histories.gather(distinct, min(WINDOW, histories.length))
+    item_keys, contexts, sizes = histories.gather(distinct, min(WINDOW, histories.length))
     types = unpack_contexts(contexts).types
     recents, last_types = {}, {}
-    rows = zip(distinct.tolist(), objects.tolist(), types.tolist(), sizes.tolist(), strict=True)
+    rows = zip(distinct.tolist(), item_keys.tolist(), types.tolist(), sizes.tolist(), strict=True)
     for slot, row, kinds, size in rows:
         recents[slot] = [row[i] for i in range(size - 1, -1, -1) if kinds[i] != SEARCH]
         last_types[slot] = kinds[size - 1] if size else NO_TYPE

@@ -10,7 +10,7 @@ from model.serving.answers import RANKED
 from model.state.history_rings import grown
 
 
-class Scoreboard:
+class OnlineHitRate:
     """The last ranking given to each user, so that the next event can score it; held in memory only."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Scoreboard:
     def score(
         self,
         slots: NDArray[np.int64],
-        objects: NDArray[np.uint64],
+        item_keys: NDArray[np.uint64],
         scored: NDArray[np.bool_],
         ranked: NDArray[np.uint64],
         answered: NDArray[np.bool_],
@@ -40,7 +40,7 @@ class Scoreboard:
         """
         self._make_room(capacity)
         before, known = self._before(slots, ranked.astype(np.uint32), answered)
-        wanted = objects.astype(np.uint32)
+        wanted = item_keys.astype(np.uint32)
         hits = (before == wanted[:, None]) & (wanted != 0)[:, None]
         places = np.where(hits.any(1), hits.argmax(1) + 1, 0)
         # An answer is about the next event only. Repeated indices keep the last value, the newest.

@@ -28,7 +28,7 @@ _FOLLOWED: Final = np.dtype(
         ("begun", np.int64),  # ms, by the user's clock
         ("begun_there", np.int64),  # ms, by the partition's time
         ("partition", np.int32),
-        ("foretold", np.float32),
+        ("predicted", np.float32),
         ("events_left", np.uint8),
         ("bought", np.bool_),
         ("open", np.bool_),  # else nothing is followed
@@ -36,14 +36,14 @@ _FOLLOWED: Final = np.dtype(
 )
 
 
-class Outcomes(NamedTuple):
+class PurchaseOutcomes(NamedTuple):
     """What was foretold and settled by now."""
 
-    foretold: NDArray[np.float32]  # (R,) probabilities
+    predicted: NDArray[np.float32]  # (R,) probabilities
     bought: NDArray[np.bool_]  # (R,)
 
 
-class PurchaseBoard:
+class PurchaseOutcomeTracker:
     """The foretelling that is followed for each user; held in memory only."""
 
     def __init__(self) -> None:
@@ -64,31 +64,31 @@ class PurchaseBoard:
         times: NDArray[np.int64],
         probabilities: NDArray[np.float32],
         capacity: int,
-    ) -> Outcomes:
+    ) -> PurchaseOutcomes:
         """Settles what N applied events in log order show, and follows their answers where nothing is followed.
 
         `times` (N,): the users' clocks, ms.
         """
         self._make_room(capacity, int(partitions.max(initial=0)) + 1)
-        foretold, bought = np.empty(len(slots), np.float32), np.empty(len(slots), np.bool_)
+        predicted, bought = np.empty(len(slots), np.float32), np.empty(len(slots), np.bool_)
         horizon = PURCHASE_HORIZON, PURCHASE_WITHIN_MS
         settled = _follow(
-            slots, partitions, types, times, probabilities, *horizon, self._followed, self._now, foretold, bought
+            slots, partitions, types, times, probabilities, *horizon, self._followed, self._now, predicted, bought
         )
         left = self._settle_left()
-        return Outcomes(
-            np.concatenate((foretold[:settled], left.foretold)), np.concatenate((bought[:settled], left.bought))
+        return PurchaseOutcomes(
+            np.concatenate((predicted[:settled], left.predicted)), np.concatenate((bought[:settled], left.bought))
         )
 
-    def _settle_left(self) -> Outcomes:
+    def _settle_left(self) -> PurchaseOutcomes:
         """Settles, now and then, what is followed for users who have not come back."""
         self._batches += 1
         if self._batches % _LOOK_EVERY:
-            return Outcomes(np.zeros(0, np.float32), np.zeros(0, np.bool_))
+            return PurchaseOutcomes(np.zeros(0, np.float32), np.zeros(0, np.bool_))
         followed = self._followed
         left = followed["open"] & (self._now[followed["partition"]] > followed["begun_there"] + _LEFT_MS)
         followed["open"][left] = False
-        return Outcomes(followed["foretold"][left], followed["bought"][left])
+        return PurchaseOutcomes(followed["predicted"][left], followed["bought"][left])
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Follows nothing for slots any more, which go to other users."""
@@ -112,7 +112,7 @@ def _follow(
     within_ms: int,  # given and not read from the module: what was compiled outlives a change of another file
     followed: NDArray[np.void],
     now: NDArray[np.int64],
-    foretold: NDArray[np.float32],
+    predicted: NDArray[np.float32],
     bought: NDArray[np.bool_],
 ) -> int:
     settled = 0
@@ -120,7 +120,7 @@ def _follow(
         user, partition = followed[slots[place]], partitions[place]
         now[partition] = max(now[partition], times[place])
         if user.open and times[place] - user.begun > within_ms:
-            foretold[settled], bought[settled] = user.foretold, user.bought
+            predicted[settled], bought[settled] = user.predicted, user.bought
             settled += 1
             user.open = False
         if user.open:
@@ -129,6 +129,6 @@ def _follow(
                 user.bought |= types[place] == PURCHASE
         else:
             user.partition, user.begun, user.begun_there = partition, times[place], now[partition]
-            user.foretold, user.events_left = probabilities[place], events
+            user.predicted, user.events_left = probabilities[place], events
             user.bought, user.open = False, True
     return settled

@@ -21,27 +21,27 @@ def recent_actions(
     slots: NDArray[np.int64],
     applied: NDArray[np.bool_],
     ranks: NDArray[np.int64],
-    objects: NDArray[np.uint64],
+    item_keys: NDArray[np.uint64],
     contexts: NDArray[np.uint32],
 ) -> Recent:
     """What the users in `slots` (M,) did last at each answer; of the applied events, how many of the same user come
-    before it, `ranks`, and their `objects` and `contexts` (B,).
+    before it, `ranks`, and their `item_keys` and `contexts` (B,).
 
     `histories` do not have these events yet. However the log falls into batches, an answer sees as many actions.
     """
     window = min(RECENT, histories.length)
     users, user = np.unique(slots, return_inverse=True)
-    old_objects, old_contexts, old = histories.gather(users, window)
+    old_keys, old_contexts, old = histories.gather(users, window)
     new = np.bincount(user[applied], minlength=len(users))
     firsts = np.cumsum(old + new) - new - old
     steps, fresh = np.arange(window), user[applied]
     kept = steps < old[:, None]
     places = np.concatenate(((firsts[:, None] + steps)[kept], (firsts + old)[fresh] + ranks))
-    flat_objects, flat_contexts = np.empty(len(places), np.uint64), np.empty(len(places), np.uint32)
-    flat_objects[places] = np.concatenate((old_objects[kept], objects))
+    flat_keys, flat_contexts = np.empty(len(places), np.uint64), np.empty(len(places), np.uint32)
+    flat_keys[places] = np.concatenate((old_keys[kept], item_keys))
     flat_contexts[places] = np.concatenate((old_contexts[kept], contexts))
     stops = (firsts + old)[user] + (ranks + 1 if applied.all() else _applied_so_far(user, applied))
-    items = catalogue_items(vocabulary, flat_objects, flat_contexts)
+    items = catalogue_items(vocabulary, flat_keys, flat_contexts)
     return Recent(items, flat_contexts, np.maximum(firsts[user], stops - window), stops)
 
 

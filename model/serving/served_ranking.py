@@ -19,7 +19,7 @@ from torch import Tensor
 from model.data.recent import Recent
 from model.fusion.candidates import NETWORK_BEST, NetworkBest
 from model.fusion.fusion import Fusion
-from model.search.catalogue import Catalogue, Ranked
+from model.search.catalogue import Catalogue, RankedItems
 
 T = TypeVar("T")
 _LEAST: Final = 64  # answers of a share: fewer are ranked before another thread is awake
@@ -43,7 +43,7 @@ class NetworkAlone:
 
     def __init__(self, catalogue: Catalogue, threads: int) -> None:
         self._catalogues = [catalogue, *(catalogue.for_another_thread() for _ in range(threads - 1))]
-        self.lanes = Lanes(threads)
+        self.lanes = ThreadShards(threads)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -84,7 +84,7 @@ class NetworkAndLog:
         return np.concatenate([share[0] for share in ranked]), np.concatenate([share[1] for share in ranked])
 
 
-def _best_of(catalogue: Catalogue, queries: Tensor, k: int, part: slice) -> Ranked:
+def _best_of(catalogue: Catalogue, queries: Tensor, k: int, part: slice) -> RankedItems:
     return catalogue.rank(queries[part], k)
 
 
@@ -92,7 +92,7 @@ def _fused(fusion: Fusion, recent: Recent, best: NetworkBest, k: int, part: slic
     return fusion.rank(recent.part(part), best.part(part), k)
 
 
-class Lanes:
+class ThreadShards:
     """Threads for all lanes but the first, which is the thread that asks."""
 
     def __init__(self, threads: int) -> None:

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.events import item_object
+from model.data.events import item_key
 from model.data.recent import Recent
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
 from model.network.calibration import Calibration
 from model.network.network import Network
-from model.network.purchase_features import habits
+from model.network.purchase_features import purchase_features
 from model.search.catalogue import Catalogue
 from model.serving.answers import RANKED, Answers
 from model.serving.heads import Heads, exponentials, type_given_item
@@ -38,7 +38,7 @@ class Serving:
     vocabulary: Vocabulary
     ranking: ServedRanking
     item_types: NDArray[np.float64]  # (I, K): the item's share in the type given item, see there
-    objects: NDArray[np.uint64]  # (I,)
+    item_keys: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
     device: torch.device
 
@@ -76,14 +76,14 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         ranking = NetworkAndLog(alone, vectors.cpu().contiguous().numpy(), version.fusion)
     serving = Serving(
         name=version.name,
-        weights=item_object(version.name + version.manifest_sha256) or 1,
+        weights=item_key(version.name + version.manifest_sha256) or 1,
         network=network,
         stepper=stepper_of(network, device),
         heads=Heads(network),
         vocabulary=version.vocabulary,
         ranking=ranking,
         item_types=exponentials(network.item_type_logits(vectors)),
-        objects=version.vocabulary.objects,
+        item_keys=version.vocabulary.item_keys,
         calibration=version.calibration,
         device=device,
     )
@@ -107,8 +107,8 @@ def _check_state(version: Version, hidden: int) -> None:
 
 
 def _warm_up(serving: Serving) -> None:
-    objects, contexts = np.zeros(1, np.uint64), np.zeros(1, np.uint32)
-    tokens = serving.vocabulary.tokens(objects, contexts).to(serving.device)
+    item_keys, contexts = np.zeros(1, np.uint64), np.zeros(1, np.uint32)
+    tokens = serving.vocabulary.tokens(item_keys, contexts).to(serving.device)
     nobody, hidden = torch.zeros(1, dtype=torch.int64), serving.network.initial_state(1).half()
     vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
     nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -116,7 +116,7 @@ def _warm_up(serving: Serving) -> None:
     on_cpu = vectors.cpu().numpy()
     serving.heads.next_type(on_cpu)
     serving.heads.of_user(on_cpu)
-    serving.heads.purchase(habits(nothing))
+    serving.heads.purchase(purchase_features(nothing))
 
 
 def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
@@ -124,7 +124,7 @@ def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
     items, log_probabilities = serving.ranking.rank(recent, serving.network.queries(vectors), RANKED)
     on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
     on_item = type_given_item(serving.heads.of_user(on_cpu), serving.item_types, items)
-    bought = torch.from_numpy(serving.heads.purchase(habits(recent)))
+    bought = torch.from_numpy(serving.heads.purchase(purchase_features(recent)))
     return Answers(
         version=serving.name,
         names=serving.vocabulary.items,

@@ -21,7 +21,7 @@ class Histories:
 
     def __init__(self, length: int, slots: int) -> None:
         self.length = length
-        self.objects: NDArray[np.uint64] = np.zeros((slots, length), np.uint64)
+        self.item_keys: NDArray[np.uint64] = np.zeros((slots, length), np.uint64)
         self.contexts: NDArray[np.uint32] = np.zeros((slots, length), np.uint32)
         self.counts: NDArray[np.int64] = np.zeros(slots, np.int64)
         # Actions that were gone when the slot was restored: a ring can be longer than the one that stored them.
@@ -31,7 +31,7 @@ class Histories:
         self,
         slots: NDArray[np.int64],
         ranks: NDArray[np.int64],
-        objects: NDArray[np.uint64],
+        item_keys: NDArray[np.uint64],
         contexts: NDArray[np.uint32],
     ) -> NDArray[np.int64]:
         """Adds N actions; `ranks` counts the actions of the same slot before each one in the batch.
@@ -41,7 +41,7 @@ class Histories:
         counts = self.counts[slots] + ranks
         places = counts % self.length
         # Indices can repeat when one user sends more than L actions in a batch: NumPy keeps the last, the newest.
-        self.objects[slots, places] = objects
+        self.item_keys[slots, places] = item_keys
         self.contexts[slots, places] = contexts
         np.maximum.at(self.counts, slots, counts + 1)
         return counts + 1
@@ -53,14 +53,14 @@ class Histories:
         last = last or self.length
         counts = self.counts[slots]
         lengths = np.minimum(counts - self._gone[slots], last)
-        objects, contexts = np.empty((len(slots), last), np.uint64), np.empty((len(slots), last), np.uint32)
-        _gather(self.objects, self.contexts, slots, counts, lengths, objects, contexts)
-        return objects, contexts, lengths
+        item_keys, contexts = np.empty((len(slots), last), np.uint64), np.empty((len(slots), last), np.uint32)
+        _gather(self.item_keys, self.contexts, slots, counts, lengths, item_keys, contexts)
+        return item_keys, contexts, lengths
 
     def restore(
         self,
         slots: NDArray[np.int64],
-        objects: NDArray[np.uint64],
+        item_keys: NDArray[np.uint64],
         contexts: NDArray[np.uint32],
         sizes: NDArray[np.integer],
         counts: NDArray[np.int64],
@@ -72,7 +72,7 @@ class Histories:
         sizes = sizes.astype(np.int64)
         ages = (counts[:, None] - 1 - np.arange(self.length)) % self.length  # of each place: 0 is the newest
         columns = np.maximum(sizes[:, None] - 1 - ages, 0)  # places beyond the sequence get anything: none reads them
-        self.objects[slots] = np.take_along_axis(objects, columns, 1)
+        self.item_keys[slots] = np.take_along_axis(item_keys, columns, 1)
         self.contexts[slots] = np.take_along_axis(contexts, columns, 1)
         self.counts[slots] = counts
         self._gone[slots] = counts - sizes
@@ -84,7 +84,7 @@ class Histories:
 
     def grow(self, slots: int) -> None:
         """Makes room for `slots` slots in all; the old ones keep what they hold."""
-        self.objects = grown(self.objects, slots)
+        self.item_keys = grown(self.item_keys, slots)
         self.contexts = grown(self.contexts, slots)
         self.counts = grown(self.counts, slots)
         self._gone = grown(self._gone, slots)
@@ -108,7 +108,7 @@ def ranks_within(slots: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @compiled
 def _gather(
-    objects: NDArray[np.uint64],
+    item_keys: NDArray[np.uint64],
     contexts: NDArray[np.uint32],
     slots: NDArray[np.int64],
     counts: NDArray[np.int64],
@@ -118,7 +118,7 @@ def _gather(
 ) -> None:
     """Copies the last `lengths` actions of the rings of `slots` (U,), which have had `counts` actions; then zeros."""
     for user in range(len(slots)):
-        ring, ring_contexts = objects[slots[user]], contexts[slots[user]]
+        ring, ring_contexts = item_keys[slots[user]], contexts[slots[user]]
         into, into_contexts = found_objects[user], found_contexts[user]
         place = (counts[user] - lengths[user]) % len(ring)
         for step in range(lengths[user]):

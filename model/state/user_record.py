@@ -63,14 +63,14 @@ class UserRecords:
     weights: NDArray[np.uint64]
     hidden: NDArray[np.float16]  # (N, H)
     event_ids: NDArray[np.uint64]  # (N, E)
-    objects: NDArray[np.uint64]
+    item_keys: NDArray[np.uint64]
     contexts: NDArray[np.uint32]
     sizes: NDArray[np.int64]
 
 
 def pack(users: UserRecords) -> list[bytes]:
     """One record per user."""
-    n, length = users.objects.shape
+    n, length = users.item_keys.shape
     dtype = record_dtype(users.hidden.shape[1], users.event_ids.shape[1], length)
     rows = np.zeros(n, dtype)
     rows["version"] = RECORD_VERSION
@@ -85,7 +85,7 @@ def pack(users: UserRecords) -> list[bytes]:
     rows["weights"] = users.weights
     rows["hidden"] = users.hidden
     rows["event_ids"] = users.event_ids
-    rows["actions"]["object"] = users.objects
+    rows["actions"]["object"] = users.item_keys
     rows["actions"]["context"] = users.contexts
     whole = dtype.itemsize
     ends = whole - (length - users.sizes) * ACTION.itemsize

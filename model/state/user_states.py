@@ -81,7 +81,7 @@ class UserStates:
     def nbytes(self) -> int:
         """Bytes of all arrays, on the host and on the device."""
         arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights)
-        rings = (self.histories.objects, self.histories.contexts, self.histories.counts)
+        rings = (self.histories.item_keys, self.histories.contexts, self.histories.counts)
         return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
 
     def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
@@ -182,7 +182,7 @@ class UserStates:
 
     def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
         """Copies of what is stored of slots (U,), which the next batch does not change; `record.pack` makes bytes."""
-        objects, contexts, sizes = self.histories.gather(slots)
+        item_keys, contexts, sizes = self.histories.gather(slots)
         return UserRecords(
             epoch=self.epoch,
             offsets=self.offsets[slots],
@@ -192,7 +192,7 @@ class UserStates:
             weights=self.weights[slots],
             hidden=self.hidden[torch.from_numpy(slots).to(self.device)].cpu().numpy(),
             event_ids=self.event_ids[slots],
-            objects=objects,
+            item_keys=item_keys,
             contexts=contexts,
             sizes=sizes,
         )

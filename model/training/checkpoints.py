@@ -36,21 +36,21 @@ Facts = dict[str, Any]  # what JSON has
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class CheckpointContents:
     """What was saved after an epoch."""
 
     tensors: Mapping[str, Tensor]
     facts: Facts
 
 
-class Savepoint:
+class Checkpoint:
     """The file of one fit."""
 
     def __init__(self, path: Path, tell: Callable[[str], None]) -> None:
         self._path = path
         self._tell = tell
 
-    def load(self) -> Saved | None:
+    def load(self) -> CheckpointContents | None:
         """What was saved last; None: nothing, or what was saved is damaged and is gone now."""
         try:
             return self._read()
@@ -75,16 +75,16 @@ class Savepoint:
         except OSError as error:
             self._tell(f"checkpoint {self._path} cannot be written, the round goes on without it: {error}")
 
-    def _read(self) -> Saved:
+    def _read(self) -> CheckpointContents:
         with safe_open(self._path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         if metadata[_DIGEST] != _digest(tensors, metadata[_FACTS]):
             raise ValueError("it is not what was written")
-        return Saved(tensors, json.loads(metadata[_FACTS]))
+        return CheckpointContents(tensors, json.loads(metadata[_FACTS]))
 
 
-class Savepoints:
+class Checkpoints:
     """Those of a round, one for each of its fits in their order."""
 
     def __init__(self, folder: Path | None, tell: Callable[[str], None] = lambda _: None) -> None:
@@ -108,12 +108,12 @@ class Savepoints:
         except OSError as error:
             self._tell(f"no checkpoints, the round goes on without them: {error}")
 
-    def next(self) -> Savepoint | None:
+    def next(self) -> Checkpoint | None:
         """Of the round's next fit."""
         self._next += 1
         if self._folder is None:
             return None
-        return Savepoint(self._folder / f"fit-{self._next}.safetensors", self._tell)
+        return Checkpoint(self._folder / f"fit-{self._next}.safetensors", self._tell)
 
     def clear(self) -> None:
         """Deletes all of them."""
@@ -121,7 +121,7 @@ class Savepoints:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-NOWHERE: Final = Savepoints(None)
+NOWHERE: Final = Checkpoints(None)
 
 
 def fingerprint_of(facts: object, words: Iterable[str], arrays: Iterable[np.ndarray[Any, Any]]) -> str:

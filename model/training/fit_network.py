@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.data.batches import Batch, batch_count, batches
-from model.data.event_log import Log, Parted, parts, sampled_times
+from model.data.event_log import EventLog, PartedLog, parts, sampled_times
 from model.data.events import SEARCH
 from model.data.targets import Targets, targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.errors import NextactError, TooLittleData
 from model.kernels.cuda import tensor_cores
 from model.network.network import Network, NetworkConfig
-from model.training.checkpoints import Savepoint
-from model.training.item_attributes import learn_sides
+from model.training.checkpoints import Checkpoint
+from model.training.item_attributes import learn_item_attributes
 from model.training.losses import Losses, Popularity, Recency, losses_of
-from model.training.replicas import HandedOut, rank, replicas, shared, summed, together, told
-from model.training.training_state import FitState, Reached
+from model.training.replicas import BroadcastLog, all_reduce_sum, broadcast, rank, replicas, shard_rows, wrap_ddp
+from model.training.training_state import TrainingProgress, TrainingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +74,31 @@ class FitReport:
     losses: dict[str, float]  # means over the last epoch
 
 
-def fit(
+def fit_network(
     network: Network,
     vocabulary: Vocabulary,
-    log: Log,
+    log: EventLog,
     config: TrainConfig,
     *,
     seed: int,
     device: torch.device,
     progress: Callable[[Progress], None] = lambda _: None,
     after_epoch: Callable[[], None] = lambda: None,
-    savepoint: Savepoint | None = None,
+    savepoint: Checkpoint | None = None,
 ) -> FitReport:
     """Trains `network` in place; it ends on `device`, in evaluation mode. On a CPU a seed fixes the result.
 
     `progress` is called after every step, and what it raises ends the training; `after_epoch` finds the network in
     evaluation mode. With a `savepoint` it goes on behind the last epoch that was saved there, and saves every epoch.
-    Where several processes train together, this is the first one, and the others `follow`; nothing is saved then.
+    Where several processes train together, this is the first one, the others `join_as_replica`; nothing is saved then.
     Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
     """
-    parted: Parted = log
+    parted: PartedLog = log
     if replicas() > 1:
-        parted = HandedOut(len(log), log.part_count, log)
-        told(_Job(network.config, network.cpu().state_dict(), vocabulary.items, len(log), log.part_count, config, seed))
+        parted = BroadcastLog(len(log), log.part_count, log)
+        broadcast(
+            _Job(network.config, network.cpu().state_dict(), vocabulary.items, len(log), log.part_count, config, seed)
+        )
         savepoint = None  # the others would have to go on from there, too
     return _fit(
         network,
@@ -111,19 +113,19 @@ def fit(
     )
 
 
-def follow(device: torch.device) -> None:
-    """Takes part in every `fit` of the first process, until that one calls `dismiss`."""
-    while (job := told()) is not None:
+def join_as_replica(device: torch.device) -> None:
+    """Takes part in every `fit_network` of the first process, until that one calls `release_replicas`."""
+    while (job := broadcast()) is not None:
         network = Network(job.network)
         network.load_state_dict(job.weights)
-        log = HandedOut(job.actions, job.part_count)
+        log = BroadcastLog(job.actions, job.part_count)
         with suppress(NextactError):  # the first process has raised it, too
             _fit(network, Vocabulary(job.items), log, job.config, seed=job.seed, device=device)
 
 
-def dismiss() -> None:
-    """Ends what the other processes do in `follow`; there must be no fit at work."""
-    told(None)
+def release_replicas() -> None:
+    """Ends what the other processes do in `join_as_replica`; there must be no fit at work."""
+    broadcast(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +144,17 @@ class _Job:
 def _fit(
     network: Network,
     vocabulary: Vocabulary,
-    log: Parted,
+    log: PartedLog,
     config: TrainConfig,
     *,
     seed: int,
     device: torch.device,
     progress: Callable[[Progress], None] = lambda _: None,
     after_epoch: Callable[[], None] = lambda: None,
-    savepoint: Savepoint | None = None,
+    savepoint: Checkpoint | None = None,
 ) -> FitReport:
     counts = _target_counts(log, vocabulary, config.least_targets)
-    learn_sides(network, vocabulary, log)
+    learn_item_attributes(network, vocabulary, log)
     epochs, tokens = config.epochs(len(log)), config.tokens(len(log))
     steps = epochs * batch_count(log, tokens)
     randomness = np.random.default_rng(seed)
@@ -160,9 +162,9 @@ def _fit(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), tensor_cores():
         torch.manual_seed(seed + rank())  # what is dropped out is drawn for each share anew
         recency = Recency(sampled_times(log), config.half_life)
-        descent = _Descent(network.to(device).train(), vocabulary, counts, recency, config, steps, seed)
+        descent = _Optimization(network.to(device).train(), vocabulary, counts, recency, config, steps, seed)
         state = descent.state(randomness)
-        reached = state.restore(savepoint) if savepoint else Reached()
+        reached = state.restore(savepoint) if savepoint else TrainingProgress()
         step, sums = reached.step, reached.losses
         for epoch in range(reached.epochs, epochs):
             sums = {}
@@ -175,7 +177,7 @@ def _fit(
             after_epoch()
             network.train()
             if savepoint:
-                state.save(savepoint, Reached(epoch + 1, step, sums))
+                state.save(savepoint, TrainingProgress(epoch + 1, step, sums))
     network.eval()
     return FitReport(epochs, steps, epochs * len(log), sums)
 
@@ -188,7 +190,7 @@ class _Inputs(NamedTuple):
     weights: Tensor  # (B, T)
 
 
-class _Descent:
+class _Optimization:
     """A network on its way down the losses."""
 
     def __init__(
@@ -207,12 +209,12 @@ class _Descent:
         self._config = config
         self._device = network.items.weight.device
         self._generator = torch.Generator().manual_seed(seed)
-        self._objective = together(_Objective(network, Popularity(counts), self._generator))
+        self._objective = wrap_ddp(_Objective(network, Popularity(counts), self._generator))
         self._optimizer, self._schedule = descent_of(network, config, steps)
 
-    def state(self, randomness: np.random.Generator) -> FitState:
+    def state(self, randomness: np.random.Generator) -> TrainingState:
         """What changes on the way; `randomness` draws the batches."""
-        return FitState(self._network, self._optimizer, self._schedule, self._generator, randomness, self._device)
+        return TrainingState(self._network, self._optimizer, self._schedule, self._generator, randomness, self._device)
 
     def steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
         """A step of the optimizer for each batch; the losses before it.
@@ -227,7 +229,7 @@ class _Descent:
             yield losses.values()
 
     def _inputs(self, batch: Batch) -> _Inputs:
-        tokens = self._vocabulary.tokens(batch.objects, batch.contexts)
+        tokens = self._vocabulary.tokens(batch.item_keys, batch.contexts)
         return _Inputs(
             self._with_buckets(tokens, batch).to(self._device),
             targets_of(batch, self._vocabulary, torch.device("cpu")),
@@ -242,11 +244,11 @@ class _Descent:
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
         self._schedule.step()
-        return Losses(*summed(losses.stacked().detach()))
+        return Losses(*all_reduce_sum(losses.stacked().detach()))
 
     def _with_buckets(self, tokens: Tokens, batch: Batch) -> Tokens:
         """Tokens with a random share of the items replaced by their hash buckets."""
-        buckets = torch.from_numpy((batch.objects % np.uint64(ITEM_BUCKETS)).astype(np.int64))
+        buckets = torch.from_numpy((batch.item_keys % np.uint64(ITEM_BUCKETS)).astype(np.int64))
         replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
         return replace(tokens, items=torch.where(replaced & (~tokens.searches), buckets, tokens.items))
 
@@ -261,7 +263,7 @@ class _Objective(nn.Module):
         self._generator = generator
 
     def forward(self, tokens: Tokens, targets: Targets, weights: Tensor) -> Tensor:
-        rows = shared(len(weights)) if replicas() > 1 else None
+        rows = shard_rows(len(weights)) if replicas() > 1 else None
         # All processes draw the same candidates, for the next items of the whole batch.
         losses = losses_of(self.network, tokens, targets, weights, self._popularity, self._generator, rows)
         return losses.stacked()
@@ -281,12 +283,12 @@ def descent_of(
     )
 
 
-def _target_counts(log: Parted, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
+def _target_counts(log: PartedLog, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
     """How often each item of the vocabulary (I,) follows another action of its user."""
     counts = np.zeros(len(vocabulary), np.int64)
     for part in parts(log):
         after = np.flatnonzero(part.has_next) + 1
-        rows = vocabulary.rows_of(part.objects[after])[part.types[after] != SEARCH]
+        rows = vocabulary.rows_of(part.item_keys[after])[part.types[after] != SEARCH]
         counts += np.bincount(rows, minlength=vocabulary.rows)[ITEM_BUCKETS:]
     if counts.sum() < least or len(vocabulary) < 2:
         raise TooLittleData(

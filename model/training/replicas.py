@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model.data.event_log import Log
+from model.data.event_log import EventLog
 from model.data.sequences import Sequences
 
 
@@ -29,19 +29,19 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def told(what: Any = None) -> Any:
+def broadcast(what: Any = None) -> Any:
     """What the leader gives; the others give nothing, and wait for it."""
     box = [what]
     dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     return box[0]
 
 
-def shared(rows: int) -> Tensor:
+def shard_rows(rows: int) -> Tensor:
     """Which of so many rows are this process's; maybe none."""
     return torch.arange(rank(), rows, replicas())
 
 
-def together(module: nn.Module) -> nn.Module:
+def wrap_ddp(module: nn.Module) -> nn.Module:
     """A module whose gradients become the means over all processes of those that each has."""
     if replicas() == 1:
         return module
@@ -56,7 +56,7 @@ def end_group() -> None:
     dist.destroy_process_group()
 
 
-def summed(losses: Tensor) -> Tensor:
+def all_reduce_sum(losses: Tensor) -> Tensor:
     """The sum over all processes."""
     if replicas() > 1:
         dist.all_reduce(losses)
@@ -64,12 +64,12 @@ def summed(losses: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class HandedOut:
+class BroadcastLog:
     """As much of a log as a fit looks at; the leader has it, and each part goes to all when they ask for it."""
 
     size: int
     part_count: int
-    source: Log | None = None  # of the leader
+    source: EventLog | None = None  # of the leader
     _only: list[Sequences] = field(default_factory=list)  # the part, if there is just one
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class HandedOut:
         """As `Log.part`; all processes must ask for the same parts in the same order."""
         if self._only:
             return self._only[0]
-        part: Sequences = told(self.source.part(number) if self.source is not None else None)
+        part: Sequences = broadcast(self.source.part(number) if self.source is not None else None)
         if self.part_count == 1:
             self._only.append(part)
         return part

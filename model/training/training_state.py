@@ -12,7 +12,7 @@ from torch import Tensor
 from model.errors import VersionRefused
 from model.network.network import Network
 from model.network.tensor_checks import check_shapes
-from model.training.checkpoints import Savepoint
+from model.training.checkpoints import Checkpoint
 
 _NETWORK: Final = "network."
 _OPTIMIZER: Final = "optimizer."
@@ -20,7 +20,7 @@ _GLOBAL, _GLOBAL_CUDA, _GENERATOR = "random.torch", "random.cuda", "random.gener
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class TrainingProgress:
     """How far a fit is: epochs and steps done, and the mean losses of the last epoch."""
 
     epochs: int = 0
@@ -29,7 +29,7 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class FitState:
+class TrainingState:
     """The parts of a fit that change while it goes on; also PyTorch's global generators, which dropout draws from."""
 
     network: Network
@@ -39,7 +39,7 @@ class FitState:
     randomness: np.random.Generator
     device: torch.device
 
-    def save(self, savepoint: Savepoint, reached: Reached) -> None:
+    def save(self, savepoint: Checkpoint, reached: TrainingProgress) -> None:
         """Saves it."""
         facts = {
             "epochs": reached.epochs,
@@ -51,21 +51,21 @@ class FitState:
         }
         savepoint.save(self._tensors(), facts)
 
-    def restore(self, savepoint: Savepoint) -> Reached:
+    def restore(self, savepoint: Checkpoint) -> TrainingProgress:
         """Puts back what was saved last, if there is anything that fits; how far the fit is then."""
         saved = savepoint.load()
         if saved is None:
-            return Reached()
+            return TrainingProgress()
         weights = _below(_NETWORK, saved.tensors)
         try:
             check_shapes("checkpoint", weights, self.network.state_dict())
         except VersionRefused as refusal:
             savepoint.drop(str(refusal))
-            return Reached()
+            return TrainingProgress()
         self.network.load_state_dict(weights)
         self._restore_optimizer(_below(_OPTIMIZER, saved.tensors), saved.facts)
         self._restore_generators(saved.tensors, saved.facts)
-        return Reached(saved.facts["epochs"], saved.facts["step"], saved.facts["losses"])
+        return TrainingProgress(saved.facts["epochs"], saved.facts["step"], saved.facts["losses"])
 
     def _tensors(self) -> dict[str, Tensor]:
         found = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}

@@ -17,7 +17,7 @@ from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS
 from model.errors import VersionRefused
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import MOST_NEIGHBOURS, POPULAR, POPULAR_ALIKE, evidence_from, tensors_of
+from model.fusion.item_statistics import MOST_NEIGHBOURS, POPULAR, POPULAR_ALIKE, item_statistics_from, tensors_of
 from model.network.tensor_checks import check_finite, check_shapes, decode_tensors
 from model.versions.manifest import FUSION
 
@@ -31,8 +31,8 @@ _LONGEST: Final = {  # row
 
 def fusion_tensors(fusion: Fusion) -> dict[str, Tensor]:
     """All arrays of a fusion by name."""
-    evidence = tensors_of(fusion.evidence)
-    tensors = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in evidence.items()}
+    statistics = tensors_of(fusion.statistics)
+    tensors = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in statistics.items()}
     return tensors | _combiner_tensors(fusion.combiner)
 
 
@@ -47,7 +47,7 @@ def decode_fusion(path: str, content: bytes, items: int) -> Fusion:
     with torch.device("meta"):  # nothing is drawn at random: the tensors of the file become its parameters
         combiner = Combiner()
     combiner.load_state_dict({key: tensors.pop(_COMBINER + key) for key in combiner.state_dict()}, assign=True)
-    return Fusion(evidence_from({key: tensor.numpy() for key, tensor in tensors.items()}), combiner.eval())
+    return Fusion(item_statistics_from({key: tensor.numpy() for key, tensor in tensors.items()}), combiner.eval())
 
 
 def check_fusion(path: str, tensors: Mapping[str, Tensor], items: int) -> None:

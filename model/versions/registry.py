@@ -14,7 +14,7 @@ from model.versions.version import Config, Fact
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedVersion:
     """A version as it lies there; where it is damaged, what comes after `damage` may be missing."""
 
     name: str  # of its directory
@@ -40,7 +40,7 @@ def version_names(registry: str) -> list[str]:
         raise VersionRefused("unreadable", f"the registry {registry} cannot be read: {error!r}") from error
 
 
-def describe(name: str, path: str) -> Listed:
+def describe(name: str, path: str) -> ListedVersion:
     """A version without its weights: their size is compared, not their hash."""
     try:
         manifest, _ = read_manifest(path)
@@ -48,9 +48,9 @@ def describe(name: str, path: str) -> Listed:
         config = decode(path, CONFIG, read_verified(path, CONFIG, manifest), Config)
         metrics = decode(path, METRICS, read_verified(path, METRICS, manifest), dict[str, float])
     except VersionRefused as refusal:
-        return Listed(name, path, damage=f"{refusal.reason}: {refusal}")
+        return ListedVersion(name, path, damage=f"{refusal.reason}: {refusal}")
     size = sum(file.size for file in manifest.files.values())
-    return Listed(name, path, size=size, created=manifest.created, metrics=metrics, facts=config.facts)
+    return ListedVersion(name, path, size=size, created=manifest.created, metrics=metrics, facts=config.facts)
 
 
 def prune(registry: str, keep: Collection[str], newest: int) -> list[str]:

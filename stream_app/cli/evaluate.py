@@ -30,10 +30,10 @@ def evaluate(as_json: bool, folder: Path | None, seed: int | None, device: str |
     an item is to be foreseen from what its user did before. Or --train-sessions and --test-examples, as in papers.
     All items are ranked. An unseen target is a miss, and ties count against the model.
     """
-    from stream_app.offline.evaluate import Source, run_evaluation
+    from stream_app.offline.evaluate import DataSource, run_evaluation
     from stream_app.offline.plots import check_drawing, draw
 
-    settings, chosen = settings_of({"seed": seed, "device": device}), Source.of(source)
+    settings, chosen = settings_of({"seed": seed, "device": device}), DataSource.of(source)
     if folder is not None:
         check_drawing()
     report = run_evaluation(settings, chosen, by_epoch=folder is not None)

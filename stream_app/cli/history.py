@@ -42,10 +42,10 @@ def erase(users: str, as_json: bool, **options: Any) -> None:
 
     from stream_app.history.event_history import EventHistory
     from stream_app.history.listing import read_users
-    from stream_app.history.storage import Place
+    from stream_app.history.storage import HistoryStorage
 
     settings, wanted = settings_of(options), read_users(users)
-    kept = EventHistory(Place(settings.history_address))
+    kept = EventHistory(HistoryStorage(settings.history_address))
     try:
         erased = kept.erase(wanted, lambda line: click.echo(line, err=True))
     finally:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiokafka import ConsumerRecord
 
-from stream_app.contract.events import Rejected
+from stream_app.contract.events import Rejection
 from stream_app.contract.records import Outgoing
 
 HEADER_PREFIX: Final = "nextact.error."
@@ -15,7 +15,7 @@ REPLAY_HEADER: Final = "nextact.replay"  # the number of replays; .partition and
 Header: TypeAlias = tuple[str, bytes]
 
 
-def dead_letter(record: ConsumerRecord[bytes, bytes], rejected: Rejected) -> Outgoing:
+def dead_letter(record: ConsumerRecord[bytes, bytes], rejected: Rejection) -> Outgoing:
     """The record to publish for a rejected one."""
     facts: dict[str, Any] = {
         "reason": rejected.reason,

@@ -55,7 +55,7 @@ TYPE_NAMES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejection:
     """Why a record is no event; `place` is its index in the batch."""
 
     place: int
@@ -64,14 +64,14 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedBatch:
     """The events of a batch in order, with their indices and times; and the rejected records."""
 
     places: list[int]
     events: list[Event]
     times: list[int]  # milliseconds since the epoch, as the publisher says
     record_times: list[int]  # of the records
-    rejected: list[Rejected]
+    rejected: list[Rejection]
 
 
 class RejectedRecord(Exception):
@@ -85,14 +85,14 @@ class RejectedRecord(Exception):
 _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 
 
-def decode_batch(records: Sequence[Record]) -> Decoded:
+def decode_batch(records: Sequence[Record]) -> DecodedBatch:
     """Decodes and validates records; nothing is guessed."""
-    decoded = Decoded([], [], [], [], [])
+    decoded = DecodedBatch([], [], [], [], [])
     for place, record in enumerate(records):
         try:
             event, time = decode_event(record.key, record.value, record.timestamp)
         except RejectedRecord as rejection:
-            decoded.rejected.append(Rejected(place, rejection.reason, str(rejection)))
+            decoded.rejected.append(Rejection(place, rejection.reason, str(rejection)))
         else:
             decoded.places.append(place)
             decoded.events.append(event)

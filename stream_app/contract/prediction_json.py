@@ -65,7 +65,7 @@ _TYPES: Final = labels(EVENT_TYPES)
 _FLAGS: Final = labels(FLAGS)
 
 
-class Followed(NamedTuple):
+class SourceEvents(NamedTuple):
     """The events that N predictions follow, a column for each of their fields."""
 
     users: Sequence[str]
@@ -79,7 +79,7 @@ class Followed(NamedTuple):
 
 
 class _Heads(NamedTuple):
-    """`Followed`, for the loop."""
+    """`SourceEvents`, for the loop."""
 
     users: Strings
     event_ids: Strings
@@ -115,7 +115,7 @@ class PredictionEncoder:
         self._actions = actions
         self._keep(())
 
-    def encode(self, followed: Followed, answers: Answers) -> Strings:
+    def encode(self, followed: SourceEvents, answers: Answers) -> Strings:
         """N predictions: what the answers say, each after the event that it follows.
 
         Raises `DataPathError` when a number is no probability: then the model's state cannot be trusted.
@@ -143,7 +143,7 @@ class PredictionEncoder:
         self._names, self._labels = names, labels(names)
         self._lengths = np.append(np.diff(self._labels.starts), 0)  # the last one of -1: no item
 
-    def _heads(self, followed: Followed, version: str) -> _Heads:
+    def _heads(self, followed: SourceEvents, version: str) -> _Heads:
         return _Heads(
             users=labels(followed.users),
             event_ids=labels(followed.event_ids),

@@ -45,7 +45,7 @@ class ReplayOptions:
 
 
 @dataclass(slots=True)
-class Replayed:
+class ReplayCounts:
     """What became of the selected dead letters."""
 
     published: int = 0
@@ -54,7 +54,7 @@ class Replayed:
 
 async def replay_dead_letters(
     settings: Settings, selection: Selection, options: ReplayOptions, stop: asyncio.Event, progress: Progress
-) -> Replayed:
+) -> ReplayCounts:
     """Publishes the selected dead letters that were not replayed yet, until `stop` is set.
 
     Returns when all are acknowledged and remembered. Raises `UsageError`.
@@ -77,7 +77,7 @@ async def replay_dead_letters(
     return replay.done
 
 
-def outcome(done: Replayed, dry_run: bool) -> str:
+def outcome(done: ReplayCounts, dry_run: bool) -> str:
     """What was done, and what was not and why; a line each."""
     verb = "would be published" if dry_run else "published"
     skipped = [f"{count:,} skipped, {why}" for why, count in done.skipped.most_common()]
@@ -144,7 +144,7 @@ class _Replay:
     ) -> None:
         self._settings, self._options = settings, options
         self._producer, self._positions = producer, positions
-        self.done = Replayed()
+        self.done = ReplayCounts()
 
     async def take(self, letters: Iterable[DeadLetter]) -> bool:
         """Publishes letters of one partition, and remembers it once they are acknowledged; False: no more, please."""

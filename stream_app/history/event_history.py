@@ -13,12 +13,12 @@ from typing import Final
 
 import pyarrow as pa
 
-from model.data.deduplicate import Repeats
+from model.data.deduplicate import Deduplicator
 from model.data.events import Actions
 from stream_app.errors import HistoryUnusable
 from stream_app.history.files import (
-    Damaged,
-    Facts,
+    FileDamage,
+    FileMetadata,
     FileWriter,
     HistoryFile,
     Span,
@@ -29,10 +29,10 @@ from stream_app.history.files import (
     read_file,
     with_rows,
 )
-from stream_app.history.offset_chain import Hole, examine, positions
+from stream_app.history.offset_chain import OffsetGap, check_chain, positions
 from stream_app.history.rows import actions_in
-from stream_app.history.storage import Place, number_of
-from stream_app.history.upkeep import Erased, ending_when_damaged, erase, expired, merged
+from stream_app.history.storage import HistoryStorage, number_of
+from stream_app.history.upkeep import ErasureResult, ending_when_damaged, erase, expired, merged
 
 logger: Final = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ logger: Final = logging.getLogger(__name__)
 class Filling:
     """Takes what Kafka still has of a hole."""
 
-    def __init__(self, writer: FileWriter, facts: Facts) -> None:
+    def __init__(self, writer: FileWriter, facts: FileMetadata) -> None:
         self._writer = writer
         self.facts = facts
 
@@ -61,7 +61,7 @@ class EventHistory:
     Reading may go on in another thread while files are added.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: HistoryStorage) -> None:
         """Claims the place and tidies up after a process that was killed.
 
         Raises `HistoryUnusable` when the place is in use or cannot be written, `HistoryFailed` when it cannot be read.
@@ -70,7 +70,7 @@ class EventHistory:
         self._changing = threading.Lock()
         place.claim()
         try:
-            chain = examine(*_readable(place))
+            chain = check_chain(*_readable(place))
             for file in chain.covered:
                 place.remove(file.name)
             for file in chain.misplaced:
@@ -140,18 +140,18 @@ class EventHistory:
 
         Raises `HistoryFailed`; the history is then as it was.
         """
-        facts = reduce(with_rows, batches, Facts(stream, dict(spans), written, missing))
+        facts = reduce(with_rows, batches, FileMetadata(stream, dict(spans), written, missing))
         with self._changing:
             number = self._files[-1].number + 1 if self._files else 1
             self._files.append(publish(self._place, number, batches, facts))
 
     @contextmanager
-    def filling(self, hole: Hole, spans: Mapping[int, Span], *, written: int, missing: int) -> Iterator[Filling]:
+    def filling(self, hole: OffsetGap, spans: Mapping[int, Span], *, written: int, missing: int) -> Iterator[Filling]:
         """Closes a hole with what is written inside; not at all when that fails. Arguments as of `append`."""
         name = name_of(hole.number, hole.day)
         with self._place.scratch(name) as scratch:
             with FileWriter(scratch) as writer:
-                filling = Filling(writer, Facts(hole.stream, dict(spans), written, missing))
+                filling = Filling(writer, FileMetadata(hole.stream, dict(spans), written, missing))
                 yield filling
                 writer.close(filling.facts)
             size = self._place.publish(scratch, name, replace=False)
@@ -177,7 +177,7 @@ class EventHistory:
                 break
             chosen.insert(0, file)
             rows += file.rows
-        repeats = Repeats()
+        repeats = Deduplicator()
         for place, file in enumerate(chosen):
             skip = max(0, rows - most) if place == 0 else 0
             with ending_when_damaged(self._place, file):
@@ -197,7 +197,7 @@ class EventHistory:
         with self._changing:
             self._files = expired(self._place, merged(self._place, self._files), days)
 
-    def erase(self, users: Collection[str], tell: Callable[[str], None]) -> Erased:
+    def erase(self, users: Collection[str], tell: Callable[[str], None]) -> ErasureResult:
         """Forgets users, as `history_upkeep.erase`; the history is to be opened anew after it."""
         with self._changing:
             return erase(self._place, self._files, users, tell)
@@ -207,18 +207,18 @@ class EventHistory:
             self._place.close_damage()
 
 
-def _readable(place: Place) -> tuple[list[HistoryFile], list[int]]:
+def _readable(place: HistoryStorage) -> tuple[list[HistoryFile], list[int]]:
     """The files, and the numbers of those that were not what they should be."""
     found, damaged = list[HistoryFile](), place.open_damage()
     for name, size in place.sizes().items():
         try:
             found.append(read_file(place, name, size))
-        except Damaged as damage:
+        except FileDamage as damage:
             _set_aside(place, name, str(damage))
             damaged.append(number_of(name))
     return found, damaged
 
 
-def _set_aside(place: Place, name: str, why: str) -> None:
+def _set_aside(place: HistoryStorage, name: str, why: str) -> None:
     aside = place.set_aside(name)
     logger.error("damaged file of the history: %s (%s); it is now %s, its events are read again", name, why, aside)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from stream_app.errors import HistoryFailed, HistoryUnusable
 from stream_app.history.rows import ACTION_COLUMNS, REPEATING, SCHEMA, day_of
-from stream_app.history.storage import Place, number_of
+from stream_app.history.storage import HistoryStorage, number_of
 
 FORMAT: Final = 1
 KEY: Final = b"nextact"  # in the file's metadata: Facts as JSON
@@ -37,7 +37,7 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
     next: int
 
 
-class Facts(msgspec.Struct, frozen=True):
+class FileMetadata(msgspec.Struct, frozen=True):
     """What the metadata says. `oldest` and `newest` are record times, `written` the trainer's clock, all in ms."""
 
     stream: Stream
@@ -68,7 +68,7 @@ class HistoryFile:
     name: str
     size: int
     rows: int
-    facts: Facts
+    facts: FileMetadata
 
     @property
     def number(self) -> int:
@@ -81,11 +81,11 @@ class HistoryFile:
         return self.name[len("day=") : len("day=2026-01-31")]
 
 
-class Damaged(Exception):
+class FileDamage(Exception):
     """A file is not what was written; says why."""
 
 
-def with_rows(facts: Facts, rows: pa.RecordBatch) -> Facts:
+def with_rows(facts: FileMetadata, rows: pa.RecordBatch) -> FileMetadata:
     """Facts of a file that has these rows, too, after the others."""
     times = rows["record_time"].cast(pa.int64())
     bounds = pc.min_max(times)
@@ -98,11 +98,11 @@ def with_rows(facts: Facts, rows: pa.RecordBatch) -> Facts:
     )
 
 
-def joined(parts: Iterable[Facts]) -> Facts:
+def joined(parts: Iterable[FileMetadata]) -> FileMetadata:
     """The facts of neighbours in one file, the older first."""
     first, *others = parts
     for other in others:
-        first = Facts(
+        first = FileMetadata(
             stream=other.stream,
             spans={p: Span(first.spans.get(p, span).first, span.next) for p, span in other.spans.items()},
             written=max(first.written, other.written),
@@ -138,7 +138,7 @@ class FileWriter:
         if sum(batch.num_rows for batch in self._waiting) >= ROWS:
             self._flush()
 
-    def close(self, facts: Facts) -> None:
+    def close(self, facts: FileMetadata) -> None:
         """Adds the metadata; nothing can be added after it."""
         self._flush()
         with self._failing():
@@ -163,13 +163,15 @@ class FileWriter:
             ) from error
 
 
-def publish(place: Place, number: int, batches: Iterable[pa.RecordBatch], facts: Facts, day: str = "") -> HistoryFile:
+def publish(
+    place: HistoryStorage, number: int, batches: Iterable[pa.RecordBatch], facts: FileMetadata, day: str = ""
+) -> HistoryFile:
     """Writes a file of rows with a new number, of the day of its newest record where no other is given."""
     name = name_of(number, day or day_of(facts.age))
     return _written(place, name, batches, facts, replace=False)
 
 
-def rewrite(place: Place, name: str, batches: Iterable[pa.RecordBatch], facts: Facts) -> HistoryFile:
+def rewrite(place: HistoryStorage, name: str, batches: Iterable[pa.RecordBatch], facts: FileMetadata) -> HistoryFile:
     """Writes other rows in the place of a file, in one step."""
     return _written(place, name, batches, facts, replace=True)
 
@@ -179,8 +181,8 @@ def name_of(number: int, day: str) -> str:
     return f"day={day}/{number:020d}.parquet"
 
 
-def read_file(place: Place, name: str, size: int) -> HistoryFile:
-    """A file by its metadata. Raises `Damaged`; `HistoryUnusable` for a later format."""
+def read_file(place: HistoryStorage, name: str, size: int) -> HistoryFile:
+    """A file by its metadata. Raises `FileDamage`; `HistoryUnusable` for a later format."""
     with _damage(place, name), place.opened(name) as file:
         found, rows = file.metadata.metadata or {}, file.metadata.num_rows
         version = msgspec.json.decode(found[KEY], type=_Format).format
@@ -188,27 +190,27 @@ def read_file(place: Place, name: str, size: int) -> HistoryFile:
             raise HistoryUnusable(
                 f"{place.address}/{name} has format {version}, this nextact reads format {FORMAT}: update nextact"
             )
-        return HistoryFile(name, size, rows, msgspec.json.decode(found[KEY], type=Facts))
+        return HistoryFile(name, size, rows, msgspec.json.decode(found[KEY], type=FileMetadata))
 
 
-def read_rows(place: Place, file: HistoryFile, skip: int = 0) -> Iterator[pa.RecordBatch]:
-    """All rows of a file but the first `skip`, in order, for copying. Raises `Damaged`."""
+def read_rows(place: HistoryStorage, file: HistoryFile, skip: int = 0) -> Iterator[pa.RecordBatch]:
+    """All rows of a file but the first `skip`, in order, for copying. Raises `FileDamage`."""
     yield from _batches(place, file, skip)
 
 
-def read_actions(place: Place, file: HistoryFile, skip: int = 0) -> Iterator[pa.RecordBatch]:
-    """The columns that actions are made of. Raises `Damaged`."""
+def read_actions(place: HistoryStorage, file: HistoryFile, skip: int = 0) -> Iterator[pa.RecordBatch]:
+    """The columns that actions are made of. Raises `FileDamage`."""
     yield from _batches(place, file, skip, columns=list(ACTION_COLUMNS), read_dictionary=REPEATING)
 
 
-def users_of(place: Place, file: HistoryFile) -> set[str]:
-    """The ids of the users of a file. Raises `Damaged`."""
+def users_of(place: HistoryStorage, file: HistoryFile) -> set[str]:
+    """The ids of the users of a file. Raises `FileDamage`."""
     batches = _batches(place, file, columns=["user_id"], read_dictionary=["user_id"])
     return {user for batch in batches for user in pc.unique(batch["user_id"]).to_pylist()}
 
 
 def _batches(
-    place: Place, file: HistoryFile, skip: int = 0, *, read_dictionary: Iterable[str] = (), **options: Any
+    place: HistoryStorage, file: HistoryFile, skip: int = 0, *, read_dictionary: Iterable[str] = (), **options: Any
 ) -> Iterator[pa.RecordBatch]:
     with _damage(place, file.name), place.opened(file.name, read_dictionary) as opened:
         groups = range(opened.num_row_groups)
@@ -220,7 +222,9 @@ def _batches(
             skip = max(0, skip - batch.num_rows)
 
 
-def _written(place: Place, name: str, batches: Iterable[pa.RecordBatch], facts: Facts, *, replace: bool) -> HistoryFile:
+def _written(
+    place: HistoryStorage, name: str, batches: Iterable[pa.RecordBatch], facts: FileMetadata, *, replace: bool
+) -> HistoryFile:
     with place.scratch(name) as scratch:
         with FileWriter(scratch) as writer:
             for batch in batches:
@@ -236,13 +240,13 @@ def _known(choose: Callable[[list[int]], int], *times: int | None) -> int | None
 
 
 @contextmanager
-def _damage(place: Place, name: str) -> Iterator[None]:
+def _damage(place: HistoryStorage, name: str) -> Iterator[None]:
     """Tells a file that is damaged from one that cannot be read now."""
     try:
         yield
     except OSError as error:
         if error.errno is not None:
             raise HistoryFailed(f"{place.address}/{name} cannot be read: {error.strerror or error}") from error
-        raise Damaged(str(error)) from error
+        raise FileDamage(str(error)) from error
     except (pa.ArrowException, KeyError, msgspec.DecodeError) as error:
-        raise Damaged(str(error)) from error
+        raise FileDamage(str(error)) from error

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from stream_app.errors import HistoryFailed, InputUnreadable
-from stream_app.history.files import Damaged, HistoryFile, joined, read_file
-from stream_app.history.offset_chain import examine, positions
-from stream_app.history.storage import Place
+from stream_app.history.files import FileDamage, HistoryFile, joined, read_file
+from stream_app.history.offset_chain import check_chain, positions
+from stream_app.history.storage import HistoryStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Day:
 
 def list_days(address: str) -> list[Day]:
     """The days in the order in which they were read. Raises `HistoryFailed`; damaged files are left out."""
-    files = examine(list(_readable(Place(address)))).files
+    files = check_chain(list(_readable(HistoryStorage(address)))).files
     return [_day(day, list(group)) for day, group in groupby(files, key=lambda file: file.day)]
 
 
@@ -59,11 +59,11 @@ def read_users(path: str) -> set[str]:
     return found
 
 
-def _readable(place: Place) -> Iterator[HistoryFile]:
+def _readable(place: HistoryStorage) -> Iterator[HistoryFile]:
     for name, size in place.sizes().items():
         try:
             yield read_file(place, name, size)
-        except Damaged:
+        except FileDamage:
             continue  # the trainer's next start tells of it
         except HistoryFailed:
             if name in place.sizes():  # else it has been merged or forgotten since

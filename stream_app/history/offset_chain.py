@@ -10,7 +10,7 @@ from stream_app.history.files import HistoryFile, Span, Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class OffsetGap:
     """Offsets that no file answers for, and the free number of a file that would."""
 
     number: int
@@ -27,10 +27,10 @@ class Chain:
     files: list[HistoryFile] = field(default_factory=list)
     covered: list[HistoryFile] = field(default_factory=list)  # another file has all of their rows
     misplaced: list[HistoryFile] = field(default_factory=list)  # they begin or end where they cannot
-    holes: list[Hole] = field(default_factory=list)
+    holes: list[OffsetGap] = field(default_factory=list)
 
 
-def examine(files: Sequence[HistoryFile], damaged: Sequence[int] = ()) -> Chain:
+def check_chain(files: Sequence[HistoryFile], damaged: Sequence[int] = ()) -> Chain:
     """Sorts files, which come in the order of their numbers; where two contradict each other, the newer is believed.
 
     `damaged`: the numbers of those that cannot be read, and are to be read again.
@@ -77,12 +77,12 @@ def _is_within(spans: Mapping[int, Span], starts: Mapping[int, int]) -> bool:
     return all(partition in starts and span.first >= starts[partition] for partition, span in spans.items())
 
 
-def _before(file: HistoryFile, number: int) -> Hole:
+def _before(file: HistoryFile, number: int) -> OffsetGap:
     spans = {partition: Span(0, span.first) for partition, span in file.facts.spans.items()}
-    return Hole(number, file.day, file.facts.stream, spans, from_start=True)
+    return OffsetGap(number, file.day, file.facts.stream, spans, from_start=True)
 
 
-def _between(older: HistoryFile, newer: HistoryFile, starts: Mapping[int, int]) -> Hole | None:
+def _between(older: HistoryFile, newer: HistoryFile, starts: Mapping[int, int]) -> OffsetGap | None:
     """What is missing between two files, with no spans where nothing is; None where they cannot be neighbours."""
     ends = {partition: span.next for partition, span in older.facts.spans.items()}
     # A partition that the topic was given later begins at 0.
@@ -92,4 +92,4 @@ def _between(older: HistoryFile, newer: HistoryFile, starts: Mapping[int, int]) 
     gaps = {p: span for p, span in pairs.items() if span.next > span.first}
     if gaps and newer.number - 1 == older.number:
         return None
-    return Hole(newer.number - 1, newer.day, newer.facts.stream, pairs if gaps else {})
+    return OffsetGap(newer.number - 1, newer.day, newer.facts.stream, pairs if gaps else {})

@@ -19,13 +19,13 @@ from model.data.events import (
     SEARCH,
     TYPE_CODES,
     Actions,
-    item_object,
+    item_key,
     price_buckets,
-    query_object,
+    query_key,
     text_buckets,
     text_hashes,
 )
-from stream_app.contract.events import Decoded
+from stream_app.contract.events import DecodedBatch
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 _TEXTS: Final = ("user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "currency")
@@ -44,7 +44,7 @@ ACTION_COLUMNS: Final = ("time", *_TEXTS[:-1], "price")
 REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "category", "brand")
 
 
-def rows_of(partition: int, offsets: Sequence[int], decoded: Decoded) -> pa.RecordBatch:
+def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa.RecordBatch:
     """The events of a batch as rows; `offsets` are those of all records in it."""
     times, _ = judged(decoded.times, decoded.record_times)
     columns: dict[str, Any] = {
@@ -66,10 +66,10 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
         users=_texts(rows["user_id"]),
         items=_texts(pc.if_else(pa.array(searches), pa.scalar("", pa.string()), rows["item_id"].cast(pa.string()))),
         types=types,
-        objects=np.where(
+        item_keys=np.where(
             searches,
-            _by_value(rows["query"], lambda texts: np.array([query_object(text or "") for text in texts], np.uint64)),
-            _by_value(rows["item_id"], lambda texts: np.array([item_object(text or "") for text in texts], np.uint64)),
+            _by_value(rows["query"], lambda texts: np.array([query_key(text or "") for text in texts], np.uint64)),
+            _by_value(rows["item_id"], lambda texts: np.array([item_key(text or "") for text in texts], np.uint64)),
         ),
         times=rows["time"].cast(pa.int64()).fill_null(NO_TIME).to_numpy(zero_copy_only=False),
         event_ids=text_hashes(rows["event_id"].to_pylist()),

@@ -32,7 +32,7 @@ _SCRATCH: Final = re.compile(r"\.\d{20}\.tmp")
 _SET_ASIDE: Final = re.compile(r"_(\d{20})\.parquet\.damaged(-closed)?")
 
 
-class Place:
+class HistoryStorage:
     """A folder of Parquet files `day=YYYY-MM-DD/<number>.parquet`; names are relative to it."""
 
     def __init__(self, address: str) -> None:

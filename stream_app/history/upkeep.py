@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_app.errors import HistoryFailed
-from stream_app.history.files import Damaged, HistoryFile, joined, read_rows, rewrite, users_of
+from stream_app.history.files import FileDamage, HistoryFile, joined, read_rows, rewrite, users_of
 from stream_app.history.offset_chain import runs
-from stream_app.history.storage import Place
+from stream_app.history.storage import HistoryStorage
 
 _DAY_MS: Final = 86_400_000
 
@@ -25,7 +25,7 @@ logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class ErasureResult:
     """What the erasure of users came to."""
 
     users: int
@@ -34,7 +34,7 @@ class Erased:
     removed: int  # damaged files that had been set aside
 
 
-def merged(place: Place, files: Sequence[HistoryFile]) -> list[HistoryFile]:
+def merged(place: HistoryStorage, files: Sequence[HistoryFile]) -> list[HistoryFile]:
     """One file in the place of the files of each day that another day follows."""
     found = list[HistoryFile]()
     *finished, present = runs(files) or [[]]
@@ -43,7 +43,7 @@ def merged(place: Place, files: Sequence[HistoryFile]) -> list[HistoryFile]:
     return found + present
 
 
-def expired(place: Place, files: Sequence[HistoryFile], days: float) -> list[HistoryFile]:
+def expired(place: HistoryStorage, files: Sequence[HistoryFile], days: float) -> list[HistoryFile]:
     """Without files whose events are all more than so many days older than the newest; 0: all stay. One always does.
 
     Days count from the newest event and not from now, so that neither a stream that paused nor a clock that jumped
@@ -58,7 +58,9 @@ def expired(place: Place, files: Sequence[HistoryFile], days: float) -> list[His
     return left
 
 
-def erase(place: Place, files: Sequence[HistoryFile], users: Collection[str], tell: Callable[[str], None]) -> Erased:
+def erase(
+    place: HistoryStorage, files: Sequence[HistoryFile], users: Collection[str], tell: Callable[[str], None]
+) -> ErasureResult:
     """Rewrites the files that have one of these users, without them; removes damaged files, which may have them too.
 
     `tell` is given a line about each. Raises `HistoryFailed`; calling it again does the rest.
@@ -75,15 +77,15 @@ def erase(place: Place, files: Sequence[HistoryFile], users: Collection[str], te
     for name in aside:
         place.remove(name)
         tell(f"{name}: removed, nobody can tell whose events are in it")
-    return Erased(len(wanted), rows, rewritten, len(aside))
+    return ErasureResult(len(wanted), rows, rewritten, len(aside))
 
 
 @contextmanager
-def ending_when_damaged(place: Place, file: HistoryFile) -> Iterator[None]:
+def ending_when_damaged(place: HistoryStorage, file: HistoryFile) -> Iterator[None]:
     """Sets a file aside that turns out to be damaged, and raises `HistoryFailed`: the next start closes the hole."""
     try:
         yield
-    except Damaged as damage:
+    except FileDamage as damage:
         aside = place.set_aside(file.name)
         raise HistoryFailed(
             f"{place.address}/{file.name} is damaged ({damage}); it is now {aside}, and the next start of the trainer "
@@ -91,7 +93,7 @@ def ending_when_damaged(place: Place, file: HistoryFile) -> Iterator[None]:
         ) from damage
 
 
-def _merge(place: Place, run: Sequence[HistoryFile]) -> HistoryFile:
+def _merge(place: HistoryStorage, run: Sequence[HistoryFile]) -> HistoryFile:
     """It replaces the newest; the others count no more from then on, as it covers them."""
     whole = rewrite(place, run[-1].name, _rows(place, run), joined(file.facts for file in run))
     for file in run[:-1]:
@@ -100,13 +102,13 @@ def _merge(place: Place, run: Sequence[HistoryFile]) -> HistoryFile:
     return whole
 
 
-def _rows(place: Place, files: Sequence[HistoryFile]) -> Iterator[pa.RecordBatch]:
+def _rows(place: HistoryStorage, files: Sequence[HistoryFile]) -> Iterator[pa.RecordBatch]:
     for file in files:
         with ending_when_damaged(place, file):
             yield from read_rows(place, file)
 
 
-def _others(place: Place, file: HistoryFile, users: Collection[str]) -> Iterator[pa.RecordBatch]:
+def _others(place: HistoryStorage, file: HistoryFile, users: Collection[str]) -> Iterator[pa.RecordBatch]:
     erased = pa.array(sorted(users), pa.string())
     for batch in read_rows(place, file):
         yield batch.filter(pc.invert(pc.is_in(batch["user_id"], erased)))

@@ -1,7 +1,7 @@
 """Kafka's record batches, written from columns in one compiled loop, without a call for each record.
 
 The format is version 2 (Kafka's documentation, "Record Batch"), without compression and headers. A batch goes to
-aiokafka's producer in the place of its own builder; see `Sealed`.
+aiokafka's producer in the place of its own builder; see `EncodedBatch`.
 Shapes: N values, M of them chosen, K keys.
 """
 
@@ -53,7 +53,7 @@ def _sizes(of: Strings, which: Ints) -> Ints:
     return of.starts[which + 1] - of.starts[which]
 
 
-class Sealed:
+class EncodedBatch:
     """A batch on its way; it has the part of aiokafka's `BatchBuilder` that its producer calls."""
 
     def __init__(self, batch: RecordBatch, *, time: float, transactional: bool) -> None:

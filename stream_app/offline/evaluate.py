@@ -18,8 +18,8 @@ from model.evaluation.fusion_ranker import FusedRanker
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.probability_quality import ProbabilityQuality
 from model.evaluation.purchase_quality import purchase_quality
-from model.evaluation.quality import Yardstick, slices
-from model.evaluation.ranking import Ranked, Ranker, Ranking, rank_all
+from model.evaluation.quality import QualityMeter, slices
+from model.evaluation.ranking import RankedTargets, Ranker, Ranking, rank_all
 from model.evaluation.split import Split, split_log, split_sessions
 from model.rounds.experiment import BASELINES, learn_split, quality_by_epoch
 from model.rounds.fit_model import Model
@@ -37,7 +37,7 @@ _EVERY_S: Final = 15.0  # between two lines about the same stage where there is 
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """Files to learn from and to foresee: logs of events, or sessions and examples."""
 
     train: tuple[str, ...]
@@ -46,7 +46,7 @@ class Source:
     version: str | None = None  # directory of a version to score, in place of training
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Source:
+    def of(cls, given: Mapping[str, Any]) -> DataSource:
         """What the options of the command say. Raises `UsageError` unless it is one pair of files."""
         logs, lists = (given["events"], given["test_events"]), (given["train_sessions"], given["test_examples"])
         if all(logs) and not any(lists):
@@ -59,7 +59,7 @@ class Source:
         )
 
 
-class Teller:
+class ProgressLine:
     """Says on standard error what goes on: one line that changes on a terminal, now and then a line elsewhere."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, terminal: bool | None = None) -> None:
@@ -89,12 +89,14 @@ class Teller:
             click.echo("\r\033[K", nl=False, err=True)
 
 
-def run_evaluation(settings: Settings, source: Source, *, by_epoch: bool, tell: Teller | None = None) -> Report:
+def run_evaluation(
+    settings: Settings, source: DataSource, *, by_epoch: bool, tell: ProgressLine | None = None
+) -> Report:
     """Measures the model and all baselines; `by_epoch` trains once more, to see how good each epoch was.
 
     Raises `UsageError` for files, versions and devices that cannot be used.
     """
-    tell = tell or Teller()
+    tell = tell or ProgressLine()
     begun = time.perf_counter()
     device = choose_device(settings.device, fallback=settings.device_fallback)
     try:
@@ -112,7 +114,7 @@ def run_evaluation(settings: Settings, source: Source, *, by_epoch: bool, tell: 
     return _report(source, split, items, ranked, epochs, scored, begun)
 
 
-def _split(source: Source, tell: Teller) -> Split:
+def _split(source: DataSource, tell: ProgressLine) -> Split:
     tell("reading")
     if source.reading is None:
         return split_sessions(read_sessions(source.train[0]), read_examples(source.test[0]))
@@ -132,7 +134,7 @@ def _logs(paths: Iterable[str], reading: Mapping[str, Any]) -> list[Any]:
     return [event_log(path, reading) for path in paths]
 
 
-def _epochs(split: Split, settings: Settings, device: torch.device, tell: Teller) -> list[Ranking]:
+def _epochs(split: Split, settings: Settings, device: torch.device, tell: ProgressLine) -> list[Ranking]:
     told = _telling(tell)
     return quality_by_epoch(
         split,
@@ -152,7 +154,7 @@ class _Scored:
     training: Training | None
 
 
-def _model(source: Source, split: Split, settings: Settings, device: torch.device, tell: Teller) -> _Scored:
+def _model(source: DataSource, split: Split, settings: Settings, device: torch.device, tell: ProgressLine) -> _Scored:
     if source.version:
         version = _load(source.version)
         _warn_of_leaks(version, split, tell)
@@ -181,14 +183,14 @@ def _load(place: str) -> Version:
         raise VersionUnusable(f"--model {place}: {refusal.reason}: {refusal}") from refusal
 
 
-def _warn_of_leaks(version: Version, split: Split, tell: Teller) -> None:
+def _warn_of_leaks(version: Version, split: Split, tell: ProgressLine) -> None:
     until = int(version.facts.get("trained_until", 0))
     if split.timed and until >= split.cut:
         moment = datetime.fromtimestamp(until / 1000, UTC)
         tell.note(f"{version.name} has learned from events until {moment:%Y-%m-%d %H:%M} UTC: it knows of the test")
 
 
-def _telling(tell: Teller) -> Callable[[str, Progress], None]:
+def _telling(tell: ProgressLine) -> Callable[[str, Progress], None]:
     def told(stage: str, progress: Progress) -> None:
         share = progress.step / max(1, progress.steps)
         tell(stage, f"{share:4.0%}, loss {sum(progress.losses.values()):.3f}")
@@ -196,21 +198,21 @@ def _telling(tell: Teller) -> Callable[[str, Progress], None]:
     return told
 
 
-def _ranked(name: str, ranker: Ranker, split: Split, tell: Teller) -> Ranked:
+def _ranked(name: str, ranker: Ranker, split: Split, tell: ProgressLine) -> RankedTargets:
     total = len(split.holdout)
     return rank_all(ranker, split.holdout, lambda done: tell(f"scoring {name}", f"{done:,} of {total:,} targets"))
 
 
 def _report(
-    source: Source,
+    source: DataSource,
     split: Split,
     items: Items,
-    ranked: Mapping[str, Ranked],
+    ranked: Mapping[str, RankedTargets],
     epochs: list[Ranking],
     scored: _Scored,
     begun: float,
 ) -> Report:
-    yardstick = Yardstick(items)
+    yardstick = QualityMeter(items)
     return Report(
         data=Data(
             train=source.train,
@@ -226,7 +228,7 @@ def _report(
                 part: {name: yardstick.measure(found, chosen) for name, found in ranked.items()}
                 for part, chosen in parts.items()
             }
-            for kind, parts in slices(split, items.objects).items()
+            for kind, parts in slices(split, items.item_keys).items()
         },
         purchase=scored.purchase,
         epochs=epochs,

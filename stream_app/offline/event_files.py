@@ -42,7 +42,7 @@ _BROKEN: Final = (*_CUT, csv.Error, msgspec.DecodeError, pa.ArrowException)
 
 
 @dataclass(slots=True)
-class EventLog:
+class EventFile:
     """The events of one file, in file order, read as they are asked for; each iteration begins anew.
 
     `path`: a file (gzip by suffix or content), or "-" for standard input, JSON Lines unless `format` says
@@ -242,9 +242,9 @@ def _advice(error: Exception) -> str:
     return f"{error}: the file is not in the format its name or --format says, or damaged"
 
 
-def event_log(path: str, options: Mapping[str, Any]) -> EventLog:
+def event_log(path: str, options: Mapping[str, Any]) -> EventFile:
     """The log in a file, read as the options say. Raises `SettingsInvalid`."""
-    return EventLog(
+    return EventFile(
         path,
         columns=_pairs("--column", options["columns"]),
         types={name: kind or None for name, kind in _pairs("--type-map", options["types"]).items()},

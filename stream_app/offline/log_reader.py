@@ -15,7 +15,7 @@ from model.data.event_time import EARLIEST_MS, LATEST_MS
 from model.data.events import Actions, Event, actions_of, concatenate
 from stream_app.contract.events import RejectedRecord, decode_event
 from stream_app.errors import InputUnreadable
-from stream_app.offline.event_files import EventLog, Row
+from stream_app.offline.event_files import EventFile, Row
 
 _CHUNK: Final = 50_000  # events held as objects
 
@@ -31,7 +31,7 @@ class LogReader:
     _events: list[Event] = field(default_factory=list)
     _times: list[int] = field(default_factory=list)
 
-    def read(self, logs: Iterable[EventLog]) -> Actions:
+    def read(self, logs: Iterable[EventFile]) -> Actions:
         """The actions of all logs, in the order of the files and their rows.
 
         Raises `InputUnreadable` for a row without a time, a log without events, or one that mostly has none.
@@ -43,7 +43,7 @@ class LogReader:
             _check(log, self.rows - rows, self.left_out - left_out, self.first_fault)
         return concatenate(parts)
 
-    def _parts(self, log: EventLog) -> Iterable[Actions]:
+    def _parts(self, log: EventFile) -> Iterable[Actions]:
         for row in log:
             self.rows += 1
             self._take(row, log)
@@ -52,7 +52,7 @@ class LogReader:
                 self.progress(self.rows)
         yield self._flushed()
 
-    def _take(self, row: Row, log: EventLog) -> None:
+    def _take(self, row: Row, log: EventFile) -> None:
         if "timestamp" not in row:
             raise InputUnreadable(
                 f"{log.path}, {log.place()}: no timestamp, and what is later cannot be told from what is before; "
@@ -79,7 +79,7 @@ def _check_time(time: int) -> None:
         raise RejectedRecord("invalid_timestamp", f"timestamp {time} ms is not between 1990 and 2099: see --time-unit")
 
 
-def _check(log: EventLog, rows: int, left_out: int, first_fault: str) -> None:
+def _check(log: EventFile, rows: int, left_out: int, first_fault: str) -> None:
     if not rows:
         raise InputUnreadable(f"{log.path}: no events in it, {log.skipped} rows skipped: give a file that has some")
     if left_out > rows / 2:

@@ -20,11 +20,11 @@ from stream_app.kafka.pace import Pace
 from stream_app.kafka.publisher import publish
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
-from stream_app.sandbox.output_tally import Tally
+from stream_app.sandbox.output_tally import OutputTally
 from stream_app.sandbox.ports import free_port
 from stream_app.sandbox.processes import ChildProcess
 from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
-from stream_app.sandbox.worker_probe import WorkerView
+from stream_app.sandbox.worker_probe import WorkerProbe
 from stream_app.settings import PREFIX, Settings
 
 _REPORT_S: Final = 3.0
@@ -104,7 +104,7 @@ async def _with_broker(
         children.append(_child("trainer", settings, place, free_port()))
 
     try:
-        async with WorkerView(f"http://127.0.0.1:{port}") as worker:
+        async with WorkerProbe(f"http://127.0.0.1:{port}") as worker:
             return await _Demo(settings, options, worker, children, start_trainer, say).run(stop)
     finally:
         await asyncio.gather(*(asyncio.to_thread(child.stop, _STOP_S) for child in children))
@@ -126,7 +126,7 @@ class _Demo:
         self,
         settings: Settings,
         options: DemoOptions,
-        worker: WorkerView,
+        worker: WorkerProbe,
         children: list[ChildProcess],
         start_trainer: Callable[[], None],
         say: Callable[[str], None],
@@ -137,7 +137,7 @@ class _Demo:
         self._children = children
         self._start_trainer = start_trainer
         self._say = say
-        self._tally = Tally(settings, clock=time.time)
+        self._tally = OutputTally(settings, clock=time.time)
         self._sent = 0
         self._live_sent = 0
         self._live_seconds = 0.0

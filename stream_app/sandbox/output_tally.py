@@ -17,7 +17,7 @@ from stream_app.versions.promotions import CHAMPION
 _LATENCIES_KEPT: Final = 100_000
 
 
-class Tally:
+class OutputTally:
     """Counts records of the output topics from their beginning, and the latency of answers to live events."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:

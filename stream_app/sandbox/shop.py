@@ -56,7 +56,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighted:
+class WeightedChoice:
     """Items with the cumulative weights that `random.Random.choices` wants."""
 
     items: tuple[int, ...]
@@ -76,7 +76,7 @@ class Weighted:
         ]
 
 
-class Catalogue:
+class ShopCatalogue:
     """All items of the shop, drawn once; afterwards it only answers.
 
     Raises `SettingsInvalid` for fewer than 50 items.
@@ -93,7 +93,7 @@ class Catalogue:
         self._weights = _popularity(rng, size)
         self.popular = _weighted(range(size), self._weights)
         self._accessories = rng.sample(range(self.categories), self.categories)
-        self._starts: dict[tuple[int, int, int | None], Weighted] = {}
+        self._starts: dict[tuple[int, int, int | None], WeightedChoice] = {}
 
     def moved(self, item: int, course: Course) -> int:
         """The item that lies one stride further on the course."""
@@ -108,7 +108,7 @@ class Catalogue:
         ladder = self.ladders[self._accessories[self.items[item].category]]
         return ladder[self.items[item].rung % len(ladder)]
 
-    def starts(self, category: int, band: int, brand: int | None = None) -> Weighted:
+    def starts(self, category: int, band: int, brand: int | None = None) -> WeightedChoice:
         """Where a shopper of a price band starts in a category (and brand): popular, and in the band."""
         key = (category, band, brand)
         found = self._starts.get(key)
@@ -162,5 +162,5 @@ def _popularity(rng: random.Random, size: int) -> list[float]:
     return weights
 
 
-def _weighted(items: Sequence[int], weights: Sequence[float]) -> Weighted:
-    return Weighted(tuple(items), tuple(accumulate(weights)))
+def _weighted(items: Sequence[int], weights: Sequence[float]) -> WeightedChoice:
+    return WeightedChoice(tuple(items), tuple(accumulate(weights)))

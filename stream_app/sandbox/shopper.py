@@ -25,7 +25,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from stream_app.sandbox.shop import BANDS, BRANDS, CATEGORIES, Catalogue, Course
+from stream_app.sandbox.shop import BANDS, BRANDS, CATEGORIES, Course, ShopCatalogue
 
 Table = tuple[tuple[str, float], ...]
 
@@ -76,13 +76,13 @@ class Shopper:
         return words if self.brand is None else f"{words} {BRANDS[self.brand]}"
 
 
-def new_shopper(user_id: str, catalogue: Catalogue, rng: random.Random) -> Shopper:
+def new_shopper(user_id: str, catalogue: ShopCatalogue, rng: random.Random) -> Shopper:
     """A shopper with habits of their own, at rest."""
     favourites = tuple(rng.sample(range(catalogue.categories), len(FAVOURITES)))
     return Shopper(user_id, favourites, rng.randrange(BANDS), rng.choice(COURSES))
 
 
-def step(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> bool:
+def step(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> bool:
     """Does the shopper's next act; False when the shopper left the shop instead."""
     act = _draw(ACTS[shopper.kind], rng)
     if act == "browse":
@@ -103,7 +103,7 @@ def step(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> bool:
     return True
 
 
-def next_probabilities(shopper: Shopper, catalogue: Catalogue) -> dict[int, float]:
+def next_probabilities(shopper: Shopper, catalogue: ShopCatalogue) -> dict[int, float]:
     """P(the next event is on this item), by item index; what is missing to 1 is P(it is a search)."""
     found: defaultdict[int, float] = defaultdict(float)
     for act, share in ACTS[shopper.kind]:
@@ -120,20 +120,20 @@ def next_probabilities(shopper: Shopper, catalogue: Catalogue) -> dict[int, floa
     return dict(found)
 
 
-def oracle_ranking(shopper: Shopper, catalogue: Catalogue, k: int) -> list[int]:
+def oracle_ranking(shopper: Shopper, catalogue: ShopCatalogue, k: int) -> list[int]:
     """The k items that the next event is most probably on, best first."""
     found = next_probabilities(shopper, catalogue)
     return sorted(found, key=lambda item: (-found[item], item))[:k]
 
 
-def _search(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> None:
+def _search(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> None:
     shopper.category = _favourite(shopper, rng)
     meant = catalogue.starts(shopper.category, shopper.band).draw(rng)
     shopper.brand = catalogue.items[meant].brand if rng.random() < NAMES_BRAND else None
     shopper.kind, shopper.item = "search", -1
 
 
-def _look(shopper: Shopper, act: str, catalogue: Catalogue, rng: random.Random) -> None:
+def _look(shopper: Shopper, act: str, catalogue: ShopCatalogue, rng: random.Random) -> None:
     if act == "jump":
         item = catalogue.popular.draw(rng)
     elif act == "move":
@@ -148,13 +148,13 @@ def _look(shopper: Shopper, act: str, catalogue: Catalogue, rng: random.Random) 
     shopper.kind = "view" if rng.random() < LOOKS_AS_VIEW else "click"
 
 
-def _opened(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> int:
+def _opened(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> int:
     if shopper.kind == "search":
         return catalogue.starts(shopper.category, shopper.band, shopper.brand).draw(rng)
     return catalogue.starts(_favourite(shopper, rng), shopper.band).draw(rng)
 
 
-def _move(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> int:
+def _move(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> int:
     if shopper.jumped and rng.random() >= RETURNS_AFTER_JUMP:
         shopper.anchor, shopper.course = shopper.item, None
     if shopper.course is None:
@@ -162,7 +162,7 @@ def _move(shopper: Shopper, catalogue: Catalogue, rng: random.Random) -> int:
     return catalogue.moved(shopper.anchor, shopper.course)
 
 
-def _add_browsed(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
+def _add_browsed(found: defaultdict[int, float], shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
     shares = dict(BROWSE)
     for item, popularity in catalogue.popular.shares():
         found[item] += share * shares["jump"] * popularity
@@ -176,7 +176,7 @@ def _add_browsed(found: defaultdict[int, float], shopper: Shopper, catalogue: Ca
 
 def _add_moved(
     found: defaultdict[int, float],
-    catalogue: Catalogue,
+    catalogue: ShopCatalogue,
     anchor: int,
     habit: Course,
     course: Course | None,
@@ -190,7 +190,7 @@ def _add_moved(
         found[catalogue.moved(anchor, other)] += share * (1 - FOLLOWS_HABIT) / len(COURSES)
 
 
-def _add_new_mission(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
+def _add_new_mission(found: defaultdict[int, float], shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
     """Quitting is no event: a new mission follows either way, in this visit or in the next."""
     opened = share * dict(ACTS[""])["open"]
     for category, liking in zip(shopper.favourites, FAVOURITES, strict=True):
@@ -198,7 +198,7 @@ def _add_new_mission(found: defaultdict[int, float], shopper: Shopper, catalogue
             found[item] += opened * liking * part
 
 
-def _add_opened(found: defaultdict[int, float], shopper: Shopper, catalogue: Catalogue, share: float) -> None:
+def _add_opened(found: defaultdict[int, float], shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
     if shopper.kind != "search":
         _add_new_mission(found, shopper, catalogue, 1.0)
         return

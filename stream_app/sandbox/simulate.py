@@ -20,7 +20,7 @@ import msgspec
 from stream_app.errors import SettingsInvalid
 from stream_app.kafka.publisher import Event, Raw
 from stream_app.sandbox import shopper as shoppers
-from stream_app.sandbox.shop import BRANDS, CATEGORIES, Catalogue
+from stream_app.sandbox.shop import BRANDS, CATEGORIES, ShopCatalogue
 from stream_app.sandbox.shopper import Shopper
 
 VISIT_EVENTS: Final = 11.5  # about, for the arrival rate; what the tables of `shopper` come to
@@ -56,7 +56,7 @@ class Shop:
             raise SettingsInvalid(f"the rate of simulated events must be above 0, not {rate}")
         self.new_share = new_share
         self.rng = random.Random(seed)
-        self.catalogue = Catalogue(self.rng, items)
+        self.catalogue = ShopCatalogue(self.rng, items)
         self._numbers = counted(1)
         self._size = users
         self._resting = [self._new_shopper() for _ in range(users)]

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 _UNREACHABLE = (aiohttp.ClientError, TimeoutError)
 
 
-class WorkerView:
+class WorkerProbe:
     """The last scrape of one worker, and what was counted when its first model began to serve."""
 
     def __init__(self, url: str) -> None:

@@ -15,19 +15,19 @@ import pyarrow as pa
 from model.data.disk_log import Window
 from model.data.event_time import judged
 from model.data.events import actions_of
-from model.rounds.drift import Population
-from stream_app.contract.events import Decoded, decode_batch
+from model.rounds.drift import DriftMonitor
+from stream_app.contract.events import DecodedBatch, decode_batch
 from stream_app.contract.records import Record
 from stream_app.errors import HistoryUnusable
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
-from stream_app.history.offset_chain import Hole
+from stream_app.history.offset_chain import OffsetGap
 from stream_app.history.rows import known_time, rows_of
-from stream_app.history.storage import Place
+from stream_app.history.storage import HistoryStorage
 from stream_app.kafka.topic_admin import cluster_id
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
-from stream_app.trainer.topic_reader import EventsTopic
+from stream_app.trainer.topic_reader import TopicReader
 from stream_app.trainer.training_window import training_window
 
 _MOST_WAITING: Final = 50_000  # records
@@ -57,7 +57,7 @@ class Waiting:
         return self.records >= _MOST_WAITING or now - self.since >= _LONGEST_WAIT_S
 
 
-class RecordedEvents:
+class EventRecorder:
     """The history of an events topic, kept up to date by reading."""
 
     def __init__(self, settings: Settings, metrics: TrainerMetrics, clock: Callable[[], float]) -> None:
@@ -65,13 +65,13 @@ class RecordedEvents:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._topic = EventsTopic(settings)
+        self._topic = TopicReader(settings)
         self._stream = Stream("", settings.events_topic, settings.stream_epoch)
         self._history: EventHistory | None = None
         self._written: dict[int, int] = {}  # where the files end, by partition
         self._read: dict[int, int] = {}  # where what was read ends
         self._waiting = Waiting()
-        self.population: Population | None = None  # of the last round; what is read is added to it
+        self.population: DriftMonitor | None = None  # of the last round; what is read is added to it
         self.events = 0  # those that the history had at the start, and those read since
 
     @property
@@ -83,7 +83,7 @@ class RecordedEvents:
     async def open(self) -> None:
         """Takes the history. Raises `HistoryUnusable` when another process has it, or it is another stream's."""
         self._stream = Stream(await cluster_id(self._settings), self._stream.topic, self._stream.epoch)
-        self._history = EventHistory(Place(self._settings.history_address))
+        self._history = EventHistory(HistoryStorage(self._settings.history_address))
         self._written = self._history.positions(self._stream)
         self.events = self._history.rows
         self._show()
@@ -157,7 +157,7 @@ class RecordedEvents:
         self._compare(decoded)
         return rows_of(partition, [record.offset for record in records], decoded)
 
-    def _compare(self, decoded: Decoded) -> None:
+    def _compare(self, decoded: DecodedBatch) -> None:
         """Holds new events against those that the last round learned from."""
         if self.population is not None and decoded.events:
             times, _ = judged(decoded.times, decoded.record_times)
@@ -195,7 +195,7 @@ class RecordedEvents:
             "goes on with the new offsets; else set NEXTACT_HISTORY to another place"
         )
 
-    async def _fill(self, hole: Hole) -> None:
+    async def _fill(self, hole: OffsetGap) -> None:
         """Reads again what a damaged file had."""
         bounds = await self._topic.bounds() if hole.stream == self._stream else {}
         there: dict[int, Span] = {}

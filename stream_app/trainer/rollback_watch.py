@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from model.serving.canary import complaint, total
+from model.serving.canary import regression_message, total
 from stream_app.errors import VersionUnusable
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.versions.admin import roll_back
-from stream_app.versions.canary_reports import Trial, decode_trial
+from stream_app.versions.canary_reports import CanaryReport, decode_canary_report
 from stream_app.versions.promotions import CHAMPION, Promotion, Promotions, elect
 
 logger: Final = logging.getLogger(__name__)
 
 
-class LiveVerdict:
+class RollbackWatch:
     """The champion and what the workers report of it."""
 
     def __init__(self, settings: Settings, metrics: TrainerMetrics, clock: Callable[[], float]) -> None:
@@ -27,7 +27,7 @@ class LiveVerdict:
         self._metrics = metrics
         self._clock = clock
         self._champion: Promotion | None = None
-        self._trials: dict[str, Trial] = {}  # newest of each worker
+        self._trials: dict[str, CanaryReport] = {}  # newest of each worker
         self._taken_back: set[str] = set()
 
     async def follow(self) -> None:
@@ -46,10 +46,10 @@ class LiveVerdict:
         for record in records:
             if record.key == CHAMPION:
                 self._champion = elect([record.value], self._champion).champion
-            elif trial := decode_trial(record.value):
+            elif trial := decode_canary_report(record.value):
                 self._trials[trial.worker] = trial
 
-    def complaint(self) -> str | None:
+    def regression_message(self) -> str | None:
         """What is wrong with the champion; None: nothing yet, or there is no version before it."""
         champion = self._champion
         if champion is None or not champion.predecessors:
@@ -57,10 +57,10 @@ class LiveVerdict:
         pair = champion.version, champion.predecessors[0].version
         trials = [trial for trial in self._trials.values() if (trial.version, trial.before) == pair]
         new, before = total(trial.new for trial in trials), total(trial.old for trial in trials)
-        return complaint(new, before, self._settings.rollback_margin)
+        return regression_message(new, before, self._settings.rollback_margin)
 
     async def _judge(self) -> None:
-        why, champion = self.complaint(), self._champion
+        why, champion = self.regression_message(), self._champion
         if why is None or champion is None or champion.version in self._taken_back:
             return
         self._taken_back.add(champion.version)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from model.training.checkpoints import Savepoints
+from model.training.checkpoints import Checkpoints
 from stream_app.settings import Settings
 
 _NOTE: Final = "round.json"
@@ -23,13 +23,13 @@ class Note(msgspec.Struct, frozen=True):
     until: int
 
 
-class RoundInProgress:
+class RoundJournal:
     """A folder below `NEXTACT_DATA_DIR`, of one history alone; it is gone when no round is to be gone on with."""
 
     def __init__(self, settings: Settings) -> None:
         name = sha256(f"{settings.history_address} {settings.events_topic} {settings.stream_epoch}".encode())
         self._folder = settings.data_dir / "trainer" / name.hexdigest()[:16]
-        self.savepoints = Savepoints(self._folder / "fits", logger.warning)
+        self.savepoints = Checkpoints(self._folder / "fits", logger.warning)
 
     def ended(self) -> int | None:
         """Up to which file the round learned that was ended; None: there is no such round."""

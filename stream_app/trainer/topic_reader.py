@@ -17,7 +17,7 @@ _MOST: Final = 20_000  # records of a read
 Fetched = Mapping[int, Sequence[Record]]  # by partition, in order
 
 
-class EventsTopic:
+class TopicReader:
     """Reads committed events in order per partition."""
 
     def __init__(self, settings: Settings) -> None:

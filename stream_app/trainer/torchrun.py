@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import torch
 import torch.distributed as dist
 
-from model.training.fit_network import dismiss, follow
+from model.training.fit_network import join_as_replica, release_replicas
 from model.training.replicas import end_group, rank, replicas
 from stream_app.device import choose_device
 from stream_app.settings import Settings
@@ -34,12 +34,12 @@ def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None
     if rank() == 0:
         result = lead()
         if result is not None:
-            dismiss()
+            release_replicas()
             end_group()
         return result
     logger.info("process %d of %d trains along", rank() + 1, replicas())
     torch.set_num_threads(settings.threads)
     device = choose_device(settings.device, fallback=settings.device_fallback)
-    follow(torch.device("cuda", dist.get_node_local_rank()) if device == torch.device("cuda") else device)
+    join_as_replica(torch.device("cuda", dist.get_node_local_rank()) if device == torch.device("cuda") else device)
     end_group()
     return None

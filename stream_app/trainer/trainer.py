@@ -24,7 +24,7 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
-from model.rounds.drift import Population
+from model.rounds.drift import DriftMonitor
 from model.rounds.training_report import CARD, REPORT, card
 from model.rounds.training_round import Round, RoundConfig, train_round
 from model.training.fit_network import Progress
@@ -37,11 +37,11 @@ from stream_app.http_server import HttpServer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
-from stream_app.trainer.recorder import RecordedEvents
-from stream_app.trainer.rollback_watch import LiveVerdict
-from stream_app.trainer.round_journal import RoundInProgress
-from stream_app.versions.promotions import Placed, Promotion, champion, publish, succeed
-from stream_app.versions.timeouts import read_within, within
+from stream_app.trainer.recorder import EventRecorder
+from stream_app.trainer.rollback_watch import RollbackWatch
+from stream_app.trainer.round_journal import RoundJournal
+from stream_app.versions.promotions import Promotion, VersionRef, champion, promoted_after, publish
+from stream_app.versions.timeouts import read_with_timeout, with_timeout
 
 logger: Final = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ class Trainer:
         self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
-        self._log = RecordedEvents(settings, self._metrics, clock)
-        self._in_progress = RoundInProgress(settings)
+        self._log = EventRecorder(settings, self._metrics, clock)
+        self._in_progress = RoundJournal(settings)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False
         self._facts: dict[str, str | float] = {}  # of the last round, for its line in the log
@@ -100,7 +100,7 @@ class Trainer:
             await self._http.stop()
 
     async def _rounds_until(self, stop: asyncio.Event) -> None:
-        watch = LiveVerdict(self._settings, self._metrics, self._clock)
+        watch = RollbackWatch(self._settings, self._metrics, self._clock)
         working = [asyncio.create_task(self._rounds()), asyncio.create_task(watch.follow())]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -213,7 +213,7 @@ class Trainer:
         loop = asyncio.get_running_loop()
         with ExitStack() as files:
             window = await asyncio.to_thread(self._log.window, files, until)
-            self._log.population = await asyncio.to_thread(Population, window.log)
+            self._log.population = await asyncio.to_thread(DriftMonitor, window.log)
             result = await loop.run_in_executor(self._training_thread, train, window, incumbent, config)
         self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
@@ -230,7 +230,7 @@ class Trainer:
             logger.info("dropped: another version was promoted during the round, the next one begins from it")
             return "rejected"
         now = datetime.fromtimestamp(self._clock(), UTC)
-        promotion = succeed(promotion, version, result.metrics(), now)
+        promotion = promoted_after(promotion, version, result.metrics(), now)
         await publish(promotion, settings)
         logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
         await self._prune(promotion)
@@ -240,7 +240,7 @@ class Trainer:
         """The champion; None when it is damaged or of another format. Raises `VersionRefused` while its place
         cannot be read: what is trained without it could not be compared with it."""
         try:
-            files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+            files = await read_with_timeout(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
             return await asyncio.to_thread(checkpoint.parse, files)
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
@@ -248,7 +248,7 @@ class Trainer:
             logger.warning("the champion %s cannot be used, training starts anew: %s", promotion.version, refusal)
             return None
 
-    async def _save(self, result: Round, events: int) -> Placed:
+    async def _save(self, result: Round, events: int) -> VersionRef:
         """Writes the challenger and the verdict on it into the registry, promoted or not."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         name = now.strftime("%Y%m%dT%H%M%S.%fZ")
@@ -277,10 +277,10 @@ class Trainer:
             },
         )
         try:
-            sha256 = await within(self._settings.registry_timeout, save)
+            sha256 = await with_timeout(self._settings.registry_timeout, save)
         except TimeoutError as error:
             raise VersionNotSaved(f"{path} was not written in time (NEXTACT_REGISTRY_TIMEOUT)") from error
-        return Placed(version=name, path=path, manifest_sha256=sha256)
+        return VersionRef(version=name, path=path, manifest_sha256=sha256)
 
     async def _prune(self, promotion: Promotion | None) -> None:
         """Old versions go, but none that serves or that a rollback may go back to."""
@@ -288,7 +288,7 @@ class Trainer:
         settings = self._settings
         work = partial(prune, settings.registry_address, keep, settings.registry_keep)
         try:
-            gone = await within(settings.registry_timeout, work)
+            gone = await with_timeout(settings.registry_timeout, work)
         except (VersionRefused, TimeoutError) as error:
             logger.warning("old versions stay in the registry: %r", error)
         else:

@@ -15,22 +15,22 @@ from model.evaluation.gate import Difference
 from model.rounds.training_report import REPORT, TrainingReport
 from model.serving.serving import serve_files
 from model.versions.manifest import read
-from model.versions.registry import Listed, describe, version_names
+from model.versions.registry import ListedVersion, describe, version_names
 from model.versions.version import Version
 from stream_app.errors import VersionUnusable
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.versions.promotions import (
-    Placed,
     Promotion,
+    VersionRef,
     decode_promotion,
     elect,
-    go_back,
     history,
+    promoted_after,
     publish,
-    succeed,
+    rolled_back,
 )
-from stream_app.versions.timeouts import read_within, within
+from stream_app.versions.timeouts import read_with_timeout, with_timeout
 
 T = TypeVar("T")
 
@@ -78,8 +78,8 @@ async def promote(settings: Settings, name: str, now: datetime) -> str:
         raise VersionUnusable(f"no version {name} in {settings.registry}: `nextact models list` shows those there are")
     path = f"{registry}/{name}"
     version = await _verified(settings, name, path, None)
-    placed = Placed(version=name, path=path, manifest_sha256=version.manifest_sha256)
-    await publish(succeed(champion, placed, version.metrics, now), settings)
+    placed = VersionRef(version=name, path=path, manifest_sha256=version.manifest_sha256)
+    await publish(promoted_after(champion, placed, version.metrics, now), settings)
     return f"promoted {name}" + (f", after {champion.version}" if champion else "")
 
 
@@ -99,7 +99,7 @@ async def roll_back(settings: Settings, now: datetime, *, only: str | None = Non
         )
     before = champion.predecessors[0]
     version = await _verified(settings, before.version, before.path, before.manifest_sha256)
-    await publish(go_back(champion, version.metrics, now), settings)
+    await publish(rolled_back(champion, version.metrics, now), settings)
     return f"went back from {champion.version} to {before.version}"
 
 
@@ -129,7 +129,7 @@ async def _records(settings: Settings) -> list[bytes | None]:
 async def _verified(settings: Settings, name: str, path: str, sha256: str | None) -> Version:
     """A version that answered one step here, on the CPU: what every worker will do with it."""
     try:
-        files = await read_within(settings.registry_timeout, path, sha256)
+        files = await read_with_timeout(settings.registry_timeout, path, sha256)
         version, _ = serve_files(files, hidden=settings.hidden, device=torch.device("cpu"))
     except VersionRefused as refusal:
         raise VersionUnusable(f"{name} is not promoted: {refusal.reason}: {refusal}") from refusal
@@ -140,7 +140,7 @@ async def _verified(settings: Settings, name: str, path: str, sha256: str | None
 
 async def _of_registry(settings: Settings, work: Callable[[], T]) -> T:
     try:
-        return await within(settings.registry_timeout, work)
+        return await with_timeout(settings.registry_timeout, work)
     except VersionRefused as refusal:
         raise VersionUnusable(str(refusal)) from refusal
     except TimeoutError as error:
@@ -150,7 +150,7 @@ async def _of_registry(settings: Settings, work: Callable[[], T]) -> T:
         ) from error
 
 
-def _described(registry: str, champion: Promotion | None) -> list[Listed]:
+def _described(registry: str, champion: Promotion | None) -> list[ListedVersion]:
     paths = {name: f"{registry}/{name}" for name in version_names(registry)}
     if champion is not None:
         paths.setdefault(champion.version, champion.path)
@@ -169,7 +169,7 @@ def _promoted(records: Iterable[bytes | None]) -> set[str]:
     return found
 
 
-def _line(version: Listed, champion: Promotion | None, promoted: set[str]) -> ModelLine:
+def _line(version: ListedVersion, champion: Promotion | None, promoted: set[str]) -> ModelLine:
     events = version.facts.get("events")
     return ModelLine(
         version=version.name,
@@ -193,7 +193,7 @@ def _gain(metrics: Mapping[str, float]) -> tuple[float, float, float] | None:
     return None if mean is None or low is None or high is None else (mean, low, high)
 
 
-def _state(version: Listed, champion: Promotion | None, promoted: set[str]) -> State:
+def _state(version: ListedVersion, champion: Promotion | None, promoted: set[str]) -> State:
     if champion is not None and version.name == champion.version:
         return "serving"
     if version.damage:

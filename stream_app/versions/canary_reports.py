@@ -14,7 +14,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from model.serving.canary import Hits
+from model.serving.canary import HitCounts
 from stream_app.settings import Settings
 
 logger: Final = logging.getLogger(__name__)
@@ -23,25 +23,25 @@ KEY: Final = b"trial:"
 _EVERY_S: Final = 5.0
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's counts since `version` came, of it and of `before`."""
 
     worker: str
     version: str
     before: str
-    new: Hits
-    old: Hits
+    new: HitCounts
+    old: HitCounts
 
 
-def decode_trial(value: bytes | None) -> Trial | None:
+def decode_canary_report(value: bytes | None) -> CanaryReport | None:
     """None for what is no trial, or of another nextact."""
     try:
-        return msgspec.json.decode(value or b"", type=Trial)
+        return msgspec.json.decode(value or b"", type=CanaryReport)
     except (ValueError, RecursionError):
         return None
 
 
-async def report_trials(settings: Settings, worker: str, trial: Callable[[], Trial | None]) -> None:
+async def report_canary(settings: Settings, worker: str, trial: Callable[[], CanaryReport | None]) -> None:
     """Publishes what `trial` gives, when it changes, until cancelled. A report that is not sent is not missed."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
     sent = None

@@ -24,7 +24,7 @@ _PREDECESSORS: Final = 10
 _UNREADABLE: Final = "?"  # the name of a version whose record cannot be read
 
 
-class Placed(msgspec.Struct, frozen=True, kw_only=True):
+class VersionRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where a version lies and what it must be; `manifest_sha256` stands for all of its bytes."""
 
     version: str
@@ -32,18 +32,18 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     manifest_sha256: str
 
 
-class Promotion(Placed, frozen=True, kw_only=True):
+class Promotion(VersionRef, frozen=True, kw_only=True):
     """A version made champion; of several the one with the latest `promoted_at` counts."""
 
     promoted_at: Annotated[datetime, msgspec.Meta(tz=True)]
     metrics: dict[str, float]
-    predecessors: tuple[Placed, ...] = ()  # champions before it that were not rolled back, newest first
+    predecessors: tuple[VersionRef, ...] = ()  # champions before it that were not rolled back, newest first
     format: int = FORMAT
 
     @property
-    def placed(self) -> Placed:
+    def placed(self) -> VersionRef:
         """The version alone."""
-        return Placed(version=self.version, path=self.path, manifest_sha256=self.manifest_sha256)
+        return VersionRef(version=self.version, path=self.path, manifest_sha256=self.manifest_sha256)
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -94,13 +94,15 @@ def elect(values: Iterable[bytes | None], champion: Promotion | None = None) -> 
     return Election(champion, refused)
 
 
-def succeed(champion: Promotion | None, version: Placed, metrics: dict[str, float], now: datetime) -> Promotion:
+def promoted_after(
+    champion: Promotion | None, version: VersionRef, metrics: dict[str, float], now: datetime
+) -> Promotion:
     """The record that makes `version` the champion."""
     before = (champion.placed, *champion.predecessors) if champion else ()
     return _promotion(version, metrics, [p for p in before if p.version != version.version], _after(champion, now))
 
 
-def go_back(champion: Promotion, metrics: dict[str, float], now: datetime) -> Promotion:
+def rolled_back(champion: Promotion, metrics: dict[str, float], now: datetime) -> Promotion:
     """The record that makes the champion's first predecessor, of which there must be one, champion again.
 
     The champion is not among the predecessors then, so that going back again goes further back.
@@ -180,7 +182,7 @@ async def champion(settings: Settings) -> Promotion | None:
 
 
 def _promotion(
-    version: Placed, metrics: dict[str, float], predecessors: Sequence[Placed], promoted_at: datetime
+    version: VersionRef, metrics: dict[str, float], predecessors: Sequence[VersionRef], promoted_at: datetime
 ) -> Promotion:
     return Promotion(
         **msgspec.structs.asdict(version),

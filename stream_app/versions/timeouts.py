@@ -16,7 +16,7 @@ T = TypeVar("T")
 _CLOSED: Final = RuntimeError  # of an event loop that ended while the work went on
 
 
-async def within(seconds: float, work: Callable[[], T]) -> T:
+async def with_timeout(seconds: float, work: Callable[[], T]) -> T:
     """The result of `work`, done in a thread of its own; raises `TimeoutError` when it takes longer.
 
     Work that is late is left to itself: its result is dropped, and its thread does not keep the process from ending,
@@ -47,9 +47,9 @@ async def within(seconds: float, work: Callable[[], T]) -> T:
         return await done
 
 
-async def read_within(seconds: float, path: str, manifest_sha256: str | None) -> VersionFiles:
+async def read_with_timeout(seconds: float, path: str, manifest_sha256: str | None) -> VersionFiles:
     """The files of a version; raises `VersionRefused`, unreadable for a place that does not answer in time."""
     try:
-        return await within(seconds, lambda: read_files(path, manifest_sha256))
+        return await with_timeout(seconds, lambda: read_files(path, manifest_sha256))
     except TimeoutError as error:
         raise VersionRefused("unreadable", f"{path} does not answer within {seconds:g} s") from error

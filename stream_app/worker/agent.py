@@ -23,10 +23,10 @@ import numpy as np
 
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.settings import Settings
-from stream_app.worker.delivery import BatchResult, Delivered, Delivery
+from stream_app.worker.delivery import BatchResult, Delivery, DeliveryReceipt
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline, Received, SteppedBatch
+from stream_app.worker.pipeline import Pipeline, ReceivedBatch, SteppedBatch
 
 T = TypeVar("T")
 
@@ -41,11 +41,11 @@ class _Batch:
 
     fetches: list[Any]  # Faust events
     records: int
-    decode: Callable[[], Received]
-    decoding: asyncio.Future[Received] | None  # of a large one, in the coding thread
+    decode: Callable[[], ReceivedBatch]
+    decoding: asyncio.Future[ReceivedBatch] | None  # of a large one, in the coding thread
 
 
-class Consumption:
+class EventsAgent:
     """The way of the fetches through a worker, and how many are on it."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Consumption:
         self._room = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
-        self._latest: dict[int, asyncio.Task[Delivered]] = {}  # by partition: what the next delivery waits for
+        self._latest: dict[int, asyncio.Task[DeliveryReceipt]] = {}  # by partition: what the next delivery waits for
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pause_s = 0.0
         self._under_way = 0  # fetches taken in, not acknowledged
@@ -244,7 +244,7 @@ class Consumption:
             self._fail(error)
             raise
 
-    def _deliver_later(self, batch: list[Any], results: list[BatchResult]) -> list[asyncio.Task[Delivered]]:
+    def _deliver_later(self, batch: list[Any], results: list[BatchResult]) -> list[asyncio.Task[DeliveryReceipt]]:
         """The deliveries of a batch, one per partition, each after the one before it of the same partition."""
         covered: dict[int, range] = {}
         for event in batch:
@@ -261,7 +261,7 @@ class Consumption:
         self,
         batch: list[Any],
         results: list[BatchResult],
-        deliveries: list[asyncio.Task[Delivered]],
+        deliveries: list[asyncio.Task[DeliveryReceipt]],
         number: int,
         before: asyncio.Task[None] | None,
     ) -> None:
@@ -284,7 +284,7 @@ class Consumption:
         finally:
             self._ended(len(batch))
 
-    def _store_all(self, results: list[BatchResult], delivered: list[Delivered]) -> None:
+    def _store_all(self, results: list[BatchResult], delivered: list[DeliveryReceipt]) -> None:
         for result, known in zip(results, (one.changelog for one in delivered), strict=True):
             if known is not None:
                 self._store.write(result.partition, result.states, known.stop - 1, known.start)
@@ -295,7 +295,7 @@ class Consumption:
         self._pipeline.settle(min(self._unsettled, default=batch + 1))
         self._room.release()
 
-    def _count(self, results: list[BatchResult], delivered: list[Delivered]) -> None:
+    def _count(self, results: list[BatchResult], delivered: list[DeliveryReceipt]) -> None:
         metrics = self._metrics
         for result in results:
             metrics.predictions.labels(result.ranker).inc(len(result.record_times))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
 
-from stream_app.contract.events import Reason, Rejected
+from stream_app.contract.events import Reason, Rejection
 from stream_app.errors import TooManyDeadLetters
 from stream_app.settings import Settings
 
@@ -49,7 +49,7 @@ class DeadLetterLimits:
         self._recently = _Reasons()  # of the same
 
     def count(
-        self, records: Sequence[ConsumerRecord[bytes, bytes]], rejected: Sequence[Rejected], generation: int
+        self, records: Sequence[ConsumerRecord[bytes, bytes]], rejected: Sequence[Rejection], generation: int
     ) -> None:
         """Counts a batch, those of one partition in order; `generation` is the consumer group's.
 
@@ -70,7 +70,7 @@ class DeadLetterLimits:
             else:
                 self._count_rejected(record, rejection)
 
-    def _count_rejected(self, record: ConsumerRecord[bytes, bytes], rejected: Rejected) -> None:
+    def _count_rejected(self, record: ConsumerRecord[bytes, bytes], rejected: Rejection) -> None:
         example = f"{record.topic}/{record.partition} offset {record.offset}: {rejected.message}"
         if self._settings.dead_letters_consecutive:
             self._check_run(record, rejected.reason, example)

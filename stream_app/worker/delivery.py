@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from stream_app.contract.events import Reason
 from stream_app.contract.records import Outgoing
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
-from stream_app.kafka.record_batch import LARGEST, RecordBatch, Sealed
+from stream_app.kafka.record_batch import LARGEST, EncodedBatch, RecordBatch
 from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
 from stream_app.worker.metrics import Ranker
@@ -45,7 +45,7 @@ class BatchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class DeliveryReceipt:
     """What the broker has acknowledged of a batch."""
 
     answered_at: float  # seconds since the epoch, when the predictions were acknowledged
@@ -70,7 +70,7 @@ class Delivery(Protocol):
         Raises on any failure: the process must then end.
         """
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
         """Makes a batch durable after the partition's batch before it (`after`).
 
         `offsets` are those of the events topic that the batch answers, to the one where the next batch begins.
@@ -111,7 +111,7 @@ class AtLeastOnce:
     async def assigned(self, partitions: Collection[int]) -> None:
         """Nothing to do: whoever had them before may still repeat a prediction."""
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
         """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
         assert self._producer is not None
         assert self._lease is not None
@@ -128,7 +128,7 @@ class AtLeastOnce:
             await after
         self._lease.check()
         changes = await send_batches(self._producer, settings.state_topic, partition, batch.changelog, self._clock)
-        return Delivered(answered_at, without_gap(await acknowledged(changes)))
+        return DeliveryReceipt(answered_at, without_gap(await acknowledged(changes)))
 
 
 def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
@@ -143,14 +143,14 @@ def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
     )
 
 
-class Queued(NamedTuple):
+class QueuedBatch(NamedTuple):
     """A batch of records on its way to the broker."""
 
     records: int
     acknowledged: asyncio.Future[Any]
 
 
-async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]) -> list[Queued]:
+async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]) -> list[QueuedBatch]:
     """Queues records as few large batches."""
     queued = []
     remaining = iter(records)
@@ -159,7 +159,7 @@ async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: 
         builder, size = producer.create_batch(), 0
         while record is not None and _appended(builder, record):
             record, size = next(remaining, None), size + 1
-        queued.append(Queued(size, await producer.send_batch(builder, topic, partition=partition)))
+        queued.append(QueuedBatch(size, await producer.send_batch(builder, topic, partition=partition)))
     return queued
 
 
@@ -171,16 +171,16 @@ async def send_batches(
     clock: Callable[[], float],
     *,
     transactional: bool = False,
-) -> list[Queued]:
+) -> list[QueuedBatch]:
     """Queues batches that are ready; their records bear the time of `clock`, in seconds since the epoch."""
     queued = []
     for batch in batches:
-        sealed = Sealed(batch, time=clock(), transactional=transactional)
-        queued.append(Queued(batch.records, await producer.send_batch(sealed, topic, partition=partition)))
+        sealed = EncodedBatch(batch, time=clock(), transactional=transactional)
+        queued.append(QueuedBatch(batch.records, await producer.send_batch(sealed, topic, partition=partition)))
     return queued
 
 
-async def acknowledged(batches: Sequence[Queued]) -> list[range]:
+async def acknowledged(batches: Sequence[QueuedBatch]) -> list[range]:
     """The offsets of each batch, when the broker has acknowledged all."""
     written = await asyncio.gather(*(batch.acknowledged for batch in batches))
     return [

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream_app.errors import DataPathError
 from stream_app.settings import Settings
-from stream_app.worker.delivery import BatchResult, Delivered, acknowledged, new_producer, send, send_batches
+from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, new_producer, send, send_batches
 
 # A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long when there
 # is none. Far above the time of a batch, below the 15 minutes that brokers allow.
@@ -69,7 +69,7 @@ class ExactlyOnce:
             offsets = {tp.partition: await consumer.committed(tp) for tp in found}
         return {partition: offset for partition, offset in offsets.items() if offset is not None}
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
         """See `Delivery`. An exception leaves the transaction open: the next owner of the partition aborts it."""
         if after is not None:
             await after
@@ -79,7 +79,7 @@ class ExactlyOnce:
         await producer.commit_transaction()
         self._answered[batch.partition] = offsets.stop
         # In gaps are only markers: whoever wrote here before is locked out, and what he wrote was recovered.
-        return Delivered(self._clock(), range(written[-1].stop) if written else None)
+        return DeliveryReceipt(self._clock(), range(written[-1].stop) if written else None)
 
     def _producer_of(self, partition: int, offsets: range) -> AIOKafkaProducer:
         """Raises `DataPathError` for what another worker answers, and for what was answered before."""

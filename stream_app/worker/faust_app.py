@@ -10,10 +10,10 @@ from yarl import URL
 
 from model.serving.engine import Fold
 from stream_app.settings import Settings
-from stream_app.worker.agent import Consumption
+from stream_app.worker.agent import EventsAgent
 from stream_app.worker.delivery import Delivery
-from stream_app.worker.faust_table import PromptTableManager, UsersTable
-from stream_app.worker.faust_transport import ChunkSchema, ChunkTransport
+from stream_app.worker.faust_table import NoWaitTableManager, UsersTable
+from stream_app.worker.faust_transport import FetchSchema, FetchTransport
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
 
@@ -25,7 +25,7 @@ def create_app(
     *,
     fold: Fold,
     store: LocalStore,
-    consumption: Consumption,
+    consumption: EventsAgent,
     delivery: Delivery,
     metrics: WorkerMetrics,
     fail: Callable[..., Any],
@@ -40,7 +40,7 @@ def create_app(
             fail(error)
             raise
 
-    app.transport = ChunkTransport(
+    app.transport = FetchTransport(
         app.conf.broker,
         app,
         chunked_topics=(settings.events_topic, settings.state_topic),
@@ -49,7 +49,7 @@ def create_app(
         commits=not delivery.commits_offsets,
         pause=consumption.pause,
     )
-    events = app.topic(settings.events_topic, schema=ChunkSchema(), partitions=settings.partitions)
+    events = app.topic(settings.events_topic, schema=FetchSchema(), partitions=settings.partitions)
     app.agent(events, name="events")(consumption.consume)
     app.tables.add(UsersTable(app, settings=settings, fold=fold, store=store, metrics=metrics, fail=fail))
 
@@ -85,5 +85,5 @@ def _bare_app(settings: Settings) -> faust.App:
         stream_wait_empty=False,  # `finish_first` waits instead
         producer_request_timeout=30.0,
         worker_redirect_stdouts=False,
-        TableManager=PromptTableManager,
+        TableManager=NoWaitTableManager,
     )

@@ -27,7 +27,7 @@ _LONGEST_PAUSE_S: Final = 0.02
 _BULK: Final = 65_536  # bytes that are worth a fetch without a pause: some 500 events
 
 
-class Chunk:
+class Fetch:
     """The records of one fetch of one partition, with the attributes of a record that Faust reads."""
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Chunk:
         self.serialized_value_size = 0
 
 
-class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Where Faust runs aiokafka's consumer: a thread and an event loop of their own.
 
     Two calls can run at once there, and a fetch that Faust gave up in a rebalance goes on. So fetches and seeks take
@@ -106,7 +106,7 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if any(self._has_events(tp) for tp in fetched):
                 self._pause(consumer)
         chunks = {
-            tp: [Chunk(tp, records, min(before.get(tp, records[0].offset), records[0].offset), now[tp])]
+            tp: [Fetch(tp, records, min(before.get(tp, records[0].offset), records[0].offset), now[tp])]
             for tp, records in fetched.items()
             if tp.topic in self.transport.chunked_topics
         }
@@ -115,7 +115,7 @@ class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             for tp in before
             if tp not in fetched and self.consumer._is_changelog_tp(tp) and now.get(tp, 0) > before[tp]
         }
-        chunks |= {tp: [Chunk(tp, [], before[tp], position)] for tp, position in passed.items()}
+        chunks |= {tp: [Fetch(tp, [], before[tp], position)] for tp, position in passed.items()}
         return {**fetched, **chunks}
 
     def _pause(self, consumer: AIOKafkaConsumer) -> None:

@@ -23,7 +23,7 @@ from model.serving.engine import Fold
 from model.state.user_record import position
 from stream_app.kafka.topic_admin import changelog_facts
 from stream_app.settings import Settings
-from stream_app.worker.faust_transport import ChunkSchema
+from stream_app.worker.faust_transport import FetchSchema
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
 
@@ -134,7 +134,7 @@ def _newest(records: Sequence[Any], known: Mapping[str, bytes]) -> dict[str, byt
     return newest
 
 
-class PromptTableManager(TableManager):  # type: ignore[misc]
+class NoWaitTableManager(TableManager):  # type: ignore[misc]
     """Faust's, without the second that it waits for tables which come late: here there is one, from the beginning."""
 
     async def on_start(self) -> None:
@@ -166,7 +166,7 @@ class UsersTable(faust.Table):  # type: ignore[misc]
         }
         changelog = app.topic(
             settings.state_topic,
-            schema=ChunkSchema(),
+            schema=FetchSchema(),
             acks=False,
             internal=True,
             partitions=settings.partitions,

@@ -23,14 +23,14 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_app.errors import DataPathError
-from stream_app.worker.faust_fetch_thread import ChunkThread
+from stream_app.worker.faust_fetch_thread import FetchThread
 
 _RECOVERY_POLL_S: Final = 0.02
 _RECOVERY_FETCH_S: Final = 0.1
 _FETCH_S: Final = 0.5  # until a fetch that finds nothing ends: a seek waits for it
 
 
-class ChunkSchema(faust.Schema):  # type: ignore[misc]
+class FetchSchema(faust.Schema):  # type: ignore[misc]
     """Hands the records through as they are: decoding is ours, where a bad record can become a dead letter."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -42,7 +42,7 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]
         return decode
 
 
-class Standing(NamedTuple):
+class PartitionPosition(NamedTuple):
     """Where a partition stands; offsets."""
 
     done: int  # the first that is not acknowledged
@@ -54,7 +54,7 @@ class Standing(NamedTuple):
         return max(self.end - self.done, 0)
 
 
-class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
+class FetchConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer, with the records of chunked topics wrapped.
 
     Faust can drop what it has fetched: it clears queues when it resumes, and skips messages below its read offset. A
@@ -68,8 +68,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
         self._handed_out: defaultdict[TP, deque[tuple[int, int]]] = defaultdict(deque)
         self._expected: dict[TP, int] = {}  # where the next fetch must begin, at the latest
 
-    def _new_consumer_thread(self) -> ChunkThread:
-        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchThread:
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Leans on: Faust begins to recover in here, so whoever had the partitions is locked out before."""
@@ -131,7 +131,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             )
         return super().ack(message)  # type: ignore[no-any-return]
 
-    def standings(self) -> dict[TP, Standing]:
+    def partition_positions(self) -> dict[TP, PartitionPosition]:
         """Of the assigned event partitions, as far as fetches have told their ends.
 
         Leans on: the thread's aiokafka consumer, whose position also passes what is never handed out (transaction
@@ -145,7 +145,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             return {}
         states = {TP(*tp): assignment.state_value(tp) for tp in assignment.tps}
         return {
-            tp: Standing(waiting[0][0] if waiting else state.position, state.lso)
+            tp: PartitionPosition(waiting[0][0] if waiting else state.position, state.lso)
             for tp, state in states.items()
             if tp.topic in self.transport.chunked_topics and not self._is_changelog_tp(tp)
             if ((waiting := self._handed_out.get(tp)) or state.has_valid_position) and state.lso is not None
@@ -187,10 +187,10 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]
             await super()._add_gap(tp, offset_from, offset_to)
 
 
-class ChunkTransport(driver.Transport):  # type: ignore[misc]
-    """Faust's aiokafka transport with `ChunkConsumer`; assign it to `app.transport`."""
+class FetchTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with `FetchConsumer`; assign it to `app.transport`."""
 
-    Consumer: ClassVar[type] = ChunkConsumer
+    Consumer: ClassVar[type] = FetchConsumer
 
     def __init__(
         self,

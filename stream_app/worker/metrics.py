@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from model.data.event_time import FLAGS
 from model.serving.answers import Answers
-from model.serving.online_scores import Score, Scored
+from model.serving.online_scores import BatchScores, VersionScore
 from stream_app.contract.events import REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -73,18 +73,18 @@ class VersionScores(Collector):
     """How well each version did that has served lately, in this process since it began to serve."""
 
     def __init__(self) -> None:
-        self._scores: dict[str, Score] = {}
+        self._scores: dict[str, VersionScore] = {}
 
-    def add(self, answers: Answers, scored: Scored) -> None:
+    def add(self, answers: Answers, scored: BatchScores) -> None:
         """Adds a batch; what the rules answer is counted elsewhere, and of a version that was dropped nothing more."""
         if score := self._scores.get(answers.version):
             score.add(answers, scored)
 
     def begin(self, versions: Collection[str]) -> None:
         """These serve from now on, side by side: their scores begin at nothing, others are dropped."""
-        self._scores = {version: Score() for version in versions}
+        self._scores = {version: VersionScore() for version in versions}
 
-    def scores(self) -> dict[str, Score]:
+    def scores(self) -> dict[str, VersionScore]:
         """The scores by version."""
         return dict(self._scores)
 
@@ -103,12 +103,12 @@ class VersionScores(Collector):
         yield coverage
 
 
-_VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[Score], float]]]] = (
+_VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[VersionScore], float]]]] = (
     ("scored", "Next items that scored a version's answer before them", lambda score: score.scored),
     ("hits", "Of the scored, found among the 20 best", lambda score: score.hits),
     ("reciprocal_ranks", "Sum of 1 / place of the hits", lambda score: score.reciprocal_ranks),
     ("purchase_outcomes", "Purchase probabilities whose half hour is over", lambda score: score.outcomes),
-    ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_foretold),
+    ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_predicted),
     ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases),
 )
 

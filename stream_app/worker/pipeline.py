@@ -22,8 +22,8 @@ from model.serving.engine import Fold, Stepped
 from model.serving.live_rules import BASELINE
 from model.state.user_record import UserRecords, pack
 from stream_app.contract.dead_letters import dead_letter
-from stream_app.contract.events import Decoded, decode_batch
-from stream_app.contract.prediction_json import Followed, PredictionEncoder
+from stream_app.contract.events import DecodedBatch, decode_batch
+from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.string_columns import Strings, joined, strings
 from stream_app.kafka.record_batch import record_batches
 from stream_app.settings import Settings
@@ -35,11 +35,11 @@ Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedBatch:
     """A batch before the fold."""
 
     records: Records
-    decoded: Decoded
+    decoded: DecodedBatch
     sources: Records  # of the decoded events, and what each of these records has
     keys: Strings
     record_times: NDArray[np.int64]  # milliseconds since the epoch
@@ -50,7 +50,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class VersionShare:
     """The events that one version answers: the whole batch, but for a canary."""
 
     stepped: Stepped
@@ -62,13 +62,13 @@ class Part:
 class SteppedBatch:
     """A batch that the users' states have taken in: nothing here changes with the next batch."""
 
-    received: Received
-    parts: Sequence[Part]
+    received: ReceivedBatch
+    parts: Sequence[VersionShare]
     batch: int  # its number
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
+class AnsweredBatch:
     """A batch with its answers: all that encoding needs."""
 
     stepped: SteppedBatch
@@ -92,7 +92,7 @@ class Pipeline:
             actions=settings.next_actions,
         )
 
-    def decode(self, records: Records, generation: int) -> Received:
+    def decode(self, records: Records, generation: int) -> ReceivedBatch:
         """The events among the records, which come from any partitions, those of one partition in order.
 
         `generation`: of the consumer group. Raises `TooManyDeadLetters`.
@@ -103,7 +103,7 @@ class Pipeline:
             self._limits.count(records, decoded.rejected, generation)
             sources = [records[place] for place in decoded.places]
             times, verdicts = judged(decoded.times, decoded.record_times)
-            return Received(
+            return ReceivedBatch(
                 records=records,
                 decoded=decoded,
                 sources=sources,
@@ -115,7 +115,7 @@ class Pipeline:
                 verdicts=verdicts,
             )
 
-    def step(self, received: Received) -> SteppedBatch:
+    def step(self, received: ReceivedBatch) -> SteppedBatch:
         """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("step"):
             slots = self._fold.slots_of(received.partitions.tolist(), received.actions.users)
@@ -124,12 +124,12 @@ class Pipeline:
         self._count(received.decoded, parts)
         return SteppedBatch(received, parts, self._fold.states.batch)
 
-    def _part(self, received: Received, stepped: Stepped) -> Part:
+    def _part(self, received: ReceivedBatch, stepped: Stepped) -> VersionShare:
         given = received.verdicts[stepped.places]
         verdicts = np.where((given == OK) & stepped.late, np.uint8(LATE), given)
-        return Part(stepped, self._fold.states.snapshot(stepped.touched), verdicts)
+        return VersionShare(stepped, self._fold.states.snapshot(stepped.touched), verdicts)
 
-    def answer(self, batch: SteppedBatch) -> Computed:
+    def answer(self, batch: SteppedBatch) -> AnsweredBatch:
         """The answers to a batch, batch after batch as they were stepped."""
         with self._timed("answer"):
             answered = [self._fold.answer(part.stepped) for part in batch.parts]
@@ -137,18 +137,18 @@ class Pipeline:
             self._metrics.score("model", scored.places)
             self._metrics.versions.add(answers, scored)
         self._metrics.state_bytes.set(self._fold.nbytes)  # here, as the kept answers change in this thread only
-        return Computed(batch, [answers for answers, _ in answered])
+        return AnsweredBatch(batch, [answers for answers, _ in answered])
 
     def settle(self, before: int) -> None:
         """All effects of the batches before this number are durable: their users may leave memory."""
         self._fold.states.settled = before
 
-    def encode(self, computed: Computed) -> list[BatchResult]:
+    def encode(self, computed: AnsweredBatch) -> list[BatchResult]:
         """All effects of a batch, one result per partition."""
         with self._timed("encode"):
             return self._encode(computed)
 
-    def _encode(self, computed: Computed) -> list[BatchResult]:
+    def _encode(self, computed: AnsweredBatch) -> list[BatchResult]:
         received, parts = computed.stepped.received, computed.stepped.parts
         by_rules = any(answers.version == BASELINE for answers in computed.answers)
         ranker: Ranker = "rules" if by_rules else "model"
@@ -165,7 +165,11 @@ class Pipeline:
         return list(results.values())
 
     def _add_predictions(
-        self, received: Received, parts: Sequence[Part], answers: Sequence[Answers], results: dict[int, BatchResult]
+        self,
+        received: ReceivedBatch,
+        parts: Sequence[VersionShare],
+        answers: Sequence[Answers],
+        results: dict[int, BatchResult],
     ) -> None:
         """The prediction of every new event."""
         places = np.concatenate([part.stepped.places for part in parts])
@@ -177,7 +181,7 @@ class Pipeline:
             result.predictions.extend(record_batches(received.keys, places, values, chosen))
             results[partition] = result
 
-    def _add_states(self, received: Received, part: Part, results: dict[int, BatchResult]) -> None:
+    def _add_states(self, received: ReceivedBatch, part: VersionShare, results: dict[int, BatchResult]) -> None:
         """What a version's events made of their users, each under the key of his last event."""
         stepped = part.stepped
         last = np.zeros(len(stepped.touched), np.int64)
@@ -190,7 +194,7 @@ class Pipeline:
             pairs = zip(last[chosen].tolist(), chosen.tolist(), strict=True)
             result.states.extend([(received.sources[place].key, values[n]) for place, n in pairs])
 
-    def _count(self, decoded: Decoded, parts: Sequence[Part]) -> None:
+    def _count(self, decoded: DecodedBatch, parts: Sequence[VersionShare]) -> None:
         metrics = self._metrics
         metrics.replays.inc(len(decoded.events) - sum(len(part.stepped.places) for part in parts))
         for stepped, verdicts in ((part.stepped, part.verdicts) for part in parts):
@@ -216,12 +220,12 @@ def _by_partition(partitions: NDArray[np.int64], order: NDArray[np.int64]) -> It
         yield partition, order[partitions[order] == partition]
 
 
-def _followed(received: Received, part: Part) -> Followed:
+def _followed(received: ReceivedBatch, part: VersionShare) -> SourceEvents:
     """The new events of a part."""
     places, events = part.stepped.places, received.decoded.events
     if len(places) < len(events):
         events = [events[place] for place in places.tolist()]
-    return Followed(
+    return SourceEvents(
         users=[event.user_id for event in events],
         event_ids=[event.event_id for event in events],
         types=received.actions.types[places],

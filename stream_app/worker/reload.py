@@ -22,7 +22,7 @@ from model.serving.serving import Serving, serve_files
 from model.versions.manifest import VersionFiles
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, elect
-from stream_app.versions.timeouts import read_within
+from stream_app.versions.timeouts import read_with_timeout
 from stream_app.worker.metrics import WorkerMetrics
 
 logger: Final = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger: Final = logging.getLogger(__name__)
 PAUSES_S: Final = (1.0, 5.0, 25.0)  # between the tries of a place that cannot be read now
 
 
-class Source(Protocol):
+class PromotionSource(Protocol):
     """Where promotions come from: `stream_app.versions.promotions.Promotions`."""
 
     async def start(self) -> list[bytes | None]:
@@ -59,7 +59,7 @@ class Reload:
         self,
         *,
         settings: Settings,
-        promotions: Source,
+        promotions: PromotionSource,
         fold: Fold,
         device: torch.device,
         device_thread: ThreadPoolExecutor,
@@ -171,7 +171,7 @@ class Reload:
         return None
 
     async def _load(self, promotion: Promotion) -> _Ready:
-        files = await read_within(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+        files = await read_with_timeout(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._loading_thread, self._make_ready, promotion, files)
 

@@ -99,6 +99,6 @@ def waiting_of(app: Any) -> dict[str, Waiting]:
         return {"joining the group and recovering the state": Waiting(left, mark)}
     return {
         f"partition {tp.partition} of {tp.topic}": Waiting(f"{standing.lag} events left", standing.done)
-        for tp, standing in app.consumer.standings().items()
+        for tp, standing in app.consumer.partition_positions().items()
         if standing.lag
     }

@@ -20,17 +20,17 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
-from model.serving.canary import Hits
+from model.serving.canary import HitCounts
 from model.serving.engine import Fold
 from model.state.user_states import Stored, UserStates, nothing_stored
-from stream_app.device import choose_device, hint, stand_in, trying
+from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.http_server import HttpServer
 from stream_app.kafka.topic_admin import ensure_topics, unreachable
 from stream_app.settings import Settings
-from stream_app.versions.canary_reports import Trial, report_trials
+from stream_app.versions.canary_reports import CanaryReport, report_canary
 from stream_app.versions.promotions import Promotions
-from stream_app.worker.agent import Consumption
+from stream_app.worker.agent import EventsAgent
 from stream_app.worker.delivery import AtLeastOnce, BatchResult, Delivery
 from stream_app.worker.exactly_once import ExactlyOnce
 from stream_app.worker.faust_app import create_app
@@ -75,7 +75,7 @@ class Worker:
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
         device_thread = _compute_thread("device", settings)
-        with trying(device):
+        with device_errors(device):
             fold = _new_fold(settings, device, store.read)
         self._fold, self._device, self._device_thread = fold, device, device_thread
         self._delivery = GUARANTEES[settings.delivery](settings, time.time)
@@ -88,7 +88,7 @@ class Worker:
             loading_thread=_compute_thread("loading", settings),
             metrics=metrics,
         )
-        consumption = Consumption(
+        consumption = EventsAgent(
             settings=settings,
             pipeline=Pipeline(fold, settings, metrics, time.perf_counter),
             delivery=self._delivery,
@@ -140,7 +140,7 @@ class Worker:
 
         Where nothing compiled is on disk yet, this takes seconds, in which an event would wait.
         """
-        with trying(self._device):
+        with device_errors(self._device):
             trial = _new_fold(self._settings, self._device)
             trial.serving = self._fold.serving
             pipeline = Pipeline(trial, self._settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
@@ -159,14 +159,14 @@ class Worker:
 
     async def _report_trials(self) -> None:
         worker = self._settings.instance_id or uuid4().hex
-        await report_trials(self._settings, worker, lambda: self._trial(worker))
+        await report_canary(self._settings, worker, lambda: self._trial(worker))
 
-    def _trial(self, worker: str) -> Trial | None:
+    def _trial(self, worker: str) -> CanaryReport | None:
         names, scores = self._reload.trial, self._metrics.versions.scores()
         if names is None or not all(name in scores for name in names):
             return None
-        new, old = (Hits(scores[name].scored, scores[name].hits, scores[name].reciprocal_ranks) for name in names)
-        return Trial(worker=worker, version=names[0], before=names[1], new=new, old=old)
+        new, old = (HitCounts(scores[name].scored, scores[name].hits, scores[name].reciprocal_ranks) for name in names)
+        return CanaryReport(worker=worker, version=names[0], before=names[1], new=new, old=old)
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Fail-stop when Faust crashes: its state is then unknown, and so is whether it can still stop."""
@@ -194,7 +194,7 @@ class Worker:
     def _lags(self) -> dict[str, float]:
         if not self._warm:  # then there is no consumer yet
             return {}
-        return {str(tp.partition): standing.lag for tp, standing in self._app.consumer.standings().items()}
+        return {str(tp.partition): standing.lag for tp, standing in self._app.consumer.partition_positions().items()}
 
 
 def _new_fold(settings: Settings, device: torch.device, stored: Stored = nothing_stored) -> Fold:
@@ -253,7 +253,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     try:
         await Worker(settings, device, store).run(stop)
     except DeviceUnusable as error:
-        device = stand_in(error, fallback=settings.device_fallback)
+        device = cpu_fallback(error, fallback=settings.device_fallback)
         await Worker(settings, device, store).run(stop)
     except KafkaError as error:  # at the start or the stop: in between it ends the process
         raise unreachable(settings, error) from error

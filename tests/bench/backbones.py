@@ -25,8 +25,8 @@ from model.evaluation.ranking import ranking
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
-from model.training.fit_network import TrainConfig, fit
-from stream_app.offline.event_files import EventLog
+from model.training.fit_network import TrainConfig, fit_network
+from stream_app.offline.event_files import EventFile
 from stream_app.offline.log_reader import LogReader
 from tests.bench.recipe import CPU, ranks
 
@@ -82,8 +82,8 @@ def _forward(network: Network, tokens: Tokens) -> Callable[[], object]:
 
 def _tokens(vocabulary: Vocabulary, *steps: int) -> Tokens:
     """Views of items, a batch of them; of so many steps each."""
-    objects = np.random.default_rng(1).integers(1, 2**63, (BATCH, *steps), dtype=np.uint64)
-    return vocabulary.tokens(objects, np.full((BATCH, *steps), 2, np.uint32))
+    item_keys = np.random.default_rng(1).integers(1, 2**63, (BATCH, *steps), dtype=np.uint64)
+    return vocabulary.tokens(item_keys, np.full((BATCH, *steps), 2, np.uint32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _line(name: str, row: dict[str, float]) -> str:
 
 def _actions(path: str) -> Actions:
     """The events of a file in order of time, with columns named as the contract's fields; JData's types too."""
-    return LogReader().read([EventLog(path, types={"follow": "favorite", "comment": None})])
+    return LogReader().read([EventFile(path, types={"follow": "favorite", "comment": None})])
 
 
 def _quality(name: BackboneName, actions: Actions) -> dict[str, float]:
@@ -143,7 +143,7 @@ def _quality(name: BackboneName, actions: Actions) -> dict[str, float]:
     vocabulary = Vocabulary(frequent_items(actions.take(np.flatnonzero(actions.times < cut))))
     start = time.thread_time()
     network = cold_start(NetworkConfig(items=len(vocabulary), backbone=name), seed=1)
-    fit(network, vocabulary, sequences.before(cut), TrainConfig(), seed=1, device=CPU)
+    fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), seed=1, device=CPU)
     seconds = time.thread_time() - start
     found = ranking(ranks(network, vocabulary, sequences, cut))
     return {"recall_at_20": found.recall[20], "mrr_at_20": found.mrr[20], "training_seconds": round(seconds, 1)}

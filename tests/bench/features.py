@@ -27,7 +27,7 @@ from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import LISTED, Holdout, rank_all, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
-from model.training.fit_network import TrainConfig, fit
+from model.training.fit_network import TrainConfig, fit_network
 from tests.bench.logs import add_log_options, read_logs
 
 CPU: Final = torch.device("cpu")
@@ -110,11 +110,11 @@ def contestant(actions: Actions, sequences: Sequences, cut: int, name: str, seed
     vocabulary = Vocabulary(frequent_items(actions.take(np.flatnonzero(actions.times < cut))))
     with blanked(INPUTS[name]):
         network = cold_start(NetworkConfig(items=len(vocabulary)), seed)
-        fit(network, vocabulary, sequences.before(cut), TrainConfig(), seed=seed, device=CPU)
+        fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), seed=seed, device=CPU)
         holdout = targets(sequences, cut)
         ranks = rank_all(NetworkRanker(network, vocabulary, CPU), holdout).ranks
     before = holdout.places - 1
-    after_unseen = vocabulary.rows_of(sequences.objects[before]) < ITEM_BUCKETS
+    after_unseen = vocabulary.rows_of(sequences.item_keys[before]) < ITEM_BUCKETS
     after_unseen &= sequences.types[before] != SEARCH
     return measured("", ranks) | measured("_after_unseen", ranks[after_unseen])
 

@@ -85,8 +85,8 @@ class _FoldAfter:
 
 @torch.inference_mode()
 def _step(serving: Serving) -> Callable[[], object]:
-    objects, contexts = _inputs(serving, 1)
-    tokens = serving.vocabulary.tokens(objects[:, 0], contexts[:, 0]).to(serving.device)
+    item_keys, contexts = _inputs(serving, 1)
+    tokens = serving.vocabulary.tokens(item_keys[:, 0], contexts[:, 0]).to(serving.device)
     users, cuts = torch.arange(BATCH, device=serving.device), np.array([0, BATCH])
     hidden = serving.network.initial_state(BATCH).half()
     return torch.inference_mode()(lambda: serving.stepper.step(tokens, users, cuts, hidden))
@@ -101,5 +101,5 @@ def _again(serving: Serving) -> Callable[[], object]:
 def _inputs(serving: Serving, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Views of known items, (BATCH, steps)."""
     rng = np.random.default_rng(1)
-    objects = serving.objects[rng.integers(0, len(serving.objects), (BATCH, steps))]
-    return objects, np.full((BATCH, steps), 3, np.uint32)
+    item_keys = serving.item_keys[rng.integers(0, len(serving.item_keys), (BATCH, steps))]
+    return item_keys, np.full((BATCH, steps), 3, np.uint32)

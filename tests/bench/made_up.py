@@ -19,7 +19,7 @@ from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_of
+from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
@@ -65,7 +65,7 @@ def sessions(vocabulary: Vocabulary, events: int) -> Sequences:
     buckets = np.uint32(1) + (items // STRIDE % 200).astype(np.uint32)
     contexts = np.uint32(TYPE_CODES["view"]) + (buckets << np.uint32(CATEGORY_SHIFT))
     times = np.sort(rng.integers(0, 10**10, (users, PER_SESSION)), 1).reshape(-1)
-    return Sequences(vocabulary.objects[items], contexts, times, np.arange(users + 1) * PER_SESSION)
+    return Sequences(vocabulary.item_keys[items], contexts, times, np.arange(users + 1) * PER_SESSION)
 
 
 def version_of_a_log(path: Path, log: list[tuple[bytes, bytes]], items: int, *, seed: int = 1) -> Promotion:
@@ -94,7 +94,7 @@ def served_version(sequences: Sequences, vocabulary: Vocabulary, device: torch.d
 def fusion_of(sequences: Sequences, vocabulary: Vocabulary) -> Fusion:
     """Evidence counted from a log, and a combiner that looks at all of it. It is not fitted: what it knows does not
     matter to speed, and how many candidates there are does."""
-    return Fusion(evidence_of(sequences, vocabulary), Combiner().eval())
+    return Fusion(item_statistics_of(sequences, vocabulary), Combiner().eval())
 
 
 def named(items: int) -> Vocabulary:
@@ -106,7 +106,7 @@ def users_of(
     counts: NDArray[np.int64], *, hidden: int, weights: int = 0, items: int = 10_000, seed: int = 1
 ) -> UserRecords:
     """Users who have had so many events (N,), with the newest in their rings; `weights` of the hidden states."""
-    rng, count, objects = np.random.default_rng(seed), len(counts), _objects(items)
+    rng, count, item_keys = np.random.default_rng(seed), len(counts), _objects(items)
     return UserRecords(
         epoch=1,
         offsets=np.arange(count),
@@ -116,7 +116,7 @@ def users_of(
         weights=np.full(count, weights, np.uint64),
         hidden=rng.uniform(-1, 1, (count, hidden)).astype(np.float16),
         event_ids=rng.integers(1, 2**63, (count, EVENT_ID_WINDOW), dtype=np.uint64),
-        objects=objects[rng.integers(0, items, (count, MOST_ACTIONS))],
+        item_keys=item_keys[rng.integers(0, items, (count, MOST_ACTIONS))],
         contexts=np.full((count, MOST_ACTIONS), TYPE_CODES["view"], np.uint32),
         sizes=np.minimum(counts, MOST_ACTIONS),
     )
@@ -124,7 +124,7 @@ def users_of(
 
 @cache
 def _objects(items: int) -> NDArray[np.uint64]:
-    return named(items).objects
+    return named(items).item_keys
 
 
 def stored_users(users: int, *, hidden: int, actions: float) -> Iterator[tuple[bytes, bytes]]:

@@ -31,14 +31,14 @@ import torch
 from model.data.batches import Batch
 from model.data.disk_log import Window
 from model.data.events import EVENT_TYPES
-from model.rounds.fit_model import LearnConfig
+from model.rounds.fit_model import FitModelConfig
 from model.rounds.training_round import RoundConfig, train_round
-from model.training.fit_network import TrainConfig, _Descent
+from model.training.fit_network import TrainConfig, _Optimization
 from model.training.losses import Losses
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
 from stream_app.history.rows import SCHEMA
-from stream_app.history.storage import Place
+from stream_app.history.storage import HistoryStorage
 from stream_app.settings import Settings
 from stream_app.trainer.training_window import training_window
 
@@ -48,11 +48,11 @@ _FILE: Final = 200_000  # events
 _NOON: Final = 1_767_355_200_000
 _CONFIG: Final = RoundConfig(
     hidden=16,
-    learn=LearnConfig(anew=False, train=TrainConfig(least_epochs=1, most_epochs=1, batch_tokens=512)),
+    fitting=FitModelConfig(anew=False, train=TrainConfig(least_epochs=1, most_epochs=1, batch_tokens=512)),
 )
 # glibc would keep large arrays that were freed for later ones, and count them as memory of the process.
 _ENVIRONMENT: Final = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
-_steps: Final = _Descent.steps
+_steps: Final = _Optimization.steps
 
 
 @click.command()
@@ -111,14 +111,14 @@ def _measured(place: Path, budget: int) -> dict[str, Any]:
 
 
 def _round(place: Path, settings: Settings) -> Window:
-    with closing(EventHistory(Place(str(place)))) as history, ExitStack() as files:
+    with closing(EventHistory(HistoryStorage(str(place)))) as history, ExitStack() as files:
         window = training_window(history, settings, files, history.newest)
-        with patch.object(_Descent, "steps", _one_in_20):
+        with patch.object(_Optimization, "steps", _one_in_20):
             train_round(window, None, _CONFIG, device=torch.device("cpu"), clock=time.thread_time)
         return window
 
 
-def _one_in_20(descent: _Descent, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
+def _one_in_20(descent: _Optimization, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
     for number, batch in enumerate(batches):
         if number % 20 == 0:
             yield from _steps(descent, iter([batch]))
@@ -157,7 +157,7 @@ def _anonymous() -> int:
 def make_history(place: Path, events: int, items: int) -> None:
     """Users of about twenty events each, who go on from item to item; in order of time."""
     rng = np.random.default_rng(1)
-    history = EventHistory(Place(str(place)))
+    history = EventHistory(HistoryStorage(str(place)))
     stream, last = Stream("bench", "shop.events", 1), np.zeros(max(1, events // 20), np.int64)
     for first in range(0, events, _FILE):
         count = min(_FILE, events - first)

@@ -84,16 +84,16 @@ def columns(sequences: Sequences) -> NDArray[np.float64]:
     names = ("types", "gaps", "boundaries", "categories", "brands", "prices")
     last = np.stack([getattr(fields, name) for name in names], 1)
     ends = zip(sequences.offsets[:-1].tolist(), sequences.offsets[1:].tolist(), strict=True)
-    counted = [row for start, stop in ends for row in history(last[start:stop], sequences.objects[start:stop])]
+    counted = [row for start, stop in ends for row in history(last[start:stop], sequences.item_keys[start:stop])]
     return np.concatenate((last, np.array(counted, np.float64)), 1)
 
 
-def history(last: NDArray[np.int64], objects: NDArray[np.uint64]) -> list[list[int]]:
+def history(last: NDArray[np.int64], item_keys: NDArray[np.uint64]) -> list[list[int]]:
     """Counts over one user's actions so far, a row each."""
     rows, kinds = [], last[:, 0].tolist()
     types, items, bought, categories = Counter[int](), Counter[int](), Counter[int](), Counter[int]()
     latest, in_session = dict[int, int](), 0
-    for place, (kind, item) in enumerate(zip(kinds, objects.tolist(), strict=True)):
+    for place, (kind, item) in enumerate(zip(kinds, item_keys.tolist(), strict=True)):
         category, in_session = int(last[place, 3]), 1 if last[place, 2] else in_session + 1
         types[kind] += 1
         latest[kind] = place

@@ -27,7 +27,7 @@ from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.ranking import Ranking, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
-from model.training.fit_network import TrainConfig, fit
+from model.training.fit_network import TrainConfig, fit_network
 from model.training.losses import NextItems
 from model.training.sampled_softmax import Pairs
 
@@ -95,7 +95,7 @@ def contestant(actions: Actions, cut: int, part: str, seed: int) -> Ranking:
     with change():
         network = cold_start(NetworkConfig(items=len(vocabulary)), seed)
         config = replace(TrainConfig(), **settings)  # type: ignore[arg-type]
-        fit(network, vocabulary, known, config, seed=seed, device=CPU)
+        fit_network(network, vocabulary, known, config, seed=seed, device=CPU)
     return ranking(ranks(network, vocabulary, sequences, cut))
 
 
@@ -105,7 +105,7 @@ def ranks(network: Network, vocabulary: Vocabulary, sequences: Sequences, cut: i
     items, found = network.item_vectors().T.contiguous(), []
     for batch in batches(sequences, tokens=1024, cut=cut):
         targets = targets_of(batch, vocabulary, CPU)
-        vectors = network(vocabulary.tokens(batch.objects, batch.contexts))[1]
+        vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts))[1]
         scores = network.queries(vectors[targets.next_known]) @ items
         own = scores.gather(1, targets.next_rows[targets.next_known].unsqueeze(1) - ITEM_BUCKETS)
         found.append((scores >= own).sum(1).numpy())

@@ -1,4 +1,4 @@
-"""Events/s of `fit`, beside the same with a softmax over all items in the place of a sample of them.
+"""Events/s of `fit_network`, beside the same with a softmax over all items in the place of a sample of them.
 
 `--units 224 --batch 80` are the sizes that GRU4Rec's figures were published for; its batch is of so many sequences,
 each one step on, as ours is of so many steps. More steps at once are faster on a GPU, which waits for its host.
@@ -20,7 +20,7 @@ from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
-from model.training.fit_network import TrainConfig, fit
+from model.training.fit_network import TrainConfig, fit_network
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
 from tests.bench.made_up import named, sessions
 
@@ -60,4 +60,4 @@ def _seconds(
 ) -> float:
     network = cold_start(config, seed=1).to(device)
     with change():
-        return seconds(lambda: fit(network, vocabulary, log, train, seed=1, device=device), clock_of(device))
+        return seconds(lambda: fit_network(network, vocabulary, log, train, seed=1, device=device), clock_of(device))

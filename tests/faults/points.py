@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from stream_app.cli import main as cli
 from stream_app.settings import load_settings
 from stream_app.worker.faust_table import UsersStore
-from stream_app.worker.faust_transport import ChunkConsumer
+from stream_app.worker.faust_transport import FetchConsumer
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.reload import Reload
 
@@ -64,19 +64,19 @@ def local_write(due: Due, hit: Hit) -> None:
 
 def acknowledgement(due: Due, hit: Hit) -> None:
     """All effects are durable, the fetch is not acknowledged."""
-    original = getattr(ChunkConsumer, name := "ack")
+    original = getattr(FetchConsumer, name := "ack")
 
-    def ack(self: ChunkConsumer, message: Any) -> Any:
+    def ack(self: FetchConsumer, message: Any) -> Any:
         if due():
             hit()
         return original(self, message)
 
-    setattr(ChunkConsumer, name, ack)
+    setattr(FetchConsumer, name, ack)
 
 
 def commit(due: Due, hit: Hit) -> None:
     """The commit, of offsets or of a transaction, is sent, and not answered yet."""
-    for owner, name in ((ChunkConsumer, "_commit"), (AIOKafkaProducer, "commit_transaction")):
+    for owner, name in ((FetchConsumer, "_commit"), (AIOKafkaProducer, "commit_transaction")):
         setattr(owner, name, _cut_off(getattr(owner, name), due, hit))
 
 

@@ -16,7 +16,7 @@ import psutil
 
 from stream_app.sandbox.ports import HOST, free_port
 from stream_app.sandbox.processes import ChildProcess
-from stream_app.sandbox.worker_probe import WorkerView
+from stream_app.sandbox.worker_probe import WorkerProbe
 from stream_app.settings import Settings
 from tests.faults.memory import Footprint
 from tests.faults.waiting import until
@@ -213,7 +213,7 @@ class Supervisor:
 
 async def is_ready(slot: Slot) -> bool:
     """Whether the worker of a place answers events."""
-    async with WorkerView(f"http://{HOST}:{slot.settings.http_port}") as view:
+    async with WorkerProbe(f"http://{HOST}:{slot.settings.http_port}") as view:
         return await view.is_ready()
 
 

@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from stream_app.cli.main import main
 from stream_app.trainer import trainer
 from stream_app.worker import worker
-from stream_app.worker.agent import Consumption
+from stream_app.worker.agent import EventsAgent
 from stream_app.worker.pipeline import Pipeline
 
 _NTH = 3
@@ -52,7 +52,7 @@ if __name__ == "__main__":
         case "hang-device":
             hang(Pipeline, "step")
         case "hang-loop":
-            hang(Consumption, "_deliver_later")
+            hang(EventsAgent, "_deliver_later")
         case "dead-device":
             setattr(worker, "choose_device", choose_dead_device)  # noqa: B010 - mypy knows that it is imported there
         case "die-manifest":

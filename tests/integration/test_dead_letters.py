@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.contract.dead_letters import dead_letter
-from stream_app.contract.events import Rejected
+from stream_app.contract.events import Rejection
 from stream_app.contract.predictions import decode_prediction
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
@@ -121,7 +121,7 @@ def test_a_mended_record_is_an_event_when_it_comes_again(settings: Settings, sta
     asyncio.run(ensure_topics(settings))
     records = []
     for record in range(5):
-        rejected = Rejected(0, "unknown_type", "type is 'click', not one of view")
+        rejected = Rejection(0, "unknown_type", "type is 'click', not one of view")
         source = Record(settings.events_topic, 0, record, 5, 0, b"u", GOOD, None, 0, 0, [("trace", b"abc")])
         records.append(dead_letter(source, rejected))
     put(settings, settings.dead_letters_topic, 2, records)

@@ -19,8 +19,8 @@ from stream_app.errors import HistoryUnusable
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
-from stream_app.trainer.recorder import RecordedEvents
-from stream_app.trainer.topic_reader import EventsTopic
+from stream_app.trainer.recorder import EventRecorder
+from stream_app.trainer.topic_reader import TopicReader
 from tests.faults.trainer import kill_again_and_again, quick_rounds, transaction
 from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
@@ -41,7 +41,7 @@ def test_a_trainer_that_is_killed_again_and_again_keeps_every_event_once(setting
 
 
 async def ends_of(settings: Settings) -> dict[int, int]:
-    topic = EventsTopic(settings)
+    topic = TopicReader(settings)
     await topic.start()
     try:
         return {partition: span.next for partition, span in (await topic.bounds()).items()}
@@ -52,7 +52,7 @@ async def ends_of(settings: Settings) -> dict[int, int]:
 async def record(settings: Settings) -> CollectorRegistry:
     """Reads all there is into the history; the metrics tell of it."""
     registry = CollectorRegistry()
-    events = RecordedEvents(settings, TrainerMetrics(registry), lambda: 2e9)
+    events = EventRecorder(settings, TrainerMetrics(registry), lambda: 2e9)
     try:
         await events.open()
         await events.start()
@@ -140,7 +140,7 @@ def test_retention_that_overtakes_a_trainer_that_reads_is_counted_too(settings: 
 
     async def overtaken() -> float | None:
         registry = CollectorRegistry()
-        events = RecordedEvents(settings, TrainerMetrics(registry), lambda: 2e9)
+        events = EventRecorder(settings, TrainerMetrics(registry), lambda: 2e9)
         try:
             await events.open()
             await events.start()

@@ -24,7 +24,7 @@ from stream_app.errors import VersionUnusable
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.versions.admin import list_models, promote, roll_back
-from stream_app.versions.promotions import CHAMPION, Placed, Promotion, champion, publish, succeed
+from stream_app.versions.promotions import CHAMPION, Promotion, VersionRef, champion, promoted_after, publish
 from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events, wait_answered
@@ -80,7 +80,7 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
 ) -> None:
     asyncio.run(ensure_topics(settings))
     registry = Path(settings.registry)
-    first = succeed(None, save_version(registry / "first"), {}, now())
+    first = promoted_after(None, save_version(registry / "first"), {}, now())
     asyncio.run(publish(first, settings))
     events = shop_events(600)
     worker = start("worker")
@@ -100,13 +100,13 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
     for name, (reason, damage) in BAD.items():
         placed = save_version(registry / name, seed=1)
         damage(registry / name)
-        asyncio.run(publish(succeed(first, announced(placed, reason), {}, now()), settings))
+        asyncio.run(publish(promoted_after(first, announced(placed, reason), {}, now()), settings))
         assert_refused(name, reason)
     for value in (b"no json", None, b'{"format": 2}'):
         put_record(settings, value)
         assert_refused("?", "promotion")
     late = save_version(registry / "late")
-    asyncio.run(publish(succeed(None, late, {}, first.promoted_at - timedelta(seconds=1)), settings))
+    asyncio.run(publish(promoted_after(None, late, {}, first.promoted_at - timedelta(seconds=1)), settings))
     assert_refused("late", "older")
     send_all(settings, events[:300])
     seen = wait_answered(worker, settings)
@@ -114,10 +114,10 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
 
     stuck = save_version(registry / "stuck")
     hang(registry / "stuck")
-    asyncio.run(publish(succeed(first, stuck, {}, now()), settings))
+    asyncio.run(publish(promoted_after(first, stuck, {}, now()), settings))
     worker.wait_until(lambda: "version stuck is tried again: unreadable" in worker.tail())
     good = save_version(registry / "good", seed=2)
-    asyncio.run(publish(succeed(first, good, {}, now()), settings))
+    asyncio.run(publish(promoted_after(first, good, {}, now()), settings))
     worker.wait_until(lambda: worker.metric("nextact_model_info", "good") == 1)
     send_all(settings, events[300:])
     seen = wait_answered(worker, settings)
@@ -127,7 +127,7 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
     assert worker.terminate() == 0
 
 
-def announced(placed: Placed, reason: str) -> Placed:
+def announced(placed: VersionRef, reason: str) -> VersionRef:
     """With the hash that the manifest has after the damage, where the damage is to be found by a later check."""
     if reason in ("hash", "missing_file"):
         return placed
@@ -263,14 +263,14 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
     send_all(settings, shop_events(2500))
     placed = save_version(Path(settings.registry) / "first")
     away: Any = msgspec.structs.replace(placed, path="nowhere-at-all://models/first")
-    asyncio.run(publish(succeed(None, away, {}, now()), settings))
+    asyncio.run(publish(promoted_after(None, away, {}, now()), settings))
     trainer = start("trainer", "--once")
     assert trainer.wait(120) == 1, trainer.tail()
     assert "round failed, the champion stays: nowhere-at-all://models/first/manifest.json" in trainer.tail()
     assert champion_name(settings) == "first"
 
     cut_off(Path(settings.registry) / "first" / WEIGHTS)
-    asyncio.run(publish(succeed(None, placed, {}, now()), settings))
+    asyncio.run(publish(promoted_after(None, placed, {}, now()), settings))
     said = train(start)
     assert "the champion first cannot be used, training starts anew" in said
     assert "round begins from nothing" in said

@@ -21,9 +21,9 @@ from xxhash import xxh3_64_intdigest
 from model.data.events import EVENT_TYPES, Event, actions_of
 from model.data.sequences import sequences_of
 from model.data.vocabulary import Tokens, Vocabulary
-from model.fusion.combiner import Combiner, unfitted
+from model.fusion.combiner import Combiner, identity_combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_of
+from model.fusion.item_statistics import item_statistics_of
 from model.network.backbones import BackboneName
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
@@ -31,7 +31,7 @@ from model.state.user_states import Stored, UserStates, nothing_stored
 from model.versions.version import Version
 from stream_app.contract.records import Outgoing
 from stream_app.contract.string_columns import Strings, strings
-from stream_app.kafka.record_batch import RecordBatch, Sealed, record_batches
+from stream_app.kafka.record_batch import EncodedBatch, RecordBatch, record_batches
 
 HIDDEN = 12
 LENGTH = 6  # of the rings: short, so that they wrap around
@@ -73,7 +73,7 @@ def make_fusion(vocabulary: Vocabulary) -> Fusion:
         for n, item in enumerate(vocabulary.items)
     ]
     log = sequences_of(actions_of(events, [1000 * n for n in range(len(events))]))
-    return Fusion(evidence_of(log, vocabulary), unfitted())
+    return Fusion(item_statistics_of(log, vocabulary), identity_combiner())
 
 
 def drawn_combiner(seed: int) -> Combiner:
@@ -289,7 +289,7 @@ def unpacked(batches: Sequence[RecordBatch]) -> list[Outgoing]:
     """The records of batches, as aiokafka reads them."""
     found = []
     for batch in batches:
-        data = MemoryRecords(Sealed(batch, time=0.0, transactional=False)._build())
+        data = MemoryRecords(EncodedBatch(batch, time=0.0, transactional=False)._build())
         while (part := data.next_batch()) is not None:
             assert part.validate_crc()
             found += [Outgoing(record.key, record.value) for record in part]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from model.training.fit_network import follow
+from model.training.fit_network import join_as_replica
 from model.training.replicas import end_group
 
 
@@ -29,4 +29,4 @@ def one_of_two(meeting: Path, rank: int) -> Iterator[None]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with one_of_two(Path(sys.argv[1]), 1):
-        follow(torch.device("cpu"))
+        join_as_replica(torch.device("cpu"))

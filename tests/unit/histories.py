@@ -17,7 +17,7 @@ from stream_app.contract.events import decode_batch
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
 from stream_app.history.rows import rows_of
-from stream_app.history.storage import Place
+from stream_app.history.storage import HistoryStorage
 from tests.unit.builders import make_record
 
 STREAM = Stream("cluster-1", "shop.events", 1)
@@ -52,7 +52,7 @@ _opened: list[EventHistory] = []
 
 def open_history(folder: Path | str) -> EventHistory:
     """A history that `close_all` closes, if nobody did before."""
-    _opened.append(EventHistory(Place(str(folder))))
+    _opened.append(EventHistory(HistoryStorage(str(folder))))
     return _opened[-1]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.data.events import Event, actions_of, item_object
+from model.data.events import Event, actions_of, item_key
 from model.data.sequences import Sequences, sequences_of
 from model.evaluation.ranking import Holdout
 
@@ -39,15 +39,15 @@ def random_users(seed: int, users: int = 60, items: str = "abcdefghijklmnopqrstu
     return ["".join(letter() for _ in range(rng.randrange(1, 9))) + rng.choice(items) for _ in range(users)]
 
 
-def names(objects: Sequence[int], items: str = "abcdefghijklmnopqrstuvwxyz0123456789") -> str:
+def names(item_keys: Sequence[int], items: str = "abcdefghijklmnopqrstuvwxyz0123456789") -> str:
     """A list of objects as letters; what is empty is left out."""
-    letters = {item_object(item): item for item in items}
-    return "".join(letters[int(item)] for item in objects if item)
+    letters = {item_key(item): item for item in items}
+    return "".join(letters[int(item)] for item in item_keys if item)
 
 
 def rows(*texts: str, width: int = 20) -> np.ndarray[tuple[int, int], np.dtype[np.uint64]]:
     """Lists of objects, 0 where there is no more."""
     found = np.zeros((len(texts), width), np.uint64)
     for place, text in enumerate(texts):
-        found[place, : len(text)] = [item_object(item) for item in text]
+        found[place, : len(text)] = [item_key(item) for item in text]
     return found

@@ -14,7 +14,7 @@ from safetensors.torch import save as encode_weights
 
 from model.versions.manifest import MANIFEST, WEIGHTS
 from model.versions.version import Fact, save
-from stream_app.versions.promotions import Placed
+from stream_app.versions.promotions import VersionRef
 from tests.unit.builders import make_version
 
 
@@ -24,7 +24,7 @@ def save_version(
     seed: int = 0,
     metrics: Mapping[str, float] | None = None,
     facts: Mapping[str, Fact] | None = None,
-) -> Placed:
+) -> VersionRef:
     """A small version under the name of its directory."""
     made = make_version(seed=seed)
     digest = save(
@@ -38,7 +38,7 @@ def save_version(
         metrics=metrics or {},
         facts=facts or {},
     )
-    return Placed(version=path.name, path=str(path), manifest_sha256=digest)
+    return VersionRef(version=path.name, path=str(path), manifest_sha256=digest)
 
 
 def replace_file(path: Path, key: str, content: bytes) -> None:

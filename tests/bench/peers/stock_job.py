@@ -13,7 +13,7 @@ import faust
 import numpy as np
 import torch
 
-from model.data.events import TYPE_CODES, item_object
+from model.data.events import TYPE_CODES, item_key
 from model.versions.version import load
 
 TOP = 10
@@ -31,8 +31,8 @@ class Predictor:
     @torch.inference_mode()
     def step(self, event: dict[str, Any], state: list[float] | None) -> tuple[list[float], dict[str, Any]]:
         """The state after an event, and the prediction."""
-        objects = np.array([item_object(event["item_id"])], np.uint64)
-        tokens = self.vocabulary.tokens(objects, np.array([TYPE_CODES[event["type"]]], np.uint32))
+        item_keys = np.array([item_key(event["item_id"])], np.uint64)
+        tokens = self.vocabulary.tokens(item_keys, np.array([TYPE_CODES[event["type"]]], np.uint32))
         before = self.network.initial_state(1) if state is None else torch.tensor([state])
         after, vectors = self.network.step(tokens, before)
         scores, items = (self.network.queries(vectors) @ self.items).softmax(-1).topk(TOP)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from stream_app.device import CPU, choose_device, hint, trying
+from stream_app.device import CPU, choose_device, device_errors, hint
 from stream_app.errors import DeviceUnusable, SettingsInvalid
 from stream_app.settings import Settings, load_settings
 from stream_app.worker import worker
@@ -39,9 +39,9 @@ def test_a_gpu_that_is_not_there_is_refused_or_the_cpu_stands_in(caplog: pytest.
 
 
 def test_errors_on_the_cpu_are_not_those_of_a_device() -> None:
-    with pytest.raises(RuntimeError, match="shape"), trying(CPU):
+    with pytest.raises(RuntimeError, match="shape"), device_errors(CPU):
         raise RuntimeError("shape")
-    with pytest.raises(DeviceUnusable, match=r"cuda:1.*out of memory"), trying(torch.device("cuda:1")):
+    with pytest.raises(DeviceUnusable, match=r"cuda:1.*out of memory"), device_errors(torch.device("cuda:1")):
         raise torch.OutOfMemoryError("out of memory")
 
 

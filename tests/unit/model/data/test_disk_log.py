@@ -19,20 +19,20 @@ from hypothesis import strategies as st
 
 from model.data.batches import batch_count, batches
 from model.data.contexts import CATEGORY_SHIFT
-from model.data.disk_log import StoredLog, stored
-from model.data.event_log import active, distinct_items, latest, parts, sampled_times, span
+from model.data.disk_log import DiskLog, stored
+from model.data.event_log import active_sequences, distinct_items, latest_actions, parts, sampled_times, span
 from model.data.events import EVENT_TYPES, Actions, concatenate
 from model.data.sequences import Sequences, frequent_items, joined, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.evaluation.gate import GateConfig
-from model.fusion.item_statistics import Pairs, evidence_of, tensors_of
+from model.fusion.item_statistics import CoVisits, item_statistics_of, tensors_of
 from model.network.network import NetworkConfig
-from model.rounds.drift import Population
+from model.rounds.drift import DriftMonitor
 from model.rounds.fit_model import held_out
 from model.rounds.initial_network import cold_start
-from model.rounds.rehearsal import replay
+from model.rounds.rehearsal import rehearsal
 from model.rounds.training_round import train_round
-from model.training.item_attributes import learn_sides
+from model.training.item_attributes import learn_item_attributes
 from stream_app.history import files as history_file
 from tests.unit.builders import CPU
 from tests.unit.histories import HOUR, NOON, Reader, Topic, close_all
@@ -57,14 +57,14 @@ EVENTS = st.lists(
 
 def users_of(found: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
     """The sequence of each user, in no order."""
-    rows = list(zip(found.objects.tolist(), found.contexts.tolist(), found.times.tolist(), strict=True))
+    rows = list(zip(found.item_keys.tolist(), found.contexts.tolist(), found.times.tolist(), strict=True))
     return Counter(tuple(rows[low:high]) for low, high in pairwise(found.offsets.tolist()))
 
 
-def in_parts(whole: Sequences, count: int, room: int, folder: Path, files: ExitStack) -> StoredLog:
+def in_parts(whole: Sequences, count: int, room: int, folder: Path, files: ExitStack) -> DiskLog:
     """The same users in so many parts."""
     groups = np.array_split(np.arange(len(whole.offsets) - 1), count)
-    return StoredLog.of((whole.of_users(group) for group in groups), room, folder, files)
+    return DiskLog.of((whole.of_users(group) for group in groups), room, folder, files)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_what_is_streamed_from_files_is_what_is_read_at_once(
         window = stored(chunks, rows=history.rows, room=room, folder=Path(folder), files=files)
         close_all()
         found, expected = joined(list(parts(window.log))), sequences_of(whole)
-        assert isinstance(window.log, StoredLog) == (len(events) > room)
+        assert isinstance(window.log, DiskLog) == (len(events) > room)
         assert len(window.log) == len(whole) == len(events)
         assert users_of(found) == users_of(expected)
         if len(events) <= room:
@@ -140,15 +140,15 @@ def test_what_is_asked_of_all_parts_is_what_the_whole_says(files: ExitStack, tmp
     assert np.array_equal(sampled_times(log), np.sort(whole.times))
     assert np.array_equal(distinct_items(log), distinct_items(whole))
     late = whole.newest(0.2)
-    assert users_of(active(log, late)) == users_of(active(whole, late))
+    assert users_of(active_sequences(log, late)) == users_of(active_sequences(whole, late))
     assert users_of(joined(list(parts(log.before(late))))) == users_of(whole.before(late))
-    assert users_of(latest(log)) == users_of(whole)
-    assert held_out(log, late, 10).objects.tolist() == held_out(whole, late, 10).objects.tolist()
-    found, expected = (tensors_of(evidence_of(of, vocabulary)) for of in (log, whole))
+    assert users_of(latest_actions(log)) == users_of(whole)
+    assert held_out(log, late, 10).item_keys.tolist() == held_out(whole, late, 10).item_keys.tolist()
+    found, expected = (tensors_of(item_statistics_of(of, vocabulary)) for of in (log, whole))
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-5)  # type: ignore[arg-type]
-    for name, counts in Population(whole)._learned.items():
-        assert np.array_equal(Population(log)._learned[name], counts)
+    for name, counts in DriftMonitor(whole)._learned.items():
+        assert np.array_equal(DriftMonitor(log)._learned[name], counts)
 
 
 def test_batches_have_every_step_once_and_are_as_many_as_is_said(files: ExitStack, tmp_path: Path) -> None:
@@ -172,30 +172,30 @@ def test_the_order_of_parts_is_drawn(files: ExitStack, tmp_path: Path) -> None:
 def test_where_there_is_no_room_users_are_drawn_and_stay_whole(files: ExitStack, tmp_path: Path) -> None:
     whole = sequences(*["abcd"] * 100)
     log = in_parts(whole, 5, 200, tmp_path, files)
-    found = active(log, 0)
+    found = active_sequences(log, 0)
     assert 150 <= len(found) <= 200
     assert not users_of(found) - users_of(whole)
-    some = latest(log)
+    some = latest_actions(log)
     assert len(some) == pytest.approx(200, abs=2)
     assert np.array_equal(np.sort(some.times), np.sort(whole.times)[-len(some) :])
-    assert len(replay(log, 0, 1000, np.random.default_rng(1))) <= 200
+    assert len(rehearsal(log, 0, 1000, np.random.default_rng(1))) <= 200
 
 
 def test_sides_are_those_given_last_in_any_part(files: ExitStack, tmp_path: Path) -> None:
     whole = sequences_of(circle())
     categories = (np.arange(len(whole)) % 7 + 1).astype(np.uint32)  # come and go
     contexts = whole.contexts | categories << np.uint32(CATEGORY_SHIFT)
-    whole = Sequences(whole.objects, contexts, whole.times, whole.offsets)
+    whole = Sequences(whole.item_keys, contexts, whole.times, whole.offsets)
     vocabulary = Vocabulary([f"i{n}" for n in range(8)])
     one, other = (cold_start(NetworkConfig(items=8, width=8, hidden=8), 0) for _ in range(2))
-    learn_sides(one, vocabulary, whole)
-    learn_sides(other, vocabulary, in_parts(whole, 6, ROOMY, tmp_path, files))
+    learn_item_attributes(one, vocabulary, whole)
+    learn_item_attributes(other, vocabulary, in_parts(whole, 6, ROOMY, tmp_path, files))
     assert one.sides.any()
     assert bool((one.sides == other.sides).all())
 
 
 def test_the_lightest_pairs_are_dropped_and_still_count_in_the_shares() -> None:
-    pairs = Pairs(3, most=1)
+    pairs = CoVisits(3, most=1)
     for items, weight in (([0, 1], 4.0), ([0, 2], 1.0), ([0, 1], 4.0)):
         pairs.add(np.array(items), np.array([0, 2]), np.full(2, weight))
     followers, _ = pairs.neighbours()

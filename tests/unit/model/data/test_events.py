@@ -17,9 +17,9 @@ from model.data.events import (
     Actions,
     Event,
     actions_of,
-    item_object,
+    item_key,
     price_buckets,
-    query_object,
+    query_key,
     query_words,
     text_buckets,
 )
@@ -42,7 +42,7 @@ def test_contexts_come_back_from_32_bits(rows: list[tuple[int, bool, int, int, i
         users=["u"] * len(rows),
         items=["i"] * len(rows),
         types=types.astype(np.uint8),
-        objects=none,
+        item_keys=none,
         times=none.astype(np.int64),
         event_ids=none,
         sessions=none,
@@ -63,7 +63,7 @@ def test_contexts_come_back_from_32_bits(rows: list[tuple[int, bool, int, int, i
 
 @given(st.text(max_size=60))
 def test_words_of_a_query_survive_packing(query: str) -> None:
-    packed = query_object(query)
+    packed = query_key(query)
     assert 0 <= packed < 2**60
     words = query_words(np.array([packed], np.uint64))[0]
     assert words.shape == (QUERY_WORDS,)
@@ -73,10 +73,10 @@ def test_words_of_a_query_survive_packing(query: str) -> None:
 
 
 def test_a_query_is_its_first_words_without_case() -> None:
-    assert query_object("Red  SHOES, size 42!") == query_object("red shoes size 42")
-    assert query_object("red shoes") != query_object("shoes red")
-    assert query_object("a b c d e f") == query_object("a b c d e g")
-    assert query_object("?!") == 0
+    assert query_key("Red  SHOES, size 42!") == query_key("red shoes size 42")
+    assert query_key("red shoes") != query_key("shoes red")
+    assert query_key("a b c d e f") == query_key("a b c d e g")
+    assert query_key("?!") == 0
 
 
 def test_prices_fall_into_powers_of_two() -> None:
@@ -111,7 +111,7 @@ def test_columns_of_events() -> None:
     ]
     actions = actions_of(events, [5, 6])
     assert (actions.users, actions.items, actions.times.tolist()) == (["u1", "u2"], ["i1", ""], [5, 6])
-    assert actions.objects.tolist() == [item_object("i1"), query_object("red shoes")]
+    assert actions.item_keys.tolist() == [item_key("i1"), query_key("red shoes")]
     assert [bool(x) for x in actions.event_ids] == [True, False]
     assert [bool(x) for x in actions.sessions] == [True, False]
     assert len(actions_of([], [])) == 0
@@ -119,5 +119,5 @@ def test_columns_of_events() -> None:
 
 def test_hashes_never_change() -> None:
     # Stored sequences and every deployed vocabulary depend on them.
-    assert item_object("item-1") == 12172481486005482930
-    assert query_object("red shoes") == 11397424
+    assert item_key("item-1") == 12172481486005482930
+    assert query_key("red shoes") == 11397424

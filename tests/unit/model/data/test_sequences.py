@@ -23,7 +23,7 @@ from model.data.events import (
     Actions,
     Event,
     actions_of,
-    item_object,
+    item_key,
 )
 from model.data.sequences import frequent_items, sequences_of
 
@@ -104,7 +104,7 @@ def test_sequences_hold_every_user_in_log_order(rows: list[Row]) -> None:
     for place, user in enumerate(actions.users):
         by_user[user].append(place)
     order = [place for places in by_user.values() for place in places]
-    assert sequences.objects.tolist() == [int(actions.objects[place]) for place in order]
+    assert sequences.item_keys.tolist() == [int(actions.item_keys[place]) for place in order]
     assert sequences.types.tolist() == [int(actions.types[place]) for place in order]
     assert sequences.offsets.tolist() == [
         0,
@@ -124,7 +124,7 @@ def test_sequences_hold_every_user_in_log_order(rows: list[Row]) -> None:
 def test_before_a_cut_lie_the_beginnings(rows: list[Row], cut: int) -> None:
     sequences = sequences_of(log(rows))
     early = sequences.before(cut)
-    assert early.objects.tolist() == sequences.objects[sequences.times < cut].tolist()
+    assert early.item_keys.tolist() == sequences.item_keys[sequences.times < cut].tolist()
     assert len(early.offsets) - 1 == sum(first_time(rows, user) < cut for user in {row[0] for row in rows})
     assert (np.diff(early.offsets) > 0).all()
 
@@ -207,27 +207,27 @@ def test_batches_count_every_action_once_with_what_follows(lengths: list[int], t
     assert sorted(counted.tolist()) == list(range(len(sequences)))
     last = set((sequences.offsets[1:] - 1).tolist())
     for batch in found:
-        assert batch.objects.size <= max(tokens, STEPS)
+        assert batch.item_keys.size <= max(tokens, STEPS)
         for place, has_next, following, kind, object_, soon in zip(
             batch.places[batch.counted].tolist(),
             batch.has_next[batch.counted].tolist(),
             batch.next_objects[batch.counted].tolist(),
             batch.next_types[batch.counted].tolist(),
-            batch.objects[batch.counted].tolist(),
+            batch.item_keys[batch.counted].tolist(),
             batch.purchase_soon[batch.counted].tolist(),
             strict=True,
         ):
-            assert object_ == sequences.objects[place]
+            assert object_ == sequences.item_keys[place]
             assert has_next == (place not in last)
             assert soon == sequences.purchase_soon[place]
             if has_next:
-                assert (following, kind) == (sequences.objects[place + 1], sequences.types[place + 1])
+                assert (following, kind) == (sequences.item_keys[place + 1], sequences.types[place + 1])
 
 
 def test_long_users_are_cut_with_a_warm_up() -> None:
     sequences = sequences_of(log(one_user(["view"] * (STEPS + 1))))
     found = [
-        (batch.places[row][batch.objects[row] != 0], int(batch.counted[row].sum()))
+        (batch.places[row][batch.item_keys[row] != 0], int(batch.counted[row].sum()))
         for batch in batches(sequences, tokens=10_000)
         for row in range(len(batch.places))
     ]
@@ -241,7 +241,7 @@ def test_a_cut_leaves_only_late_targets() -> None:
     places = [
         place for batch in batches(sequences, tokens=100, cut=7000) for place in batch.places[batch.counted].tolist()
     ]
-    assert [int(sequences.objects[place + 1]) for place in places] == [item_object(f"i{n}") for n in (7, 8, 9)]
+    assert [int(sequences.item_keys[place + 1]) for place in places] == [item_key(f"i{n}") for n in (7, 8, 9)]
 
 
 def test_an_empty_log_has_no_batches() -> None:

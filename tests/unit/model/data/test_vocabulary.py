@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.contexts import CONTEXT_SLICES
-from model.data.events import Event, actions_of, item_object, query_object, query_words
+from model.data.events import Event, actions_of, item_key, query_key, query_words
 from model.data.sequences import sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 
@@ -19,8 +19,8 @@ def test_rows_are_own_rows_or_hash_buckets(items: list[str], asked: list[str]) -
     vocabulary = Vocabulary(items)
     own = {item: ITEM_BUCKETS + place for place, item in enumerate(items)}
     wanted = [*items, *asked]
-    found = vocabulary.rows_of(np.array([item_object(item) for item in wanted], np.uint64))
-    assert found.tolist() == [own.get(item, item_object(item) % ITEM_BUCKETS) for item in wanted]
+    found = vocabulary.rows_of(np.array([item_key(item) for item in wanted], np.uint64))
+    assert found.tolist() == [own.get(item, item_key(item) % ITEM_BUCKETS) for item in wanted]
     assert vocabulary.rows == ITEM_BUCKETS + len(items)
 
 
@@ -33,9 +33,9 @@ def test_growing_only_appends(items: list[str], more: list[str]) -> None:
 
 
 def test_rows_keep_the_shape_of_the_objects() -> None:
-    objects = np.array([[item_object("a"), 5], [item_object("b"), 6]], np.uint64)
-    assert Vocabulary(["b"]).rows_of(objects).tolist() == [
-        [item_object("a") % ITEM_BUCKETS, 5],
+    item_keys = np.array([[item_key("a"), 5], [item_key("b"), 6]], np.uint64)
+    assert Vocabulary(["b"]).rows_of(item_keys).tolist() == [
+        [item_key("a") % ITEM_BUCKETS, 5],
         [ITEM_BUCKETS, 6],
     ]
 
@@ -47,10 +47,10 @@ def test_tokens_of_items_and_searches() -> None:
     ]
     actions = actions_of(events, [0, 9000])
     sequences = sequences_of(actions)
-    tokens = Vocabulary(["a"]).tokens(sequences.objects[None], sequences.contexts[None])
+    tokens = Vocabulary(["a"]).tokens(sequences.item_keys[None], sequences.contexts[None])
     assert tokens.items.tolist() == [[ITEM_BUCKETS, 0]]
     assert tokens.searches.tolist() == [[False, True]]
     assert tokens.contexts[0, :, -1].tolist() == [CONTEXT_SLICES["brands"].start + int(actions.brands[0]), 0]
     assert tokens.words[0, 0].sum() == 0
-    assert tokens.words[0, 1].tolist() == query_words(np.array(query_object("x y"), np.uint64)).tolist()
+    assert tokens.words[0, 1].tolist() == query_words(np.array(query_key("x y"), np.uint64)).tolist()
     assert tokens[:, 1].words.shape == (1, tokens.words.shape[2])

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from model.evaluation.baselines import Items, OwnItems, Popular, Served, Transitions, completed, latest_items
+from model.evaluation.baselines import Items, OwnItems, Popular, ServedRules, Transitions, completed, latest_items
 from model.evaluation.evaluate import learned_rules
 from model.evaluation.ranking import MISSED, Ranker, rank_all, ranking
 from model.evaluation.session_knn import SessionKnn
@@ -75,10 +75,10 @@ def test_transitions_are_those_of_a_plain_loop() -> None:
 def test_served_rules_answer_as_the_rules_do() -> None:
     users = random_users(4)
     rules, holdout = learned_rules(sequences(*users)), examples(*random_users(5))
-    found = Served(rules).rank(holdout)
+    found = ServedRules(rules).rank(holdout)
     for n, (start, place) in enumerate(zip(holdout.starts.tolist(), holdout.places.tolist(), strict=True)):
         past = range(place - 1, start - 1, -1)
-        recent = [int(holdout.sequences.objects[p]) for p in past if holdout.sequences.types[p] != 1]
+        recent = [int(holdout.sequences.item_keys[p]) for p in past if holdout.sequences.types[p] != 1]
         assert [item for item in found.top[n].tolist() if item] == rules.rank(recent, 20)
 
 
@@ -112,7 +112,7 @@ def test_floors_on_yoochoose() -> None:
         (popular, 8.94, 2.64),
         (OwnItems(popular), 38.18, 29.99),
         (Transitions(items, popular), 62.17, 34.83),
-        (Served(learned_rules(split.known)), 66.42, 36.42),
+        (ServedRules(learned_rules(split.known)), 66.42, 36.42),
         (SessionKnn(split.known, items), 68.57, 35.38),  # what it reached when it was written
     ]
     for ranker, recall, mrr in floors:
@@ -124,4 +124,4 @@ def test_floors_on_yoochoose() -> None:
 def test_items_of_a_log_have_codes() -> None:
     items = Items(sequences("ab?a", "c"))
     assert Counter(items.codes.tolist()) == Counter(items.codes_of(rows("abac", width=4)[0]).tolist())
-    assert items.objects_of(np.array([-1])).tolist() == [0]
+    assert items.item_keys_of(np.array([-1])).tolist() == [0]

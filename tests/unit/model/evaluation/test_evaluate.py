@@ -55,17 +55,17 @@ def test_ranks_are_those_of_a_plain_loop() -> None:
     ranks, types, by_rules, by_popularity = [], [], [], []
     vectors = network.item_vectors()
     for start, place in late_targets(sequences, cut):
-        tokens = vocabulary.tokens(sequences.objects[None, start:place], sequences.contexts[None, start:place])
+        tokens = vocabulary.tokens(sequences.item_keys[None, start:place], sequences.contexts[None, start:place])
         with torch.inference_mode():
             vector = network(tokens)[1][0, -1]
             scores = (network.queries(vector) @ vectors.T).tolist()
             types.append(network.type_logits(vector).softmax(-1)[sequences.types[place]].item())
         if sequences.types[place] == SEARCH:
             continue
-        row = int(vocabulary.rows_of(sequences.objects[place : place + 1])[0]) - ITEM_BUCKETS
+        row = int(vocabulary.rows_of(sequences.item_keys[place : place + 1])[0]) - ITEM_BUCKETS
         ranks.append(sum(score >= scores[row] - 1e-6 for score in scores) if row >= 0 else math.inf)
-        item, history = int(sequences.objects[place]), range(place - 1, start - 1, -1)
-        recent = [int(sequences.objects[p]) for p in history if sequences.types[p] != SEARCH]
+        item, history = int(sequences.item_keys[place]), range(place - 1, start - 1, -1)
+        recent = [int(sequences.item_keys[p]) for p in history if sequences.types[p] != SEARCH]
         by_rules.append([*rules.rank(recent, 20), item].index(item) + 1)
         by_popularity.append([*rules.popular(20), item].index(item) + 1)
     assert (found.targets, found.steps) == (len(ranks), len(types))
@@ -114,8 +114,8 @@ def test_rules_learn_in_the_order_of_time_as_a_worker_would() -> None:
     for place in sorted(range(len(sequences)), key=lambda place: int(sequences.times[place])):
         if sequences.types[place] != SEARCH:
             history = histories.setdefault(users[place], [])
-            expected.learn(history[::-1], int(sequences.objects[place]), "")
-            history.append(int(sequences.objects[place]))
+            expected.learn(history[::-1], int(sequences.item_keys[place]), "")
+            history.append(int(sequences.item_keys[place]))
     assert rules._followers == expected._followers
     assert rules._popularity == expected._popularity
 

@@ -14,9 +14,9 @@ from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import LISTED, MISSED, Holdout
 from model.fusion.combiner import Combiner, CombinerConfig
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_of
+from model.fusion.item_statistics import item_statistics_of
 from model.network.network import Network, NetworkConfig
-from model.rounds.fit_model import LearnConfig, held_out, learn
+from model.rounds.fit_model import FitModelConfig, fit_model, held_out
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import Progress, TrainConfig
 from tests.unit.builders import CPU, drawn_combiner
@@ -40,7 +40,7 @@ def holdout(seed: int) -> Holdout:
 
 def test_ranks_are_those_of_a_loop_and_agree_with_what_is_served() -> None:
     asked = holdout(3)
-    fusion = Fusion(evidence_of(sequences(*random_users(4)), VOCABULARY), drawn_combiner(5))
+    fusion = Fusion(item_statistics_of(sequences(*random_users(4)), VOCABULARY), drawn_combiner(5))
     ranker = FusedRanker(network(), VOCABULARY, fusion, CPU)
     found = ranker.rank(asked)
     foreseen = ranker.foresee(asked)
@@ -49,7 +49,7 @@ def test_ranks_are_those_of_a_loop_and_agree_with_what_is_served() -> None:
     for n, place in enumerate(asked.places):
         candidates = foreseen.collect(fusion, np.array([n]))
         by_item = dict(zip(candidates.items.tolist(), fusion.score(candidates).tolist(), strict=True))
-        row = int(VOCABULARY.rows_of(asked.sequences.objects[place : place + 1])[0]) - ITEM_BUCKETS
+        row = int(VOCABULARY.rows_of(asked.sequences.item_keys[place : place + 1])[0]) - ITEM_BUCKETS
         expected = sum(score >= by_item[row] for score in by_item.values()) if row in by_item else MISSED
         assert found.ranks[n] == expected
         best = sorted(by_item, key=lambda item: -by_item[item])[:LISTED]
@@ -62,7 +62,7 @@ def test_ties_count_against_the_model() -> None:
     with torch.no_grad():
         silent.linear.weight.zero_()
     asked = holdout(6)
-    fusion = Fusion(evidence_of(asked.sequences, VOCABULARY), silent)
+    fusion = Fusion(item_statistics_of(asked.sequences, VOCABULARY), silent)
     ranker = FusedRanker(network(), VOCABULARY, fusion, CPU)
     counts = np.diff(ranker.foresee(asked).collect(fusion, np.arange(len(asked))).starts)
     found = ranker.rank(asked)
@@ -84,9 +84,9 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
         if stage not in told:
             told.append(stage)
 
-    config = LearnConfig(train=ONCE, combiner=CombinerConfig(least=50))
+    config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=50))
     shape = NetworkConfig(items=20, width=8, hidden=8)
-    model = learn(log, vocabulary, lambda: cold_start(shape, 1), config, seed=1, device=CPU, tell=tell)
+    model = fit_model(log, vocabulary, lambda: cold_start(shape, 1), config, seed=1, device=CPU, tell=tell)
 
     test = held_out(sequences(*users[::7], begin=10**9), 0, 10_000)
     fused = FusedRanker(model.network, vocabulary, model.fusion, CPU).rank(test).ranks
@@ -98,13 +98,13 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
 @pytest.mark.parametrize(("anew", "stages"), [(True, 2), (False, 2)])
 def test_a_seed_fixes_a_model(anew: bool, stages: int) -> None:
     log = sequences(*random_users(8, users=200))
-    config = LearnConfig(
+    config = FitModelConfig(
         anew=anew,
         train=ONCE,
         combiner=CombinerConfig(examples=1, least_epochs=1, least=20),
     )
     first, again = (
-        learn(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=seed, device=CPU) for seed in (1, 1)
+        fit_model(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=seed, device=CPU) for seed in (1, 1)
     )
     for one, other in ((first.network, again.network), (first.fusion.combiner, again.fusion.combiner)):
         assert all(
@@ -115,8 +115,8 @@ def test_a_seed_fixes_a_model(anew: bool, stages: int) -> None:
 
 def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network() -> None:
     log = sequences(*random_users(9, users=60))
-    config = LearnConfig(train=ONCE, combiner=CombinerConfig(least=10**6))
-    model = learn(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
+    config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=10**6))
+    model = fit_model(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
 
     asked = holdout(10)
     fused = FusedRanker(model.network, VOCABULARY, model.fusion, CPU).rank(asked).ranks
@@ -128,10 +128,10 @@ def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network()
 def test_of_a_small_log_a_larger_share_is_held_out() -> None:
     log = sequences(*random_users(11, users=200))
     tenth, half = (len(log.before(log.newest(share))) for share in (0.1, 0.5))
-    config = LearnConfig(train=ONCE, combiner=CombinerConfig(examples=1, least_epochs=1, least=20))
+    config = FitModelConfig(train=ONCE, combiner=CombinerConfig(examples=1, least_epochs=1, least=20))
 
-    def actions_before(config: LearnConfig) -> int:
-        model = learn(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
+    def actions_before(config: FitModelConfig) -> int:
+        model = fit_model(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
         return model.report.actions - len(log)  # of two passes the second is over everything
 
     assert actions_before(replace(config, enough_held_out=1)) == tenth
@@ -148,5 +148,5 @@ def test_held_out_are_the_newest_next_items() -> None:
     assert everything.places.tolist() == [1, 2, 5, 7]  # no first action, no search
     assert held_out(log, 0, 2).places.tolist() == [5, 7]
     late = held_out(log, int(log.times[5]), 100)  # the first user did nothing then
-    assert late.objects.tolist() == log.objects[[5, 7]].tolist()
+    assert late.item_keys.tolist() == log.item_keys[[5, 7]].tolist()
     assert late.places.tolist() == [2, 4]

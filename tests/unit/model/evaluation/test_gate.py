@@ -128,7 +128,7 @@ def test_users_and_not_targets_are_counted() -> None:
 def test_a_version_trained_on_shuffled_targets_is_refused() -> None:
     log = circle(items=60)
     order = np.random.default_rng(1).permutation(len(log))
-    shuffled = replace(log, objects=log.objects[order], items=[log.items[place] for place in order])
+    shuffled = replace(log, item_keys=log.item_keys[order], items=[log.items[place] for place in order])
     good, bad = _evaluated(log, log), _evaluated(shuffled, log)
     assert good.served.recall[20] > 0.9
     assert reason(bad, good) == "no_better"

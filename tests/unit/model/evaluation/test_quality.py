@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from model.evaluation.baselines import Items
-from model.evaluation.quality import Yardstick, slices
-from model.evaluation.ranking import MISSED, Ranked
+from model.evaluation.quality import QualityMeter, slices
+from model.evaluation.ranking import MISSED, RankedTargets
 from model.evaluation.split import split_log, split_sessions
 from tests.unit.model.evaluation.test_split import log
 from tests.unit.sequences import rows, sequences
@@ -15,8 +15,8 @@ from tests.unit.sequences import rows, sequences
 
 def test_coverage_and_popular_share() -> None:
     items = Items(sequences("aaaab", "bcde"))  # 9 actions: a and b make 6; a alone 4, less than half
-    ranked = Ranked(np.array([1, MISSED, 4]), rows("ab", "ac", "az"))
-    found = Yardstick(items).measure(ranked)
+    ranked = RankedTargets(np.array([1, MISSED, 4]), rows("ab", "ac", "az"))
+    found = QualityMeter(items).measure(ranked)
     assert found.coverage == pytest.approx(3 / 5)  # z is no item of training
     assert found.popular_share == pytest.approx(4 / 6)
     assert found.targets == 3
@@ -24,13 +24,13 @@ def test_coverage_and_popular_share() -> None:
 
 
 def test_parts_are_measured_by_themselves() -> None:
-    ranked = Ranked(np.array([1, MISSED, 4]), rows("ab", "ac", "ad"))
-    found = Yardstick(Items(sequences("abcd"))).measure(ranked, np.array([False, True, False]))
+    ranked = RankedTargets(np.array([1, MISSED, 4]), rows("ab", "ac", "ad"))
+    found = QualityMeter(Items(sequences("abcd"))).measure(ranked, np.array([False, True, False]))
     assert (found.targets, found.means.recall[20], found.coverage) == (1, 0.0, 0.5)
 
 
 def test_half_of_the_training_needs_no_more_items_than_that() -> None:
-    found = Yardstick(Items(sequences("aabc"))).measure(Ranked(np.array([1]), rows("abc")))
+    found = QualityMeter(Items(sequences("aabc"))).measure(RankedTargets(np.array([1]), rows("abc")))
     assert found.popular_share == pytest.approx(1 / 3)  # a makes half of it
 
 
@@ -39,7 +39,7 @@ def test_slices_of_a_log() -> None:
     rest = [("v", item, day + n) for n, item in enumerate("abcdefghijkl?m")]
     actions = log(("u", "a", 0), ("u", "b", 10), ("u", "a", 20), *rest)
     split = split_log([actions], int(actions.times[1]))
-    found = slices(split, Items(split.known).objects)
+    found = slices(split, Items(split.known).item_keys)
     counts = {kind: {part: int(chosen.sum()) for part, chosen in parts.items()} for kind, parts in found.items()}
     assert counts == {
         "position": {"1": 2, "2": 2, "3": 1, "4-5": 2, "6-10": 5, "11+": 2},
@@ -51,6 +51,6 @@ def test_slices_of_a_log() -> None:
 
 def test_sessions_have_no_days() -> None:
     split = split_sessions([["a", "b"]], [(["a"], "b"), (["b"], "z")])
-    found = slices(split, Items(split.known).objects)
+    found = slices(split, Items(split.known).item_keys)
     assert set(found) == {"position", "user", "item"}
     assert set(found["user"]) == {"unseen"}

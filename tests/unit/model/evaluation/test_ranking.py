@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.events import item_object
+from model.data.events import item_key
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.network_ranker import NetworkRanker
-from model.evaluation.ranking import DEPTHS, MISSED, Holdout, Ranked, listed, rank_all, ranking
+from model.evaluation.ranking import DEPTHS, MISSED, Holdout, RankedTargets, listed, rank_all, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from tests.unit.sequences import examples, names, random_users, rows, sequences
@@ -34,7 +34,7 @@ def test_metrics_of_ranks_by_hand() -> None:
 
 
 def test_lists_rank_by_place_and_miss_what_they_do_not_have() -> None:
-    found = listed(rows("abc", "abc", ""), np.array([item_object(item) for item in "cza"], np.uint64))
+    found = listed(rows("abc", "abc", ""), np.array([item_key(item) for item in "cza"], np.uint64))
     assert found.ranks.tolist() == [3, MISSED, MISSED]
 
 
@@ -46,21 +46,21 @@ def test_parts_are_the_same_targets_with_the_same_past() -> None:
         parts = list(holdout.parts(most))
         assert len(parts) == 1 or len(parts) > len(holdout) / (most + 9)
         past = [
-            part.sequences.objects[start : place + 1].tolist()
+            part.sequences.item_keys[start : place + 1].tolist()
             for part in parts
             for start, place in zip(part.starts.tolist(), part.places.tolist(), strict=True)
         ]
         starts = holdout.starts.tolist()
         assert past == [
-            whole.objects[start : place + 1].tolist()
+            whole.item_keys[start : place + 1].tolist()
             for start, place in zip(starts, holdout.places.tolist(), strict=True)
         ]
 
 
 def test_all_parts_are_ranked_and_told() -> None:
     class Last:
-        def rank(self, holdout: Holdout) -> Ranked:
-            return Ranked(holdout.places - holdout.starts, np.zeros((len(holdout), 20), np.uint64))
+        def rank(self, holdout: Holdout) -> RankedTargets:
+            return RankedTargets(holdout.places - holdout.starts, np.zeros((len(holdout), 20), np.uint64))
 
     holdout = examples(*["a" * (1 + n % 7) + "b" for n in range(9000)])
     told: list[int] = []
@@ -76,14 +76,14 @@ def test_the_network_ranks_like_a_loop_over_its_vocabulary() -> None:
     missed = 0
     for n, (start, place) in enumerate(zip(holdout.starts.tolist(), holdout.places.tolist(), strict=True)):
         first = max(start, place - 64) if place - start <= 64 else None
-        target = int(vocabulary.rows_of(holdout.objects[n : n + 1])[0]) - ITEM_BUCKETS
+        target = int(vocabulary.rows_of(holdout.item_keys[n : n + 1])[0]) - ITEM_BUCKETS
         missed += target < 0
         if target < 0:
             assert found.ranks[n] == MISSED
         if first is None:
             continue
         past = slice(first, place)
-        tokens = vocabulary.tokens(holdout.sequences.objects[None, past], holdout.sequences.contexts[None, past])
+        tokens = vocabulary.tokens(holdout.sequences.item_keys[None, past], holdout.sequences.contexts[None, past])
         with torch.inference_mode():
             scores = (network.queries(network(tokens)[1][0, -1]) @ network.item_vectors().T).tolist()
         if target >= 0:

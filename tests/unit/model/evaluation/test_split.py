@@ -25,10 +25,10 @@ def test_a_log_is_cut_in_time_whatever_its_order() -> None:
     after = log(("u", "e", 50), ("v", "?", 60), ("v", "f", 70), ("x", "g", 80), ("x", "h", 90), ("x", "?", 95))
     split = split_log([before, after], 1_000_000_050_000)
     assert sorted(split.items) == ["a", "b", "c"]
-    assert sorted(names(split.known.objects.tolist())) == ["a", "b", "c"]
+    assert sorted(names(split.known.item_keys.tolist())) == ["a", "b", "c"]
     asked = {}
     for start, place in zip(split.holdout.starts.tolist(), split.holdout.places.tolist(), strict=True):
-        asked[names([split.holdout.sequences.objects[place]])] = (
+        asked[names([split.holdout.sequences.item_keys[place]])] = (
             place - start,
             split.holdout.sequences.types[start:place].tolist().count(1),
         )
@@ -42,7 +42,7 @@ def test_sessions_get_a_clock_that_rises() -> None:
     assert split.known.times.tolist() == [begin, begin + ACTION_MS, begin + SESSION_MS, begin + 2 * SESSION_MS]
     assert split.holdout.sequences.times.min() == split.cut == begin + 3 * SESSION_MS
     assert split.items == ["a", "b", "c"]
-    assert names(split.holdout.objects.tolist()) == "ca"
+    assert names(split.holdout.item_keys.tolist()) == "ca"
     assert (split.holdout.places - split.holdout.starts).tolist() == [2, 1]
     assert unpack_contexts(split.known.contexts).boundaries.tolist() == [1, 0, 1, 1]
     assert not split.timed

@@ -23,9 +23,9 @@ from model.fusion.candidates import (
     Candidates,
     NetworkBest,
     collect,
-    marks,
+    seen_index,
 )
-from model.fusion.item_statistics import Evidence, Neighbours, evidence_of
+from model.fusion.item_statistics import ItemStatistics, Neighbours, item_statistics_of
 
 ITEMS = [f"item {n}" for n in range(300)]
 WIDTH = 16
@@ -35,13 +35,13 @@ PREDECESSORS_ENTER = (24, 8, 4, 4, 4, 4)
 
 def test_features_are_those_of_a_plain_loop() -> None:
     log, vocabulary = random_log(1), Vocabulary(ITEMS)
-    evidence = evidence_of(log, vocabulary)
+    statistics = item_statistics_of(log, vocabulary)
     answers = range(0, len(log), 7)
     recent, best = asked(log, vocabulary, answers, seed=2)
-    found = collect(recent, best, evidence, marks(len(ITEMS)))
+    found = collect(recent, best, statistics, seen_index(len(ITEMS)))
 
     for n in range(len(answers)):
-        expected = by_hand(recent, best, evidence, n)
+        expected = by_hand(recent, best, statistics, n)
         assert items_of(found, n) == list(expected)
         for place, features in enumerate(expected.values(), found.starts[n]):
             got = dict(zip(FEATURES, found.features[:, place].tolist(), strict=True))
@@ -52,7 +52,7 @@ def test_features_are_those_of_a_plain_loop() -> None:
 def test_some_features_are_of_own_items_only_and_some_of_the_answer() -> None:
     log, vocabulary = random_log(9), Vocabulary(ITEMS)
     recent, best = asked(log, vocabulary, range(100), seed=10)
-    found = collect(recent, best, evidence_of(log, vocabulary), marks(len(ITEMS)))
+    found = collect(recent, best, item_statistics_of(log, vocabulary), seen_index(len(ITEMS)))
 
     own = found.features[OWN] > 0
     assert found.features[list(OF_OWN_ITEMS)][:, own].any(axis=1).all()
@@ -64,10 +64,10 @@ def test_some_features_are_of_own_items_only_and_some_of_the_answer() -> None:
 
 def test_the_same_answers_again_are_the_same_candidates() -> None:
     log, vocabulary = random_log(3), Vocabulary(ITEMS)
-    evidence, kept = evidence_of(log, vocabulary), marks(len(ITEMS))
+    statistics, kept = item_statistics_of(log, vocabulary), seen_index(len(ITEMS))
     recent, best = asked(log, vocabulary, range(50), seed=4)
 
-    first, second = (collect(recent, best, evidence, kept) for _ in range(2))
+    first, second = (collect(recent, best, statistics, kept) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -78,7 +78,7 @@ def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
     log = shoppers([[rng.choice(items) for _ in range(60)] for _ in range(200)])
     vocabulary = Vocabulary(items)
     recent, best = asked(log, vocabulary, range(59, len(log), 60), seed=6, best=200)
-    found = collect(recent, best, evidence_of(log, vocabulary), marks(len(items)))
+    found = collect(recent, best, item_statistics_of(log, vocabulary), seen_index(len(items)))
 
     assert np.diff(found.starts).max() == CANDIDATES
     for n in range(len(recent.starts)):
@@ -87,12 +87,12 @@ def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
 
 def test_users_without_actions_get_what_network_and_popularity_offer() -> None:
     log, vocabulary = random_log(7), Vocabulary(ITEMS)
-    evidence = evidence_of(log, vocabulary)
+    statistics = item_statistics_of(log, vocabulary)
     recent, best = asked(log, vocabulary, [0], seed=8)
     nobody = recent._replace(starts=np.zeros(1, np.int64), stops=np.zeros(1, np.int64))
-    found = collect(nobody, best, evidence, marks(len(ITEMS)))
+    found = collect(nobody, best, statistics, seen_index(len(ITEMS)))
 
-    assert set(items_of(found, 0)) == {*best.items[0].tolist(), *evidence.popular.tolist()}
+    assert set(items_of(found, 0)) == {*best.items[0].tolist(), *statistics.popular.tolist()}
 
 
 def items_of(found: Candidates, n: int) -> list[int]:
@@ -139,7 +139,7 @@ def asked(
     logits = queries @ vectors.T
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     top = np.argsort(-logits, axis=1)[:, :best]
-    rows = vocabulary.rows_of(log.objects) - ITEM_BUCKETS
+    rows = vocabulary.rows_of(log.item_keys) - ITEM_BUCKETS
     items = np.where(unpack_contexts(log.contexts).types == 1, -1, np.maximum(rows, -1)).astype(np.int32)
     starts = log.offsets[np.searchsorted(log.offsets, list(places), side="right") - 1]
     stops = np.array(list(places), np.int64) + 1
@@ -149,7 +149,7 @@ def asked(
     )
 
 
-def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> dict[int, dict[str, float]]:
+def by_hand(recent: Recent, best: NetworkBest, statistics: ItemStatistics, n: int) -> dict[int, dict[str, float]]:
     """Features by item, in the order in which the items become candidates."""
     window = range(max(int(recent.starts[n]), int(recent.stops[n]) - RECENT), int(recent.stops[n]))
     fields = unpack_contexts(recent.contexts)
@@ -180,8 +180,8 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
     for slot, item in enumerate(own[:6]):
         name = ("last", "second", "earlier")[min(slot, 2)]
         tables = (
-            (evidence.followers, FOLLOWERS_ENTER, "followed"),
-            (evidence.predecessors, PREDECESSORS_ENTER, "preceded"),
+            (statistics.followers, FOLLOWERS_ENTER, "followed"),
+            (statistics.predecessors, PREDECESSORS_ENTER, "preceded"),
         )
         for table, entering, prefix in tables:
             left = entering[slot]
@@ -190,10 +190,10 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
                     continue
                 left -= other not in found
                 enter(other)[f"{prefix}_{name}"] += share
-    for item in evidence.popular.tolist():
+    for item in statistics.popular.tolist():
         enter(item)
-    if own and evidence.categories[own[0]]:
-        for other, _ in row(evidence.popular_alike, int(evidence.categories[own[0]])):
+    if own and statistics.categories[own[0]]:
+        for other, _ in row(statistics.popular_alike, int(statistics.categories[own[0]])):
             enter(other)
     logits = best.vectors @ best.queries[n]
     log_p = logits - math.log(np.exp(logits).sum())
@@ -203,18 +203,18 @@ def by_hand(recent: Recent, best: NetworkBest, evidence: Evidence, n: int) -> di
         features["log_probability"] = max(float(log_p[item]), -20) / 4
         for name in [name for name in FEATURES if name.startswith(("followed", "preceded"))]:
             features[name] = math.log1p(1000 * features[name]) / 3
-        category, brand = int(evidence.categories[item]), int(evidence.brands[item])
+        category, brand = int(statistics.categories[item]), int(statistics.brands[item])
         if own and category:
-            features["same_category"] = float(category == evidence.categories[own[0]])
-            features["category_share"] = sum(evidence.categories[other] == category for other in own) / len(own)
+            features["same_category"] = float(category == statistics.categories[own[0]])
+            features["category_share"] = sum(statistics.categories[other] == category for other in own) / len(own)
         if own and brand:
-            features["same_brand"] = float(brand == evidence.brands[own[0]])
+            features["same_brand"] = float(brand == statistics.brands[own[0]])
         features.update(
             like_latest=float(best.vectors[item] @ blend / np.linalg.norm(blend)) if own else 0.0,
             like_last=along(best.vectors, item, own[:1]),
             like_second=along(best.vectors, item, own[1:2]),
-            popularity=float(evidence.popularity[item]),
-            trend=float(evidence.trend[item]),
+            popularity=float(statistics.popularity[item]),
+            trend=float(statistics.trend[item]),
             history=math.log1p(len(actions)) / 3.5,
             repeats=1 - len(own) / max(1, len(actions)),
             certainty=float(log_p.max()) / 4,

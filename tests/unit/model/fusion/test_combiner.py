@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.fusion.candidates import FEATURES, Candidates
-from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, unfitted
+from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, identity_combiner
 
 MOST = 12
 OWN, TREND = FEATURES.index("own"), FEATURES.index("trend")
@@ -109,7 +109,7 @@ def test_it_goes_on_from_a_fitted_one_which_stays_as_it_is() -> None:
 
 
 def test_from_one_that_is_not_fitted_it_begins_anew() -> None:
-    assert fitted(start=unfitted())[1] == fitted()[1]
+    assert fitted(start=identity_combiner())[1] == fitted()[1]
 
 
 def test_without_examples_the_network_alone_is_heard() -> None:
@@ -124,7 +124,7 @@ def test_without_examples_the_network_alone_is_heard() -> None:
 def test_an_unfitted_combiner_is_always_the_same_and_draws_nothing() -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    first = unfitted().state_dict()
+    first = identity_combiner().state_dict()
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
-    assert all(torch.equal(tensor, first[name]) for name, tensor in unfitted().state_dict().items())
+    assert all(torch.equal(tensor, first[name]) for name, tensor in identity_combiner().state_dict().items())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.fusion.candidates import FEATURES, OF_ANSWER, OF_OWN_ITEMS
 from model.fusion.combiner import Combiner
-from model.fusion.combiner_kernel import weigh, weights_of
+from model.fusion.combiner_kernel import combiner_weights, score_candidates
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 233, 256])
@@ -60,5 +60,5 @@ def layers(combiner: Combiner, features: torch.Tensor) -> NDArray[np.float32]:
 def scores(combiner: Combiner, features: NDArray[np.float32]) -> NDArray[np.float32]:
     """By the compiled loop."""
     found = np.full(features.shape[1], np.nan, np.float32)
-    weigh(features, weights_of(combiner), found)
+    score_candidates(features, combiner_weights(combiner), found)
     return found

@@ -17,11 +17,11 @@ from model.fusion.item_statistics import (
     MOST_NEIGHBOURS,
     POPULAR,
     WINDOW,
-    Evidence,
+    CoVisits,
+    ItemStatistics,
     Neighbours,
-    Pairs,
-    evidence_from,
-    evidence_of,
+    item_statistics_from,
+    item_statistics_of,
     tensors_of,
 )
 from tests.unit.sequences import random_users, sequences
@@ -31,10 +31,10 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 def test_neighbours_weigh_by_distance_age_and_direction() -> None:
     log = sequences(*random_users(3))
-    evidence = evidence_of(log, Vocabulary(list(LETTERS)))
+    statistics = item_statistics_of(log, Vocabulary(list(LETTERS)))
 
     followed, preceded = weights_by_hand(random_users(3))
-    for found, expected in ((evidence.followers, followed), (evidence.predecessors, preceded)):
+    for found, expected in ((statistics.followers, followed), (statistics.predecessors, preceded)):
         for item, letter in enumerate(LETTERS):
             of = expected[letter]
             total = sum(of.values())
@@ -49,7 +49,7 @@ def test_a_row_keeps_its_heaviest() -> None:
     items = np.array([step for other in range(1, size) for step in (0, other)])
     offsets = np.arange(0, len(items) + 1, 2)
     weights = np.repeat(np.arange(1.0, size), 2)
-    pairs = Pairs(size)
+    pairs = CoVisits(size)
     pairs.add(items, offsets, weights)
     followers, _ = pairs.neighbours()
 
@@ -61,20 +61,20 @@ def test_a_row_keeps_its_heaviest() -> None:
 
 def test_what_is_popular_of_late_comes_first_and_has_a_rising_trend() -> None:
     old, new = ["ab" * 4] * 200, ["cd" * 4] * 10
-    evidence = evidence_of(sequences(*old, *new), Vocabulary(list("abcd")))
+    statistics = item_statistics_of(sequences(*old, *new), Vocabulary(list("abcd")))
 
-    assert {"abcd"[item] for item in evidence.popular[:2]} == {"c", "d"}
-    assert evidence.popularity[0] > evidence.popularity[2]
-    assert evidence.trend[2] > 0 > evidence.trend[0]
+    assert {"abcd"[item] for item in statistics.popular[:2]} == {"c", "d"}
+    assert statistics.popularity[0] > statistics.popularity[2]
+    assert statistics.trend[2] > 0 > statistics.trend[0]
 
 
 def test_items_without_actions_and_searches_have_no_say() -> None:
-    evidence = evidence_of(sequences("a?b?a"), Vocabulary(["a", "b", "never"]))
+    statistics = item_statistics_of(sequences("a?b?a"), Vocabulary(["a", "b", "never"]))
 
-    assert sorted(item for item, _ in row(evidence.followers, 0)) == [0, 1]  # a search between them separates nothing
-    assert row(evidence.followers, 2) == []
-    assert evidence.categories.tolist() == [0, 0, 0]
-    assert np.isfinite(evidence.popularity).all()
+    assert sorted(item for item, _ in row(statistics.followers, 0)) == [0, 1]  # a search between them separates nothing
+    assert row(statistics.followers, 2) == []
+    assert statistics.categories.tolist() == [0, 0, 0]
+    assert np.isfinite(statistics.popularity).all()
 
 
 def test_categories_are_the_last_ones_given_and_have_popular_items() -> None:
@@ -82,27 +82,27 @@ def test_categories_are_the_last_ones_given_and_have_popular_items() -> None:
         return Event(user_id="u", type="view", item_id=item, category=category, timestamp=at)
 
     events = [view("a", "shoes", 1), view("b", "hats", 2), view("b", "shoes", 3), view("b", "shoes", 4)]
-    evidence = evidence_of(sequences_of(actions_of(events, [1, 2, 3, 4])), Vocabulary(["a", "b"]))
+    statistics = item_statistics_of(sequences_of(actions_of(events, [1, 2, 3, 4])), Vocabulary(["a", "b"]))
 
-    shoes = evidence.categories[0]
-    assert shoes == evidence.categories[1] != 0
-    assert [item for item, _ in row(evidence.popular_alike, int(shoes))] == [1, 0]
-    assert len(evidence.popular_alike.starts) == CATEGORY_BUCKETS + 1
+    shoes = statistics.categories[0]
+    assert shoes == statistics.categories[1] != 0
+    assert [item for item, _ in row(statistics.popular_alike, int(shoes))] == [1, 0]
+    assert len(statistics.popular_alike.starts) == CATEGORY_BUCKETS + 1
 
 
 @given(st.lists(st.text(LETTERS + "?", min_size=1, max_size=30), max_size=8))
 def test_any_log_can_be_counted_and_comes_back_from_its_arrays(users: list[str]) -> None:
     log = sequences(*users) if users else empty()
-    evidence = evidence_of(log, Vocabulary(list(LETTERS[:20])))
+    statistics = item_statistics_of(log, Vocabulary(list(LETTERS[:20])))
 
-    assert len(evidence.popular) == min(POPULAR, 20)
-    for part in (evidence.followers, evidence.predecessors, evidence.popular_alike):
+    assert len(statistics.popular) == min(POPULAR, 20)
+    for part in (statistics.followers, statistics.predecessors, statistics.popular_alike):
         assert part.starts[-1] == len(part.items) == len(part.shares)
         assert (np.diff(part.starts) >= 0).all()
         assert not len(part.items) or 0 <= part.items.min() <= part.items.max() < 20
-    again = evidence_from(tensors_of(evidence))
-    assert flat(again).keys() == flat(evidence).keys()
-    for name, array in flat(evidence).items():
+    again = item_statistics_from(tensors_of(statistics))
+    assert flat(again).keys() == flat(statistics).keys()
+    for name, array in flat(statistics).items():
         np.testing.assert_array_equal(flat(again)[name], array)
 
 
@@ -130,8 +130,8 @@ def row(of: Neighbours, item: int) -> list[tuple[int, float]]:
     return list(zip(of.items[part].tolist(), of.shares[part].tolist(), strict=True))
 
 
-def flat(evidence: Evidence) -> dict[str, object]:
-    return dict(tensors_of(evidence))
+def flat(statistics: ItemStatistics) -> dict[str, object]:
+    return dict(tensors_of(statistics))
 
 
 def empty() -> Sequences:

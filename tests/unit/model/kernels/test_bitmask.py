@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.kernels.bitmask import WIDTH, above, bits, lowest, reaching
+from model.kernels.bitmask import WIDTH, mask_ge, mask_gt, popcount, trailing_zeros
 from model.kernels.compiled import compiled
 
 
@@ -15,19 +15,19 @@ from model.kernels.compiled import compiled
 def places(mask: np.uint64, start: int) -> list[int]:
     found = [0][:0]
     while mask:
-        found.append(start + lowest(mask))
+        found.append(start + trailing_zeros(mask))
         mask &= mask - np.uint64(1)
     return found
 
 
 @compiled
 def masks(values: NDArray[np.float32], start: int, threshold: np.float32) -> tuple[np.uint64, np.uint64]:
-    return reaching(values, start, threshold), above(values, start, threshold)
+    return mask_ge(values, start, threshold), mask_gt(values, start, threshold)
 
 
 @compiled
 def count(mask: np.uint64) -> int:
-    return int(bits(mask))
+    return int(popcount(mask))
 
 
 @given(

@@ -92,6 +92,27 @@ def test_what_calls_a_function_of_another_room_goes_with_it(tmp_path: Path) -> N
     assert found == ["3.0", "45.0"]
 
 
+def test_constants_and_tuples_of_other_files_go_with_it(tmp_path: Path) -> None:
+    write(tmp_path / "loops.py", "from others import FACTOR, Pair", "double", "FACTOR * x.first")
+    found = []
+    for factor, fields in ((2, "first second"), (30, "first second"), (30, "second first")):
+        (tmp_path / "others.py").write_text(
+            f"from collections import namedtuple\nFACTOR = {factor}\nPair = namedtuple('Pair', '{fields}')\n"
+        )
+        found.append(printed(tmp_path, "import loops; print(loops.double(loops.Pair(1.5, 7.0)))"))
+    assert found == ["3.0", "45.0", "210.0"]
+
+
+def test_a_renamed_tuple_is_compiled_for_anew(tmp_path: Path) -> None:
+    write(tmp_path / "loops.py", "", "double", "x.first + x.first")
+    for name in ("Pair", "Couple"):
+        (tmp_path / "others.py").write_text(
+            f"from collections import namedtuple\n{name} = namedtuple('{name}', 'first')\n"
+        )
+        call = f"import loops, others; print(loops.double(others.{name}(1.5)))"
+        assert printed(tmp_path, call) == "3.0"
+
+
 def test_what_is_made_of_an_instruction_goes_with_it(tmp_path: Path) -> None:
     instruction = """
 from llvmlite import ir

@@ -59,7 +59,7 @@ def test_steps_equal_forward(make: Make) -> None:
         state, found = backbone.step(inputs[:, place], state)
         close(found, outputs[:, place])
         close(state, states[:, place])
-        close(backbone.present(inputs[:, place], state), found)
+        close(backbone.readout(inputs[:, place], state), found)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.events import EVENT_TYPES, SEARCH, item_object
+from model.data.events import EVENT_TYPES, SEARCH, item_key
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
@@ -19,7 +19,7 @@ def random_tokens(seed: int, *shape: int) -> Tokens:
     randomness = np.random.default_rng(seed)
     contexts = randomness.integers(0, 2**32, shape, dtype=np.uint32)
     contexts -= (contexts % 8 == 7).astype(np.uint32)  # there is no type 7
-    items = np.array([item_object(item) for item in [*ITEMS, "unknown"]], np.uint64)
+    items = np.array([item_key(item) for item in [*ITEMS, "unknown"]], np.uint64)
     return Vocabulary(ITEMS).tokens(randomness.choice(items, shape), contexts)
 
 
@@ -34,15 +34,15 @@ def test_steps_equal_forward(backbone: BackboneName) -> None:
         state, vector = network.step(tokens[:, place], state)
         torch.testing.assert_close(state, states[:, place], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(vector, vectors[:, place], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(network.present(tokens[:, place], state), vector, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(network.readout(tokens[:, place], state), vector, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
 def test_items_are_read_alike_beside_searches_and_without_any() -> None:
     network, vocabulary = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval(), Vocabulary(ITEMS)
-    objects = np.array([[item_object("item 3"), 5 << 12 | 7, item_object("item 4")]], np.uint64)
+    item_keys = np.array([[item_key("item 3"), 5 << 12 | 7, item_key("item 4")]], np.uint64)
     contexts = np.array([[3, SEARCH, 3]], np.uint32)
-    mixed, items = vocabulary.tokens(objects, contexts), vocabulary.tokens(objects[:, ::2], contexts[:, ::2])
+    mixed, items = vocabulary.tokens(item_keys, contexts), vocabulary.tokens(item_keys[:, ::2], contexts[:, ::2])
     assert not items.words.numel()
     touched, inputs = network.embed(mixed)
     torch.testing.assert_close(network.embed(items), (touched[:, ::2], inputs[:, ::2]))
@@ -81,8 +81,8 @@ def test_before_training_the_items_touched_are_the_best_guess() -> None:
     torch.manual_seed(0)
     network, vocabulary = Network(NetworkConfig(items=len(ITEMS))).eval(), Vocabulary(ITEMS)
     touched = np.array([np.random.default_rng(user).permutation(len(ITEMS))[:3] for user in range(100)])
-    objects = np.array([item_object(item) for item in ITEMS], np.uint64)[touched]
-    vectors = network(vocabulary.tokens(objects, np.zeros(objects.shape, np.uint32)))[1][:, -1]
+    item_keys = np.array([item_key(item) for item in ITEMS], np.uint64)[touched]
+    vectors = network(vocabulary.tokens(item_keys, np.zeros(item_keys.shape, np.uint32)))[1][:, -1]
     best = (network.queries(vectors) @ network.item_vectors().T).topk(3).indices
     found = (best[:, :, None] == torch.from_numpy(touched)[:, None]).any(1).float().mean(0)
     assert found[2] == 1  # the last item of each user

@@ -12,7 +12,7 @@ from model.data.events import EVENT_TYPES, Event, actions_of
 from model.data.recent import RECENT, Recent
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
-from model.network.purchase_features import FACTS, ROWS, habits, habits_of
+from model.network.purchase_features import NUM_FEATURES, ROWS, purchase_features, purchase_features_of
 
 ITEMS = tuple(f"item {n}" for n in range(6))
 AMOUNTS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 14, 17, 21, 25, 29, 32)  # the least of each bucket
@@ -68,11 +68,11 @@ def key(event: Event) -> object:
 @pytest.mark.parametrize("seed", range(3))
 def test_counts_the_last_actions(seed: int) -> None:
     events, sequences = log(seed)
-    found = habits_of(sequences, Vocabulary(ITEMS), np.arange(len(sequences)))
+    found = purchase_features_of(sequences, Vocabulary(ITEMS), np.arange(len(sequences)))
     fields = unpack_contexts(sequences.contexts)
     firsts = np.concatenate(([0], np.cumsum([16, 32, 16, 1024, 512, 9, 9, 9, *[16] * 21])))
     facts = found - firsts
-    assert found.shape == (len(events), FACTS)
+    assert found.shape == (len(events), NUM_FEATURES)
     expected = (fields.types + 8 * fields.boundaries, fields.gaps, fields.prices, fields.categories, fields.brands)
     assert facts[:, :5].tolist() == np.stack(expected, 1).tolist()
     opens = fields.boundaries.astype(bool).tolist()
@@ -83,6 +83,6 @@ def test_counts_the_last_actions(seed: int) -> None:
 
 def test_a_user_without_actions_has_rows_too() -> None:
     nothing = Recent(np.zeros(0, np.int32), np.zeros(0, np.uint32), np.zeros(1, np.int64), np.zeros(1, np.int64))
-    found = habits(nothing)
-    assert found.shape == (1, FACTS)
+    found = purchase_features(nothing)
+    assert found.shape == (1, NUM_FEATURES)
     assert ((found >= 0) & (found < ROWS)).all()

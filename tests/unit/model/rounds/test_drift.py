@@ -9,7 +9,7 @@ import pytest
 
 from model.data.events import Actions, Event, actions_of
 from model.data.sequences import sequences_of
-from model.rounds.drift import Population, stability_index
+from model.rounds.drift import DriftMonitor, stability_index
 
 
 def shop(seed: int, events: int, *, first: int = 0, types: str = "view view view cart", category: str = "c") -> Actions:
@@ -24,7 +24,7 @@ def shop(seed: int, events: int, *, first: int = 0, types: str = "view view view
 
 
 def moved(live: Actions) -> tuple[dict[str, float], float]:
-    population = Population(sequences_of(shop(1, 20_000)))
+    population = DriftMonitor(sequences_of(shop(1, 20_000)))
     for part in np.array_split(np.arange(len(live)), 3):
         population.add(live.take(part))
     return population.stability(), population.unseen_share()
@@ -68,6 +68,6 @@ def test_chance_is_no_drift() -> None:
 
 
 def test_nothing_is_no_drift() -> None:
-    population = Population(sequences_of(shop(1, 100)))
+    population = DriftMonitor(sequences_of(shop(1, 100)))
     assert set(population.stability().values()) == {0.0}
     assert population.unseen_share() == 0.0

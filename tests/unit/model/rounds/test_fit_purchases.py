@@ -15,7 +15,7 @@ from model.evaluation.probability_quality import auroc
 from model.evaluation.purchase_quality import probabilities, purchase_quality
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
-from model.network.purchase_features import FACTS
+from model.network.purchase_features import NUM_FEATURES
 from model.network.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head
 from model.rounds.fit_purchases import fit_purchases
 
@@ -76,7 +76,7 @@ def test_how_a_log_ends_does_not_change_the_fit() -> None:
     assert late.sum() > 50
     for kind in (CART, PURCHASE):
         contexts = np.where(late, log.contexts & ~np.uint32(7) | np.uint32(kind), log.contexts)
-        fits.append(fitted(Sequences(log.objects, contexts, log.times, log.offsets)))
+        fits.append(fitted(Sequences(log.item_keys, contexts, log.times, log.offsets)))
     (head, calibration), (other, others) = fits
     assert calibration == others
     assert all(torch.equal(a, b) for a, b in zip(head.parameters(), other.parameters(), strict=True))
@@ -88,7 +88,7 @@ def test_calibration_is_fitted_to_users_that_were_left_out() -> None:
     rng = np.random.default_rng(1)
     types = rng.integers(0, 4, len(log)).astype(np.uint32)
     noise = Sequences(
-        log.objects, rng.integers(0, 2**32, len(log), dtype=np.uint32) & ~np.uint32(7) | types, log.times, log.offsets
+        log.item_keys, rng.integers(0, 2**32, len(log), dtype=np.uint32) & ~np.uint32(7) | types, log.times, log.offsets
     )
     head = PurchaseHead()
     calibration = fit_purchases(head, VOCABULARY, noise, PurchaseConfig(most_epochs=60), seed=1)
@@ -112,5 +112,5 @@ def test_nothing_but_the_head_changes_and_a_seed_fixes_it() -> None:
 
 def test_an_empty_log_leaves_finite_numbers() -> None:
     head = PurchaseHead()
-    fit_purchase_head(head, np.zeros((0, FACTS), np.int32), np.zeros(0, np.bool_), QUICK, seed=1)
+    fit_purchase_head(head, np.zeros((0, NUM_FEATURES), np.int32), np.zeros(0, np.bool_), QUICK, seed=1)
     assert all(torch.isfinite(weight).all() for weight in head.parameters())

@@ -25,15 +25,15 @@ from model.fusion.combiner import CombinerConfig
 from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
 from model.rounds import training_round as rounds
-from model.rounds.fit_model import LearnConfig, take_in
+from model.rounds.fit_model import FitModelConfig, fine_tune
 from model.rounds.initial_network import cold_start
 from model.rounds.training_round import Round, RoundConfig, _sample, train_round, unsaved
-from model.training.checkpoints import Savepoints
+from model.training.checkpoints import Checkpoints
 from model.training.fit_network import Progress, TrainConfig
 from model.versions.version import Version
 from tests.unit.builders import CPU, SERVED
 
-CONFIG = RoundConfig(hidden=16, learn=LearnConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
+CONFIG = RoundConfig(hidden=16, fitting=FitModelConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
 
 
 def circle(users: int = 40, length: int = 20, items: int = 8) -> Actions:
@@ -101,8 +101,8 @@ def test_the_newest_is_taken_in_beside_no_more_of_what_is_older() -> None:
     vocabulary = Vocabulary([f"i{k}" for k in range(8)])
     network = cold_start(NetworkConfig(items=8, hidden=8), seed=1)
     untold: dict[str, Any] = {"device": CPU, "tell": lambda _stage, _progress: None}
-    assert take_in(network, vocabulary, known, 1_000_000, CONFIG.learn.train, seed=1, **untold).actions == 200
-    assert take_in(network, vocabulary, known, 0, CONFIG.learn.train, seed=1, **untold).actions == 1100
+    assert fine_tune(network, vocabulary, known, 1_000_000, CONFIG.fitting.train, seed=1, **untold).actions == 200
+    assert fine_tune(network, vocabulary, known, 0, CONFIG.fitting.train, seed=1, **untold).actions == 1100
 
 
 class Ended(Exception):
@@ -138,7 +138,7 @@ def test_a_single_user_can_be_learned_from_and_proves_nothing() -> None:
 
 
 LONG = circle(length=40)
-SHORT = replace(CONFIG.learn, combiner=CombinerConfig(examples=2000))
+SHORT = replace(CONFIG.fitting, combiner=CombinerConfig(examples=2000))
 
 
 def round_in(
@@ -150,7 +150,7 @@ def round_in(
     tell: Callable[[str, Progress], None],
 ) -> Round:
     """A round with checkpoints in a folder."""
-    points = Savepoints(folder)
+    points = Checkpoints(folder)
     return train_round(
         in_memory(actions), champion, config, device=CPU, clock=time.thread_time, progress=tell, savepoints=points
     )
@@ -170,7 +170,7 @@ def test_a_round_that_is_ended_again_and_again_gives_the_weights_of_one_that_was
     # A challenger that wins takes in the newest slice, too.
     monkeypatch.setattr(rounds, "judge", lambda *arguments: replace(judge(*arguments), reason="better"))
     champion = as_version(run(CONFIG)[0]) if warm else None
-    run_in = partial(round_in, champion=champion, config=replace(CONFIG, learn=replace(SHORT, anew=not warm)))
+    run_in = partial(round_in, champion=champion, config=replace(CONFIG, fitting=replace(SHORT, anew=not warm)))
     stages: Counter[str] = Counter()
 
     def count(stage: str, _: Progress) -> None:

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.kernels.int8_matmul import can_multiply
-from model.search.catalogue import Catalogue, Ranked
-from model.search.coarse_scores import EightBitsByInstruction, EightBitsByLibrary, Float32, RoughScores, Shortlists
+from model.search.catalogue import Catalogue, RankedItems
+from model.search.coarse_scores import CoarseScores, Float32Scores, Shortlists, TorchInt8Scores, VnniInt8Scores
 
 SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]
 BY_INSTRUCTION = pytest.param(
-    EightBitsByInstruction,
+    VnniInt8Scores,
     id="8 bits by instruction",
     marks=pytest.mark.skipif(not can_multiply(4), reason="this processor has no such instruction"),
 )
-EIGHT_BITS = [pytest.param(EightBitsByLibrary, id="8 bits by library"), BY_INSTRUCTION]
-KINDS = [*EIGHT_BITS, pytest.param(lambda vectors: Float32(vectors.T), id="float32")]
+EIGHT_BITS = [pytest.param(TorchInt8Scores, id="8 bits by library"), BY_INSTRUCTION]
+KINDS = [*EIGHT_BITS, pytest.param(lambda vectors: Float32Scores(vectors.T), id="float32")]
 KS = [1, 2, 19, 20, 21, 64, 100]
 
 
-def check(ranked: Ranked, vectors: Tensor, queries: Tensor, k: int, tolerance: float = 1e-4) -> None:
+def check(ranked: RankedItems, vectors: Tensor, queries: Tensor, k: int, tolerance: float = 1e-4) -> None:
     """Ties may come in any order, so scores are compared, and that the named items have them."""
     scores = queries @ vectors.T
     k = min(k, len(vectors))
@@ -57,7 +57,7 @@ def test_finds_the_best_of_all(items: int, k: int, device: torch.device) -> None
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [1, 4, 16])
 @pytest.mark.parametrize("clusters", [0, 50, 5])
-def test_a_shortlist_finds_the_same_items(scale: int, clusters: int, kind: Callable[[Tensor], RoughScores]) -> None:
+def test_a_shortlist_finds_the_same_items(scale: int, clusters: int, kind: Callable[[Tensor], CoarseScores]) -> None:
     generator = torch.Generator().manual_seed(scale)
     vectors = torch.randn(5000, 128, generator=generator)
     if clusters:  # items so close to each other that many must be scored again; of 5 clusters, too many
@@ -72,7 +72,7 @@ def test_a_shortlist_finds_the_same_items(scale: int, clusters: int, kind: Calla
 @pytest.mark.parametrize("kind", EIGHT_BITS)
 @pytest.mark.parametrize("items", [320, 447, 2047, 2048, 2049, 2100, 2368, 4096])
 def test_a_shortlist_leaves_no_item_out_whatever_their_number(
-    items: int, kind: Callable[[Tensor], RoughScores]
+    items: int, kind: Callable[[Tensor], CoarseScores]
 ) -> None:
     vectors = torch.randn(items, 64, generator=torch.Generator().manual_seed(items))
     vectors = torch.nn.functional.normalize(vectors, dim=1)
@@ -84,7 +84,7 @@ def test_a_shortlist_leaves_no_item_out_whatever_their_number(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gives_up_where_too_many_items_are_possible(kind: Callable[[Tensor], RoughScores]) -> None:
+def test_gives_up_where_too_many_items_are_possible(kind: Callable[[Tensor], CoarseScores]) -> None:
     vectors = torch.nn.functional.normalize(torch.randn(1, 16), dim=1).expand(2000, 16)
     catalogue = Catalogue(vectors)
     catalogue.shortlists = Shortlists(vectors, kind(vectors))
@@ -96,7 +96,7 @@ def test_a_processor_whose_8_bit_products_overflow_goes_another_way(monkeypatch:
     vectors, queries = torch.randn(3000, 10), torch.randn(9, 10)  # no instruction multiplies vectors of this width
     product = torch._int_mm
     monkeypatch.setattr(torch, "_int_mm", lambda *args, **options: product(*args, **options).clamp(max=2**15 - 1))
-    assert not EightBitsByLibrary(vectors).is_exact()
+    assert not TorchInt8Scores(vectors).is_exact()
     catalogue = Catalogue(vectors)
     assert catalogue.shortlists is None or catalogue.shortlists.kind == "Float32"
     check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)

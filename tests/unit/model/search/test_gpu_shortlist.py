@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from model.search.catalogue import Catalogue, Ranked
+from model.search.catalogue import Catalogue, RankedItems
 from model.search.gpu_shortlist import GpuShortlists
 from tests.unit.model.search.test_catalogue import check
 
@@ -33,9 +33,9 @@ def unit_vectors(count: int, width: int, device: torch.device, *, clusters: int 
     return normalize(vectors, dim=1).to(device)
 
 
-def ranked_by(vectors: Tensor, queries: Tensor, k: int) -> tuple[Ranked, Tensor]:
-    items, log_probabilities, gave_up = GpuShortlists(vectors).rank(queries, k)
-    return Ranked(items, log_probabilities), gave_up
+def ranked_by(vectors: Tensor, queries: Tensor, k: int) -> tuple[RankedItems, Tensor]:
+    items, log_probabilities, overflowed = GpuShortlists(vectors).rank(queries, k)
+    return RankedItems(items, log_probabilities), overflowed
 
 
 @pytest.mark.parametrize(
@@ -45,22 +45,24 @@ def ranked_by(vectors: Tensor, queries: Tensor, k: int) -> tuple[Ranked, Tensor]
 def test_finds_the_best_of_all(items: int, queries: int, width: int, k: int, device: torch.device) -> None:
     vectors = unit_vectors(items, width, device)
     asked = unit_vectors(queries, width, device) * 16
-    ranked, gave_up = ranked_by(vectors, asked, k)
+    ranked, overflowed = ranked_by(vectors, asked, k)
     if width > 8:  # in few dimensions many items are near each other
-        assert not gave_up.any()
-    kept = ~gave_up
-    check(Ranked(ranked.items[kept], ranked.log_probabilities[kept]), vectors, asked[kept], k, tolerance=0.01)
+        assert not overflowed.any()
+    kept = ~overflowed
+    check(RankedItems(ranked.items[kept], ranked.log_probabilities[kept]), vectors, asked[kept], k, tolerance=0.01)
 
 
 @pytest.mark.parametrize("clusters", [200, 5])
 def test_gives_up_where_it_cannot_be_sure_and_is_right_elsewhere(clusters: int, device: torch.device) -> None:
     vectors = unit_vectors(6000, 32, device, clusters=clusters)
     queries = unit_vectors(6, 32, device) * 16
-    ranked, gave_up = ranked_by(vectors, queries, 20)
-    kept = ~gave_up
-    assert gave_up.any() or clusters > 5
+    ranked, overflowed = ranked_by(vectors, queries, 20)
+    kept = ~overflowed
+    assert overflowed.any() or clusters > 5
     if kept.any():
-        check(Ranked(ranked.items[kept], ranked.log_probabilities[kept]), vectors, queries[kept], 20, tolerance=0.01)
+        check(
+            RankedItems(ranked.items[kept], ranked.log_probabilities[kept]), vectors, queries[kept], 20, tolerance=0.01
+        )
     catalogue = Catalogue(vectors)
     catalogue.shortlists = GpuShortlists(vectors)
     check(catalogue.rank(queries, 20), vectors, queries, 20, tolerance=0.01)
@@ -68,8 +70,8 @@ def test_gives_up_where_it_cannot_be_sure_and_is_right_elsewhere(clusters: int, 
 
 def test_every_item_may_be_asked_for(device: torch.device) -> None:
     vectors = unit_vectors(70, 16, device)
-    ranked, gave_up = ranked_by(vectors, -16 * vectors[:2], 70)  # bad items, worse than padding would be
-    assert not gave_up.any()
+    ranked, overflowed = ranked_by(vectors, -16 * vectors[:2], 70)  # bad items, worse than padding would be
+    assert not overflowed.any()
     check(ranked, vectors, -16 * vectors[:2], 70)
     assert ranked.log_probabilities.exp().sum(1).cpu() == pytest.approx([1, 1], abs=1e-4)
 

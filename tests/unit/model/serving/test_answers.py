@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from model.data.events import EVENT_TYPES, SEARCH
 from model.serving.answers import RANKED, Answers, next_actions
-from model.serving.online_hits import Scoreboard
+from model.serving.online_hits import OnlineHitRate
 
 TYPES = len(EVENT_TYPES)
 
@@ -74,7 +74,7 @@ EVENTS = st.builds(
 )
 
 
-def score(board: Scoreboard, events: list[Scored], width: int = 4) -> list[int]:
+def score(board: OnlineHitRate, events: list[Scored], width: int = 4) -> list[int]:
     ranked = np.zeros((len(events), width), np.uint64)
     for place, event in enumerate(events):
         if event.answered:
@@ -92,7 +92,7 @@ def score(board: Scoreboard, events: list[Scored], width: int = 4) -> list[int]:
 
 @given(st.lists(st.lists(EVENTS, max_size=15), max_size=4))
 def test_each_event_scores_the_answer_right_before_it(batches: list[list[Scored]]) -> None:
-    board, oracle = Scoreboard(), dict[int, list[int]]()
+    board, oracle = OnlineHitRate(), dict[int, list[int]]()
     for batch in batches:
         wanted = []
         for event in batch:
@@ -105,14 +105,14 @@ def test_each_event_scores_the_answer_right_before_it(batches: list[list[Scored]
 
 
 def test_a_shorter_answer_leaves_nothing_of_the_longer_one_before() -> None:
-    board = Scoreboard()
+    board = OnlineHitRate()
     score(board, [Scored(0, 0, False, [1, 2, 3, 4], True)])
     score(board, [Scored(0, 1, True, [5], True)], width=1)
     assert score(board, [Scored(0, 2, True, [], False)]) == [0]
 
 
 def test_forgotten_slots_have_no_answer() -> None:
-    board = Scoreboard()
+    board = OnlineHitRate()
     board.forget(np.array([3]))
     score(board, [Scored(0, 0, False, [1], True), Scored(1, 0, False, [1], True)])
     board.forget(np.array([0, 900]))

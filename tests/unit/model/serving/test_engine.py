@@ -19,11 +19,11 @@ from torch import Tensor
 from model.data.events import Event, actions_of
 from model.data.recent import Recent, catalogue_items
 from model.network.backbones import BackboneName
-from model.network.purchase_features import habits
+from model.network.purchase_features import purchase_features
 from model.serving.answers import RANKED, Answers
 from model.serving.canary import Canary
 from model.serving.engine import Fold, Stepped
-from model.serving.online_scores import Scored
+from model.serving.online_scores import BatchScores
 from model.serving.rules import WINDOW as LOOKED_BACK_AT
 from model.serving.serving import Serving, serve
 from model.state.user_record import pack
@@ -81,7 +81,7 @@ class Advanced(NamedTuple):
 
     stepped: Stepped
     answers: Answers
-    scored: Scored
+    scored: BatchScores
 
 
 def advance(fold: Fold, batch: list[Logged]) -> Advanced:
@@ -146,10 +146,10 @@ def check_state(fold: Fold, oracle: Oracle) -> None:
     assert len(states) == len(oracle.users)
     for owner, user in oracle.users.items():
         slot = slot_of(fold, owner)
-        objects, contexts, sizes = states.histories.gather(np.array([slot]))
+        item_keys, contexts, sizes = states.histories.gather(np.array([slot]))
         kept = user.sequence[-LENGTH:]
         assert sizes.tolist() == [len(kept)]
-        assert objects[0, : len(kept)].tolist() == [action.object for action in kept]
+        assert item_keys[0, : len(kept)].tolist() == [action.object for action in kept]
         assert contexts[0, : len(kept)].tolist() == [action.context for action in kept]
         assert states.histories.counts[slot] == len(user.sequence)
         assert states.offsets[slot] == user.offset
@@ -168,10 +168,10 @@ def check_hidden(fold: Fold, oracle: Oracle, serving: Serving) -> None:
 
 def lately(serving: Serving, sequence: list[Action]) -> NDArray[np.int32]:
     """The habits that the last actions of a user show."""
-    objects = np.array([action.object for action in sequence[-LENGTH:]], np.uint64)
+    item_keys = np.array([action.object for action in sequence[-LENGTH:]], np.uint64)
     contexts = np.array([action.context for action in sequence[-LENGTH:]], np.uint32)
-    items = catalogue_items(serving.vocabulary, objects, contexts)
-    return habits(Recent(items, contexts, np.array([0]), np.array([len(items)])))
+    items = catalogue_items(serving.vocabulary, item_keys, contexts)
+    return purchase_features(Recent(items, contexts, np.array([0]), np.array([len(items)])))
 
 
 def check_answer(advanced: Advanced, row: int, serving: Serving, sequence: list[Action]) -> None:
@@ -461,16 +461,16 @@ def test_purchases_are_settled_by_the_version_that_foretold_them_also_of_users_w
     leaving, coming = [*users[stays][:2], users[~stays][0]], [users[stays][2], users[~stays][1]]
     first = advance_all(fold, [view(n, user) for n, user in enumerate(leaving)])
     advance_all(fold, [view(3, leaving[0], type="purchase")])
-    foretold: dict[str, list[float]] = {part.answers.version: part.answers.purchase.tolist() for part in first}
+    predicted: dict[str, list[float]] = {part.answers.version: part.answers.purchase.tolist() for part in first}
     settled, bought = defaultdict[str, list[float]](list), []
     for batch in range(70):  # elsewhere, which says nothing about when partition 0 has got to
         there = replace(view(20_000 + batch, coming[1]), partition=1)
         assert not any(len(part.scored.purchases.bought) for part in advance_all(fold, [there]))
     for batch in range(70):
         for part in advance_all(fold, [view(20_000 + 2 * batch + n, user) for n, user in enumerate(coming)]):
-            settled[part.answers.version] += part.scored.purchases.foretold.tolist()
+            settled[part.answers.version] += part.scored.purchases.predicted.tolist()
             bought += part.scored.purchases.bought.tolist()
-    assert settled == foretold
+    assert settled == predicted
     assert sum(bought) == 1
 
 

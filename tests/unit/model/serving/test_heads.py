@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model.network.network import Network, NetworkConfig
-from model.network.purchase_features import FACTS, ROWS
+from model.network.purchase_features import NUM_FEATURES, ROWS
 from model.serving.heads import Heads, exponentials
 
 
@@ -18,7 +18,7 @@ def test_heads_say_what_the_layers_say(count: int) -> None:
     heads, vectors = Heads(network), 3 * torch.randn(count, 24)
     close(heads.next_type(vectors.numpy()), network.type_logits(vectors).softmax(-1))
     close(heads.of_user(vectors.numpy()), torch.from_numpy(exponentials(network.type_by_vector(vectors))))
-    habits = np.random.default_rng(1).integers(ROWS, size=(count, FACTS)).astype(np.int32)
+    habits = np.random.default_rng(1).integers(ROWS, size=(count, NUM_FEATURES)).astype(np.int32)
     close(heads.purchase(habits), network.purchase(torch.from_numpy(habits)))
 
 

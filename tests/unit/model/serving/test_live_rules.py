@@ -35,7 +35,7 @@ class Stream:
         assert answers is not None
         some, slots = actions.take(kept), slots[kept]
         contexts = contexts_of(some, slots, np.full(len(kept), NO_TIME), np.zeros(len(kept), np.uint64))
-        self.histories.append(slots, ranks_within(slots), some.objects, contexts)
+        self.histories.append(slots, ranks_within(slots), some.item_keys, contexts)
         return answers, ranked
 
 
@@ -47,7 +47,7 @@ class Oracle:
 
     def take(self, logged: Logged) -> None:
         event, action = logged.event, actions_of([logged.event], [0])
-        kind, item = int(action.types[0]), int(action.objects[0])
+        kind, item = int(action.types[0]), int(action.item_keys[0])
         self.rules.learn_type(self.last_type[event.user_id], kind)
         self.last_type[event.user_id] = kind
         if kind != SEARCH:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.events import PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, TYPE_CODES
-from model.serving.purchase_outcomes import _LEFT_MS, _LOOK_EVERY, Outcomes, PurchaseBoard
+from model.serving.purchase_outcomes import _LEFT_MS, _LOOK_EVERY, PurchaseOutcomes, PurchaseOutcomeTracker
 
 VIEW = TYPE_CODES["view"]
 MINUTE_MS = 60_000
@@ -17,7 +17,9 @@ BEGIN_MS = 1_700_000_000_000
 Row = tuple[int, int, bool, float]  # slot, minutes after the row before, a purchase, the probability foretold after it
 
 
-def follow(board: PurchaseBoard, rows: Sequence[tuple[int, int, bool, float]], partitions: Sequence[int]) -> Outcomes:
+def follow(
+    board: PurchaseOutcomeTracker, rows: Sequence[tuple[int, int, bool, float]], partitions: Sequence[int]
+) -> PurchaseOutcomes:
     """Rows with the minute that they come in, of users on some partitions by slot."""
     slots = np.array([row[0] for row in rows], np.int64)
     return board.follow(
@@ -55,18 +57,18 @@ ROWS = st.tuples(
 def test_outcomes_are_those_of_looking_ahead(steps: list[Row], sizes: list[int]) -> None:
     minutes = np.cumsum([row[1] for row in steps]).tolist()
     rows = [(slot, at, bought, chance) for (slot, _, bought, chance), at in zip(steps, minutes, strict=True)]
-    board, found, rest = PurchaseBoard(), list[tuple[float, bool]](), rows
+    board, found, rest = PurchaseOutcomeTracker(), list[tuple[float, bool]](), rows
     for size in sizes * (1 + len(rows)):
         batch, rest = rest[:size], rest[size:]
         # Everyone has a partition of their own, whose time nobody else moves on.
         outcomes = follow(board, batch, partitions=[0, 1, 2, 3])
-        found += zip(outcomes.foretold.tolist(), outcomes.bought.tolist(), strict=True)
+        found += zip(outcomes.predicted.tolist(), outcomes.bought.tolist(), strict=True)
     assert found == by_hand(rows)
 
 
 def test_nothing_is_settled_before_its_time_is_over() -> None:
     """Neither a purchase nor its absence: else one of them would be too many for a while."""
-    board, time = PurchaseBoard(), PURCHASE_WITHIN_MS // MINUTE_MS
+    board, time = PurchaseOutcomeTracker(), PURCHASE_WITHIN_MS // MINUTE_MS
     follow(board, [(0, 0, False, 0.25), (1, 0, False, 0.75)], [0, 0])
     busy = [(0, minute, False, 0.5) for minute in range(1, 3 * PURCHASE_HORIZON)]
     assert len(follow(board, [(1, 5, True, 0.5), *busy, (1, time, False, 0.5)], [0, 0]).bought) == 0
@@ -75,17 +77,17 @@ def test_nothing_is_settled_before_its_time_is_over() -> None:
 
 
 def test_who_does_not_come_back_is_settled_when_others_of_the_partition_show_that_time_has_passed() -> None:
-    board, partitions, over = PurchaseBoard(), [0, 0, 1, 1], _LEFT_MS // MINUTE_MS + 1
+    board, partitions, over = PurchaseOutcomeTracker(), [0, 0, 1, 1], _LEFT_MS // MINUTE_MS + 1
     follow(board, [(0, 0, False, 0.25), (0, 1, True, 0.5), (2, 0, False, 0.75)], partitions)
     settled = [follow(board, [(1, over, False, 0.5)], partitions) for _ in range(_LOOK_EVERY)]
-    assert [outcomes.foretold.tolist() for outcomes in settled if len(outcomes.bought)] == [[0.25]]
+    assert [outcomes.predicted.tolist() for outcomes in settled if len(outcomes.bought)] == [[0.25]]
     assert [outcomes.bought.tolist() for outcomes in settled if len(outcomes.bought)] == [[True]]
     settled = [follow(board, [(3, over, False, 0.5)], partitions) for _ in range(_LOOK_EVERY)]
     assert [outcomes.bought.tolist() for outcomes in settled if len(outcomes.bought)] == [[False]]
 
 
 def test_clocks_that_are_hours_behind_settle_nothing_early() -> None:
-    board = PurchaseBoard()
+    board = PurchaseOutcomeTracker()
     rows = [(0, 0, False, 0.25), (1, 1000, False, 0.5)]
     settled = [follow(board, rows if n == 0 else rows[1:], [0, 0]) for n in range(2 * _LOOK_EVERY)]
     late = follow(board, [(1, 1001, False, 0.5), (2, 0, False, 0.5)], [0, 0, 0])
@@ -95,7 +97,7 @@ def test_clocks_that_are_hours_behind_settle_nothing_early() -> None:
 
 
 def test_what_is_forgotten_is_not_settled() -> None:
-    board, time = PurchaseBoard(), PURCHASE_WITHIN_MS // MINUTE_MS
+    board, time = PurchaseOutcomeTracker(), PURCHASE_WITHIN_MS // MINUTE_MS
     follow(board, [(0, 0, False, 0.25), (1, 0, False, 0.5)], [0, 0])
     board.forget(np.array([0, 7]))
-    assert follow(board, [(0, time + 1, False, 0.5), (1, time + 1, False, 0.5)], [0, 0]).foretold.tolist() == [0.5]
+    assert follow(board, [(0, time + 1, False, 0.5), (1, time + 1, False, 0.5)], [0, 0]).predicted.tolist() == [0.5]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.events import SEARCH, item_object
+from model.data.events import SEARCH, item_key
 from model.data.vocabulary import Vocabulary
 from model.serving.recent_actions import recent_actions
 from model.state.history_rings import Histories, ranks_within
@@ -20,7 +20,7 @@ VOCABULARY = Vocabulary(KNOWN)
 Action = tuple[int, int]  # object, context
 
 ACTIONS = st.builds(
-    lambda item, search, more: (item_object(item), (SEARCH if search else VIEW) + 8 * more),
+    lambda item, search, more: (item_key(item), (SEARCH if search else VIEW) + 8 * more),
     st.sampled_from([*KNOWN, "unknown"]),
     st.booleans(),
     st.integers(0, 1000),
@@ -30,7 +30,7 @@ EVENTS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([True, True, True
 
 def shown(actions: list[Action]) -> list[tuple[int, int]]:
     """Catalogue indices and contexts."""
-    items = {item_object(item): n for n, item in enumerate(KNOWN)}
+    items = {item_key(item): n for n, item in enumerate(KNOWN)}
     return [(-1 if context % 8 == SEARCH else items.get(value, -1), context) for value, context in actions]
 
 
@@ -40,16 +40,16 @@ def check(batches: list[list[tuple[int, bool, Action]]], length: int) -> None:
         slots = np.array([slot for slot, _, _ in batch], np.int64)
         applied = np.array([is_applied for _, is_applied, _ in batch], np.bool_)
         fresh = [action for _, is_applied, action in batch if is_applied]
-        objects, contexts = np.array([o for o, _ in fresh], np.uint64), np.array([c for _, c in fresh], np.uint32)
+        item_keys, contexts = np.array([o for o, _ in fresh], np.uint64), np.array([c for _, c in fresh], np.uint32)
         ranks = ranks_within(slots[applied])
-        found = recent_actions(VOCABULARY, histories, slots, applied, ranks, objects, contexts)
+        found = recent_actions(VOCABULARY, histories, slots, applied, ranks, item_keys, contexts)
         for n, (slot, is_applied, action) in enumerate(batch):
             if is_applied:
                 users[slot].append(action)
             part = slice(found.starts[n], found.stops[n])
             pairs = list(zip(found.items[part].tolist(), found.contexts[part].tolist(), strict=True))
             assert pairs == shown(users[slot][-min(length, 32) :])
-        histories.append(slots[applied], ranks, objects, contexts)
+        histories.append(slots[applied], ranks, item_keys, contexts)
 
 
 @given(st.lists(EVENTS, max_size=4), st.sampled_from([1, 6, 64]))
@@ -62,5 +62,5 @@ def test_answers_see_what_their_user_did_up_to_their_event(
 @pytest.mark.parametrize("length", [6, 32, 64])
 @pytest.mark.parametrize("first", [0, 10, 50])
 def test_of_many_actions_of_one_user_in_a_batch_the_last_are_seen(first: int, length: int) -> None:
-    log = [(n % 2, n % 7 != 0, (item_object(KNOWN[n % 3]), VIEW + 8 * n)) for n in range(200)]
+    log = [(n % 2, n % 7 != 0, (item_key(KNOWN[n % 3]), VIEW + 8 * n)) for n in range(200)]
     check([log[:first], log[first:]], length)

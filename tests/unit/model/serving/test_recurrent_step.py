@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.data.events import item_object
+from model.data.events import item_key
 from model.data.vocabulary import Tokens, Vocabulary
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
@@ -84,8 +84,8 @@ def make_tokens(count: int) -> Tokens:
     randomness = np.random.default_rng(count)
     contexts = randomness.integers(0, 2**32, count, dtype=np.uint32)
     contexts -= (contexts % 8 == 7).astype(np.uint32)  # there is no type 7
-    objects = np.array([*map(item_object, [*ITEMS, "unknown"]), 0, 5 << 12 | 7], np.uint64)
-    return Vocabulary(ITEMS).tokens(randomness.choice(objects, count), contexts)
+    item_keys = np.array([*map(item_key, [*ITEMS, "unknown"]), 0, 5 << 12 | 7], np.uint64)
+    return Vocabulary(ITEMS).tokens(randomness.choice(item_keys, count), contexts)
 
 
 def check(network: Network, stepper: Stepper, rounds: tuple[int, ...], *, near: float = 1e-5) -> None:

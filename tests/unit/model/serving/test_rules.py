@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from model.data.events import EVENT_TYPES, PURCHASE, TYPE_CODES, item_object
+from model.data.events import EVENT_TYPES, PURCHASE, TYPE_CODES, item_key
 from model.serving.rules import NO_TYPE, WINDOW, Rules
 from tests.paths import SHARED_DATA
 
@@ -115,10 +115,10 @@ def yoochoose(name: str) -> list[list[str]]:
 def test_reproduces_the_floor_on_yoochoose() -> None:
     rules = Rules(half_life=1e9)
     for session in yoochoose("train_full.tsv.gz"):
-        learn(rules, [item_object(item) for item in session])
+        learn(rules, [item_key(item) for item in session])
     ranks = []
     for session in yoochoose("test.tsv.gz"):
-        items = [item_object(item) for item in session]
+        items = [item_key(item) for item in session]
         for place in range(1, len(items)):
             ranked = rules.rank(items[:place][::-1], 20)
             ranks.append(ranked.index(items[place]) + 1 if items[place] in ranked else 0)

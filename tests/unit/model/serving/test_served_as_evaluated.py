@@ -16,11 +16,11 @@ from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusedRanker
 from model.evaluation.purchase_quality import probabilities
 from model.evaluation.ranking import Holdout
-from model.fusion.combiner import CombinerConfig, unfitted
+from model.fusion.combiner import CombinerConfig, identity_combiner
 from model.fusion.fusion import Fusion
 from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
-from model.rounds.fit_model import LearnConfig, learn
+from model.rounds.fit_model import FitModelConfig, fit_model
 from model.rounds.initial_network import cold_start
 from model.serving.engine import Fold
 from model.serving.served_ranking import NetworkAndLog
@@ -32,7 +32,7 @@ from tests.unit.model.serving.test_engine import advance
 ITEMS = tuple(f"item {n}" for n in range(90))  # more than the network names
 MOST = 60  # events of a user: more than are looked at, fewer than the ring holds
 STATES = 0.01  # what hidden states that are stored as halves change in a log-probability
-SHORT = LearnConfig(
+SHORT = FitModelConfig(
     held_out=0.4,
     anew=False,
     train=TrainConfig(actions=5000),
@@ -69,7 +69,7 @@ def _times(events: list[Event]) -> list[int]:
 @cache
 def trained(backbone: BackboneName) -> Serving:
     shape = NetworkConfig(items=len(ITEMS), width=16, hidden=HIDDEN, backbone=backbone, logit_scale=8.0)
-    model = learn(shop()[1], Vocabulary(ITEMS), lambda: cold_start(shape, 1), SHORT, seed=1, device=CPU)
+    model = fit_model(shop()[1], Vocabulary(ITEMS), lambda: cold_start(shape, 1), SHORT, seed=1, device=CPU)
     made = make_version(ITEMS, backbone=backbone)
     parts = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
     return serve(replace(made, **parts), CPU)
@@ -163,7 +163,7 @@ def test_the_combiner_of_this_test_has_learned_to_listen_to_the_log() -> None:
     """Else the comparison would be one of networks."""
     serving, fused = trained("gru"), evaluated("gru")
     own = ranking_of(serving)
-    silent = Fusion(own.fusion.evidence, unfitted())
+    silent = Fusion(own.fusion.statistics, identity_combiner())
     vectors = serving.network.item_vectors().detach().numpy()
     alone = replace(serving, ranking=NetworkAndLog(own.network, vectors, silent))
     assert float((best_of(fused) != best_of(_evaluated(alone))).mean()) > 0.3

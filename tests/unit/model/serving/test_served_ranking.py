@@ -12,7 +12,7 @@ from model.data.recent import Recent, catalogue_items
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_of
+from model.fusion.item_statistics import item_statistics_of
 from model.search.catalogue import Catalogue
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog
 from tests.unit.builders import drawn_combiner
@@ -25,14 +25,14 @@ WIDTH = 16
 
 def fused(log: Sequences, threads: int) -> NetworkAndLog:
     vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
-    fusion = Fusion(evidence_of(log, VOCABULARY), drawn_combiner(2))
+    fusion = Fusion(item_statistics_of(log, VOCABULARY), drawn_combiner(2))
     return NetworkAndLog(NetworkAlone(Catalogue(vectors), threads), vectors.numpy(), fusion)
 
 
 def asked(log: Sequences) -> tuple[Recent, torch.Tensor]:
     places = np.arange(len(log))
     starts = log.offsets[np.searchsorted(log.offsets, places, side="right") - 1]
-    items = catalogue_items(VOCABULARY, log.objects, log.contexts)
+    items = catalogue_items(VOCABULARY, log.item_keys, log.contexts)
     queries = torch.randn(len(log), WIDTH, generator=torch.Generator().manual_seed(3))
     return Recent(items, log.contexts, starts, places + 1), queries
 

@@ -28,7 +28,7 @@ def default_states(slots: int) -> UserStates:
 
 def test_hidden_state_and_ring_are_at_most_a_kib() -> None:
     states = default_states(slots=10)
-    rings = states.histories.objects.nbytes + states.histories.contexts.nbytes
+    rings = states.histories.item_keys.nbytes + states.histories.contexts.nbytes
     assert (states.hidden.nbytes + rings) / 10 <= KIB
 
 
@@ -38,6 +38,6 @@ def test_all_that_is_kept_of_a_user_is_less_than_a_fifth_more() -> None:
     assert states.nbytes / 10 == 1192
     slots = states.slots_of([0] * 100, ["ada"] * 100)
     events = [Event(user_id="ada", type="view", item_id=f"item {n}") for n in range(100)]
-    states.histories.append(slots, np.arange(100), actions_of(events, range(100)).objects, np.zeros(100, np.uint32))
+    states.histories.append(slots, np.arange(100), actions_of(events, range(100)).item_keys, np.zeros(100, np.uint32))
     (record,) = pack(states.snapshot(slots[:1]))
     assert len(record) == 1207

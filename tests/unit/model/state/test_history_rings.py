@@ -26,18 +26,18 @@ def context(value: int) -> int:
 
 def append(histories: Histories, batch: Batch) -> NDArray[np.int64]:
     slots = np.array([slot for slot, _ in batch], np.int64)
-    objects = np.array([value for _, value in batch], np.uint64)
+    item_keys = np.array([value for _, value in batch], np.uint64)
     contexts = np.array([context(value) for _, value in batch], np.uint32)
-    return histories.append(slots, ranks_within(slots), objects, contexts)
+    return histories.append(slots, ranks_within(slots), item_keys, contexts)
 
 
 def held(histories: Histories, last: int | None = None) -> list[list[tuple[int, int]]]:
-    objects, contexts, sizes = histories.gather(EVERYONE, last)
-    for rest in (objects, contexts):
+    item_keys, contexts, sizes = histories.gather(EVERYONE, last)
+    for rest in (item_keys, contexts):
         assert all(not row[size:].any() for row, size in zip(rest, sizes, strict=True))
     return [
         list(zip(row[:size].tolist(), context_row[:size].tolist(), strict=True))
-        for row, context_row, size in zip(objects, contexts, sizes, strict=True)
+        for row, context_row, size in zip(item_keys, contexts, sizes, strict=True)
     ]
 
 

@@ -24,9 +24,9 @@ def users(draw: st.DrawFn) -> UserRecords:
     sizes = np.array(draw(st.lists(st.integers(0, LENGTH), min_size=n, max_size=n)), np.int64)
     beyond = np.arange(LENGTH) >= sizes[:, None]
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    objects = random.integers(0, 2**64, (n, LENGTH), np.uint64)
+    item_keys = random.integers(0, 2**64, (n, LENGTH), np.uint64)
     contexts = random.integers(0, 2**32, (n, LENGTH), np.uint32)
-    objects[beyond], contexts[beyond] = 0, 0
+    item_keys[beyond], contexts[beyond] = 0, 0
 
     def column(values: st.SearchStrategy[int]) -> list[int]:
         return draw(st.lists(values, min_size=n, max_size=n))
@@ -40,7 +40,7 @@ def users(draw: st.DrawFn) -> UserRecords:
         weights=np.array(column(UINT64), np.uint64),
         hidden=random.standard_normal((n, HIDDEN)).astype(np.float16),
         event_ids=random.integers(0, 2**64, (n, IDS), np.uint64),
-        objects=objects,
+        item_keys=item_keys,
         contexts=contexts,
         sizes=sizes,
     )
@@ -56,7 +56,7 @@ def one_user(size: int = 2) -> UserRecords:
         weights=np.array([8], np.uint64),
         hidden=(np.arange(HIDDEN)[None] / 8).astype(np.float16),
         event_ids=np.array([[0, 5, 6]], np.uint64),
-        objects=np.array([[1, 2, 3, 4]], np.uint64),
+        item_keys=np.array([[1, 2, 3, 4]], np.uint64),
         contexts=np.array([[10, 20, 30, 40]], np.uint32),
         sizes=np.array([size]),
     )
@@ -75,7 +75,7 @@ def test_every_field_comes_back(stored: UserRecords) -> None:
         assert row["event_ids"].tolist() == stored.event_ids[place].tolist()
         size = stored.sizes[place]
         assert row["actions_size"] == size
-        for name, wanted in (("object", stored.objects), ("context", stored.contexts)):
+        for name, wanted in (("object", stored.item_keys), ("context", stored.contexts)):
             assert row["actions"][name][:size].tolist() == wanted[place, :size].tolist()
             assert not row["actions"][name][size:].any()
 

@@ -34,7 +34,7 @@ def remember(states: UserStates, sent: Sent, times: Sequence[int] | None = None,
     actions = actions_of(events, times or [0] * len(sent))
     actions.event_ids[:] = [event_id for _, event_id in sent]
     slots = slots_of(states, 0, actions.users)
-    states.histories.append(slots, ranks_within(slots), actions.objects, np.arange(len(sent), dtype=np.uint32))
+    states.histories.append(slots, ranks_within(slots), actions.item_keys, np.arange(len(sent), dtype=np.uint32))
     states.remember(slots, actions)
 
 
@@ -165,8 +165,8 @@ def test_rings_of_another_length_keep_the_newest_actions(length: int) -> None:
     before = filled()
     wanted = before.histories.gather(slots_of(before, 0, ["b"]))[0][0]
     after = make_states(length=length, stored=shelf(records_of(before)))
-    objects, _, sizes = after.histories.gather(slots_of(after, 0, ["b"]))
-    assert objects[0][: sizes[0]].tolist() == wanted[-length:].tolist()
+    item_keys, _, sizes = after.histories.gather(slots_of(after, 0, ["b"]))
+    assert item_keys[0][: sizes[0]].tolist() == wanted[-length:].tolist()
     assert after.histories.counts[after.slot(0, "b")] == LENGTH + 2
 
 
@@ -277,12 +277,12 @@ def change(states: UserStates, owners: dict[tuple[int, str], None], number: int)
 def state_of(states: UserStates, slot: int) -> list[Any]:
     """All that a slot holds, as Python values."""
     arrays = (states.offsets, states.last_times, states.sessions, states.weights)
-    objects, contexts, sizes = (part[0] for part in states.histories.gather(np.array([slot])))
+    item_keys, contexts, sizes = (part[0] for part in states.histories.gather(np.array([slot])))
     assert (states.hidden[slot] == states.hidden[slot, 0]).all()
     return [
         *(int(array[slot]) for array in arrays),
         int(states.histories.counts[slot]),
         states.event_ids[slot].tolist(),
         float(states.hidden[slot, 0]),
-        list(zip(objects[:sizes].tolist(), contexts[:sizes].tolist(), strict=True)),
+        list(zip(item_keys[:sizes].tolist(), contexts[:sizes].tolist(), strict=True)),
     ]

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.checkpoints import NOWHERE, Savepoint, Savepoints, fingerprint_of
+from model.training.checkpoints import NOWHERE, Checkpoint, Checkpoints, fingerprint_of
 
 TENSORS = {"a": torch.arange(6, dtype=torch.float32).reshape(2, 3), "step": torch.tensor(3.0)}
 FACTS = {"epochs": 2, "big": 2**100, "rate": 0.1 + 0.2}
 
 
-def saved_in(folder: Path) -> tuple[Savepoint, Path, list[str]]:
+def saved_in(folder: Path) -> tuple[Checkpoint, Path, list[str]]:
     """A file that something was saved to, and the lines that were told about it later."""
     lines: list[str] = []
-    point = Savepoint(folder / "fit-1.safetensors", lines.append)
+    point = Checkpoint(folder / "fit-1.safetensors", lines.append)
     point.save(TENSORS, FACTS)
     return point, folder / "fit-1.safetensors", lines
 
@@ -68,7 +68,7 @@ def test_a_damaged_one_is_dropped_with_a_line(tmp_path: Path, how: str) -> None:
 def test_a_place_that_takes_nothing_is_told_and_does_no_harm(tmp_path: Path) -> None:
     lines: list[str] = []
     (tmp_path / "file").write_text("")
-    points = Savepoints(tmp_path / "file" / "fits", lines.append)
+    points = Checkpoints(tmp_path / "file" / "fits", lines.append)
     points.begin("one")
     point = points.next()
     assert point is not None
@@ -79,7 +79,7 @@ def test_a_place_that_takes_nothing_is_told_and_does_no_harm(tmp_path: Path) -> 
 
 
 def test_a_round_finds_its_own_and_deletes_those_of_another(tmp_path: Path) -> None:
-    points = Savepoints(tmp_path / "fits")
+    points = Checkpoints(tmp_path / "fits")
     for fingerprint, kept in (("one", False), ("one", True), ("two", False), ("two", True)):
         points.begin(fingerprint)
         first, second = points.next(), points.next()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model.data.batches import Batch, batches
-from model.data.events import Event, actions_of, item_object
+from model.data.events import Event, actions_of, item_key
 from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.errors import NextactError, TooLittleData
@@ -20,8 +20,8 @@ from model.network.backbones import BackboneName
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start, warm_start
-from model.training.fit_network import Progress, TrainConfig, _Descent, descent_of, fit
-from model.training.item_attributes import learn_sides
+from model.training.fit_network import Progress, TrainConfig, _Optimization, descent_of, fit_network
+from model.training.item_attributes import learn_item_attributes
 from model.training.losses import Recency
 from model.versions.version import Version
 from tests.unit.builders import BACKBONES
@@ -65,17 +65,17 @@ def test_learns_what_follows_what(backbone: BackboneName, device: torch.device) 
     sequences, vocabulary = circle()
     network = tiny(vocabulary, backbone=backbone)
     seen: list[Progress] = []
-    report = fit(network, vocabulary, sequences, SMALL, seed=0, device=device, progress=seen.append)
+    report = fit_network(network, vocabulary, sequences, SMALL, seed=0, device=device, progress=seen.append)
     assert not network.training
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
     assert report.actions == report.epochs * len(sequences)
     # Guessing: log 8, 2.08. A GPU draws other dropouts: 1.05 to 1.46 with any seed, there and here.
     assert report.losses["item"] < 1.7 < math.log(8) < seen[0].losses["item"]
-    tokens = vocabulary.tokens(sequences.objects[None, :3], sequences.contexts[None, :3])
+    tokens = vocabulary.tokens(sequences.item_keys[None, :3], sequences.contexts[None, :3])
     vectors = network(tokens.to(device))[1][0, -1]
     logits = network.queries(vectors) @ network.item_vectors().T
-    third = vocabulary.rows_of(sequences.objects[2:3])[0] - ITEM_BUCKETS
+    third = vocabulary.rows_of(sequences.item_keys[2:3])[0] - ITEM_BUCKETS
     assert logits.argmax().item() == (third + 1) % 8
 
 
@@ -85,7 +85,7 @@ def test_a_seed_fixes_the_weights_and_leaves_the_callers_randomness_alone() -> N
     for seed in (1, 1, 2):
         torch.rand(1)
         before, network = torch.get_rng_state(), tiny(vocabulary, seed=5)
-        fit(network, vocabulary, sequences, replace(SMALL, actions=1000), seed=seed, device=CPU)
+        fit_network(network, vocabulary, sequences, replace(SMALL, actions=1000), seed=seed, device=CPU)
         assert torch.equal(torch.get_rng_state(), before)
         found.append(network.state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
@@ -124,8 +124,8 @@ def test_newer_actions_weigh_more() -> None:
     odds = []
     for half_life in (1e9, 0.2):
         network = tiny(vocabulary)
-        fit(network, vocabulary, sequences, replace(SMALL, half_life=half_life), seed=0, device=CPU)
-        tokens = vocabulary.tokens(sequences.objects[None, :1], sequences.contexts[None, :1])
+        fit_network(network, vocabulary, sequences, replace(SMALL, half_life=half_life), seed=0, device=CPU)
+        tokens = vocabulary.tokens(sequences.item_keys[None, :1], sequences.contexts[None, :1])
         logits = (network.queries(network(tokens)[1][0, 0]) @ network.item_vectors().T).tolist()
         odds.append(logits[2] - logits[1])
     # Half the log lies between the middles of the two halves: 2.5 half-lives, odds of 2^2.5.
@@ -137,7 +137,7 @@ def test_newer_actions_weigh_more() -> None:
 def test_too_little_to_learn_from(users: int) -> None:
     sequences, vocabulary = circle(users)
     with pytest.raises(TooLittleData, match="collect more events"):
-        fit(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU)
+        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU)
 
 
 def test_a_loss_that_is_no_number_ends_it() -> None:
@@ -146,7 +146,7 @@ def test_a_loss_that_is_no_number_ends_it() -> None:
     with torch.no_grad():
         network.vector.bias.fill_(float("nan"))
     with pytest.raises(NextactError, match="at step 1"):
-        fit(network, vocabulary, sequences, SMALL, seed=0, device=CPU)
+        fit_network(network, vocabulary, sequences, SMALL, seed=0, device=CPU)
 
 
 class EnoughError(Exception):
@@ -161,7 +161,7 @@ def test_progress_can_end_it() -> None:
             raise EnoughError
 
     with pytest.raises(EnoughError):
-        fit(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
+        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
 
 
 def test_the_next_batch_is_made_ready_before_the_losses_of_one_are_waited_for() -> None:
@@ -175,7 +175,7 @@ def test_the_next_batch_is_made_ready_before_the_losses_of_one_are_waited_for() 
             drawn += 1
             yield batch
 
-    steps = _Descent(network.train(), vocabulary, counts, recency, SMALL, 10, 0).steps(drawing())
+    steps = _Optimization(network.train(), vocabulary, counts, recency, SMALL, 10, 0).steps(drawing())
     behind = [drawn for _ in steps]
     assert behind == [*range(2, len(behind) + 1), len(behind)]
     assert len(behind) > 3
@@ -191,7 +191,7 @@ def test_products_of_a_training_are_those_of_tensor_cores_and_no_others() -> Non
             raise EnoughError
 
     with pytest.raises(EnoughError):
-        fit(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
+        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
     assert seen == {True}
     assert not torch.backends.cuda.matmul.allow_tf32
 
@@ -199,13 +199,13 @@ def test_products_of_a_training_are_those_of_tensor_cores_and_no_others() -> Non
 def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
     sequences, vocabulary = circle(20)
     network = tiny(vocabulary)
-    bucket = item_object("i3") % ITEM_BUCKETS
+    bucket = item_key("i3") % ITEM_BUCKETS
     before = network.items.weight.detach().clone()
     config = replace(SMALL, actions=2000, bucket_share=0.3)
-    fit(network, Vocabulary(vocabulary.items), sequences, config, seed=0, device=CPU)
+    fit_network(network, Vocabulary(vocabulary.items), sequences, config, seed=0, device=CPU)
     after = network.items.weight.detach()
     assert not torch.equal(before[bucket], after[bucket])
-    unused = {item_object(item) % ITEM_BUCKETS for item in vocabulary.items} | {0}
+    unused = {item_key(item) % ITEM_BUCKETS for item in vocabulary.items} | {0}
     untouched = next(row for row in range(ITEM_BUCKETS) if row not in unused)
     assert torch.equal(before[untouched], after[untouched])
     for table in (network.contexts, network.words):
@@ -222,7 +222,7 @@ def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
     for key, tensor in network.state_dict().items():
         found = tensor[:known] if key in ("items.weight", "sides") else tensor
         assert torch.equal(found, weights[key])
-    bucket = weights["items.weight"][item_object("new") % ITEM_BUCKETS]
+    bucket = weights["items.weight"][item_key("new") % ITEM_BUCKETS]
     distance = (network.items.weight[known] - bucket).norm().item()
     assert 0 < distance < 0.3 * bucket.norm().item()
 
@@ -245,7 +245,7 @@ def test_an_item_has_the_category_and_the_brand_that_were_given_last() -> None:
     vocabulary = Vocabulary(["a", "c", "never"])
     network = cold_start(NetworkConfig(items=3, width=8, hidden=8), 0).eval()
     plain = network.item_vectors().clone()
-    learn_sides(network, vocabulary, sequences_of(actions_of(events, [1, 2, 3, 4, 5])))
+    learn_item_attributes(network, vocabulary, sequences_of(actions_of(events, [1, 2, 3, 4, 5])))
     assert not network.sides[:ITEM_BUCKETS].any()
     first, second, third = network.sides[ITEM_BUCKETS:]
     assert torch.equal(first, second)
@@ -255,7 +255,7 @@ def test_an_item_has_the_category_and_the_brand_that_were_given_last() -> None:
     torch.testing.assert_close(network.item_vectors(), torch.nn.functional.normalize(expected, dim=-1))
     assert torch.equal(network.item_vectors()[2], plain[2])
     assert not torch.allclose(network.item_vectors()[0], plain[0])
-    learn_sides(
+    learn_item_attributes(
         network, vocabulary, sequences_of(actions_of([Event(user_id="u", type="view", item_id="a", brand="z")], [9]))
     )
     assert network.sides[ITEM_BUCKETS, 0] == first[0]

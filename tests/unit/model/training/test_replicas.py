@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.event_log import Log
+from model.data.event_log import EventLog
 from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
-from model.training.fit_network import FitReport, TrainConfig, dismiss, fit
+from model.training.fit_network import FitReport, TrainConfig, fit_network, release_replicas
 from model.training.losses import FULL_SOFTMAX_ITEMS
 from tests.unit.builders import CPU
 from tests.unit.follower import one_of_two
@@ -37,14 +37,14 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with subprocess.Popen([sys.executable, "-m", "tests.unit.follower", str(meeting)]) as other:
         with one_of_two(meeting, 0):
             yield
-            dismiss()
+            release_replicas()
         assert other.wait(timeout=60) == 0
 
 
-def fitted(log: Log, items: list[str], config: TrainConfig = CONFIG) -> tuple[Network, FitReport]:
+def fitted(log: EventLog, items: list[str], config: TrainConfig = CONFIG) -> tuple[Network, FitReport]:
     sizes = NetworkConfig(items=len(items), width=16, hidden=16, embedding_dropout=0.0, vector_dropout=0.0)
     network = cold_start(sizes, 1)
-    return network, fit(network, Vocabulary(items), log, config, seed=3, device=CPU)
+    return network, fit_network(network, Vocabulary(items), log, config, seed=3, device=CPU)
 
 
 LOG = sequences(*random_users(7, users=80))

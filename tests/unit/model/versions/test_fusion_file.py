@@ -20,7 +20,7 @@ from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import evidence_from, tensors_of
+from model.fusion.item_statistics import item_statistics_from, tensors_of
 from model.versions import version as checkpoint
 from model.versions.fusion_file import decode_fusion, fusion_tensors
 from model.versions.manifest import FUSION
@@ -36,7 +36,7 @@ Tensors = dict[str, Tensor]
 
 @cache
 def small() -> Fusion:
-    return Fusion(make_fusion(Vocabulary(ITEMS)).evidence, Combiner())
+    return Fusion(make_fusion(Vocabulary(ITEMS)).statistics, Combiner())
 
 
 def fresh() -> Tensors:
@@ -56,7 +56,7 @@ def refusal(tensors: Tensors, items: int = SIZE) -> str | None:
 def test_what_is_saved_comes_back(make: Callable[[Vocabulary], Fusion], items: tuple[str, ...]) -> None:
     fusion = make(Vocabulary(items))
     found = decode_fusion("v", save(fusion_tensors(fusion)), len(items))
-    before, after = tensors_of(fusion.evidence), tensors_of(found.evidence)
+    before, after = tensors_of(fusion.statistics), tensors_of(found.statistics)
     assert before.keys() == after.keys()
     for key, array in before.items():
         assert array.dtype == after[key].dtype
@@ -166,7 +166,7 @@ def test_a_version_is_refused_with_its_fusion(tmp_path: Path) -> None:
 
 def test_no_version_is_saved_that_no_worker_would_take(tmp_path: Path) -> None:
     made = make_version()
-    arrays = tensors_of(made.fusion.evidence)
+    arrays = tensors_of(made.fusion.statistics)
     arrays["popular"] = np.full_like(arrays["popular"], SIZE)
     with pytest.raises(VersionRefused, match="popular"):
         checkpoint.save(
@@ -176,7 +176,7 @@ def test_no_version_is_saved_that_no_worker_would_take(tmp_path: Path) -> None:
             network=made.network,
             vocabulary=made.vocabulary,
             calibration=made.calibration,
-            fusion=Fusion(evidence_from(arrays), made.fusion.combiner),
+            fusion=Fusion(item_statistics_from(arrays), made.fusion.combiner),
             metrics={},
             facts={},
         )

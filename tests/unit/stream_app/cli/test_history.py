@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from stream_app.cli.main import cli
 from stream_app.history.files import HistoryFile, read_file
-from stream_app.history.storage import Place, number_of
+from stream_app.history.storage import HistoryStorage, number_of
 from tests.unit.histories import DAY, NOON, Reader, Topic, close_all, files_of, rows_in
 
 
@@ -69,7 +69,7 @@ def test_an_empty_history_is_listed(folder: Path) -> None:
 def test_a_file_that_is_merged_meanwhile_is_no_mistake(
     folder: Path, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def vanishing(place: Place, name: str, size: int) -> HistoryFile:
+    def vanishing(place: HistoryStorage, name: str, size: int) -> HistoryFile:
         if number_of(name) == 2:
             Path(place.address, name).unlink()
         return read_file(place, name, size)

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter, replayed
-from stream_app.contract.events import REASONS, Reason, Rejected
+from stream_app.contract.events import REASONS, Reason, Rejection
 from tests.unit.builders import make_record
 
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_key_bytes_and_headers_are_kept_and_the_reason_is_added(reason: Reason) -> None:
     record = make_record(b"\xff\x00", key=b"\xfe", offset=41, timestamp=99, partition=7)
-    letter = dead_letter(record, Rejected(0, reason, "naïve \ud800".encode("utf-8", "replace").decode()))
+    letter = dead_letter(record, Rejection(0, reason, "naïve \ud800".encode("utf-8", "replace").decode()))
     assert (letter.key, letter.value) == (b"\xfe", b"\xff\x00")
     assert letter.headers[0] == ("trace", b"abc")
     assert dict(letter.headers[1:]) == {
@@ -32,14 +32,14 @@ def test_key_bytes_and_headers_are_kept_and_the_reason_is_added(reason: Reason) 
 
 def test_a_record_without_anything_becomes_a_letter_too() -> None:
     record = replace(make_record(None, key=None), headers=())
-    letter = dead_letter(record, Rejected(0, "empty", "the record has no value"))
+    letter = dead_letter(record, Rejection(0, "empty", "the record has no value"))
     assert (letter.key, letter.value) == (None, None)
     assert len(letter.headers) == 7
 
 
 def test_headers_of_an_earlier_dead_letter_stay() -> None:
-    first = dead_letter(make_record(b"{"), Rejected(0, "not_json", "first"))
-    again = dead_letter(replace(make_record(b"{"), headers=first.headers), Rejected(0, "not_json", "second"))
+    first = dead_letter(make_record(b"{"), Rejection(0, "not_json", "first"))
+    again = dead_letter(replace(make_record(b"{"), headers=first.headers), Rejection(0, "not_json", "second"))
     messages = [value for name, value in again.headers if name == "nextact.error.message"]
     assert messages == [b"first", b"second"]  # the last one counts
 
@@ -52,7 +52,7 @@ def lying(headers: Any, *, value: bytes | None = b"{", partition: int = 7, offse
 
 def test_a_letter_is_read_back_and_replayed_as_the_publisher_sent_it() -> None:
     record = make_record(b"{", offset=41, timestamp=99, partition=7)
-    letter = lying(dead_letter(record, Rejected(0, "not_json", "naïve")).headers)
+    letter = lying(dead_letter(record, Rejection(0, "not_json", "naïve")).headers)
     assert letter == DeadLetter(
         7, 3, 1000, "not_json", "naïve", "shop.events", 7, 41, 99, 0, b"u", b"{", [("trace", b"abc")]
     )
@@ -67,9 +67,9 @@ def test_a_letter_is_read_back_and_replayed_as_the_publisher_sent_it() -> None:
 
 
 def test_a_second_replay_counts_on_and_names_the_second_letter() -> None:
-    first = lying(dead_letter(make_record(b"{"), Rejected(0, "not_json", "first")).headers)
+    first = lying(dead_letter(make_record(b"{"), Rejection(0, "not_json", "first")).headers)
     rejected_again = replace(make_record(b"{", offset=50), headers=tuple(replayed(first).headers))
-    second = lying(dead_letter(rejected_again, Rejected(0, "not_json", "second")).headers, offset=9)
+    second = lying(dead_letter(rejected_again, Rejection(0, "not_json", "second")).headers, offset=9)
     assert (second.replays, second.message, second.source_offset) == (1, "second", 50)
     headers = list(replayed(second).headers)
     assert len(headers) == len(dict(headers))

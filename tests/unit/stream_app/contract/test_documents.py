@@ -21,8 +21,8 @@ from model.serving.answers import Answers
 from stream_app.cli.main import cli
 from stream_app.contract.dead_letters import dead_letter, read_dead_letter, replayed
 from stream_app.contract.documents import asyncapi, documents, event_schema, prediction_schema
-from stream_app.contract.events import TYPE_NAMES, Rejected, RejectedRecord, decode_event
-from stream_app.contract.prediction_json import Followed, PredictionEncoder
+from stream_app.contract.events import TYPE_NAMES, RejectedRecord, Rejection, decode_event
+from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.settings import PREFIX, Settings
 from tests.paths import ROOT
 from tests.unit.builders import make_record
@@ -178,7 +178,7 @@ def published() -> Any:
         type_given_item=np.stack((types, np.zeros_like(types)), 1),
         purchase=np.array([0.006], np.float32),
     )
-    followed = Followed(
+    followed = SourceEvents(
         users=["ada"],
         event_ids=[None],
         types=np.array([EVENT_TYPES.index("view")], np.uint8),
@@ -254,9 +254,9 @@ def test_asyncapi_examples_are_events() -> None:
 
 def test_headers_are_those_that_are_written() -> None:
     record = make_record(b"{", key=b"ada")
-    first = dead_letter(record, Rejected(0, "not_json", "why"))
+    first = dead_letter(record, Rejection(0, "not_json", "why"))
     again = replayed(read_dead_letter(replace(record, headers=first.headers)))
-    second = dead_letter(replace(record, headers=again.headers), Rejected(0, "not_json", "why"))
+    second = dead_letter(replace(record, headers=again.headers), Rejection(0, "not_json", "why"))
     for message, sent in (("event", again), ("deadLetter", second)):
         schema = asyncapi(DEFAULTS)["components"]["messages"][message]["headers"]
         found = {name: value.decode() for name, value in sent.headers if (name, value) not in record.headers}

@@ -19,7 +19,7 @@ from stream_app.contract.events import (
     LARGEST_EVENT,
     REASONS,
     TYPE_NAMES,
-    Decoded,
+    DecodedBatch,
     RejectedRecord,
     decode_batch,
     decode_event,
@@ -225,7 +225,7 @@ def test_a_batch_keeps_order_and_places() -> None:
     assert [(bad.place, bad.reason) for bad in found.rejected] == [(1, "not_json"), (3, "empty")]
 
 
-def check(found: Decoded, count: int) -> None:
+def check(found: DecodedBatch, count: int) -> None:
     """Every record is an event that the model can read, or has a reason."""
     places = found.places + [bad.place for bad in found.rejected]
     assert sorted(places) == list(range(count))

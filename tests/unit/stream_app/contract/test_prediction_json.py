@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model.data.event_time import FLAGS
 from model.data.events import EVENT_TYPES, SEARCH
 from model.serving.answers import RANKED, Answers
-from stream_app.contract.prediction_json import Followed, PredictionEncoder
+from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.predictions import Source, decode_prediction
 from stream_app.errors import DataPathError
 from tests.unit.builders import byte_strings
@@ -27,8 +27,8 @@ def encoder(recommendations: int = 1, actions: int = 1) -> PredictionEncoder:
     return PredictionEncoder(epoch=1, topic="shop.events", recommendations=recommendations, actions=actions)
 
 
-def make_followed(rows: int) -> Followed:
-    return Followed(
+def make_followed(rows: int) -> SourceEvents:
+    return SourceEvents(
         users=[f"user {row}" for row in range(rows)],
         event_ids=[None] * rows,
         types=np.zeros(rows, np.uint8),
@@ -123,8 +123,8 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
-def followed_by(events: list[dict[str, Any]]) -> Followed:
-    return Followed(
+def followed_by(events: list[dict[str, Any]]) -> SourceEvents:
+    return SourceEvents(
         users=[event["user_id"] for event in events],
         event_ids=[event["event_id"] for event in events],
         types=np.array([EVENT_TYPES.index(event["event_type"]) for event in events], np.uint8),

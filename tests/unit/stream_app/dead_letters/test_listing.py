@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter
-from stream_app.contract.events import Rejected
+from stream_app.contract.events import Rejection
 from stream_app.dead_letters.listing import as_json, line, summary
 from tests.unit.builders import make_record
 
 
 def letter(value: bytes | None, *, key: bytes | None = b"ada", message: str = "why") -> DeadLetter:
     record = make_record(value, key=key, offset=41, timestamp=99, partition=7)
-    made = dead_letter(record, Rejected(0, "not_json", message))
+    made = dead_letter(record, Rejection(0, "not_json", message))
     lying = replace(make_record(value, key=key, offset=3, timestamp=1_000, partition=7), headers=tuple(made.headers))
     return read_dead_letter(lying)
 

@@ -21,7 +21,7 @@ from stream_app.contract.events import decode_batch
 from stream_app.errors import HistoryFailed, HistoryUnusable
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Stream
-from stream_app.history.storage import Place
+from stream_app.history.storage import HistoryStorage
 from tests.unit.histories import DAY, HOUR, NOON, Reader, Topic, close_all, files_of, offsets, open_history, rows_in
 
 PARTITIONS = 3
@@ -41,7 +41,7 @@ class Killed(BaseException):
 class Executioner:
     """Ends a history's process at the n-th change of its place: before it, half way, or after it."""
 
-    def __init__(self, place: Place, nth: int, moment: str) -> None:
+    def __init__(self, place: HistoryStorage, nth: int, moment: str) -> None:
         self._place, self._left, self._moment = place, nth, moment
         for name in STEPS:
             setattr(place, name, self._armed(getattr(place, name)))
@@ -345,7 +345,7 @@ def test_a_gap_after_retention_is_part_of_the_next_file(tmp_path: Path) -> None:
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     first = Reader(tmp_path, Topic())
     with pytest.raises(HistoryUnusable, match=r"in use by pid \d+ on \S+: stop that one"):
-        EventHistory(Place(str(tmp_path)))
+        EventHistory(HistoryStorage(str(tmp_path)))
     first.close()
     open_history(tmp_path)
 
@@ -379,9 +379,9 @@ def test_another_stream_is_refused_and_a_higher_epoch_goes_on(tmp_path: Path) ->
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HistoryUnusable, match=r"cannot be written: .*Set NEXTACT_HISTORY to a place that can be"):
-        EventHistory(Place(str(tmp_path / "file" / "history")))
+        EventHistory(HistoryStorage(str(tmp_path / "file" / "history")))
     with pytest.raises(HistoryUnusable, match="no folder and no fsspec address"):
-        Place("nowhere://x")
+        HistoryStorage("nowhere://x")
 
 
 def test_a_full_disk_ends_the_process_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.contract.string_columns import strings
-from stream_app.kafka.record_batch import RecordBatch, Sealed, record_batches
+from stream_app.kafka.record_batch import EncodedBatch, RecordBatch, record_batches
 
 HEADER = 61
 FIRST = np.zeros(1, np.int64)
@@ -17,7 +17,7 @@ RECORDS = st.lists(st.tuples(st.binary(max_size=100), st.binary(max_size=300)), 
 
 
 def content(batch: RecordBatch) -> list[tuple[bytes | None, bytes | None]]:
-    records = MemoryRecords(Sealed(batch, time=1.0, transactional=False)._build())
+    records = MemoryRecords(EncodedBatch(batch, time=1.0, transactional=False)._build())
     found = records.next_batch()
     assert found is not None
     assert found.validate_crc()
@@ -59,7 +59,7 @@ def test_many_records_have_many_offsets() -> None:
 def test_a_batch_knows_its_producer_and_its_transaction() -> None:
     (batch,) = record_batches(strings([b"k"]), FIRST, strings([b"v"]), FIRST)
     for transactional in (False, True):
-        sealed = Sealed(batch, time=12.5, transactional=transactional)
+        sealed = EncodedBatch(batch, time=12.5, transactional=transactional)
         sealed._set_producer_state(2**40, 7, 2**31 - 1)
         built = sealed._build()
         assert built == sealed._build()

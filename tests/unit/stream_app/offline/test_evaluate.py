@@ -17,7 +17,7 @@ from model.errors import NextactError
 from stream_app.cli.common import INTERRUPTED
 from stream_app.cli.main import cli, main
 from stream_app.errors import UsageError
-from stream_app.offline.evaluate import Teller
+from stream_app.offline.evaluate import ProgressLine
 from tests.unit.versions import save_version
 
 RATES = {"type": "number", "minimum": 0, "maximum": 1}
@@ -219,7 +219,7 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_progress_rewrites_a_terminals_line_and_is_rare_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     for terminal in (True, False):
-        tell = Teller(clock=lambda: now[0], terminal=terminal)
+        tell = ProgressLine(clock=lambda: now[0], terminal=terminal)
         for second in range(40):
             now[0] = second
             tell("training", str(second))

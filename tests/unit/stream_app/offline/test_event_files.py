@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_app.errors import InputUnreadable, SettingsInvalid
-from stream_app.offline.event_files import EventLog
+from stream_app.offline.event_files import EventFile
 from tests.paths import SHARED_DATA
 
 CSV = "user_id,type,item_id,price,extra\nu1,view,i1,9.50,x\nu2,cart,i2,,y\n"
@@ -29,7 +29,7 @@ def written(path: Path, content: str | bytes) -> Path:
 
 def first_time(tmp_path: Path, cell: str, **options: Any) -> Any:
     path = written(tmp_path / "t.csv", f"user_id,timestamp\nu1,{cell}\n")
-    return next(iter(EventLog(path, constant_type="view", **options))).get("timestamp")
+    return next(iter(EventFile(path, constant_type="view", **options))).get("timestamp")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def first_time(tmp_path: Path, cell: str, **options: Any) -> Any:
     ],
 )
 def test_formats_give_the_same_events(tmp_path: Path, name: str, content: bytes) -> None:
-    log = EventLog(written(tmp_path / name, content))
+    log = EventFile(written(tmp_path / name, content))
     assert list(log) == EVENTS
     assert list(log) == EVENTS  # each iteration begins anew
 
@@ -67,7 +67,7 @@ def test_parquet(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "a.parquet")
     ms = int(moment.timestamp() * 1000)
-    assert list(EventLog(tmp_path / "a.parquet", columns={"user_id": "visitor"})) == [
+    assert list(EventFile(tmp_path / "a.parquet", columns={"user_id": "visitor"})) == [
         {"user_id": "17850", "type": "view", "item_id": "7", "timestamp": ms, "price": 1.5},
         {"type": "cart", "item_id": "8", "timestamp": ms},
     ]
@@ -76,12 +76,12 @@ def test_parquet(tmp_path: Path) -> None:
 def test_standard_input_is_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"user_id":"u1","type":"view"}\n')))
     monkeypatch.setattr(sys, "stdin", text)
-    assert list(EventLog("-")) == [{"user_id": "u1", "type": "view"}]
+    assert list(EventFile("-")) == [{"user_id": "u1", "type": "view"}]
 
 
 def test_types_are_mapped_skipped_and_filled_in(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "user_id,type\nu1,follow\nu1,comment\nu1,\nu1,Order Completed\n")
-    log = EventLog(
+    log = EventFile(
         path,
         types={"follow": "favorite", "comment": None},
         constant_type="view",
@@ -113,7 +113,7 @@ def test_timestamps(tmp_path: Path, cell: str, options: dict[str, Any], expected
 
 def test_cells_that_are_no_numbers_are_left_to_the_worker(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "user_id,price,quantity\nu1,cheap,nan\n")
-    assert list(EventLog(path, constant_type="view")) == [
+    assert list(EventFile(path, constant_type="view")) == [
         {"user_id": "u1", "price": "cheap", "quantity": "nan", "type": "view"}
     ]
 
@@ -139,7 +139,7 @@ def test_unreadable_input_names_file_and_way_out(
 ) -> None:
     path = written(tmp_path / name, content)
     with pytest.raises(InputUnreadable) as caught:
-        list(EventLog(path, **options))
+        list(EventFile(path, **options))
     for word in (str(path), *words):
         assert word in str(caught.value)
 
@@ -147,7 +147,7 @@ def test_unreadable_input_names_file_and_way_out(
 @pytest.mark.parametrize("name", ["none.csv", "none.parquet", "."])
 def test_missing_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputUnreadable, match="cannot be opened"):
-        list(EventLog(tmp_path / name, format="parquet" if "parquet" in name else "csv"))
+        list(EventFile(tmp_path / name, format="parquet" if "parquet" in name else "csv"))
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_missing_file(tmp_path: Path, name: str) -> None:
 )
 def test_options_that_cannot_be(options: dict[str, Any]) -> None:
     with pytest.raises(SettingsInvalid):
-        EventLog("a.csv", **options)
+        EventFile("a.csv", **options)
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="no shared data here")
 def test_real_logs() -> None:
-    jdata = EventLog(
+    jdata = EventFile(
         SHARED_DATA / "jdata" / "test.csv.gz",
         types={"follow": "favorite", "comment": None},
         timezone="+08:00",
@@ -170,5 +170,5 @@ def test_real_logs() -> None:
     assert len(events) + jdata.skipped == 2262
     assert {event["type"] for event in events} <= {"click", "purchase", "favorite"}
     columns = {"user_id": "SessionId", "item_id": "ItemId", "timestamp": "Time"}
-    clicks = iter(EventLog(SHARED_DATA / "yoochoose100k" / "test.tsv.gz", columns=columns, constant_type="click"))
+    clicks = iter(EventFile(SHARED_DATA / "yoochoose100k" / "test.tsv.gz", columns=columns, constant_type="click"))
     assert set(next(clicks)) == {"user_id", "item_id", "timestamp", "type"}

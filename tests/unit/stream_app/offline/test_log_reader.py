@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from stream_app.errors import InputUnreadable
-from stream_app.offline.event_files import EventLog
+from stream_app.offline.event_files import EventFile
 from stream_app.offline.log_reader import LogReader
 
 ROW = "u{n},view,i{n},2024-05-01 12:00:{n:02}\n"
 
 
-def log(path: Path, *rows: str) -> EventLog:
+def log(path: Path, *rows: str) -> EventFile:
     path.write_text("user_id,type,item_id,timestamp\n" + "".join(rows))
-    return EventLog(path)
+    return EventFile(path)
 
 
 def good(count: int) -> list[str]:

@@ -14,7 +14,7 @@ from model.data.events import EVENT_TYPES, Event
 from stream_app.contract.events import REASONS, decode_batch
 from stream_app.contract.records import Record
 from stream_app.errors import SettingsInvalid
-from stream_app.sandbox.shop import BANDS, Catalogue, Course
+from stream_app.sandbox.shop import BANDS, Course, ShopCatalogue
 from stream_app.sandbox.shopper import ACTS, BROWSE, FAVOURITES, LEAVE
 from stream_app.sandbox.simulate import POISON_KINDS, Shop, poisoned, with_duplicates, with_poison
 
@@ -104,7 +104,7 @@ def test_tables_sum_to_one() -> None:
 
 
 def test_catalogue_rows_are_sorted_rings() -> None:
-    catalogue = Catalogue(random.Random(3), 300)
+    catalogue = ShopCatalogue(random.Random(3), 300)
     for row in (*catalogue.ladders, *catalogue.lines):
         prices = [catalogue.items[item].price for item in row]
         assert prices == sorted(prices)

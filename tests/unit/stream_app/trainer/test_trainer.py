@@ -22,17 +22,17 @@ import pytest
 from model.data.disk_log import Window, in_memory
 from model.data.events import PURCHASE, Actions, concatenate
 from model.data.sequences import sequences_of
-from model.rounds.drift import Population
+from model.rounds.drift import DriftMonitor
 from model.rounds.training_round import Round, RoundConfig, train_round
 from model.versions.manifest import WEIGHTS
 from model.versions.registry import describe, version_names
 from model.versions.version import Version
 from stream_app.history.event_history import EventHistory
-from stream_app.history.storage import Place
+from stream_app.history.storage import HistoryStorage
 from stream_app.settings import Settings
 from stream_app.trainer import trainer
-from stream_app.trainer.round_journal import RoundInProgress
-from stream_app.versions.promotions import Placed, Promotion, succeed
+from stream_app.trainer.round_journal import RoundJournal
+from stream_app.versions.promotions import Promotion, VersionRef, promoted_after
 from tests.unit.model.rounds.test_training_round import CONFIG, circle
 from tests.unit.versions import save_version
 
@@ -64,7 +64,7 @@ def outcome(
     async def publish(promotion: Promotion, _: Settings) -> None:
         published.append(promotion)
 
-    async def save(*_: Any) -> Placed:
+    async def save(*_: Any) -> VersionRef:
         return save_version(folder / "new")
 
     async def round_() -> str:
@@ -74,7 +74,7 @@ def outcome(
         return await made._attempt(7)
 
     monkeypatch.setattr(
-        trainer, "RecordedEvents", lambda *_: SimpleNamespace(window=lambda *_: in_memory(circle()), events=800)
+        trainer, "EventRecorder", lambda *_: SimpleNamespace(window=lambda *_: in_memory(circle()), events=800)
     )
     monkeypatch.setattr(trainer, "champion", champion)
     monkeypatch.setattr(trainer, "publish", publish)
@@ -83,14 +83,14 @@ def outcome(
 
 
 def test_a_winner_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = succeed(None, save_version(tmp_path / "first"), {}, NOON)
+    first = promoted_after(None, save_version(tmp_path / "first"), {}, NOON)
     said, published = outcome(monkeypatch, tmp_path, first, first)
     assert said == "promoted"
     assert [promotion.version for promotion in published] == ["new"]
 
 
 def test_a_loser_is_kept_for_a_look_and_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = succeed(None, save_version(tmp_path / "first"), {}, NOON)
+    first = promoted_after(None, save_version(tmp_path / "first"), {}, NOON)
     assert outcome(monkeypatch, tmp_path, first, wins=False) == ("rejected", [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "new"]
 
@@ -98,8 +98,8 @@ def test_a_loser_is_kept_for_a_look_and_not_published(tmp_path: Path, monkeypatc
 def test_old_versions_go_but_none_that_a_rollback_may_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         save_version(tmp_path / name)
-    first = succeed(None, save_version(tmp_path / "c"), {}, NOON)
-    second = succeed(first, save_version(tmp_path / "d"), {}, NOON)
+    first = promoted_after(None, save_version(tmp_path / "c"), {}, NOON)
+    second = promoted_after(first, save_version(tmp_path / "d"), {}, NOON)
     outcome(monkeypatch, tmp_path, second, second)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "d", "new"]
 
@@ -107,20 +107,20 @@ def test_old_versions_go_but_none_that_a_rollback_may_need(tmp_path: Path, monke
 def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = succeed(None, save_version(tmp_path / "first"), {}, NOON)
-    second = succeed(first, save_version(tmp_path / "second"), {}, NOON)
+    first = promoted_after(None, save_version(tmp_path / "first"), {}, NOON)
+    second = promoted_after(first, save_version(tmp_path / "second"), {}, NOON)
     assert outcome(monkeypatch, tmp_path, second, first) == ("rejected", [])
 
 
-def moved(events: int, **change: Any) -> Population:
+def moved(events: int, **change: Any) -> DriftMonitor:
     """A population that learned from a circle of views, and what came since."""
-    found = Population(sequences_of(circle()))
+    found = DriftMonitor(sequences_of(circle()))
     found.add(replace(circle(users=1, length=events), **change))
     return found
 
 
-def due(monkeypatch: pytest.MonkeyPatch, population: Population | None, waited: float, limit: float = 0.25) -> bool:
-    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: SimpleNamespace(population=population))
+def due(monkeypatch: pytest.MonkeyPatch, population: DriftMonitor | None, waited: float, limit: float = 0.25) -> bool:
+    monkeypatch.setattr(trainer, "EventRecorder", lambda *_: SimpleNamespace(population=population))
     settings = Settings(device="cpu", train_every=300.0, drift_limit=limit)
     return trainer.Trainer(settings, clock=lambda: 0.0, progress=lambda _: None)._is_due(waited)
 
@@ -147,7 +147,7 @@ def test_drift_brings_a_round_forward_but_not_at_once_and_not_by_a_few_events(
 def test_new_items_bring_a_round_forward(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     unseen = np.arange(10**6, 10**6 + 800).astype(np.uint64)
     with caplog.at_level("INFO"):
-        assert due(monkeypatch, moved(800, objects=unseen), 61.0)
+        assert due(monkeypatch, moved(800, item_keys=unseen), 61.0)
     assert "100% of the events are on new items" in caplog.text
 
 
@@ -174,7 +174,7 @@ def attempt(
         return train_round(window, champion, CONFIG, **going)
 
     log = SimpleNamespace(window=lambda *_: in_memory(actions), events=7)
-    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: log)
+    monkeypatch.setattr(trainer, "EventRecorder", lambda *_: log)
     monkeypatch.setattr(trainer, "champion", found)
     monkeypatch.setattr(trainer, "publish", None)
     monkeypatch.setattr(trainer, "train_round", small)
@@ -186,7 +186,7 @@ def attempt(
 def test_an_empty_topic_is_a_round_that_is_skipped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO"), closing(EventHistory(Place(str(tmp_path / "history")))) as history:
+    with caplog.at_level("INFO"), closing(EventHistory(HistoryStorage(str(tmp_path / "history")))) as history:
         assert attempt(monkeypatch, tmp_path, concatenate(list(history.chunks(1000, history.newest)))) == "skipped"
     assert "round skipped: the log has no events: collect some first" in caplog.text
 
@@ -211,7 +211,7 @@ def test_a_registry_that_is_full_or_takes_nothing_fails_the_round_and_no_more(
 def test_a_champion_that_has_vanished_is_told_and_training_starts_anew(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = succeed(None, save_version(tmp_path / "models" / "gone"), {}, NOON)
+    gone = promoted_after(None, save_version(tmp_path / "models" / "gone"), {}, NOON)
     shutil.rmtree(tmp_path / "models" / "gone")
     with caplog.at_level("INFO"):
         assert attempt(monkeypatch, tmp_path, circle(), champion=gone) == "rejected"
@@ -275,7 +275,7 @@ def rounds_of(
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(task, 20)
 
-    monkeypatch.setattr(trainer, "RecordedEvents", lambda *_: FakeLog())
+    monkeypatch.setattr(trainer, "EventRecorder", lambda *_: FakeLog())
     asyncio.run(until_enough())
     return found
 
@@ -294,7 +294,7 @@ def test_a_round_that_was_ended_goes_on_with_the_files_that_it_had(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = partial(rounds_of, monkeypatch, tmp_path, clock=lambda: 0.0, train_every=0.01)
-    note = RoundInProgress(Settings(device="cpu", data_dir=tmp_path))
+    note = RoundJournal(Settings(device="cpu", data_dir=tmp_path))
     assert run(1) == [(9, 1)]
     assert note.ended() == 9, "it was cancelled"
     note.begins(4)
@@ -305,7 +305,7 @@ def test_a_round_that_was_ended_goes_on_with_the_files_that_it_had(
 
 
 def test_a_note_that_cannot_be_read_is_no_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    note = RoundInProgress(Settings(device="cpu", data_dir=tmp_path))
+    note = RoundJournal(Settings(device="cpu", data_dir=tmp_path))
     note.begins(4)
     (path,) = tmp_path.rglob("round.json")
     path.write_bytes(b"{")
@@ -315,6 +315,6 @@ def test_a_note_that_cannot_be_read_is_no_round(tmp_path: Path, caplog: pytest.L
 
 
 def test_trainers_of_other_histories_do_not_meet(tmp_path: Path) -> None:
-    notes = [RoundInProgress(Settings(device="cpu", data_dir=tmp_path, history=name)) for name in ("a", "b")]
+    notes = [RoundJournal(Settings(device="cpu", data_dir=tmp_path, history=name)) for name in ("a", "b")]
     notes[0].begins(4)
     assert [note.ended() for note in notes] == [4, None]

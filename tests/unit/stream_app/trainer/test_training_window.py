@@ -11,7 +11,7 @@ import pytest
 
 from stream_app.errors import NoRoomOnDisk
 from stream_app.history.event_history import EventHistory
-from stream_app.history.storage import Place
+from stream_app.history.storage import HistoryStorage
 from stream_app.settings import Settings
 from stream_app.trainer.training_window import training_window
 from tests.bench.memory import make_history
@@ -23,7 +23,7 @@ ROWS = 40_000
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHistory]:
     place = tmp_path_factory.mktemp("history")
     make_history(place, ROWS, items=50)
-    with closing(EventHistory(Place(str(place)))) as found:
+    with closing(EventHistory(HistoryStorage(str(place)))) as found:
         yield found
 
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from model.errors import VersionRefused
 from stream_app.versions.promotions import (
-    Placed,
     Promotion,
+    VersionRef,
     decode_promotion,
     elect,
     encode_promotion,
-    go_back,
-    succeed,
+    promoted_after,
+    rolled_back,
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -27,15 +27,15 @@ FIRST_RECORDS = (  # as they were before there were predecessors and a format
 )
 
 
-def placed(name: str) -> Placed:
-    return Placed(version=name, path=f"/models/{name}", manifest_sha256=name * 2)
+def placed(name: str) -> VersionRef:
+    return VersionRef(version=name, path=f"/models/{name}", manifest_sha256=name * 2)
 
 
 def promoted(*names: str) -> Promotion:
     """The last one's record, when they were promoted one after the other, a minute between."""
     champion: Promotion | None = None
     for number, name in enumerate(names):
-        champion = succeed(champion, placed(name), {}, NOON + timedelta(minutes=number))
+        champion = promoted_after(champion, placed(name), {}, NOON + timedelta(minutes=number))
     assert champion is not None
     return champion
 
@@ -101,7 +101,7 @@ def test_a_late_record_is_refused_and_changes_nothing() -> None:
 @given(st.lists(st.integers(0, 5), max_size=6))
 def test_the_latest_promotion_counts_and_of_equals_the_last_record(minutes: list[int]) -> None:
     records = [
-        encode_promotion(succeed(None, placed(f"v{number}"), {}, NOON + timedelta(minutes=minute)))
+        encode_promotion(promoted_after(None, placed(f"v{number}"), {}, NOON + timedelta(minutes=minute)))
         for number, minute in enumerate(minutes)
     ]
     best = max(enumerate(minutes), key=lambda pair: (pair[1], pair[0]), default=None)
@@ -112,16 +112,16 @@ def test_the_latest_promotion_counts_and_of_equals_the_last_record(minutes: list
 def test_a_promotion_is_later_than_the_one_before_whatever_the_clock_says() -> None:
     champion = promoted("a")
     behind = NOON - timedelta(days=1)
-    assert succeed(champion, placed("b"), {}, behind).promoted_at > champion.promoted_at
-    assert go_back(promoted("a", "b"), {}, behind).promoted_at > promoted("a", "b").promoted_at
+    assert promoted_after(champion, placed("b"), {}, behind).promoted_at > champion.promoted_at
+    assert rolled_back(promoted("a", "b"), {}, behind).promoted_at > promoted("a", "b").promoted_at
 
 
 def test_going_back_goes_further_back_each_time_and_forgets_what_was_left() -> None:
-    back = go_back(promoted("a", "b", "c"), {}, NOON + timedelta(hours=1))
+    back = rolled_back(promoted("a", "b", "c"), {}, NOON + timedelta(hours=1))
     assert (back.placed, predecessors(back)) == (placed("b"), ["a"])
-    again = go_back(back, {}, NOON + timedelta(hours=2))
+    again = rolled_back(back, {}, NOON + timedelta(hours=2))
     assert (again.placed, predecessors(again)) == (placed("a"), [])
-    after = succeed(back, placed("d"), {}, NOON + timedelta(hours=2))
+    after = promoted_after(back, placed("d"), {}, NOON + timedelta(hours=2))
     assert predecessors(after) == ["b", "a"]
 
 

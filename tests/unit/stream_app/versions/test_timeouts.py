@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from stream_app.versions.timeouts import within
+from stream_app.versions.timeouts import with_timeout
 
 
 def test_results_and_errors_come_back() -> None:
-    assert asyncio.run(within(10, lambda: 7)) == 7
+    assert asyncio.run(with_timeout(10, lambda: 7)) == 7
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(within(10, lambda: 1 // 0))
+        asyncio.run(with_timeout(10, lambda: 1 // 0))
 
 
 def test_late_work_is_given_up_and_its_result_dropped() -> None:
@@ -28,7 +28,7 @@ def test_late_work_is_given_up_and_its_result_dropped() -> None:
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
-            await within(0.01, late)
+            await with_timeout(0.01, late)
         release.set()
         assert await asyncio.to_thread(ended.wait, 10)
 
@@ -43,7 +43,7 @@ def test_work_that_ends_after_the_loop_says_nothing() -> None:
         release.wait(10)
 
     with pytest.raises(TimeoutError):
-        asyncio.run(within(0.2, late))
+        asyncio.run(with_timeout(0.2, late))
     release.set()
     threads[0].join(10)  # an exception in it would be a warning, and warnings are errors
 
@@ -51,9 +51,9 @@ def test_work_that_ends_after_the_loop_says_nothing() -> None:
 def test_the_process_ends_while_work_hangs() -> None:
     code = """
 import asyncio, threading
-from stream_app.versions.timeouts import within
+from stream_app.versions.timeouts import with_timeout
 try:
-    asyncio.run(within(0.01, threading.Event().wait))
+    asyncio.run(with_timeout(0.01, threading.Event().wait))
 except TimeoutError:
     print("given up")
 """

@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.errors import TooManyDeadLetters
 from stream_app.settings import load_settings
-from stream_app.worker.agent import Consumption
-from stream_app.worker.delivery import BatchResult, Delivered
+from stream_app.worker.agent import EventsAgent
+from stream_app.worker.delivery import BatchResult, DeliveryReceipt
 from stream_app.worker.metrics import WorkerMetrics
 from tests.unit.builders import make_record
 
@@ -102,13 +102,13 @@ class World:
         partitions = dict.fromkeys(record.partition for record in records)
         return [BatchResult(partition, "rules") for partition in partitions]
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> Delivered:
+    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
         await self.release.wait()
         if after is not None:
             await after
         self.broken("deliver")
         self.happened.append(f"delivered {batch.partition}/{offsets.start}-{offsets.stop}")
-        return Delivered(0.0, range(5, 8))
+        return DeliveryReceipt(0.0, range(5, 8))
 
     async def commit(self) -> None:
         self.happened.append("commit")
@@ -126,13 +126,13 @@ class World:
             loop.default_exception_handler(context)
 
 
-def run(body: Callable[[World, Consumption, asyncio.Task[None]], Any]) -> World:
+def run(body: Callable[[World, EventsAgent, asyncio.Task[None]], Any]) -> World:
     async def whole() -> World:
         world = World()
         parts: Any = world
         asyncio.get_running_loop().set_exception_handler(world.unawaited)
         with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as ranking, ThreadPoolExecutor(1) as coding:
-            consumption = Consumption(
+            consumption = EventsAgent(
                 settings=SETTINGS,
                 pipeline=parts,
                 delivery=parts,
@@ -184,7 +184,7 @@ def held(world: World, stage: str) -> tuple[list[str], threading.Event]:
 
 
 def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.release.clear()
         world.fetch(3, size=2)
         await seen(lambda: world.happened)
@@ -197,7 +197,7 @@ def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() 
 
 
 def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.fetch(3, size=2, behind=1)
         world.fetch(3, size=2, behind=2)
         await seen(lambda: world.fetches.empty())
@@ -212,7 +212,7 @@ def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
 
 
 def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partition() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         for n in range(40):
             world.fetch(n % 3, size=1 + n % 4)
         await seen(lambda: world.happened)
@@ -231,7 +231,7 @@ def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partit
 
 
 def test_partitions_that_were_fetched_together_are_one_batch() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.turns_apart = 4
         for partition in range(8):
             world.fetch(partition)
@@ -246,7 +246,7 @@ def test_partitions_that_were_fetched_together_are_one_batch() -> None:
 
 @pytest.mark.parametrize(("size", "pause"), [(2, 0.0), (3, 0.5)])
 def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, pause: float) -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         assert consumption.pause() == 0
 
         def computes(where: str) -> None:
@@ -262,7 +262,7 @@ def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, paus
 
 
 def test_only_so_many_batches_are_under_way() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.release.clear()
         for n in range(8):
             world.fetch(n, size=SETTINGS.batch_size)
@@ -278,7 +278,7 @@ def test_only_so_many_batches_are_under_way() -> None:
 
 
 def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         stages, computed = held(world, "step")
         for _ in range(2):
             world.fetch(0, LARGE)
@@ -292,7 +292,7 @@ def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
 
 
 def test_a_backlog_is_answered_while_the_next_batch_is_stepped() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         stages, answered = held(world, "answer")
         for _ in range(2):
             world.fetch(0, LARGE)
@@ -306,7 +306,7 @@ def test_a_backlog_is_answered_while_the_next_batch_is_stepped() -> None:
 
 
 def test_a_backlog_is_encoded_beside_the_next_batch() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.go_on.clear()
         for _ in range(3):
             world.fetch(0, LARGE)
@@ -323,7 +323,7 @@ def test_a_backlog_is_encoded_beside_the_next_batch() -> None:
 
 
 def test_a_small_batch_behind_a_large_one_is_not_encoded_before_it() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.go_on.clear()
         world.fetch(0, LARGE)
         await seen(lambda: world.encoding)
@@ -337,7 +337,7 @@ def test_a_small_batch_behind_a_large_one_is_not_encoded_before_it() -> None:
 
 
 def test_what_is_left_of_a_backlog_that_moved_away_holds_nothing_up() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.fetch(0, LARGE)
         world.fetch(1, LARGE, generation=0)  # taken ahead, and someone else's
         await seen(lambda: "ack 0/299" in world.happened)
@@ -347,7 +347,7 @@ def test_what_is_left_of_a_backlog_that_moved_away_holds_nothing_up() -> None:
 
 
 def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.consumer_generation_id = 2
         world.fetch(0, generation=1)
         world.fetch(1, generation=2)
@@ -358,7 +358,7 @@ def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() ->
 
 
 def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
-    async def body(world: World, consumption: Consumption, consuming: asyncio.Task[None]) -> None:
+    async def body(world: World, consumption: EventsAgent, consuming: asyncio.Task[None]) -> None:
         world.release.clear()
         for n in range(6):
             world.fetch(n, size=4)
@@ -381,7 +381,7 @@ def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str, s
         if where == stage:
             raise ConnectionError(stage)
 
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.broken = broken
         world.fetch(0, size)
         world.fetch(0, size)
@@ -402,7 +402,7 @@ def test_an_error_of_the_device_ends_the_process_with_nothing_delivered_or_ackno
         if where == "step":
             raise error
 
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.broken = broken
         world.fetch(0)
         world.fetch(1)
@@ -414,7 +414,7 @@ def test_an_error_of_the_device_ends_the_process_with_nothing_delivered_or_ackno
 
 
 def test_too_many_dead_letters_end_the_process_when_what_came_before_is_committed() -> None:
-    async def body(world: World, consumption: Consumption, _: Any) -> None:
+    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
         world.release.clear()
         world.fetch(1, size=SETTINGS.batch_size)
         await seen(lambda: world.happened)

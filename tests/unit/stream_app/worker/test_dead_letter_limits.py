@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.contract.events import Reason, Rejected
+from stream_app.contract.events import Reason, Rejection
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.settings import Settings, load_settings
 from stream_app.worker.dead_letter_limits import DeadLetterLimits
@@ -34,7 +34,7 @@ def limits(consecutive: int, ratio: float, window: int = 1) -> Settings:
 def count(counted: DeadLetterLimits, batch: list[Taken], *, first: int = 0, generation: int = 1) -> None:
     records = [make_record(b"", partition=taken.partition, offset=first + n) for n, taken in enumerate(batch)]
     rejected = [
-        Rejected(place, taken.reason, f"why {first + place}") for place, taken in enumerate(batch) if taken.reason
+        Rejection(place, taken.reason, f"why {first + place}") for place, taken in enumerate(batch) if taken.reason
     ]
     counted.count(records, rejected, generation)
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from stream_app.contract.records import Outgoing
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import DataPathError
-from stream_app.kafka.record_batch import Sealed
+from stream_app.kafka.record_batch import EncodedBatch
 from stream_app.settings import load_settings
 from stream_app.worker import delivery as module
-from stream_app.worker.delivery import AtLeastOnce, BatchResult, Delivered
+from stream_app.worker.delivery import AtLeastOnce, BatchResult, DeliveryReceipt
 from tests.unit.builders import packed, unpacked
 
 SETTINGS = load_settings()
@@ -89,7 +89,7 @@ class Producer:
     def create_batch(self) -> Builder:
         return Builder(self.size)
 
-    async def send_batch(self, builder: Builder | Sealed, topic: str, *, partition: int) -> asyncio.Future[Any]:
+    async def send_batch(self, builder: Builder | EncodedBatch, topic: str, *, partition: int) -> asyncio.Future[Any]:
         for _ in range(next(self._pauses, 0)):
             await asyncio.sleep(0)
         base = self._ends[topic, partition] = self._ends[topic, partition] + next(self._others, 0)
@@ -170,7 +170,7 @@ def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
         assert producer.topics() == [PREDICTIONS, DEAD_LETTERS, CHANGELOG]
         assert not task.done()
         producer.sent[2].acknowledge()
-        assert await task == Delivered(101.0, range(40, 42))  # at 100 the predictions were stamped
+        assert await task == DeliveryReceipt(101.0, range(40, 42))  # at 100 the predictions were stamped
 
     run(producer, body)
     predictions, changes = unpacked(batch().predictions), unpacked(batch().changelog)
@@ -211,7 +211,7 @@ def test_every_topic_gets_its_records_in_the_order_of_the_log(pauses: list[int],
     results = [batch(n) for n in range(batches)]
 
     async def body(delivery: AtLeastOnce) -> None:
-        tasks: list[asyncio.Task[Delivered]] = []
+        tasks: list[asyncio.Task[DeliveryReceipt]] = []
         for result in results:
             tasks.append(asyncio.create_task(delivery.deliver(result, OFFSETS, tasks[-1] if tasks else None)))
         done = await asyncio.gather(*tasks)
@@ -274,7 +274,7 @@ def test_nothing_to_send_is_nothing_sent() -> None:
 
     async def body(delivery: AtLeastOnce) -> None:
         nothing = await delivery.deliver(batch(predictions=0, dead_letters=0, changes=0), OFFSETS, None)
-        assert nothing == Delivered(100.0, None)
+        assert nothing == DeliveryReceipt(100.0, None)
 
     run(producer, body)
     assert producer.sent == []

@@ -15,7 +15,7 @@ from stream_app.errors import DataPathError
 from stream_app.settings import load_settings
 from stream_app.worker import delivery as delivery_module
 from stream_app.worker import exactly_once as module
-from stream_app.worker.delivery import Delivered
+from stream_app.worker.delivery import DeliveryReceipt
 from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
 from tests.unit.stream_app.worker.test_delivery import (
     CHANGELOG,
@@ -123,7 +123,7 @@ def run(
 
 def test_a_batch_is_one_transaction() -> None:
     async def body(delivery: ExactlyOnce) -> None:
-        assert await delivery.deliver(batch(), range(10, 17), None) == Delivered(
+        assert await delivery.deliver(batch(), range(10, 17), None) == DeliveryReceipt(
             102.0, range(42)
         )  # stamped at 100 and 101
 
@@ -137,7 +137,7 @@ def test_a_batch_is_one_transaction() -> None:
 def test_a_batch_without_answers_commits_its_offset() -> None:
     async def body(delivery: ExactlyOnce) -> None:
         nothing = await delivery.deliver(batch(predictions=0, dead_letters=0, changes=0), range(3, 5), None)
-        assert nothing == Delivered(100.0, None)
+        assert nothing == DeliveryReceipt(100.0, None)
 
     assert run(Cluster(), body) == ["1 begin", "1 offset 1/5", "1 commit"]
 

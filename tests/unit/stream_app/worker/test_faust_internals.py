@@ -29,9 +29,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_app.settings import load_settings
-from stream_app.worker.faust_fetch_thread import Chunk, ChunkThread
-from stream_app.worker.faust_table import TABLE, PromptTableManager, UsersStore
-from stream_app.worker.faust_transport import ChunkConsumer
+from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
+from stream_app.worker.faust_table import TABLE, NoWaitTableManager, UsersStore
+from stream_app.worker.faust_transport import FetchConsumer
 from tests.unit.stream_app.worker.test_faust_transport import OFFSETS
 from tests.unit.stream_app.worker.test_faust_transport import run as with_consumer
 
@@ -180,8 +180,8 @@ def test_steps_come_in_the_order_in_which_they_came(leaning: Leaning, order: str
 
 def test_the_app_takes_its_transport_and_makes_our_consumer_and_thread() -> None:
     async def body(consumer: Any) -> None:
-        assert type(consumer) is ChunkConsumer, "transport.py leans on app.transport being assignable"
-        assert type(consumer._thread) is ChunkThread, "transport.py leans on Consumer._new_consumer_thread"
+        assert type(consumer) is FetchConsumer, "transport.py leans on app.transport being assignable"
+        assert type(consumer._thread) is FetchThread, "transport.py leans on Consumer._new_consumer_thread"
         assert consumer.in_transaction is False, "delivery.py is the guarantee, not Faust's processing_guarantee"
 
     with_consumer(body)
@@ -189,7 +189,7 @@ def test_the_app_takes_its_transport_and_makes_our_consumer_and_thread() -> None
 
 def test_acknowledgements_collect_where_they_are_taken_from() -> None:
     async def body(consumer: Any) -> None:
-        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 0, 9))
+        message = consumer._to_message(EVENTS, Fetch(EVENTS, [], 0, 9))
         assert driver.Consumer.ack(consumer, message)
         assert list(consumer._acked[EVENTS]) == [8], "transport.py takes acknowledged offsets from Consumer._acked"
         assert consumer._acked_index[EVENTS] == {8}, "transport.py empties Consumer._acked_index"
@@ -317,7 +317,7 @@ def test_a_fetch_of_nothing_but_markers_moves_the_position() -> None:
 def test_messages_carry_the_generation_of_the_group() -> None:
     async def body(consumer: Any) -> None:
         consumer.app.consumer_generation_id = 41
-        message = consumer._to_message(EVENTS, Chunk(EVENTS, [], 0, 9))
+        message = consumer._to_message(EVENTS, Fetch(EVENTS, [], 0, 9))
         assert message.generation_id == 41, "agent.py drops fetches of an older generation of the group"
 
     with_consumer(body)
@@ -344,7 +344,7 @@ def test_what_is_taken_in_without_acknowledgement_is_still_an_event() -> None:
 
 def test_the_table_manager_is_ours_and_has_its_table_from_the_beginning() -> None:
     async def body(consumer: Any) -> None:
-        assert type(consumer.app.tables) is PromptTableManager, "app.py leans on the setting TableManager"
+        assert type(consumer.app.tables) is NoWaitTableManager, "app.py leans on the setting TableManager"
         assert list(consumer.app.tables) == [TABLE], "table.py: no table comes late, so nobody need be waited for"
 
     with_consumer(body)

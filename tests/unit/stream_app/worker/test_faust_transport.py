@@ -24,8 +24,8 @@ from model.serving.engine import Fold
 from stream_app.errors import DataPathError
 from stream_app.settings import load_settings
 from stream_app.worker.faust_app import create_app
-from stream_app.worker.faust_fetch_thread import Chunk, ChunkThread
-from stream_app.worker.faust_transport import ChunkConsumer, ChunkSchema, Standing
+from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
+from stream_app.worker.faust_transport import FetchConsumer, FetchSchema, PartitionPosition
 from tests.unit.builders import make_record, make_states
 
 SETTINGS = load_settings()
@@ -52,7 +52,7 @@ class Delivery:
 
 
 def run(
-    body: Callable[[ChunkConsumer], Awaitable[None]],
+    body: Callable[[FetchConsumer], Awaitable[None]],
     *,
     drained: Callable[[], Awaitable[None]] | None = None,
     delivery: Delivery | None = None,
@@ -85,33 +85,33 @@ def records(*offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
     return [make_record(b"{}", offset=offset, timestamp=offset + 1000, partition=3) for offset in offsets]
 
 
-def hand_out(consumer: ChunkConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
+def hand_out(consumer: FetchConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
     """The message that Faust makes of a fetch."""
-    chunk = Chunk(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
+    chunk = Fetch(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
     consumer._expect(tp, [chunk])
     return consumer._to_message(tp, chunk)
 
 
 def test_a_chunk_is_a_record_to_faust() -> None:
     fetched = records(5, 6, 9)
-    chunk = Chunk(EVENTS, fetched, 5, 12)
+    chunk = Fetch(EVENTS, fetched, 5, 12)
     assert chunk.value is fetched
     assert (chunk.topic, chunk.partition, chunk.offset, chunk.timestamp) == (EVENTS.topic, 3, 11, 1009)
     assert (chunk.key, chunk.headers, chunk.checksum, chunk.serialized_key_size) == (None, (), None, 0)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         message = consumer._to_message(EVENTS, chunk)
         assert (message.tp, message.offset, message.value) == (EVENTS, 11, fetched)
         assert message.generation_id == consumer.app.consumer_generation_id
-        assert consumer._to_message(CHANGELOG, Chunk(CHANGELOG, [], 9, 12)).offset == 11
+        assert consumer._to_message(CHANGELOG, Fetch(CHANGELOG, [], 9, 12)).offset == 11
 
     run(body)
 
 
 def test_records_pass_the_schema_as_they_are() -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         message = hand_out(consumer, 1, 2)
-        event = await ChunkSchema().compile(consumer.app, on_key_decode_error=None)(message, propagate=True)
+        event = await FetchSchema().compile(consumer.app, on_key_decode_error=None)(message, propagate=True)
         assert event.value is message.value
         assert event.message is message
 
@@ -134,14 +134,14 @@ class Fetches:
             self.assignment.state_value(tp).consumed_to(position)
         return {tp: fetched for tp, (fetched, _) in self.next.items() if fetched}
 
-    async def of(self, thread: ChunkThread) -> dict[TP, list[Any]]:
+    async def of(self, thread: FetchThread) -> dict[TP, list[Any]]:
         subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=self.assignment))
         aiokafka: Any = SimpleNamespace(_subscription=subscription, _fetcher=self.fetcher)
         return await thread._fetch_records(aiokafka, set(self.assignment.tps), timeout=1.0)
 
 
 def test_only_chunked_topics_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER)
         fetched = records(5, 6)
         fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), (fetched, 7))
@@ -155,7 +155,7 @@ def test_only_chunked_topics_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_chunk_covers_the_markers_behind_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG)
         fetches.next = {EVENTS: (records(5, 6), 9), CHANGELOG: (records(5), 7)}
         found = await fetches.of(consumer._thread)
@@ -165,7 +165,7 @@ def test_a_chunk_covers_the_markers_behind_its_records(monkeypatch: pytest.Monke
 
 
 def test_recovery_is_told_of_offsets_without_records_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         still = TP(CHANGELOG.topic, 4)
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER, still)
         fetches.assignment.state_value(still).await_reset(0)  # no position yet: nothing to say of it
@@ -180,15 +180,15 @@ def test_recovery_is_told_of_offsets_without_records_and_nobody_else(monkeypatch
 
 
 def test_chunks_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -> None:
-    chunks = [Chunk(EVENTS, records(1, 2), 1, 3)]
-    fetched: list[Any] = [{}, None, {EVENTS: chunks, OTHER: records(7), CHANGELOG: [Chunk(CHANGELOG, [], 0, 3)]}]
+    chunks = [Fetch(EVENTS, records(1, 2), 1, 3)]
+    fetched: list[Any] = [{}, None, {EVENTS: chunks, OTHER: records(7), CHANGELOG: [Fetch(CHANGELOG, [], 0, 3)]}]
 
     async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
         return fetched.pop(0), {EVENTS}
 
     monkeypatch.setattr(driver.Consumer, "_wait_next_records", next_records)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         assert await consumer._wait_next_records(1.0) == ({}, {EVENTS})
         assert await consumer._wait_next_records(1.0) == (None, {EVENTS})
         found, active = await consumer._wait_next_records(1.0)
@@ -200,7 +200,7 @@ def test_chunks_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_acknowledged_chunks_move_the_commit_to_their_end() -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         assert consumer._new_offset(EVENTS) is None
         first, second, third = hand_out(consumer, 5, 6), hand_out(consumer, 8), hand_out(consumer, 9, 20)
         assert consumer.ack(first)
@@ -215,7 +215,7 @@ def test_acknowledged_chunks_move_the_commit_to_their_end() -> None:
 
 
 def test_an_acknowledgement_over_a_lost_chunk_is_an_error() -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         hand_out(consumer, 5, 6)
         with pytest.raises(DataPathError, match="offset 8 is done, but one before it got lost"):
             consumer.ack(hand_out(consumer, 7, 8))
@@ -230,7 +230,7 @@ def test_after_a_seek_what_was_handed_out_before_is_not_missed(monkeypatch: pyte
 
     monkeypatch.setattr(driver.Consumer, "seek_to_committed", to_committed)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         hand_out(consumer, 5, 6)
         await consumer.perform_seek()
         assert consumer._read_offset[EVENTS] == 5
@@ -249,13 +249,13 @@ def test_a_fetch_that_never_came_ends_the_process_unless_a_seek_comes_first(
 
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "call_thread", sought)
 
-    async def body(consumer: ChunkConsumer) -> None:
-        consumer._expect(tp, [Chunk(tp, records(4), 4, 6)])
-        consumer._expect(tp, [Chunk(tp, records(8), 6, 9)])  # 6 and 7 are markers, or compacted away
+    async def body(consumer: FetchConsumer) -> None:
+        consumer._expect(tp, [Fetch(tp, records(4), 4, 6)])
+        consumer._expect(tp, [Fetch(tp, records(8), 6, 9)])  # 6 and 7 are markers, or compacted away
         with pytest.raises(DataPathError, match="begins at offset 12, after 9"):
-            consumer._expect(tp, [Chunk(tp, records(12), 12, 13)])
+            consumer._expect(tp, [Fetch(tp, records(12), 12, 13)])
         await (consumer.perform_seek() if tp == EVENTS else consumer.seek_wait({tp: 0}))
-        consumer._expect(tp, [Chunk(tp, records(12), 12, 13)])
+        consumer._expect(tp, [Fetch(tp, records(12), 12, 13)])
 
     consumer_thread = driver.AIOKafkaConsumerThread
     monkeypatch.setattr(consumer_thread, "_ensure_consumer", lambda _: None)
@@ -274,12 +274,12 @@ def test_a_seek_to_committed_gives_back_the_first_fetch_of_a_partition_too(
 
     monkeypatch.setattr(AIOKafkaConsumer, "committed", committed_of)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         assignment = Assignment(list(offsets))
         for tp in (EVENTS, CHANGELOG):
             assignment.state_value(tp).reset_to(5)
         aiokafka = consumer_of(assignment)
-        monkeypatch.setattr(ChunkThread, "_ensure_consumer", lambda _: aiokafka)
+        monkeypatch.setattr(FetchThread, "_ensure_consumer", lambda _: aiokafka)
         assert await consumer._thread._seek_to_committed() == offsets
         assert assignment.state_value(EVENTS).position == (committed or 0)
         assert assignment.state_value(CHANGELOG).position == 5
@@ -300,7 +300,7 @@ def test_a_seek_to_committed_gives_back_the_first_fetch_of_a_partition_too(
 def test_the_fetch_behind_one_of_events_waits_at_the_broker_while_the_worker_is_busy(
     monkeypatch: pytest.MonkeyPatch, busy: float, tp: TP, expected: tuple[int, int]
 ) -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         fetches = Fetches(monkeypatch, tp)
         fetches.next = {tp: (records(5, 6), 7)}
         await fetches.of(consumer._thread)
@@ -346,8 +346,8 @@ def test_fetches_and_seeks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assigned = SimpleNamespace(subscription=SimpleNamespace(assignment=None))
     aiokafka: Any = SimpleNamespace(_subscription=assigned)
 
-    async def body(consumer: ChunkConsumer) -> None:
-        thread = ChunkThread(consumer)
+    async def body(consumer: FetchConsumer) -> None:
+        thread = FetchThread(consumer)
         fetching = asyncio.create_task(thread._fetch_records(aiokafka, {CHANGELOG}))
         await asyncio.sleep(0)
         seeking = asyncio.create_task(thread._seek_wait(aiokafka, {CHANGELOG: 0}))
@@ -367,24 +367,24 @@ def test_a_partition_stands_at_its_oldest_fetch_under_way_or_at_its_position() -
     assignment = SimpleNamespace(tps=set(states), state_value=states.get)
     subscribed = SimpleNamespace(_subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)))
 
-    async def body(consumer: ChunkConsumer) -> None:
-        assert consumer.standings() == {}  # nothing is assigned yet
+    async def body(consumer: FetchConsumer) -> None:
+        assert consumer.partition_positions() == {}  # nothing is assigned yet
         consumer._thread._consumer = subscribed
-        assert consumer.standings() == {EVENTS: Standing(12, 30)}
+        assert consumer.partition_positions() == {EVENTS: PartitionPosition(12, 30)}
         first = hand_out(consumer, 5, 6)
         hand_out(consumer, 8, 11)
-        assert consumer.standings()[EVENTS] == Standing(5, 30)
+        assert consumer.partition_positions()[EVENTS] == PartitionPosition(5, 30)
         consumer.ack(first)
-        assert consumer.standings()[EVENTS].lag == 22
+        assert consumer.partition_positions()[EVENTS].lag == 22
         states[EVENTS].lso = None  # no fetch has told it
-        assert consumer.standings() == {}
+        assert consumer.partition_positions() == {}
         consumer._thread._consumer = None
 
     run(body)
 
 
 def test_partitions_are_acknowledged_apart_and_the_changelog_not_at_all() -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         hand_out(consumer, 1)
         elsewhere = TP(EVENTS.topic, 4)
         consumer.ack(hand_out(consumer, 50, tp=elsewhere))
@@ -398,7 +398,7 @@ def test_partitions_are_acknowledged_apart_and_the_changelog_not_at_all() -> Non
 @hypothesis_settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=20))
 def test_a_commit_never_passes_what_is_not_acknowledged(fetches: Sequence[tuple[int, bool]]) -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         end, waiting, acknowledged = 0, list[Any](), 0
         for size, commit in fetches:
             waiting.append(hand_out(consumer, *range(end, end + size)))
@@ -416,7 +416,7 @@ def test_a_commit_never_passes_what_is_not_acknowledged(fetches: Sequence[tuple[
 
 
 def test_other_topics_commit_only_what_is_without_a_hole() -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         for offset in (1, 2, 4):
             (record,) = records(offset)
             assert consumer.ack(consumer._to_message(OTHER, record))
@@ -426,7 +426,7 @@ def test_other_topics_commit_only_what_is_without_a_hole() -> None:
 
 
 def test_gaps_between_chunks_are_none() -> None:
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         await consumer._add_gap(EVENTS, 1, 9)
         await consumer._add_gap(OTHER, 1, 9)
         assert not consumer._gap[EVENTS]
@@ -444,7 +444,7 @@ def test_events_and_standbys_are_not_fetched_before_the_state_is_recovered(monke
 
     monkeypatch.setattr(driver.Consumer, "_getmany", getmany)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         tables = consumer.app.tables
         assert not tables.actives_ready
         tables.recovery.active_tps.add(CHANGELOG)
@@ -471,7 +471,7 @@ def test_offsets_are_committed_once_by_faust_or_by_the_delivery(
     monkeypatch.setattr(driver.Consumer, "_commit", commit)
     monkeypatch.setattr(driver.Consumer, "assignment", lambda _: {EVENTS})
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         consumer.ack(hand_out(consumer, 5, 6))
         assert await consumer.commit()
         assert not await consumer.commit()
@@ -490,7 +490,7 @@ def test_whoever_had_the_partitions_is_locked_out_before_faust_recovers(monkeypa
 
     monkeypatch.setattr(driver.Consumer, "on_partitions_assigned", recover)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         await consumer.on_partitions_assigned({EVENTS, CHANGELOG, TP(EVENTS.topic, 0)}, 7)
 
     run(body, delivery=delivery)
@@ -505,7 +505,7 @@ def test_a_take_over_that_fails_ends_the_process(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(driver.Consumer, "on_partitions_assigned", recover)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         with pytest.raises(ConnectionError):
             await consumer.on_partitions_assigned({EVENTS}, 7)
 
@@ -524,7 +524,7 @@ def test_stopping_waits_for_what_was_taken_in(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(driver.Consumer, "on_stop", on_stop)
 
-    async def body(consumer: ChunkConsumer) -> None:
+    async def body(consumer: FetchConsumer) -> None:
         await consumer.on_stop()
 
     run(body, drained=drained)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.serving.answers import Answers
-from model.serving.online_scores import NOTHING, Scored
+from model.serving.online_scores import NOTHING, BatchScores
 from stream_app.contract.events import REASONS
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.worker.metrics import RANKERS, ArrayHistogram, VersionScores, WorkerMetrics
@@ -72,7 +72,7 @@ def test_a_version_that_was_dropped_counts_for_nothing_any_more() -> None:
     scores = VersionScores()
     scores.begin(["new"])
     for version in ("old", "new"):
-        scores.add(answers_of(version), Scored(np.array([1]), NOTHING.purchases))
+        scores.add(answers_of(version), BatchScores(np.array([1]), NOTHING.purchases))
     assert {version: score.scored for version, score in scores.scores().items()} == {"new": 1}
 
 

@@ -29,7 +29,7 @@ from model.versions import manifest
 from model.versions.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
 from stream_app.settings import Settings
 from stream_app.versions import timeouts as bounded
-from stream_app.versions.promotions import Promotion, encode_promotion, go_back, succeed
+from stream_app.versions.promotions import Promotion, encode_promotion, promoted_after, rolled_back
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.reload import Reload, logger
 from tests.unit.builders import CPU, make_states
@@ -149,7 +149,7 @@ def run(following: Following, steps: Callable[[Following], Awaitable[None]]) -> 
 
 @pytest.fixture
 def good(tmp_path: Path) -> Promotion:
-    return succeed(None, save_version(tmp_path / "good"), {}, NOON)
+    return promoted_after(None, save_version(tmp_path / "good"), {}, NOON)
 
 
 @pytest.fixture(autouse=True)
@@ -230,8 +230,10 @@ def test_a_bad_version_is_refused_and_the_one_before_serves_on(
     if hostile:
         digest = sha256((tmp_path / "bad" / MANIFEST).read_bytes()).hexdigest()
         placed = msgspec.structs.replace(placed, manifest_sha256=digest)
-    bad = succeed(good, placed, {}, NOON + timedelta(days=365))  # by a clock that is ahead: it must not matter later
-    better = succeed(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
+    bad = promoted_after(
+        good, placed, {}, NOON + timedelta(days=365)
+    )  # by a clock that is ahead: it must not matter later
+    better = promoted_after(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
     worker = Following(encode_promotion(good), timeout=0.3 if damage is hang else 10.0)
 
     async def steps(worker: Following) -> None:
@@ -258,7 +260,7 @@ def test_at_the_start_the_rules_answer_where_the_champion_is_refused(
     async def steps(worker: Following) -> None:
         assert worker.serving is None
         assert_refused(worker, log(), "good", "hash", None)
-        worker.topic.put(encode_promotion(succeed(good, save_version(tmp_path / "better"), {}, NOON)))
+        worker.topic.put(encode_promotion(promoted_after(good, save_version(tmp_path / "better"), {}, NOON)))
         await worker.until(lambda: worker.serving == "better")
 
     run(worker, steps)
@@ -293,7 +295,7 @@ def test_a_good_promotion_counts_that_comes_together_with_a_bad_record(good: Pro
 def test_a_late_promotion_is_refused_but_a_rollback_to_the_same_version_is_not(
     good: Promotion, tmp_path: Path, log: Callable[[], str]
 ) -> None:
-    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
     worker = Following(encode_promotion(good), encode_promotion(newer))
 
     async def steps(worker: Following) -> None:
@@ -301,14 +303,14 @@ def test_a_late_promotion_is_refused_but_a_rollback_to_the_same_version_is_not(
         worker.topic.put(encode_promotion(good))
         await worker.until(lambda: worker.count("refused") == 1)
         assert_refused(worker, log(), "good", "older", "newer")
-        worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
+        worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.serving == "good")
 
     run(worker, steps)
 
 
 def test_the_version_before_serves_again_without_being_read_again(good: Promotion, tmp_path: Path) -> None:
-    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
     worker = Following(encode_promotion(good))
 
     async def steps(worker: Following) -> None:
@@ -316,7 +318,7 @@ def test_the_version_before_serves_again_without_being_read_again(good: Promotio
         worker.topic.put(encode_promotion(newer))
         await worker.until(lambda: worker.serving == "newer")
         shutil.rmtree(good.path)
-        worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
+        worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.count("loaded") == 3)
         assert worker.fold.serving is before
         assert worker.shown() == ["good"]
@@ -329,7 +331,7 @@ def test_what_serves_is_not_loaded_again_when_it_is_promoted_again(good: Promoti
 
     async def steps(worker: Following) -> None:
         before = worker.fold.serving
-        worker.topic.put(encode_promotion(succeed(good, good.placed, {}, NOON)), b"no json")
+        worker.topic.put(encode_promotion(promoted_after(good, good.placed, {}, NOON)), b"no json")
         await worker.until(lambda: worker.count("refused") == 1)
         assert worker.fold.serving is before
         assert worker.count("loaded") == 1
@@ -343,7 +345,7 @@ def test_a_version_that_does_not_answer_on_the_device_is_refused(
     def out_of_memory(_: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
-    large = succeed(good, save_version(tmp_path / "large", seed=1), {}, NOON)
+    large = promoted_after(good, save_version(tmp_path / "large", seed=1), {}, NOON)
     worker = Following(encode_promotion(good))
 
     async def steps(worker: Following) -> None:
@@ -390,8 +392,8 @@ def test_a_place_that_comes_back_is_read_at_a_later_try(
 def test_a_later_promotion_does_not_wait_for_a_slow_place_and_what_comes_from_there_is_dropped(
     good: Promotion, tmp_path: Path, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = succeed(good, save_version(tmp_path / "slow", seed=1), {}, NOON + timedelta(minutes=1))
-    better = succeed(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
+    slow = promoted_after(good, save_version(tmp_path / "slow", seed=1), {}, NOON + timedelta(minutes=1))
+    better = promoted_after(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
     worker = Following(encode_promotion(good))
     begun, release = threading.Event(), threading.Event()
 
@@ -431,7 +433,7 @@ def test_an_error_of_our_own_ends_the_following(good: Promotion, monkeypatch: py
 
 
 def test_a_new_version_is_on_trial_beside_the_one_before_it_for_a_while(good: Promotion, tmp_path: Path) -> None:
-    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
     worker = Following(encode_promotion(good), trial_s=0.05)
 
     async def steps(worker: Following) -> None:
@@ -449,13 +451,13 @@ def test_a_new_version_is_on_trial_beside_the_one_before_it_for_a_while(good: Pr
 
 
 def test_a_version_that_is_taken_back_has_no_trial(good: Promotion, tmp_path: Path) -> None:
-    newer = succeed(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
     worker = Following(encode_promotion(good))
 
     async def steps(worker: Following) -> None:
         worker.topic.put(encode_promotion(newer))
         await worker.until(lambda: worker.staying is not None)
-        worker.topic.put(encode_promotion(go_back(newer, {}, NOON + timedelta(minutes=2))))
+        worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.serving == "good")
         assert (worker.staying, worker.reload.trial) == (None, None)
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.errors import DataPathError
-from stream_app.worker.faust_transport import Standing
+from stream_app.worker.faust_transport import PartitionPosition
 from stream_app.worker.watchdog import Waiting, Watchdog, waiting_of
 
 TIMEOUT = 100.0
@@ -101,20 +101,22 @@ def test_a_loop_that_runs_is_left_alone() -> None:
     assert run_beside(2.0, run=2.6) == []
 
 
-def app(*, rebalancing: bool = False, ready: bool = True, standings: Any = None, offsets: Any = None) -> Any:
+def app(*, rebalancing: bool = False, ready: bool = True, partition_positions: Any = None, offsets: Any = None) -> Any:
     recovery = SimpleNamespace(active_offsets=Counter(offsets or {}), active_remaining_total=lambda: 30)
     return SimpleNamespace(
         rebalancing=rebalancing,
         rebalancing_count=1,
         consumer_generation_id=4,
         tables=SimpleNamespace(actives_ready=ready, recovery=recovery),
-        consumer=SimpleNamespace(standings=lambda: standings or {}),
+        consumer=SimpleNamespace(partition_positions=lambda: partition_positions or {}),
     )
 
 
 def test_a_worker_that_answers_waits_for_its_lagging_partitions() -> None:
     events = [TP("shop.events", number) for number in range(2)]
-    found = waiting_of(app(standings={events[0]: Standing(5, 5), events[1]: Standing(5, 12)}))
+    found = waiting_of(
+        app(partition_positions={events[0]: PartitionPosition(5, 5), events[1]: PartitionPosition(5, 12)})
+    )
     assert found == {"partition 1 of shop.events": Waiting("7 events left", 5)}
     assert waiting_of(app()) == {}
 
