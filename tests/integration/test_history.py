@@ -26,7 +26,7 @@ from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events
 from tests.integration.topics import read_all, send_all
-from tests.unit.histories import files_of, offsets, rows_in
+from tests.unit.builders.histories import files_of, offsets, rows_in
 
 pytestmark = pytest.mark.broker
 

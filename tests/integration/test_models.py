@@ -29,8 +29,8 @@ from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events, wait_answered
 from tests.integration.topics import send_all
-from tests.unit.builders import HIDDEN
-from tests.unit.versions import Bomb, change_weights, cut_off, replace_file, save_version
+from tests.unit.builders.basics import HIDDEN
+from tests.unit.builders.versions import Bomb, change_weights, cut_off, replace_file, save_version
 
 pytestmark = pytest.mark.broker
 

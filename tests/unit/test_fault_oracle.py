@@ -26,7 +26,7 @@ from tests.faults.load import EXPECT, REASONS, Labelled, Mix, records
 from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge
 from tests.faults.replay import Record, replay
 from tests.faults.stored import read
-from tests.unit.builders import CPU, LENGTH, make_record, make_states, make_version, unpacked
+from tests.unit.builders.basics import CPU, LENGTH, make_record, make_states, make_version, unpacked
 
 SETTINGS = load_settings({"events_topic": "shop.events", "partitions": 2})
 MIX = Mix(users=12, items=90, hot=0.3, poison=0.1, repeats=0.1, late=0.1)

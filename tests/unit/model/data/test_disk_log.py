@@ -34,12 +34,12 @@ from model.rounds.rehearsal import rehearsal
 from model.rounds.training_round import train_round
 from model.training.item_attributes import learn_item_attributes
 from stream_app.history import files as history_file
-from tests.unit.builders import CPU
-from tests.unit.histories import HOUR, NOON, Reader, Topic, close_all
-from tests.unit.model.rounds.test_training_round import CONFIG, circle
-from tests.unit.sequences import random_users, sequences
+from tests.unit.builders.basics import CPU
+from tests.unit.builders.histories import HOUR, NOON, Reader, Topic, close_all
+from tests.unit.builders.logs import ROOMY, in_parts
+from tests.unit.builders.rounds import CONFIG, circle
+from tests.unit.builders.sequences import random_users, sequences
 
-ROOMY = 1_000_000
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 EVENTS = st.lists(
@@ -59,12 +59,6 @@ def users_of(found: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
     """The sequence of each user, in no order."""
     rows = list(zip(found.item_keys.tolist(), found.contexts.tolist(), found.times.tolist(), strict=True))
     return Counter(tuple(rows[low:high]) for low, high in pairwise(found.offsets.tolist()))
-
-
-def in_parts(whole: Sequences, count: int, room: int, folder: Path, files: ExitStack) -> DiskLog:
-    """The same users in so many parts."""
-    groups = np.array_split(np.arange(len(whole.offsets) - 1), count)
-    return DiskLog.of((whole.of_users(group) for group in groups), room, folder, files)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from stream_app.history.rows import actions_in, rows_of
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
-from tests.unit.builders import LENGTH, make_record, make_states, unpacked
+from tests.unit.builders.basics import LENGTH, make_record, make_states, unpacked
 
 NOW = 1_767_323_045_678
 HOUR = 3_600_000

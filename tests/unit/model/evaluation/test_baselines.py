@@ -15,7 +15,7 @@ from model.evaluation.ranking import MISSED, Ranker, rank_all, ranking
 from model.evaluation.session_knn import SessionKnn
 from model.evaluation.split import split_sessions
 from tests.paths import SHARED_DATA
-from tests.unit.sequences import examples, names, random_users, rows, sequences
+from tests.unit.builders.sequences import examples, names, random_users, rows, sequences
 
 
 def test_popular_items_rank_by_count_with_ties_against_them() -> None:

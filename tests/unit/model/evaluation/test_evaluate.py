@@ -17,7 +17,7 @@ from model.evaluation.ranking import DEPTHS, MISSED, ranking
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.serving.rules import Rules
-from tests.unit.builders import make_fusion
+from tests.unit.builders.basics import make_fusion
 
 CPU = torch.device("cpu")
 ITEMS = [f"i{n}" for n in range(40)]

@@ -19,8 +19,8 @@ from model.network.network import Network, NetworkConfig
 from model.rounds.fit_model import FitModelConfig, fit_model, held_out
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import Progress, TrainConfig
-from tests.unit.builders import CPU, drawn_combiner
-from tests.unit.sequences import random_users, sequences
+from tests.unit.builders.basics import CPU, drawn_combiner
+from tests.unit.builders.sequences import random_users, sequences
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 VOCABULARY = Vocabulary(list(LETTERS[:-3]))  # three letters are not known

@@ -18,8 +18,8 @@ from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
 from model.evaluation.gate import Difference, GateConfig, Reason, difference, judge
 from model.evaluation.ranking import MISSED, Ranking
 from model.rounds.training_round import train_round
-from tests.unit.builders import CPU
-from tests.unit.model.rounds.test_training_round import CONFIG, as_version, circle
+from tests.unit.builders.basics import CPU
+from tests.unit.builders.rounds import CONFIG, as_version, circle
 
 NOTHING = Ranking({20: 0.0}, {20: 0.0}, {20: 0.0})
 

@@ -9,8 +9,8 @@ from model.evaluation.baselines import Items
 from model.evaluation.quality import QualityMeter, slices
 from model.evaluation.ranking import MISSED, RankedTargets
 from model.evaluation.split import split_log, split_sessions
-from tests.unit.model.evaluation.test_split import log
-from tests.unit.sequences import rows, sequences
+from tests.unit.builders.logs import log
+from tests.unit.builders.sequences import rows, sequences
 
 
 def test_coverage_and_popular_share() -> None:

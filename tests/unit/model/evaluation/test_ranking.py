@@ -14,7 +14,7 @@ from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import DEPTHS, MISSED, Holdout, RankedTargets, listed, rank_all, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
-from tests.unit.sequences import examples, names, random_users, rows, sequences
+from tests.unit.builders.sequences import examples, names, random_users, rows, sequences
 
 CPU = torch.device("cpu")
 KNOWN = "abcdefghijklmnopqrstuvwxyz01234"

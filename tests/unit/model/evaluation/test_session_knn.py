@@ -10,7 +10,7 @@ import pytest
 from model.evaluation.baselines import Items
 from model.evaluation.ranking import MISSED
 from model.evaluation.session_knn import SessionKnn
-from tests.unit.sequences import examples, names, random_users, sequences
+from tests.unit.builders.sequences import examples, names, random_users, sequences
 
 
 def scores_of(sessions: list[str], present: str, neighbours: int, candidates: int) -> dict[str, float]:

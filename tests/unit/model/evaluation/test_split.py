@@ -6,18 +6,10 @@ import numpy as np
 import pytest
 
 from model.data.contexts import unpack_contexts
-from model.data.events import Actions, Event, actions_of
 from model.errors import TooLittleData
 from model.evaluation.split import ACTION_MS, FIRST_SESSION_MS, SESSION_MS, split_log, split_sessions, validation
-from tests.unit.sequences import names, sequences
-
-
-def log(*rows: tuple[str, str, int]) -> Actions:
-    """Rows of user, item ("?": a search) and seconds."""
-    events = [
-        Event(user_id=user, type="search" if item == "?" else "view", item_id=item, query="q") for user, item, _ in rows
-    ]
-    return actions_of(events, [1_000_000_000_000 + 1000 * second for _, _, second in rows])
+from tests.unit.builders.logs import log
+from tests.unit.builders.sequences import names, sequences
 
 
 def test_a_log_is_cut_in_time_whatever_its_order() -> None:

@@ -24,7 +24,7 @@ from model.fusion.item_statistics import (
     item_statistics_of,
     tensors_of,
 )
-from tests.unit.sequences import random_users, sequences
+from tests.unit.builders.sequences import random_users, sequences
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 

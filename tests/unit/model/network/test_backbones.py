@@ -15,7 +15,7 @@ from model.errors import NextactError
 from model.network.backbones import BACKBONES, Backbone, BackboneName, make_backbone
 from model.network.linear_recurrence import LONGEST_MEMORY, LinearRecurrence, scan
 from model.network.transformer import LAYERS, WINDOW, Transformer
-from tests.unit.builders import BACKBONES as NAMES
+from tests.unit.builders.basics import BACKBONES as NAMES
 
 WIDTH, HIDDEN = 24, 17  # odd, so that the blocks of a recurrence differ in size
 

@@ -10,7 +10,7 @@ from model.data.events import EVENT_TYPES, SEARCH, item_key
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
-from tests.unit.builders import BACKBONES
+from tests.unit.builders.basics import BACKBONES
 
 ITEMS = [f"item {n}" for n in range(20)]
 

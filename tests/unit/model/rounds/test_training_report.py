@@ -13,8 +13,8 @@ from model.rounds.training_round import train_round
 from model.training.fit_network import Progress
 from stream_app.offline.plots import draw_losses, draw_versions
 from stream_app.versions.admin import ModelLine
-from tests.unit.builders import CPU
-from tests.unit.model.rounds.test_training_round import CONFIG, circle
+from tests.unit.builders.basics import CPU
+from tests.unit.builders.rounds import CONFIG, circle
 
 
 def test_a_curve_keeps_the_mean_of_all_steps() -> None:

@@ -25,25 +25,14 @@ from model.fusion.combiner import CombinerConfig
 from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
 from model.rounds import training_round as rounds
-from model.rounds.fit_model import FitModelConfig, fine_tune
+from model.rounds.fit_model import fine_tune
 from model.rounds.initial_network import cold_start
-from model.rounds.training_round import Round, RoundConfig, _sample, train_round, unsaved
+from model.rounds.training_round import Round, RoundConfig, _sample, train_round
 from model.training.checkpoints import Checkpoints
-from model.training.fit_network import Progress, TrainConfig
+from model.training.fit_network import Progress
 from model.versions.version import Version
-from tests.unit.builders import CPU, SERVED
-
-CONFIG = RoundConfig(hidden=16, fitting=FitModelConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
-
-
-def circle(users: int = 40, length: int = 20, items: int = 8) -> Actions:
-    """Users who go round a circle of items, one after the other."""
-    events, times = [], []
-    for place in range(length):
-        for user in range(users):
-            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + place) % items}"))
-            times.append(1000 * (users * place + user))
-    return actions_of(events, times)
+from tests.unit.builders.basics import CPU, SERVED
+from tests.unit.builders.rounds import CONFIG, as_version, circle
 
 
 def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, int]:
@@ -56,10 +45,6 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
     return train_round(
         in_memory(circle()), champion, config, device=CPU, clock=time.thread_time, progress=count
     ), steps["fitting"]
-
-
-def as_version(round_: Round) -> Version:
-    return unsaved(round_.model)
 
 
 @pytest.mark.parametrize("backbone", SERVED)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.kernels.int8_matmul import can_multiply
-from model.search.catalogue import Catalogue, RankedItems
+from model.search.catalogue import Catalogue
 from model.search.coarse_scores import CoarseScores, Float32Scores, Shortlists, TorchInt8Scores, VnniInt8Scores
+from tests.unit.builders.rankings import check
 
 SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]
 BY_INSTRUCTION = pytest.param(
@@ -23,20 +24,6 @@ BY_INSTRUCTION = pytest.param(
 EIGHT_BITS = [pytest.param(TorchInt8Scores, id="8 bits by library"), BY_INSTRUCTION]
 KINDS = [*EIGHT_BITS, pytest.param(lambda vectors: Float32Scores(vectors.T), id="float32")]
 KS = [1, 2, 19, 20, 21, 64, 100]
-
-
-def check(ranked: RankedItems, vectors: Tensor, queries: Tensor, k: int, tolerance: float = 1e-4) -> None:
-    """Ties may come in any order, so scores are compared, and that the named items have them."""
-    scores = queries @ vectors.T
-    k = min(k, len(vectors))
-    assert ranked.items.shape == ranked.log_probabilities.shape == (len(queries), k)
-    if not k:
-        return
-    assert ((ranked.items >= 0) & (ranked.items < len(vectors))).all()
-    assert all(len(set(row)) == k for row in ranked.items.tolist())
-    torch.testing.assert_close(scores.gather(1, ranked.items), scores.topk(k).values, atol=1e-5, rtol=1e-5)
-    wanted = scores.log_softmax(1).gather(1, ranked.items)
-    torch.testing.assert_close(ranked.log_probabilities, wanted, atol=tolerance, rtol=1e-4)
 
 
 def random_case(items: int, queries: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from model.search.catalogue import Catalogue, RankedItems
 from model.search.gpu_shortlist import GpuShortlists
-from tests.unit.model.search.test_catalogue import check
+from tests.unit.builders.rankings import check
 
 pytest.importorskip("triton")
 

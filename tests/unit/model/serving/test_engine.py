@@ -6,7 +6,6 @@ import random
 from collections import defaultdict
 from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,19 +15,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.events import Event, actions_of
+from model.data.events import actions_of
 from model.data.recent import Recent, catalogue_items
 from model.network.backbones import BackboneName
 from model.network.purchase_features import purchase_features
-from model.serving.answers import RANKED, Answers
+from model.serving.answers import RANKED
 from model.serving.canary import Canary
-from model.serving.engine import Fold, Stepped
-from model.serving.online_scores import BatchScores
+from model.serving.engine import Fold
 from model.serving.rules import WINDOW as LOOKED_BACK_AT
 from model.serving.serving import Serving, serve
 from model.state.user_record import pack
 from model.state.user_states import Stored, nothing_stored
-from tests.unit.builders import (
+from tests.unit.builders.basics import (
     CPU,
     HIDDEN,
     ITEMS,
@@ -45,6 +43,7 @@ from tests.unit.builders import (
     splits,
     tokens_of,
 )
+from tests.unit.builders.engines import Advanced, advance, answered, step, view
 
 PARTITION = 3  # of events that do not say otherwise
 HALVES = 2e-2  # hidden states are stored as halves
@@ -76,28 +75,6 @@ def make_fold(
     return fold
 
 
-class Advanced(NamedTuple):
-    """What a batch came to."""
-
-    stepped: Stepped
-    answers: Answers
-    scored: BatchScores
-
-
-def advance(fold: Fold, batch: list[Logged]) -> Advanced:
-    return answered(fold, step(fold, batch))
-
-
-def answered(fold: Fold, stepped: Stepped) -> Advanced:
-    return Advanced(stepped, *fold.answer(stepped))
-
-
-def step(fold: Fold, batch: list[Logged]) -> Stepped:
-    actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
-    slots = fold.slots_of([logged.partition for logged in batch], actions.users)
-    return fold.step(slots, actions, np.array([logged.offset for logged in batch], np.int64))
-
-
 def slot_of(fold: Fold, owner: tuple[int, str]) -> int:
     slot = fold.states.slot(*owner)
     assert slot is not None
@@ -108,10 +85,6 @@ def records_of(fold: Fold, log: list[Logged]) -> dict[tuple[int, str], bytes]:
     owners = sorted({logged.owner for logged in log})
     slots = fold.slots_of([partition for partition, _ in owners], [user for _, user in owners])
     return dict(zip(owners, pack(fold.states.snapshot(slots)), strict=True))
-
-
-def view(n: int, user: str = "a", item: str = "item 1", event_id: str | None = None, type: str = "view") -> Logged:
-    return Logged(Event(user_id=user, type=type, item_id=item, event_id=event_id), 1000 * n, n)
 
 
 class Oracle:

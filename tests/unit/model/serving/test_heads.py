@@ -8,7 +8,7 @@ import torch
 
 from model.network.network import Network, NetworkConfig
 from model.network.purchase_features import NUM_FEATURES, ROWS
-from model.serving.heads import Heads, exponentials
+from model.serving.heads import Heads, exponentials, type_given_item
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -43,3 +43,16 @@ def make_network() -> Network:
 
 def close(found: np.ndarray, expected: torch.Tensor) -> None:
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1.0, 300.0])
+def test_it_is_the_softmax_of_the_sum(spread: float) -> None:
+    drawn = torch.Generator().manual_seed(1)
+    users, catalogue = torch.randn(7, 8, generator=drawn) * spread, torch.randn(30, 8, generator=drawn)
+    catalogue[:, 3] = float("-inf")
+    items = torch.randint(30, (7, 20), generator=drawn)
+
+    found = type_given_item(exponentials(users), exponentials(catalogue), items.numpy())
+    expected = (users.double()[:, None] + catalogue.double()[items]).softmax(-1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert not found[:, :, 3].any()

@@ -16,7 +16,7 @@ from model.serving.answers import RANKED, Answers
 from model.serving.live_rules import LiveRules
 from model.serving.rules import NO_TYPE, WINDOW, Rules
 from model.state.history_rings import Histories, ranks_within
-from tests.unit.builders import Logged, logs, splits
+from tests.unit.builders.basics import Logged, logs, splits
 
 
 class Stream:

@@ -26,8 +26,8 @@ from model.serving.engine import Fold
 from model.serving.served_ranking import NetworkAndLog
 from model.serving.serving import Serving, serve
 from model.training.fit_network import TrainConfig
-from tests.unit.builders import CPU, HIDDEN, SERVED, Logged, make_states, make_version
-from tests.unit.model.serving.test_engine import advance
+from tests.unit.builders.basics import CPU, HIDDEN, SERVED, Logged, make_states, make_version
+from tests.unit.builders.engines import advance
 
 ITEMS = tuple(f"item {n}" for n in range(90))  # more than the network names
 MOST = 60  # events of a user: more than are looked at, fewer than the ring holds

@@ -15,8 +15,8 @@ from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_of
 from model.search.catalogue import Catalogue
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog
-from tests.unit.builders import drawn_combiner
-from tests.unit.sequences import random_users, sequences
+from tests.unit.builders.basics import drawn_combiner
+from tests.unit.builders.sequences import random_users, sequences
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 VOCABULARY = Vocabulary(list(LETTERS))

@@ -14,8 +14,8 @@ from model.serving.engine import Fold
 from model.serving.serving import serve_files
 from model.versions.manifest import VersionFiles, read_files
 from model.versions.version import save
-from tests.unit.builders import BACKBONES, CPU, HIDDEN, SERVED, make_states, make_version
-from tests.unit.model.serving.test_engine import advance, view
+from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, SERVED, make_states, make_version
+from tests.unit.builders.engines import advance, view
 
 
 def files_of(place: Path, backbone: BackboneName) -> VersionFiles:

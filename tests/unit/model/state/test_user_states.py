@@ -18,7 +18,7 @@ from model.errors import RecordCorrupt
 from model.state.history_rings import ranks_within
 from model.state.user_record import pack
 from model.state.user_states import EVENT_ID_WINDOW, UserStates
-from tests.unit.builders import HIDDEN, LENGTH, Shelf, make_states
+from tests.unit.builders.basics import HIDDEN, LENGTH, Shelf, make_states
 
 Sent: TypeAlias = list[tuple[str, int]]  # (user, event id; 0: none given) in log order
 SENT = st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_size=30), max_size=5)

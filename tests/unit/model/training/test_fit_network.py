@@ -24,7 +24,7 @@ from model.training.fit_network import Progress, TrainConfig, _Optimization, des
 from model.training.item_attributes import learn_item_attributes
 from model.training.losses import Recency
 from model.versions.version import Version
-from tests.unit.builders import BACKBONES
+from tests.unit.builders.basics import BACKBONES
 from tests.versions import fusion_without_a_log
 
 CPU = torch.device("cpu")

@@ -19,10 +19,10 @@ from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import FitReport, TrainConfig, fit_network, release_replicas
 from model.training.losses import FULL_SOFTMAX_ITEMS
-from tests.unit.builders import CPU
-from tests.unit.follower import one_of_two
-from tests.unit.model.data.test_disk_log import ROOMY, in_parts
-from tests.unit.sequences import random_users, sequences
+from tests.unit.builders.basics import CPU
+from tests.unit.builders.follower import one_of_two
+from tests.unit.builders.logs import ROOMY, in_parts
+from tests.unit.builders.sequences import random_users, sequences
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz0123456789")
 MANY = LETTERS + [f"other {n}" for n in range(FULL_SOFTMAX_ITEMS)]  # so many that the softmax is over a sample
@@ -34,7 +34,7 @@ CONFIG = TrainConfig(least_epochs=2, most_epochs=2, batch_tokens=60, clip=6.0)
 def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Another process follows."""
     meeting = tmp_path_factory.mktemp("meeting") / "file"
-    with subprocess.Popen([sys.executable, "-m", "tests.unit.follower", str(meeting)]) as other:
+    with subprocess.Popen([sys.executable, "-m", "tests.unit.builders.follower", str(meeting)]) as other:
         with one_of_two(meeting, 0):
             yield
             release_replicas()

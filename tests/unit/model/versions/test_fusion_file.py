@@ -24,8 +24,8 @@ from model.fusion.item_statistics import item_statistics_from, tensors_of
 from model.versions import version as checkpoint
 from model.versions.fusion_file import decode_fusion, fusion_tensors
 from model.versions.manifest import FUSION
-from tests.unit.builders import ITEMS, make_fusion, make_version
-from tests.unit.versions import change_weights, save_version
+from tests.unit.builders.basics import ITEMS, make_fusion, make_version
+from tests.unit.builders.versions import change_weights, save_version
 from tests.versions import fusion_without_a_log
 
 SIZE = len(ITEMS)

@@ -10,7 +10,7 @@ import pytest
 from model.errors import VersionRefused
 from model.versions.manifest import CONFIG, MANIFEST, METRICS, WEIGHTS
 from model.versions.registry import describe, version_names
-from tests.unit.versions import cut_off, save_version
+from tests.unit.builders.versions import cut_off, save_version
 
 
 def test_names_are_those_of_the_directories(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.versions.manifest import CONFIG, FILES, FORMAT, FUSION, MANIFEST, METRICS, VOCABULARY, WEIGHTS
 from model.versions.version import load, save
-from tests.unit.builders import BACKBONES, make_fusion
-from tests.unit.versions import Bomb, change_json, change_weights, replace_file
+from tests.unit.builders.basics import BACKBONES, make_fusion
+from tests.unit.builders.versions import Bomb, change_json, change_weights, replace_file
 
 ITEMS = ("apple", "pear", "plum")
 

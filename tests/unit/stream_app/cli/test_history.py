@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from stream_app.cli.main import cli
 from stream_app.history.files import HistoryFile, read_file
 from stream_app.history.storage import HistoryStorage, number_of
-from tests.unit.histories import DAY, NOON, Reader, Topic, close_all, files_of, rows_in
+from tests.unit.builders.histories import DAY, NOON, Reader, Topic, close_all, files_of, rows_in
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter, replayed
 from stream_app.contract.events import REASONS, Reason, Rejection
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 
 @pytest.mark.parametrize("reason", REASONS)

@@ -25,7 +25,7 @@ from stream_app.contract.events import TYPE_NAMES, RejectedRecord, Rejection, de
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.settings import PREFIX, Settings
 from tests.paths import ROOT
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 CONTRACT = ROOT / "deploy" / "contract"
 DEFAULTS = Settings.model_construct()  # not from the environment

@@ -25,7 +25,7 @@ from stream_app.contract.events import (
     decode_event,
 )
 from stream_app.contract.predictions import NextAction, Prediction, Recommendation, Source, decode_prediction
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 VIEW: dict[str, Any] = {"user_id": "u", "type": "view", "item_id": "i"}
 

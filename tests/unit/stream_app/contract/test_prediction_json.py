@@ -18,7 +18,7 @@ from model.serving.answers import RANKED, Answers
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.predictions import Source, decode_prediction
 from stream_app.errors import DataPathError
-from tests.unit.builders import byte_strings
+from tests.unit.builders.basics import byte_strings
 
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=30, unique=True)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.contract.string_columns import frozen, joined, strings
-from tests.unit.builders import byte_strings
+from tests.unit.builders.basics import byte_strings
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), max_size=5), min_size=1, max_size=4))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter
 from stream_app.contract.events import Rejection
 from stream_app.dead_letters.listing import as_json, line, summary
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 
 def letter(value: bytes | None, *, key: bytes | None = b"ada", message: str = "why") -> DeadLetter:

@@ -22,7 +22,18 @@ from stream_app.errors import HistoryFailed, HistoryUnusable
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Stream
 from stream_app.history.storage import HistoryStorage
-from tests.unit.histories import DAY, HOUR, NOON, Reader, Topic, close_all, files_of, offsets, open_history, rows_in
+from tests.unit.builders.histories import (
+    DAY,
+    HOUR,
+    NOON,
+    Reader,
+    Topic,
+    close_all,
+    files_of,
+    offsets,
+    open_history,
+    rows_in,
+)
 
 PARTITIONS = 3
 STEPS = ("publish", "remove")  # what changes a place

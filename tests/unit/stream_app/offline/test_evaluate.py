@@ -18,7 +18,7 @@ from stream_app.cli.common import INTERRUPTED
 from stream_app.cli.main import cli, main
 from stream_app.errors import UsageError
 from stream_app.offline.evaluate import ProgressLine
-from tests.unit.versions import save_version
+from tests.unit.builders.versions import save_version
 
 RATES = {"type": "number", "minimum": 0, "maximum": 1}
 DEPTHS = (1, 5, 10, 20)

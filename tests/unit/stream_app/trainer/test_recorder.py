@@ -5,7 +5,7 @@ from __future__ import annotations
 from stream_app.contract.events import decode_batch
 from stream_app.history.rows import rows_of
 from stream_app.trainer.recorder import Waiting
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 EVENT = make_record(b'{"user_id": "u", "type": "view", "item_id": "i"}')
 BAD = make_record(b"no json")

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,10 +32,8 @@ from stream_app.settings import Settings
 from stream_app.trainer import trainer
 from stream_app.trainer.round_journal import RoundJournal
 from stream_app.versions.promotions import Promotion, VersionRef, promoted_after
-from tests.unit.model.rounds.test_training_round import CONFIG, circle
-from tests.unit.versions import save_version
-
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+from tests.unit.builders.rounds import CONFIG, circle
+from tests.unit.builders.versions import NOON, save_version
 
 
 def challenger(*, wins: bool) -> Any:

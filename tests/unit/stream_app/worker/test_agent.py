@@ -20,7 +20,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.agent import EventsAgent
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
 from stream_app.worker.metrics import WorkerMetrics
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 LARGE = 300  # records: coded in a thread of their own
 SETTINGS = load_settings({"batch_size": 10, "in_flight": 2})

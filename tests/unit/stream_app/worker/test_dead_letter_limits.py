@@ -13,7 +13,7 @@ from stream_app.contract.events import Reason, Rejection
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.settings import Settings, load_settings
 from stream_app.worker.dead_letter_limits import DeadLetterLimits
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 REASONS = get_args(Reason)[:3]
 

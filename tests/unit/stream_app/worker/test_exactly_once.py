@@ -17,15 +17,7 @@ from stream_app.worker import delivery as delivery_module
 from stream_app.worker import exactly_once as module
 from stream_app.worker.delivery import DeliveryReceipt
 from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
-from tests.unit.stream_app.worker.test_delivery import (
-    CHANGELOG,
-    DEAD_LETTERS,
-    PREDICTIONS,
-    Producer,
-    Sent,
-    batch,
-    settled,
-)
+from tests.unit.builders.producers import CHANGELOG, DEAD_LETTERS, PREDICTIONS, Producer, Sent, batch, settled
 
 SETTINGS = load_settings()
 ALL = range(SETTINGS.partitions)

@@ -32,8 +32,8 @@ from stream_app.settings import load_settings
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
 from stream_app.worker.faust_table import TABLE, NoWaitTableManager, UsersStore
 from stream_app.worker.faust_transport import FetchConsumer
-from tests.unit.stream_app.worker.test_faust_transport import OFFSETS
-from tests.unit.stream_app.worker.test_faust_transport import run as with_consumer
+from tests.unit.builders.consumers import OFFSETS
+from tests.unit.builders.consumers import run as with_consumer
 
 EVENTS = TP(load_settings().events_topic, 3)
 

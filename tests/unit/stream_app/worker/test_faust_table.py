@@ -20,7 +20,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.faust_table import UsersStore
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
-from tests.unit.builders import make_states
+from tests.unit.builders.basics import make_states
 
 SETTINGS = load_settings()
 CHANGELOG = TP(SETTINGS.state_topic, 0)

@@ -25,7 +25,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.delivery import BatchResult
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
-from tests.unit.builders import CPU, ITEMS, Shelf, make_record, make_states, make_version, unpacked
+from tests.unit.builders.basics import CPU, ITEMS, Shelf, make_record, make_states, make_version, unpacked
 
 SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"

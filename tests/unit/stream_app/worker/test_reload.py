@@ -32,8 +32,8 @@ from stream_app.versions import timeouts as bounded
 from stream_app.versions.promotions import Promotion, encode_promotion, promoted_after, rolled_back
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.reload import Reload, logger
-from tests.unit.builders import CPU, make_states
-from tests.unit.versions import Bomb, change_json, change_weights, cut_off, replace_file, save_version
+from tests.unit.builders.basics import CPU, make_states
+from tests.unit.builders.versions import Bomb, change_json, change_weights, cut_off, replace_file, save_version
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
 from stream_app.worker.worker import process_one
-from tests.unit.builders import CPU, make_states, make_version, unpacked
+from tests.unit.builders.basics import CPU, make_states, make_version, unpacked
 
 
 @pytest.mark.parametrize("serving", [None, serve(make_version(), CPU)], ids=["rules", "model"])

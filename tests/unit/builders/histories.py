@@ -18,7 +18,7 @@ from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
 from stream_app.history.rows import rows_of
 from stream_app.history.storage import HistoryStorage
-from tests.unit.builders import make_record
+from tests.unit.builders.basics import make_record
 
 STREAM = Stream("cluster-1", "shop.events", 1)
 NOON = 1_767_355_200_000  # 2026-01-02, in ms

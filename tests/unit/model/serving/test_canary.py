@@ -14,7 +14,7 @@ from stream_app.settings import Settings
 from stream_app.trainer.rollback_watch import RollbackWatch
 from stream_app.versions.canary_reports import KEY, CanaryReport, decode_canary_report
 from stream_app.versions.promotions import CHAMPION, Promotion, VersionRef, encode_promotion, promoted_after
-from tests.unit.stream_app.trainer.test_trainer import NOON
+from tests.unit.builders.versions import NOON
 
 
 def hits(scored: int, share: float) -> HitCounts:

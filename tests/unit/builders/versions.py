@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import save as encode_weights
 from model.versions.manifest import MANIFEST, WEIGHTS
 from model.versions.version import Fact, save
 from stream_app.versions.promotions import VersionRef
-from tests.unit.builders import make_version
+from tests.unit.builders.basics import make_version
 
 
 def save_version(
@@ -71,3 +72,6 @@ class Bomb:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return pytest.fail, ("it was unpickled",)
+
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""What several unit tests build their cases from; knows no single test."""

@@ -1,0 +1,73 @@
+"""Faust's consumer without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from model.serving.engine import Fold
+from stream_app.settings import load_settings
+from stream_app.worker.faust_app import create_app
+from stream_app.worker.faust_transport import FetchConsumer
+from tests.unit.builders.basics import make_states
+
+SETTINGS = load_settings()
+
+
+OFFSETS = {3: 5}  # what the local store contains, by partition
+
+
+EVENTS = TP(SETTINGS.events_topic, 3)
+
+
+OTHER = TP("other", 0)
+
+
+@dataclass
+class Delivery:
+    """Of the delivery only what the transport sees."""
+
+    commits_offsets: bool = False
+    taken_over: list[set[int]] = field(default_factory=list)
+    broken: bool = False
+
+    async def assigned(self, partitions: set[int]) -> None:
+        if self.broken:
+            raise ConnectionError("no broker")
+        self.taken_over.append(partitions)
+
+
+def run(
+    body: Callable[[FetchConsumer], Awaitable[None]],
+    *,
+    drained: Callable[[], Awaitable[None]] | None = None,
+    delivery: Delivery | None = None,
+    pause: float = 0.0,
+    fail: Callable[..., Any] = pytest.fail,
+) -> None:
+    """Calls `body` with the consumer of a real app that was never started."""
+
+    async def whole() -> None:
+        async def consume(stream: Any) -> None: ...
+
+        async def at_once() -> None: ...
+
+        consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once, pause=lambda: pause)
+        delivering: Any = delivery or Delivery()
+        fold = Fold(make_states(), rules_share=0)
+        parts: dict[str, Any] = {"store": SimpleNamespace(offset=OFFSETS.get), "metrics": None}
+        app = create_app(SETTINGS, fold=fold, consumption=consumption, delivery=delivering, fail=fail, **parts)
+        app.finalize()
+        app.topics._acking_topics |= {EVENTS.topic, OTHER.topic}
+        try:
+            await body(app.consumer)
+        finally:
+            app.consumer._thread.thread_loop.close()
+
+    asyncio.run(whole())

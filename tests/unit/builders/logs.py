@@ -1,0 +1,28 @@
+"""Logs of a few rows, and logs in parts on disk."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from model.data.disk_log import DiskLog
+from model.data.events import Actions, Event, actions_of
+from model.data.sequences import Sequences
+
+ROOMY = 1_000_000  # actions that may be in memory: more than any of these logs has
+
+
+def log(*rows: tuple[str, str, int]) -> Actions:
+    """Rows of user, item ("?": a search) and seconds."""
+    events = [
+        Event(user_id=user, type="search" if item == "?" else "view", item_id=item, query="q") for user, item, _ in rows
+    ]
+    return actions_of(events, [1_000_000_000_000 + 1000 * second for _, _, second in rows])
+
+
+def in_parts(whole: Sequences, count: int, room: int, folder: Path, files: ExitStack) -> DiskLog:
+    """The same users in so many parts."""
+    groups = np.array_split(np.arange(len(whole.offsets) - 1), count)
+    return DiskLog.of((whole.of_users(group) for group in groups), room, folder, files)

@@ -1,0 +1,122 @@
+"""A producer that keeps what it is given, and batches to deliver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from stream_app.contract.records import Outgoing
+from stream_app.kafka.record_batch import EncodedBatch
+from stream_app.settings import load_settings
+from stream_app.worker.delivery import BatchResult
+from tests.unit.builders.basics import packed, unpacked
+
+SETTINGS = load_settings()
+
+
+PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
+
+
+class Builder:
+    """aiokafka's own builder, which knows what fits, and what was put into it."""
+
+    def __init__(self, size: int) -> None:
+        self._builder = BatchBuilder(size, 0)
+        self.records: list[Outgoing] = []
+
+    def append(self, *, timestamp: int | None, key: bytes, value: bytes, headers: Sequence[Any]) -> Any:
+        metadata = self._builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
+        if metadata is not None:
+            self.records.append(Outgoing(key, value, tuple(headers)))
+        return metadata
+
+
+@dataclass
+class Sent:
+    """A batch on its way."""
+
+    topic: str
+    partition: int
+    records: list[Outgoing]
+    base: int
+    acknowledged: asyncio.Future[Any]
+
+    def acknowledge(self) -> None:
+        self.acknowledged.set_result(SimpleNamespace(offset=self.base))
+
+
+class Producer:
+    """Queues batches at its own pace, and acknowledges them when told to, or at once."""
+
+    def __init__(
+        self,
+        *,
+        at_once: bool = False,
+        pauses: Sequence[int] = (),
+        size: int = 900_000,
+        others: Sequence[int] = (),
+    ) -> None:
+        self.at_once, self.size = at_once, size
+        self.sent: list[Sent] = []
+        self.options: dict[str, Any] = {}
+        self.stopped = False
+        self._pauses = iter(pauses)
+        self._others = iter(others)
+        self._ends: Counter[tuple[str, int]] = Counter({(CHANGELOG, 1): 40})
+
+    def __call__(self, **options: Any) -> Producer:
+        self.options = options
+        return self
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def create_batch(self) -> Builder:
+        return Builder(self.size)
+
+    async def send_batch(self, builder: Builder | EncodedBatch, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        for _ in range(next(self._pauses, 0)):
+            await asyncio.sleep(0)
+        base = self._ends[topic, partition] = self._ends[topic, partition] + next(self._others, 0)
+        records = builder.records if isinstance(builder, Builder) else unpacked([builder.batch])
+        self._ends[topic, partition] += len(records)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.sent.append(Sent(topic, partition, records, base, future))
+        if self.at_once:
+            self.sent[-1].acknowledge()
+        return future
+
+    def of(self, topic: str, partition: int = 1) -> list[Sent]:
+        return [sent for sent in self.sent if (sent.topic, sent.partition) == (topic, partition)]
+
+    def topics(self) -> list[str]:
+        return [sent.topic for sent in self.sent]
+
+
+def batch(
+    n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2
+) -> BatchResult:
+    def records(kind: str, size: int) -> list[Outgoing]:
+        headers = (("h", b"1"),) if kind == "dead letter" else ()
+        return [Outgoing(b"key", f"{kind} {n}.{place}".encode(), headers) for place in range(size)]
+
+    return BatchResult(
+        partition=partition,
+        ranker="model",
+        predictions=packed(records("prediction", predictions)),
+        dead_letters=records("dead letter", dead_letters),
+        changelog=packed(records("change", changes)),
+    )
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)

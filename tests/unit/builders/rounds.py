@@ -1,0 +1,25 @@
+"""Small rounds of training, and users who go round a circle of items."""
+
+from __future__ import annotations
+
+from model.data.events import Actions, Event, actions_of
+from model.rounds.fit_model import FitModelConfig
+from model.rounds.training_round import Round, RoundConfig, unsaved
+from model.training.fit_network import TrainConfig
+from model.versions.version import Version
+
+CONFIG = RoundConfig(hidden=16, fitting=FitModelConfig(train=TrainConfig(actions=1600, batch_tokens=256)))
+
+
+def circle(users: int = 40, length: int = 20, items: int = 8) -> Actions:
+    """Users who go round a circle of items, one after the other."""
+    events, times = [], []
+    for place in range(length):
+        for user in range(users):
+            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + place) % items}"))
+            times.append(1000 * (users * place + user))
+    return actions_of(events, times)
+
+
+def as_version(round_: Round) -> Version:
+    return unsaved(round_.model)
