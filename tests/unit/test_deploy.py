@@ -24,6 +24,7 @@ from stream_app.sandbox.ports import HOST
 from stream_app.sandbox.runtime import KAFKA_VERSION
 from stream_app.settings import PREFIX, Settings
 from tests.paths import ROOT
+from tests.unit.builders.commands import check_command
 
 DEPLOY = ROOT / "deploy"
 DEFAULTS = Settings.model_construct()  # not from the environment
@@ -90,13 +91,7 @@ def test_services_use_commands_that_exist() -> None:
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_commands_that_are_named_exist(path: Path) -> None:
     for words in re.findall(r"`nextact ([^`]+)`", path.read_text(encoding="utf-8")):
-        command: click.Command = cli
-        for word in words.split():
-            if isinstance(command, click.Group):
-                assert word in command.commands, words
-                command = command.commands[word]
-            else:
-                assert word in [option for parameter in command.params for option in parameter.opts], words
+        check_command(words)
 
 
 def test_signals_reach_the_process() -> None:
