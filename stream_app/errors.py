@@ -14,6 +14,7 @@ NextactError (model.errors)
 │   ├── HistoryFailed    the history could not be written or read to the end
 │   └── TooManyDeadLetters
 ├── NoRoomOnDisk         a round of training could not put aside what the memory has no room for
+├── ChildFailed          a worker or trainer that another process started has ended
 └── BrokerFailed         the embedded broker did not start or died
 """
 
@@ -62,6 +63,10 @@ class DeviceUnusable(RuntimeMissing):
 
 class NoRoomOnDisk(NextactError):
     """There is no space for the events of a round; the champion stays."""
+
+
+class ChildFailed(NextactError):
+    """A worker or trainer that another process started has ended by itself."""
 
 
 class BrokerFailed(NextactError):

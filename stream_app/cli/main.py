@@ -129,7 +129,8 @@ def worker(**options: Any) -> None:
 def trainer(once: bool, every: float | None, **options: Any) -> None:
     """Learn from the events, publish versions that beat the champion.
 
-    Several processes train one model together when `torchrun -m stream_app trainer` starts them.
+    Several processes train one model together when torchrun starts them:
+    `torchrun --nproc-per-node 2 --no-python nextact trainer`.
     """
     settings = settings_of(options | {"train_every": every})
     with importing():

@@ -8,14 +8,14 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from stream_app.errors import BrokerFailed
+from stream_app.errors import ChildFailed
 from stream_app.kafka.pace import Pace
 from stream_app.kafka.publisher import publish
 from stream_app.kafka.topic_admin import ensure_topics
@@ -27,19 +27,20 @@ from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
 from stream_app.sandbox.worker_probe import WorkerProbe
 from stream_app.settings import PREFIX, Settings
 
-_REPORT_S: Final = 3.0
-_DRAIN_S: Final = 60.0
-_START_S: Final = 60.0
-_STOP_S: Final = 3.0  # per process, so that Ctrl-C ends everything within ten seconds
-_TRAIN_EVERY_S: Final = 25.0
-_SHOP_RATE: Final = 50.0  # events/s of simulated time in the history
-_POISON: Final = 0.002
-_DUPLICATES: Final = 0.005
+_REPORT_S: Final = 3.0  # seconds between two lines of figures
+_DRAIN_S: Final = 60.0  # seconds to wait for outstanding answers
+_START_S: Final = 60.0  # seconds that the worker's start may take
+_STOP_S: Final = 3.0  # seconds per process, so that Ctrl-C ends everything within ten
+_TRAIN_EVERY_S: Final = 25.0  # seconds between two rounds of training
+_SHOP_RATE: Final = 50.0  # events per second of simulated time in the history
+_POISON: Final = 0.002  # share of records that are not events
+_DUPLICATES: Final = 0.005  # share of repeated events
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """How much of it: `history` events at once, then live ones at `rate`/s for `seconds` or up to `events` in all."""
+    """How much is published: `history` events at once, then live ones at `rate` per second, for `seconds` or up to
+    `events` in all."""
 
     seconds: float | None
     events: int | None
@@ -68,12 +69,12 @@ async def run_demo(
 ) -> Summary:
     """Runs the demo until its bound or until `stop` is set; every process has ended when it returns."""
     with tempfile.TemporaryDirectory(prefix="nextact-demo-") as directory:
-        place = Path(directory)
+        folder = Path(directory)
         say("starting Kafka ...")
-        broker = Broker(place / "kafka", report=say)
+        broker = Broker(folder / "kafka", report=say)
         try:
             await asyncio.to_thread(broker.start)
-            return await _with_broker(settings, options, place, broker, stop, say)
+            return await _with_broker(settings, options, folder, broker, stop, say)
         finally:
             await asyncio.to_thread(broker.stop, _STOP_S)
 
@@ -81,7 +82,7 @@ async def run_demo(
 async def _with_broker(
     settings: Settings,
     options: DemoOptions,
-    place: Path,
+    folder: Path,
     broker: Broker,
     stop: asyncio.Event,
     say: Callable[[str], None],
@@ -89,19 +90,19 @@ async def _with_broker(
     settings = settings.model_copy(
         update={
             "brokers": broker.bootstrap_servers,
-            "registry": str(place / "models"),
-            "history": str(place / "history"),
-            "data_dir": place,
+            "registry": str(folder / "models"),
+            "history": str(folder / "history"),
+            "data_dir": folder,
             "rules_share": 1.0,
             "train_every": _TRAIN_EVERY_S,
         }
     )
     await ensure_topics(settings)
     port = free_port()
-    children = [_child("worker", settings, place, port)]
+    children = [_child("worker", settings, folder, port)]
 
     def start_trainer() -> None:
-        children.append(_child("trainer", settings, place, free_port()))
+        children.append(_child("trainer", settings, folder, free_port()))
 
     try:
         async with WorkerProbe(f"http://127.0.0.1:{port}") as worker:
@@ -110,17 +111,25 @@ async def _with_broker(
         await asyncio.gather(*(asyncio.to_thread(child.stop, _STOP_S) for child in children))
 
 
-def _child(command: str, settings: Settings, place: Path, port: int) -> ChildProcess:
-    """A worker or trainer with these settings, as a user would start it."""
+def child_command(command: str) -> list[str]:
+    """The command line of a worker or trainer, which works in any folder.
+
+    `-P` keeps the working folder off Python's path, where a `model.py` of the user's would hide our package.
+    """
+    return [sys.executable, "-P", "-m", "stream_app", command]
+
+
+def _child(command: str, settings: Settings, folder: Path, port: int) -> ChildProcess:
+    """Starts a worker or trainer with these settings."""
     values = settings.model_dump(mode="json") | {"http_host": "127.0.0.1", "http_port": port}
     variables = {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
-    argv = [sys.executable, "-m", "stream_app", command]
     environment = {**os.environ, **variables}
-    return ChildProcess.start(argv, name=command, log_path=place / f"{command}.log", env=environment)
+    log_path = folder / f"{command}.log"
+    return ChildProcess.start(child_command(command), name=command, log_path=log_path, env=environment)
 
 
 class _Demo:
-    """A shop at work, and a subscriber who watches."""
+    """Publishes a shop's events, and watches what worker and trainer make of them."""
 
     def __init__(
         self,
@@ -144,7 +153,7 @@ class _Demo:
 
     async def run(self, stop: asyncio.Event) -> Summary:
         await self._tally.start()
-        beside = [asyncio.create_task(work) for work in (self._tally.follow(), self._watch_children())]
+        beside = [asyncio.create_task(work) for work in (self._tally.follow(), watch_children(self._children))]
         try:
             await _unless_failed(self._show(stop), beside)
         finally:
@@ -177,14 +186,14 @@ class _Demo:
         self._say(
             f"publishing a history of {history:,} events, then live ones at {options.rate:g}/s; a trainer starts ..."
         )
-        past = _imperfect(shop.events(history), rng)
+        past = _with_faults(shop.events(history), rng)
         sent = await publish(_until(stop, past, history), kafka=self._settings.brokers, topic=topic)
         self._sent = sent.sent
         await self._drain(_DRAIN_S)
         self._start_trainer()
         self._tally.live_since = start = time.time()
         left = None if options.events is None else options.events - history
-        live = _until(stop, _imperfect(shop.events(now=time.time), rng), left, options.seconds)
+        live = _until(stop, _with_faults(shop.events(now=time.time), rng), left, options.seconds)
         sent = await publish(
             live,
             kafka=self._settings.brokers,
@@ -200,19 +209,11 @@ class _Demo:
         self._live_sent = count
 
     async def _drain(self, seconds: float) -> None:
-        """Waits for the answers to what was sent."""
+        """Waits until all records that were sent are answered, for so many seconds at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._tally.predictions + self._tally.dead_letters < self._sent:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
-
-    async def _watch_children(self) -> None:
-        while True:
-            for child in self._children:
-                if child.poll() is not None:
-                    tail = "\n".join(child.log_path.read_text().splitlines()[-20:])
-                    raise BrokerFailed(f"the {child.name} ended with {child.poll()}; its last lines:\n{tail}")
-            await asyncio.sleep(0.5)
 
     async def _report(self) -> None:
         start, answered = time.time(), self._tally.predictions
@@ -249,6 +250,16 @@ class _Demo:
         )
 
 
+async def watch_children(children: Sequence[ChildProcess]) -> None:
+    """Raises `ChildFailed` as soon as one of the processes has ended; more of them may join meanwhile."""
+    while True:
+        for child in children:
+            if child.poll() is not None:
+                tail = "\n".join(child.log_path.read_text().splitlines()[-20:])
+                raise ChildFailed(f"the {child.name} ended with {child.poll()}; its last lines:\n{tail}")
+        await asyncio.sleep(0.5)
+
+
 async def _unless_failed(work: Coroutine[Any, Any, None], beside: list[asyncio.Task[None]]) -> None:
     """Runs the work; if a task beside it ends first, it has failed, and so has the work."""
     main = asyncio.create_task(work)
@@ -260,15 +271,15 @@ async def _unless_failed(work: Coroutine[Any, Any, None], beside: list[asyncio.T
         task.result()
 
 
-def _imperfect(events: Iterator[dict[str, Any]], rng: random.Random) -> Iterator[Any]:
-    """As publishers are: some repeat an event, some publish what is none."""
+def _with_faults(events: Iterator[dict[str, Any]], rng: random.Random) -> Iterator[Any]:
+    """Adds the faults of real publishers: repeated events, and records that are not events."""
     return with_poison(with_duplicates(events, _DUPLICATES, rng), _POISON, rng)
 
 
 def _until(
     stop: asyncio.Event, events: Iterator[Any], count: int | None, seconds: float | None = None
 ) -> Iterator[Any]:
-    """The events until `stop` is set, so many were taken, or so much time has passed."""
+    """Yields events until `stop` is set, `count` were taken, or `seconds` have passed."""
     deadline = None if seconds is None else time.monotonic() + seconds
     for event in islice(events, count):
         if stop.is_set() or (deadline is not None and time.monotonic() >= deadline):

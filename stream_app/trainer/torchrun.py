@@ -1,4 +1,8 @@
-"""Several trainers started by `torchrun`: the first is the trainer, the others train along with it."""
+"""Several trainers started by `torchrun`: the first is the trainer, the others train along with it.
+
+The command line is `torchrun --nproc-per-node 2 --no-python nextact trainer`. Without `--no-python` torchrun would put
+the working folder on Python's path, where a `model.py` would hide our package.
+"""
 
 from __future__ import annotations
 

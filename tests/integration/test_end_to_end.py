@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from sysconfig import get_path
 from typing import Any
 
 import pytest
@@ -169,7 +170,8 @@ def test_a_linear_recurrence_is_trained_by_two_processes_and_served(settings: Se
     asyncio.run(ensure_topics(settings))
     events = shop_events(2500)
     send_all(settings, events[:2000])
-    together = ("--nproc-per-node", "2", "-m", "stream_app", "trainer", "--once")
+    nextact = str(Path(get_path("scripts"), "nextact"))
+    together = ("--nproc-per-node", "2", "--no-python", nextact, "trainer", "--once")
     trainer = start(*together, module="torch.distributed.run", backbone="linear")
     assert trainer.wait(240) == 0, trainer.tail()
     assert "process 2 of 2 trains along" in trainer.log.read_text()
