@@ -21,6 +21,7 @@ from stream_app.versions.promotions import champion
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import wait_answered
 from tests.paths import SHARED_DATA
+from tests.skips import NO_SHARED_DATA
 
 pytestmark = pytest.mark.broker
 
@@ -29,7 +30,7 @@ FILES = ("train.csv.gz", "test.csv.gz")
 MAPPING = ("--type-map", "follow=favorite", "--type-map", "comment=", "--timezone", "Asia/Shanghai")
 
 
-@pytest.mark.skipif(not JDATA.exists(), reason="the JData log is not here")
+@pytest.mark.skipif(not JDATA.exists(), reason=NO_SHARED_DATA)
 def test_a_real_log_is_answered_learned_and_foreseen(
     settings: Settings, start: Callable[..., Running], capsys: pytest.CaptureFixture[str]
 ) -> None:

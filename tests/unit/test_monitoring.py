@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.worker.metrics import RANKERS, STAGES, WorkerMetrics
 from tests.paths import ROOT
+from tests.skips import not_installed
 
 DEPLOY = ROOT / "deploy"
 
@@ -135,7 +136,7 @@ def test_every_alert_is_tested() -> None:
 def promtool(*arguments: str) -> None:
     program = shutil.which("promtool")
     if program is None:
-        pytest.skip("promtool is not installed (Debian package: prometheus)")
+        pytest.skip(not_installed("promtool (Debian package: prometheus)"))
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -32,12 +32,13 @@ from model.versions.version import Version
 from stream_app.contract.records import Outgoing
 from stream_app.contract.string_columns import Strings, strings
 from stream_app.kafka.record_batch import EncodedBatch, RecordBatch, record_batches
+from tests.skips import not_installed
 
 HIDDEN = 12
 LENGTH = 6  # of the rings: short, so that they wrap around
 WINDOW = 16  # event ids remembered
 CPU = torch.device("cpu")
-_NO_TRANSFORMERS = pytest.mark.skipif(find_spec("transformers") is None, reason="the extra is not installed")
+_NO_TRANSFORMERS = pytest.mark.skipif(find_spec("transformers") is None, reason=not_installed("transformers"))
 BACKBONES = [
     pytest.param(name, marks=_NO_TRANSFORMERS if name == "transformer" else ()) for name in get_args(BackboneName)
 ]

@@ -15,6 +15,7 @@ from model.evaluation.ranking import MISSED, Ranker, rank_all, ranking
 from model.evaluation.session_knn import SessionKnn
 from model.evaluation.split import split_sessions
 from tests.paths import SHARED_DATA
+from tests.skips import NO_SHARED_DATA
 from tests.unit.builders.sequences import examples, names, random_users, rows, sequences
 
 
@@ -101,7 +102,7 @@ def yoochoose(name: str) -> list[list[str]]:
     return [[item for _, item in session] for session in clicks]
 
 
-@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the shared development data")
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason=NO_SHARED_DATA)
 def test_floors_on_yoochoose() -> None:
     test = yoochoose("test.tsv.gz")
     steps = [(session[:place], session[place]) for session in test for place in range(1, len(session))]

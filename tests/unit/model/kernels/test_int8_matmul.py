@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from model.kernels.int8_matmul import TILE, can_multiply, multiply, tiles_of
+from tests.skips import NO_INSTRUCTION
 
-pytestmark = pytest.mark.skipif(not can_multiply(4), reason="this processor has no instruction for it")
+pytestmark = pytest.mark.skipif(not can_multiply(4), reason=NO_INSTRUCTION)
 
 
 @pytest.mark.parametrize("queries", [0, 1, 3, 4, 7, 8, 11, 12, 15, 64])

@@ -15,6 +15,7 @@ from model.errors import NextactError
 from model.network.backbones import BACKBONES, Backbone, BackboneName, make_backbone
 from model.network.linear_recurrence import LONGEST_MEMORY, LinearRecurrence, scan
 from model.network.transformer import LAYERS, WINDOW, Transformer
+from tests.skips import not_installed
 from tests.unit.builders.basics import BACKBONES as NAMES
 
 WIDTH, HIDDEN = 24, 17  # odd, so that the blocks of a recurrence differ in size
@@ -207,7 +208,7 @@ def test_decays_to_nothing_do_not_leave_the_numbers() -> None:
 
 @torch.inference_mode()
 def test_the_transformer_sees_a_window_per_layer_and_no_further() -> None:
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason=not_installed("transformers"))
     backbone, reach = Transformer(WIDTH, HIDDEN), LAYERS * (WINDOW - 1)
     inputs = inputs_of(12, 1, reach + 2)
     last = backbone(inputs)[1][:, -1]
@@ -224,6 +225,6 @@ def test_a_transformer_without_its_extra_says_what_to_install(monkeypatch: pytes
 
 
 def test_a_width_that_the_heads_cannot_share_is_refused() -> None:
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason=not_installed("transformers"))
     with pytest.raises(ValueError, match="width 6"):
         make_backbone("transformer", width=6, hidden=6)

@@ -13,13 +13,14 @@ from torch import Tensor
 from model.kernels.int8_matmul import can_multiply
 from model.search.catalogue import Catalogue
 from model.search.coarse_scores import CoarseScores, Float32Scores, Shortlists, TorchInt8Scores, VnniInt8Scores
+from tests.skips import NO_INSTRUCTION
 from tests.unit.builders.rankings import check
 
 SIZES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 640, 1279, 1280, 1281, 1345, 3000]
 BY_INSTRUCTION = pytest.param(
     VnniInt8Scores,
     id="8 bits by instruction",
-    marks=pytest.mark.skipif(not can_multiply(4), reason="this processor has no such instruction"),
+    marks=pytest.mark.skipif(not can_multiply(4), reason=NO_INSTRUCTION),
 )
 EIGHT_BITS = [pytest.param(TorchInt8Scores, id="8 bits by library"), BY_INSTRUCTION]
 KINDS = [*EIGHT_BITS, pytest.param(lambda vectors: Float32Scores(vectors.T), id="float32")]

@@ -14,15 +14,16 @@ from torch.nn.functional import normalize
 
 from model.search.catalogue import Catalogue, RankedItems
 from model.search.gpu_shortlist import GpuShortlists
+from tests.skips import NO_GPU, not_installed
 from tests.unit.builders.rankings import check
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason=not_installed("triton"))
 
 
-@pytest.fixture(autouse=True)
-def can_run(device: torch.device) -> None:
-    if device.type == "cpu" and torch.cuda.is_available():
-        pytest.skip("kernels are compiled here")
+@pytest.fixture(params=[pytest.param("cuda", marks=pytest.mark.gpu) if torch.cuda.is_available() else "cpu"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """One device per machine: where there is a GPU, kernels are compiled for it, and none can be interpreted."""
+    return torch.device(request.param)
 
 
 def unit_vectors(count: int, width: int, device: torch.device, *, clusters: int = 0) -> Tensor:
@@ -89,13 +90,11 @@ def test_leaves_to_the_plain_way_what_halves_and_exponentials_cannot_hold(device
 @pytest.mark.gpu
 def test_a_catalogue_on_a_gpu_searches_so() -> None:
     if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+        pytest.skip(NO_GPU)
     assert isinstance(Catalogue(unit_vectors(100, 16, torch.device("cuda"))).shortlists, GpuShortlists)
 
 
-def test_kernels_compile_for_gpus_that_are_not_here(device: torch.device) -> None:
-    if device.type == "cuda":
-        pytest.skip("they are run here")
+def test_kernels_compile_for_gpus_that_are_not_here() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "tests.unit.compile_for_gpus"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -13,6 +13,7 @@ import pytest
 from model.data.events import EVENT_TYPES, PURCHASE, TYPE_CODES, item_key
 from model.serving.rules import NO_TYPE, WINDOW, Rules
 from tests.paths import SHARED_DATA
+from tests.skips import NO_SHARED_DATA
 
 CLICK = TYPE_CODES["click"]
 
@@ -111,7 +112,7 @@ def yoochoose(name: str) -> list[list[str]]:
     return [[item for _, item in sorted(clicks)] for clicks in sessions.values()]
 
 
-@pytest.mark.skipif(not SHARED_DATA.exists(), reason="needs the shared development data")
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason=NO_SHARED_DATA)
 def test_reproduces_the_floor_on_yoochoose() -> None:
     rules = Rules(half_life=1e9)
     for session in yoochoose("train_full.tsv.gz"):

@@ -14,6 +14,7 @@ import pytest
 from stream_app.errors import InputUnreadable, SettingsInvalid
 from stream_app.offline.event_files import EventFile
 from tests.paths import SHARED_DATA
+from tests.skips import NO_SHARED_DATA
 
 CSV = "user_id,type,item_id,price,extra\nu1,view,i1,9.50,x\nu2,cart,i2,,y\n"
 EVENTS = [
@@ -159,7 +160,7 @@ def test_options_that_cannot_be(options: dict[str, Any]) -> None:
         EventFile("a.csv", **options)
 
 
-@pytest.mark.skipif(not SHARED_DATA.exists(), reason="no shared data here")
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason=NO_SHARED_DATA)
 def test_real_logs() -> None:
     jdata = EventFile(
         SHARED_DATA / "jdata" / "test.csv.gz",
