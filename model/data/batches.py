@@ -92,9 +92,11 @@ def batch_count(log: PartedLog, tokens: int) -> int:
 
 
 def _labels(sequences: Sequences, cut: int | None) -> _Labels:
-    has_next = sequences.has_next
-    late = has_next & (np.roll(sequences.times, -1) >= cut) if cut is not None else np.ones_like(has_next)
-    return _Labels(late, has_next, sequences.types, sequences.purchase_soon)
+    counted = np.ones(len(sequences), np.bool_)
+    if cut is not None:
+        counted[:] = False
+        counted[sequences.next_actions_from(cut) - 1] = True
+    return _Labels(counted, sequences.has_next, sequences.types, sequences.purchase_soon)
 
 
 def _chunks(offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -21,11 +21,12 @@ from model.data.events import (
     SESSION_GAP_MS,
     Actions,
 )
+from model.kernels.compiled import compiled
 
 TYPE_SLOTS: Final = 8  # 3 bits
 GAP_BUCKETS: Final = 32
-FIRST_GAP: Final = GAP_BUCKETS - 1  # of a user's first action, which follows nothing
-BOUNDARY_SHIFT: Final = 3  # where the fields of a context begin, the type at 0
+FIRST_GAP: Final = GAP_BUCKETS - 1  # the gap of a user's first action, which follows nothing
+BOUNDARY_SHIFT: Final = 3  # the lowest bit of each field; the type begins at bit 0
 PRICE_SHIFT: Final = 4
 GAP_SHIFT: Final = 8
 CATEGORY_SHIFT: Final = 13
@@ -114,6 +115,59 @@ def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
         categories=field(CATEGORY_SHIFT, 10),
         brands=field(BRAND_SHIFT, 9),
     )
+
+
+def types_of(contexts: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """The type codes of packed contexts, for any shape."""
+    return (contexts % TYPE_SLOTS).astype(np.uint8)
+
+
+@compiled
+def type_of(context: np.uint32) -> np.uint32:
+    """The type code of one context, for compiled loops; so are those below."""
+    return context % np.uint32(TYPE_SLOTS)
+
+
+@compiled
+def opens_session(context: np.uint32) -> bool:
+    """Whether the action opens a session."""
+    return bool((context >> np.uint32(BOUNDARY_SHIFT)) % np.uint32(2))
+
+
+@compiled
+def type_and_boundary(context: np.uint32) -> np.uint32:
+    """The type code and, as the next bit, whether the action opens a session: below 2 * TYPE_SLOTS."""
+    return context % np.uint32(2 * TYPE_SLOTS)
+
+
+@compiled
+def price_bucket(context: np.uint32) -> np.uint32:
+    """The bucket of the price; 0: none given."""
+    return (context >> np.uint32(PRICE_SHIFT)) % np.uint32(PRICE_BUCKETS)
+
+
+@compiled
+def gap_bucket(context: np.uint32) -> np.uint32:
+    """The bucket of the time since the user's action before."""
+    return (context >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)
+
+
+@compiled
+def category_bucket(context: np.uint32) -> np.uint32:
+    """The bucket of the item's category; 0: none given."""
+    return (context >> np.uint32(CATEGORY_SHIFT)) % np.uint32(CATEGORY_BUCKETS)
+
+
+@compiled
+def brand_bucket(context: np.uint32) -> np.uint32:
+    """The bucket of the item's brand; 0: none given."""
+    return context >> np.uint32(BRAND_SHIFT)
+
+
+@compiled
+def same_item_attributes(context: np.uint32, other: np.uint32) -> bool:
+    """Whether two actions are on items of the same category and brand."""
+    return bool(context >> np.uint32(CATEGORY_SHIFT) == other >> np.uint32(CATEGORY_SHIFT))
 
 
 def contexts_of(

@@ -6,12 +6,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
-from model.data.events import Actions
+from model.data.events import Actions, event_keys, stable_hash
 
 REMEMBERED: Final = 1_000_000  # newest events with an id; retries come sooner than that
-_ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # so that user and event id are not just added
 
 
 class Deduplicator:
@@ -23,9 +21,9 @@ class Deduplicator:
     def dropped(self, actions: Actions) -> Actions:
         """The actions without those whose user has sent their event id before, in these or in earlier ones."""
         given = np.flatnonzero(actions.event_ids)
-        users = {user: xxh3_64_intdigest(user.encode()) for user in set(actions.users)}
+        users = {user: stable_hash(user) for user in set(actions.users)}
         owners = np.array([users[actions.users[place]] for place in given.tolist()], np.uint64)
-        keys = owners * _ODD + actions.event_ids[given]
+        keys = event_keys(owners, actions.event_ids[given])
         repeated = np.isin(keys, self._seen)
         repeated |= ~_is_first(keys)
         kept = np.ones(len(actions), np.bool_)

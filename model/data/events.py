@@ -35,6 +35,7 @@ PURCHASE_HORIZON: Final = 10  # a coming purchase is one among the user's next 1
 PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and soon enough, so that it is known some time that none came
 
 _WORD = re.compile(r"\w+")
+_MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, near the golden ratio of 2**64 (Knuth, multiplicative hashing)
 
 
 ID_LENGTH: Final = 256  # characters, at most
@@ -116,16 +117,21 @@ def concatenate(parts: Sequence[Actions]) -> Actions:
     )
 
 
+def stable_hash(text: str) -> int:
+    """64 bits of a text, XXH3 of its UTF-8, the same in every process and version."""
+    return xxh3_64_intdigest(text.encode())
+
+
 def item_key(item_id: str) -> int:
-    """The 64-bit object of an item: XXH3 of its id in UTF-8."""
-    return xxh3_64_intdigest(item_id.encode())
+    """The 64-bit key of an item: the stable hash of its id."""
+    return stable_hash(item_id)
 
 
 def query_key(query: str) -> int:
     """The first words of a query, case-folded and hashed to 12 bits each; the first word lowest."""
     packed = 0
     for place, word in enumerate(_WORD.findall(query.casefold())[:QUERY_WORDS]):
-        packed |= (1 + xxh3_64_intdigest(word.encode()) % (WORD_BUCKETS - 1)) << (12 * place)
+        packed |= (1 + stable_hash(word) % (WORD_BUCKETS - 1)) << (12 * place)
     return packed
 
 
@@ -153,14 +159,19 @@ def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16
             continue
         bucket = seen.get(text)
         if bucket is None:
-            bucket = seen[text] = 1 + xxh3_64_intdigest(text.encode()) % (buckets - 1)
+            bucket = seen[text] = 1 + stable_hash(text) % (buckets - 1)
         found.append(bucket)
     return np.array(found, np.uint16)
 
 
 def text_hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:
     """XXH3 of texts in UTF-8; 0 where none is given."""
-    return np.array([xxh3_64_intdigest(text.encode()) or 1 if text else 0 for text in texts], np.uint64)
+    return np.array([stable_hash(text) or 1 if text else 0 for text in texts], np.uint64)
+
+
+def event_keys(owners: NDArray[np.uint64], event_ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """64 bits of each pair of an owner and an event id, (N,); different pairs share them by chance alone."""
+    return event_ids + owners * _MIXER
 
 
 def _object(event: Event) -> int:

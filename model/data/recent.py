@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.contexts import TYPE_SLOTS
+from model.data.contexts import types_of
 from model.data.events import SEARCH
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 
@@ -37,4 +37,4 @@ def catalogue_items(
 ) -> NDArray[np.int32]:
     """Catalogue indices; -1 for a search and for an item that is not in the catalogue."""
     known = np.maximum(vocabulary.rows_of(item_keys) - ITEM_BUCKETS, NO_ITEM)
-    return np.where(contexts % TYPE_SLOTS == SEARCH, NO_ITEM, known).astype(np.int32)
+    return np.where(types_of(contexts) == SEARCH, NO_ITEM, known).astype(np.int32)

@@ -13,12 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.contexts import (
-    TYPE_SLOTS,
-    contexts_of,
-)
+from model.data.contexts import contexts_of, types_of
 from model.data.event_time import user_clocks
-from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Actions
+from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, SEARCH, Actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class Sequences:
     @property
     def types(self) -> NDArray[np.uint8]:
         """Type codes, (A,)."""
-        return (self.contexts % TYPE_SLOTS).astype(np.uint8)
+        return types_of(self.contexts)
 
     @property
     def has_next(self) -> NDArray[np.bool_]:
@@ -58,6 +55,24 @@ class Sequences:
         following = np.ones(len(self), np.bool_)
         following[self.offsets[1:] - 1] = False
         return following
+
+    def next_actions_from(self, cut: int | None = None) -> NDArray[np.int64]:
+        """Indices, rising, of the actions at or after `cut` (ms; None: of all) that follow another of their user, (N,).
+
+        These are the ones that a model can be asked to predict: a user's first action follows nothing.
+        """
+        indices: NDArray[np.int64] = np.flatnonzero(self.has_next) + 1
+        return indices if cut is None else indices[self.times[indices] >= cut]
+
+    def targets_from(self, cut: int | None = None) -> NDArray[np.int64]:
+        """Indices, rising, of the next actions on items from `cut` on, (N,): the targets of training and of tests.
+
+        What a target is, is said here alone: an action on an item, at or after `cut` (ms; None: at any time), that
+        follows another action of its user, of any type and on whichever side of the cut.
+        """
+        indices = self.next_actions_from(cut)
+        on_items: NDArray[np.int64] = indices[self.types[indices] != SEARCH]
+        return on_items
 
     @property
     def purchase_soon(self) -> NDArray[np.bool_]:

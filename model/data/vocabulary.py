@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.contexts import TYPE_SLOTS, context_rows
+from model.data.contexts import context_rows, types_of
 from model.data.events import SEARCH, item_key, query_words
 from model.kernels.cuda import on_device
 from model.kernels.hash_table import HashTable
@@ -65,7 +65,7 @@ class Vocabulary:
 
     def tokens(self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
         """Network input for stored or fresh actions of any shape, on the CPU."""
-        searches = contexts % TYPE_SLOTS == SEARCH
+        searches = types_of(contexts) == SEARCH
         return Tokens(
             items=torch.from_numpy(np.where(searches, 0, self.rows_of(item_keys))),
             searches=torch.from_numpy(searches),

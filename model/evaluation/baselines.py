@@ -6,18 +6,15 @@ Shapes: A actions on items, I items, P pairs of items, N targets, K places of a 
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.covisits import covisit_pairs
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
 from model.evaluation.ranking import LISTED, MISSED, Holdout, RankedTargets, listed
 from model.kernels.compiled import compiled
-from model.serving.rules import WINDOW, Rules
-
-HALF_LIFE: Final = 50_000  # actions on items, as the rules that serve have it
+from model.serving.rules import Rules
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -82,8 +79,8 @@ class OwnItems:
 class Transitions:
     """What followed the latest item before, then popular ones.
 
-    Each of the WINDOW items before an item at distance g adds 1 / g to the item as its follower. Equal followers
-    stand as they were first seen.
+    Each of the COVISIT_WINDOW items before an item at distance g adds 1 / g to the item as its follower. Equal
+    followers stand as they were first seen.
     """
 
     def __init__(self, items: Items, popular: Popular) -> None:
@@ -172,12 +169,11 @@ def _complete(top: NDArray[np.uint64], best: NDArray[np.uint64]) -> None:
 def _pairs(items: Items) -> tuple[Codes, Floats, Codes]:
     """All pairs that occurred: rising keys (before * I + after), weights, the first time in ms; (P,) each."""
     keys, weights, seen = np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64)
-    for gap in range(1, WINDOW + 1):
-        same = items.users[gap:] == items.users[:-gap]
-        fresh = items.codes[:-gap][same] * len(items) + items.codes[gap:][same]
+    for gap, earlier, later in covisit_pairs(items.users):
+        fresh = items.codes[earlier] * len(items) + items.codes[later]
         keys = np.concatenate((keys, fresh))
         order = np.argsort(keys, kind="stable")
         keys, first = np.unique(keys[order], return_index=True)
         weights = np.add.reduceat(np.append(weights, np.full(len(fresh), 1.0 / gap))[order], first)
-        seen = np.minimum.reduceat(np.append(seen, items.times[gap:][same])[order], first)
+        seen = np.minimum.reduceat(np.append(seen, items.times[later])[order], first)
     return keys, weights.round(9), seen  # rounded, so that equal sums are equal whatever their order

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from model.data.batches import batches
+from model.data.covisits import COVISIT_WINDOW
 from model.data.event_log import EventLog, latest_actions
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
@@ -24,7 +25,7 @@ from model.evaluation.network_ranker import TOKENS, exact_ranks
 from model.evaluation.ranking import LISTED, MISSED, Holdout, Ranking, listed, mean, rank_all, ranking
 from model.fusion.fusion import Fusion
 from model.network.network import Network
-from model.serving.rules import NO_TYPE, WINDOW, Rules
+from model.serving.rules import NO_TYPE, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,7 @@ def evaluate(
 
     Nothing learns on the way: network, fusion and rules know what they knew before.
     """
-    late = sequences.has_next & (np.roll(sequences.times, -1) >= cut)
-    steps = np.flatnonzero(late) + 1  # places of the next actions
-    targets = steps[sequences.types[steps] != SEARCH]
+    steps, targets = sequences.next_actions_from(cut), sequences.targets_from(cut)
     ranks, log_probabilities, right = _by_network(network, vocabulary, sequences, cut, device)
     holdout = Holdout(sequences, targets)
     served = rank_all(FusedRanker(network, vocabulary, fusion, device), holdout).ranks
@@ -105,7 +104,7 @@ def learned_rules(log: EventLog) -> Rules:
     for place in np.argsort(sequences.times, kind="stable").tolist():
         rules.learn_type(int(before[place]), int(types[place]))
         if on_item[place]:
-            rank, first = int(ranks[place]), max(int(firsts[place]), int(ranks[place]) - WINDOW)
+            rank, first = int(ranks[place]), max(int(firsts[place]), int(ranks[place]) - COVISIT_WINDOW)
             rules.learn(items[first:rank][::-1].tolist(), int(items[rank]), "")
     return rules
 

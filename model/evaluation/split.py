@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import SEARCH, TYPE_CODES, Actions, concatenate, item_key
+from model.data.events import TYPE_CODES, Actions, concatenate, item_key
 from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluation.ranking import Holdout
@@ -39,9 +39,8 @@ def split_log(parts: Sequence[Actions], cut: int) -> Split:
     actions = in_order_of_time(concatenate(parts))
     sequences = sequences_of(actions)
     known = actions.take(np.flatnonzero(actions.times < cut))
-    following = np.flatnonzero(sequences.has_next) + 1
-    places = following[(sequences.times[following] >= cut) & (sequences.types[following] != SEARCH)]
-    return _checked(Split(sequences.before(cut), frequent_items(known), Holdout(sequences, places), cut, timed=True))
+    holdout = Holdout(sequences, sequences.targets_from(cut))
+    return _checked(Split(sequences.before(cut), frequent_items(known), holdout, cut, timed=True))
 
 
 def split_sessions(train: Sequence[Sequence[str]], examples: Sequence[tuple[Sequence[str], str]]) -> Split:
@@ -59,9 +58,8 @@ def split_sessions(train: Sequence[Sequence[str]], examples: Sequence[tuple[Sequ
 def validation(known: Sequences, share: float = 0.1, most: int = 2000) -> tuple[Sequences, Holdout]:
     """The newest share of training held out from the rest: what is left to learn from, and at most so many targets."""
     cut = known.newest(share)
-    following = np.flatnonzero(known.has_next) + 1
-    places = following[(known.times[following] >= cut) & (known.types[following] != SEARCH)]
-    return known.before(cut), Holdout(known, places[:: -(-len(places) // most) or 1])
+    targets = known.targets_from(cut)
+    return known.before(cut), Holdout(known, targets[:: -(-len(targets) // most) or 1])
 
 
 def in_order_of_time(actions: Actions) -> Actions:

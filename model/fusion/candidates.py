@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.contexts import BOUNDARY_SHIFT, FIRST_GAP, GAP_BUCKETS, GAP_SHIFT, TYPE_SLOTS
+from model.data.contexts import FIRST_GAP, gap_bucket, opens_session, type_of
 from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH
 from model.data.recent import RECENT, Recent
 from model.fusion.item_statistics import ItemStatistics, Neighbours
@@ -223,7 +223,7 @@ def _own_items(
     oldest = max(recent.starts[n], recent.stops[n] - len(own))
     for at in range(recent.stops[n] - 1, oldest - 1, -1):
         item, context = recent.items[at], recent.contexts[at]
-        kind = context % np.uint32(TYPE_SLOTS)
+        kind = type_of(context)
         if item >= 0 and kind != SEARCH:
             actions += 1
             place, count = _enter(item, first, seen, items, count)
@@ -242,7 +242,7 @@ def _own_items(
             if newer == own[0]:
                 features[_OWN_PREVIOUS, at_place] = 1
             newer, newer_place = item, place
-        if _is_boundary(context):
+        if opens_session(context):
             session = np.float32(0)
     return distinct, actions, count
 
@@ -328,13 +328,13 @@ def _describe(
         features[_POPULARITY, begin + place] = statistics.popularity[items[place]]
         features[_TREND, begin + place] = statistics.trend[items[place]]
     last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
-    gap = np.float32((last >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)) / np.float32(FIRST_GAP)
+    gap = np.float32(gap_bucket(last)) / np.float32(FIRST_GAP)
     certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
     features[_HISTORY, begin:end] = np.log1p(np.float32(actions)) / np.float32(3.5)
     features[_REPEATS, begin:end] = np.float32(1) - np.float32(len(own)) / np.float32(max(actions, 1))
     features[_CERTAINTY, begin:end] = certainty
     features[_GAP, begin:end] = gap
-    features[_BOUNDARY, begin:end] = np.float32(_is_boundary(last))
+    features[_BOUNDARY, begin:end] = np.float32(opens_session(last))
 
 
 @compiled
@@ -409,8 +409,3 @@ def _blend(vectors: Floats, latest: NDArray[np.int32], blend: Floats) -> None:
 def _logarithms(feature: Floats, by: np.float32, scale: np.float32) -> None:
     for place in range(len(feature)):
         feature[place] = fast_log(np.float32(1) + by * feature[place]) / scale
-
-
-@compiled
-def _is_boundary(context: np.uint32) -> bool:
-    return bool((context >> np.uint32(BOUNDARY_SHIFT)) % np.uint32(2))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import unpack_contexts
+from model.data.covisits import covisit_pairs
 from model.data.event_log import EventLog, parts, span
 from model.data.events import CATEGORY_BUCKETS, SEARCH
 from model.data.sequences import Sequences
@@ -21,7 +22,6 @@ from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 
 Floats = NDArray[np.float32]
 
-WINDOW: Final = 10  # actions apart, at most; a pair of actions that are g apart weighs 1 / g
 MOST_NEIGHBOURS: Final = 128  # of an item: the heaviest
 POPULAR: Final = 16
 POPULAR_ALIKE: Final = 24  # of each category
@@ -108,12 +108,11 @@ class CoVisits:
 
     def add(self, items: NDArray[np.int64], offsets: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Takes in sequences of items (A,) with their `offsets`, and weights (A,)."""
-        sequence = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         pairs, sums = np.zeros(0, np.int64), np.zeros(0)
-        for gap in range(1, WINDOW + 1):  # one after the other: all pairs at once would take ten times the memory
-            together = np.flatnonzero(sequence[gap:] == sequence[:-gap])
-            found = items[together] * self._size + items[together + gap]
-            pairs, sums = _summed(np.concatenate((pairs, found)), np.concatenate((sums, weights[together + gap] / gap)))
+        for gap, earlier, later in covisit_pairs(users):
+            fresh = items[earlier] * self._size + items[later]
+            pairs, sums = _summed(np.concatenate((pairs, fresh)), np.concatenate((sums, weights[later] / gap)))
         self._before += _sums(pairs // self._size, sums, len(self._before))
         self._after += _sums(pairs % self._size, sums, len(self._after))
         if len(self._pairs):

@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import (
-    BOUNDARY_SHIFT,
-    BRAND_SHIFT,
-    CATEGORY_SHIFT,
     GAP_BUCKETS,
-    GAP_SHIFT,
-    PRICE_SHIFT,
     TYPE_SLOTS,
+    brand_bucket,
+    category_bucket,
+    gap_bucket,
+    opens_session,
+    price_bucket,
+    same_item_attributes,
+    type_and_boundary,
+    type_of,
 )
 from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS, PRICE_BUCKETS, PURCHASE
 from model.data.recent import RECENT, Recent, catalogue_items
@@ -49,7 +52,6 @@ ROWS: Final = sum(_SIZES)
 _FIRST_ROWS: Final = (np.cumsum(_SIZES) - _SIZES).astype(np.int32)
 _TYPES_BEFORE, _COUNTS = 5, 5 + _BEFORE
 _SINCE, _TOTALS = _COUNTS + TYPE_SLOTS, _COUNTS + 2 * TYPE_SLOTS
-_SIMILAR: Final = np.uint32(0xFFFFFFFF >> CATEGORY_SHIFT << CATEGORY_SHIFT)  # category and brand of a context
 # Amounts up to 6 have buckets of their own; the others begin at these.
 _AMOUNT_BUCKETS: Final = np.searchsorted(
     (1, 2, 3, 4, 5, 6, 7, 9, 11, 14, 17, 21, 25, 29, 32), np.arange(RECENT + 1), "right"
@@ -82,11 +84,11 @@ def _count(recent: Recent, found: NDArray[np.int32]) -> None:
 
 @compiled
 def _last_action(context: np.uint32, facts: NDArray[np.int32]) -> None:
-    facts[0] = context % np.uint32(2 * TYPE_SLOTS)  # the boundary is the bit after the type
-    facts[1] = (context >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)
-    facts[2] = (context >> np.uint32(PRICE_SHIFT)) % np.uint32(PRICE_BUCKETS)
-    facts[3] = (context >> np.uint32(CATEGORY_SHIFT)) % np.uint32(CATEGORY_BUCKETS)
-    facts[4] = context >> np.uint32(BRAND_SHIFT)
+    facts[0] = type_and_boundary(context)
+    facts[1] = gap_bucket(context)
+    facts[2] = price_bucket(context)
+    facts[3] = category_bucket(context)
+    facts[4] = brand_bucket(context)
 
 
 @compiled
@@ -95,7 +97,7 @@ def _earlier_actions(recent: Recent, first: int, last: int, facts: NDArray[np.in
     item, context = recent.items[last], recent.contexts[last]
     in_session, totals = True, facts[_TOTALS:]
     for at in range(last, first - 1, -1):
-        kind = recent.contexts[at] % np.uint32(TYPE_SLOTS)
+        kind = type_of(recent.contexts[at])
         if 0 < last - at <= _BEFORE:
             facts[_TYPES_BEFORE + last - at - 1] = kind + 1
         facts[_COUNTS + kind] += 1
@@ -106,9 +108,9 @@ def _earlier_actions(recent: Recent, first: int, last: int, facts: NDArray[np.in
         totals[1] += in_session
         totals[2] += same
         totals[3] += same and kind == PURCHASE
-        totals[4] += _category(recent.contexts[at]) == _category(context)
+        totals[4] += category_bucket(recent.contexts[at]) == category_bucket(context)
         totals[5] += not same
-        in_session = in_session and (recent.contexts[at] >> np.uint32(BOUNDARY_SHIFT)) % np.uint32(2) == 0
+        in_session = in_session and not opens_session(recent.contexts[at])
     for fact in range(_COUNTS, len(facts)):
         facts[fact] = _AMOUNT_BUCKETS[facts[fact]]
 
@@ -116,9 +118,4 @@ def _earlier_actions(recent: Recent, first: int, last: int, facts: NDArray[np.in
 @compiled
 def _same(item: int, context: np.uint32, other: int, other_context: np.uint32) -> bool:
     """Whether two actions are on the same item; those that the catalogue lacks are told by category and brand."""
-    return bool(item == other and (item >= 0 or (context & _SIMILAR) == (other_context & _SIMILAR)))
-
-
-@compiled
-def _category(context: np.uint32) -> int:
-    return int((context >> np.uint32(CATEGORY_SHIFT)) % np.uint32(CATEGORY_BUCKETS))
+    return bool(item == other and (item >= 0 or same_item_attributes(context, other_context)))

@@ -10,7 +10,7 @@ import torch
 
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.evaluation.baselines import HALF_LIFE, Items, OwnItems, Popular, ServedRules, Transitions
+from model.evaluation.baselines import Items, OwnItems, Popular, ServedRules, Transitions
 from model.evaluation.evaluate import learned_rules
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import Ranker, Ranking, rank_all, ranking
@@ -19,12 +19,13 @@ from model.evaluation.split import Split, validation
 from model.network.network import NetworkConfig
 from model.rounds.fit_model import FitModelConfig, Model, Tell, fit_model
 from model.rounds.initial_network import cold_start
+from model.serving.rules import RULES_HALF_LIFE
 from model.training.fit_network import Progress, fit_network
 
 # The order is that of every table; each is made only when it is its turn.
 BASELINES: Final[dict[str, Callable[[Sequences, Items], Ranker]]] = {
     "popularity": lambda _known, items: Popular(items),
-    "recent_popularity": lambda _known, items: Popular(items, HALF_LIFE),
+    "recent_popularity": lambda _known, items: Popular(items, RULES_HALF_LIFE),
     "own_items": lambda _known, items: OwnItems(Popular(items)),
     "transitions": lambda _known, items: Transitions(items, Popular(items)),
     "rules": lambda known, _items: ServedRules(learned_rules(known)),

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from model.data.event_log import EventLog, active_sequences, held_out_share
-from model.data.events import SEARCH
 from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusedRanker
 from model.evaluation.ranking import Holdout
@@ -163,11 +162,10 @@ def fine_tune(
 def held_out(known: EventLog, cut: int, most: int) -> Holdout:
     """The next actions on items from `cut` (ms) on, of more than `most` the newest, with their users' sequences."""
     sequences = active_sequences(known, cut)
-    places = np.flatnonzero(sequences.has_next) + 1
-    places = places[(sequences.times[places] >= cut) & (sequences.types[places] != SEARCH)]
+    targets = sequences.targets_from(cut)
     most = min(most, max(1, known.room // _ROOM_OF_EXAMPLE))
-    newest = np.argsort(sequences.times[places], kind="stable")[-most:]
-    return Holdout(sequences, np.sort(places[newest]))
+    newest = np.argsort(sequences.times[targets], kind="stable")[-most:]
+    return Holdout(sequences, np.sort(targets[newest]))
 
 
 def _both(first: FitReport, last: FitReport) -> FitReport:

@@ -16,8 +16,7 @@ import torch
 
 from model.data.disk_log import Window
 from model.data.event_log import EventLog, active_sequences, held_out_share, parts, sampled_times, span
-from model.data.events import SEARCH, Actions
-from model.data.sequences import Sequences
+from model.data.events import Actions
 from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
 from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
@@ -181,12 +180,7 @@ def _middle_of_the_new(log: EventLog, champion: Version | None) -> tuple[int, ..
 
 
 def _targets(log: EventLog, cut: int) -> int:
-    return sum(_targets_in(part, cut) for part in parts(log))
-
-
-def _targets_in(sequences: Sequences, cut: int) -> int:
-    following = np.flatnonzero(sequences.has_next) + 1
-    return int(((sequences.times[following] >= cut) & (sequences.types[following] != SEARCH)).sum())
+    return sum(len(part.targets_from(cut)) for part in parts(log))
 
 
 def _sample(champion: Version | None, config: RoundConfig) -> Sample:

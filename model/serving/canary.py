@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import item_key
+from model.data.events import stable_hash
 from model.serving.serving import Serving
 
 _LEAST: Final = 100  # scored events on each side: below, a normal distribution says little about a share
@@ -28,7 +28,7 @@ class Canary:
 
     def stays(self, users: Sequence[str]) -> NDArray[np.bool_]:
         """Which of N users stay with the version before, (N,)."""
-        parts = np.array([item_key(user) % _PARTS for user in users], np.float64)
+        parts = np.array([stable_hash(user) % _PARTS for user in users], np.float64)
         return parts < self.share * _PARTS
 
 

@@ -267,8 +267,8 @@ class Fold:
     def _encode_again(self, serving: Serving, slots: NDArray[np.int64]) -> None:
         """Hidden states of users last touched under other weights, anew from their sequences."""
         states = self.states
-        stale = np.unique(slots[states.weights[slots] != serving.weights])
-        states.weights[stale] = serving.weights
+        stale = np.unique(slots[states.weights_id[slots] != serving.weights_id])
+        states.weights_id[stale] = serving.weights_id
         stale = stale[states.histories.counts[stale] > 0]  # the others begin at zero
         for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
             item_keys, contexts, sizes = states.histories.gather(chunk)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import unpack_contexts
+from model.data.covisits import COVISIT_WINDOW
 from model.data.events import EVENT_TYPES, SEARCH, Actions
 from model.serving.answers import RANKED, Answers
-from model.serving.rules import NO_TYPE, WINDOW, Rules
+from model.serving.rules import NO_TYPE, Rules
 from model.state.history_rings import Histories
 
 BASELINE = "baseline"
@@ -53,7 +54,7 @@ class LiveRules:
                     if self._rules.names is not known[-1]:
                         known.append(self._rules.names)
                     recent.insert(0, item_keys[place])
-                    del recent[WINDOW:]
+                    del recent[COVISIT_WINDOW:]
             ranked.append(self._rules.rank(recent, RANKED))
             if answer:  # at once: the events behind this one in the batch must not tell what came after it
                 next_types.append(self._rules.type_probabilities(last_types[slot]))
@@ -99,7 +100,7 @@ class LiveRules:
 def _recents(slots: NDArray[np.int64], histories: Histories) -> tuple[dict[int, list[int]], dict[int, int]]:
     """Per distinct slot: the objects of its latest actions on items, latest first, and the type of its last one."""
     distinct = np.unique(slots)
-    item_keys, contexts, sizes = histories.gather(distinct, min(WINDOW, histories.length))
+    item_keys, contexts, sizes = histories.gather(distinct, min(COVISIT_WINDOW, histories.length))
     types = unpack_contexts(contexts).types
     recents, last_types = {}, {}
     rows = zip(distinct.tolist(), item_keys.tolist(), types.tolist(), sizes.tolist(), strict=True)

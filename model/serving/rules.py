@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from typing import Final
 
+from model.data.covisits import COVISIT_WEIGHTS
 from model.data.events import EVENT_TYPES, PURCHASE, PURCHASE_HORIZON
 
-WINDOW: Final = 10  # actions on items before the present one that count as its predecessors
+RULES_HALF_LIFE: Final = 50_000  # actions on items in which popularity halves
 NO_TYPE: Final = len(EVENT_TYPES)  # the previous type of a user's first action
 POPULAR_KEPT: Final = 256
 REFRESH: Final = 64  # events, at least, between two looks at all items or types
@@ -25,7 +26,7 @@ HEAVIEST: Final = 1e100  # of one event, before all popularity is scaled down
 class Rules:
     """What the stream has shown so far, as counts."""
 
-    def __init__(self, *, half_life: float = 50_000.0, max_items: int = 50_000, max_followers: int = 64) -> None:
+    def __init__(self, *, half_life: float = RULES_HALF_LIFE, max_items: int = 50_000, max_followers: int = 64) -> None:
         """Popularity halves every `half_life` actions on items; beyond the limits the weakest are dropped."""
         # The present weighs more, instead of the past less: constant time per action.
         self._growth = 2.0 ** (1.0 / half_life)
@@ -52,18 +53,18 @@ class Rules:
     def learn(self, previous: Sequence[int], item: int, name: str) -> None:
         """One action on an item, after `previous`: the user's earlier ones, latest first, repeats included.
 
-        Each of the last WINDOW predecessors at distance g adds 1 / g to its transition to the item.
+        Each of the last COVISIT_WINDOW predecessors at distance g adds 1 / g to its transition to the item.
         """
         popularity = self._popularity
         self._weight *= self._growth
         popularity[item] = popularity.get(item, 0.0) + self._weight
         self._names[item] = name
         followers = self._followers
-        for gap, before in enumerate(previous[:WINDOW], 1):
+        for before, weight in zip(previous, COVISIT_WEIGHTS, strict=False):  # the window ends with the weights
             after = followers.get(before)
             if after is None:
                 after = followers[before] = {}
-            after[item] = after.get(item, 0.0) + 1.0 / gap
+            after[item] = after.get(item, 0.0) + weight
             if len(after) > 3 * self._max_followers:  # rarely, as it looks at all of them
                 followers[before] = _strongest(after, self._max_followers)
         self._popular_due -= 1

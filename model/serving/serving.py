@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.events import item_key
+from model.data.events import stable_hash
 from model.data.recent import Recent
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
@@ -31,7 +31,7 @@ class Serving:
     """All that answering needs of one version; made once, never changed."""
 
     name: str
-    weights: int  # 64 bits that tell hidden states of this version from those of others; never 0
+    weights_id: int  # 64 bits that tell hidden states of this version from those of others; never 0
     network: Network
     stepper: Stepper
     heads: Heads
@@ -76,7 +76,7 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         ranking = NetworkAndLog(alone, vectors.cpu().contiguous().numpy(), version.fusion)
     serving = Serving(
         name=version.name,
-        weights=item_key(version.name + version.manifest_sha256) or 1,
+        weights_id=stable_hash(version.name + version.manifest_sha256) or 1,
         network=network,
         stepper=stepper_of(network, device),
         heads=Heads(network),

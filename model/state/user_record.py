@@ -60,7 +60,7 @@ class UserRecords:
     counts: NDArray[np.int64]
     last_times: NDArray[np.int64]
     sessions: NDArray[np.uint64]
-    weights: NDArray[np.uint64]
+    weights_id: NDArray[np.uint64]
     hidden: NDArray[np.float16]  # (N, H)
     event_ids: NDArray[np.uint64]  # (N, E)
     item_keys: NDArray[np.uint64]
@@ -82,7 +82,7 @@ def pack(users: UserRecords) -> list[bytes]:
     rows["count"] = users.counts
     rows["last_time"] = users.last_times
     rows["session"] = users.sessions
-    rows["weights"] = users.weights
+    rows["weights"] = users.weights_id
     rows["hidden"] = users.hidden
     rows["event_ids"] = users.event_ids
     rows["actions"]["object"] = users.item_keys

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.data.events import NO_TIME, Actions
+from model.data.events import NO_TIME, Actions, event_keys
 from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.state.history_rings import Histories, grown
@@ -25,7 +25,6 @@ from model.state.slots import Slots
 from model.state.user_record import UserRecords, unpack
 
 EVENT_ID_WINDOW: Final = 16
-_MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, near the golden ratio of 2**64 (Knuth, multiplicative hashing)
 _EVICTED_SHARE: Final = 32  # at least one in so many slots is freed at once: looking for the oldest costs
 
 Stored = Callable[[int, Sequence[str]], dict[str, bytes]]  # partition, users -> records of those who are stored
@@ -58,7 +57,7 @@ class UserStates:
         self.last_times: NDArray[np.int64] = np.full(slots, NO_TIME, np.int64)
         self.sessions: NDArray[np.uint64] = np.zeros(slots, np.uint64)
         self.event_ids: NDArray[np.uint64] = np.zeros((slots, EVENT_ID_WINDOW), np.uint64)
-        self.weights: NDArray[np.uint64] = np.zeros(slots, np.uint64)
+        self.weights_id: NDArray[np.uint64] = np.zeros(slots, np.uint64)
         # Halves in memory too: what a restart reads back is exactly what the process had.
         self.hidden = torch.zeros(slots, hidden, dtype=torch.float16, device=device)
         self.batch = 0  # the number of the present one
@@ -80,7 +79,7 @@ class UserStates:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, on the host and on the device."""
-        arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights)
+        arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights_id)
         rings = (self.histories.item_keys, self.histories.contexts, self.histories.counts)
         return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
 
@@ -144,7 +143,7 @@ class UserStates:
         self.last_times[slots] = NO_TIME
         self.sessions[slots] = 0
         self.event_ids[slots] = 0
-        self.weights[slots] = 0
+        self.weights_id[slots] = 0
         self.histories.clear(slots)
         self.hidden[torch.from_numpy(slots).to(self.device)] = 0
 
@@ -153,7 +152,7 @@ class UserStates:
         given = event_ids != 0
         repeated: NDArray[np.bool_] = given & (self.event_ids[slots] == event_ids[:, None]).any(1)
         # A number for each pair, which is sorted as such; two pairs with the same one are told apart below.
-        mixed = event_ids[given] + slots[given].astype(np.uint64) * _MIXER
+        mixed = event_keys(slots[given].astype(np.uint64), event_ids[given])
         _, places, counts = np.unique(mixed, return_inverse=True, return_counts=True)
         repeated[given] |= counts[places.reshape(-1)] > 1
         if repeated.any():
@@ -189,7 +188,7 @@ class UserStates:
             counts=self.histories.counts[slots],
             last_times=self.last_times[slots],
             sessions=self.sessions[slots],
-            weights=self.weights[slots],
+            weights_id=self.weights_id[slots],
             hidden=self.hidden[torch.from_numpy(slots).to(self.device)].cpu().numpy(),
             event_ids=self.event_ids[slots],
             item_keys=item_keys,
@@ -212,7 +211,7 @@ class UserStates:
         self.offsets[slots] = rows["offset"]
         self.last_times[slots] = rows["last_time"]
         self.sessions[slots] = rows["session"]
-        self.weights[slots] = rows["weights"]
+        self.weights_id[slots] = rows["weights"]
         self.event_ids[slots] = rows["event_ids"]
         self.hidden[torch.from_numpy(slots).to(self.device)] = torch.from_numpy(rows["hidden"].copy()).to(self.device)
         actions = rows["actions"]
@@ -232,7 +231,7 @@ class UserStates:
         self.last_times = np.concatenate((self.last_times, np.full(slots - before, NO_TIME, np.int64)))
         self.sessions = grown(self.sessions, slots)
         self.event_ids = grown(self.event_ids, slots)
-        self.weights = grown(self.weights, slots)
+        self.weights_id = grown(self.weights_id, slots)
         with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside of it
             self.hidden = torch.cat((self.hidden, self.hidden.new_zeros(slots - before, self.hidden.shape[1])))
         self._slots.grow(slots)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from model.data.batches import Batch, batch_count, batches
 from model.data.event_log import EventLog, PartedLog, parts, sampled_times
-from model.data.events import SEARCH
 from model.data.targets import Targets, targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.errors import NextactError, TooLittleData
@@ -287,8 +286,7 @@ def _target_counts(log: PartedLog, vocabulary: Vocabulary, least: int) -> NDArra
     """How often each item of the vocabulary (I,) follows another action of its user."""
     counts = np.zeros(len(vocabulary), np.int64)
     for part in parts(log):
-        after = np.flatnonzero(part.has_next) + 1
-        rows = vocabulary.rows_of(part.item_keys[after])[part.types[after] != SEARCH]
+        rows = vocabulary.rows_of(part.item_keys[part.targets_from()])
         counts += np.bincount(rows, minlength=vocabulary.rows)[ITEM_BUCKETS:]
     if counts.sum() < least or len(vocabulary) < 2:
         raise TooLittleData(

@@ -17,6 +17,7 @@ import msgspec
 from model.data.events import EVENT_TYPES, ID_LENGTH, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
 from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
 from stream_app.contract.events import (
+    FURTHEST_MS,
     LARGEST_EVENT,
     REASONS,
     TYPE_NAMES,
@@ -32,7 +33,6 @@ Json = dict[str, Any]
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 _SCHEMA_FORMAT: Final = "application/schema+json;version=draft-07"
 _KAFKA_BINDING: Final = "0.5.0"
-_YEAR_10000_MS: Final = 253_402_300_800_000  # where RFC 3339 ends
 _RFC3339: Final = (
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
@@ -85,7 +85,7 @@ def event_schema() -> Json:
     fields["type"] = {"type": "string", "anyOf": [own, _any_case(TYPE_NAMES)]} | _described(fields["type"])
     fields["timestamp"]["anyOf"] = [
         {"type": "string", "format": "date-time", "pattern": _RFC3339},
-        {"type": "number", "exclusiveMinimum": -_YEAR_10000_MS, "exclusiveMaximum": _YEAR_10000_MS},
+        {"type": "number", "exclusiveMinimum": -FURTHEST_MS, "exclusiveMaximum": FURTHEST_MS},
         {"type": "null"},
     ]
     largest = sys.float_info.max  # beyond it a double is infinite

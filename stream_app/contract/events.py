@@ -33,7 +33,7 @@ Reason = Literal[
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 LARGEST_EVENT: Final = 256 * 1024  # bytes; nobody's click is larger, and one must not hold up a batch
-_FURTHEST_MS: Final = 253_402_300_800_000  # the year 10000, where RFC 3339 ends
+FURTHEST_MS: Final = 253_402_300_800_000  # the year 10000, where RFC 3339 ends
 
 # The contract's own names, and those of GA4 (snake case) and Segment (titles), compared case-insensitively.
 _ALIASES: Final = {
@@ -150,7 +150,7 @@ def _milliseconds(timestamp: str | int | float) -> int:
         if moment.tzinfo is None:
             raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} has no offset from UTC")
         return round(moment.timestamp() * 1000)
-    if not -_FURTHEST_MS < timestamp < _FURTHEST_MS:
+    if not -FURTHEST_MS < timestamp < FURTHEST_MS:
         raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp} is not in milliseconds since 1970")
     return round(timestamp)
 

@@ -65,7 +65,7 @@ class _FoldAfter:
         rng, items = np.random.default_rng(length), len(serving.vocabulary)
         users = [f"user-{number}" for number in range(BATCH)]
         hidden, counts = serving.network.backbone.state_size, np.full(BATCH, length)
-        stored = users_of(counts, hidden=hidden, weights=serving.weights, items=items)
+        stored = users_of(counts, hidden=hidden, weights_id=serving.weights_id, items=items)
         self._stored = dict(zip(users, pack(stored), strict=True))
         states = UserStates(hidden=hidden, length=64, epoch=1, device=serving.device)
         self._fold = Fold(states, rules_share=Settings().rules_share)

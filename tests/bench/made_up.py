@@ -103,9 +103,9 @@ def named(items: int) -> Vocabulary:
 
 
 def users_of(
-    counts: NDArray[np.int64], *, hidden: int, weights: int = 0, items: int = 10_000, seed: int = 1
+    counts: NDArray[np.int64], *, hidden: int, weights_id: int = 0, items: int = 10_000, seed: int = 1
 ) -> UserRecords:
-    """Users who have had so many events (N,), with the newest in their rings; `weights` of the hidden states."""
+    """Users who have had so many events (N,), with the newest in their rings; `weights_id` of the hidden states."""
     rng, count, item_keys = np.random.default_rng(seed), len(counts), _objects(items)
     return UserRecords(
         epoch=1,
@@ -113,7 +113,7 @@ def users_of(
         counts=counts,
         last_times=np.full(count, LAST_TIME),
         sessions=rng.integers(0, 2**63, count, dtype=np.uint64),
-        weights=np.full(count, weights, np.uint64),
+        weights_id=np.full(count, weights_id, np.uint64),
         hidden=rng.uniform(-1, 1, (count, hidden)).astype(np.float16),
         event_ids=rng.integers(1, 2**63, (count, EVENT_ID_WINDOW), dtype=np.uint64),
         item_keys=item_keys[rng.integers(0, items, (count, MOST_ACTIONS))],

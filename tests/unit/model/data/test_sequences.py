@@ -129,6 +129,20 @@ def test_before_a_cut_lie_the_beginnings(rows: list[Row], cut: int) -> None:
     assert (np.diff(early.offsets) > 0).all()
 
 
+@given(ROWS, st.none() | st.integers(0, 10 * SESSION_GAP_MS))
+def test_targets_are_actions_on_items_after_another_of_the_user(rows: list[Row], cut: int | None) -> None:
+    sequences = sequences_of(log(rows))
+    next_actions = [
+        index
+        for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
+        for index in range(start + 1, stop)
+        if cut is None or sequences.times[index] >= cut
+    ]
+    assert sequences.next_actions_from(cut).tolist() == next_actions
+    targets = [index for index in next_actions if EVENT_TYPES[sequences.types[index]] != "search"]
+    assert sequences.targets_from(cut).tolist() == targets
+
+
 def first_time(rows: list[Row], user: str) -> int:
     return next(row[3] for row in rows if row[0] == user)
 

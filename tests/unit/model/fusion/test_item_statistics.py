@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.data.covisits import COVISIT_WINDOW
 from model.data.events import CATEGORY_BUCKETS, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
@@ -16,7 +17,6 @@ from model.fusion.item_statistics import (
     HALF_LIFE,
     MOST_NEIGHBOURS,
     POPULAR,
-    WINDOW,
     CoVisits,
     ItemStatistics,
     Neighbours,
@@ -118,7 +118,7 @@ def weights_by_hand(users: list[str]) -> tuple[dict[str, dict[str, float]], dict
             if letter == "?":
                 continue
             weight = 0.5 ** ((last - at) / last / HALF_LIFE)
-            for gap, before in enumerate(reversed(earlier[-WINDOW:]), 1):
+            for gap, before in enumerate(reversed(earlier[-COVISIT_WINDOW:]), 1):
                 followed[before][letter] += weight / gap
                 preceded[letter][before] += weight / gap
             earlier.append(letter)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.data.covisits import COVISIT_WINDOW
 from model.data.events import actions_of
 from model.data.recent import Recent, catalogue_items
 from model.network.backbones import BackboneName
@@ -22,7 +23,6 @@ from model.network.purchase_features import purchase_features
 from model.serving.answers import RANKED
 from model.serving.canary import Canary
 from model.serving.engine import Fold
-from model.serving.rules import WINDOW as LOOKED_BACK_AT
 from model.serving.serving import Serving, serve
 from model.state.user_record import pack
 from model.state.user_states import Stored, nothing_stored
@@ -134,7 +134,7 @@ def check_state(fold: Fold, oracle: Oracle) -> None:
 def check_hidden(fold: Fold, oracle: Oracle, serving: Serving) -> None:
     for owner, user in oracle.users.items():
         slot = slot_of(fold, owner)
-        assert fold.states.weights[slot] == serving.weights
+        assert fold.states.weights_id[slot] == serving.weights_id
         wanted, _ = whole(serving, user.sequence)
         torch.testing.assert_close(fold.states.hidden[slot].float(), wanted, atol=HALVES, rtol=0)
 
@@ -208,7 +208,7 @@ def test_batches_answer_like_single_events(log: list[Logged], data: st.DataObjec
 
 
 @settings(max_examples=40)
-@given(logs(most=LOOKED_BACK_AT), st.data())
+@given(logs(most=COVISIT_WINDOW), st.data())
 def test_rules_answer_batches_like_single_events(log: list[Logged], data: st.DataObject) -> None:
     # Within what the rules look back at: beyond it they see more or less of a user, as the batches fall.
     single, batched = (Fold(make_states(length=64), rules_share=0) for _ in range(2))
@@ -268,7 +268,7 @@ def test_users_are_encoded_anew_when_touched_under_other_weights(
     for owner, user in oracle.users.items():
         slot = slot_of(fold, owner)
         used = new if owner in touched else old
-        assert fold.states.weights[slot] == used.weights
+        assert fold.states.weights_id[slot] == used.weights_id
         if owner in touched:
             torch.testing.assert_close(
                 fold.states.hidden[slot].float(), whole(new, user.sequence)[0], atol=HALVES, rtol=0

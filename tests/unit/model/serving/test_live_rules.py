@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.data.contexts import contexts_of
+from model.data.covisits import COVISIT_WINDOW
 from model.data.events import NO_TIME, SEARCH, Event, actions_of
 from model.serving.answers import RANKED, Answers
 from model.serving.live_rules import LiveRules
-from model.serving.rules import NO_TYPE, WINDOW, Rules
+from model.serving.rules import NO_TYPE, Rules
 from model.state.history_rings import Histories, ranks_within
 from tests.unit.builders.basics import Logged, logs, splits
 
@@ -59,9 +60,10 @@ class Oracle:
 
 
 @settings(max_examples=60)
-@given(st.data(), logs(most=WINDOW), st.sampled_from([2, 50_000]))  # all that rules look back at, whatever the batches
+@given(st.data(), logs(most=COVISIT_WINDOW), st.sampled_from([2, 50_000]))
 def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: list[Logged], most: int) -> None:
-    """With room for two items, the weakest are dropped in the midst of a batch, after they were ranked in it."""
+    """The rules look back at COVISIT_WINDOW actions, whatever the batches; with room for two items, the
+    weakest are dropped in the midst of a batch, after they were ranked in it."""
     stream, oracle = Stream(Rules(max_items=most)), Oracle(Rules(max_items=most))
     first: set[str] = set()
     start = 0

@@ -10,8 +10,9 @@ from itertools import pairwise
 
 import pytest
 
+from model.data.covisits import COVISIT_WINDOW
 from model.data.events import EVENT_TYPES, PURCHASE, TYPE_CODES, item_key
-from model.serving.rules import NO_TYPE, WINDOW, Rules
+from model.serving.rules import NO_TYPE, Rules
 from tests.paths import SHARED_DATA
 from tests.skips import NO_SHARED_DATA
 
@@ -40,7 +41,7 @@ def test_transitions_weigh_one_over_the_distance_within_the_window() -> None:
     for items in logs:
         learn(rules, items)
         for later in range(len(items)):
-            for earlier in range(max(0, later - WINDOW), later):
+            for earlier in range(max(0, later - COVISIT_WINDOW), later):
                 expected[items[earlier]][items[later]] += 1 / (later - earlier)
     for item, after in expected.items():
         assert rules._followers[item] == pytest.approx(after)

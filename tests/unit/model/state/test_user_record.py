@@ -37,7 +37,7 @@ def users(draw: st.DrawFn) -> UserRecords:
         counts=np.array(column(st.integers(0, 2**63 - 1)), np.int64),
         last_times=np.array(column(INT64), np.int64),
         sessions=np.array(column(UINT64), np.uint64),
-        weights=np.array(column(UINT64), np.uint64),
+        weights_id=np.array(column(UINT64), np.uint64),
         hidden=random.standard_normal((n, HIDDEN)).astype(np.float16),
         event_ids=random.integers(0, 2**64, (n, IDS), np.uint64),
         item_keys=item_keys,
@@ -53,7 +53,7 @@ def one_user(size: int = 2) -> UserRecords:
         counts=np.array([9]),
         last_times=np.array([-3]),
         sessions=np.array([2**64 - 1], np.uint64),
-        weights=np.array([8], np.uint64),
+        weights_id=np.array([8], np.uint64),
         hidden=(np.arange(HIDDEN)[None] / 8).astype(np.float16),
         event_ids=np.array([[0, 5, 6]], np.uint64),
         item_keys=np.array([[1, 2, 3, 4]], np.uint64),
@@ -66,7 +66,13 @@ def one_user(size: int = 2) -> UserRecords:
 def test_every_field_comes_back(stored: UserRecords) -> None:
     records = pack(stored)
     assert len(records) == len(unpack(records, HIDDEN, IDS)) == len(stored.offsets)
-    names = {"offsets": "offset", "counts": "count", "last_times": "last_time", "sessions": "session"}
+    names = {
+        "offsets": "offset",
+        "counts": "count",
+        "last_times": "last_time",
+        "sessions": "session",
+        "weights_id": "weights",
+    }
     for place, row in enumerate(unpack(records, HIDDEN, IDS)):
         assert row["epoch"] == stored.epoch
         for column in fields(UserRecords)[1:6]:

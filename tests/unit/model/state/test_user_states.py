@@ -44,7 +44,7 @@ def filled(users: str = "abc", device: torch.device | None = None) -> UserStates
         remember(states, [(user, 10 * n + 1) for user in users[n % 2 :]], times=[n] * len(users[n % 2 :]), session="s")
     slots = slots_of(states, 0, list(users))
     states.offsets[slots] = np.arange(len(users)) + 100
-    states.weights[slots] = 2**64 - 5
+    states.weights_id[slots] = 2**64 - 5
     states.hidden[torch.from_numpy(slots)] = torch.randn(len(users), HIDDEN, device=states.device).half()
     return states
 
@@ -171,7 +171,7 @@ def test_rings_of_another_length_keep_the_newest_actions(length: int) -> None:
 
 
 def everything_of(states: UserStates, slot: int) -> list[Any]:
-    arrays = (states.offsets, states.last_times, states.sessions, states.event_ids, states.weights)
+    arrays = (states.offsets, states.last_times, states.sessions, states.event_ids, states.weights_id)
     held = [array[slot].tolist() for array in arrays]
     return [*held, states.hidden[slot].tolist(), *(part.tolist() for part in states.histories.gather(np.array([slot])))]
 
@@ -266,7 +266,7 @@ def change(states: UserStates, owners: dict[tuple[int, str], None], number: int)
     states.offsets[slots] = marks
     states.last_times[slots] = marks + 1
     states.sessions[slots] = marks + 2
-    states.weights[slots] = marks + 3
+    states.weights_id[slots] = marks + 3
     states.event_ids[slots] = marks[:, None] + np.arange(EVENT_ID_WINDOW)
     states.hidden[torch.from_numpy(slots)] = torch.from_numpy(marks[:, None] / 64).half()
     ones = np.ones(len(slots), np.int64) - 1
@@ -276,7 +276,7 @@ def change(states: UserStates, owners: dict[tuple[int, str], None], number: int)
 
 def state_of(states: UserStates, slot: int) -> list[Any]:
     """All that a slot holds, as Python values."""
-    arrays = (states.offsets, states.last_times, states.sessions, states.weights)
+    arrays = (states.offsets, states.last_times, states.sessions, states.weights_id)
     item_keys, contexts, sizes = (part[0] for part in states.histories.gather(np.array([slot])))
     assert (states.hidden[slot] == states.hidden[slot, 0]).all()
     return [
