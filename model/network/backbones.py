@@ -1,4 +1,4 @@
-"""What carries a user's past from one action to the next, behind one protocol; what it keeps is S numbers per user.
+"""Backbones carry a user's past from one action to the next; each keeps S numbers per user.
 
 Shapes: B sequences, T steps, D width of the inputs, S numbers of state, H width of the outputs.
 `step` and `forward` compute the same function, one action at a time and whole sequences at once.
@@ -13,47 +13,46 @@ import torch
 from torch import Tensor, nn
 
 from model.network.linear_recurrence import LinearRecurrence
-from model.network.transformer import Transformer
 
-BackboneName = Literal["gru", "linear", "transformer"]
+BackboneName = Literal["gru", "linear"]
 
 
 class Backbone(Protocol):
-    """A module that reads the inputs of actions into a state of fixed size. Before any action the state is zero."""
+    """A module that sums up the inputs of actions in a state of fixed size. Before any action the state is zero."""
 
     state_size: int  # S
     output_size: int  # H
 
     def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One action each: inputs (B, D), state (B, S) -> state (B, S), outputs (B, H)."""
+        """Takes one action of each user: inputs (B, D), state (B, S) -> state (B, S), outputs (B, H)."""
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whole sequences from a state (B, S): inputs (B, T, D) -> states (B, T, S), outputs (B, T, H)."""
+        """Takes whole sequences from a state (B, S): inputs (B, T, D) -> states (B, T, S), outputs (B, T, H)."""
 
     def readout(self, inputs: Tensor, state: Tensor) -> Tensor:
-        """The outputs (B, H) of the step that has led to a state (B, S), from its inputs (B, D)."""
+        """Returns the outputs (B, H) of the step that led to a state (B, S), from its inputs (B, D)."""
 
     def __call__(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`."""
+        """Calls `forward`."""
 
 
 class GRU(nn.Module):
-    """Gated recurrent units (Cho et al., 2014); what it puts out is its state."""
+    """Gated recurrent units (Cho et al., 2014); the output is the state."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.state_size = self.output_size = hidden
         self.gru = nn.GRU(width, hidden, batch_first=True)
-        self._begin_as_mean()
+        self._initialise_as_mean()
 
-    def _begin_as_mean(self) -> None:
-        """States begin near a gated mean of the inputs."""
-        into, within = self.gru.all_weights[0][:2]
+    def _initialise_as_mean(self) -> None:
+        """Makes states begin near a gated mean of the inputs."""
+        from_inputs, from_state = self.gru.all_weights[0][:2]
         candidate = slice(2 * self.output_size, None)  # after the reset and update gates
         with torch.no_grad():
-            for weight in (into[candidate], within[candidate]):
+            for weight in (from_inputs[candidate], from_state[candidate]):
                 weight.mul_(0.3)
-            into[candidate].add_(torch.eye(self.output_size, into.shape[1]))
+            from_inputs[candidate].add_(torch.eye(self.output_size, from_inputs.shape[1]))
 
     def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.gru_cell(inputs, state, *self.gru.all_weights[0])
@@ -67,16 +66,6 @@ class GRU(nn.Module):
         return state
 
 
-BACKBONES: Final[dict[BackboneName, Callable[[int, int], Backbone]]] = {
-    "gru": GRU,
-    "linear": LinearRecurrence,
-    "transformer": Transformer,
-}
+MakeBackbone = Callable[[int, int], Backbone]  # width of the inputs, size of the state; draws its weights by PyTorch
 
-
-def make_backbone(name: BackboneName, *, width: int, hidden: int) -> Backbone:
-    """A backbone with weights drawn by PyTorch's generator, for inputs of `width` numbers.
-
-    `hidden` is its state size, but for the transformer. Raises `NextactError` where its extra is not installed.
-    """
-    return BACKBONES[name](width, hidden)
+BACKBONES: Final[dict[BackboneName, MakeBackbone]] = {"gru": GRU, "linear": LinearRecurrence}

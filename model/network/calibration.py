@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NEWTON_STEPS: Final = 20
-MOST_HALVINGS: Final = 30
-# Keep the slope near 1 and finite where the labels are few or separable: a ridge worth a handful of examples.
+MOST_HALVINGS: Final = 30  # of one step
+# Keeps the slope near 1 and finite where the labels are few or separable: worth a handful of examples.
 RIDGE: Final = 1.0
 _UNCHANGED: Final = torch.tensor([1.0, 0.0], dtype=torch.float64)  # slope, intercept
 
@@ -25,15 +25,15 @@ class Calibration:
     intercept: float = 0.0
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Calibrated probabilities of logits, same shape."""
+        """Returns calibrated probabilities of logits, same shape."""
         return torch.sigmoid(self.slope * logits + self.intercept)
 
 
 def fit_calibration(logits: Tensor, labels: Tensor) -> Calibration:
-    """The line of maximum likelihood for logits (N,) and labels (N,), 0 or 1.
+    """Fits the line of maximum likelihood to logits (N,) and labels (N,), 0 or 1.
 
-    By Newton's method, in float64. Labels are moved towards the middle as Platt proposes: labels of one kind only have
-    a finite fit too.
+    Newton's method, in float64. Labels are moved towards the middle as Platt proposes, so that labels of one kind only
+    have a finite fit too.
     """
     x = torch.stack((logits.double(), torch.ones(len(logits), dtype=torch.float64)), 1)
     positive = int(labels.sum())
@@ -44,12 +44,12 @@ def fit_calibration(logits: Tensor, labels: Tensor) -> Calibration:
         gradient = x.T @ (p - targets) + ridge * (line - _UNCHANGED)
         hessian = (x.T * (p * (1 - p))) @ x + torch.diag(ridge)
         step = torch.linalg.solve(hessian, gradient)
-        line = _descended(line, step, lambda some: _loss(some, x, targets, ridge))
+        line = _line_search(line, step, lambda candidate: _loss(candidate, x, targets, ridge))
     return Calibration(float(line[0]), float(line[1]))
 
 
-def _descended(line: Tensor, step: Tensor, loss: Callable[[Tensor], float]) -> Tensor:
-    """The line after a step, halved until it helps: where the sigmoid is flat, a whole one overshoots."""
+def _line_search(line: Tensor, step: Tensor, loss: Callable[[Tensor], float]) -> Tensor:
+    """Returns the line after a step, halved until it helps: where the sigmoid is flat, a whole step overshoots."""
     now = loss(line)
     for halvings in range(MOST_HALVINGS):
         shorter = line - step * 0.5**halvings
@@ -59,6 +59,6 @@ def _descended(line: Tensor, step: Tensor, loss: Callable[[Tensor], float]) -> T
 
 
 def _loss(line: Tensor, x: Tensor, targets: Tensor, ridge: Tensor) -> float:
-    """Negative log-likelihood of a line (2,) for x (N, 2), and how far it is from changing nothing."""
+    """Returns the negative log-likelihood of a line (2,) for x (N, 2), plus the ridge."""
     likelihood = F.binary_cross_entropy_with_logits(x @ line, targets, reduction="sum")
     return float(likelihood + 0.5 * (ridge * (line - _UNCHANGED).square()).sum())

@@ -1,7 +1,7 @@
 """The network: a backbone over actions, and heads for the next item, the next type and a coming purchase.
 
-What is served of a coming purchase is `purchase`, which reads no vectors. `purchase_soon`, which does, is there for
-training only: vectors that tell purchases rank better.
+The purchase probability that is served comes from `purchase`, which does not read the vectors. `purchase_soon` reads
+them and is there for training only: vectors that foretell purchases rank better.
 
 Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of state, I items, K event types.
 `step` and `forward` compute the same function, one action at a time and whole sequences at once.
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from model.data.contexts import CONTEXT_ROWS, CONTEXT_SLICES, SIDES
 from model.data.events import EVENT_TYPES, SEARCH, WORD_BUCKETS
 from model.data.vocabulary import ITEM_BUCKETS, Tokens
-from model.network.backbones import BackboneName, make_backbone
+from model.network.backbones import BACKBONES, BackboneName, MakeBackbone
 from model.network.purchase_head import PurchaseHead
 
 
@@ -30,7 +30,7 @@ class NetworkConfig:
     backbone: BackboneName = "gru"
     width: int = 128
     hidden: int = 128
-    logit_scale: float = 16.0  # of the cosine between vector and item: a temperature of 1/16
+    logit_scale: float = 16.0  # factor of the cosine between vector and item: a temperature of 1/16
     embedding_dropout: float = 0.25
     vector_dropout: float = 0.25
 
@@ -38,23 +38,24 @@ class NetworkConfig:
 class Network(nn.Module):
     """P(next type | actions) and P(next item | actions, the next action has an item)."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, make_backbone: MakeBackbone | None = None) -> None:
+        """`make_backbone` replaces the backbone that `config` names: for comparisons, such a network is not saved."""
         super().__init__()
         self.config = config
         width = config.width
         self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
         self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
         self.words = nn.Embedding(WORD_BUCKETS, width, padding_idx=0)
-        # Rows of the context table: the category and the brand of each item, as last seen.
+        # Rows of the context table: the category and the brand of each item, as last seen. The name is that in files.
         self.sides = nn.Buffer(torch.zeros(ITEM_BUCKETS + config.items, len(SIDES), dtype=torch.int64))
-        self.backbone = make_backbone(config.backbone, width=width, hidden=config.hidden)
+        self.backbone = (make_backbone or BACKBONES[config.backbone])(width, config.hidden)
         self.vector = nn.Linear(self.backbone.output_size + width, width)
         self.next_type = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_vector = nn.Linear(width, len(EVENT_TYPES))
         self.type_by_item = nn.Linear(width, len(EVENT_TYPES), bias=False)
         self.purchase_soon = nn.Linear(width, 1)
         self._initialise()
-        self.purchase = PurchaseHead()  # drawn last: whatever it is, the rest begins the same
+        self.purchase = PurchaseHead()  # drawn last, so that the weights above do not depend on it
 
     def _initialise(self) -> None:
         for table in (self.items, self.words, self.contexts):
@@ -64,10 +65,10 @@ class Network(nn.Module):
                 self.contexts.weight[CONTEXT_SLICES[name]] *= 0.1
             for padded in (self.contexts, self.words):
                 padded.weight[0].zero_()
-        self._begin_as_blend()
+        self._initialise_as_blend()
 
-    def _begin_as_blend(self) -> None:
-        """Vectors begin near a blend of the items touched, so that coming back need not be learned first."""
+    def _initialise_as_blend(self) -> None:
+        """Makes vectors begin near a blend of the user's items, so that coming back to them need not be learned."""
         width, outputs = self.config.width, self.backbone.output_size
         with torch.no_grad():
             self.vector.weight.mul_(0.3)
@@ -75,78 +76,83 @@ class Network(nn.Module):
             self.vector.weight[:, outputs:].add_(torch.eye(width), alpha=0.5)
 
     def embed(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """What was touched (item row, or mean of the query's words) and the whole input of a step, (..., D) each."""
-        touched = self.items(tokens.items)
+        """Returns the embedded item (or the mean of the query's words) and the whole input of a step, (..., D) each."""
+        embedded = self.items(tokens.items)
         if tokens.words.shape[-1]:
-            touched = torch.where(
-                tokens.searches.unsqueeze(-1), self._summed(self.words, tokens.words, "mean"), touched
-            )
-        touched = F.dropout(touched, self.config.embedding_dropout, self.training)
-        return touched, touched + self._summed(self.contexts, tokens.contexts, "sum")
+            words = self._pool(self.words, tokens.words, "mean")
+            embedded = torch.where(tokens.searches.unsqueeze(-1), words, embedded)
+        embedded = F.dropout(embedded, self.config.embedding_dropout, self.training)
+        return embedded, embedded + self._pool(self.contexts, tokens.contexts, "sum")
 
-    def _summed(self, table: nn.Embedding, rows: Tensor, mode: str) -> Tensor:
-        """Sums or means of the rows (..., n) of a table, padding left out, (..., D)."""
-        # Row 0 is zero: where no gradient is to be kept from it, a sum that does not look for it takes half the time.
+    def _pool(self, table: nn.Embedding, rows: Tensor, mode: str) -> Tensor:
+        """Returns sums or means (..., D) of the rows (..., n) of a table, padding left out."""
+        # Row 0 is zero: without gradients to keep from it, a sum that does not look for it takes half the time.
         padding = 0 if mode == "mean" or torch.is_grad_enabled() else None
         bags = F.embedding_bag(rows.flatten(0, -2), table.weight, mode=mode, padding_idx=padding)
         return bags.view(*rows.shape[:-1], table.embedding_dim)
 
     def step(self, tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One action of each of B users: tokens (B,), state (B, S) -> state (B, S), vectors (B, D)."""
-        touched, inputs = self.embed(tokens)
+        """Takes one action of each of B users: tokens (B,), state (B, S) -> state (B, S), vectors (B, D)."""
+        embedded, inputs = self.embed(tokens)
         state, outputs = self.backbone.step(inputs, state)
-        return state, self._vector(outputs, touched)
+        return state, self._vector(outputs, embedded)
 
     def forward(self, tokens: Tokens, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whole sequences: tokens (B, T), state (B, S) before them -> states (B, T, S), vectors (B, T, D)."""
-        touched, inputs = self.embed(tokens)
+        """Takes whole sequences: tokens (B, T), state (B, S) before them -> states (B, T, S), vectors (B, T, D)."""
+        embedded, inputs = self.embed(tokens)
         states, outputs = self.backbone(inputs, state)
-        return states, self._vector(outputs, touched)
+        return states, self._vector(outputs, embedded)
 
     def readout(self, tokens: Tokens, state: Tensor) -> Tensor:
-        """Vectors (B, D) of users as they are, from their state (B, S) and the last action (B,) that led to it."""
-        touched, inputs = self.embed(tokens)
-        return self._vector(self.backbone.readout(inputs, state), touched)
+        """Returns the vectors (B, D) of users, from their state (B, S) and the last action (B,) that led to it."""
+        embedded, inputs = self.embed(tokens)
+        return self._vector(self.backbone.readout(inputs, state), embedded)
 
     def initial_state(self, users: int) -> Tensor:
-        """State before any action, (B, S)."""
+        """Returns the state before any action, (B, S)."""
         return self.items.weight.new_zeros(users, self.backbone.state_size)
 
-    def _vector(self, outputs: Tensor, touched: Tensor) -> Tensor:
-        vectors = self.vector(torch.cat((outputs, touched), -1))
+    def _vector(self, outputs: Tensor, embedded: Tensor) -> Tensor:
+        vectors = self.vector(torch.cat((outputs, embedded), -1))
         return F.dropout(vectors, self.config.vector_dropout, self.training)
 
     def item_vectors(self, rows: Tensor | None = None) -> Tensor:
-        """Unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out.
+        """Returns unit vectors (N, D) of item rows; by default of the whole vocabulary, buckets left out.
 
-        An item is itself, its category and its brand: of what is rarely met, these say what it goes with.
+        An item's vector sums its own, its category's and its brand's: these say what a rare item goes with.
         """
         table = self.items.weight[ITEM_BUCKETS:] if rows is None else self.items(rows)
-        sides = self.sides[ITEM_BUCKETS:] if rows is None else self.sides[rows]
-        return F.normalize(table + F.embedding_bag(sides, self.contexts.weight, mode="sum", padding_idx=0), dim=-1)
+        attributes = self.item_attributes[ITEM_BUCKETS:] if rows is None else self.item_attributes[rows]
+        return F.normalize(table + F.embedding_bag(attributes, self.contexts.weight, mode="sum", padding_idx=0), dim=-1)
 
-    def set_item_attributes(self, rows: Tensor, sides: Tensor) -> None:
+    @property
+    def item_attributes(self) -> Tensor:
+        """Category and brand (R, 2) of every item row, as rows of the context table; 0: not known."""
+        return self.sides
+
+    def set_item_attributes(self, rows: Tensor, attributes: Tensor) -> None:
         """Takes in category and brand (N, 2), as rows of the context table, of item rows (N,); 0: not known."""
-        rows, sides = rows.to(self.sides.device), sides.to(self.sides.device)
-        self.sides[rows] = torch.where(sides > 0, sides, self.sides[rows])
+        known = self.item_attributes
+        rows, attributes = rows.to(known.device), attributes.to(known.device)
+        known[rows] = torch.where(attributes > 0, attributes, known[rows])
 
     def queries(self, vectors: Tensor) -> Tensor:
-        """Vectors scaled so that their product with item vectors is the item logits, (..., D)."""
+        """Scales vectors (..., D) so that their products with item vectors are the item logits."""
         return F.normalize(vectors, dim=-1) * self.config.logit_scale
 
     def type_logits(self, vectors: Tensor) -> Tensor:
-        """Logits of the next action's type, (..., K)."""
+        """Returns the logits of the next action's type, (..., K)."""
         return self.next_type(vectors)  # type: ignore[no-any-return]
 
     def type_given_item_logits(self, vectors: Tensor, item_vectors: Tensor) -> Tensor:
-        """Logits of the type (..., K) of a next action on a given item: what is done with it."""
+        """Returns the logits of the type (..., K) of a next action on a given item."""
         return self.type_by_vector(vectors) + self.item_type_logits(item_vectors)  # type: ignore[no-any-return]
 
     def item_type_logits(self, item_vectors: Tensor) -> Tensor:
-        """The item's share in `type_given_item_logits`, (..., K): nobody searches on an item."""
+        """Returns the item's share in `type_given_item_logits`, (..., K); -inf for a search: it is not on an item."""
         logits: Tensor = self.type_by_item(item_vectors)
         return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))
 
     def purchase_soon_logits(self, vectors: Tensor) -> Tensor:
-        """Logit (...) of a purchase within the horizon, by the vectors."""
+        """Returns the logit (...) of a purchase within the horizon, from the vectors."""
         return self.purchase_soon(vectors).squeeze(-1)  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""P(a purchase soon) from what a user did lately: a small network over `habits`, fitted by itself.
+"""P(a purchase soon) from what a user did lately: a small network over `purchase_features`, fitted by itself.
 
-Fitted after the network's other parts and not with them, so that it takes nothing from the ranking.
-Shapes: N examples, F facts.
+It is fitted after the network's other layers and not with them, so that it costs the ranking nothing.
+Shapes: N examples, F features.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from torch.nn import functional as F
 
 from model.network.purchase_features import ROWS
 
-_AT_ONCE: Final = 65_536  # examples
-
-HIDDEN: Final = 32
-_SPREAD: Final = 0.1  # standard deviation that the table begins with
+HIDDEN: Final = 32  # units
+_AT_ONCE: Final = 65_536  # examples of a forward pass
+_TABLE_STD: Final = 0.1  # of the table's weights before the fit
 
 
 class PurchaseHead(nn.Module):
-    """Logits of a purchase within the horizon. It reads what `habits` says and nothing else."""
+    """Logits of a purchase within the horizon, from purchase features and nothing else."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,62 +32,62 @@ class PurchaseHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(HIDDEN))
         self.dropout = nn.Dropout(0.5)
         self.last = nn.Linear(HIDDEN, 1)
-        self.begin()
+        self.reset_parameters()
         self.requires_grad_(False)  # the network is trained without it
 
-    def begin(self) -> None:
-        """Forgets everything."""
-        nn.init.normal_(self.table.weight, std=_SPREAD)
+    def reset_parameters(self) -> None:
+        """Draws all weights anew."""
+        nn.init.normal_(self.table.weight, std=_TABLE_STD)
         nn.init.normal_(self.last.weight, std=HIDDEN**-0.5)
         for zeros in (self.linear.weight, self.bias, self.last.bias):
             nn.init.zeros_(zeros)
 
-    def forward(self, habits: Tensor) -> Tensor:
-        """Logits (N,) of habits (N, F)."""
-        hidden = self.dropout(F.relu(self.table(habits) + self.bias))
-        logits: Tensor = (self.last(hidden) + self.linear(habits)).squeeze(-1)
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns logits (N,) of features (N, F), as rows of the table."""
+        hidden = self.dropout(F.relu(self.table(features) + self.bias))
+        logits: Tensor = (self.last(hidden) + self.linear(features)).squeeze(-1)
         return logits
 
 
 @dataclass(frozen=True, slots=True)
 class PurchaseConfig:
-    """How to fit."""
+    """How to fit the head."""
 
-    examples: int = 200_000  # to go through in all: few are repeated more often than many
+    examples: int = 200_000  # to go through in all epochs: a small set is repeated more often
     most_epochs: int = 4
-    batch: int = 256
+    batch: int = 256  # examples
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
 
     def epochs(self, examples: int) -> int:
-        """How often to go through so many examples."""
+        """Returns how often to go through so many examples."""
         return min(self.most_epochs, max(1, round(self.examples / max(1, examples))))
 
 
 def fit_purchase_head(
-    head: PurchaseHead, habits: NDArray[np.int32], labels: NDArray[np.bool_], config: PurchaseConfig, *, seed: int
+    head: PurchaseHead, features: NDArray[np.int32], labels: NDArray[np.bool_], config: PurchaseConfig, *, seed: int
 ) -> None:
-    """Fits the head anew to habits (N, F) and labels (N,), in place; it ends in evaluation mode, on its device.
+    """Fits the head from new weights to features (N, F) and labels (N,), in place; leaves it in evaluation mode.
 
     A seed fixes the result on a CPU.
     """
     device = head.bias.device
-    rows, wanted = torch.from_numpy(habits).to(device), torch.from_numpy(labels).float().to(device)
+    rows, targets = torch.from_numpy(features).to(device), torch.from_numpy(labels).float().to(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        head.begin()
-        _descend(head.train().requires_grad_(True), rows, wanted, config)
+        head.reset_parameters()
+        _optimise(head.train().requires_grad_(True), rows, targets, config)
     head.eval().requires_grad_(False)
 
 
-def _descend(head: PurchaseHead, rows: Tensor, wanted: Tensor, config: PurchaseConfig) -> None:
+def _optimise(head: PurchaseHead, rows: Tensor, targets: Tensor, config: PurchaseConfig) -> None:
     epochs, batches = config.epochs(len(rows)), -(-len(rows) // config.batch)
     steps = max(1, epochs * batches)
     optimizer = torch.optim.AdamW(head.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     for _ in range(epochs):
-        for chosen in torch.randperm(len(rows)).to(rows.device).split(config.batch):  # type: ignore[no-untyped-call]
-            loss = F.binary_cross_entropy_with_logits(head(rows[chosen]), wanted[chosen])
+        for batch in torch.randperm(len(rows)).to(rows.device).split(config.batch):  # type: ignore[no-untyped-call]
+            loss = F.binary_cross_entropy_with_logits(head(rows[batch]), targets[batch])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -96,9 +95,9 @@ def _descend(head: PurchaseHead, rows: Tensor, wanted: Tensor, config: PurchaseC
 
 
 @torch.inference_mode()
-def purchase_logits(head: PurchaseHead, habits: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Logits (N,) of habits (N, F), by a head in evaluation mode."""
+def purchase_logits(head: PurchaseHead, features: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Returns logits (N,) of features (N, F), by a head in evaluation mode."""
     device = head.bias.device
-    parts = [torch.from_numpy(habits[start : start + _AT_ONCE]) for start in range(0, len(habits), _AT_ONCE)]
-    found = [head(part.to(device)).cpu().numpy() for part in parts]
-    return np.concatenate([np.zeros(0, np.float32), *found])
+    chunks = [torch.from_numpy(features[start : start + _AT_ONCE]) for start in range(0, len(features), _AT_ONCE)]
+    logits = [head(chunk.to(device)).cpu().numpy() for chunk in chunks]
+    return np.concatenate([np.zeros(0, np.float32), *logits])

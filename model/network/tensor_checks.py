@@ -1,4 +1,4 @@
-"""Tensors from a file of a version, checked before anything computes with them."""
+"""Checks of tensors from a version's file, made before anything computes with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.errors import VersionRefused
 
 
 def decode_tensors(path: str, key: str, content: bytes) -> dict[str, Tensor]:
-    """The tensors by name. Raises `VersionRefused` (format)."""
+    """Decodes a file into tensors by name. Raises `VersionRefused` (format)."""
     try:
         return load(content)
     except SafetensorError as error:
@@ -21,18 +21,21 @@ def decode_tensors(path: str, key: str, content: bytes) -> dict[str, Tensor]:
 
 
 def check_shapes(path: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Names, shapes and types must be those of the expected. Raises `VersionRefused` (shape)."""
-    found = {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in tensors.items()}
-    wanted = {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in expected.items()}
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key):
+    """Raises `VersionRefused` (shape) unless names, shapes and types are the expected ones."""
+    actual, wanted = _kinds(tensors), _kinds(expected)
+    for key in sorted(actual.keys() | wanted.keys()):
+        if actual.get(key) != wanted.get(key):
             raise VersionRefused(
-                "shape", f"{path}: tensor {key} is {found.get(key)}, this nextact needs {wanted.get(key)}"
+                "shape", f"{path}: tensor {key} is {actual.get(key)}, this nextact needs {wanted.get(key)}"
             )
 
 
 def check_finite(path: str, tensors: Mapping[str, Tensor]) -> None:
-    """All numbers must be some. Raises `VersionRefused` (not_finite)."""
+    """Raises `VersionRefused` (not_finite) if a number is NaN or infinite."""
     for key, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise VersionRefused("not_finite", f"{path}: {key} holds NaN or infinity")
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    return {key: (tuple(tensor.shape), tensor.dtype) for key, tensor in tensors.items()}

@@ -94,12 +94,6 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
 def _check_state(version: Version, hidden: int) -> None:
     network = version.network
     found = network.backbone.state_size
-    if network.config.backbone == "transformer":
-        raise VersionRefused(
-            "shape",
-            f"{version.name} is a transformer, which is there for comparison and not served: every action would write "
-            f"its cache of {2 * found:,} bytes to the changelog; train gru or linear (NEXTACT_BACKBONE)",
-        )
     if found != hidden:
         raise VersionRefused(
             "shape", f"{version.name} has hidden states of {found} numbers, the workers keep {hidden} (NEXTACT_HIDDEN)"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, get_args
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,19 +22,21 @@ from model.data.events import Actions
 from model.data.sequences import frequent_items, sequences_of
 from model.data.vocabulary import Tokens, Vocabulary
 from model.evaluation.ranking import ranking
-from model.network.backbones import BackboneName
+from model.network.backbones import BACKBONES, MakeBackbone
 from model.network.network import Network, NetworkConfig
-from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig, fit_network
 from stream_app.offline.event_files import EventFile
 from stream_app.offline.log_reader import LogReader
 from tests.bench.recipe import CPU, ranks
+from tests.bench.transformer import Transformer
 
 BATCH = 64
 READ_AGAIN = (50, 200)  # events
 STEPS = 20  # in a row: a worker that is busy has its weights in the cache
 HELD_OUT = 0.1  # newest share of the log
-NAMES: tuple[BackboneName, ...] = get_args(BackboneName)
+CONTESTANTS: Final[dict[str, MakeBackbone]] = {str(name): make for name, make in BACKBONES.items()} | {
+    "transformer": Transformer
+}
 
 HEADER = f"{'us per event':12} {'step':>8} {'least':>8} {'bytes':>8} " + " ".join(
     f"{f'{n} again':>16}" for n in READ_AGAIN
@@ -46,7 +48,7 @@ def backbones(options: argparse.Namespace) -> dict[str, Any]:
     """Prints a table and returns it: microseconds per event, bytes of state per user; where asked, quality."""
     torch.set_num_threads(1)
     vocabulary = Vocabulary([f"item-{number}" for number in range(options.items)])
-    networks = {name: _network(name, options.items) for name in NAMES}
+    networks = {name: new_network(name, options.items) for name in CONTESTANTS}
     seconds = _in_turn(_contestants(networks, vocabulary), options.repeats or 30)
     actions = _actions(options.log) if options.log else None
     found: dict[str, Any] = {}
@@ -57,11 +59,14 @@ def backbones(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _network(name: BackboneName, items: int) -> Network:
-    return cold_start(NetworkConfig(items=items, backbone=name), seed=1).eval()
+def new_network(name: str, items: int) -> Network:
+    """Makes an untrained network of the default sizes, with the backbone of a contestant."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Network(NetworkConfig(items=items), CONTESTANTS[name]).eval()
 
 
-def _contestants(networks: dict[BackboneName, Network], vocabulary: Vocabulary) -> dict[tuple[str, int], Any]:
+def _contestants(networks: dict[str, Network], vocabulary: Vocabulary) -> dict[tuple[str, int], Any]:
     """By backbone and events read: 0, one step from a kept state; else so many from nothing, for one prediction."""
     found: dict[tuple[str, int], Callable[[], object]] = {}
     for name, network in networks.items():
@@ -137,12 +142,12 @@ def _actions(path: str) -> Actions:
     return LogReader().read([EventFile(path, types={"follow": "favorite", "comment": None})])
 
 
-def _quality(name: BackboneName, actions: Actions) -> dict[str, float]:
+def _quality(name: str, actions: Actions) -> dict[str, float]:
     sequences = sequences_of(actions)
     cut = sequences.newest(HELD_OUT)
     vocabulary = Vocabulary(frequent_items(actions.take(np.flatnonzero(actions.times < cut))))
     start = time.thread_time()
-    network = cold_start(NetworkConfig(items=len(vocabulary), backbone=name), seed=1)
+    network = new_network(name, len(vocabulary))
     fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), seed=1, device=CPU)
     seconds = time.thread_time() - start
     found = ranking(ranks(network, vocabulary, sequences, cut))

@@ -45,7 +45,7 @@ PARTS: Final[dict[str, tuple[Change, dict[str, float]]]] = {
     "": (nullcontext, {}),
     "own items are sure candidates": (lambda: patch.object(NextItems, "own", nothing_is_certain), {}),
     "the item after the next": (lambda: patch("model.training.losses.AFTER_NEXT", 0.0), {}),
-    "a blend to begin with": (lambda: patch.object(Network, "_begin_as_blend"), {}),
+    "a blend to begin with": (lambda: patch.object(Network, "_initialise_as_blend"), {}),
     "faster embeddings": (nullcontext, {"embedding_rate": 1.0}),
     "newer actions weigh more": (nullcontext, {"half_life": 1e9}),
 }

@@ -6,12 +6,10 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import get_args
 
 import numpy as np
-import pytest
 import torch
 from aiokafka import ConsumerRecord
 from aiokafka.record.memory_records import MemoryRecords
@@ -32,17 +30,12 @@ from model.versions.version import Version
 from stream_app.contract.records import Outgoing
 from stream_app.contract.string_columns import Strings, strings
 from stream_app.kafka.record_batch import EncodedBatch, RecordBatch, record_batches
-from tests.skips import not_installed
 
 HIDDEN = 12
 LENGTH = 6  # of the rings: short, so that they wrap around
 WINDOW = 16  # event ids remembered
 CPU = torch.device("cpu")
-_NO_TRANSFORMERS = pytest.mark.skipif(find_spec("transformers") is None, reason=not_installed("transformers"))
-BACKBONES = [
-    pytest.param(name, marks=_NO_TRANSFORMERS if name == "transformer" else ()) for name in get_args(BackboneName)
-]
-SERVED: tuple[BackboneName, ...] = ("gru", "linear")
+BACKBONES: tuple[BackboneName, ...] = get_args(BackboneName)
 ITEMS = tuple(f"item {n}" for n in range(70))  # more than one block of the catalogue
 
 

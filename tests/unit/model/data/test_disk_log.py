@@ -184,8 +184,8 @@ def test_sides_are_those_given_last_in_any_part(files: ExitStack, tmp_path: Path
     one, other = (cold_start(NetworkConfig(items=8, width=8, hidden=8), 0) for _ in range(2))
     learn_item_attributes(one, vocabulary, whole)
     learn_item_attributes(other, vocabulary, in_parts(whole, 6, ROOMY, tmp_path, files))
-    assert one.sides.any()
-    assert bool((one.sides == other.sides).all())
+    assert one.item_attributes.any()
+    assert bool((one.item_attributes == other.item_attributes).all())
 
 
 def test_the_lightest_pairs_are_dropped_and_still_count_in_the_shares() -> None:

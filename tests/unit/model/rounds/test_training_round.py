@@ -31,7 +31,7 @@ from model.rounds.training_round import Round, RoundConfig, _sample, train_round
 from model.training.checkpoints import Checkpoints
 from model.training.fit_network import Progress
 from model.versions.version import Version
-from tests.unit.builders.basics import CPU, SERVED
+from tests.unit.builders.basics import BACKBONES, CPU
 from tests.unit.builders.rounds import CONFIG, as_version, circle
 
 
@@ -47,7 +47,7 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
     ), steps["fitting"]
 
 
-@pytest.mark.parametrize("backbone", SERVED)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_round_trains_the_backbone_that_is_asked_for_and_goes_on_from_its_own_kind(backbone: BackboneName) -> None:
     config = replace(CONFIG, backbone=backbone)
     first, cold = run(config)

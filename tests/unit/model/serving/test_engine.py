@@ -27,11 +27,11 @@ from model.serving.serving import Serving, serve
 from model.state.user_record import pack
 from model.state.user_states import Stored, nothing_stored
 from tests.unit.builders.basics import (
+    BACKBONES,
     CPU,
     HIDDEN,
     ITEMS,
     LENGTH,
-    SERVED,
     WINDOW,
     Action,
     Logged,
@@ -167,7 +167,7 @@ def check_answer(advanced: Advanced, row: int, serving: Serving, sequence: list[
     assert answers.purchase[row] == pytest.approx(bought, abs=HALVES)
 
 
-@pytest.mark.parametrize("backbone", SERVED)
+@pytest.mark.parametrize("backbone", BACKBONES)
 @settings(max_examples=40)
 @given(logs(), st.data())
 def test_any_split_of_a_log_with_replays_ends_in_the_same_state(
@@ -385,7 +385,7 @@ def test_forgotten_users_take_their_answers_along() -> None:
     assert advanced.scored.places.tolist() == advanced.stepped.rules_places.tolist() == []
 
 
-@pytest.mark.parametrize("backbone", SERVED)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_hidden_states_have_the_size_of_the_network(backbone: BackboneName) -> None:
     network = serving_on(CPU, backbone=backbone).network
     assert network.backbone.state_size == network.config.hidden == HIDDEN

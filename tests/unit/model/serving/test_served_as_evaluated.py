@@ -26,7 +26,7 @@ from model.serving.engine import Fold
 from model.serving.served_ranking import NetworkAndLog
 from model.serving.serving import Serving, serve
 from model.training.fit_network import TrainConfig
-from tests.unit.builders.basics import CPU, HIDDEN, SERVED, Logged, make_states, make_version
+from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, Logged, make_states, make_version
 from tests.unit.builders.engines import advance
 
 ITEMS = tuple(f"item {n}" for n in range(90))  # more than the network names
@@ -118,7 +118,7 @@ def places_in_sequences(events: list[Event]) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("most", [2, 40])
-@pytest.mark.parametrize("backbone", SERVED)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
     serving, rng, events = trained(backbone), random.Random(most), shop()[0]
     expected, places = evaluated(backbone), places_in_sequences(events)
@@ -142,7 +142,7 @@ def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: in
 
 
 @pytest.mark.parametrize("most", [2, 40])
-@pytest.mark.parametrize("backbone", SERVED)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
     serving, rng, (events, sequences) = trained(backbone), random.Random(most), shop()
     everywhere, head = np.arange(len(sequences)), serving.network.purchase

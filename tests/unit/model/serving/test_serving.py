@@ -14,7 +14,7 @@ from model.serving.engine import Fold
 from model.serving.serving import serve_files
 from model.versions.manifest import VersionFiles, read_files
 from model.versions.version import save
-from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, SERVED, make_states, make_version
+from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, make_states, make_version
 from tests.unit.builders.engines import advance, view
 
 
@@ -34,27 +34,19 @@ def files_of(place: Path, backbone: BackboneName) -> VersionFiles:
     return read_files(str(place), digest)
 
 
-@pytest.mark.parametrize("backbone", SERVED)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_version_of_the_workers_state_size_is_served(tmp_path: Path, backbone: BackboneName) -> None:
     _, serving = serve_files(files_of(tmp_path / "v1", backbone), hidden=HIDDEN, device=CPU)
     assert serving.network.config.backbone == backbone
 
 
-@pytest.mark.parametrize("backbone", SERVED)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_version_of_another_state_size_is_refused(tmp_path: Path, backbone: BackboneName) -> None:
     with pytest.raises(
         VersionRefused, match=rf"of {HIDDEN} numbers, the workers keep 64 \(NEXTACT_HIDDEN\)"
     ) as refused:
         serve_files(files_of(tmp_path / "v1", backbone), hidden=64, device=CPU)
     assert refused.value.reason == "shape"
-
-
-@pytest.mark.parametrize("backbone", [backbone for backbone in BACKBONES if backbone.values[0] not in SERVED])
-def test_a_transformer_is_not_served_whatever_the_workers_keep(tmp_path: Path, backbone: BackboneName) -> None:
-    files = files_of(tmp_path / "v1", backbone)
-    state = make_version(backbone=backbone).network.backbone.state_size
-    with pytest.raises(VersionRefused, match=rf"{2 * state:,} bytes .*train gru or linear \(NEXTACT_BACKBONE\)"):
-        serve_files(files, hidden=state, device=CPU)
 
 
 def test_what_a_batch_needs_is_compiled_when_a_version_is_ready(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from model.data.events import Event, actions_of
-from model.network.backbones import make_backbone
+from model.network.backbones import BACKBONES
 from model.state.user_record import pack
 from model.state.user_states import UserStates
 from stream_app.settings import Settings
@@ -16,7 +16,7 @@ KIB = 1024
 
 def default_states(slots: int) -> UserStates:
     settings = Settings()
-    backbone = make_backbone(settings.backbone, width=settings.hidden, hidden=settings.hidden)
+    backbone = BACKBONES[settings.backbone](settings.hidden, settings.hidden)
     return UserStates(
         hidden=backbone.state_size,
         length=settings.history_length,

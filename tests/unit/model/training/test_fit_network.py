@@ -246,17 +246,18 @@ def test_an_item_has_the_category_and_the_brand_that_were_given_last() -> None:
     network = cold_start(NetworkConfig(items=3, width=8, hidden=8), 0).eval()
     plain = network.item_vectors().clone()
     learn_item_attributes(network, vocabulary, sequences_of(actions_of(events, [1, 2, 3, 4, 5])))
-    assert not network.sides[:ITEM_BUCKETS].any()
-    first, second, third = network.sides[ITEM_BUCKETS:]
+    assert not network.item_attributes[:ITEM_BUCKETS].any()
+    first, second, third = network.item_attributes[ITEM_BUCKETS:]
     assert torch.equal(first, second)
     assert (first > 0).all()
     assert not third.any()
-    expected = network.items.weight[ITEM_BUCKETS:] + network.contexts.weight[network.sides[ITEM_BUCKETS:]].sum(1)
+    attributes = network.contexts.weight[network.item_attributes[ITEM_BUCKETS:]].sum(1)
+    expected = network.items.weight[ITEM_BUCKETS:] + attributes
     torch.testing.assert_close(network.item_vectors(), torch.nn.functional.normalize(expected, dim=-1))
     assert torch.equal(network.item_vectors()[2], plain[2])
     assert not torch.allclose(network.item_vectors()[0], plain[0])
     learn_item_attributes(
         network, vocabulary, sequences_of(actions_of([Event(user_id="u", type="view", item_id="a", brand="z")], [9]))
     )
-    assert network.sides[ITEM_BUCKETS, 0] == first[0]
-    assert network.sides[ITEM_BUCKETS, 1] != second[1]
+    assert network.item_attributes[ITEM_BUCKETS, 0] == first[0]
+    assert network.item_attributes[ITEM_BUCKETS, 1] != second[1]

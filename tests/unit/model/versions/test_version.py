@@ -84,9 +84,12 @@ def test_every_backbone_answers_as_it_did_before_it_was_saved(tmp_path: Path, ba
         assert torch.equal(found(tokens)[1], network(tokens)[1])
 
 
-def test_a_backbone_of_the_future_is_refused(version: Path) -> None:
-    replace_file(version, CONFIG, (version / CONFIG).read_bytes().replace(b'"gru"', b'"quantum"'))
-    assert refusal(version) == "format"
+@pytest.mark.parametrize("backbone", ["quantum", "transformer"])
+def test_a_backbone_that_is_not_known_is_refused_by_name(version: Path, backbone: str) -> None:
+    replace_file(version, CONFIG, (version / CONFIG).read_bytes().replace(b'"gru"', f'"{backbone}"'.encode()))
+    with pytest.raises(VersionRefused, match=f"config.json is not what nextact writes: .*'{backbone}'") as refused:
+        load(str(version))
+    assert refused.value.reason == "format"
 
 
 def test_a_version_never_changes(version: Path) -> None:
