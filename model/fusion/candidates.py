@@ -22,11 +22,9 @@ from model.data.contexts import FIRST_GAP, gap_bucket, opens_session, type_of
 from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH
 from model.data.recent import RECENT, Recent
 from model.fusion.item_statistics import ItemStatistics, Neighbours
-from model.kernels.compiled import compiled
+from model.kernels.compiled import Floats, compiled
 from model.kernels.fast_math import fast_log
 from model.kernels.gathered_dot import FOUR, dot, multiply_by_four
-
-Floats = NDArray[np.float32]
 
 CANDIDATES: Final = 256  # of an answer, at most
 NETWORK_BEST: Final = 64

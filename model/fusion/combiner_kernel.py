@@ -7,7 +7,7 @@ instructions, which LLVM makes the processor's own of.
 What need not be multiplied is not: features of the answer are the same for all of its candidates, and those of the
 user's own items are zero for most of them.
 
-Shapes: C candidates of an answer, F features, H units of a hidden layer, V candidates of a vector.
+Shapes: C candidates of an answer, F features, H units of a hidden layer, V candidates of a vector (`LANES`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,13 @@ import torch
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from model.fusion.candidates import FEATURES, OF_ANSWER, OF_OWN_ITEMS, OWN
 from model.fusion.combiner import HIDDEN, Combiner
-from model.kernels.compiled import compiled
-from model.kernels.simd import arrays_of, element, splat
+from model.kernels.compiled import FAST, Floats, compiled
+from model.kernels.simd import ELEMENT, FLOATS, LANES, LONG, arrays_of, element, splat
 
-Floats = NDArray[np.float32]
-
-_VECTOR: Final = 16  # V; where the processor's are shorter, these are several
 _UNITS: Final = 8  # of a layer at a time: with 4 and with 16 it took a little longer
-_BYTES: Final = 4  # of a float32
-_FAST: Final = ("contract", "reassoc")
 _WITH_OWN: Final = tuple(row for row in range(len(FEATURES)) if row not in OF_ANSWER)
 _WITHOUT_OWN: Final = tuple(row for row in _WITH_OWN if row not in OF_OWN_ITEMS)
 
@@ -68,25 +62,23 @@ def _layer_part(inputs: int, units: int, *, rectified: bool, of: Sequence[int] |
     def add_up(_: Any, weights: Any, biases: Any, source: Any, target: Any) -> tuple[Any, Callable[..., Any]]:
         def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             weights, biases, source, target = arrays_of(context, builder, signature, arguments)
-            address = ir.IntType(context.address_size)
-            vector = ir.VectorType(ir.FloatType(), _VECTOR)
 
             def number(array: Any, place: int) -> Any:
                 """The same number V times."""
-                one = builder.load(builder.gep(array.data, [address(place)]), align=_BYTES)
-                return splat(builder, one, _VECTOR)
+                one = builder.load(builder.gep(array.data, [LONG(place)]), align=ELEMENT)
+                return splat(builder, one, LANES)
 
             sums = [number(biases, unit) for unit in range(units)]
             for place in range(inputs) if of is None else of:
-                values = builder.load(element(builder, source, place, 0, vector), align=_BYTES)
+                values = builder.load(element(builder, source, place, 0, FLOATS), align=ELEMENT)
                 for unit in range(units):
-                    product = builder.fmul(number(weights, unit * inputs + place), values, flags=_FAST)
-                    sums[unit] = builder.fadd(sums[unit], product, flags=_FAST)
-            nothing = ir.Constant(vector, None)
+                    product = builder.fmul(number(weights, unit * inputs + place), values, flags=FAST)
+                    sums[unit] = builder.fadd(sums[unit], product, flags=FAST)
+            nothing = ir.Constant(FLOATS, None)
             for unit, total in enumerate(sums):
                 positive = builder.fcmp_ordered(">", total, nothing)
                 found = builder.select(positive, total, nothing) if rectified else total
-                builder.store(found, element(builder, target, unit, 0, vector), align=_BYTES)
+                builder.store(found, element(builder, target, unit, 0, FLOATS), align=ELEMENT)
             return context.get_dummy_value()
 
         return types.void(weights, biases, source, target), code
@@ -108,12 +100,12 @@ def score_candidates(features: Floats, weights: CombinerWeights, scores: Floats)
     if not len(scores):
         return
     weights = _of_answer(features, weights)
-    rest = np.zeros((len(FEATURES), _VECTOR), np.float32)
-    units, found = np.empty((2, HIDDEN, _VECTOR), np.float32), np.empty((2, 1, _VECTOR), np.float32)
-    for begin in range(0, len(scores), _VECTOR):
-        count = min(_VECTOR, len(scores) - begin)
-        if count == _VECTOR:
-            _weigh_vector(features[:, begin : begin + _VECTOR], weights, units, found)
+    rest = np.zeros((len(FEATURES), LANES), np.float32)
+    units, found = np.empty((2, HIDDEN, LANES), np.float32), np.empty((2, 1, LANES), np.float32)
+    for begin in range(0, len(scores), LANES):
+        count = min(LANES, len(scores) - begin)
+        if count == LANES:
+            _weigh_vector(features[:, begin : begin + LANES], weights, units, found)
         else:
             rest[:, :count] = features[:, begin:]
             _weigh_vector(rest, weights, units, found)
@@ -170,6 +162,6 @@ def _weigh_vector(features: Floats, weights: CombinerWeights, units: Floats, fou
 def _has_own(own: Floats) -> bool:
     """Whether any of V candidates is one of the user's own items."""
     total = np.float32(0)
-    for place in range(_VECTOR):
+    for place in range(LANES):
         total += own[place]
     return bool(total > 0)

@@ -23,10 +23,8 @@ from model.fusion.candidates import (
 from model.fusion.combiner import Combiner
 from model.fusion.combiner_kernel import CombinerWeights, combiner_weights, score_candidates
 from model.fusion.item_statistics import ItemStatistics
-from model.kernels.compiled import compiled
+from model.kernels.compiled import Floats, compiled
 from model.search.shortlist import highest
-
-Floats = NDArray[np.float32]
 
 
 class Fusion:

@@ -19,8 +19,7 @@ from model.data.event_log import EventLog, parts, span
 from model.data.events import CATEGORY_BUCKETS, SEARCH
 from model.data.sequences import Sequences
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-
-Floats = NDArray[np.float32]
+from model.kernels.compiled import Floats
 
 MOST_NEIGHBOURS: Final = 128  # of an item: the heaviest
 POPULAR: Final = 16

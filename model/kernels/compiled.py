@@ -1,4 +1,4 @@
-"""Loops that Python and tensor operations are too slow for, compiled."""
+"""Compiles the loops that are too slow in Python and in tensor operations, and keeps the machine code on disk."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 from numba import njit
 from numba.core.caching import IndexDataCacheFile
+from numpy.typing import NDArray
+
+FAST: Final = ("contract", "reassoc")  # one instruction may multiply and add, and sums may be taken in any order
+
+Floats = NDArray[np.float32]  # what most loops work on
 
 
 class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
-    """What was compiled of a function, on disk, for several processes at once.
+    """The machine code of one function on disk, for several processes at once.
 
-    Numba numbers the data files and names one in the index before it is written: two processes that compile for other
-    types at the same time take the same number, and the next one calls code that reads its arrays wrongly; and for a
-    moment after a change of the source the index leads to the code before it. Here a file has the name of what it
-    holds and is there before the index says so.
+    Numba numbers the data files, and names one in the index before it is written: two processes that compile for other
+    types at the same time take the same number, and the next process runs code that reads its arrays wrongly. For a
+    moment after a change of the source, too, the index leads to the code of before. Here a file is named after what it
+    holds, and is written before the index names it.
 
     Leans on, in numba 0.68: a dispatcher's cache has one such file, saves by its `save` only, and reads the index by
     `_load_index`, which unpickles the types of arguments before it looks at the stamp.
     """
 
     def save(self, key: Any, data: Any) -> None:
-        """Adds what was compiled under a key."""
+        """Adds the machine code that was compiled for a key: a signature on a processor."""
         content = sha256(repr((self._version, self._source_stamp, key)).encode()).digest()
         name = self._data_name(int.from_bytes(content[:8], "little"))
         self._save_data(name, data)
@@ -41,24 +47,24 @@ class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compiles at the first call; what was compiled is kept on disk where there is a place that can be written, until
-    a source file of its package or of this one changes.
+    """Makes a function that is compiled at its first call for each signature, and runs without the interpreter's lock.
 
-    Runs without the interpreter's lock. Sums may be taken in any order.
+    The machine code stays on disk, if a folder can be written, until a source file of the function's package or of ours
+    changes. Sums are as `FAST` says.
     """
-    options = {"nogil": True, "fastmath": {"contract", "reassoc"}}
+    options = {"nogil": True, "fastmath": set(FAST)}
     try:
         dispatcher = njit(cache=True, **options)(function)
-    except RuntimeError:  # no such place
+    except RuntimeError:  # there is no folder that can be written
         return njit(**options)(function)
-    kept = dispatcher._cache
-    roots = {_root(Path(__file__)), _root(Path(function.__code__.co_filename))}
-    kept._cache_file = SafeCacheFile(kept.cache_path, kept._impl.filename_base, [*map(_stamp, sorted(roots))])
+    disk_cache = dispatcher._cache
+    stamps = [_stamp(root) for root in sorted({_root(Path(__file__)), _root(Path(function.__code__.co_filename))})]
+    disk_cache._cache_file = SafeCacheFile(disk_cache.cache_path, disk_cache._impl.filename_base, stamps)
     return dispatcher
 
 
 def _root(source: Path) -> Path:
-    """The outermost package that a source file belongs to, or its folder when it belongs to none."""
+    """Returns the outermost package that a source file belongs to, or its folder when it belongs to none."""
     folder = source.parent
     while (folder / "__init__.py").exists() and (folder.parent / "__init__.py").exists():
         folder = folder.parent
@@ -67,7 +73,10 @@ def _root(source: Path) -> Path:
 
 @cache
 def _stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, times and sizes of all source files below a root. Compiled code holds the functions that it calls and the
-    constants and fields of tuples that it reads, whatever files these come from."""
+    """Returns the names, times and sizes of all source files below a root.
+
+    Compiled code holds the functions that it calls, and the constants and the fields of tuples that it reads, whatever
+    files these come from.
+    """
     files = sorted(root.rglob("*.py") if (root / "__init__.py").exists() else root.glob("*.py"))
     return tuple((str(path.relative_to(root)), path.stat().st_mtime_ns, path.stat().st_size) for path in files)

@@ -10,32 +10,33 @@ from torch import Tensor
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The same on a device; to a GPU by way of pinned memory, from where it is copied while the host goes on."""
+    """Returns the tensor on a device; to a GPU it goes from pinned memory, which is copied while the host goes on."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def all_on_device(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Several tensors of one dimension on a device; to a GPU as one copy for each type of numbers."""
+    """Returns tensors of one dimension on a device; a GPU gets them in one copy for each type of numbers."""
     if device.type != "cuda":
         return [tensor.to(device) for tensor in tensors]
-    found: list[Tensor] = list(tensors)
+    copies: list[Tensor] = list(tensors)
     for dtype in {tensor.dtype for tensor in tensors}:
-        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
-        copied = on_device(torch.cat([tensors[place] for place in places]), device)
-        for place, part in zip(places, torch.split(copied, [len(tensors[place]) for place in places]), strict=True):
-            found[place] = part
-    return found
+        indices = [index for index, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        joined = on_device(torch.cat([tensors[index] for index in indices]), device)
+        pieces = torch.split(joined, [len(tensors[index]) for index in indices])
+        for index, piece in zip(indices, pieces, strict=True):
+            copies[index] = piece
+    return copies
 
 
 @contextmanager
 def tensor_cores() -> Iterator[None]:
-    """Matrix products on a GPU read their factors rounded to TF32 (10 bits of mantissa) and add up in float32.
+    """Has matrix products on a GPU read their factors rounded to TF32 (10 bits of mantissa) and add up in float32.
 
-    Weights, gradients and all that is no product stay in float32. Narrower factors (bfloat16, 7 bits) would move item
-    logits, of up to 16, by 0.06. For a training only: an exact ranking would find other items. Products on the CPU stay
-    as they are; recurrences of cuDNN read TF32 in any case, which is PyTorch's default.
+    Weights, gradients and all that is not a product stay in float32. Narrower factors (bfloat16, 7 bits) would move
+    item logits, of up to 16, by 0.06. This is for training only: an exact ranking would find other items. Products on
+    the CPU stay as they are; recurrences of cuDNN read TF32 in any case, which is PyTorch's default.
     """
     products = torch.backends.cuda.matmul
     before = products.allow_tf32

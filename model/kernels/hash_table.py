@@ -1,6 +1,6 @@
-"""From 64-bit objects to rows: a hash table with open addressing, looked up by a compiled loop.
+"""Finds the row numbers of 64-bit keys in a hash table with open addressing, by a compiled loop.
 
-Objects are hashes already, so their low bits say where to look; what collides lies in the next free cell.
+Keys are hashes already, so their low bits say in which cell to look first; keys that collide lie in the next free cell.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from model.kernels.compiled import compiled
 
 
 class HashTable:
-    """Objects (I,) and their places; of equal ones the first is found."""
+    """Keys (I,) and their rows, 0 to I - 1; of equal keys the first one's row counts."""
 
-    def __init__(self, item_keys: NDArray[np.uint64]) -> None:
-        # At least half of the cells are free, so that few objects are looked for in more than two.
-        self._cells: NDArray[np.uint64] = np.zeros((2 << len(item_keys).bit_length(), 2), np.uint64)
-        _fill(self._cells, item_keys)
+    def __init__(self, keys: NDArray[np.uint64]) -> None:
+        # At least half of the cells are free, so that few keys are looked for in more than two.
+        self._cells: NDArray[np.uint64] = np.zeros((2 << len(keys).bit_length(), 2), np.uint64)
+        _fill(self._cells, keys)
 
-    def find(self, item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The place of each object, same shape; -1: it is not there."""
-        flat = np.ascontiguousarray(item_keys).reshape(-1)
-        found = np.empty(len(flat), np.int64)
-        _find(self._cells, flat, found)
-        return found.reshape(item_keys.shape)
+    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Returns the row of each key, in the same shape; -1 stands for a key that is not there."""
+        flat = np.ascontiguousarray(keys).reshape(-1)
+        rows = np.empty(len(flat), np.int64)
+        _find(self._cells, flat, rows)
+        return rows.reshape(keys.shape)
 
 
 @compiled
-def _cell(cells: NDArray[np.uint64], wanted: np.uint64) -> np.uint64:
-    """The cell of an object, or the free one where it would lie. A cell is the object, and its place + 1 or 0."""
+def _cell_of(cells: NDArray[np.uint64], key: np.uint64) -> np.uint64:
+    """Returns the cell of a key, or the free one where it would lie. A cell holds a key and its row + 1, or zeros."""
     last = np.uint64(len(cells) - 1)
-    cell = wanted & last
-    while cells[cell, 1] != 0 and cells[cell, 0] != wanted:
+    cell = key & last
+    while cells[cell, 1] != 0 and cells[cell, 0] != key:
         cell = (cell + np.uint64(1)) & last
     return cell
 
 
 @compiled
-def _fill(cells: NDArray[np.uint64], item_keys: NDArray[np.uint64]) -> None:
-    for place in range(len(item_keys)):
-        cell = _cell(cells, item_keys[place])
+def _fill(cells: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
+    for row in range(len(keys)):
+        cell = _cell_of(cells, keys[row])
         if cells[cell, 1] == 0:
-            cells[cell, 0] = item_keys[place]
-            cells[cell, 1] = np.uint64(place + 1)
+            cells[cell, 0] = keys[row]
+            cells[cell, 1] = np.uint64(row + 1)
 
 
 @compiled
-def _find(cells: NDArray[np.uint64], item_keys: NDArray[np.uint64], found: NDArray[np.int64]) -> None:
-    for n in range(len(item_keys)):
-        found[n] = np.int64(cells[_cell(cells, item_keys[n]), 1]) - 1
+def _find(cells: NDArray[np.uint64], keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
+    for n in range(len(keys)):
+        rows[n] = np.int64(cells[_cell_of(cells, keys[n]), 1]) - 1

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.bitmask import WIDTH, mask_ge, mask_gt, popcount, trailing_zeros
-from model.kernels.compiled import compiled
+from model.kernels.compiled import Floats, compiled
 from model.kernels.fast_math import fast_exp
 from model.kernels.gathered_dot import multiply_by_one
 
@@ -30,8 +30,6 @@ _LANES: Final = 32  # of a walk that keeps something for each
 _NOTHING: Final = np.float32(-80)  # of a logarithm of what may be left out
 _LOWEST: Final = np.float32(-3e38)
 _HIGHEST: Final = np.float32(3e38)
-
-Floats = NDArray[np.float32]
 
 
 class SearchRequest(NamedTuple):
