@@ -1,7 +1,7 @@
-"""Where the model runs, and what becomes of a device that does not work.
+"""Chooses the device on which the model runs, and handles one that does not work.
 
-After an error on a device its memory cannot be trusted, so in a step it ends the process like any other error. Only
-at the start, when nothing has been computed yet, may the CPU stand in.
+After an error on a device its memory cannot be trusted, so an error in a step ends the process like any other. Only at
+the start, when nothing has been computed yet, may the CPU stand in.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _REMEDY: Final = "set NEXTACT_DEVICE=cpu, or NEXTACT_DEVICE_FALLBACK=true so tha
 
 
 def choose_device(name: str, *, fallback: bool = False) -> torch.device:
-    """`auto` takes a GPU when there is one; with `fallback` the CPU stands in for a GPU that is not there.
+    """Returns the device of this name; `auto` is a GPU if there is one. With `fallback` the CPU replaces a missing GPU.
 
-    Raises `SettingsInvalid` or `DeviceUnusable` for what cannot be.
+    Raises `SettingsInvalid` for any other name, `DeviceUnusable` for a missing GPU.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -43,7 +43,7 @@ def choose_device(name: str, *, fallback: bool = False) -> torch.device:
 
 
 def cpu_fallback(error: DeviceUnusable, *, fallback: bool) -> torch.device:
-    """The CPU in place of a device that cannot be used, with a warning; raises the error without `fallback`."""
+    """Returns the CPU instead of a device that cannot be used, with a warning; raises the error without `fallback`."""
     if not fallback:
         raise error
     logger.warning("%s. The CPU stands in, as NEXTACT_DEVICE_FALLBACK says", error)
@@ -52,7 +52,7 @@ def cpu_fallback(error: DeviceUnusable, *, fallback: bool) -> torch.device:
 
 @contextmanager
 def device_errors(device: torch.device) -> Iterator[None]:
-    """Turns what a GPU raises at its first use into `DeviceUnusable`; on the CPU every error is what it is."""
+    """Turns what a GPU raises at its first use into `DeviceUnusable`; an error on the CPU stays as it is."""
     try:
         yield
     except RuntimeError as error:  # PyTorch's errors of devices are RuntimeErrors, out of memory too
@@ -62,7 +62,7 @@ def device_errors(device: torch.device) -> Iterator[None]:
 
 
 def hint(error: BaseException) -> str | None:
-    """What to do about an error of a device in a step; None: it is none."""
+    """Returns what to do about a device's error in a step, or None if the error is not a device's."""
     if isinstance(error, torch.OutOfMemoryError):
         return "the device has too little memory: lower NEXTACT_BATCH_SIZE or NEXTACT_HIDDEN, or set NEXTACT_DEVICE=cpu"
     if isinstance(error, RuntimeError) and "CUDA error" in str(error):

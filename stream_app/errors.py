@@ -1,21 +1,21 @@
-"""The errors of the stream; the root and the model's are in `model.errors`.
+"""The errors of the stream. The root and the model's errors are in `model.errors`.
 
 NextactError (model.errors)
-├── UsageError           the user can mend it: a value, a file, an address (exit code 2)
-│   ├── SettingsInvalid  a setting with a value that cannot be
-│   ├── BrokerUnreachable
-│   ├── TopicMismatch    a topic that exists, but not as the contract needs it
-│   ├── VersionUnusable  a model version that is not there or that no worker would serve
-│   ├── InputUnreadable  a file or a column that cannot be read
-│   ├── HistoryUnusable  a history that is in use, cannot be written, or is another stream's
-│   └── RuntimeMissing   a package or a Java runtime that is not there
-│       └── DeviceUnusable   a device that is not there or does not work
-├── DataPathError        events can no longer be handled safely: the process ends (exit code 70)
-│   ├── HistoryFailed    the history could not be written or read to the end
-│   └── TooManyDeadLetters
-├── NoRoomOnDisk         a round of training could not put aside what the memory has no room for
-├── ChildFailed          a worker or trainer that another process started has ended
-└── BrokerFailed         the embedded broker did not start or died
+├── UsageError               the user can mend it: a value, a file, an address (exit code 2)
+│   ├── SettingsInvalid      a setting has a value that is not allowed
+│   ├── BrokerUnreachable    no Kafka broker answers
+│   ├── TopicMismatch        a topic is missing, or not as the contract requires it
+│   ├── VersionUnusable      a model version is missing, or no worker would serve it
+│   ├── InputUnreadable      a file, a column or a row cannot be read
+│   ├── HistoryUnusable      the history is in use, cannot be written, or belongs to another stream
+│   └── RuntimeMissing       a package or a Java runtime is not installed
+│       └── DeviceUnusable   a device is missing or does not work
+├── DataPathError            events can no longer be handled safely: the process ends (exit code 70)
+│   ├── HistoryFailed        the history could not be written or read to the end
+│   └── TooManyDeadLetters   most records are not events
+├── NoRoomOnDisk             a round of training found no space on disk for its events
+├── ChildFailed              a worker or trainer that another process started has ended by itself
+└── BrokerFailed             the embedded broker did not start, or died
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class UsageError(NextactError):
 
 
 class SettingsInvalid(UsageError):
-    """A setting has a value that cannot be."""
+    """A setting has a value that is not allowed."""
 
 
 class BrokerUnreachable(UsageError):
@@ -38,11 +38,11 @@ class BrokerUnreachable(UsageError):
 
 
 class TopicMismatch(UsageError):
-    """A topic exists, but not as the contract needs it."""
+    """A topic is missing, or not as the contract requires it."""
 
 
 class VersionUnusable(UsageError):
-    """A model version is not there, or no worker would serve it."""
+    """A model version is missing, or no worker would serve it."""
 
 
 class InputUnreadable(UsageError):
@@ -50,19 +50,19 @@ class InputUnreadable(UsageError):
 
 
 class HistoryUnusable(UsageError):
-    """The history is in use, cannot be written, or is another stream's."""
+    """The history is in use, cannot be written, or belongs to another stream."""
 
 
 class RuntimeMissing(UsageError):
-    """Something that this machine would need is not there."""
+    """A package or a Java runtime that is needed is not installed."""
 
 
 class DeviceUnusable(RuntimeMissing):
-    """The device that was asked for is not there, or does not work."""
+    """The device that was asked for is missing or does not work."""
 
 
 class NoRoomOnDisk(NextactError):
-    """There is no space for the events of a round; the champion stays."""
+    """There is no space on disk for the events of a round of training; the champion stays."""
 
 
 class ChildFailed(NextactError):
@@ -80,8 +80,8 @@ class DataPathError(NextactError):
 
 
 class HistoryFailed(DataPathError):
-    """The history could not be written or read; Kafka still has what it lacks."""
+    """The history could not be written or read to the end; Kafka still has what it lacks."""
 
 
 class TooManyDeadLetters(DataPathError):
-    """So many records are no events that not they are wrong, but what publishes them, or this worker."""
+    """So many records are not events that their publisher, or this worker, must be wrong."""

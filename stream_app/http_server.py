@@ -1,4 +1,4 @@
-"""/metrics, /healthz and /readyz over HTTP, on the event loop that does the work: a blocked loop does not answer."""
+"""Serves /metrics, /healthz and /readyz over HTTP, on the event loop that does the work: if it hangs, so do they."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class HttpServer:
     """Serves one process's metrics and health until it is stopped."""
 
     def __init__(self, registry: CollectorRegistry, not_ready: Callable[[], str | None]) -> None:
-        """`not_ready` says why the process cannot do its work yet, or None when it can."""
+        """`not_ready` returns why the process cannot do its work yet, or None when it can."""
         self._registry = registry
         self._not_ready = not_ready
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens, on a free port if `port` is 0; returns the port. Raises `UsageError` when it is taken."""
+        """Listens, on a free port if `port` is 0, and returns the port. Raises `UsageError` if it cannot."""
         app = web.Application()
         app.add_routes(
             [web.get("/metrics", self._metrics), web.get("/healthz", _alive), web.get("/readyz", self._ready)]

@@ -15,12 +15,12 @@ PREFIX = "NEXTACT_"
 
 
 class Settings(BaseSettings):
-    """Where each field comes from: the command line, else its `NEXTACT_*` variable, else the default."""
+    """All settings; each comes from the command line, else from its `NEXTACT_*` variable, else from its default."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     # Kafka
-    brokers: str = Field("localhost:9092", description="addresses of Kafka brokers, host:port, with commas between")
+    brokers: str = Field("localhost:9092", description="addresses of Kafka brokers, host:port, separated by commas")
     group: str = Field("nextact", min_length=1, description="consumer group of the workers")
     events_topic: str = "shop.events"
     predictions_topic: str = "shop.predictions"
@@ -29,91 +29,97 @@ class Settings(BaseSettings):
     models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
     instance_id: str = Field(
         "",
-        description="name of this worker in its group, its own and kept over restarts: one within the session "
-        "timeout then moves no partitions (static membership); empty: a new member every time",
+        description="name of this worker in its group, unique and the same after a restart: a restart within the "
+        "session timeout then moves no partitions (static membership); empty: a new member every time",
     )
     standby_replicas: int = Field(
-        0, ge=0, description="workers that read a partition's state along, beside the one that answers"
+        0, ge=0, description="workers that follow a partition's state, beside the one that answers its events"
     )
-    partitions: int = Field(8, ge=1, description="of the events, predictions, dead letters and changelog topics")
+    partitions: int = Field(
+        8, ge=1, description="partitions of the events, predictions, dead letters and changelog topics"
+    )
     replication: int = Field(
-        0, ge=0, description="of topics that are created; 0: as many as there are brokers, up to 3"
+        0, ge=0, description="replicas of topics that are created; 0: as many as there are brokers, up to 3"
     )
     stream_epoch: int = Field(
         1,
         ge=0,
         lt=2**32,
-        description="raise it when the events topic was created anew: old offsets then mean nothing",
+        description="number to raise when the events topic was created again, as its old offsets mean nothing then",
     )
     session_timeout: float = Field(
-        10.0, gt=0, description="seconds without a heartbeat until a worker's partitions go to the others"
+        10.0, gt=0, description="seconds without a heartbeat after which a worker's partitions go to the others"
     )
 
     delivery: Literal["at-least-once", "exactly-once"] = Field(
         "at-least-once",
-        description="at-least-once, or exactly-once (in transactions) for subscribers that read committed records",
+        description="at-least-once, or exactly-once (with transactions) for subscribers that read committed records",
     )
 
     # Serving
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one")
     device_fallback: bool = Field(
-        False, description="the CPU stands in for a GPU that is not there or fails a worker's first step"
+        False, description="use the CPU when the GPU is missing or fails a worker's first step"
     )
-    threads: int = Field(1, ge=1, description="of PyTorch on the CPU, in workers and the trainer")
+    threads: int = Field(1, ge=1, description="PyTorch's threads on the CPU, in workers and the trainer")
     ranked_by: Literal["network-and-log", "network"] = Field(
         "network-and-log",
         description="what ranks items in a worker: network and log together, or the network alone, which takes a "
-        "fraction of the time and finds less",
+        "fraction of the time and hits less often",
     )
     ranking_threads: int = Field(
-        2, ge=1, description="that rank items in a worker, each a share of a batch; PyTorch's own are apart from these"
+        2, ge=1, description="threads that rank items in a worker, each a share of a batch, beside PyTorch's threads"
     )
-    hidden: int = Field(128, ge=8, le=4096, description="numbers in the hidden state, for workers and trainer alike")
+    hidden: int = Field(
+        128, ge=8, le=4096, description="width of a user's hidden state, the same for workers and trainer"
+    )
     history_length: int = Field(64, ge=1, le=65535, description="events kept per user")
     users_in_memory: int = Field(
-        200_000, ge=1, description="users in memory, at most; the others wait in the local store and come back"
+        200_000, ge=1, description="most users in a worker's memory; the others are in its local store"
     )
-    batch_size: int = Field(8192, ge=1, description="events of one fetch and of one batch, at most")
-    in_flight: int = Field(3, ge=1, description="batches being delivered at once, at most")
+    batch_size: int = Field(8192, ge=1, description="most events of one fetch and of one batch")
+    in_flight: int = Field(3, ge=1, description="most batches being delivered at once")
     recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
     next_actions: int = Field(5, ge=1, le=50, description="next actions per prediction")
     rules_share: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="share of users whom the rules go on to follow when a model serves, as its yardstick",
+        description="share of users for whom the rules go on when a model serves, to compare it with",
     )
     dead_letters_consecutive: int = Field(
         10_000,
         ge=0,
-        description="dead letters of one partition in a row, at most; one more ends the worker; 0: no limit",
+        description="most dead letters of one partition in a row; one more ends the worker; 0: no limit",
     )
     dead_letters_ratio: float = Field(
-        0.5, ge=0, le=1, description="share of dead letters in the window, at most; more ends the worker; 0: no limit"
+        0.5, ge=0, le=1, description="largest share of dead letters in the window; more ends the worker; 0: no limit"
     )
     dead_letters_window: int = Field(
-        10_000, ge=1, description="newest records of a worker, over which the ratio is taken once there are as many"
+        10_000, ge=1, description="newest records of a worker in which the share counts, once there are so many"
     )
 
     # Models
     registry: str = Field("nextact-data/models", description="folder or fsspec address of the model versions")
     registry_timeout: float = Field(60.0, gt=0, description="seconds that reading or writing a version may take")
     canary_share: float = Field(
-        0.1, ge=0, le=0.5, description="share of users who stay with the version before for a while; 0: nobody"
+        0.1, ge=0, le=0.5, description="share of users who keep the version before for a while; 0: nobody"
     )
-    canary_seconds: float = Field(120.0, gt=0, description="how long they stay, both versions being measured")
+    canary_seconds: float = Field(
+        120.0, gt=0, description="seconds that they keep it, while both versions are measured"
+    )
     rollback_margin: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="how far live hit@20 or MRR@20 may be below the version before, beyond chance, until the trainer "
-        "takes that one back",
+        description="how far, beyond chance, live hit@20 or MRR@20 may be below the version before until the trainer "
+        "rolls back to it",
     )
     registry_keep: int = Field(
-        50, ge=1, description="newest versions that the trainer keeps, beside the champion and those it followed"
+        50, ge=1, description="newest versions that the trainer keeps, beside the champion and its predecessors"
     )
     backbone: Literal["gru", "linear"] = Field(
-        "gru", description="what the trainer trains: gru, or linear (two blocks of a gated linear recurrence)"
+        "gru", description="network that the trainer fits: gru, or linear (two blocks of a gated linear recurrence)"
     )
     train_every: float = Field(120.0, gt=0, description="seconds between two rounds of training")
     drift_limit: float = Field(
@@ -127,23 +133,23 @@ class Settings(BaseSettings):
     )
     train_max_events: int = Field(2_000_000, ge=1000, description="newest events that a round learns from")
     train_memory: int = Field(
-        1280, ge=8, description="MiB that the events of a round may take; what is more waits on disk, in the data dir"
+        1280, ge=8, description="most MiB of memory for the events of a round; more of them go to disk, in the data dir"
     )
-    train_holdout: float = Field(0.1, gt=0, lt=0.5, description="newest share of the events, for the verdict")
+    train_holdout: float = Field(0.1, gt=0, lt=0.5, description="newest share of the events, held out for the verdict")
     history: str = Field(
         "nextact-data/history", description="folder or fsspec address of the events that the trainer keeps"
     )
-    history_days: float = Field(90.0, ge=0, description="days of events kept, back from the newest; 0: for ever")
+    history_days: float = Field(90.0, ge=0, description="days of events to keep, back from the newest event; 0: all")
     seed: int = 1
 
     # Operation
     data_dir: Path = Field(
         Path("nextact-data"),
-        description="folder of the embedded broker, the demo, the workers' local stores, the trainer's checkpoints, "
+        description="folder for the embedded broker, the demo, the workers' local stores, the trainer's checkpoints, "
         "and a long round's events",
     )
     stall_timeout: float = Field(
-        120.0, ge=0, description="seconds without progress, though there is work, until a worker ends; 0: never"
+        120.0, ge=0, description="seconds without progress, though there is work, after which a worker ends; 0: never"
     )
     http_host: str = Field("0.0.0.0", description="address of /metrics, /healthz and /readyz")
     http_port: int = Field(9600, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: a free one")
@@ -151,12 +157,12 @@ class Settings(BaseSettings):
 
     @property
     def registry_address(self) -> str:
-        """The registry; a local folder as an absolute path, so that a worker started elsewhere finds it."""
+        """The address of the registry; a local folder as an absolute path, so that other processes find it."""
         return _absolute(self.registry)
 
     @property
     def history_address(self) -> str:
-        """The history; a local folder as an absolute path, so that a message says which one it is."""
+        """The address of the history; a local folder as an absolute path, so that messages say which one it is."""
         return _absolute(self.history)
 
     @model_validator(mode="after")
@@ -168,7 +174,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings with the command line's values (None: not given) over the environment's.
+    """Returns the settings, with the command line's values (None: not given) before the environment's.
 
     Raises `SettingsInvalid` with the name, the value and what it should be.
     """
@@ -186,5 +192,5 @@ def _absolute(address: str) -> str:
 def _complaint(problem: Any) -> str:
     if not problem["loc"]:
         return str(problem["msg"])
-    name = ".".join(str(part) for part in problem["loc"])
+    name = ".".join(map(str, problem["loc"]))
     return f"setting {name} ({PREFIX}{name.upper()}) is {problem['input']!r}: {problem['msg']}"

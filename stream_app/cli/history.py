@@ -22,10 +22,10 @@ def list_history(as_json: bool, **options: Any) -> None:
     """Show the days: files, events, bytes, the times of their records, and the offsets where the trainer goes on."""
     import msgspec
 
-    from stream_app.history.listing import list_days, table
+    from stream_app.history.listing import days_table, list_days
 
     days = list_days(settings_of(options).history_address)
-    for line in map(bytes.decode, map(msgspec.json.encode, days)) if as_json else table(days):
+    for line in map(bytes.decode, map(msgspec.json.encode, days)) if as_json else days_table(days):
         click.echo(line)
 
 

@@ -29,10 +29,10 @@ def list_versions(as_json: bool, **options: Any) -> None:
     """
     import msgspec
 
-    from stream_app.versions.admin import list_models, table
+    from stream_app.versions.admin import list_models, models_table
 
     found = asyncio.run(list_models(settings_of(options)))
-    for line in map(bytes.decode, map(msgspec.json.encode, found)) if as_json else table(found):
+    for line in map(bytes.decode, map(msgspec.json.encode, found)) if as_json else models_table(found):
         click.echo(line)
 
 

@@ -1,4 +1,4 @@
-"""Dead letters: records that are no events, with their key, bytes and headers kept and the reason in new headers."""
+"""Dead letters: records that are not events, with their key, value and headers, and the reason in new headers."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from aiokafka import ConsumerRecord
 
 from stream_app.contract.events import Rejection
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 
 HEADER_PREFIX: Final = "nextact.error."
-REPLAY_HEADER: Final = "nextact.replay"  # the number of replays; .partition and .offset: of the dead letter
+REPLAY_HEADER: Final = "nextact.replay"  # number of replays; with .partition and .offset: those of the dead letter
 Header: TypeAlias = tuple[str, bytes]
 
 
-def dead_letter(record: ConsumerRecord[bytes, bytes], rejected: Rejection) -> Outgoing:
-    """The record to publish for a rejected one."""
-    facts: dict[str, Any] = {
-        "reason": rejected.reason,
-        "message": rejected.message,
+def dead_letter(record: ConsumerRecord[bytes, bytes], rejection: Rejection) -> OutgoingRecord:
+    """Returns the record to publish for a rejected one."""
+    values: dict[str, Any] = {
+        "reason": rejection.reason,
+        "message": rejection.message,
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
         "version": version("nextact"),
     }
-    headers = [(HEADER_PREFIX + name, str(fact).encode()) for name, fact in facts.items()]
-    return Outgoing(record.key, record.value, (*record.headers, *headers))
+    headers = [(HEADER_PREFIX + name, str(value).encode()) for name, value in values.items()]
+    return OutgoingRecord(record.key, record.value, (*record.headers, *headers))
 
 
 class DeadLetter(NamedTuple):
-    """A record of the dead letters topic, taken apart; texts are "" and numbers -1 where its headers say nothing."""
+    """A decoded record of the dead letters topic; a header that is missing gives "" for a text and -1 for a number."""
 
-    partition: int  # of the dead letter itself, as are offset and timestamp
+    partition: int  # of the dead letter itself, not of its source; so are offset and timestamp
     offset: int
     timestamp: int  # milliseconds since the epoch
     reason: str
@@ -42,37 +42,37 @@ class DeadLetter(NamedTuple):
     source_partition: int
     source_offset: int
     source_timestamp: int
-    replays: int  # how often the record had been published again before it was rejected
+    replays: int  # how often the record had been replayed before it was rejected
     key: bytes | None
     value: bytes | None
-    headers: list[Header]  # those of the publisher
+    headers: list[Header]  # the publisher's, without nextact's own
 
 
 def read_dead_letter(record: ConsumerRecord[bytes, bytes]) -> DeadLetter:
-    """The inverse of `dead_letter`; of a header that comes several times the last one counts."""
-    found = {name: value for name, value in record.headers if value is not None}
+    """Decodes a dead letter, the inverse of `dead_letter`; of a repeated header the last one counts."""
+    headers = {name: value for name, value in record.headers if value is not None}
     return DeadLetter(
         partition=record.partition,
         offset=record.offset,
         timestamp=record.timestamp,
-        reason=_text(found.get(HEADER_PREFIX + "reason")),
-        message=_text(found.get(HEADER_PREFIX + "message")),
-        source_topic=_text(found.get(HEADER_PREFIX + "topic")),
-        source_partition=_number(found.get(HEADER_PREFIX + "partition"), -1),
-        source_offset=_number(found.get(HEADER_PREFIX + "offset"), -1),
-        source_timestamp=_number(found.get(HEADER_PREFIX + "timestamp"), -1),
-        replays=_number(found.get(REPLAY_HEADER), 0),
+        reason=_text(headers.get(HEADER_PREFIX + "reason")),
+        message=_text(headers.get(HEADER_PREFIX + "message")),
+        source_topic=_text(headers.get(HEADER_PREFIX + "topic")),
+        source_partition=_number(headers.get(HEADER_PREFIX + "partition"), -1),
+        source_offset=_number(headers.get(HEADER_PREFIX + "offset"), -1),
+        source_timestamp=_number(headers.get(HEADER_PREFIX + "timestamp"), -1),
+        replays=_number(headers.get(REPLAY_HEADER), 0),
         key=record.key,
         value=record.value,
         headers=[header for header in record.headers if not header[0].startswith((HEADER_PREFIX, REPLAY_HEADER))],
     )
 
 
-def replayed(letter: DeadLetter) -> Outgoing:
-    """The record as its publisher sent it, with headers that say how often and whence it was published again."""
-    facts = {"": letter.replays + 1, ".partition": letter.partition, ".offset": letter.offset}
-    headers = [(REPLAY_HEADER + name, str(fact).encode()) for name, fact in facts.items()]
-    return Outgoing(letter.key, letter.value, (*letter.headers, *headers))
+def replay_record(letter: DeadLetter) -> OutgoingRecord:
+    """Returns the record as its publisher sent it, with headers for the number of replays and the dead letter."""
+    values = {"": letter.replays + 1, ".partition": letter.partition, ".offset": letter.offset}
+    headers = [(REPLAY_HEADER + name, str(value).encode()) for name, value in values.items()]
+    return OutgoingRecord(letter.key, letter.value, (*letter.headers, *headers))
 
 
 def _text(value: bytes | None) -> str:

@@ -1,7 +1,7 @@
-"""The contract as documents: JSON Schemas of event and prediction, and an AsyncAPI document that ties them to topics.
+"""Writes the contract as documents: JSON Schemas of event and prediction, and an AsyncAPI document for the topics.
 
-What the types of `wire` cannot say, its checks of a decoded event, is said here; a test holds the two together.
-Schemas keep to draft 07, which is the newest that AsyncAPI asks every tool to read.
+The checks of a decoded event in `events`, which its types cannot express, are repeated here as schema; a test holds
+the two together. Schemas keep to draft 07, the newest that AsyncAPI asks every tool to read.
 """
 
 from __future__ import annotations
@@ -16,15 +16,8 @@ import msgspec
 
 from model.data.events import EVENT_TYPES, ID_LENGTH, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
 from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
-from stream_app.contract.events import (
-    FURTHEST_MS,
-    LARGEST_EVENT,
-    REASONS,
-    TYPE_NAMES,
-)
-from stream_app.contract.predictions import (
-    Prediction,
-)
+from stream_app.contract.events import LARGEST_EVENT, REASONS, TYPE_NAMES, YEAR_10000_MS
+from stream_app.contract.predictions import Prediction
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
 
@@ -38,35 +31,35 @@ _RFC3339: Final = (
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
 _PROBABILITY: Final = {"minimum": 0, "maximum": 1}
-_NUMBER: Final = {"type": "string", "pattern": "^-?[0-9]+$"}  # in a header
+_NUMBER: Final = {"type": "string", "pattern": "^-?[0-9]+$"}  # as text, in a header
 
 _EVENT_FIELDS: Final = {
-    "user_id": "Whose event it is. The record key must be the same text, in UTF-8.",
-    "type": "What the user did: a name of nextact's own, of GA4 or of Segment, in any case.",
-    "item_id": "The item it was done to; required unless the type is a search.",
+    "user_id": "The user who did it. The record key must be the same text, in UTF-8.",
+    "type": "What the user did, by nextact's own name or by GA4's or Segment's, in any case.",
+    "item_id": "The item that it was done to; required unless the type is a search.",
     "query": "The words searched for, as typed; required for a search.",
     "timestamp": "When: RFC 3339, or milliseconds since 1970. Default: the timestamp of the record.",
-    "event_id": "The publisher's id of the event; a repeated one is applied once.",
-    "session_id": "A change of it begins a session; without it, half an hour of silence does.",
-    "category": "Of the item.",
-    "brand": "Of the item.",
-    "currency": "Of the price, as the shop writes it.",
-    "price": "Of one unit.",
-    "quantity": "Units; negative ones were returned.",
+    "event_id": "The publisher's id of the event; a repeated event is applied once.",
+    "session_id": "The publisher's id of the session. Without it, half an hour of silence ends a session.",
+    "category": "The item's category.",
+    "brand": "The item's brand.",
+    "currency": "The currency of the price, as the shop writes it.",
+    "price": "The price of one unit.",
+    "quantity": "The number of units; negative if they were returned.",
 }
 _PREDICTION_FIELDS: Final = {
     "prediction_id": "The same for the same event on every replay: deduplicate by it.",
-    "user_id": "Of the event; also the record key.",
-    "event_id": "Of the event, if it has one.",
-    "event_type": "Of the event, under nextact's own name.",
-    "event_timestamp": "Of the event as its publisher gave it, in milliseconds since 1970.",
+    "user_id": "The event's user; also the record key.",
+    "event_id": "The event's id, if it has one.",
+    "event_type": "The event's type, by nextact's own name.",
+    "event_timestamp": "The event's time as its publisher gave it, in milliseconds since 1970.",
     "source": "Where the event lies in the events topic.",
-    "model_version": "The weights that made it; `baseline` before the first exist.",
-    "history_length": "Events of this user so far, this one included.",
+    "model_version": "The model version that made the prediction; `baseline` for the rules, before the first version.",
+    "history_length": "The number of this user's events so far, this one included.",
     "next_type": "Probability of each type of the user's next event; the sum is 1.",
     "next_actions": "The most probable next actions, best first; a search has no item.",
     "recommendations": "Items worth showing, best first.",
-    "purchase_probability": f"Of a purchase among the user's next {PURCHASE_HORIZON} events and within "
+    "purchase_probability": f"Probability of a purchase among the user's next {PURCHASE_HORIZON} events and within "
     f"{PURCHASE_WITHIN_MS // 60_000} minutes, calibrated.",
     "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
 }
@@ -77,15 +70,15 @@ _EXAMPLES: Final = (
 
 
 def event_schema() -> Json:
-    """What a publisher may send, but for the record key and the size."""
+    """Returns the schema of what a publisher may send, without the rules for the record key and the size."""
     schema = _standalone("event", _EVENT_FIELDS)
     schema["description"] = f"One event of a shopper, at most {LARGEST_EVENT} bytes. Unknown fields are ignored."
     fields = schema["properties"]
-    own = {"enum": list(EVENT_TYPES)}
-    fields["type"] = {"type": "string", "anyOf": [own, _any_case(TYPE_NAMES)]} | _described(fields["type"])
+    own_names = {"enum": list(EVENT_TYPES)}
+    fields["type"] = {"type": "string", "anyOf": [own_names, _any_case(TYPE_NAMES)]} | _described(fields["type"])
     fields["timestamp"]["anyOf"] = [
         {"type": "string", "format": "date-time", "pattern": _RFC3339},
-        {"type": "number", "exclusiveMinimum": -FURTHEST_MS, "exclusiveMaximum": FURTHEST_MS},
+        {"type": "number", "exclusiveMinimum": -YEAR_10000_MS, "exclusiveMaximum": YEAR_10000_MS},
         {"type": "null"},
     ]
     largest = sys.float_info.max  # beyond it a double is infinite
@@ -99,7 +92,7 @@ def event_schema() -> Json:
 
 
 def prediction_schema() -> Json:
-    """What a subscriber receives; later versions may add fields."""
+    """Returns the schema of what a subscriber receives; later versions may add fields."""
     schema = _standalone("prediction", _PREDICTION_FIELDS)
     fields = schema["properties"]
     fields["prediction_id"]["format"] = "uuid"
@@ -117,7 +110,7 @@ def prediction_schema() -> Json:
 
 
 def asyncapi(settings: Settings) -> Json:
-    """Topics, directions, keys and headers of this installation; the two schemas lie beside it."""
+    """Returns topics, directions, keys and headers of this installation; refers to the two schemas beside it."""
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -132,10 +125,10 @@ def asyncapi(settings: Settings) -> Json:
             "takeEvent": _operation("receive", "events", "Every event is answered by a prediction."),
             "publishPrediction": _operation("send", "predictions", "At least once; deduplicate by prediction_id."),
             "publishDeadLetter": _operation(
-                "send", "deadLetters", "A record of the events topic that is no event; `nextact dead-letters list`."
+                "send", "deadLetters", "A record that is not an event, and why; see `nextact dead-letters list`."
             ),
             "replayDeadLetter": _operation(
-                "send", "events", "By hand, after a fix: the original record again; `nextact dead-letters replay`."
+                "send", "events", "The original record again, by hand, after a fix; see `nextact dead-letters replay`."
             ),
         },
         "components": {"messages": _messages()},
@@ -143,7 +136,7 @@ def asyncapi(settings: Settings) -> Json:
 
 
 def documents(settings: Settings) -> dict[str, str]:
-    """The text of each document by its file name."""
+    """Returns the text of each document by its file name."""
     return {
         "event.schema.json": _json(event_schema()),
         "prediction.schema.json": _json(prediction_schema()),
@@ -154,7 +147,7 @@ def documents(settings: Settings) -> dict[str, str]:
 
 
 def _standalone(name: str, descriptions: dict[str, str]) -> Json:
-    """One schema of `wire` without references, each field described."""
+    """Returns one of `schemas` with its references resolved and each field described."""
     raw = schemas()[name]
     schema: Json = _inlined({"$ref": raw["$ref"]}, raw["$defs"])
     for field, text in descriptions.items():
@@ -164,12 +157,12 @@ def _standalone(name: str, descriptions: dict[str, str]) -> Json:
 
 def _inlined(node: Any, definitions: Json) -> Any:
     if isinstance(node, list):
-        return [_inlined(part, definitions) for part in node]
+        return [_inlined(child, definitions) for child in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
         return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions)
-    return {key: _inlined(part, definitions) for key, part in node.items()}
+    return {key: _inlined(child, definitions) for key, child in node.items()}
 
 
 def _described(field: Json) -> Json:
@@ -181,7 +174,7 @@ def _searches() -> list[str]:
 
 
 def _any_case(names: Iterable[str]) -> Json:
-    """Schema has no flags for patterns, so each letter is a class of two."""
+    """Returns a pattern for names in any case; JSON Schema has no flags, so each letter is a class of two."""
     spelled = ("".join(_either_case(letter) for letter in name) for name in sorted(names))
     return {"pattern": f"^({'|'.join(spelled)})$"}
 
@@ -222,7 +215,7 @@ def _messages() -> Json:
         "prediction": _message("Prediction", "The key is the user_id.", "prediction.schema.json"),
         "deadLetter": {
             "title": "Dead letter",
-            "summary": "Key, value and headers of the record as they were, and why it is no event.",
+            "summary": "Key, value and headers of the record as they were, and why it is not an event.",
             "contentType": "application/octet-stream",
             "headers": {"type": "object", "properties": _dead_letter_headers() | _replay_headers()},
         },
@@ -240,7 +233,7 @@ def _message(title: str, summary: str, schema: str) -> Json:
 
 
 def _dead_letter_headers() -> Json:
-    """Header values are text, numbers too."""
+    """Returns the schemas of a dead letter's headers, whose values are text, also those of numbers."""
     numbers = ("partition", "offset", "timestamp")
     return {
         f"{HEADER_PREFIX}reason": {"type": "string", "enum": list(REASONS)},
@@ -252,11 +245,11 @@ def _dead_letter_headers() -> Json:
 
 
 def _replay_headers() -> Json:
-    """Of records that were published again, and of those that became dead letters once more."""
+    """Returns the schemas of the headers of replayed records, also of those that became dead letters once more."""
     return {
         REPLAY_HEADER: _NUMBER | {"description": "How often a replay has published it; a publisher leaves it out."},
-        f"{REPLAY_HEADER}.partition": _NUMBER | {"description": "Of the dead letter that was replayed."},
-        f"{REPLAY_HEADER}.offset": _NUMBER | {"description": "Of the dead letter that was replayed."},
+        f"{REPLAY_HEADER}.partition": _NUMBER | {"description": "The partition of the dead letter that was replayed."},
+        f"{REPLAY_HEADER}.offset": _NUMBER | {"description": "The offset of the dead letter that was replayed."},
     }
 
 
@@ -265,19 +258,19 @@ def _json(document: Json) -> str:
 
 
 def _yaml(node: Any, indent: str = "") -> Iterator[str]:
-    """Lines of YAML 1.2; keys and scalars as in JSON, which it contains, so that no library is needed to write it."""
-    entries = node.items() if isinstance(node, dict) else ((None, part) for part in node)
-    for key, part in entries:
+    """Yields lines of YAML 1.2; keys and scalars are JSON, which YAML contains, so no library is needed."""
+    entries = node.items() if isinstance(node, dict) else ((None, child) for child in node)
+    for key, child in entries:
         lead = f"{indent}- " if key is None else f"{indent}{json.dumps(key) if '.' in key or '$' in key else key}: "
-        if isinstance(part, dict | list) and part:
+        if isinstance(child, dict | list) and child:
             yield lead.rstrip()
-            yield from _yaml(part, indent + "  ")
+            yield from _yaml(child, indent + "  ")
         else:
-            yield lead + json.dumps(part, ensure_ascii=False)
+            yield lead + json.dumps(child, ensure_ascii=False)
 
 
 def schemas() -> dict[str, Any]:
-    """JSON Schemas of event and prediction, made from the types that read and write them."""
+    """Returns JSON Schemas of event and prediction, made from the types that read and write them."""
     event = msgspec.json.schema(Event)
     event["$defs"]["Event"]["properties"]["type"]["enum"] = sorted(TYPE_NAMES)
     return {"event": event, "prediction": msgspec.json.schema(Prediction)}

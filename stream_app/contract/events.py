@@ -1,6 +1,6 @@
-"""Bytes -> events and predictions, as the contract has them. A record that cannot be an event has a reason.
+"""Decodes records of the events topic as the contract has them, or says why a record is not an event.
 
-The way back, from predictions to bytes, is `prediction_json`.
+Predictions go the other way, to bytes, in `prediction_json`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Reason = Literal[
 ]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
-LARGEST_EVENT: Final = 256 * 1024  # bytes; nobody's click is larger, and one must not hold up a batch
-FURTHEST_MS: Final = 253_402_300_800_000  # the year 10000, where RFC 3339 ends
+LARGEST_EVENT: Final = 256 * 1024  # bytes; no real event is larger, and one must not hold up a batch
+YEAR_10000_MS: Final = 253_402_300_800_000  # milliseconds since the epoch; where RFC 3339 ends
 
 # The contract's own names, and those of GA4 (snake case) and Segment (titles), compared case-insensitively.
 _ALIASES: Final = {
@@ -56,26 +56,26 @@ TYPE_NAMES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a record is no event; `place` is its index in the batch."""
+    """Why a record is not an event."""
 
-    place: int
+    position: int  # of the record in its batch, from 0
     reason: Reason
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """The events of a batch in order, with their indices and times; and the rejected records."""
+    """The events of a batch in order, with their positions and times, and why other records were rejected."""
 
-    places: list[int]
+    positions: list[int]  # of the events' records in the batch, from 0
     events: list[Event]
-    times: list[int]  # milliseconds since the epoch, as the publisher says
-    record_times: list[int]  # of the records
+    times: list[int]  # milliseconds since the epoch, as the publisher gave them
+    record_times: list[int]  # milliseconds since the epoch, of the records
     rejected: list[Rejection]
 
 
 class RejectedRecord(Exception):
-    """Raised inside this module for a record that is no event."""
+    """A record is not an event; `decode_batch` turns it into a `Rejection`."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -86,15 +86,15 @@ _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 
 
 def decode_batch(records: Sequence[Record]) -> DecodedBatch:
-    """Decodes and validates records; nothing is guessed."""
+    """Decodes and validates records; guesses nothing."""
     decoded = DecodedBatch([], [], [], [], [])
-    for place, record in enumerate(records):
+    for position, record in enumerate(records):
         try:
             event, time = decode_event(record.key, record.value, record.timestamp)
         except RejectedRecord as rejection:
-            decoded.rejected.append(Rejection(place, rejection.reason, str(rejection)))
+            decoded.rejected.append(Rejection(position, rejection.reason, str(rejection)))
         else:
-            decoded.places.append(place)
+            decoded.positions.append(position)
             decoded.events.append(event)
             decoded.times.append(time)
             decoded.record_times.append(record.timestamp)
@@ -102,7 +102,10 @@ def decode_batch(records: Sequence[Record]) -> DecodedBatch:
 
 
 def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tuple[Event, int]:
-    """One event, its type canonical, and its time in milliseconds; raises `RejectedRecord` if it is none."""
+    """Returns the event, its type under nextact's own name, and its time in milliseconds since the epoch.
+
+    Raises `RejectedRecord` when the record is not an event.
+    """
     if not value:
         raise RejectedRecord("empty", "the record has no value")
     if len(value) > LARGEST_EVENT:
@@ -141,7 +144,7 @@ def _check_key(key: bytes | None, user_id: str) -> None:
 
 
 def _milliseconds(timestamp: str | int | float) -> int:
-    """Of an RFC 3339 text (with its offset from UTC) or epoch milliseconds."""
+    """Returns milliseconds since the epoch for an RFC 3339 text (with its offset from UTC) or a number of them."""
     if isinstance(timestamp, str):
         try:
             moment = datetime.fromisoformat(timestamp.upper())  # RFC 3339 allows a small t and z
@@ -150,13 +153,13 @@ def _milliseconds(timestamp: str | int | float) -> int:
         if moment.tzinfo is None:
             raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} has no offset from UTC")
         return round(moment.timestamp() * 1000)
-    if not -FURTHEST_MS < timestamp < FURTHEST_MS:
+    if not -YEAR_10000_MS < timestamp < YEAR_10000_MS:
         raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp} is not in milliseconds since 1970")
     return round(timestamp)
 
 
 def _undecodable(value: bytes, error: Exception) -> RejectedRecord:
-    """The reason behind a decoding error; slow and careful, as it is rare."""
+    """Returns the reason behind a decoding error; slow and careful, as such errors are rare."""
     try:
         value.decode()
     except UnicodeDecodeError as mistake:

@@ -1,7 +1,7 @@
-"""The predictions of a batch as JSON, written in one compiled loop: Python would take most of the interpreter's time.
+"""Writes the predictions of a batch as JSON in one compiled loop; Python would take most of the interpreter's time.
 
-Probabilities have six decimals. An id is a UUIDv5 (RFC 9562) over stream epoch, topic, partition and offset.
-Shapes: N predictions, k ranked items shown, a actions, K event types.
+Probabilities have six decimals. A prediction's id is a UUIDv5 (RFC 9562) of stream epoch, topic, partition and offset.
+Shapes: N predictions, k recommended items, a actions, K event types.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from stream_app.errors import DataPathError
 
 Floats = NDArray[np.float32]
 
-_MICRO: Final = 1_000_000
-_PER_NUMBER: Final = 64  # bytes, at most, of a number and the names and brackets around it
-_PER_PREDICTION: Final = 1024  # likewise of all that is in it once, but for ids of users and events
+_MICRO: Final = 1_000_000  # probabilities are written in millionths
+_PER_NUMBER: Final = 64  # most bytes of a number with the names and brackets around it
+_PER_PREDICTION: Final = 1024  # most bytes of what a prediction has once, without the ids of users and events
 
 
 def _text(characters: str) -> Bytes:
@@ -56,30 +56,30 @@ _ZERO, _POINT = ord("0"), ord(".")
 _HEX: Final = _text("0123456789abcdef")
 
 
-def labels(names: Sequence[str | None]) -> Strings:
-    """Strings as JSON; null where there is none."""
+def json_strings(names: Sequence[str | None]) -> Strings:
+    """Returns the JSON of strings, null for None, as a column."""
     return strings(list(map(msgspec.json.Encoder().encode, names)))
 
 
-_TYPES: Final = labels(EVENT_TYPES)
-_FLAGS: Final = labels(FLAGS)
+_TYPES: Final = json_strings(EVENT_TYPES)
+_FLAGS: Final = json_strings(FLAGS)
 
 
 class SourceEvents(NamedTuple):
-    """The events that N predictions follow, a column for each of their fields."""
+    """The events that N predictions answer, a column for each of their fields."""
 
     users: Sequence[str]
     event_ids: Sequence[str | None]
-    types: NDArray[np.uint8]  # codes
-    times: Ints  # milliseconds since the epoch, as the publisher says
-    verdicts: NDArray[np.uint8]  # on these times
+    types: NDArray[np.uint8]  # type codes
+    times: Ints  # milliseconds since the epoch, as the publisher gave them
+    verdicts: NDArray[np.uint8]  # indices into FLAGS: whether the times can be relied on
     partitions: Ints
     offsets: Ints
-    history_lengths: Ints  # of the user, after the event
+    history_lengths: Ints  # events of the user so far, this one included
 
 
-class _Heads(NamedTuple):
-    """`SourceEvents`, for the loop."""
+class _EventColumns(NamedTuple):
+    """`SourceEvents` as the compiled loop takes them."""
 
     users: Strings
     event_ids: Strings
@@ -90,83 +90,92 @@ class _Heads(NamedTuple):
     partitions: Ints
     offsets: Ints
     history_lengths: Ints
-    namespace: Bytes  # of the ids, (16,)
+    namespace: Bytes  # (16,), UUID namespace of the prediction ids
 
 
-class _Columns(NamedTuple):
-    """Answers, for the loop."""
+class _AnswerColumns(NamedTuple):
+    """`Answers` as the compiled loop takes them; items are indices into the model's names."""
 
     next_type: Floats  # (N, K)
-    kinds: NDArray[np.int64]  # (N, a)
-    on_items: Ints  # (N, a); -1: on none
-    chances: Floats  # (N, a)
-    items: Ints  # (N, k); -1: no more
+    action_types: NDArray[np.int64]  # (N, a)
+    action_items: Ints  # (N, a); -1: an action without an item
+    action_probabilities: Floats  # (N, a); 0: no more actions
+    items: Ints  # (N, k); -1: no more items
     scores: Floats  # (N, k)
     purchase: Floats  # (N,)
 
 
+class _Sha1Scratch(NamedTuple):
+    """Memory for hashing one name, kept from prediction to prediction."""
+
+    block: Bytes  # (64,), the padded name
+    words: NDArray[np.uint64]  # (80,)
+
+
 class PredictionEncoder:
-    """Keeps the JSON of the item ids from batch to batch. Not for two threads at once."""
+    """Encodes predictions and keeps the JSON of the item ids from batch to batch. Not for two threads at once."""
 
     def __init__(self, *, epoch: int, topic: str, recommendations: int, actions: int) -> None:
-        """Stream epoch and topic of the events; how many recommendations and actions a prediction has, at most."""
+        """`epoch` and `topic` of the events; a prediction has at most so many recommendations and actions."""
         self._namespace = np.frombuffer(uuid5(UUID(int=0), f"nextact/{epoch}/{topic}").bytes, np.uint8)
-        self._shown = recommendations
+        self._recommendations = recommendations
         self._actions = actions
-        self._keep(())
+        self._set_names(())
 
-    def encode(self, followed: SourceEvents, answers: Answers) -> Strings:
-        """N predictions: what the answers say, each after the event that it follows.
+    def encode(self, events: SourceEvents, answers: Answers) -> Strings:
+        """Returns the JSON of N predictions: each event with the answer to it.
 
-        Raises `DataPathError` when a number is no probability: then the model's state cannot be trusted.
+        Raises `DataPathError` when a number is not a probability: then the model's state cannot be trusted.
         """
         if answers.names is not self._names:
-            self._keep(answers.names)
-        heads = self._heads(followed, answers.version)
-        kinds, places, chances = next_actions(answers, self._actions)
-        columns = _Columns(
+            self._set_names(answers.names)
+        event_columns = self._event_columns(events, answers.version)
+        types, ranks, probabilities = next_actions(answers, self._actions)
+        columns = _AnswerColumns(
             next_type=answers.next_type,
-            kinds=kinds,
-            on_items=np.where(places < 0, -1, np.take_along_axis(answers.items, np.maximum(places, 0), 1)),
-            chances=chances,
-            items=answers.items[:, : self._shown],
+            action_types=types,
+            action_items=np.where(ranks < 0, -1, np.take_along_axis(answers.items, np.maximum(ranks, 0), 1)),
+            action_probabilities=probabilities,
+            items=answers.items[:, : self._recommendations],
             scores=answers.probabilities,
             purchase=answers.purchase,
         )
-        text = np.empty(self._room(heads, columns), np.uint8)
+        text = np.empty(self._most_bytes(event_columns, columns), np.uint8)
         starts = np.zeros(len(columns.items) + 1, np.int64)
-        if not _write(text, starts[1:], heads, columns, self._labels, _TYPES, _FLAGS):
-            raise DataPathError(f"version {answers.version} gave a probability that is none")
+        if not _write(text, starts[1:], event_columns, columns, self._json_names, _TYPES, _FLAGS):
+            raise DataPathError(
+                f"version {answers.version} gave a number that is not a probability (NaN, or not from 0 to 1)"
+            )
         return frozen(text[: starts[-1]], starts)
 
-    def _keep(self, names: Sequence[str]) -> None:
-        self._names, self._labels = names, labels(names)
-        self._lengths = np.append(np.diff(self._labels.starts), 0)  # the last one of -1: no item
+    def _set_names(self, names: Sequence[str]) -> None:
+        self._names, self._json_names = names, json_strings(names)
+        self._lengths = np.append(np.diff(self._json_names.starts), 0)  # the last one is that of -1, which has no item
 
-    def _heads(self, followed: SourceEvents, version: str) -> _Heads:
-        return _Heads(
-            users=labels(followed.users),
-            event_ids=labels(followed.event_ids),
-            version=labels([version]).text,
-            types=followed.types,
-            times=followed.times,
-            verdicts=followed.verdicts,
-            partitions=followed.partitions,
-            offsets=followed.offsets,
-            history_lengths=followed.history_lengths,
+    def _event_columns(self, events: SourceEvents, version: str) -> _EventColumns:
+        return _EventColumns(
+            users=json_strings(events.users),
+            event_ids=json_strings(events.event_ids),
+            version=json_strings([version]).text,
+            types=events.types,
+            times=events.times,
+            verdicts=events.verdicts,
+            partitions=events.partitions,
+            offsets=events.offsets,
+            history_lengths=events.history_lengths,
             namespace=self._namespace,
         )
 
-    def _room(self, heads: _Heads, columns: _Columns) -> int:
-        numbers = columns.items.size + columns.on_items.size + columns.next_type.size
-        ids = int(self._lengths[columns.items].sum() + self._lengths[columns.on_items].sum())
-        once = len(columns.items) * (_PER_PREDICTION + len(heads.version))
-        return numbers * _PER_NUMBER + once + ids + len(heads.users.text) + len(heads.event_ids.text)
+    def _most_bytes(self, events: _EventColumns, columns: _AnswerColumns) -> int:
+        numbers = columns.items.size + columns.action_items.size + columns.next_type.size
+        ids = int(self._lengths[columns.items].sum() + self._lengths[columns.action_items].sum())
+        once = len(columns.items) * (_PER_PREDICTION + len(events.version))
+        return numbers * _PER_NUMBER + once + ids + len(events.users.text) + len(events.event_ids.text)
 
 
 @compiled
-def _number(out: Bytes, at: int, value: float) -> int:
-    """Writes a probability; a negative position says that it is none."""
+def _probability(out: Bytes, at: int, value: float) -> int:
+    """Writes a probability and returns where it ends, or -1 if the value is not one."""
     if not -0.5e-6 <= value < 1 + 0.5e-6:
         return -1
     micro = np.int64(value * _MICRO + 0.5)
@@ -180,6 +189,7 @@ def _number(out: Bytes, at: int, value: float) -> int:
 
 @compiled
 def _integer(out: Bytes, at: int, value: int) -> int:
+    """Writes an integer and returns where it ends."""
     if value < 0:
         out[at] = _DASH
         at, value = at + 1, -value
@@ -193,10 +203,9 @@ def _integer(out: Bytes, at: int, value: int) -> int:
 
 
 @compiled
-def _id(
-    out: Bytes, at: int, namespace: Bytes, partition: int, offset: int, block: Bytes, words: NDArray[np.uint64]
-) -> int:
-    """Writes the UUIDv5 of a name in a namespace; `block` (64,) and `words` (80,) are room."""
+def _id(out: Bytes, at: int, namespace: Bytes, partition: int, offset: int, scratch: _Sha1Scratch) -> int:
+    """Writes the UUIDv5 of an event's partition and offset in a namespace."""
+    block, words = scratch
     size = copy(block, 0, namespace)
     size = _integer(block, size, partition)
     block[size] = _SLASH
@@ -226,7 +235,7 @@ def _rotated(word: np.uint64, by: int) -> np.uint64:
 
 @compiled
 def _sha1(block: Bytes, words: NDArray[np.uint64]) -> None:
-    """SHA-1 (FIPS 180-4) of one padded block (64,); its five words are the first of `words` (80,) afterwards."""
+    """Computes the SHA-1 (FIPS 180-4) of one padded block (64,) into the first five of `words` (80,)."""
     mask = np.uint64(0xFFFFFFFF)
     for w in range(16):
         words[w] = 0
@@ -252,63 +261,63 @@ def _sha1(block: Bytes, words: NDArray[np.uint64]) -> None:
 
 
 @compiled
-def _head(
-    out: Bytes, at: int, n: int, heads: _Heads, types: Strings, flags: Strings, block: Bytes, words: NDArray[np.uint64]
+def _write_event(
+    out: Bytes, at: int, n: int, events: _EventColumns, types: Strings, flags: Strings, scratch: _Sha1Scratch
 ) -> int:
-    """Writes which event prediction n follows, and who made it."""
+    """Writes the fields of prediction n about its event and the version that made it; returns where they end."""
     at = copy(out, at, _ID)
-    at = _id(out, at, heads.namespace, heads.partitions[n], heads.offsets[n], block, words)
-    at = copy_string(out, copy(out, at, _USER), heads.users, n)
-    at = copy_string(out, copy(out, at, _EVENT), heads.event_ids, n)
-    at = copy_string(out, copy(out, at, _EVENT_TYPE), types, heads.types[n])
-    at = _integer(out, copy(out, at, _TIME), heads.times[n])
-    at = _integer(out, copy(out, at, _PARTITION), heads.partitions[n])
-    at = _integer(out, copy(out, at, _OFFSET), heads.offsets[n])
-    at = copy(out, copy(out, at, _VERSION), heads.version)
-    at = _integer(out, copy(out, at, _LENGTH), heads.history_lengths[n])
-    if heads.verdicts[n]:
-        at = copy_string(out, copy(out, at, _FLAG), flags, heads.verdicts[n])
+    at = _id(out, at, events.namespace, events.partitions[n], events.offsets[n], scratch)
+    at = copy_string(out, copy(out, at, _USER), events.users, n)
+    at = copy_string(out, copy(out, at, _EVENT), events.event_ids, n)
+    at = copy_string(out, copy(out, at, _EVENT_TYPE), types, events.types[n])
+    at = _integer(out, copy(out, at, _TIME), events.times[n])
+    at = _integer(out, copy(out, at, _PARTITION), events.partitions[n])
+    at = _integer(out, copy(out, at, _OFFSET), events.offsets[n])
+    at = copy(out, copy(out, at, _VERSION), events.version)
+    at = _integer(out, copy(out, at, _LENGTH), events.history_lengths[n])
+    if events.verdicts[n]:
+        at = copy_string(out, copy(out, at, _FLAG), flags, events.verdicts[n])
     return at
 
 
 @compiled
-def _answer(out: Bytes, at: int, n: int, answers: _Columns, ids: Strings, types: Strings) -> int:
-    """Writes what answer n says; a negative position says that a number was no probability."""
+def _write_answer(out: Bytes, at: int, n: int, answers: _AnswerColumns, ids: Strings, types: Strings) -> int:
+    """Writes the fields of answer n and returns where they end, or -1 if a number is not a probability."""
     at = copy(out, at, _NEXT_TYPE)
     for kind in range(answers.next_type.shape[1]):
         at = copy_string(out, at, types, kind)
         out[at] = _COLON
-        at = _number(out, at + 1, answers.next_type[n, kind])
+        at = _probability(out, at + 1, answers.next_type[n, kind])
         if at < 0:
             return -1
         out[at] = _COMMA
         at += 1
     at = copy(out, at - 1, _ACTIONS)
     before = at
-    for action in range(answers.kinds.shape[1]):
-        if answers.chances[n, action] <= 0:
+    for action in range(answers.action_types.shape[1]):
+        if answers.action_probabilities[n, action] <= 0:
             break
         at = copy(out, at, _TYPE)
-        at = copy_string(out, at, types, answers.kinds[n, action])
-        at = _number(out, copy(out, at, _PROBABILITY), answers.chances[n, action])
+        at = copy_string(out, at, types, answers.action_types[n, action])
+        at = _probability(out, copy(out, at, _PROBABILITY), answers.action_probabilities[n, action])
         if at < 0:
             return -1
-        if answers.on_items[n, action] >= 0:
-            at = copy_string(out, copy(out, at, _ITEM), ids, answers.on_items[n, action])
+        if answers.action_items[n, action] >= 0:
+            at = copy_string(out, copy(out, at, _ITEM), ids, answers.action_items[n, action])
         out[at], out[at + 1] = _CLOSE, _COMMA
         at += 2
     at = copy(out, at - (at > before), _RECOMMENDATIONS)
     before = at
-    for place in range(answers.items.shape[1]):
-        if answers.items[n, place] < 0:
+    for rank in range(answers.items.shape[1]):
+        if answers.items[n, rank] < 0:
             break
-        at = copy_string(out, copy(out, at, _ITEM_FIRST), ids, answers.items[n, place])
-        at = _number(out, copy(out, at, _SCORE), answers.scores[n, place])
+        at = copy_string(out, copy(out, at, _ITEM_FIRST), ids, answers.items[n, rank])
+        at = _probability(out, copy(out, at, _SCORE), answers.scores[n, rank])
         if at < 0:
             return -1
         out[at], out[at + 1] = _CLOSE, _COMMA
         at += 2
-    at = _number(out, copy(out, at - (at > before), _PURCHASE), answers.purchase[n])
+    at = _probability(out, copy(out, at - (at > before), _PURCHASE), answers.purchase[n])
     if at < 0:
         return -1
     out[at] = _CLOSE
@@ -317,14 +326,14 @@ def _answer(out: Bytes, at: int, n: int, answers: _Columns, ids: Strings, types:
 
 @compiled
 def _write(
-    out: Bytes, ends: Ints, heads: _Heads, answers: _Columns, ids: Strings, types: Strings, flags: Strings
+    out: Bytes, ends: Ints, events: _EventColumns, answers: _AnswerColumns, ids: Strings, types: Strings, flags: Strings
 ) -> bool:
-    """Writes N predictions; `ends` (N,) says where. Returns whether all numbers were probabilities."""
-    block, words = np.empty(64, np.uint8), np.empty(80, np.uint64)
+    """Writes N predictions, and into `ends` (N,) where each ends; returns whether all numbers were probabilities."""
+    scratch = _Sha1Scratch(np.empty(64, np.uint8), np.empty(80, np.uint64))
     at = 0
     for n in range(len(ends)):
-        at = _head(out, at, n, heads, types, flags, block, words)
-        at = _answer(out, at, n, answers, ids, types)
+        at = _write_event(out, at, n, events, types, flags, scratch)
+        at = _write_answer(out, at, n, answers, ids, types)
         if at < 0:
             return False
         ends[n] = at

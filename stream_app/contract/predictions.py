@@ -53,5 +53,5 @@ _PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)
 
 
 def decode_prediction(value: bytes) -> Prediction:
-    """A published prediction; raises `msgspec.DecodeError`."""
+    """Decodes a published prediction; raises `msgspec.DecodeError` for anything else."""
     return _PREDICTION_DECODER.decode(value)

@@ -1,4 +1,4 @@
-"""The records that come in and go out, without a Kafka client."""
+"""Records as they come from Kafka and go to it, without a Kafka client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Record(Protocol):
-    """What this module needs of a consumed Kafka record."""
+    """The fields that decoding needs of a consumed Kafka record."""
 
     @property
     def offset(self) -> int: ...
@@ -19,8 +19,8 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
 
 
-class Outgoing(NamedTuple):
-    """A record to send."""
+class OutgoingRecord(NamedTuple):
+    """A record to send to Kafka."""
 
     key: bytes | None
     value: bytes | None

@@ -1,4 +1,4 @@
-"""Byte strings as columns, for loops that are compiled: one behind the other, and where each begins.
+"""Columns of byte strings for compiled loops: all strings one behind the other, and where each begins.
 
 Shapes: N strings, T bytes of text.
 """
@@ -18,21 +18,21 @@ Ints = NDArray[np.int64]
 
 
 class Strings(NamedTuple):
-    """Byte strings, one behind the other."""
+    """A column of byte strings, one behind the other."""
 
-    text: Bytes  # (T,), not to be written to: the loops are compiled for such arrays only
-    starts: Ints  # (N + 1,): of each, and the end of the last
+    text: Bytes  # (T,), read-only: the loops are compiled for such arrays only
+    starts: Ints  # (N + 1,): where each begins, and where the last ends
 
 
 def strings(of: Sequence[bytes]) -> Strings:
-    """Byte strings as a column."""
+    """Makes a column of byte strings."""
     starts = np.zeros(len(of) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, of), np.int64, len(of)), out=starts[1:])
     return Strings(np.frombuffer(b"".join(of), np.uint8), starts)
 
 
-def joined(columns: Sequence[Strings]) -> Strings:
-    """Columns, one behind the other."""
+def concatenate(columns: Sequence[Strings]) -> Strings:
+    """Joins columns, one behind the other, into one."""
     if len(columns) == 1:
         return columns[0]
     sizes = [np.zeros(1, np.int64), *(np.diff(column.starts) for column in columns)]
@@ -40,15 +40,15 @@ def joined(columns: Sequence[Strings]) -> Strings:
 
 
 def frozen(text: Bytes, starts: Ints) -> Strings:
-    """A column of a text that is finished."""
+    """Makes a column of a text, which nothing can change from then on."""
     text.flags.writeable = False
     return Strings(text, starts)
 
 
 @compiled
 def copy(out: Bytes, at: int, text: Bytes) -> int:
-    """Puts a text into a longer one; returns where it ends."""
-    target = out[at : at + len(text)]  # from its beginning: so the compiler sees that it can copy at once
+    """Copies a text into `out` from `at` on; returns where it ends."""
+    target = out[at : at + len(text)]  # a slice, so that the compiler sees that it can copy all at once
     for i in range(len(target)):
         target[i] = text[i]
     return at + len(target)
@@ -56,5 +56,5 @@ def copy(out: Bytes, at: int, text: Bytes) -> int:
 
 @compiled
 def copy_string(out: Bytes, at: int, of: Strings, which: int) -> int:
-    """As `copy`, of one of a column's strings."""
+    """Copies one string of a column, as `copy` does."""
     return copy(out, at, of.text[of.starts[which] : of.starts[which + 1]])  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The topics of the contract, and how each must be."""
+"""The topics of the contract: their names, numbers of partitions and settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 
 from stream_app.settings import Settings
 
-LARGEST_DEAD_LETTER: Final = 16 * 1024 * 1024  # bytes: a record of any size that Kafka took, plus our headers
+LARGEST_DEAD_LETTER: Final = 16 * 1024 * 1024  # bytes: any record that Kafka took, and nextact's headers
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as the contract needs it."""
+    """A topic as the contract requires it."""
 
     name: str
     partitions: int
@@ -20,7 +20,10 @@ class TopicSpec:
 
 
 def topics(settings: Settings) -> list[TopicSpec]:
-    """All topics; events, predictions and the changelog have one number of partitions, so order holds end to end."""
+    """Returns all topics.
+
+    Events, predictions, dead letters and the changelog have equal numbers of partitions, so order holds end to end.
+    """
     compacted = {"cleanup.policy": "compact"}
     large = {"max.message.bytes": str(LARGEST_DEAD_LETTER)}
     return [

@@ -1,4 +1,4 @@
-"""`nextact dead-letters list`: a line for each dead letter, and how many there are for which reason."""
+"""`nextact dead-letters list`: shows a line for each dead letter, and how many there are for each reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from stream_app.settings import Settings
 async def list_dead_letters(
     settings: Settings,
     selection: Selection,
-    say: Callable[[DeadLetter], None],
+    show: Callable[[DeadLetter], None],
     progress: Progress,
     *,
     limit: int | None,
 ) -> Counter[str]:
-    """Says the selected dead letters, those of a partition in order, or with a limit the newest in order of time.
+    """Shows the selected dead letters: those of a partition in order, or with a limit the newest in order of time.
 
-    Returns how many there are by reason, the limit aside.
+    Returns how many there are by reason, also those beyond the limit.
     """
     reasons: Counter[str] = Counter()
     newest: list[tuple[int, int, int, DeadLetter]] = []
@@ -33,28 +33,28 @@ async def list_dead_letters(
         for letter in letters:
             reasons[letter.reason or "unknown"] += 1
             if limit is None:
-                say(letter)
+                show(letter)
                 continue
             heapq.heappush(newest, (letter.timestamp, letter.partition, letter.offset, letter))
             if len(newest) > limit:
                 heapq.heappop(newest)
     for *_, letter in sorted(newest):
-        say(letter)
+        show(letter)
     return reasons
 
 
 def line(letter: DeadLetter, width: int) -> str:
-    """A dead letter as a person reads it, at most `width` characters; nothing in it can steer a terminal."""
+    """Returns a dead letter as a line of at most `width` characters, in which nothing can control a terminal."""
     time = datetime.fromtimestamp(letter.timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    again = f" (replay {letter.replays})" if letter.replays else ""
+    replays = f" (replay {letter.replays})" if letter.replays else ""
     source = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
-    told = f"{letter.reason or 'unknown'}{again}: {letter.message}"
-    text = f"{time} {source} {told} key={_shown(letter.key, width)} value={_shown(letter.value, width)}"
+    reason = f"{letter.reason or 'unknown'}{replays}: {letter.message}"
+    text = f"{time} {source} {reason} key={_shown(letter.key, width)} value={_shown(letter.value, width)}"
     return _cut(_printable(text), width)
 
 
 def as_json(letter: DeadLetter) -> str:
-    """All of a dead letter on one line: bytes as text, or as base64 under another name if they are no UTF-8."""
+    """Returns a dead letter as one line of JSON; bytes that are not UTF-8 are base64 under another name."""
     source = {
         "topic": letter.source_topic,
         "partition": letter.source_partition,
@@ -78,7 +78,7 @@ def as_json(letter: DeadLetter) -> str:
 
 
 def summary(reasons: Counter[str]) -> str:
-    """How many for which reason, most first."""
+    """Returns a line for each reason with its number of dead letters, the most frequent first, and the total."""
     rows = [f"{count:>12,}  {reason}" for reason, count in reasons.most_common()]
     return "\n".join([*rows, f"{reasons.total():>12,}  dead letters"])
 
@@ -91,7 +91,7 @@ def _json_bytes(name: str, value: bytes | None) -> dict[str, Any]:
 
 
 def _shown(value: bytes | None, width: int) -> str:
-    """The start of a value, which may have megabytes; no character has more than four bytes."""
+    """Returns the start of a value, which may have megabytes, as text; a character has at most four bytes."""
     return "none" if value is None else value[: 4 * width].decode(errors="backslashreplace")
 
 

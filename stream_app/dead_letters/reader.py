@@ -1,4 +1,4 @@
-"""Reads the dead letters topic to its present end: own consumer, no group, so that workers notice nothing."""
+"""Reads the dead letters topic to its present end with a consumer outside of any group, so workers notice nothing."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from stream_app.errors import UsageError
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 
-_POLL_MS: Final = 500
+_POLL_MS: Final = 500  # longest wait for a fetch
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
-Progress = Callable[[int, int], None]  # records read, records in all
+Progress = Callable[[int, int], None]  # gets the records read so far, and all records to read
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters; what is empty or None does not restrict. Raises `UsageError` for a reason that is none."""
+    """Which dead letters to read; a field that is empty or None does not restrict.
+
+    Raises `UsageError` for a reason that does not exist.
+    """
 
     reasons: frozenset[str] = frozenset()
-    partitions: frozenset[int] = frozenset()  # of the dead letters topic, which are those of the events
-    since_ms: int | None = None  # when they became dead letters, milliseconds since the epoch
-    offset: int | None = None  # the first one
-    newest: int | None = None  # look at no more than so many of each partition
+    partitions: frozenset[int] = frozenset()  # of the dead letters topic, numbered as those of the events topic
+    since_ms: int | None = None  # earliest time at which they became dead letters, milliseconds since the epoch
+    offset: int | None = None  # first offset in the dead letters topic
+    newest: int | None = None  # read at most so many of each partition, the newest
 
     def __post_init__(self) -> None:
         unknown = self.reasons.difference(REASONS)
         if unknown:
-            raise UsageError(f"no reason is called {min(unknown)!r}; there are {', '.join(REASONS)}")
+            raise UsageError(f"unknown reason {min(unknown)!r}; the reasons are {', '.join(REASONS)}")
 
     def __contains__(self, letter: DeadLetter) -> bool:
         return not self.reasons or letter.reason in self.reasons
@@ -45,9 +48,9 @@ class Selection:
 async def read_dead_letters(
     settings: Settings, selection: Selection, progress: Progress
 ) -> AsyncGenerator[list[DeadLetter], None]:
-    """The selected dead letters, fetch by fetch, those of one partition in order.
+    """Yields the selected dead letters, fetch by fetch, those of one partition in order.
 
-    Raises `BrokerUnreachable`, `TopicMismatch`, `UsageError` for a partition that is not there.
+    Raises `BrokerUnreachable`, `TopicMismatch`, or `UsageError` for a partition that does not exist.
     """
     partitions = _partitions(settings, selection.partitions)
     await ensure_topics(settings, create=False)
@@ -77,16 +80,18 @@ async def read_dead_letters(
 
 
 def time_of(text: str, now: float) -> int:
-    """Milliseconds since the epoch, of an age such as 30m, 2h or 7d, or of an ISO 8601 time (UTC where it has no zone).
+    """Returns milliseconds since the epoch for an age such as 30m, 2h or 7d, or for an ISO 8601 time (by default UTC).
 
-    `now` in seconds since the epoch. Raises `UsageError`.
+    `now`: in seconds since the epoch. Raises `UsageError`.
     """
     if age := re.fullmatch(r"(\d+)([smhd])", text):
         return round((now - int(age[1]) * _SECONDS[age[2]]) * 1000)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no time: give an age such as 30m, 2h, 7d, or 2026-01-31T12:00:00Z") from None
+        raise UsageError(
+            f"{text!r} is not a time: give an age such as 30m, 2h or 7d, or a time such as 2026-01-31T12:00:00Z"
+        ) from None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
@@ -94,7 +99,8 @@ def _partitions(settings: Settings, wanted: Collection[int]) -> list[TopicPartit
     unknown = [number for number in wanted if number >= settings.partitions]
     if unknown:
         raise UsageError(
-            f"no partition {unknown[0]}: {settings.dead_letters_topic!r} has 0 to {settings.partitions - 1}"
+            f"there is no partition {unknown[0]}: those of {settings.dead_letters_topic!r} are 0 to "
+            f"{settings.partitions - 1}"
         )
     numbers = sorted(wanted) or range(settings.partitions)
     return [TopicPartition(settings.dead_letters_topic, number) for number in numbers]
@@ -103,17 +109,20 @@ def _partitions(settings: Settings, wanted: Collection[int]) -> list[TopicPartit
 async def _bounds(
     consumer: AIOKafkaConsumer, partitions: list[TopicPartition], selection: Selection
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Where to start, and the present ends. Before the consumer fetches: it would be answered after a fetch only."""
+    """Returns the offsets to start at, and the present ends.
+
+    To be called before the consumer fetches; afterwards it would be answered only after a fetch.
+    """
     starts = dict(await consumer.beginning_offsets(partitions))
     ends = dict(await consumer.end_offsets(partitions))
     times = {} if selection.since_ms is None else dict.fromkeys(partitions, selection.since_ms)
     later = await consumer.offsets_for_times(times) if times else {}
     for partition in partitions:
-        wishes = [starts[partition], selection.offset or 0]
+        lower_bounds = [starts[partition], selection.offset or 0]
         if times:
-            found = later[partition]
-            wishes.append(ends[partition] if found is None else found.offset)
+            first = later[partition]
+            lower_bounds.append(ends[partition] if first is None else first.offset)
         if selection.newest is not None:
-            wishes.append(ends[partition] - selection.newest)
-        starts[partition] = min(max(wishes), ends[partition])
+            lower_bounds.append(ends[partition] - selection.newest)
+        starts[partition] = min(max(lower_bounds), ends[partition])
     return starts, ends

@@ -1,8 +1,8 @@
 """`nextact dead-letters replay`: publishes the original records of dead letters to the events topic again.
 
-What was replayed is remembered as Kafka remembers what a consumer has read: as a committed offset per partition. There
-is a group of its own for each reason, and for those that have been replayed before: so a replay of one reason passes
-over no dead letter of another.
+What was replayed is remembered as Kafka remembers what a consumer has read: as a committed offset per partition. Each
+reason has a consumer group of its own, and another for records that were replayed before, so that a replay of one
+reason skips no dead letter of another.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from stream_app.contract.dead_letters import DeadLetter, replayed
+from stream_app.contract.dead_letters import DeadLetter, replay_record
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.dead_letters.reader import Progress, Selection, read_dead_letters
 from stream_app.errors import UsageError
 from stream_app.kafka.publisher import started_producer
 from stream_app.settings import Settings
 
-MOST_REPLAYS: Final = 3  # of one record: who has not mended it by then has not found what is wrong
+MOST_REPLAYS: Final = 3  # of one record: if it is still rejected then, nobody has found out what is wrong
 
-FOREIGN: Final = "no dead letters of nextact"
+FOREIGN: Final = "not dead letters of nextact"
 EMPTY: Final = "with neither key nor value"
 AGAIN: Final = "replayed before: --again"
 TOO_OFTEN: Final = f"replayed {MOST_REPLAYS} times, which is the most"
@@ -38,10 +38,10 @@ BEHIND: Final = "replayed or passed over by an earlier replay: --from-beginning"
 class ReplayOptions:
     """How to replay."""
 
-    again: bool = False  # also what has been replayed before
-    from_start: bool = False  # of the selection, whatever an earlier replay did
-    limit: int | None = None  # publish no more than so many
-    dry_run: bool = False  # publish nothing, remember nothing
+    again: bool = False  # also replay records that were replayed and rejected before
+    from_start: bool = False  # begin where the selection begins, not where an earlier replay ended
+    limit: int | None = None  # publish at most so many
+    dry_run: bool = False  # count only: publish nothing, remember nothing
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class ReplayCounts:
     """What became of the selected dead letters."""
 
     published: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)  # by why
+    skipped: Counter[str] = field(default_factory=Counter)  # by the reason for skipping
 
 
 async def replay_dead_letters(
@@ -60,7 +60,7 @@ async def replay_dead_letters(
     Returns when all are acknowledged and remembered. Raises `UsageError`.
     """
     producer = await started_producer(settings.brokers, max_request_size=LARGEST_DEAD_LETTER)
-    positions = Positions(settings)
+    positions = ReplayPositions(settings)
     replay = _Replay(settings, options, producer, positions)
     try:
         async with aclosing(read_dead_letters(settings, selection, progress)) as fetches:
@@ -69,48 +69,48 @@ async def replay_dead_letters(
                     break
     except KafkaError as error:
         raise UsageError(
-            f"{replay.done.published:,} were published, then {error!r}; run the command again when the broker is well"
+            f"{replay.counts.published:,} were published, then {error!r}; run the command again when the broker is well"
         ) from error
     finally:
         await positions.stop()
         await producer.stop()
-    return replay.done
+    return replay.counts
 
 
-def outcome(done: ReplayCounts, dry_run: bool) -> str:
-    """What was done, and what was not and why; a line each."""
+def outcome(counts: ReplayCounts, dry_run: bool) -> str:
+    """Returns lines with how many were published, and how many were skipped for which reason."""
     verb = "would be published" if dry_run else "published"
-    skipped = [f"{count:,} skipped, {why}" for why, count in done.skipped.most_common()]
-    return "\n".join([f"{done.published:,} {verb}", *skipped])
+    skipped = [f"{count:,} skipped, {why}" for why, count in counts.skipped.most_common()]
+    return "\n".join([f"{counts.published:,} {verb}", *skipped])
 
 
 def group_of(letter: DeadLetter, group: str) -> str:
-    """The consumer group whose position says up to where letters like this one were replayed."""
+    """Returns the consumer group whose committed offsets say up to where such dead letters were replayed."""
     return f"{group}-dead-letter-replay.{letter.reason}{'.again' if letter.replays else ''}"
 
 
-class Positions:
+class ReplayPositions:
     """Committed offsets of the groups that remember replays."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._consumers: dict[str, AIOKafkaConsumer] = {}
-        self._known: dict[tuple[str, int], int] = {}
+        self._offsets: dict[tuple[str, int], int] = {}  # by group and partition
 
     async def get(self, group: str, partition: int) -> int:
-        """The first offset that was not replayed."""
-        if (group, partition) not in self._known:
+        """Returns the first offset that was not replayed."""
+        if (group, partition) not in self._offsets:
             consumer = await self._consumer(group)
             committed = await consumer.committed(self._partition(partition))
-            self._known[group, partition] = committed or 0
-        return self._known[group, partition]
+            self._offsets[group, partition] = committed or 0
+        return self._offsets[group, partition]
 
     async def advance(self, ends: dict[tuple[str, int], int]) -> None:
-        """Commits positions by group and partition; none goes back."""
+        """Commits the offsets by group and partition that are beyond those committed before."""
         changed: defaultdict[str, dict[TopicPartition, int]] = defaultdict(dict)
         for (group, partition), end in ends.items():
             if end > await self.get(group, partition):
-                self._known[group, partition] = end
+                self._offsets[group, partition] = end
                 changed[group][self._partition(partition)] = end
         for group, offsets in changed.items():
             await (await self._consumer(group)).commit(offsets)
@@ -140,36 +140,39 @@ class _Replay:
     """One run of `replay_dead_letters`."""
 
     def __init__(
-        self, settings: Settings, options: ReplayOptions, producer: AIOKafkaProducer, positions: Positions
+        self, settings: Settings, options: ReplayOptions, producer: AIOKafkaProducer, positions: ReplayPositions
     ) -> None:
         self._settings, self._options = settings, options
         self._producer, self._positions = producer, positions
-        self.done = ReplayCounts()
+        self.counts = ReplayCounts()
 
     async def take(self, letters: Iterable[DeadLetter]) -> bool:
-        """Publishes letters of one partition, and remembers it once they are acknowledged; False: no more, please."""
-        sent: list[asyncio.Future[object]] = []
+        """Publishes dead letters of one partition, and commits once they are acknowledged.
+
+        Returns False when the limit is reached.
+        """
+        sends: list[asyncio.Future[object]] = []
         ends: dict[tuple[str, int], int] = {}
         enough = False
         for letter in letters:
-            enough = self.done.published + len(sent) == self._options.limit
+            enough = self.counts.published + len(sends) == self._options.limit
             if enough:
                 break
             group = group_of(letter, self._settings.group)
-            why_not = await self._why_not(letter, group)
-            if why_not is None:
-                sent.append(await self._send(letter))
+            reason = await self._reason_to_skip(letter, group)
+            if reason is None:
+                sends.append(await self._send(letter))
             else:
-                self.done.skipped[why_not] += 1
-            if why_not not in (AGAIN, FOREIGN):
+                self.counts.skipped[reason] += 1
+            if reason not in (AGAIN, FOREIGN):
                 ends[group, letter.partition] = letter.offset + 1
-        for outcome in await asyncio.gather(*sent, return_exceptions=True):
-            self._count(outcome)
+        for result in await asyncio.gather(*sends, return_exceptions=True):
+            self._count(result)
         if not self._options.dry_run:
             await self._positions.advance(ends)
         return not enough
 
-    async def _why_not(self, letter: DeadLetter, group: str) -> str | None:
+    async def _reason_to_skip(self, letter: DeadLetter, group: str) -> str | None:
         if not letter.reason:
             return FOREIGN
         if letter.replays >= MOST_REPLAYS:
@@ -179,25 +182,25 @@ class _Replay:
         if not self._options.from_start and letter.offset < await self._positions.get(group, letter.partition):
             return BEHIND
         if letter.key is None and letter.value is None:
-            return EMPTY  # what was sent so can be no event, and aiokafka sends no such record
+            return EMPTY  # such a record can never be an event, and aiokafka does not send it
         return None
 
     async def _send(self, letter: DeadLetter) -> asyncio.Future[object]:
-        """To the partition of the key, as a publisher would: a user's events lie together, and keep this order."""
-        record = replayed(letter)
+        """Sends the record to the partition of its key, as a publisher would, so a user's events stay in order."""
+        record = replay_record(letter)
         if self._options.dry_run:
-            nothing: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            nothing.set_result(None)
-            return nothing
+            acknowledged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            acknowledged.set_result(None)
+            return acknowledged
         future: asyncio.Future[object] = await self._producer.send(
             self._settings.events_topic, record.value, record.key, headers=list(record.headers)
         )
         return future
 
-    def _count(self, outcome: object) -> None:
-        if isinstance(outcome, MessageSizeTooLargeError):
-            self.done.skipped[TOO_LARGE] += 1
-        elif isinstance(outcome, BaseException):
-            raise outcome
+    def _count(self, result: object) -> None:
+        if isinstance(result, MessageSizeTooLargeError):
+            self.counts.skipped[TOO_LARGE] += 1
+        elif isinstance(result, BaseException):
+            raise result
         else:
-            self.done.published += 1
+            self.counts.published += 1

@@ -1,5 +1,7 @@
-"""The events that the trainer has read, in Parquet files by day. The files alone say up to where: there is no other
-record of the position, so that no crash can make the two differ.
+"""The events that the trainer has read, in Parquet files by day.
+
+The files alone say up to which offsets the topic was read. The position is recorded nowhere else, so no crash can make
+the two differ.
 """
 
 from __future__ import annotations
@@ -24,67 +26,67 @@ from stream_app.history.files import (
     Span,
     Stream,
     name_of,
-    publish,
     read_actions,
     read_file,
     with_rows,
+    write_file,
 )
 from stream_app.history.offset_chain import OffsetGap, check_chain, positions
 from stream_app.history.rows import actions_in
 from stream_app.history.storage import HistoryStorage, number_of
-from stream_app.history.upkeep import ErasureResult, ending_when_damaged, erase, expired, merged
+from stream_app.history.upkeep import ErasureResult, erase, expired, merged, raising_when_damaged
 
 logger: Final = logging.getLogger(__name__)
 
 
-class Filling:
-    """Takes what Kafka still has of a hole."""
+class GapWriter:
+    """Writes the events that Kafka still has of a gap into the file that closes it."""
 
-    def __init__(self, writer: FileWriter, facts: FileMetadata) -> None:
+    def __init__(self, writer: FileWriter, metadata: FileMetadata) -> None:
         self._writer = writer
-        self.facts = facts
+        self.metadata = metadata
 
     @property
     def rows(self) -> int:
-        """Events so far."""
+        """The number of events written so far."""
         return self._writer.rows
 
     def write(self, rows: pa.RecordBatch) -> None:
-        """Adds rows, in order per partition."""
+        """Adds rows, which must come in the order of their offsets per partition."""
         self._writer.write(rows)
-        self.facts = with_rows(self.facts, rows)
+        self.metadata = with_rows(self.metadata, rows)
 
 
 class EventHistory:
-    """The files of a history, which only this process writes until it is closed.
+    """The files of a history, to which no other process writes until it is closed.
 
-    Reading may go on in another thread while files are added.
+    Another thread may read while files are added.
     """
 
-    def __init__(self, place: HistoryStorage) -> None:
-        """Claims the place and tidies up after a process that was killed.
+    def __init__(self, storage: HistoryStorage) -> None:
+        """Claims the storage and tidies up after a process that was killed.
 
-        Raises `HistoryUnusable` when the place is in use or cannot be written, `HistoryFailed` when it cannot be read.
+        Raises `HistoryUnusable` if the storage is in use or cannot be written, `HistoryFailed` if it cannot be read.
         """
-        self._place = place
+        self._storage = storage
         self._changing = threading.Lock()
-        place.claim()
+        storage.claim()
         try:
-            chain = check_chain(*_readable(place))
+            chain = check_chain(*_readable(storage))
             for file in chain.covered:
-                place.remove(file.name)
-            for file in chain.misplaced:
-                _set_aside(place, file.name, "its offsets do not fit those of its neighbours")
+                storage.remove(file.name)
+            for file in chain.misfits:
+                _set_aside(storage, file.name, "its offsets contradict those of its neighbours")
         except BaseException:
-            place.release()
+            storage.release()
             raise
-        self._files, self.holes = chain.files, chain.holes
-        self._tell_damage_closed()
+        self._files, self.gaps = chain.files, chain.gaps
+        self._mark_repaired()
 
     def close(self) -> None:
-        """Lets other processes have the place."""
+        """Releases the storage for other processes."""
         with self._changing:
-            self._place.release()
+            self._storage.release()
 
     @property
     def files(self) -> Sequence[HistoryFile]:
@@ -93,39 +95,40 @@ class EventHistory:
 
     @property
     def rows(self) -> int:
-        """Events in all files."""
+        """The number of events in all files."""
         return sum(file.rows for file in self._files)
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The size of all files in bytes."""
         return sum(file.size for file in self._files)
 
     def positions(self, stream: Stream) -> dict[int, int]:
-        """Where to go on, by partition; what is not in it begins at its oldest record.
+        """Returns the offset to read next, by partition; a partition that is not in it is read from its oldest record.
 
-        Raises `HistoryUnusable` when the history is of another stream. One of a higher epoch follows the files there.
+        Raises `HistoryUnusable` when the history belongs to another stream. A stream of a higher epoch may follow it.
         """
-        newest = self._files[-1].facts.stream if self._files else stream
+        newest = self._files[-1].metadata.stream if self._files else stream
         if newest.epoch < stream.epoch:
             logger.warning("stream epoch %d: the history goes on with offsets of a new topic", stream.epoch)
             return {}
         if newest != stream:
             raise HistoryUnusable(
-                f"the history in {self._place.address!r} is of topic {newest.topic!r} on cluster {newest.cluster}, "
-                f"stream epoch {newest.epoch}; not of {stream.topic!r} on {stream.cluster}, epoch {stream.epoch}. "
-                f"If the topic was made anew, set NEXTACT_STREAM_EPOCH above {newest.epoch}; else set NEXTACT_HISTORY "
-                "to another place"
+                f"the history in {self._storage.address!r} belongs to topic {newest.topic!r} on cluster "
+                f"{newest.cluster}, stream epoch {newest.epoch}; not to {stream.topic!r} on {stream.cluster}, epoch "
+                f"{stream.epoch}. "
+                f"If the topic was created again, set NEXTACT_STREAM_EPOCH above {newest.epoch}; else set "
+                "NEXTACT_HISTORY to another folder or address"
             )
         return positions(self._files)
 
     def last_rows(self) -> dict[int, tuple[int, int]]:
-        """Offset and record time (ms) of the newest row of each partition of the newest stream."""
-        found: dict[int, tuple[int, int]] = {}
+        """Returns offset and record time (ms) of the newest row, by partition of the newest stream."""
+        last: dict[int, tuple[int, int]] = {}
         for file in self._files:
-            if file.facts.stream == self._files[-1].facts.stream:
-                found |= file.facts.last
-        return found
+            if file.metadata.stream == self._files[-1].metadata.stream:
+                last |= file.metadata.last
+        return last
 
     def append(
         self,
@@ -136,89 +139,93 @@ class EventHistory:
         written: int,
         missing: int = 0,
     ) -> None:
-        """Adds a file of all events of these spans, which begin where the last ones ended; `written`: now, in ms.
+        """Adds a file with the events of these spans, which begin where the last file's spans end.
 
-        Raises `HistoryFailed`; the history is then as it was.
+        `written`: the time now, in ms. `missing`: records of the spans that Kafka had removed before they were read.
+        Raises `HistoryFailed` and leaves the history as it was when the file cannot be written.
         """
-        facts = reduce(with_rows, batches, FileMetadata(stream, dict(spans), written, missing))
+        metadata = reduce(with_rows, batches, FileMetadata(stream, dict(spans), written, missing))
         with self._changing:
             number = self._files[-1].number + 1 if self._files else 1
-            self._files.append(publish(self._place, number, batches, facts))
+            self._files.append(write_file(self._storage, number, batches, metadata))
 
     @contextmanager
-    def filling(self, hole: OffsetGap, spans: Mapping[int, Span], *, written: int, missing: int) -> Iterator[Filling]:
-        """Closes a hole with what is written inside; not at all when that fails. Arguments as of `append`."""
-        name = name_of(hole.number, hole.day)
-        with self._place.scratch(name) as scratch:
+    def fill_gap(self, gap: OffsetGap, spans: Mapping[int, Span], *, written: int, missing: int) -> Iterator[GapWriter]:
+        """Closes a gap with the rows written inside the context, or not at all when that fails.
+
+        The arguments are those of `append`.
+        """
+        name = name_of(gap.number, gap.day)
+        with self._storage.scratch(name) as scratch:
             with FileWriter(scratch) as writer:
-                filling = Filling(writer, FileMetadata(hole.stream, dict(spans), written, missing))
-                yield filling
-                writer.close(filling.facts)
-            size = self._place.publish(scratch, name, replace=False)
-        file = HistoryFile(name, size, writer.rows, filling.facts)
+                gap_writer = GapWriter(writer, FileMetadata(gap.stream, dict(spans), written, missing))
+                yield gap_writer
+                writer.close(gap_writer.metadata)
+            size = self._storage.publish(scratch, name, replace=False)
+        file = HistoryFile(name, size, writer.rows, gap_writer.metadata)
         self._files = sorted([*self._files, file], key=lambda file: file.number)
-        self.holes.remove(hole)
-        self._tell_damage_closed()
+        self.gaps.remove(gap)
+        self._mark_repaired()
 
     @property
     def newest(self) -> int:
-        """The number of the newest file; 0: there is none."""
+        """The number of the newest file, 0 without files."""
         return self._files[-1].number if self._files else 0
 
     def chunks(self, most: int, until: int | None = None) -> Iterator[Actions]:
-        """The newest `most` events, oldest first, in order per partition; a user's repeated event id counts once.
+        """Yields the newest `most` events, oldest first, in order per partition, without a user's repeated event ids.
 
-        With `until` of the files up to that number. A chunk has 50,000 events at most, and no more than that is in
-        memory. Raises `HistoryFailed` when a file turns out to be damaged: the next start reads its events from Kafka.
+        `until`: the number of the last file to read. A chunk has 50,000 events at most, and only one is in memory.
+        Raises `HistoryFailed` when a file turns out to be damaged: the next start reads its events from Kafka.
         """
-        chosen, rows = list[HistoryFile](), 0
+        newest, rows = list[HistoryFile](), 0
         for file in reversed(self.files_until(until)):
             if rows >= most:
                 break
-            chosen.insert(0, file)
+            newest.insert(0, file)
             rows += file.rows
-        repeats = Deduplicator()
-        for place, file in enumerate(chosen):
-            skip = max(0, rows - most) if place == 0 else 0
-            with ending_when_damaged(self._place, file):
-                for batch in read_actions(self._place, file, skip):
-                    yield repeats.dropped(actions_in(batch))
+        deduplicator = Deduplicator()
+        for index, file in enumerate(newest):
+            skip = max(0, rows - most) if index == 0 else 0
+            with raising_when_damaged(self._storage, file):
+                for batch in read_actions(self._storage, file, skip):
+                    yield deduplicator.dropped(actions_in(batch))
 
     def files_until(self, number: int | None) -> list[HistoryFile]:
-        """The files up to that of this number; None: all."""
+        """Returns the files up to the one of this number, or all for None."""
         return [file for file in self._files if number is None or file.number <= number]
 
     def keep_up(self, days: float) -> None:
-        """Merges the files of finished days, forgets events older than so many days (0: none).
+        """Merges the files of finished days and removes those older than `days` (0: never).
 
-        Must wait until nobody reads. Raises `HistoryFailed`.
+        Must not run while anyone reads. Raises `HistoryFailed`.
         """
-        assert not self.holes, "a merged file would answer for them"
+        assert not self.gaps, "a merged file would cover the gaps' offsets without their events"
         with self._changing:
-            self._files = expired(self._place, merged(self._place, self._files), days)
+            self._files = expired(self._storage, merged(self._storage, self._files), days)
 
     def erase(self, users: Collection[str], tell: Callable[[str], None]) -> ErasureResult:
-        """Forgets users, as `history_upkeep.erase`; the history is to be opened anew after it."""
+        """Removes all events of users (see `upkeep.erase`); the history must be opened again afterwards."""
         with self._changing:
-            return erase(self._place, self._files, users, tell)
+            return erase(self._storage, self._files, users, tell)
 
-    def _tell_damage_closed(self) -> None:
-        if not self.holes:
-            self._place.close_damage()
+    def _mark_repaired(self) -> None:
+        if not self.gaps:
+            self._storage.close_damage()
 
 
-def _readable(place: HistoryStorage) -> tuple[list[HistoryFile], list[int]]:
-    """The files, and the numbers of those that were not what they should be."""
-    found, damaged = list[HistoryFile](), place.open_damage()
-    for name, size in place.sizes().items():
+def _readable(storage: HistoryStorage) -> tuple[list[HistoryFile], list[int]]:
+    """Returns the intact files and the numbers of the damaged ones, which it sets aside."""
+    files, damaged = list[HistoryFile](), storage.open_damage()
+    for name, size in storage.sizes().items():
         try:
-            found.append(read_file(place, name, size))
+            files.append(read_file(storage, name, size))
         except FileDamage as damage:
-            _set_aside(place, name, str(damage))
+            _set_aside(storage, name, str(damage))
             damaged.append(number_of(name))
-    return found, damaged
+    return files, damaged
 
 
-def _set_aside(place: HistoryStorage, name: str, why: str) -> None:
-    aside = place.set_aside(name)
+def _set_aside(storage: HistoryStorage, name: str, why: str) -> None:
+    aside = storage.set_aside(name)
     logger.error("damaged file of the history: %s (%s); it is now %s, its events are read again", name, why, aside)

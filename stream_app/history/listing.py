@@ -1,4 +1,4 @@
-"""What is in a history, without a lock: a trainer may run meanwhile."""
+"""Lists what is in a history, without taking its lock: a trainer may run meanwhile."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from stream_app.errors import HistoryFailed, InputUnreadable
-from stream_app.history.files import FileDamage, HistoryFile, joined, read_file
+from stream_app.history.files import FileDamage, HistoryFile, merged_metadata, read_file
 from stream_app.history.offset_chain import check_chain, positions
 from stream_app.history.storage import HistoryStorage
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The files of a day. Times are RFC 3339, of records; None where none of them has one that can be."""
+    """The files of one day. `oldest` and `newest` are record times in RFC 3339, None if no record has a valid one."""
 
     day: str
     files: int
@@ -24,17 +24,17 @@ class Day:
     oldest: str | None
     newest: str | None
     missing: int  # records that Kafka had removed before they were read
-    positions: dict[int, int]  # by partition: where the next day's files go on
+    positions: dict[int, int]  # by partition: the offset at which the next day's files go on
 
 
 def list_days(address: str) -> list[Day]:
-    """The days in the order in which they were read. Raises `HistoryFailed`; damaged files are left out."""
+    """Returns the days in the order in which they were read, without damaged files. Raises `HistoryFailed`."""
     files = check_chain(list(_readable(HistoryStorage(address)))).files
     return [_day(day, list(group)) for day, group in groupby(files, key=lambda file: file.day)]
 
 
-def table(days: Sequence[Day]) -> Iterator[str]:
-    """For a person: a line per day, then the positions."""
+def days_table(days: Sequence[Day]) -> Iterator[str]:
+    """Yields lines for a terminal: one per day, then the positions."""
     yield f"{'day':10}  {'files':>5}  {'events':>12}  {'bytes':>14}  {'missing':>8}  from .. to"
     for day in days:
         times = f"{day.oldest or '-'} .. {day.newest or '-'}"
@@ -46,42 +46,42 @@ def table(days: Sequence[Day]) -> Iterator[str]:
 
 
 def read_users(path: str) -> set[str]:
-    """User ids, one a line. Raises `InputUnreadable`."""
+    """Reads user ids, one a line. Raises `InputUnreadable`."""
     try:
         with open(path, encoding="utf-8-sig", newline="\n") as lines:  # noqa: PTH123 - as given
-            found = {line.rstrip("\r\n") for line in lines} - {""}
+            users = {line.rstrip("\r\n") for line in lines} - {""}
     except (OSError, UnicodeError) as error:
         raise InputUnreadable(
             f"{path} cannot be read: {error}. Give a text file in UTF-8, one user id a line"
         ) from error
-    if not found:
+    if not users:
         raise InputUnreadable(f"{path} has no user id: write one a line")
-    return found
+    return users
 
 
-def _readable(place: HistoryStorage) -> Iterator[HistoryFile]:
-    for name, size in place.sizes().items():
+def _readable(storage: HistoryStorage) -> Iterator[HistoryFile]:
+    for name, size in storage.sizes().items():
         try:
-            yield read_file(place, name, size)
+            yield read_file(storage, name, size)
         except FileDamage:
-            continue  # the trainer's next start tells of it
+            continue  # the trainer reports it at its next start
         except HistoryFailed:
-            if name in place.sizes():  # else it has been merged or forgotten since
+            if name in storage.sizes():  # else it was merged or removed meanwhile
                 raise
 
 
 def _day(day: str, files: Sequence[HistoryFile]) -> Day:
-    stream = [file for file in files if file.facts.stream == files[-1].facts.stream]
-    facts = joined(file.facts for file in files)
+    of_newest_stream = [file for file in files if file.metadata.stream == files[-1].metadata.stream]
+    metadata = merged_metadata(file.metadata for file in files)
     return Day(
         day=day,
         files=len(files),
         rows=sum(file.rows for file in files),
         bytes=sum(file.size for file in files),
-        oldest=_rfc3339(facts.oldest),
-        newest=_rfc3339(facts.newest),
-        missing=facts.missing,
-        positions=positions(stream),
+        oldest=_rfc3339(metadata.oldest),
+        newest=_rfc3339(metadata.newest),
+        missing=metadata.missing,
+        positions=positions(of_newest_stream),
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows of the history: what each column is, from events to rows and from rows to actions."""
+"""The rows of the history: their columns, and the ways from events to rows and from rows to actions."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ SCHEMA: Final = pa.schema(
     [
         pa.field("partition", pa.int32(), nullable=False),
         pa.field("offset", pa.int64(), nullable=False),
-        ("record_time", _TIME),  # null: none, or one that cannot be
-        ("time", _TIME),  # when it happened, as far as that is known: `event_time.judged`
+        ("record_time", _TIME),  # null: no valid timestamp
+        ("time", _TIME),  # when the event happened, as far as that is known: `event_time.judged`
         *((name, pa.string()) for name in _TEXTS),
         *((name, pa.float64()) for name in _NUMBERS),
     ]
@@ -45,11 +45,11 @@ REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "catego
 
 
 def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa.RecordBatch:
-    """The events of a batch as rows; `offsets` are those of all records in it."""
+    """Returns the events of a batch as rows; `offsets` are those of all its records."""
     times, _ = judged(decoded.times, decoded.record_times)
     columns: dict[str, Any] = {
         "partition": pa.array([partition] * len(decoded.events), pa.int32()),
-        "offset": pa.array([offsets[place] for place in decoded.places], pa.int64()),
+        "offset": pa.array([offsets[position] for position in decoded.positions], pa.int64()),
         "record_time": pa.array([known_time(time) for time in decoded.record_times], _TIME),
         "time": pa.array(times, _TIME, mask=times == NO_TIME),
     }
@@ -59,7 +59,7 @@ def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa
 
 
 def actions_in(rows: pa.RecordBatch) -> Actions:
-    """What the model reads of rows that have ACTION_COLUMNS; the same as `actions_of` their events."""
+    """Returns the actions in rows that have ACTION_COLUMNS, the same as `actions_of` makes of their events."""
     types = _by_value(rows["type"], lambda names: np.array([TYPE_CODES[name] for name in names], np.uint8))
     searches = types == SEARCH
     return Actions(
@@ -81,30 +81,30 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
 
 
 def known_time(record_time: int) -> int | None:
-    """A record's timestamp (ms); None where it cannot be."""
+    """Returns a record's timestamp (ms), or None if it is not a valid time."""
     return record_time if EARLIEST_MS <= record_time < LATEST_MS else None
 
 
 def day_of(time: int) -> str:
-    """The day of a time (ms since the epoch), UTC, as 2026-01-31."""
+    """Returns the day (UTC) of a time (ms since the epoch), as 2026-01-31."""
     return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def _texts(column: pa.Array) -> list[str]:
-    """Equal texts are one object: users and items come again and again."""
+    """Returns a column's texts, equal ones as one object: users and items come again and again."""
     encoded = _encoded(column)
     values = encoded.dictionary.to_pylist()
-    found: list[str] = [values[place] for place in encoded.indices.to_pylist()]
-    return found
+    texts: list[str] = [values[code] for code in encoded.indices.to_pylist()]
+    return texts
 
 
 def _by_value(column: pa.Array, compute: Callable[[list[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """What `compute` makes of the texts (None: null) of a column, reckoned once for each that occurs."""
+    """Returns what `compute` makes of each text (None: null) of a column, computed once per distinct text."""
     encoded = _encoded(column)
     values = compute(encoded.dictionary.to_pylist() + [None] * bool(encoded.null_count))
-    places = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
-    found: NDArray[Any] = values[places]
-    return found
+    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+    computed: NDArray[Any] = values[codes]
+    return computed
 
 
 def _encoded(column: pa.Array) -> pa.DictionaryArray:

@@ -1,8 +1,8 @@
-"""Where a history lies: a folder here, or any place that fsspec reaches. Its files appear whole or not at all.
+"""Where the files of a history lie: in a local folder or behind any fsspec address. They appear whole or not at all.
 
-A local folder has a lock, which the kernel gives back when its holder dies. Elsewhere two writers meet at the next
-number: a file is made only where none has its name (on places whose fsspec driver can do so in one step, S3 and GCS
-among them), and the one that comes second ends.
+A local folder has a lock, which the kernel releases when its holder dies. Elsewhere two writers meet at the next
+number: a file is created only if none has its name (in one step where the fsspec driver can do that, S3 and GCS among
+them), and the writer that comes second ends.
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stream_app.errors import HistoryFailed, HistoryUnusable
 
-LOCK: Final = ".lock"
-ASIDE: Final = ".damaged"
-DONE: Final = "-closed"  # behind it: nothing is to be read again for its sake
+LOCK: Final = ".lock"  # name of the lock file in a local folder
+ASIDE: Final = ".damaged"  # suffix of a damaged file that was set aside
+DONE: Final = "-closed"  # suffix after it, once the file's events have been read again
 _NAME: Final = re.compile(r"day=\d{4}-\d\d-\d\d/(\d{20})\.parquet")
-# Readers of Parquet folders pass over names that begin with a dot or an underscore.
+# Readers of Parquet folders ignore names that begin with a dot or an underscore.
 _SCRATCH: Final = re.compile(r"\.\d{20}\.tmp")
 _SET_ASIDE: Final = re.compile(r"_(\d{20})\.parquet\.damaged(-closed)?")
 
 
 class HistoryStorage:
-    """A folder of Parquet files `day=YYYY-MM-DD/<number>.parquet`; names are relative to it."""
+    """A folder of Parquet files `day=YYYY-MM-DD/<number>.parquet`; all names are relative to it."""
 
     def __init__(self, address: str) -> None:
-        """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` for one that nothing can read."""
+        """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` if no driver can open it."""
         self.address = address
         try:
             self._files, self._root = fsspec.core.url_to_fs(address)
         except Exception as error:  # an unknown protocol, a driver that is not installed
-            raise HistoryUnusable(f"NEXTACT_HISTORY={address!r} is no folder and no fsspec address: {error}") from error
+            raise HistoryUnusable(
+                f"NEXTACT_HISTORY={address!r} is neither a folder nor an fsspec address: {error}"
+            ) from error
         self._local = isinstance(self._files, LocalFileSystem)
         self._lock: IO[str] | None = None
 
     def claim(self) -> None:
-        """Makes the folder if it is missing, keeps other writers out of it and removes what one left half done.
+        """Makes the folder if it is missing, locks other writers out and removes files that one left half written.
 
-        Raises `HistoryUnusable` when it cannot be written or another process has it.
+        Raises `HistoryUnusable` when the folder cannot be written or another process has it.
         """
         try:
             self._files.makedirs(self._root, exist_ok=True)
@@ -60,39 +62,42 @@ class HistoryStorage:
         except Exception as error:  # every kind of storage raises errors of its own
             raise HistoryUnusable(
                 f"the history in {self.address!r} cannot be written: {_why(error)}. "
-                "Set NEXTACT_HISTORY to a place that can be"
+                "Set NEXTACT_HISTORY to a folder or address that can be written"
             ) from error
 
     def release(self) -> None:
-        """Lets other writers in."""
+        """Releases the lock for other writers."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def sizes(self) -> Mapping[str, int]:
-        """The history's files with their bytes, by number. Raises `HistoryFailed`."""
-        found = {name: size for name, size in self._all() if _NAME.fullmatch(name)}
-        return dict(sorted(found.items(), key=lambda item: number_of(item[0])))
+        """Returns the names and sizes (bytes) of the history's files in the order of their numbers.
+
+        Raises `HistoryFailed`.
+        """
+        sizes = {name: size for name, size in self._all() if _NAME.fullmatch(name)}
+        return dict(sorted(sizes.items(), key=lambda item: number_of(item[0])))
 
     def set_aside_names(self) -> list[str]:
-        """The damaged files that were set aside."""
+        """Returns the names of the damaged files that were set aside."""
         return sorted(name for name, _ in self._all() if _SET_ASIDE.fullmatch(_base(name)))
 
     def close_damage(self) -> None:
-        """Nothing is to be read again for the sake of files that were set aside so far."""
+        """Marks the files that were set aside so far as closed: their events have been read again."""
         for name in self.set_aside_names():
             if not name.endswith(DONE):
                 self._rename(name, name + DONE)
 
     def open_damage(self) -> list[int]:
-        """The numbers of files that were set aside before a process was killed that would have read them again."""
+        """Returns the numbers of files that were set aside and whose events have not been read again yet."""
         return [int(_base(name)[1:21]) for name in self.set_aside_names() if not name.endswith(DONE)]
 
     @contextmanager
     def opened(self, name: str, read_dictionary: Iterable[str] = ()) -> Iterator[pq.ParquetFile]:
-        """A file, for reading, with these columns as dictionaries; pages are compared with their checksums.
+        """Opens a file for reading, with these columns as dictionaries; pages are compared with their checksums.
 
-        Raises pyarrow's errors for one that is damaged, `HistoryFailed` for a place that does not answer.
+        Raises pyarrow's errors for a damaged file, `HistoryFailed` for a storage that does not answer.
         """
         with ExitStack() as closing:
             source: Any = self._path(name)
@@ -104,7 +109,7 @@ class HistoryStorage:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A path of this machine to write to, nobody's business until it is published; gone afterwards."""
+        """Gives a path of this machine to write a file to before it is published, and removes what is left of it."""
         folder = Path(self._root) if self._local else Path(tempfile.mkdtemp(prefix="nextact-history-"))
         path = folder / f".{number_of(name):020d}.tmp"
         try:
@@ -115,9 +120,9 @@ class HistoryStorage:
                 folder.rmdir()
 
     def publish(self, scratch: Path, name: str, *, replace: bool) -> int:
-        """Gives what was written its name, in one step; returns its bytes.
+        """Gives what was written to `scratch` its name in the storage, in one step; returns its size in bytes.
 
-        Raises `HistoryFailed`, also where the name is taken and `replace` is false.
+        Raises `HistoryFailed`, also if the name is taken and `replace` is false.
         """
         size = scratch.stat().st_size
         with self._failing(name, "written"):
@@ -132,7 +137,7 @@ class HistoryStorage:
         return size
 
     def remove(self, name: str) -> None:
-        """Removes a file that may be gone already."""
+        """Removes a file, if it is still there."""
         with self._failing(name, "removed"):
             with suppress(FileNotFoundError):
                 self._files.rm_file(self._path(name))
@@ -141,7 +146,7 @@ class HistoryStorage:
                     Path(self._path(name)).parent.rmdir()
 
     def set_aside(self, name: str) -> str:
-        """Gives a damaged file a name that readers pass over; returns it."""
+        """Gives a damaged file a name that readers ignore; returns the name."""
         day, _, file = name.rpartition("/")
         aside = f"{day}/_{file}{ASIDE}"
         self._rename(name, aside)
@@ -157,9 +162,9 @@ class HistoryStorage:
     def _all(self) -> list[tuple[str, int]]:
         with self._failing("", "listed"):
             self._files.invalidate_cache()
-            found = self._files.find(self._root, detail=True)
+            entries = self._files.find(self._root, detail=True)
         prefix = len(self._root) + 1
-        return [(path[prefix:], int(entry["size"])) for path, entry in found.items()]
+        return [(path[prefix:], int(entry["size"])) for path, entry in entries.items()]
 
     def _take_lock(self) -> None:
         lock = Path(self._root, LOCK).open("a+")  # noqa: SIM115 - held until `release`
@@ -171,7 +176,7 @@ class HistoryStorage:
             lock.close()
             raise HistoryUnusable(
                 f"the history in {self.address!r} is in use by {holder}: stop that one, or set NEXTACT_HISTORY to "
-                "another place"
+                "another folder or address"
             ) from None
         lock.truncate(0)
         lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
@@ -191,13 +196,13 @@ class HistoryStorage:
 
     def _taken(self, name: str) -> HistoryFailed:
         return HistoryFailed(
-            f"{self.address}/{name} was written by another process: a history has one trainer. End the other, or set "
-            "NEXTACT_HISTORY to another place; the next start goes on where the files end"
+            f"{self.address}/{name} was written by another process: a history has one trainer. Stop the other, or set "
+            "NEXTACT_HISTORY to another folder or address; the next start goes on where the files end"
         )
 
     @staticmethod
     def _move(scratch: Path, path: Path) -> None:
-        """After this returns, not even a loss of power takes the file away."""
+        """Moves a file so that not even a loss of power undoes it."""
         _sync(scratch)
         path.parent.mkdir(exist_ok=True)
         scratch.replace(path)
@@ -215,7 +220,7 @@ class HistoryStorage:
 
 
 def number_of(name: str) -> int:
-    """The number in the name of a file."""
+    """Returns the number in the name of a file."""
     return int(_base(name).removesuffix(".parquet"))
 
 

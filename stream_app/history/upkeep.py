@@ -1,6 +1,7 @@
-"""What is done to the files of a history later. Each function takes its files, oldest first, and returns those that
-are left. A file is replaced in one step and no offset is without an owner at any moment, so that a crash needs no
-repair but the removal of files that another one covers.
+"""What is done to the files of a history later: merging days, removing old ones, erasing users.
+
+A file is replaced in one step, and at no moment is an offset covered by no file. After a crash nothing has to be
+repaired but to remove the files that another one covers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_app.errors import HistoryFailed
-from stream_app.history.files import FileDamage, HistoryFile, joined, read_rows, rewrite, users_of
+from stream_app.history.files import FileDamage, HistoryFile, merged_metadata, read_rows, rewrite_file, users_of
 from stream_app.history.offset_chain import runs
 from stream_app.history.storage import HistoryStorage
 
@@ -26,89 +27,89 @@ logger: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
-    """What the erasure of users came to."""
+    """How much an erasure of users removed."""
 
-    users: int
-    rows: int
-    files: int  # rewritten
-    removed: int  # damaged files that had been set aside
+    users: int  # whose erasure was asked for
+    rows: int  # erased events
+    files: int  # rewritten files
+    removed: int  # damaged files, set aside before and now removed
 
 
-def merged(place: HistoryStorage, files: Sequence[HistoryFile]) -> list[HistoryFile]:
-    """One file in the place of the files of each day that another day follows."""
-    found = list[HistoryFile]()
+def merged(storage: HistoryStorage, files: Sequence[HistoryFile]) -> list[HistoryFile]:
+    """Merges the files of each day that another day follows into one; returns the files that are left."""
+    left = list[HistoryFile]()
     *finished, present = runs(files) or [[]]
     for run in finished:
-        found += [_merge(place, run)] if len(run) > 1 else run
-    return found + present
+        left += [_merge(storage, run)] if len(run) > 1 else run
+    return left + present
 
 
-def expired(place: HistoryStorage, files: Sequence[HistoryFile], days: float) -> list[HistoryFile]:
-    """Without files whose events are all more than so many days older than the newest; 0: all stay. One always does.
+def expired(storage: HistoryStorage, files: Sequence[HistoryFile], days: float) -> list[HistoryFile]:
+    """Removes files whose events are all more than `days` (0: without limit) older than the newest event.
 
-    Days count from the newest event and not from now, so that neither a stream that paused nor a clock that jumped
-    costs the history.
+    Returns the files that are left, oldest first; one always is. Days count back from the newest event, not from now,
+    so that neither a stream that paused nor a clock that jumped costs the history.
     """
-    limit = max((file.facts.age for file in files), default=0) - days * _DAY_MS
+    limit = max((file.metadata.age for file in files), default=0) - days * _DAY_MS
     left = list(files)
-    while days and left and left[0].facts.age < limit:
-        logger.info("the history forgets %s: all of it is older than %g days", left[0].name, days)
-        place.remove(left[0].name)
+    while days and left and left[0].metadata.age < limit:
+        logger.info("removing %s from the history: all its events are older than %g days", left[0].name, days)
+        storage.remove(left[0].name)
         left = left[1:]
     return left
 
 
 def erase(
-    place: HistoryStorage, files: Sequence[HistoryFile], users: Collection[str], tell: Callable[[str], None]
+    storage: HistoryStorage, files: Sequence[HistoryFile], users: Collection[str], tell: Callable[[str], None]
 ) -> ErasureResult:
     """Rewrites the files that have one of these users, without them; removes damaged files, which may have them too.
 
-    `tell` is given a line about each. Raises `HistoryFailed`; calling it again does the rest.
+    `tell` gets a line about each file. Raises `HistoryFailed`; calling it again does the rest.
     """
-    wanted, rows, rewritten = set(users), 0, 0
+    wanted, rows, count = set(users), 0, 0
     for file in files:
-        with ending_when_damaged(place, file):
-            if wanted.isdisjoint(users_of(place, file)):
+        with raising_when_damaged(storage, file):
+            if wanted.isdisjoint(users_of(storage, file)):
                 continue
-            kept = rewrite(place, file.name, _others(place, file, wanted), file.facts)
-        tell(f"{file.name}: {file.rows - kept.rows:,} of {file.rows:,} events erased")
-        rows, rewritten = rows + file.rows - kept.rows, rewritten + 1
-    aside = place.set_aside_names()
+            rewritten = rewrite_file(storage, file.name, _others(storage, file, wanted), file.metadata)
+        tell(f"{file.name}: {file.rows - rewritten.rows:,} of {file.rows:,} events erased")
+        rows, count = rows + file.rows - rewritten.rows, count + 1
+    aside = storage.set_aside_names()
     for name in aside:
-        place.remove(name)
-        tell(f"{name}: removed, nobody can tell whose events are in it")
-    return ErasureResult(len(wanted), rows, rewritten, len(aside))
+        storage.remove(name)
+        tell(f"{name}: removed, as nobody can tell whose events are in a damaged file")
+    return ErasureResult(len(wanted), rows, count, len(aside))
 
 
 @contextmanager
-def ending_when_damaged(place: HistoryStorage, file: HistoryFile) -> Iterator[None]:
-    """Sets a file aside that turns out to be damaged, and raises `HistoryFailed`: the next start closes the hole."""
+def raising_when_damaged(storage: HistoryStorage, file: HistoryFile) -> Iterator[None]:
+    """Sets a file aside that turns out to be damaged and raises `HistoryFailed`; the next start closes the gap."""
     try:
         yield
     except FileDamage as damage:
-        aside = place.set_aside(file.name)
+        aside = storage.set_aside(file.name)
         raise HistoryFailed(
-            f"{place.address}/{file.name} is damaged ({damage}); it is now {aside}, and the next start of the trainer "
-            "reads its events from Kafka again"
+            f"{storage.address}/{file.name} is damaged ({damage}); it is now {aside}, and the next start of the "
+            "trainer reads its events from Kafka again"
         ) from damage
 
 
-def _merge(place: HistoryStorage, run: Sequence[HistoryFile]) -> HistoryFile:
-    """It replaces the newest; the others count no more from then on, as it covers them."""
-    whole = rewrite(place, run[-1].name, _rows(place, run), joined(file.facts for file in run))
+def _merge(storage: HistoryStorage, run: Sequence[HistoryFile]) -> HistoryFile:
+    """Replaces the newest file of a run by all of its rows; from then on the others do not count, as it covers them."""
+    merged_file = rewrite_file(storage, run[-1].name, _rows(storage, run), merged_metadata(f.metadata for f in run))
     for file in run[:-1]:
-        place.remove(file.name)
-    logger.info("%d files of %s are one now, with %d events", len(run), whole.day, whole.rows)
-    return whole
+        storage.remove(file.name)
+    logger.info("merged %d files of %s into one with %d events", len(run), merged_file.day, merged_file.rows)
+    return merged_file
 
 
-def _rows(place: HistoryStorage, files: Sequence[HistoryFile]) -> Iterator[pa.RecordBatch]:
+def _rows(storage: HistoryStorage, files: Sequence[HistoryFile]) -> Iterator[pa.RecordBatch]:
     for file in files:
-        with ending_when_damaged(place, file):
-            yield from read_rows(place, file)
+        with raising_when_damaged(storage, file):
+            yield from read_rows(storage, file)
 
 
-def _others(place: HistoryStorage, file: HistoryFile, users: Collection[str]) -> Iterator[pa.RecordBatch]:
+def _others(storage: HistoryStorage, file: HistoryFile, users: Collection[str]) -> Iterator[pa.RecordBatch]:
     erased = pa.array(sorted(users), pa.string())
-    for batch in read_rows(place, file):
+    for batch in read_rows(storage, file):
         yield batch.filter(pc.invert(pc.is_in(batch["user_id"], erased)))

@@ -12,9 +12,9 @@ from stream_app.errors import SettingsInvalid
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When events are sent. Neither: as fast as possible.
+    """How fast events are sent: at a `rate`, at a multiple of their recorded `speed`, or without either at full speed.
 
-    `rate`: events per second. `speed`: the recorded pace, by the events' timestamps, so many times as fast.
+    `rate`: events per second. `speed`: how many times as fast as the events' timestamps say.
     Raises `SettingsInvalid` for both at once and for values that are not above 0.
     """
 
@@ -31,7 +31,7 @@ class Pace:
 
 @dataclass(slots=True)
 class Schedule:
-    """Due times in seconds after the start, never falling; no due time rests on when events were sent."""
+    """Gives due times in seconds after the start, which never fall and do not depend on when events were sent."""
 
     pace: Pace
     _count: int = 0
@@ -39,7 +39,7 @@ class Schedule:
     _due: float = 0.0
 
     def due(self, time_ms: int | None) -> float:
-        """When the next event is due; one without a time, or with an earlier one, follows at once."""
+        """Returns when the next event is due: at a speed, at once if it has no time or an earlier one."""
         if self.pace.rate is not None:
             self._due = self._count / self.pace.rate
         elif self.pace.speed is not None and time_ms is not None:
@@ -51,7 +51,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Clocks in seconds and a way to wait, to be replaced in tests."""
+    """Clocks in seconds and a way to wait, which tests replace."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time

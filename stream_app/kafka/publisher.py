@@ -22,14 +22,14 @@ from aiokafka.errors import UnknownTopicOrPartitionError as UnknownTopicError
 from stream_app.errors import BrokerUnreachable, TopicMismatch, UsageError
 from stream_app.kafka.pace import Pace, Schedule, Timing
 
-Event = dict[str, Any]
-Raw = tuple[bytes | None, bytes | None]  # key and value of a record, sent as they are
+Event = dict[str, Any]  # the fields as they will stand in the record's JSON
+RawRecord = tuple[bytes | None, bytes | None]  # key and value of a record, sent as they are
 
-IN_FLIGHT: Final = 20_000  # records handed to the producer and not yet acknowledged
-PROGRESS_S: Final = 0.5
-FLUSH_S: Final = 10.0  # how long a cancelled publisher waits for what it has handed over
-BREATHE: Final = 200  # records between two turns of the event loop, which sends them
-DAY_MS: Final = 24 * 60 * 60 * 1000
+IN_FLIGHT: Final = 20_000  # most records handed to the producer and not yet acknowledged
+PROGRESS_S: Final = 0.5  # seconds between two reports of progress
+FLUSH_S: Final = 10.0  # seconds that a cancelled publisher waits for acknowledgements
+YIELD_EVERY: Final = 200  # records between two turns of the event loop, in which the producer sends
+DAY_MS: Final = 24 * 60 * 60 * 1000  # milliseconds of a day
 
 
 class Producer(Protocol):
@@ -43,33 +43,32 @@ class Producer(Protocol):
         *,
         timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Hands a record over; the future ends when the broker has acknowledged it."""
+        """Hands a record over; the future is done when the broker has acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What became of the events: `sent` are acknowledged by the broker, `skipped` too large for it."""
+class PublishResult:
+    """What became of the events."""
 
-    sent: int
-    skipped: int
-    seconds: float
+    sent: int  # acknowledged by the broker
+    skipped: int  # too large for the broker
+    seconds: float  # how long it took
 
 
 async def publish(
-    events: Iterable[Event | Raw] | AsyncIterable[Event | Raw],
+    events: Iterable[Event | RawRecord] | AsyncIterable[Event | RawRecord],
     *,
     kafka: Producer | str,
     topic: str,
     pace: Pace | None = None,
     progress: Callable[[int], None] | None = None,
     timing: Timing | None = None,
-) -> Sent:
+) -> PublishResult:
     """Publishes all events and returns when the broker has acknowledged them.
 
-    `kafka`: a started producer, or bootstrap servers ("host:port,..."). `progress` gets the number of
-    acknowledged events about twice a second and at the end. When cancelled, what was handed over is flushed
-    and counted in a last call of `progress`. An iterable that blocks (standard input) belongs into
-    `from_thread`.
+    `kafka`: a started producer, or bootstrap servers ("host:port,..."). `progress` gets the number of acknowledged
+    events about twice a second and at the end. When cancelled, what was handed over is flushed and counted in a last
+    call of `progress`. Wrap an iterable that blocks (standard input) in `from_thread`.
 
     Raises `BrokerUnreachable`, `TopicMismatch` (no such topic), `UsageError` (any other refusal).
     """
@@ -83,7 +82,7 @@ async def publish(
 
 
 async def started_producer(bootstrap: str, **options: Any) -> AIOKafkaProducer:
-    """An idempotent producer; `options` are aiokafka's (security, client id). Raises `BrokerUnreachable`."""
+    """Starts an idempotent producer; `options` are aiokafka's (security, client id). Raises `BrokerUnreachable`."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         acks="all",
@@ -102,20 +101,20 @@ async def started_producer(bootstrap: str, **options: Any) -> AIOKafkaProducer:
     return producer
 
 
-async def from_thread(events: Iterable[Event | Raw], ahead: int = 1000) -> AsyncIterator[Event | Raw]:
-    """The same events, read by a thread of its own, so that one which blocks does not hold up the others."""
+async def from_thread(events: Iterable[Event | RawRecord], ahead: int = 1000) -> AsyncIterator[Event | RawRecord]:
+    """Yields the same events, read `ahead` by a thread of its own, so that waiting for them blocks nothing else."""
     loop = asyncio.get_running_loop()
-    read: asyncio.Queue[Event | Raw | BaseException | None] = asyncio.Queue()
-    room, ended = threading.Semaphore(ahead), threading.Event()
+    queue: asyncio.Queue[Event | RawRecord | BaseException | None] = asyncio.Queue()  # None: the end
+    free, ended = threading.Semaphore(ahead), threading.Event()
 
-    def put(found: Event | Raw | BaseException | None) -> None:
+    def put(entry: Event | RawRecord | BaseException | None) -> None:
         if not ended.is_set() and not loop.is_closed():
-            loop.call_soon_threadsafe(read.put_nowait, found)
+            loop.call_soon_threadsafe(queue.put_nowait, entry)
 
     def run() -> None:
         try:
             for event in events:
-                room.acquire()
+                free.acquire()
                 if ended.is_set():
                     return
                 put(event)
@@ -126,22 +125,21 @@ async def from_thread(events: Iterable[Event | Raw], ahead: int = 1000) -> Async
     # A daemon: nobody can interrupt a thread that waits for standard input.
     threading.Thread(target=run, name="events", daemon=True).start()
     try:
-        while (found := await read.get()) is not None:
-            if isinstance(found, BaseException):
-                raise found
-            room.release()
-            yield found
+        while (entry := await queue.get()) is not None:
+            if isinstance(entry, BaseException):
+                raise entry
+            free.release()
+            yield entry
     finally:
         ended.set()
-        room.release()
+        free.release()
 
 
-def record_of(event: Event | Raw, now_ms: int) -> tuple[bytes | None, bytes | None, int | None]:
-    """Key, value and timestamp of the record; an event without a text as user id has no key.
+def record_of(event: Event | RawRecord, now_ms: int) -> tuple[bytes | None, bytes | None, int | None]:
+    """Returns key, value and timestamp of the event's record; without a text as user id it has no key.
 
-    The timestamp is the event's own if it lies within the day before `now_ms`, else None (the time of
-    sending): by their timestamps Kafka deletes records older than the topic's retention and refuses those
-    from the future.
+    The timestamp is the event's own if it lies within the day before `now_ms`, else None (the time of sending): by
+    their timestamps Kafka deletes records older than the topic's retention and refuses those from the future.
     """
     if isinstance(event, tuple):
         return *event, None
@@ -152,13 +150,13 @@ def record_of(event: Event | Raw, now_ms: int) -> tuple[bytes | None, bytes | No
     return key, msgspec.json.encode(event), time_ms if recent else None
 
 
-def event_time_ms(event: Event | Raw) -> int | None:
-    """The event's `timestamp` in epoch milliseconds; None where there is none that can be read."""
-    found = event.get("timestamp") if isinstance(event, dict) else None
-    if isinstance(found, int | float) and not isinstance(found, bool):
-        return int(found) if abs(found) < 1e15 else None  # NaN and infinity compare false
+def event_time_ms(event: Event | RawRecord) -> int | None:
+    """Returns the event's `timestamp` in milliseconds since the epoch, None if it has none that can be read."""
+    timestamp = event.get("timestamp") if isinstance(event, dict) else None
+    if isinstance(timestamp, int | float) and not isinstance(timestamp, bool):
+        return int(timestamp) if abs(timestamp) < 1e15 else None  # NaN and infinity compare false
     try:
-        parsed = datetime.fromisoformat(found) if isinstance(found, str) else None
+        parsed = datetime.fromisoformat(timestamp) if isinstance(timestamp, str) else None
     except ValueError:
         return None
     return round(parsed.timestamp() * 1000) if parsed and parsed.tzinfo else None
@@ -183,22 +181,22 @@ class _Publication:
         self.sent = self.skipped = 0
         self.start = self.reported = timing.monotonic()
 
-    async def run(self, events: Iterable[Event | Raw] | AsyncIterable[Event | Raw]) -> Sent:
+    async def run(self, events: Iterable[Event | RawRecord] | AsyncIterable[Event | RawRecord]) -> PublishResult:
         try:
             if isinstance(events, AsyncIterable):
                 async for event in events:
-                    await self._one(event)
+                    await self._send(event)
             else:
                 for event in events:
-                    await self._one(event)
+                    await self._send(event)
             await self._settle(0)
         except KafkaError as error:
             raise self._refusal(error) from error
         finally:
-            await self._last_words()
-        return Sent(self.sent, self.skipped, self.timing.monotonic() - self.start)
+            await self._flush()
+        return PublishResult(self.sent, self.skipped, self.timing.monotonic() - self.start)
 
-    async def _one(self, event: Event | Raw) -> None:
+    async def _send(self, event: Event | RawRecord) -> None:
         if self.paced:
             due = self.start + self.schedule.due(event_time_ms(event))
             while (wait := due - self.timing.monotonic()) > 0:
@@ -213,14 +211,14 @@ class _Publication:
         self.in_flight.append(future)
         await self._settle(IN_FLIGHT)
         self._report()
-        if (self.sent + len(self.in_flight)) % BREATHE == 0:
+        if (self.sent + len(self.in_flight)) % YIELD_EVERY == 0:
             await asyncio.sleep(0)
 
     async def _settle(self, allowed: int) -> None:
-        """Counts what is acknowledged, in order, and waits until no more than `allowed` are in flight."""
+        """Counts acknowledged events, in order, and waits until no more than `allowed` are in flight."""
         while self.in_flight and (self.in_flight[0].done() or len(self.in_flight) > allowed):
             if not self.in_flight[0].done():
-                # Not awaited itself: a cancellation would cancel it too, and it could not be counted.
+                # Not awaited directly: a cancellation would cancel the future too, and the event would not be counted.
                 await asyncio.wait([self.in_flight[0]])
             self.in_flight[0].result()
             self.in_flight.popleft()
@@ -232,8 +230,8 @@ class _Publication:
             self.reported = now
             self.progress(self.sent)
 
-    async def _last_words(self) -> None:
-        """After the end, a cancellation or an error: counts what still gets through."""
+    async def _flush(self) -> None:
+        """Waits for what is in flight after the end, a cancellation or an error, and counts what got through."""
         if self.in_flight:
             await asyncio.wait(self.in_flight, timeout=FLUSH_S)
         for future in self.in_flight:
@@ -242,9 +240,9 @@ class _Publication:
         self.progress(self.sent)
 
     def _refusal(self, error: KafkaError) -> UsageError:
-        what = f"topic {self.topic}: {self.sent} events were acknowledged, then {error!r}"
+        message = f"topic {self.topic}: {self.sent} events were acknowledged, then {error!r}"
         if isinstance(error, UnknownTopicError):
-            return TopicMismatch(f"{what}; create the topic first")
+            return TopicMismatch(f"{message}; create the topic first")
         if isinstance(error, KafkaConnectionError | KafkaTimeoutError):
-            return BrokerUnreachable(f"{what}; see whether the broker is up and send the rest again")
-        return UsageError(f"{what}; the broker's log says why")
+            return BrokerUnreachable(f"{message}; see whether the broker is up and send the rest again")
+        return UsageError(f"{message}; the broker's log says why")

@@ -1,4 +1,4 @@
-"""Makes the topics of the contract where they are missing, and checks those that exist."""
+"""Makes the topics of the contract that are missing, and checks those that exist."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from stream_app.errors import BrokerUnreachable, TopicMismatch
 from stream_app.kafka.offsets import ends_of
 from stream_app.settings import Settings
 
-_MOST_REPLICAS: Final = 3
-_VISIBLE_SECONDS: Final = 15.0  # until a topic that was just made must be known
+_MOST_REPLICAS: Final = 3  # of a topic, unless NEXTACT_REPLICATION says otherwise
+_VISIBLE_SECONDS: Final = 15.0  # seconds after which every broker must know a topic that was just made
 
 
 @dataclass(frozen=True, slots=True)
 class TopicReport:
-    """One topic as found or made."""
+    """A topic that exists now, and whether it was made just now."""
 
     name: str
     partitions: int
@@ -37,7 +37,7 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
 
     Raises `BrokerUnreachable` when no broker answers, `TopicMismatch` when a topic is missing or not as it must be.
     """
-    async with _administration(settings) as admin:
+    async with _admin_client(settings) as admin:
         wanted = topics(settings)
         existing = await _described(admin, wanted)
         missing = [spec for spec in wanted if spec.name not in existing]
@@ -48,28 +48,28 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
             await _create(admin, missing, settings)
             existing |= await _visible(admin, missing)
         await _check(admin, wanted, existing)
-        made = {spec.name for spec in missing}
+        created = {spec.name for spec in missing}
         return [
             TopicReport(
                 spec.name,
                 len(existing[spec.name]),
                 len(existing[spec.name][0]["replicas"]),
-                spec.name in made,
+                spec.name in created,
             )
             for spec in wanted
         ]
 
 
 async def cluster_id(settings: Settings) -> str:
-    """The id of the Kafka cluster. Raises `BrokerUnreachable`."""
-    async with _administration(settings) as admin:
+    """Returns the id of the Kafka cluster. Raises `BrokerUnreachable`."""
+    async with _admin_client(settings) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
 
 
 async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float, str]:
-    """Where each of these partitions of the changelog ends, for how many seconds it keeps tombstones, and the id of
-    the cluster that has it."""
-    async with _administration(settings) as admin:
+    """Returns what the local store must know of the changelog: the ends of these partitions, for how many seconds it
+    keeps tombstones, and the id of its cluster."""
+    async with _admin_client(settings) as admin:
         retention = float(await _config(admin, settings.state_topic, "delete.retention.ms")) / 1000
         cluster = str((await admin.describe_cluster())["cluster_id"])
     ends = await ends_of(settings.brokers, [TopicPartition(settings.state_topic, number) for number in partitions])
@@ -77,8 +77,8 @@ async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tu
 
 
 @asynccontextmanager
-async def _administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Raises `BrokerUnreachable` when no broker answers, or one that is needed does not."""
+async def _admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connects an admin client; raises `BrokerUnreachable` when a broker that is needed does not answer."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers, request_timeout_ms=10_000)
     try:
         await admin.start()
@@ -90,7 +90,7 @@ async def _administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClie
 
 
 def unreachable(settings: Settings, error: Exception) -> BrokerUnreachable:
-    """What to tell a person when Kafka does not answer."""
+    """Returns the error for a Kafka that does not answer, which says what to do."""
     return BrokerUnreachable(
         f"no Kafka broker answers at {settings.brokers!r} ({error}). Is it running? Give another address with "
         "--brokers or NEXTACT_BROKERS; `nextact broker` starts one here"
@@ -98,17 +98,17 @@ def unreachable(settings: Settings, error: Exception) -> BrokerUnreachable:
 
 
 async def _described(admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec]) -> dict[str, list[Any]]:
-    found = await admin.describe_topics([spec.name for spec in wanted])
-    return {topic["topic"]: topic["partitions"] for topic in found if topic["error_code"] == 0}
+    described = await admin.describe_topics([spec.name for spec in wanted])
+    return {topic["topic"]: topic["partitions"] for topic in described if topic["error_code"] == 0}
 
 
-async def _visible(admin: AIOKafkaAdminClient, made: Sequence[TopicSpec]) -> dict[str, list[Any]]:
-    """Descriptions of topics just made; brokers learn of them one after the other."""
+async def _visible(admin: AIOKafkaAdminClient, created: Sequence[TopicSpec]) -> dict[str, list[Any]]:
+    """Returns the descriptions of topics that were just made; waits, as brokers learn of them one after the other."""
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
-            found = await _described(admin, made)
-            if len(found) == len(made):
-                return found
+            described = await _described(admin, created)
+            if len(described) == len(created):
+                return described
             await asyncio.sleep(0.1)
 
 
@@ -141,7 +141,7 @@ async def _check(admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec], existi
 
 
 async def _config(admin: AIOKafkaAdminClient, topic: str, name: str) -> str:
-    """A setting of a topic; "" if it has none of the name. Any broker may be asked, also one that learns late."""
+    """Returns a setting of a topic, "" if it has none of that name. Waits until the broker knows the topic."""
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
             responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from stream_app.errors import SettingsInvalid
-from stream_app.kafka.publisher import Event, Raw
+from stream_app.kafka.publisher import Event, RawRecord
 from stream_app.sandbox import shopper as shoppers
 from stream_app.sandbox.shop import BRANDS, CATEGORIES, ShopCatalogue
 from stream_app.sandbox.shopper import Shopper
@@ -159,7 +159,7 @@ def with_duplicates(events: Iterable[Event], share: float, rng: random.Random) -
         yield event
 
 
-def with_poison(events: Iterable[Event], share: float, rng: random.Random) -> Iterator[Event | Raw]:
+def with_poison(events: Iterable[Event], share: float, rng: random.Random) -> Iterator[Event | RawRecord]:
     """The events, and between them records that are no events; `share` of all, every kind in turn."""
     _check_share("poison_share", share)
     kind = rng.randrange(len(POISON_KINDS))
@@ -198,7 +198,7 @@ POISON_KINDS: Final = (
 )  # fmt: skip
 
 
-def poisoned(event: Event, kind: str) -> Raw:
+def poisoned(event: Event, kind: str) -> RawRecord:
     """A record made from a good event that must become a dead letter; `kind` is one of POISON_KINDS."""
     key = str(event["user_id"]).encode()
     if kind in _VALUES:

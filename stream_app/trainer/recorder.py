@@ -89,14 +89,14 @@ class EventRecorder:
         self._show()
 
     async def start(self) -> None:
-        """Connects, closes the holes that damage has left, and goes on where the files end.
+        """Connects, closes the gaps that damage has left, and goes on where the files end.
 
         Raises `HistoryUnusable` when the offsets in the history are not those of this topic.
         """
         await self._topic.start()
         await self._check_identity()
-        for hole in list(self.history.holes):
-            await self._fill(hole)
+        for gap in list(self.history.gaps):
+            await self._fill(gap)
         await self._go_on(self._written)
         self._written = {partition: self._written.get(partition, 0) for partition in self._read}
 
@@ -195,20 +195,20 @@ class EventRecorder:
             "goes on with the new offsets; else set NEXTACT_HISTORY to another place"
         )
 
-    async def _fill(self, hole: OffsetGap) -> None:
+    async def _fill(self, gap: OffsetGap) -> None:
         """Reads again what a damaged file had."""
-        bounds = await self._topic.bounds() if hole.stream == self._stream else {}
+        bounds = await self._topic.bounds() if gap.stream == self._stream else {}
         there: dict[int, Span] = {}
-        for partition, span in hole.spans.items():
+        for partition, span in gap.spans.items():
             first = bounds[partition].first if bounds else span.next
             there[partition] = Span(min(max(span.first, first), span.next), span.next)
-        spans = there if hole.from_start else dict(hole.spans)
+        spans = there if gap.from_start else dict(gap.spans)
         missing = sum(there[partition].first - span.first for partition, span in spans.items())
-        with self.history.filling(hole, spans, written=self._now(), missing=missing) as filling:
+        with self.history.fill_gap(gap, spans, written=self._now(), missing=missing) as gap_writer:
             async for partition, records in self._topic.within(there):
-                filling.write(self._rows(partition, records))
-        logger.info("the hole before file %d of the history is closed with %d events", hole.number + 1, filling.rows)
-        self._missed(missing, f"the hole before file {hole.number + 1}")
+                gap_writer.write(self._rows(partition, records))
+        logger.info("the gap before file %d of the history is closed with %d events", gap.number + 1, gap_writer.rows)
+        self._missed(missing, f"the gap before file {gap.number + 1}")
         self._show()
 
     def _missed(self, records: int, where: str) -> int:

@@ -40,7 +40,7 @@ from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import EventRecorder
 from stream_app.trainer.rollback_watch import RollbackWatch
 from stream_app.trainer.round_journal import RoundJournal
-from stream_app.versions.promotions import Promotion, VersionRef, champion, promoted_after, publish
+from stream_app.versions.promotions import Promotion, VersionRef, current_champion, promoted_after, publish_promotion
 from stream_app.versions.timeouts import read_with_timeout, with_timeout
 
 logger: Final = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class Trainer:
             return "failed"
 
     async def _train_and_judge(self, until: int) -> Outcome:
-        promotion = await champion(self._settings)
+        promotion = await current_champion(self._settings)
         incumbent = await self._load(promotion) if promotion else None
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
         settings = self._settings
@@ -226,12 +226,12 @@ class Trainer:
         if not result.verdict.promoted:
             await self._prune(promotion)
             return "rejected"
-        if await champion(settings) != promotion:
+        if await current_champion(settings) != promotion:
             logger.info("dropped: another version was promoted during the round, the next one begins from it")
             return "rejected"
         now = datetime.fromtimestamp(self._clock(), UTC)
         promotion = promoted_after(promotion, version, result.metrics(), now)
-        await publish(promotion, settings)
+        await publish_promotion(promotion, settings)
         logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
         await self._prune(promotion)
         return "promoted"
@@ -284,7 +284,7 @@ class Trainer:
 
     async def _prune(self, promotion: Promotion | None) -> None:
         """Old versions go, but none that serves or that a rollback may go back to."""
-        keep = {placed.version for placed in (promotion, *promotion.predecessors)} if promotion else set()
+        keep = {version.version for version in (promotion, *promotion.predecessors)} if promotion else set()
         settings = self._settings
         work = partial(prune, settings.registry_address, keep, settings.registry_keep)
         try:

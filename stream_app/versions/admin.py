@@ -1,4 +1,4 @@
-"""`nextact models`: what is in the registry, and which of it serves."""
+"""`nextact models`: lists the versions in the registry, promotes one, and rolls back."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from stream_app.settings import Settings
 from stream_app.versions.promotions import (
     Promotion,
     VersionRef,
+    champion_records,
     decode_promotion,
     elect,
-    history,
     promoted_after,
-    publish,
+    publish_promotion,
     rolled_back,
 )
 from stream_app.versions.timeouts import read_with_timeout, with_timeout
@@ -39,7 +39,7 @@ _COLUMNS: Final = ("version", "created", "events", "recall@20", "champion", "rul
 
 
 class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A version; `null` is what is not known of it. Recall@20: its own, and others' on the same held-out events."""
+    """One version; what is not known of it is null. All recall@20 are of the same held-out events."""
 
     version: str
     state: State
@@ -48,21 +48,21 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     recall_at_20: float | None
     champion_recall_at_20: float | None
     rules_recall_at_20: float | None
-    recall_gain: tuple[float, float, float] | None  # over what served: mean, and the ends of its interval
-    verdict: str | None  # of the gate: `better`, or why it was not promoted
+    recall_gain: tuple[float, float, float] | None  # over the champion's: mean, and the ends of its interval
+    verdict: str | None  # the gate's: `better`, or why it was not promoted
     size_bytes: int | None
     path: str
     damage: str | None
 
 
 async def list_models(settings: Settings) -> list[ModelLine]:
-    """The versions of the registry, oldest first, and the champion where it lies elsewhere.
+    """Lists the versions of the registry, oldest first, and the champion also if it lies elsewhere.
 
     Raises `VersionUnusable` when the registry cannot be read.
     """
     records = await _records(settings)
     champion = elect(records).champion
-    versions = await _of_registry(settings, partial(_described, settings.registry_address, champion))
+    versions = await _ask_registry(settings, partial(_described, settings.registry_address, champion))
     promoted = _promoted(records)
     return [_line(version, champion, promoted) for version in versions]
 
@@ -74,47 +74,50 @@ async def promote(settings: Settings, name: str, now: datetime) -> str:
     """
     champion = elect(await _records(settings)).champion
     registry = settings.registry_address
-    if name not in await _of_registry(settings, partial(version_names, registry)):
-        raise VersionUnusable(f"no version {name} in {settings.registry}: `nextact models list` shows those there are")
+    if name not in await _ask_registry(settings, partial(version_names, registry)):
+        raise VersionUnusable(
+            f"there is no version {name} in {settings.registry}: `nextact models list` shows all versions"
+        )
     path = f"{registry}/{name}"
     version = await _verified(settings, name, path, None)
-    placed = VersionRef(version=name, path=path, manifest_sha256=version.manifest_sha256)
-    await publish(promoted_after(champion, placed, version.metrics, now), settings)
+    version_ref = VersionRef(version=name, path=path, manifest_sha256=version.manifest_sha256)
+    await publish_promotion(promoted_after(champion, version_ref, version.metrics, now), settings)
     return f"promoted {name}" + (f", after {champion.version}" if champion else "")
 
 
 async def roll_back(settings: Settings, now: datetime, *, only: str | None = None) -> str:
     """Makes the version that served before the champion the champion again; returns a sentence about it.
 
-    Raises `VersionUnusable` when there is none, no worker would serve it, or the champion is another than `only`.
+    Raises `VersionUnusable` when there is no such version, no worker would serve it, or `only` is given and is not the
+    champion.
     """
     champion = elect(await _records(settings)).champion
     if only is not None and (champion is None or champion.version != only):
-        raise VersionUnusable(f"{only} does not serve any more: it is not taken back")
+        raise VersionUnusable(f"{only} does not serve any more: nothing was rolled back")
     if champion is None:
-        raise VersionUnusable("no version was promoted yet: there is nothing to go back from")
+        raise VersionUnusable("no version was promoted yet: there is nothing to roll back")
     if not champion.predecessors:
         raise VersionUnusable(
             f"no version is known that served before {champion.version}: `nextact models promote` takes any other"
         )
     before = champion.predecessors[0]
     version = await _verified(settings, before.version, before.path, before.manifest_sha256)
-    await publish(rolled_back(champion, version.metrics, now), settings)
+    await publish_promotion(rolled_back(champion, version.metrics, now), settings)
     return f"went back from {champion.version} to {before.version}"
 
 
 async def training_report(settings: Settings, version: str) -> TrainingReport:
-    """What is written beside a version's weights about its training. Raises `VersionUnusable` where nothing is."""
+    """Reads the report on a version's training from the registry. Raises `VersionUnusable` when it has none."""
     path = f"{settings.registry_address}/{version}"
-    content = await _of_registry(settings, partial(read, path, REPORT))
+    content = await _ask_registry(settings, partial(read, path, REPORT))
     try:
         return msgspec.json.decode(content, type=TrainingReport)
     except ValueError as error:
         raise VersionUnusable(f"{path}/{REPORT} is not what nextact writes: {error}") from error
 
 
-def table(lines: Sequence[ModelLine]) -> Iterable[str]:
-    """Lines for a terminal, the column names first."""
+def models_table(lines: Sequence[ModelLine]) -> Iterable[str]:
+    """Yields lines for a terminal, the column names first."""
     rows = [_COLUMNS, *map(_cells, lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -123,11 +126,11 @@ def table(lines: Sequence[ModelLine]) -> Iterable[str]:
 
 async def _records(settings: Settings) -> list[bytes | None]:
     await ensure_topics(settings, create=False)
-    return await history(settings)
+    return await champion_records(settings)
 
 
 async def _verified(settings: Settings, name: str, path: str, sha256: str | None) -> Version:
-    """A version that answered one step here, on the CPU: what every worker will do with it."""
+    """Loads a version and answers one event with it on the CPU, as every worker will do before it serves it."""
     try:
         files = await read_with_timeout(settings.registry_timeout, path, sha256)
         version, _ = serve_files(files, hidden=settings.hidden, device=torch.device("cpu"))
@@ -138,7 +141,8 @@ async def _verified(settings: Settings, name: str, path: str, sha256: str | None
     return version
 
 
-async def _of_registry(settings: Settings, work: Callable[[], T]) -> T:
+async def _ask_registry(settings: Settings, work: Callable[[], T]) -> T:
+    """Returns the result of reading in the registry; raises `VersionUnusable` when it cannot be read in time."""
     try:
         return await with_timeout(settings.registry_timeout, work)
     except VersionRefused as refusal:
@@ -158,15 +162,15 @@ def _described(registry: str, champion: Promotion | None) -> list[ListedVersion]
 
 
 def _promoted(records: Iterable[bytes | None]) -> set[str]:
-    """All versions of which the topic still knows that they served."""
-    found: set[str] = set()
+    """Returns the names of all versions of which the topic still knows that they served."""
+    names: set[str] = set()
     for record in records:
         try:
             promotion = decode_promotion(record)
         except VersionRefused:
             continue
-        found |= {promotion.version, *(before.version for before in promotion.predecessors)}
-    return found
+        names |= {promotion.version, *(before.version for before in promotion.predecessors)}
+    return names
 
 
 def _line(version: ListedVersion, champion: Promotion | None, promoted: set[str]) -> ModelLine:
@@ -188,8 +192,7 @@ def _line(version: ListedVersion, champion: Promotion | None, promoted: set[str]
 
 
 def _gain(metrics: Mapping[str, float]) -> tuple[float, float, float] | None:
-    found = [metrics.get(f"recall@20_gain_{field}") for field in Difference._fields]
-    mean, low, high = found
+    mean, low, high = [metrics.get(f"recall@20_gain_{field}") for field in Difference._fields]
     return None if mean is None or low is None or high is None else (mean, low, high)
 
 
@@ -215,5 +218,5 @@ def _cells(line: ModelLine) -> tuple[str, ...]:
     )
 
 
-def _shown(value: Any, how: str = "") -> str:
-    return "-" if value is None else format(value, how)
+def _shown(value: Any, format_spec: str = "") -> str:
+    return "-" if value is None else format(value, format_spec)

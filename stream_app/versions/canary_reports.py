@@ -1,6 +1,6 @@
-"""Trials: what the workers measure of a new version and the one before, on the models topic for the trainer to judge.
+"""Canary reports: how a new version and the one before do live, sent by the workers to the trainer, which judges.
 
-Every worker has a key of its own, so compaction leaves its newest report.
+They go to the models topic. Every worker has a key of its own, so compaction leaves its newest report.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from stream_app.settings import Settings
 
 logger: Final = logging.getLogger(__name__)
 
-KEY: Final = b"trial:"
-_EVERY_S: Final = 5.0
+KEY: Final = b"trial:"  # in front of the worker's name in a record's key
+_EVERY_S: Final = 5.0  # seconds between two reports
 
 
 class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's counts since `version` came, of it and of `before`."""
+    """A worker's hit counts of `version` and of the one `before`, since `version` began to serve."""
 
     worker: str
     version: str
@@ -34,29 +34,32 @@ class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_canary_report(value: bytes | None) -> CanaryReport | None:
-    """None for what is no trial, or of another nextact."""
+    """Decodes a report; returns None for a value that is not a report, or not one of this nextact."""
     try:
         return msgspec.json.decode(value or b"", type=CanaryReport)
     except (ValueError, RecursionError):
         return None
 
 
-async def report_canary(settings: Settings, worker: str, trial: Callable[[], CanaryReport | None]) -> None:
-    """Publishes what `trial` gives, when it changes, until cancelled. A report that is not sent is not missed."""
+async def report_canary(settings: Settings, worker: str, current_report: Callable[[], CanaryReport | None]) -> None:
+    """Publishes the current report when it has changed, until cancelled.
+
+    A report that could not be sent needs no repeat: the next one has its counts, too.
+    """
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
     sent = None
     await producer.start()
     try:
         while True:
             await asyncio.sleep(_EVERY_S)
-            found = trial()
-            if found is not None and found != sent:
+            report = current_report()
+            if report is not None and report != sent:
                 try:
                     await producer.send_and_wait(
-                        settings.models_topic, msgspec.json.encode(found), KEY + worker.encode(), partition=0
+                        settings.models_topic, msgspec.json.encode(report), KEY + worker.encode(), partition=0
                     )
-                    sent = found
+                    sent = report
                 except KafkaError as error:
-                    logger.warning("the trial of %s was not reported, it is tried again: %r", found.version, error)
+                    logger.warning("the canary report on %s was not sent, trying again: %r", report.version, error)
     finally:
         await producer.stop()

@@ -1,7 +1,7 @@
-"""Promotions: the records of the compacted models topic that say which version is the champion.
+"""Promotions: records of the compacted models topic that say which version is the champion, the one that serves.
 
-All have one key, so compaction leaves only the newest. It therefore names the versions that served before it too,
-which is what a rollback goes back to.
+All have one key, so compaction leaves only the newest. Each therefore also names the versions that served before it,
+to which a rollback returns.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from model.errors import VersionRefused
 from stream_app.kafka.offsets import ends_of
 from stream_app.settings import Settings
 
-CHAMPION: Final = b"champion"
+CHAMPION: Final = b"champion"  # the key of all promotions
 FORMAT: Final = 1
-_PREDECESSORS: Final = 10
+_PREDECESSORS: Final = 10  # most predecessors that a promotion names
 _UNREADABLE: Final = "?"  # the name of a version whose record cannot be read
 
 
 class VersionRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a version lies and what it must be; `manifest_sha256` stands for all of its bytes."""
+    """Where a version lies; `manifest_sha256` stands for all of its bytes, as the manifest has their hashes."""
 
     version: str
     path: str
@@ -33,7 +33,7 @@ class VersionRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promotion(VersionRef, frozen=True, kw_only=True):
-    """A version made champion; of several the one with the latest `promoted_at` counts."""
+    """The record that makes a version champion; of several the one with the latest `promoted_at` counts."""
 
     promoted_at: Annotated[datetime, msgspec.Meta(tz=True)]
     metrics: dict[str, float]
@@ -41,45 +41,45 @@ class Promotion(VersionRef, frozen=True, kw_only=True):
     format: int = FORMAT
 
     @property
-    def placed(self) -> VersionRef:
-        """The version alone."""
+    def version_ref(self) -> VersionRef:
+        """The version without the circumstances of its promotion."""
         return VersionRef(version=self.version, path=self.path, manifest_sha256=self.manifest_sha256)
 
 
 class _Format(msgspec.Struct, frozen=True):
-    """The field that tells whether this nextact knows the others; the first records did not have it."""
+    """The field that says whether this nextact can read the others; the first records did not have it."""
 
     format: int = FORMAT
 
 
 @dataclass(frozen=True, slots=True)
 class Election:
-    """Who is champion after some records, and the records that were refused, with the names of their versions."""
+    """The champion after some records, and the records that were refused with the names of their versions."""
 
     champion: Promotion | None
     refused: list[tuple[str, VersionRefused]]
 
 
 def encode_promotion(promotion: Promotion) -> bytes:
-    """JSON in UTF-8."""
+    """Returns the promotion as JSON in UTF-8."""
     return msgspec.json.encode(promotion)
 
 
 def decode_promotion(value: bytes | None) -> Promotion:
-    """The inverse; raises `VersionRefused` (promotion). None is a tombstone."""
+    """Decodes what `encode_promotion` wrote; raises `VersionRefused` (promotion) for anything else, None included."""
     if value is None:
         raise VersionRefused("promotion", "its record was deleted by a tombstone")
     try:
-        found = msgspec.json.decode(value, type=_Format).format
-        if found > FORMAT:
-            raise VersionRefused("promotion", f"its record has format {found}, this nextact reads format {FORMAT}")
+        version = msgspec.json.decode(value, type=_Format).format
+        if version > FORMAT:
+            raise VersionRefused("promotion", f"its record has format {version}, this nextact reads format {FORMAT}")
         return msgspec.json.decode(value, type=Promotion)
-    except (ValueError, RecursionError) as error:  # msgspec's own, bytes that are no UTF-8, or nested too deep
+    except (ValueError, RecursionError) as error:  # not the JSON of a promotion, not UTF-8, or nested too deep
         raise VersionRefused("promotion", f"its record cannot be read: {error}") from error
 
 
 def elect(values: Iterable[bytes | None], champion: Promotion | None = None) -> Election:
-    """Who is champion when these records came after `champion`: a late or damaged one changes nothing."""
+    """Finds the champion when these records come after `champion`; a late or damaged one changes nothing."""
     refused: list[tuple[str, VersionRefused]] = []
     for value in values:
         try:
@@ -88,7 +88,7 @@ def elect(values: Iterable[bytes | None], champion: Promotion | None = None) -> 
             refused.append((_UNREADABLE, refusal))
             continue
         if champion is not None and promotion.promoted_at < champion.promoted_at:
-            refused.append((promotion.version, _older(promotion, champion)))
+            refused.append((promotion.version, _late_refusal(promotion, champion)))
         else:
             champion = promotion
     return Election(champion, refused)
@@ -97,22 +97,22 @@ def elect(values: Iterable[bytes | None], champion: Promotion | None = None) -> 
 def promoted_after(
     champion: Promotion | None, version: VersionRef, metrics: dict[str, float], now: datetime
 ) -> Promotion:
-    """The record that makes `version` the champion."""
-    before = (champion.placed, *champion.predecessors) if champion else ()
-    return _promotion(version, metrics, [p for p in before if p.version != version.version], _after(champion, now))
+    """Returns the promotion that makes `version` the champion after `champion`."""
+    before = (champion.version_ref, *champion.predecessors) if champion else ()
+    return _promotion(version, metrics, [p for p in before if p.version != version.version], _later_than(champion, now))
 
 
 def rolled_back(champion: Promotion, metrics: dict[str, float], now: datetime) -> Promotion:
-    """The record that makes the champion's first predecessor, of which there must be one, champion again.
+    """Returns the promotion that makes the champion's first predecessor champion again; there must be one.
 
-    The champion is not among the predecessors then, so that going back again goes further back.
+    The champion is not among its predecessors, so that another rollback goes further back.
     """
     version, *before = champion.predecessors
-    return _promotion(version, metrics, before, _after(champion, now))
+    return _promotion(version, metrics, before, _later_than(champion, now))
 
 
-async def publish(promotion: Promotion, settings: Settings) -> None:
-    """Makes a version the champion; returns when the broker has acknowledged it."""
+async def publish_promotion(promotion: Promotion, settings: Settings) -> None:
+    """Publishes a promotion and returns when the broker has acknowledged it."""
     producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all", enable_idempotence=True)
     await producer.start()
     try:
@@ -122,7 +122,7 @@ async def publish(promotion: Promotion, settings: Settings) -> None:
 
 
 class Promotions:
-    """Follows the models topic without a group: every process sees every promotion."""
+    """Reads the models topic without a consumer group, so that every process sees every promotion."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -132,43 +132,43 @@ class Promotions:
         )
 
     async def start(self) -> list[bytes | None]:
-        """Connects and returns the champions' records that are there, oldest first."""
+        """Connects and returns the values of the promotions that are there, oldest first."""
         self._consumer.assign([self._partition])  # first, so that it connects knowing the topic
         end = (await ends_of(self._settings.brokers, [self._partition]))[self._partition]
         await self._consumer.start()
         await self._consumer.seek_to_beginning(self._partition)
-        found: list[bytes | None] = []
+        values: list[bytes | None] = []
         while await self._consumer.position(self._partition) < end:
-            found += _of_champions(await self._fetched(timeout_ms=500))
-        return found
+            values += _champion_records(await self._fetch(timeout_ms=500))
+        return values
 
     async def follow(self) -> AsyncIterator[list[bytes | None]]:
-        """The champions' records as they come, those of a fetch together."""
+        """Yields the values of new promotions as they come, those of a fetch together."""
         async for records in self.records():
-            if found := _of_champions(records):
-                yield found
+            if values := _champion_records(records):
+                yield values
 
     async def records(self) -> AsyncIterator[list[Any]]:
-        """All records of the topic as they come, those of a fetch together."""
+        """Yields all new records of the topic as they come, those of a fetch together."""
         while True:
-            if records := await self._fetched(timeout_ms=60_000):
+            if records := await self._fetch(timeout_ms=60_000):
                 yield records
 
     async def stop(self) -> None:
         """Disconnects."""
         await self._consumer.stop()
 
-    async def _fetched(self, timeout_ms: int) -> list[Any]:
+    async def _fetch(self, timeout_ms: int) -> list[Any]:
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
         return list(fetched.get(self._partition, []))
 
 
-def _of_champions(records: Iterable[Any]) -> list[bytes | None]:
+def _champion_records(records: Iterable[Any]) -> list[bytes | None]:
     return [record.value for record in records if record.key == CHAMPION]
 
 
-async def history(settings: Settings) -> list[bytes | None]:
-    """The champions' records that are on the topic now, oldest first."""
+async def champion_records(settings: Settings) -> list[bytes | None]:
+    """Returns the values of the promotions that are on the topic now, oldest first."""
     promotions = Promotions(settings)
     try:
         return await promotions.start()
@@ -176,9 +176,9 @@ async def history(settings: Settings) -> list[bytes | None]:
         await promotions.stop()
 
 
-async def champion(settings: Settings) -> Promotion | None:
-    """The present champion; None if there is none yet."""
-    return elect(await history(settings)).champion
+async def current_champion(settings: Settings) -> Promotion | None:
+    """Returns the current champion, None before the first promotion."""
+    return elect(await champion_records(settings)).champion
 
 
 def _promotion(
@@ -192,12 +192,12 @@ def _promotion(
     )
 
 
-def _after(champion: Promotion | None, now: datetime) -> datetime:
-    """Now, but later than the champion's promotion also where the clock of the machine that wrote it is ahead."""
+def _later_than(champion: Promotion | None, now: datetime) -> datetime:
+    """Returns now, or a time just after the champion's promotion if the clock of who wrote that is ahead."""
     return now if champion is None else max(now, champion.promoted_at + timedelta(microseconds=1))
 
 
-def _older(promotion: Promotion, champion: Promotion) -> VersionRefused:
+def _late_refusal(promotion: Promotion, champion: Promotion) -> VersionRefused:
     return VersionRefused(
         "older",
         f"its promotion of {promotion.promoted_at.isoformat()} came after that of {champion.version} of "

@@ -1,4 +1,4 @@
-"""Reading and writing that may hang: a place on the network that answers never."""
+"""Runs reads and writes that may hang, as storage on the network may never answer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from model.versions.manifest import VersionFiles, read_files
 
 T = TypeVar("T")
 
-_CLOSED: Final = RuntimeError  # of an event loop that ended while the work went on
+_LOOP_CLOSED: Final = RuntimeError  # raised by an event loop that was closed while the work went on
 
 
 async def with_timeout(seconds: float, work: Callable[[], T]) -> T:
-    """The result of `work`, done in a thread of its own; raises `TimeoutError` when it takes longer.
+    """Returns the result of `work`, done in a thread of its own; raises `TimeoutError` when it takes longer.
 
-    Work that is late is left to itself: its result is dropped, and its thread does not keep the process from ending,
-    as one of an executor would. Not for computing: Python ends such threads where they stand, and PyTorch's abort.
+    Late work goes on alone: its result is dropped, and its thread does not keep the process from ending, as one of an
+    executor would. Not for computing: Python ends such threads where they stand, and PyTorch's abort.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -31,7 +31,7 @@ async def with_timeout(seconds: float, work: Callable[[], T]) -> T:
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type]  # None only where T has it
+            done.set_result(result)  # type: ignore[arg-type]  # None only if T includes it
 
     def run() -> None:
         result, failure = None, None
@@ -39,7 +39,7 @@ async def with_timeout(seconds: float, work: Callable[[], T]) -> T:
             result = work()
         except Exception as error:
             failure = error
-        with suppress(_CLOSED):
+        with suppress(_LOOP_CLOSED):
             loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=run, name="bounded", daemon=True).start()
@@ -48,7 +48,7 @@ async def with_timeout(seconds: float, work: Callable[[], T]) -> T:
 
 
 async def read_with_timeout(seconds: float, path: str, manifest_sha256: str | None) -> VersionFiles:
-    """The files of a version; raises `VersionRefused`, unreadable for a place that does not answer in time."""
+    """Reads the files of a version; raises `VersionRefused`, as unreadable if they do not come in time."""
     try:
         return await with_timeout(seconds, lambda: read_files(path, manifest_sha256))
     except TimeoutError as error:

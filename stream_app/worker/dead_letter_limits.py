@@ -61,7 +61,7 @@ class DeadLetterLimits:
         if not rejected and not self._runs:
             self._seen += len(records)
             return
-        reasons = {rejection.place: rejection for rejection in rejected}
+        reasons = {rejection.position: rejection for rejection in rejected}
         for place, record in enumerate(records):
             self._seen += 1
             rejection = reasons.get(place)

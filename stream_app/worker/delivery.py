@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaProducer
 from numpy.typing import NDArray
 
 from stream_app.contract.events import Reason
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.kafka.record_batch import LARGEST, EncodedBatch, RecordBatch
 from stream_app.settings import Settings
@@ -37,7 +37,7 @@ class BatchResult:
     partition: int
     ranker: Ranker
     predictions: list[RecordBatch] = field(default_factory=list)
-    dead_letters: list[Outgoing] = field(default_factory=list)
+    dead_letters: list[OutgoingRecord] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)  # of the dead letters
     changelog: list[RecordBatch] = field(default_factory=list)
     states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
@@ -150,7 +150,9 @@ class QueuedBatch(NamedTuple):
     acknowledged: asyncio.Future[Any]
 
 
-async def send(producer: AIOKafkaProducer, topic: str, partition: int, records: list[Outgoing]) -> list[QueuedBatch]:
+async def send(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: list[OutgoingRecord]
+) -> list[QueuedBatch]:
     """Queues records as few large batches."""
     queued = []
     remaining = iter(records)
@@ -201,7 +203,7 @@ def without_gap(written: Sequence[range]) -> range | None:
     return range(start, written[-1].stop)
 
 
-def _appended(builder: Any, record: Outgoing) -> bool:
+def _appended(builder: Any, record: OutgoingRecord) -> bool:
     """Whether the record fitted; into an empty batch any does."""
     key, value, headers = record
     return builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is not None

@@ -24,7 +24,7 @@ from model.state.user_record import UserRecords, pack
 from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.events import DecodedBatch, decode_batch
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
-from stream_app.contract.string_columns import Strings, joined, strings
+from stream_app.contract.string_columns import Strings, concatenate, strings
 from stream_app.kafka.record_batch import record_batches
 from stream_app.settings import Settings
 from stream_app.worker.dead_letter_limits import DeadLetterLimits
@@ -101,7 +101,7 @@ class Pipeline:
         with self._timed("decode"):
             decoded = decode_batch(records)
             self._limits.count(records, decoded.rejected, generation)
-            sources = [records[place] for place in decoded.places]
+            sources = [records[place] for place in decoded.positions]
             times, verdicts = judged(decoded.times, decoded.record_times)
             return ReceivedBatch(
                 records=records,
@@ -155,7 +155,7 @@ class Pipeline:
         partitions = dict.fromkeys([record.partition for record in received.records])
         results = {partition: BatchResult(partition, ranker) for partition in partitions}
         for rejected in received.decoded.rejected:
-            record = received.records[rejected.place]
+            record = received.records[rejected.position]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
         if parts:
@@ -175,7 +175,7 @@ class Pipeline:
         places = np.concatenate([part.stepped.places for part in parts])
         order = np.argsort(places)
         pairs = zip(parts, answers, strict=True)
-        values = joined([self._predictions.encode(_followed(received, part), answer) for part, answer in pairs])
+        values = concatenate([self._predictions.encode(_followed(received, part), answer) for part, answer in pairs])
         for partition, chosen in _by_partition(received.partitions[places], order):
             result = replace(results[partition], record_times=received.record_times[places[chosen]])
             result.predictions.extend(record_batches(received.keys, places, values, chosen))

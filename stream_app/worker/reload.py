@@ -166,7 +166,7 @@ class Reload:
 
     def _kept(self, promotion: Promotion) -> _Ready | None:
         for ready in (self._served, self._previous):
-            if ready is not None and ready.promotion.placed == promotion.placed:
+            if ready is not None and ready.promotion.version_ref == promotion.version_ref:
                 return replace(ready, promotion=promotion)
         return None
 
@@ -198,7 +198,7 @@ class Reload:
     def _canary(self, ready: _Ready, before: _Ready | None) -> Canary | None:
         """None without a version before, and when one is taken back: its users are to have it at once."""
         share = self._settings.canary_share
-        if before is None or not share or ready.promotion.placed in before.promotion.predecessors:
+        if before is None or not share or ready.promotion.version_ref in before.promotion.predecessors:
             return None
         return Canary(before.serving, share)
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from stream_app.settings import Settings
-from stream_app.versions.promotions import Promotion, promoted_after, publish
+from stream_app.versions.promotions import Promotion, promoted_after, publish_promotion
 from tests.bench.compare import in_turn
 from tests.bench.latency import Percentiles, show_percentiles, summary
 from tests.bench.made_up import records, version_of_a_log
@@ -70,5 +70,5 @@ def _swaps(settings: Settings, versions: list[Promotion]) -> Iterator[Any]:
     """Promotions of the versions in turn, without end, each to be awaited."""
     champion = versions[0]
     for version in itertools.islice(itertools.cycle(versions), 1, None):
-        champion = promoted_after(champion, version.placed, {}, datetime.now(UTC))
-        yield publish(champion, settings)
+        champion = promoted_after(champion, version.version_ref, {}, datetime.now(UTC))
+        yield publish_promotion(champion, settings)

@@ -17,11 +17,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import murmur2
 
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
-from stream_app.versions.promotions import Promotion, publish
+from stream_app.versions.promotions import Promotion, publish_promotion
 from stream_app.worker.delivery import acknowledged, new_producer, send
 from tests.integration.running import Running
 
@@ -53,7 +53,7 @@ class Streams:
         asyncio.run(_make_output(settings))
         self.make(settings)
         if promotion is not None:
-            asyncio.run(publish(promotion, settings))
+            asyncio.run(publish_promotion(promotion, settings))
         return settings
 
     def make(self, settings: Settings) -> None:
@@ -75,13 +75,13 @@ async def _make_output(settings: Settings) -> None:
 
 def fill(settings: Settings, topic: str, records: Iterable[Record]) -> None:
     """Writes records to the partitions where publishers of the contract send them, as fast as the broker takes them."""
-    parts: list[list[Outgoing]] = [[] for _ in range(settings.partitions)]
+    parts: list[list[OutgoingRecord]] = [[] for _ in range(settings.partitions)]
     for key, value in records:
-        parts[(murmur2(key) & 0x7FFFFFFF) % settings.partitions].append(Outgoing(key, value))
+        parts[(murmur2(key) & 0x7FFFFFFF) % settings.partitions].append(OutgoingRecord(key, value))
     asyncio.run(_write(settings, topic, parts))
 
 
-async def _write(settings: Settings, topic: str, parts: Sequence[list[Outgoing]]) -> None:
+async def _write(settings: Settings, topic: str, parts: Sequence[list[OutgoingRecord]]) -> None:
     async with new_producer(settings, enable_idempotence=True) as producer:
         queued = await asyncio.gather(
             *(send(producer, topic, partition, part) for partition, part in enumerate(parts) if part)

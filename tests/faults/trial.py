@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
-from stream_app.versions.promotions import Promotion, publish
+from stream_app.versions.promotions import Promotion, publish_promotion
 from tests.faults.cluster import Cluster
 from tests.faults.load import Mix, Publisher, records
 from tests.faults.memory import TOLERANCE_MB, growth
@@ -71,7 +71,7 @@ class Stage:
         promotion = await asyncio.to_thread(
             untrained_version, self.place / "models" / name, self.items, name=name, seed=self.versions
         )
-        await publish(promotion, self.settings)
+        await publish_promotion(promotion, self.settings)
         return promotion
 
 

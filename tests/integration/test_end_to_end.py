@@ -19,7 +19,7 @@ from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
 from stream_app.settings import Settings
-from stream_app.versions.promotions import Promotion, champion, publish
+from stream_app.versions.promotions import Promotion, current_champion, publish_promotion
 from tests.integration.running import Running
 from tests.integration.topics import Record, read_topics, send_all
 
@@ -151,7 +151,7 @@ def test_weights_go_live_without_a_pause_and_a_broken_version_is_refused(
     trainer = start("trainer", "--once")
     assert trainer.wait(120) == 0, trainer.tail()
     assert "promoted" in trainer.tail()
-    first = asyncio.run(champion(settings))
+    first = asyncio.run(current_champion(settings))
     assert first is not None
     worker.wait_until(lambda: worker.metric("nextact_model_info", first.version) == 1)
     send_all(settings, events[4000:4500])
@@ -175,7 +175,7 @@ def test_a_linear_recurrence_is_trained_by_two_processes_and_served(settings: Se
     trainer = start(*together, module="torch.distributed.run", backbone="linear")
     assert trainer.wait(240) == 0, trainer.tail()
     assert "process 2 of 2 trains along" in trainer.log.read_text()
-    promoted = asyncio.run(champion(settings))
+    promoted = asyncio.run(current_champion(settings))
     assert promoted is not None, trainer.tail()
     assert load(promoted.path).network.config.backbone == "linear"
     worker = start("worker")
@@ -200,7 +200,7 @@ def publish_broken_copy(settings: Settings, good: Promotion, place: Path) -> str
         promoted_at=good.promoted_at,
         metrics={},
     )
-    asyncio.run(publish(promotion, settings))
+    asyncio.run(publish_promotion(promotion, settings))
     return promotion.version
 
 

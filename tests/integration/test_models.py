@@ -24,7 +24,14 @@ from stream_app.errors import VersionUnusable
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.versions.admin import list_models, promote, roll_back
-from stream_app.versions.promotions import CHAMPION, Promotion, VersionRef, champion, promoted_after, publish
+from stream_app.versions.promotions import (
+    CHAMPION,
+    Promotion,
+    VersionRef,
+    current_champion,
+    promoted_after,
+    publish_promotion,
+)
 from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events, wait_answered
@@ -81,7 +88,7 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
     asyncio.run(ensure_topics(settings))
     registry = Path(settings.registry)
     first = promoted_after(None, save_version(registry / "first"), {}, now())
-    asyncio.run(publish(first, settings))
+    asyncio.run(publish_promotion(first, settings))
     events = shop_events(600)
     worker = start("worker")
     worker.wait_ready()
@@ -100,13 +107,13 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
     for name, (reason, damage) in BAD.items():
         placed = save_version(registry / name, seed=1)
         damage(registry / name)
-        asyncio.run(publish(promoted_after(first, announced(placed, reason), {}, now()), settings))
+        asyncio.run(publish_promotion(promoted_after(first, announced(placed, reason), {}, now()), settings))
         assert_refused(name, reason)
     for value in (b"no json", None, b'{"format": 2}'):
         put_record(settings, value)
         assert_refused("?", "promotion")
     late = save_version(registry / "late")
-    asyncio.run(publish(promoted_after(None, late, {}, first.promoted_at - timedelta(seconds=1)), settings))
+    asyncio.run(publish_promotion(promoted_after(None, late, {}, first.promoted_at - timedelta(seconds=1)), settings))
     assert_refused("late", "older")
     send_all(settings, events[:300])
     seen = wait_answered(worker, settings)
@@ -114,10 +121,10 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
 
     stuck = save_version(registry / "stuck")
     hang(registry / "stuck")
-    asyncio.run(publish(promoted_after(first, stuck, {}, now()), settings))
+    asyncio.run(publish_promotion(promoted_after(first, stuck, {}, now()), settings))
     worker.wait_until(lambda: "version stuck is tried again: unreadable" in worker.tail())
     good = save_version(registry / "good", seed=2)
-    asyncio.run(publish(promoted_after(first, good, {}, now()), settings))
+    asyncio.run(publish_promotion(promoted_after(first, good, {}, now()), settings))
     worker.wait_until(lambda: worker.metric("nextact_model_info", "good") == 1)
     send_all(settings, events[300:])
     seen = wait_answered(worker, settings)
@@ -154,7 +161,7 @@ def test_versions_are_listed_promoted_and_rolled_back_by_hand(settings: Settings
             asyncio.run(promote(settings, name, now()))
     with pytest.raises(VersionUnusable, match="no version was promoted yet"):
         asyncio.run(roll_back(settings, now()))
-    assert asyncio.run(champion(settings)) is None
+    assert asyncio.run(current_champion(settings)) is None
     for name in ("v1", "v2"):
         asyncio.run(promote(settings, name, now()))
     worker = start("worker")
@@ -202,7 +209,7 @@ def test_a_trainer_killed_while_it_publishes_leaves_the_next_one_free_and_traini
         monkeypatch.setenv("NEXTACT_TEST_DEFECT", defect)
         dying = start("trainer", "--once", module="tests.integration.broken")
         assert dying.wait(120) == -signal.SIGKILL, dying.tail()
-        assert asyncio.run(champion(settings)) is None
+        assert asyncio.run(current_champion(settings)) is None
     assert sorted(states(settings).values()) == ["damaged", "never promoted"]
     half, whole = sorted(states(settings))
     assert states(settings)[whole] == "never promoted"
@@ -212,7 +219,7 @@ def test_a_trainer_killed_while_it_publishes_leaves_the_next_one_free_and_traini
     assert worker.metric("nextact_reloads_total", "refused") == 0
     trained = train(start)
     assert "round begins from nothing" in trained
-    first = asyncio.run(champion(settings))
+    first = asyncio.run(current_champion(settings))
     assert first is not None, trained
     worker.wait_until(lambda: worker.metric("nextact_model_info", first.version) == 1)
     assert states(settings) == {half: "damaged", whole: "never promoted", first.version: "serving"}
@@ -263,14 +270,14 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
     send_all(settings, shop_events(2500))
     placed = save_version(Path(settings.registry) / "first")
     away: Any = msgspec.structs.replace(placed, path="nowhere-at-all://models/first")
-    asyncio.run(publish(promoted_after(None, away, {}, now()), settings))
+    asyncio.run(publish_promotion(promoted_after(None, away, {}, now()), settings))
     trainer = start("trainer", "--once")
     assert trainer.wait(120) == 1, trainer.tail()
     assert "round failed, the champion stays: nowhere-at-all://models/first/manifest.json" in trainer.tail()
     assert champion_name(settings) == "first"
 
     cut_off(Path(settings.registry) / "first" / WEIGHTS)
-    asyncio.run(publish(promoted_after(None, placed, {}, now()), settings))
+    asyncio.run(publish_promotion(promoted_after(None, placed, {}, now()), settings))
     said = train(start)
     assert "the champion first cannot be used, training starts anew" in said
     assert "round begins from nothing" in said
@@ -278,6 +285,6 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
 
 
 def champion_name(settings: Settings) -> str:
-    found: Promotion | None = asyncio.run(champion(settings))
+    found: Promotion | None = asyncio.run(current_champion(settings))
     assert found is not None
     return found.version

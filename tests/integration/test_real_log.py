@@ -17,7 +17,7 @@ from model.versions.version import load
 from stream_app.offline.event_files import event_log
 from stream_app.offline.log_reader import LogReader
 from stream_app.settings import Settings
-from stream_app.versions.promotions import champion
+from stream_app.versions.promotions import current_champion
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import wait_answered
 from tests.paths import SHARED_DATA
@@ -67,7 +67,7 @@ def test_a_real_log_is_answered_learned_and_foreseen(
 def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     """hit@20 and MRR@20 of the champion as `evaluate` finds them, on the targets that it answered live: those whose
     user did something in the test before, as the answer to what came before it was the rules'."""
-    promotion = asyncio.run(champion(settings))
+    promotion = asyncio.run(current_champion(settings))
     assert promotion is not None
     version = load(promotion.path, promotion.manifest_sha256)
     reading = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}

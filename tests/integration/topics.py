@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from stream_app.kafka.publisher import Sent, publish
+from stream_app.kafka.publisher import PublishResult, publish
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def read_topics(settings: Settings, *topics: str) -> list[list[Record]]:
     return [records[topic] for topic in topics]
 
 
-def send_all(settings: Settings, events: Iterable[Any]) -> Sent:
+def send_all(settings: Settings, events: Iterable[Any]) -> PublishResult:
     """Publishes events (or raw pairs of key and value) to the events topic."""
     return asyncio.run(publish(events, kafka=settings.brokers, topic=settings.events_topic))
 

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from model.serving.engine import Fold
 from model.serving.serving import serve
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
@@ -104,7 +104,7 @@ def _consumed(logged: Logged) -> ConsumerRecord[bytes, bytes]:
     )
 
 
-def _appended(sent: Outgoing, partition: int, offset: int) -> Logged:
+def _appended(sent: OutgoingRecord, partition: int, offset: int) -> Logged:
     return Logged(partition, offset, sent.key, sent.value, sent.headers)
 
 

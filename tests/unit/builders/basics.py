@@ -27,7 +27,7 @@ from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.state.user_states import Stored, UserStates, nothing_stored
 from model.versions.version import Version
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.string_columns import Strings, strings
 from stream_app.kafka.record_batch import EncodedBatch, RecordBatch, record_batches
 
@@ -273,20 +273,20 @@ def _words(query: str) -> list[int]:
     return [1 + _hash(word) % 4095 for word in query.split()[:5]]
 
 
-def packed(records: Sequence[Outgoing]) -> list[RecordBatch]:
+def packed(records: Sequence[OutgoingRecord]) -> list[RecordBatch]:
     """Records with key and value as a worker writes them."""
     keys, values = [record.key or b"" for record in records], [record.value or b"" for record in records]
     return record_batches(strings(keys), np.arange(len(records)), strings(values), np.arange(len(records)))
 
 
-def unpacked(batches: Sequence[RecordBatch]) -> list[Outgoing]:
+def unpacked(batches: Sequence[RecordBatch]) -> list[OutgoingRecord]:
     """The records of batches, as aiokafka reads them."""
     found = []
     for batch in batches:
         data = MemoryRecords(EncodedBatch(batch, time=0.0, transactional=False)._build())
         while (part := data.next_batch()) is not None:
             assert part.validate_crc()
-            found += [Outgoing(record.key, record.value) for record in part]
+            found += [OutgoingRecord(record.key, record.value) for record in part]
     return found
 
 

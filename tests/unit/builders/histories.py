@@ -71,11 +71,11 @@ class Reader:
         self.read: dict[int, int] = self.history.positions(stream)
         self.written = dict(self.read)
         self.batches: list[pa.RecordBatch] = []
-        for hole in list(self.history.holes):
-            spans = {p: Span(topic.firsts.get(p, 0), s.next) if hole.from_start else s for p, s in hole.spans.items()}
-            with self.history.filling(hole, spans, written=self.now, missing=0) as filling:
+        for gap in list(self.history.gaps):
+            spans = {p: Span(topic.firsts.get(p, 0), s.next) if gap.from_start else s for p, s in gap.spans.items()}
+            with self.history.fill_gap(gap, spans, written=self.now, missing=0) as gap_writer:
                 for partition, span in spans.items():
-                    filling.write(self._rows(partition, span.first, span.next))
+                    gap_writer.write(self._rows(partition, span.first, span.next))
 
     def take(self, partition: int, count: int = 1_000_000) -> Reader:
         """Reads on in a partition."""

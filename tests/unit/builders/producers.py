@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.record_batch import EncodedBatch
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import BatchResult
@@ -28,12 +28,12 @@ class Builder:
 
     def __init__(self, size: int) -> None:
         self._builder = BatchBuilder(size, 0)
-        self.records: list[Outgoing] = []
+        self.records: list[OutgoingRecord] = []
 
     def append(self, *, timestamp: int | None, key: bytes, value: bytes, headers: Sequence[Any]) -> Any:
         metadata = self._builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
         if metadata is not None:
-            self.records.append(Outgoing(key, value, tuple(headers)))
+            self.records.append(OutgoingRecord(key, value, tuple(headers)))
         return metadata
 
 
@@ -43,7 +43,7 @@ class Sent:
 
     topic: str
     partition: int
-    records: list[Outgoing]
+    records: list[OutgoingRecord]
     base: int
     acknowledged: asyncio.Future[Any]
 
@@ -104,9 +104,9 @@ class Producer:
 def batch(
     n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2
 ) -> BatchResult:
-    def records(kind: str, size: int) -> list[Outgoing]:
+    def records(kind: str, size: int) -> list[OutgoingRecord]:
         headers = (("h", b"1"),) if kind == "dead letter" else ()
-        return [Outgoing(b"key", f"{kind} {n}.{place}".encode(), headers) for place in range(size)]
+        return [OutgoingRecord(b"key", f"{kind} {n}.{place}".encode(), headers) for place in range(size)]
 
     return BatchResult(
         partition=partition,

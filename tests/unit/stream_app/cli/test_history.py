@@ -69,10 +69,10 @@ def test_an_empty_history_is_listed(folder: Path) -> None:
 def test_a_file_that_is_merged_meanwhile_is_no_mistake(
     folder: Path, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def vanishing(place: HistoryStorage, name: str, size: int) -> HistoryFile:
+    def vanishing(storage: HistoryStorage, name: str, size: int) -> HistoryFile:
         if number_of(name) == 2:
-            Path(place.address, name).unlink()
-        return read_file(place, name, size)
+            Path(storage.address, name).unlink()
+        return read_file(storage, name, size)
 
     monkeypatch.setattr("stream_app.history.listing.read_file", vanishing)
     found = [json.loads(line) for line in nextact("list", "--json", folder=folder).stdout.splitlines()]
@@ -88,7 +88,7 @@ def test_users_are_erased_and_nothing_else_changes(folder: Path, topic: Topic, t
     assert [pq.read_metadata(path).metadata for path in files_of(folder)] == metadata
     reader = Reader(folder, topic)
     assert reader.read == {0: 6, 1: 6}
-    assert reader.history.holes == []
+    assert reader.history.gaps == []
 
 
 def test_files_without_these_users_are_not_written_again(folder: Path, topic: Topic, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter, replayed
+from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter, replay_record
 from stream_app.contract.events import REASONS, Reason, Rejection
 from tests.unit.builders.basics import make_record
 
@@ -56,7 +56,7 @@ def test_a_letter_is_read_back_and_replayed_as_the_publisher_sent_it() -> None:
     assert letter == DeadLetter(
         7, 3, 1000, "not_json", "naïve", "shop.events", 7, 41, 99, 0, b"u", b"{", [("trace", b"abc")]
     )
-    again = replayed(letter)
+    again = replay_record(letter)
     assert (again.key, again.value) == (b"u", b"{")
     assert list(again.headers) == [
         ("trace", b"abc"),
@@ -68,10 +68,10 @@ def test_a_letter_is_read_back_and_replayed_as_the_publisher_sent_it() -> None:
 
 def test_a_second_replay_counts_on_and_names_the_second_letter() -> None:
     first = lying(dead_letter(make_record(b"{"), Rejection(0, "not_json", "first")).headers)
-    rejected_again = replace(make_record(b"{", offset=50), headers=tuple(replayed(first).headers))
+    rejected_again = replace(make_record(b"{", offset=50), headers=tuple(replay_record(first).headers))
     second = lying(dead_letter(rejected_again, Rejection(0, "not_json", "second")).headers, offset=9)
     assert (second.replays, second.message, second.source_offset) == (1, "second", 50)
-    headers = list(replayed(second).headers)
+    headers = list(replay_record(second).headers)
     assert len(headers) == len(dict(headers))
     assert (dict(headers)["nextact.replay"], dict(headers)["nextact.replay.offset"]) == (b"2", b"9")
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from model.data.events import EVENT_TYPES, Event
 from model.serving.answers import Answers
 from stream_app.cli.main import cli
-from stream_app.contract.dead_letters import dead_letter, read_dead_letter, replayed
+from stream_app.contract.dead_letters import dead_letter, read_dead_letter, replay_record
 from stream_app.contract.documents import asyncapi, documents, event_schema, prediction_schema
 from stream_app.contract.events import TYPE_NAMES, RejectedRecord, Rejection, decode_event
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
@@ -255,7 +255,7 @@ def test_asyncapi_examples_are_events() -> None:
 def test_headers_are_those_that_are_written() -> None:
     record = make_record(b"{", key=b"ada")
     first = dead_letter(record, Rejection(0, "not_json", "why"))
-    again = replayed(read_dead_letter(replace(record, headers=first.headers)))
+    again = replay_record(read_dead_letter(replace(record, headers=first.headers)))
     second = dead_letter(replace(record, headers=again.headers), Rejection(0, "not_json", "why"))
     for message, sent in (("event", again), ("deadLetter", second)):
         schema = asyncapi(DEFAULTS)["components"]["messages"][message]["headers"]

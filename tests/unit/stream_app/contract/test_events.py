@@ -221,14 +221,14 @@ def test_a_batch_keeps_order_and_places() -> None:
     values = [encoded(item_id="1"), b"{", encoded(item_id="2", timestamp=9), None]
     found = decode_batch([make_record(value, offset=n, timestamp=n) for n, value in enumerate(values)])
     assert [event.item_id for event in found.events] == ["1", "2"]
-    assert (found.places, found.times) == ([0, 2], [0, 9])
-    assert [(bad.place, bad.reason) for bad in found.rejected] == [(1, "not_json"), (3, "empty")]
+    assert (found.positions, found.times) == ([0, 2], [0, 9])
+    assert [(bad.position, bad.reason) for bad in found.rejected] == [(1, "not_json"), (3, "empty")]
 
 
 def check(found: DecodedBatch, count: int) -> None:
     """Every record is an event that the model can read, or has a reason."""
-    places = found.places + [bad.place for bad in found.rejected]
-    assert sorted(places) == list(range(count))
+    positions = found.positions + [bad.position for bad in found.rejected]
+    assert sorted(positions) == list(range(count))
     assert {bad.reason for bad in found.rejected} <= set(REASONS)
     assert all(event.type in EVENT_TYPES for event in found.events)
     assert len(actions_of(found.events, found.times)) == len(found.events)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.contract.string_columns import frozen, joined, strings
+from stream_app.contract.string_columns import concatenate, frozen, strings
 from tests.unit.builders.basics import byte_strings
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), max_size=5), min_size=1, max_size=4))
 def test_columns_are_joined(columns: list[list[bytes]]) -> None:
-    assert byte_strings(joined([strings(column) for column in columns])) == [
+    assert byte_strings(concatenate([strings(column) for column in columns])) == [
         one for column in columns for one in column
     ]
 

@@ -1,4 +1,4 @@
-"""Times of the command line, and selections."""
+"""Times as the command line takes them, and selections of dead letters."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_a_time_is_an_age_or_a_moment(text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5w", "-1h", "1970-13-01"])
-def test_what_is_no_time_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match=f"'{text}' is no time"):
+def test_a_text_that_is_not_a_time_is_named_in_the_error(text: str) -> None:
+    with pytest.raises(UsageError, match=f"'{text}' is not a time"):
         time_of(text, 1000.0)
 
 
 def test_an_unknown_reason_is_named() -> None:
-    with pytest.raises(UsageError, match="'json'; there are empty, "):
+    with pytest.raises(UsageError, match="unknown reason 'json'; the reasons are empty, "):
         Selection(reasons=frozenset({"json", "not_json"}))

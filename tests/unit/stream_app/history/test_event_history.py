@@ -52,10 +52,10 @@ class Killed(BaseException):
 class Executioner:
     """Ends a history's process at the n-th change of its place: before it, half way, or after it."""
 
-    def __init__(self, place: HistoryStorage, nth: int, moment: str) -> None:
-        self._place, self._left, self._moment = place, nth, moment
+    def __init__(self, storage: HistoryStorage, nth: int, moment: str) -> None:
+        self._storage, self._left, self._moment = storage, nth, moment
         for name in STEPS:
-            setattr(place, name, self._armed(getattr(place, name)))
+            setattr(storage, name, self._armed(getattr(storage, name)))
 
     def _armed(self, step: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **options: Any) -> Any:
@@ -75,7 +75,7 @@ class Executioner:
 
     def _leave_scratch(self, scratch: Path) -> None:
         """What is being written stays, cut off: nobody tidies up after `kill -9`."""
-        (Path(self._place.address) / f".{7:020d}.tmp").write_bytes(scratch.read_bytes()[:-9])
+        (Path(self._storage.address) / f".{7:020d}.tmp").write_bytes(scratch.read_bytes()[:-9])
 
 
 @st.composite
@@ -124,7 +124,7 @@ def live(folder: Path, topic: Topic, reads: list[Any], *, merge: bool, nth: int,
     """A process from its start to its kill, or to a clean end if it makes fewer changes."""
     reader = Reader(folder, topic)
     try:
-        Executioner(reader.history._place, nth, moment)
+        Executioner(reader.history._storage, nth, moment)
         for partition, count, append in reads:
             reader.take(partition, count)
             if append:
@@ -211,7 +211,7 @@ def test_events_up_to_a_file_are_the_same_whatever_comes_after_it(tmp_path: Path
 def test_what_a_merge_left_behind_when_it_was_killed_goes_at_the_next_start(tmp_path: Path) -> None:
     topic = filled()
     reader = written(tmp_path, topic)
-    Executioner(reader.history._place, 1, "after")
+    Executioner(reader.history._storage, 1, "after")
     with pytest.raises(Killed):
         reader.history.keep_up(0)
     reader.close()
@@ -281,7 +281,7 @@ def test_damage_is_repaired_though_the_process_died_before_it_could(tmp_path: Pa
     assert offsets(rows_in(tmp_path)) == topic.events()
     reader.history.keep_up(0)
     reader.close()
-    assert open_history(tmp_path).holes == []
+    assert open_history(tmp_path).gaps == []
 
 
 def test_damage_to_the_first_file_of_a_new_partition_is_repaired_once(tmp_path: Path) -> None:
@@ -332,13 +332,13 @@ def test_a_hole_that_kafka_cannot_fill_is_reported_once(tmp_path: Path) -> None:
     written(tmp_path, topic).close()
     files_of(tmp_path)[2].unlink()
     history = open_history(tmp_path)
-    (hole,) = history.holes
-    with history.filling(hole, hole.spans, written=NOON, missing=4):
+    (gap,) = history.gaps
+    with history.fill_gap(gap, gap.spans, written=NOON, missing=4):
         pass
     history.close()
     history = open_history(tmp_path)
-    assert history.holes == []
-    assert sum(file.facts.missing for file in history.files) == 4
+    assert history.gaps == []
+    assert sum(file.metadata.missing for file in history.files) == 4
     assert history.rows == sum(topic.events().values()) - 4
 
 
@@ -348,9 +348,9 @@ def test_a_gap_after_retention_is_part_of_the_next_file(tmp_path: Path) -> None:
     topic.firsts[0] = 7
     Reader(tmp_path, topic).take_all().append(missing=4).close()
     reader = Reader(tmp_path, topic)
-    assert reader.history.holes == []
+    assert reader.history.gaps == []
     assert [row["offset"] for row in rows_in(tmp_path)] == [0, 1, 2, 7, 8]
-    assert [file.facts.missing for file in reader.history.files] == [0, 4]
+    assert [file.metadata.missing for file in reader.history.files] == [0, 4]
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -389,9 +389,11 @@ def test_another_stream_is_refused_and_a_higher_epoch_goes_on(tmp_path: Path) ->
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HistoryUnusable, match=r"cannot be written: .*Set NEXTACT_HISTORY to a place that can be"):
+    with pytest.raises(
+        HistoryUnusable, match=r"cannot be written: .*Set NEXTACT_HISTORY to a folder or address that can be"
+    ):
         EventHistory(HistoryStorage(str(tmp_path / "file" / "history")))
-    with pytest.raises(HistoryUnusable, match="no folder and no fsspec address"):
+    with pytest.raises(HistoryUnusable, match="neither a folder nor an fsspec address"):
         HistoryStorage("nowhere://x")
 
 
@@ -400,7 +402,7 @@ def test_a_full_disk_ends_the_process_and_costs_nothing(tmp_path: Path, monkeypa
     reader = Reader(tmp_path, topic).take(0).append().take_all()
     kept = rows_in(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(reader.history._place, "scratch", lambda _: nullcontext(Path("/dev/full")))
+        patch.setattr(reader.history._storage, "scratch", lambda _: nullcontext(Path("/dev/full")))
         with pytest.raises(HistoryFailed, match="No space left on device") as failure:
             reader.append()
         assert failure.value.exit_code == 70
@@ -409,9 +411,9 @@ def test_a_full_disk_ends_the_process_and_costs_nothing(tmp_path: Path, monkeypa
     assert offsets(rows_in(tmp_path)) == topic.events()
 
 
-def actions_of_topic(topic: Topic, places: list[tuple[int, int]]) -> Actions:
+def actions_of_topic(topic: Topic, positions_: list[tuple[int, int]]) -> Actions:
     """What the model reads of these records, by way of the events and not of files."""
-    decoded = decode_batch([record for p, o in places if (record := topic.records[p][o]) is not None])
+    decoded = decode_batch([record for p, o in positions_ if (record := topic.records[p][o]) is not None])
     return actions_of(decoded.events, judged(decoded.times, decoded.record_times)[0])
 
 

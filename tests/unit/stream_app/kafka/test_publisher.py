@@ -13,7 +13,7 @@ from aiokafka.partitioner import murmur2
 from stream_app.errors import BrokerUnreachable, SettingsInvalid, TopicMismatch
 from stream_app.kafka import publisher as send
 from stream_app.kafka.pace import Pace, Schedule, Timing
-from stream_app.kafka.publisher import Event, Raw, Sent, event_time_ms, from_thread, publish, record_of
+from stream_app.kafka.publisher import Event, PublishResult, RawRecord, event_time_ms, from_thread, publish, record_of
 
 NOW_MS = 1_700_000_000_000
 
@@ -72,12 +72,12 @@ class FakeProducer:
             raise self.fails
 
 
-def events(count: int, step_ms: int = 1000) -> Iterator[Event | Raw]:
+def events(count: int, step_ms: int = 1000) -> Iterator[Event | RawRecord]:
     for number in range(count):
         yield {"user_id": f"u{number}", "type": "view", "timestamp": NOW_MS - 60_000 + number * step_ms}
 
 
-def published(source: Any, producer: FakeProducer, **options: Any) -> Sent:
+def published(source: Any, producer: FakeProducer, **options: Any) -> PublishResult:
     return asyncio.run(publish(source, kafka=producer, topic="t", timing=producer.clock.timing(), **options))
 
 
@@ -209,12 +209,12 @@ def test_pace_that_cannot_be() -> None:
 
 
 def test_events_from_a_thread_keep_their_order_and_their_errors() -> None:
-    def breaking() -> Iterator[Event | Raw]:
+    def breaking() -> Iterator[Event | RawRecord]:
         yield from events(2500)
         raise ValueError("torn")
 
-    async def read() -> tuple[list[Event | Raw], str]:
-        found: list[Event | Raw] = []
+    async def read() -> tuple[list[Event | RawRecord], str]:
+        found: list[Event | RawRecord] = []
         try:
             async for event in from_thread(breaking(), ahead=10):
                 found.append(event)  # noqa: PERF401
@@ -226,7 +226,7 @@ def test_events_from_a_thread_keep_their_order_and_their_errors() -> None:
 
 
 def test_async_events_are_published() -> None:
-    async def some() -> AsyncIterator[Event | Raw]:
+    async def some() -> AsyncIterator[Event | RawRecord]:
         for event in events(3):
             yield event
 

@@ -27,7 +27,7 @@ FIRST_RECORDS = (  # as they were before there were predecessors and a format
 )
 
 
-def placed(name: str) -> VersionRef:
+def version_ref(name: str) -> VersionRef:
     return VersionRef(version=name, path=f"/models/{name}", manifest_sha256=name * 2)
 
 
@@ -35,7 +35,7 @@ def promoted(*names: str) -> Promotion:
     """The last one's record, when they were promoted one after the other, a minute between."""
     champion: Promotion | None = None
     for number, name in enumerate(names):
-        champion = promoted_after(champion, placed(name), {}, NOON + timedelta(minutes=number))
+        champion = promoted_after(champion, version_ref(name), {}, NOON + timedelta(minutes=number))
     assert champion is not None
     return champion
 
@@ -47,7 +47,7 @@ def predecessors(promotion: Promotion) -> list[str]:
 def test_what_is_written_is_read() -> None:
     promotion = promoted("a", "b")
     assert decode_promotion(encode_promotion(promotion)) == promotion
-    assert promotion.placed == placed("b")
+    assert promotion.version_ref == version_ref("b")
 
 
 def test_a_record_without_the_later_fields_is_read() -> None:
@@ -101,7 +101,7 @@ def test_a_late_record_is_refused_and_changes_nothing() -> None:
 @given(st.lists(st.integers(0, 5), max_size=6))
 def test_the_latest_promotion_counts_and_of_equals_the_last_record(minutes: list[int]) -> None:
     records = [
-        encode_promotion(promoted_after(None, placed(f"v{number}"), {}, NOON + timedelta(minutes=minute)))
+        encode_promotion(promoted_after(None, version_ref(f"v{number}"), {}, NOON + timedelta(minutes=minute)))
         for number, minute in enumerate(minutes)
     ]
     best = max(enumerate(minutes), key=lambda pair: (pair[1], pair[0]), default=None)
@@ -112,16 +112,16 @@ def test_the_latest_promotion_counts_and_of_equals_the_last_record(minutes: list
 def test_a_promotion_is_later_than_the_one_before_whatever_the_clock_says() -> None:
     champion = promoted("a")
     behind = NOON - timedelta(days=1)
-    assert promoted_after(champion, placed("b"), {}, behind).promoted_at > champion.promoted_at
+    assert promoted_after(champion, version_ref("b"), {}, behind).promoted_at > champion.promoted_at
     assert rolled_back(promoted("a", "b"), {}, behind).promoted_at > promoted("a", "b").promoted_at
 
 
 def test_going_back_goes_further_back_each_time_and_forgets_what_was_left() -> None:
     back = rolled_back(promoted("a", "b", "c"), {}, NOON + timedelta(hours=1))
-    assert (back.placed, predecessors(back)) == (placed("b"), ["a"])
+    assert (back.version_ref, predecessors(back)) == (version_ref("b"), ["a"])
     again = rolled_back(back, {}, NOON + timedelta(hours=2))
-    assert (again.placed, predecessors(again)) == (placed("a"), [])
-    after = promoted_after(back, placed("d"), {}, NOON + timedelta(hours=2))
+    assert (again.version_ref, predecessors(again)) == (version_ref("a"), [])
+    after = promoted_after(back, version_ref("d"), {}, NOON + timedelta(hours=2))
     assert predecessors(after) == ["b", "a"]
 
 

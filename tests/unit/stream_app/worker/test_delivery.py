@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import DataPathError
 from stream_app.worker import delivery as module
@@ -185,7 +185,7 @@ def test_nothing_to_send_is_nothing_sent() -> None:
 @given(st.lists(st.integers(0, 700), min_size=1, max_size=12))
 def test_dead_letters_are_packed_into_full_batches_and_none_is_too_large(sizes: list[int]) -> None:
     producer = Producer(at_once=True, size=500)
-    records = [Outgoing(b"k", bytes([n]) * size) for n, size in enumerate(sizes)]
+    records = [OutgoingRecord(b"k", bytes([n]) * size) for n, size in enumerate(sizes)]
 
     async def body(delivery: AtLeastOnce) -> None:
         await delivery.deliver(BatchResult(1, "rules", dead_letters=records), OFFSETS, None)
@@ -206,7 +206,7 @@ def test_dead_letters_are_packed_into_full_batches_and_none_is_too_large(sizes: 
 def test_offsets_of_others_are_never_among_our_own(others: list[int]) -> None:
     """Other workers write so many records before each of our batches."""
     producer = Producer(at_once=True, others=others)
-    changes = [batch for _ in range(6) for batch in packed([Outgoing(b"k", bytes(80))])]
+    changes = [batch for _ in range(6) for batch in packed([OutgoingRecord(b"k", bytes(80))])]
 
     async def body(delivery: AtLeastOnce) -> None:
         changelog = (await delivery.deliver(BatchResult(1, "rules", changelog=changes), OFFSETS, None)).changelog
@@ -222,7 +222,7 @@ def test_offsets_of_others_are_never_among_our_own(others: list[int]) -> None:
 
 def test_keys_values_and_headers_may_be_missing() -> None:
     producer = Producer(at_once=True)
-    bare = Outgoing(None, None, ())
+    bare = OutgoingRecord(None, None, ())
 
     async def body(delivery: AtLeastOnce) -> None:
         await delivery.deliver(BatchResult(1, "rules", dead_letters=[bare]), OFFSETS, None)

@@ -20,7 +20,7 @@ from model.data.events import EVENT_TYPES
 from model.serving.engine import Fold
 from model.serving.serving import Serving, serve
 from stream_app.contract.predictions import Prediction, decode_prediction
-from stream_app.contract.records import Outgoing
+from stream_app.contract.records import OutgoingRecord
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import BatchResult
 from stream_app.worker.metrics import WorkerMetrics
@@ -63,7 +63,7 @@ def predictions(result: BatchResult) -> list[Prediction]:
     return [decode_prediction(sent.value or b"") for sent in unpacked(result.predictions)]
 
 
-def keys(sent: Sequence[Outgoing]) -> list[bytes | None]:
+def keys(sent: Sequence[OutgoingRecord]) -> list[bytes | None]:
     return [outgoing.key for outgoing in sent]
 
 

@@ -225,13 +225,13 @@ def test_a_bad_version_is_refused_and_the_one_before_serves_on(
     damage: Callable[[Path], object],
     hostile: bool,
 ) -> None:
-    placed = save_version(tmp_path / "bad", seed=1)
+    version_ref = save_version(tmp_path / "bad", seed=1)
     damage(tmp_path / "bad")
     if hostile:
         digest = sha256((tmp_path / "bad" / MANIFEST).read_bytes()).hexdigest()
-        placed = msgspec.structs.replace(placed, manifest_sha256=digest)
+        version_ref = msgspec.structs.replace(version_ref, manifest_sha256=digest)
     bad = promoted_after(
-        good, placed, {}, NOON + timedelta(days=365)
+        good, version_ref, {}, NOON + timedelta(days=365)
     )  # by a clock that is ahead: it must not matter later
     better = promoted_after(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
     worker = Following(encode_promotion(good), timeout=0.3 if damage is hang else 10.0)
@@ -331,7 +331,7 @@ def test_what_serves_is_not_loaded_again_when_it_is_promoted_again(good: Promoti
 
     async def steps(worker: Following) -> None:
         before = worker.fold.serving
-        worker.topic.put(encode_promotion(promoted_after(good, good.placed, {}, NOON)), b"no json")
+        worker.topic.put(encode_promotion(promoted_after(good, good.version_ref, {}, NOON)), b"no json")
         await worker.until(lambda: worker.count("refused") == 1)
         assert worker.fold.serving is before
         assert worker.count("loaded") == 1
