@@ -3,7 +3,7 @@
 A message says what happened, with which value, and what to do about it.
 
     NextactError
-    ├── RecordCorrupt        a stored user record that cannot be trusted
+    ├── RecordCorrupt        a stored user record that fails its checks
     ├── VersionRefused       a model version that must not be served (`reason`: a closed set of words)
     ├── VersionNotSaved      a model version that could not be written
     ├── TooLittleData        not enough events to train on
@@ -16,8 +16,8 @@ from typing import Literal
 
 RefusalReason = Literal[
     "promotion",  # the record that announces it cannot be read
-    "older",  # announced before the version that serves
-    "unreadable",  # the place does not answer or does not let us in
+    "older",  # it was announced before the version that serves
+    "unreadable",  # the storage does not answer or denies access
     "missing_file",
     "hash",
     "format",
@@ -34,7 +34,7 @@ class NextactError(Exception):
 
 
 class RecordCorrupt(NextactError):
-    """A user record fails its checksum, version or length."""
+    """A stored user record fails its checksum, version or length."""
 
 
 class VersionRefused(NextactError):

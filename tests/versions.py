@@ -16,7 +16,7 @@ from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
-from model.versions.version import save
+from model.versions.version import VersionContents, save
 from stream_app.versions.promotions import Promotion
 
 
@@ -31,8 +31,7 @@ def untrained_version(
     """A version of the default size in the folder `path`; items are called item-0, item-1, …"""
     vocabulary = Vocabulary([f"item-{number}" for number in range(items)])
     created = "2026-01-01T00:00:00+00:00"
-    sha256 = save(
-        str(path),
+    contents = VersionContents(
         name=name,
         created=created,
         network=cold_start(NetworkConfig(items=items), seed=seed),
@@ -42,6 +41,7 @@ def untrained_version(
         metrics={},
         facts={},
     )
+    sha256 = save(str(path), contents)
     return Promotion(
         version=name, path=str(path), manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={}
     )

@@ -1,6 +1,6 @@
-"""Evidence and combiner as tensors of a file, and every check that the compiled loop over them relies on.
+"""Item statistics and combiner as tensors of a file, and every check that the compiled loop over them relies on.
 
-That loop looks at no bounds: a number that led out of an array would end the worker, or be served.
+That loop checks no bounds: a number that led out of an array would end the worker, or be served.
 Shapes: I items of the catalogue, E entries of all rows.
 """
 
@@ -22,7 +22,7 @@ from model.network.tensor_checks import check_finite, check_shapes, decode_tenso
 from model.versions.manifest import FUSION
 
 _COMBINER: Final = "combiner."
-_LONGEST: Final = {  # row
+_LONGEST: Final = {  # entries of a row
     "followers": MOST_NEIGHBOURS,
     "predecessors": MOST_NEIGHBOURS,
     "popular_alike": POPULAR_ALIKE,
@@ -30,16 +30,16 @@ _LONGEST: Final = {  # row
 
 
 def fusion_tensors(fusion: Fusion) -> dict[str, Tensor]:
-    """All arrays of a fusion by name."""
+    """Returns all arrays of a fusion by name."""
     statistics = tensors_of(fusion.statistics)
     tensors = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in statistics.items()}
     return tensors | _combiner_tensors(fusion.combiner)
 
 
 def decode_fusion(path: str, content: bytes, items: int) -> Fusion:
-    """The fusion in a file's bytes, for a catalogue of so many items.
+    """Decodes a file's bytes into the fusion of a catalogue of so many items.
 
-    Raises `VersionRefused`: format; shape, also for what leads out of an array; not_finite.
+    Raises `VersionRefused`: format; shape, also for numbers that lead out of an array; not_finite.
     """
     tensors = decode_tensors(path, FUSION, content)
     check_fusion(path, tensors, items)
@@ -51,7 +51,7 @@ def decode_fusion(path: str, content: bytes, items: int) -> Fusion:
 
 
 def check_fusion(path: str, tensors: Mapping[str, Tensor], items: int) -> None:
-    """Raises `VersionRefused` for whatever the compiled loop could not be trusted with."""
+    """Raises `VersionRefused` for whatever would lead the compiled loop out of an array."""
     rows = {"followers": items, "predecessors": items, "popular_alike": CATEGORY_BUCKETS}
     check_shapes(path, tensors, _expected(tensors, rows, items))
     check_finite(path, tensors)
@@ -64,8 +64,8 @@ def check_fusion(path: str, tensors: Mapping[str, Tensor], items: int) -> None:
     _check_range(path, tensors, "brands", BRAND_BUCKETS - 1)
 
 
-def _expected(found: Mapping[str, Tensor], rows: Mapping[str, int], items: int) -> dict[str, Tensor]:
-    """What a file must hold, without memory; rows may have as many entries as they say."""
+def _expected(tensors: Mapping[str, Tensor], rows: Mapping[str, int], items: int) -> dict[str, Tensor]:
+    """Returns what a file must hold, as tensors without memory; the number of entries is the file's own."""
     with torch.device("meta"):
         expected = {
             "popular": torch.empty(min(POPULAR, items), dtype=torch.int32),
@@ -76,7 +76,7 @@ def _expected(found: Mapping[str, Tensor], rows: Mapping[str, int], items: int) 
             **_combiner_tensors(Combiner()),
         }
         for name, count in rows.items():
-            entries = found[f"{name}.items"].numel() if f"{name}.items" in found else 0
+            entries = tensors[f"{name}.items"].numel() if f"{name}.items" in tensors else 0
             expected[f"{name}.starts"] = torch.empty(count + 1, dtype=torch.int64)
             expected[f"{name}.items"] = torch.empty(entries, dtype=torch.int32)
             expected[f"{name}.shares"] = torch.empty(entries)
@@ -88,14 +88,16 @@ def _combiner_tensors(combiner: Combiner) -> dict[str, Tensor]:
 
 
 def _check_rows(path: str, tensors: Mapping[str, Tensor], name: str, longest: int) -> None:
-    """Rows must begin where the one before ends, the first with the first entry, the last end with the last one."""
+    """Checks that rows follow each other without a gap, from the first entry to the last, each short enough."""
     starts, entries = tensors[f"{name}.starts"], len(tensors[f"{name}.items"])
     lengths = starts.diff()
     if starts[0] != 0 or starts[-1] != entries or bool(((lengths < 0) | (lengths > longest)).any()):
-        raise VersionRefused("shape", f"{path}: {name}.starts are no rows of at most {longest} of {entries} entries")
+        raise VersionRefused(
+            "shape", f"{path}: {name}.starts do not make rows of at most {longest} of {entries} entries"
+        )
 
 
 def _check_range(path: str, tensors: Mapping[str, Tensor], key: str, highest: int) -> None:
     tensor = tensors[key]
     if len(tensor) and not (tensor.min() >= 0 and tensor.max() <= highest):
-        raise VersionRefused("shape", f"{path}: {key} has numbers beyond 0 to {highest}")
+        raise VersionRefused("shape", f"{path}: {key} has numbers outside 0 to {highest}")

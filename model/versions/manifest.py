@@ -1,6 +1,6 @@
 """The manifest of a version: which files it has, the SHA-256 and the size of each.
 
-A directory without a manifest is no version, and the hash of the manifest stands for all of its bytes.
+A directory without a manifest is not a version, and the hash of the manifest stands for all of its bytes.
 Bytes are compared with their hashes before anything parses them; files that are not listed are never opened.
 """
 
@@ -18,7 +18,7 @@ import msgspec
 
 from model.errors import VersionNotSaved, VersionRefused
 
-FORMAT: Final = 3  # 1: without FUSION; 2: contexts in tables of their own, a combiner that knew a feature less
+FORMAT: Final = 3  # 1: without FUSION; 2: contexts in tables of their own, a combiner with one feature less
 MANIFEST: Final = "manifest.json"
 PARTIAL: Final = f"{MANIFEST}.partial"
 WEIGHTS: Final = "weights.safetensors"
@@ -31,25 +31,25 @@ FILES: Final = (WEIGHTS, FUSION, CONFIG, VOCABULARY, METRICS)
 T = TypeVar("T")
 
 
-class File(msgspec.Struct, frozen=True):
-    """What a file must be; `size` in bytes."""
+class FileEntry(msgspec.Struct, frozen=True):
+    """What the manifest says of a file."""
 
-    sha256: str
-    size: int
+    sha256: str  # in hex
+    size: int  # bytes
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """`created` is RFC 3339; `files` has exactly the names in `FILES`."""
+    """The content of `manifest.json`; `files` has exactly the names in `FILES`."""
 
     format: int
     name: str
-    created: str
-    files: dict[str, File]
+    created: str  # RFC 3339
+    files: dict[str, FileEntry]
 
 
 @dataclass(frozen=True, slots=True)
 class VersionFiles:
-    """The bytes of a version, which are those that its manifest means; nothing but the manifest is parsed yet."""
+    """The bytes of a version, which agree with its manifest; nothing but the manifest is parsed yet."""
 
     path: str
     manifest: Manifest
@@ -57,7 +57,7 @@ class VersionFiles:
     contents: Mapping[str, bytes]
 
 
-class _Format(msgspec.Struct, frozen=True):
+class _FormatHeader(msgspec.Struct, frozen=True):
     """The one field of a manifest that every format has."""
 
     format: int
@@ -67,33 +67,32 @@ def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], 
     """Writes files and manifest into the directory `path`; returns the SHA-256 of the manifest, in hex.
 
     Files `for_people` are not in the manifest.
-
-    Raises `VersionNotSaved` where a version is already or the place takes nothing.
+    Raises `VersionNotSaved` if there is a version already or the storage refuses the files.
     """
-    files = {key: File(sha256(content).hexdigest(), len(content)) for key, content in contents.items()}
+    files = {key: FileEntry(sha256(content).hexdigest(), len(content)) for key, content in contents.items()}
     manifest = msgspec.json.encode(Manifest(FORMAT, name, created, files))
     try:
         _write(path, {**contents, **for_people}, manifest)
     except VersionNotSaved:
         raise
     except Exception as error:  # every kind of storage raises errors of its own
-        _tidy(path, (*contents, *for_people, PARTIAL))
+        _remove_partial(path, (*contents, *for_people, PARTIAL))
         raise VersionNotSaved(f"{path} cannot be written: {error!r}. Is it there, with room and permission?") from error
     return sha256(manifest).hexdigest()
 
 
 def read_files(path: str, expected_manifest_sha256: str | None = None) -> VersionFiles:
-    """All files in the directory `path`.
+    """Reads and verifies all files in the directory `path`.
 
-    Raises `VersionRefused`: missing_file; unreadable, of the place; hash, when any byte differs from the
-    manifest or the manifest from `expected_manifest_sha256`; format, of a manifest that is newer, older or none.
+    Raises `VersionRefused`: missing_file; unreadable; hash, if any byte differs from the manifest or the manifest
+    from `expected_manifest_sha256`; format, for a manifest that is newer, older or not one at all.
     """
     manifest, digest = read_manifest(path, expected_manifest_sha256)
     return VersionFiles(path, manifest, digest, {key: read_verified(path, key, manifest) for key in FILES})
 
 
 def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manifest, str]:
-    """The manifest in the directory `path`, and its SHA-256 in hex. Raises `VersionRefused`."""
+    """Returns the manifest in the directory `path`, and its SHA-256 in hex. Raises `VersionRefused`."""
     content = read(path, MANIFEST)
     digest = sha256(content).hexdigest()
     if expected_sha256 not in (None, digest):
@@ -102,10 +101,10 @@ def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manife
             f"{path}/{MANIFEST} has SHA-256 {digest}, announced was {expected_sha256}: "
             "it was changed or is another version; publish the version again",
         )
-    found = decode(path, MANIFEST, content, _Format).format
-    if found != FORMAT:
-        mend = "update the workers first" if found > FORMAT else "publish a new version with this trainer"
-        raise VersionRefused("format", f"{path} has format {found}, this nextact reads format {FORMAT}: {mend}")
+    number = decode(path, MANIFEST, content, _FormatHeader).format
+    if number != FORMAT:
+        remedy = "update the workers first" if number > FORMAT else "publish a new version with this trainer"
+        raise VersionRefused("format", f"{path} has format {number}, this nextact reads format {FORMAT}: {remedy}")
     manifest = decode(path, MANIFEST, content, Manifest)
     _check_names(path, manifest)
     _check_created(path, manifest)
@@ -113,21 +112,21 @@ def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manife
 
 
 def read_verified(path: str, key: str, manifest: Manifest) -> bytes:
-    """The bytes of a file, which are the ones that the manifest means. Raises `VersionRefused`."""
-    listed = manifest.files[key]
+    """Reads a file and compares it with its entry in the manifest. Raises `VersionRefused`."""
+    entry = manifest.files[key]
     content = read(path, key)
     digest = sha256(content).hexdigest()
-    if (len(content), digest) != (listed.size, listed.sha256):
+    if (len(content), digest) != (entry.size, entry.sha256):
         raise VersionRefused(
             "hash",
-            f"{path}/{key} has {len(content)} bytes with SHA-256 {digest}, the manifest says {listed.size} "
-            f"with {listed.sha256}: it was truncated or changed; publish the version again",
+            f"{path}/{key} has {len(content)} bytes with SHA-256 {digest}, the manifest says {entry.size} "
+            f"with {entry.sha256}: it was truncated or changed; publish the version again",
         )
     return content
 
 
 def read(path: str, key: str) -> bytes:
-    """The bytes of a file, whatever they are. Raises `VersionRefused` (missing_file, unreadable)."""
+    """Reads a file without any check. Raises `VersionRefused` (missing_file, unreadable)."""
     try:
         files, root = fsspec.core.url_to_fs(path)
         content: bytes = files.cat_file(f"{root}/{key}")
@@ -139,10 +138,10 @@ def read(path: str, key: str) -> bytes:
 
 
 def decode(path: str, key: str, content: bytes, kind: type[T]) -> T:
-    """JSON of a kind. Raises `VersionRefused` (format)."""
+    """Decodes JSON of a kind. Raises `VersionRefused` (format)."""
     try:
         return msgspec.json.decode(content, type=kind)
-    except (ValueError, RecursionError) as error:  # msgspec's own, bytes that are no UTF-8, or nested too deep
+    except (ValueError, RecursionError) as error:  # msgspec's own, bytes that are not UTF-8, or nested too deep
         raise VersionRefused("format", f"{path}/{key} is not what nextact writes: {error}") from error
 
 
@@ -153,14 +152,14 @@ def _write(path: str, contents: Mapping[str, bytes], manifest: bytes) -> None:
     files.makedirs(root, exist_ok=True)
     for key, content in contents.items():
         files.pipe_file(f"{root}/{key}", content)
-    # Moved into place whole, so that a crash in the middle leaves no half of a manifest.
+    # The manifest is renamed once it is complete: a crash before that leaves a directory that is not a version.
     files.pipe_file(f"{root}/{PARTIAL}", manifest)
     files.mv(f"{root}/{PARTIAL}", f"{root}/{MANIFEST}")
 
 
-def _tidy(path: str, names: Iterable[str]) -> None:
-    """Takes back what was written of a version that is none: on a full disk it would fill it for good."""
-    with suppress(Exception):  # what cannot be written may not be there, or not be removed either
+def _remove_partial(path: str, names: Iterable[str]) -> None:
+    """Removes the files of a version that could not be completed: on a full disk they would fill it for good."""
+    with suppress(Exception):  # where writing fails, files may be missing, or fail to be removed
         files, root = fsspec.core.url_to_fs(path)
         for name in names:
             with suppress(FileNotFoundError):
@@ -169,7 +168,7 @@ def _tidy(path: str, names: Iterable[str]) -> None:
 
 
 def _check_names(path: str, manifest: Manifest) -> None:
-    """Names of other files, `../` among them, mean a publisher that this nextact does not know."""
+    """Refuses missing names and other ones: `../` or an unknown file mean a publisher that is not nextact."""
     missing = [key for key in FILES if key not in manifest.files]
     unknown = sorted(manifest.files.keys() - set(FILES))
     if missing:

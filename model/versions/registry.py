@@ -1,4 +1,4 @@
-"""The registry: a folder of versions, on any place that fsspec can reach."""
+"""The registry: a folder of versions, on any storage that fsspec can reach."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from model.versions.version import Config, Fact
 
 @dataclass(frozen=True, slots=True)
 class ListedVersion:
-    """A version as it lies there; where it is damaged, what comes after `damage` may be missing."""
+    """A version as it lies in the registry; of a damaged one the fields after `damage` are missing."""
 
     name: str  # of its directory
     path: str
-    damage: str = ""  # the reason and what it is
+    damage: str = ""  # reason and message; empty: the version is sound
     size: int = 0  # bytes of all its files
     created: str = ""  # RFC 3339
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class ListedVersion:
 
 
 def version_names(registry: str) -> list[str]:
-    """The names of all directories in the registry, oldest first; none where the registry is not there yet.
+    """Returns the names of all directories in the registry, oldest first; an empty list if there is no registry yet.
 
     Raises `VersionRefused` (unreadable).
     """
@@ -41,7 +41,7 @@ def version_names(registry: str) -> list[str]:
 
 
 def describe(name: str, path: str) -> ListedVersion:
-    """A version without its weights: their size is compared, not their hash."""
+    """Describes a version without reading its weights: their size is compared, not their hash."""
     try:
         manifest, _ = read_manifest(path)
         _check_sizes(path, manifest)
@@ -54,9 +54,9 @@ def describe(name: str, path: str) -> ListedVersion:
 
 
 def prune(registry: str, keep: Collection[str], newest: int) -> list[str]:
-    """Deletes all versions but the `newest` and those to `keep`; returns the names of what is gone.
+    """Deletes all versions but the `newest` and those to `keep`; returns the names of the deleted ones.
 
-    The manifest goes first, so that what is half deleted is no version. Raises `VersionRefused` (unreadable).
+    The manifest goes first, so that a half-deleted directory is not a version. Raises `VersionRefused` (unreadable).
     """
     names = version_names(registry)
     old = [name for name in names[: max(0, len(names) - newest)] if name not in keep]
@@ -72,12 +72,12 @@ def prune(registry: str, keep: Collection[str], newest: int) -> list[str]:
 
 
 def _check_sizes(path: str, manifest: Manifest) -> None:
-    found = _sizes(path)
-    for key, file in manifest.files.items():
-        if key not in found:
+    sizes = _sizes(path)
+    for key, entry in manifest.files.items():
+        if key not in sizes:
             raise VersionRefused("missing_file", f"{path} has no {key}")
-        if found[key] != file.size:
-            raise VersionRefused("hash", f"{path}/{key} has {found[key]} bytes, the manifest says {file.size}")
+        if sizes[key] != entry.size:
+            raise VersionRefused("hash", f"{path}/{key} has {sizes[key]} bytes, the manifest says {entry.size}")
 
 
 def _sizes(path: str) -> dict[str, int]:

@@ -1,11 +1,11 @@
-"""A version of the model: a directory that never changes, on any place that fsspec can reach.
+"""A version of the model: a directory that never changes, on any storage that fsspec can reach.
 
 weights.safetensors   the network's tensors, never a pickle
-fusion.safetensors    what is served beside the network: evidence of the log, weights of the combiner
+fusion.safetensors    what is served beside the network: item statistics of the log, weights of the combiner
 config.json           sizes of the network, calibration, facts about the training
-vocabulary.json       item ids in row order
-metrics.json          what the evaluation found
-manifest.json         SHA-256 and size of those above, written last
+vocabulary.json       item ids in the order of rows
+metrics.json          the figures of the evaluation
+manifest.json         SHA-256 and size of the files above, written last
 card.md, report.json  for people (`model/rounds/training_report.py`)
 """
 
@@ -46,7 +46,7 @@ Fact = str | int | float
 
 
 class Config(msgspec.Struct, frozen=True):
-    """Content of `config.json`."""
+    """The content of `config.json`."""
 
     network: NetworkConfig
     calibration: Calibration
@@ -54,12 +54,11 @@ class Config(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """A verified version: the network on the CPU in evaluation mode, and all that belongs to it."""
+class VersionContents:
+    """All that a version is made of."""
 
     name: str
-    created: str
-    manifest_sha256: str
+    created: str  # RFC 3339
     network: Network
     vocabulary: Vocabulary
     calibration: Calibration
@@ -68,49 +67,45 @@ class Version:
     facts: dict[str, Fact]
 
 
-def save(
-    path: str,
-    *,
-    name: str,
-    created: str,
-    network: Network,
-    vocabulary: Vocabulary,
-    calibration: Calibration,
-    fusion: Fusion,
-    metrics: Mapping[str, float],
-    facts: Mapping[str, Fact],
-    for_people: Mapping[str, bytes] = MappingProxyType({}),
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Version(VersionContents):
+    """A saved version, read and verified: the network is on the CPU, in evaluation mode."""
+
+    manifest_sha256: str
+
+
+def save(path: str, version: VersionContents, for_people: Mapping[str, bytes] = MappingProxyType({})) -> str:
     """Writes a version into the directory `path` and returns the SHA-256 of its manifest, in hex.
 
-    `created` is RFC 3339; files `for_people` are not in the manifest, and no worker reads them.
-    Raises `VersionNotSaved` where a version is already or the place takes nothing,
-    `VersionRefused` (not_finite, shape) for numbers that no worker would take.
+    Files `for_people` are not in the manifest, and no worker reads them.
+    Raises `VersionNotSaved` if there is a version already or the storage refuses the files,
+    `VersionRefused` (not_finite, shape) for numbers that every worker would refuse.
     """
+    network, vocabulary, calibration = version.network, version.vocabulary, version.calibration
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    beside = fusion_tensors(fusion)
-    check_fusion(name, beside, len(vocabulary))
-    numbers = torch.tensor([calibration.slope, calibration.intercept, *metrics.values()])
-    check_finite(name, {**tensors, "calibration and metrics": numbers})
+    of_fusion = fusion_tensors(version.fusion)
+    check_fusion(version.name, of_fusion, len(vocabulary))
+    numbers = torch.tensor([calibration.slope, calibration.intercept, *version.metrics.values()])
+    check_finite(version.name, {**tensors, "calibration and metrics": numbers})
     contents = {
         WEIGHTS: encode_weights(tensors),
-        FUSION: encode_weights(beside),
-        CONFIG: msgspec.json.encode(Config(network.config, calibration, dict(facts))),
+        FUSION: encode_weights(of_fusion),
+        CONFIG: msgspec.json.encode(Config(network.config, calibration, version.facts)),
         VOCABULARY: msgspec.json.encode(vocabulary.items),
-        METRICS: msgspec.json.encode(dict(metrics)),
+        METRICS: msgspec.json.encode(version.metrics),
     }
-    return write(path, name=name, created=created, contents=contents, for_people=for_people)
+    return write(path, name=version.name, created=version.created, contents=contents, for_people=for_people)
 
 
 def load(path: str, expected_manifest_sha256: str | None = None) -> Version:
-    """Reads and verifies the version in the directory `path`. Raises `VersionRefused`, as `read_files` and `parse`."""
+    """Reads and verifies the version in the directory `path`. Raises `VersionRefused`."""
     return parse(read_files(path, expected_manifest_sha256))
 
 
 def parse(files: VersionFiles) -> Version:
-    """The version that is in the files.
+    """Makes a version of its files.
 
-    Raises `VersionRefused`: format, of a file that is not what its name says; shape; not_finite.
+    Raises `VersionRefused`: format, for a file that is not what its name says; shape; not_finite.
     """
     path, contents = files.path, files.contents
     config = decode(path, CONFIG, contents[CONFIG], Config)
@@ -135,19 +130,21 @@ def _network(path: str, config: NetworkConfig, vocabulary: Vocabulary, content: 
     network = _empty_network(path, config)
     check_shapes(path, tensors, network.state_dict())
     check_finite(path, tensors)
-    _check_sides(path, tensors["sides"])
+    _check_item_attributes(path, tensors["sides"])
     network.load_state_dict({key: tensor.clone() for key, tensor in tensors.items()}, assign=True)
     return network.eval()
 
 
-def _check_sides(path: str, sides: Tensor) -> None:
-    if len(sides) and not 0 <= int(sides.min()) <= int(sides.max()) < CONTEXT_ROWS:
-        raise VersionRefused("shape", f"{path}: an item's category or brand is none of the {CONTEXT_ROWS} there are")
+def _check_item_attributes(path: str, attributes: Tensor) -> None:
+    if len(attributes) and not 0 <= int(attributes.min()) <= int(attributes.max()) < CONTEXT_ROWS:
+        raise VersionRefused("shape", f"{path}: an item's category or brand is not a row of 0 to {CONTEXT_ROWS - 1}")
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves out what fills a tensor: one without memory has no numbers. PyTorch would check each such step all the
-    same, and import SymPy for it, which takes a second and a half."""
+class _SkipFilling(TorchFunctionMode):
+    """Skips functions that fill a tensor, as tensors on the meta device have no numbers.
+
+    PyTorch would check each of these calls all the same, and import SymPy for it, which takes a second and a half.
+    """
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
@@ -157,14 +154,14 @@ class _Unfilled(TorchFunctionMode):
 
 
 def _fills(name: str) -> bool:
-    """Whether a function of this name works in place, as those of `torch.nn.init` do."""
+    """Tells by its name whether a function works in place, as those of `torch.nn.init` do."""
     return name in ("__imul__", "__setitem__") or (name.endswith("_") and not name.endswith("__"))
 
 
 def _empty_network(path: str, config: NetworkConfig) -> Network:
-    """A network without memory: the tensors of the file will be its parameters, none is drawn at random."""
+    """Makes a network without memory: the tensors of the file will be its parameters, none is drawn at random."""
     try:
-        with torch.device("meta"), _Unfilled():
+        with torch.device("meta"), _SkipFilling():
             return Network(config)
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise VersionRefused("shape", f"{path}: no network has the sizes {config}: {error}") from error
+        raise VersionRefused("shape", f"{path}: a network cannot have the sizes {config}: {error}") from error

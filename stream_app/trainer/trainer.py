@@ -28,9 +28,9 @@ from model.rounds.drift import DriftMonitor
 from model.rounds.training_report import CARD, REPORT, card
 from model.rounds.training_round import Round, RoundConfig, train_round
 from model.training.fit_network import Progress
-from model.versions import version as checkpoint
+from model.versions import version as versions
 from model.versions.registry import prune
-from model.versions.version import Version
+from model.versions.version import Version, VersionContents
 from stream_app.device import choose_device
 from stream_app.errors import DataPathError
 from stream_app.http_server import HttpServer
@@ -241,7 +241,7 @@ class Trainer:
         cannot be read: what is trained without it could not be compared with it."""
         try:
             files = await read_with_timeout(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
-            return await asyncio.to_thread(checkpoint.parse, files)
+            return await asyncio.to_thread(versions.parse, files)
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
                 raise
@@ -255,25 +255,27 @@ class Trainer:
         path = f"{self._settings.registry_address}/{name}"
         metrics, verdict = result.metrics(), result.verdict
         save = partial(
-            checkpoint.save,
+            versions.save,
             path,
-            name=name,
-            created=now.isoformat(),
-            network=result.model.network,
-            vocabulary=result.model.vocabulary,
-            fusion=result.model.fusion,
-            calibration=result.model.calibration,
-            metrics=metrics,
+            VersionContents(
+                name=name,
+                created=now.isoformat(),
+                network=result.model.network,
+                vocabulary=result.model.vocabulary,
+                fusion=result.model.fusion,
+                calibration=result.model.calibration,
+                metrics=metrics,
+                facts={
+                    # An event from the future must not make all that come before its time seem learned.
+                    "trained_until": min(result.trained_until, round(1000 * self._clock())),
+                    "verdict": verdict.sentence,
+                    "verdict_reason": verdict.reason,
+                    "events": events,
+                },
+            ),
             for_people={
                 CARD: card(name, result.report, verdict.sentence, metrics).encode(),
                 REPORT: msgspec.json.encode(result.report),
-            },
-            facts={
-                # An event from the future must not make all that come before its time seem learned.
-                "trained_until": min(result.trained_until, round(1000 * self._clock())),
-                "verdict": verdict.sentence,
-                "verdict_reason": verdict.reason,
-                "events": events,
             },
         )
         try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from model.data.vocabulary import Vocabulary
-from model.versions import version as checkpoint
+from model.versions.version import load, save
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.simulate import Shop
 from stream_app.settings import Settings
@@ -36,21 +36,11 @@ def settings(settings: Settings) -> Settings:
 def save_shuffled(settings: Settings, good: str) -> str:
     """A version with the good one's weights, but whose items have each other's names: as if trained on shuffled
     targets, and sound in all that is checked when it is loaded."""
-    version = checkpoint.load(f"{settings.registry}/{good}")
+    version = load(f"{settings.registry}/{good}")
     items = list(version.vocabulary.items)
     random.Random(1).shuffle(items)
-    made = replace(version, vocabulary=Vocabulary(items))
-    checkpoint.save(
-        f"{settings.registry}/shuffled",
-        name="shuffled",
-        created=made.created,
-        network=made.network,
-        vocabulary=made.vocabulary,
-        calibration=made.calibration,
-        fusion=made.fusion,
-        metrics={},
-        facts={},
-    )
+    made = replace(version, name="shuffled", vocabulary=Vocabulary(items), metrics={}, facts={})
+    save(f"{settings.registry}/shuffled", made)
     return "shuffled"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -27,18 +28,8 @@ def save_version(
     facts: Mapping[str, Fact] | None = None,
 ) -> VersionRef:
     """A small version under the name of its directory."""
-    made = make_version(seed=seed)
-    digest = save(
-        str(path),
-        name=path.name,
-        created=made.created,
-        network=made.network,
-        vocabulary=made.vocabulary,
-        calibration=made.calibration,
-        fusion=made.fusion,
-        metrics=metrics or {},
-        facts=facts or {},
-    )
+    made = replace(make_version(name=path.name, seed=seed), metrics=dict(metrics or {}), facts=dict(facts or {}))
+    digest = save(str(path), made)
     return VersionRef(version=path.name, path=str(path), manifest_sha256=digest)
 
 

@@ -18,20 +18,8 @@ from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, make_states, make
 from tests.unit.builders.engines import advance, view
 
 
-def files_of(place: Path, backbone: BackboneName) -> VersionFiles:
-    made = make_version(backbone=backbone)
-    digest = save(
-        str(place),
-        name="v1",
-        created=made.created,
-        network=made.network,
-        vocabulary=made.vocabulary,
-        calibration=made.calibration,
-        fusion=made.fusion,
-        metrics={},
-        facts={},
-    )
-    return read_files(str(place), digest)
+def files_of(path: Path, backbone: BackboneName) -> VersionFiles:
+    return read_files(str(path), save(str(path), make_version(backbone=backbone)))
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -17,15 +17,13 @@ from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.errors import NextactError, TooLittleData
 from model.network.backbones import BackboneName
-from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start, warm_start
 from model.training.fit_network import Progress, TrainConfig, _Optimization, descent_of, fit_network
 from model.training.item_attributes import learn_item_attributes
 from model.training.losses import Recency
 from model.versions.version import Version
-from tests.unit.builders.basics import BACKBONES
-from tests.versions import fusion_without_a_log
+from tests.unit.builders.basics import BACKBONES, make_version
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(actions=6000, batch_tokens=64)
@@ -57,7 +55,7 @@ def tiny(vocabulary: Vocabulary, seed: int = 0, backbone: BackboneName = "gru") 
 
 
 def as_version(network: Network, vocabulary: Vocabulary) -> Version:
-    return Version("v", "", "", network.eval(), vocabulary, Calibration(), fusion_without_a_log(vocabulary), {}, {})
+    return replace(make_version(vocabulary.items), network=network.eval(), vocabulary=vocabulary)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from model.errors import VersionRefused
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_from, tensors_of
-from model.versions import version as checkpoint
+from model.versions import version
 from model.versions.fusion_file import decode_fusion, fusion_tensors
 from model.versions.manifest import FUSION
 from tests.unit.builders.basics import ITEMS, make_fusion, make_version
@@ -86,9 +87,9 @@ def trustworthy(tensors: Tensors) -> bool:
 @given(st.sampled_from(sorted(fresh())), st.data())
 def test_a_changed_number_is_refused_exactly_where_it_could_do_harm(key: str, data: st.DataObject) -> None:
     tensors = fresh()
-    place = data.draw(st.integers(0, tensors[key].numel() - 1))
+    position = data.draw(st.integers(0, tensors[key].numel() - 1))
     numbers = st.floats(width=32) if tensors[key].is_floating_point() else st.sampled_from(NUMBERS)
-    tensors[key].view(-1)[place] = data.draw(numbers)
+    tensors[key].view(-1)[position] = data.draw(numbers)
     assert (refusal(tensors) is None) == trustworthy(tensors)
 
 
@@ -96,8 +97,8 @@ def test_a_changed_number_is_refused_exactly_where_it_could_do_harm(key: str, da
 def test_rows_that_run_over_are_refused(name: str, numbers: list[int], data: st.DataObject) -> None:
     tensors = fresh()
     starts = tensors[f"{name}.starts"]
-    place = data.draw(st.integers(0, len(starts) - len(numbers)))
-    starts[place : place + len(numbers)] = torch.tensor(numbers)
+    position = data.draw(st.integers(0, len(starts) - len(numbers)))
+    starts[position : position + len(numbers)] = torch.tensor(numbers)
     assert (refusal(tensors) is None) == trustworthy(tensors)
 
 
@@ -151,7 +152,7 @@ def test_a_fusion_of_another_catalogue_is_refused(items: int) -> None:
     assert refusal(fresh(), items) == "shape"
 
 
-def test_numbers_that_are_none_are_refused() -> None:
+def test_numbers_that_are_not_finite_are_refused() -> None:
     tensors = fresh()
     tensors["combiner.outside"].fill_(float("nan"))
     assert refusal(tensors) == "not_finite"
@@ -161,23 +162,14 @@ def test_a_version_is_refused_with_its_fusion(tmp_path: Path) -> None:
     save_version(tmp_path / "v")
     change_weights(tmp_path / "v", lambda tensors: tensors["followers.items"].fill_(SIZE), FUSION)
     with pytest.raises(VersionRefused, match=r"followers\.items"):
-        checkpoint.load(str(tmp_path / "v"))
+        version.load(str(tmp_path / "v"))
 
 
 def test_no_version_is_saved_that_no_worker_would_take(tmp_path: Path) -> None:
     made = make_version()
     arrays = tensors_of(made.fusion.statistics)
     arrays["popular"] = np.full_like(arrays["popular"], SIZE)
+    damaged = Fusion(item_statistics_from(arrays), made.fusion.combiner)
     with pytest.raises(VersionRefused, match="popular"):
-        checkpoint.save(
-            str(tmp_path / "v"),
-            name="v",
-            created=made.created,
-            network=made.network,
-            vocabulary=made.vocabulary,
-            calibration=made.calibration,
-            fusion=Fusion(item_statistics_from(arrays), made.fusion.combiner),
-            metrics={},
-            facts={},
-        )
+        version.save(str(tmp_path / "v"), replace(made, fusion=damaged))
     assert not (tmp_path / "v").exists()

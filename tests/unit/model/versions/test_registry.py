@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from model.errors import VersionRefused
 from model.versions.manifest import CONFIG, MANIFEST, METRICS, WEIGHTS
-from model.versions.registry import describe, version_names
+from model.versions.registry import describe, prune, version_names
 from tests.unit.builders.versions import cut_off, save_version
 
 
@@ -21,7 +22,7 @@ def test_names_are_those_of_the_directories(tmp_path: Path) -> None:
     assert version_names(str(tmp_path)) == ["half-written", "v1", "v2"]
 
 
-def test_the_address_may_be_of_any_kind(tmp_path: Path) -> None:
+def test_a_registry_may_be_any_address_of_fsspec(tmp_path: Path) -> None:
     save_version(tmp_path / "v1")
     assert version_names(f"file://{tmp_path}") == ["v1"]
     assert describe("v1", f"file://{tmp_path}/v1").damage == ""
@@ -51,4 +52,28 @@ def test_damage_has_a_reason(tmp_path: Path, key: str, reason: str) -> None:
     (tmp_path / "v1" / key).unlink()
     assert describe("v1", str(tmp_path / "v1")).damage.startswith("missing_file: ")
     shutil.rmtree(tmp_path / "v1")
+    assert describe("v1", str(tmp_path / "v1")).damage.startswith("missing_file: ")
+
+
+def test_the_oldest_versions_are_deleted_but_for_those_to_keep(tmp_path: Path) -> None:
+    for name in ("v1", "v2", "v3", "v4", "v5"):
+        save_version(tmp_path / name)
+    assert prune(str(tmp_path), {"v2"}, newest=2) == ["v1", "v3"]
+    assert version_names(str(tmp_path)) == ["v2", "v4", "v5"]
+    assert describe("v2", str(tmp_path / "v2")).damage == ""
+    assert prune(str(tmp_path), {"v2"}, newest=2) == []
+
+
+def test_the_manifest_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion that fails half-way leaves a directory that is not a version."""
+    save_version(tmp_path / "v1")
+    files = fsspec.filesystem("file")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("it hangs")
+
+    monkeypatch.setattr(type(files), "rm", fails)
+    with pytest.raises(VersionRefused, match=r"old versions in .* cannot be deleted") as refused:
+        prune(str(tmp_path), (), newest=0)
+    assert refused.value.reason == "unreadable"
     assert describe("v1", str(tmp_path / "v1")).damage.startswith("missing_file: ")

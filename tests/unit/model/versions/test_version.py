@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,12 @@ import pytest
 import torch
 
 from model.data.vocabulary import Vocabulary
-from model.errors import NextactError, VersionNotSaved, VersionRefused
+from model.errors import NextactError, VersionRefused
 from model.network.backbones import BackboneName
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
-from model.versions.manifest import CONFIG, FILES, FORMAT, FUSION, MANIFEST, METRICS, VOCABULARY, WEIGHTS
-from model.versions.version import load, save
+from model.versions.manifest import CONFIG, FILES, FUSION, MANIFEST, METRICS, VOCABULARY, WEIGHTS
+from model.versions.version import VersionContents, load, save
 from tests.unit.builders.basics import BACKBONES, make_fusion
 from tests.unit.builders.versions import Bomb, change_json, change_weights, replace_file
 
@@ -26,8 +25,7 @@ ITEMS = ("apple", "pear", "plum")
 
 
 def publish(path: str, network: Network | None = None) -> str:
-    return save(
-        path,
+    contents = VersionContents(
         name="v1",
         created="2026-01-02T03:04:05Z",
         network=network or Network(NetworkConfig(items=len(ITEMS), width=8, hidden=6)),
@@ -37,6 +35,7 @@ def publish(path: str, network: Network | None = None) -> str:
         metrics={"recall@20": 0.25},
         facts={"seed": 7, "source": "shop.events", "share": 0.1},
     )
+    return save(path, contents)
 
 
 @pytest.fixture
@@ -59,10 +58,10 @@ def test_a_version_is_loaded_without_what_takes_seconds_to_import(
     load(str(version))
 
 
-@pytest.mark.parametrize("place", ["{tmp}/versions/v1", "memory://versions/v1"])
-def test_what_is_saved_comes_back(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("address", ["{tmp}/versions/v1", "memory://versions/v1"])
+def test_what_is_saved_comes_back(tmp_path: Path, address: str) -> None:
     network = Network(NetworkConfig(items=len(ITEMS), width=8, hidden=6))
-    path = place.format(tmp=tmp_path)
+    path = address.format(tmp=tmp_path)
     digest = publish(path, network)
     found = load(path, digest)
     assert (found.name, found.created, found.manifest_sha256) == ("v1", "2026-01-02T03:04:05Z", digest)
@@ -99,7 +98,7 @@ def test_a_version_never_changes(version: Path) -> None:
     assert (version / WEIGHTS).read_bytes() == before
 
 
-def test_without_a_manifest_it_is_no_version_and_can_be_written_again(version: Path) -> None:
+def test_a_directory_without_a_manifest_is_not_a_version_and_can_be_written_again(version: Path) -> None:
     (version / MANIFEST).unlink()
     assert refusal(version) == "missing_file"
     publish(str(version))
@@ -130,34 +129,6 @@ def test_a_truncated_or_changed_file_is_refused_before_it_is_parsed(version: Pat
     assert refusal(version) == "hash"
 
 
-def test_another_manifest_than_announced_is_refused(version: Path) -> None:
-    assert refusal(version, "0" * 64) == "hash"
-
-
-@pytest.mark.parametrize(("other", "mend"), [(FORMAT + 1, "update the workers"), (FORMAT - 1, "publish a new version")])
-def test_another_format_is_refused_with_the_way_out(version: Path, other: int, mend: str) -> None:
-    manifest = json.loads((version / MANIFEST).read_bytes())
-    (version / MANIFEST).write_text(json.dumps({**manifest, "format": other, "files": "elsewhere"}))
-    with pytest.raises(VersionRefused, match=mend) as refused:
-        load(str(version))
-    assert refused.value.reason == "format"
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"format": 3}', b"\xff\xfe", b'{"format": 3, "name": "\xff"}', b"[" * 9999]
-)
-def test_a_manifest_that_is_none_is_refused(version: Path, content: bytes) -> None:
-    (version / MANIFEST).write_bytes(content)
-    assert refusal(version) == "format"
-
-
-def test_an_unlisted_file_is_refused(version: Path) -> None:
-    manifest = json.loads((version / MANIFEST).read_bytes())
-    del manifest["files"][METRICS]
-    (version / MANIFEST).write_text(json.dumps(manifest))
-    assert refusal(version) == "missing_file"
-
-
 @pytest.mark.parametrize("key", [WEIGHTS, FUSION])
 def test_a_pickle_is_refused_and_not_opened(version: Path, tmp_path: Path, key: str) -> None:
     replace_file(version, key, pickle.dumps(Bomb()))
@@ -170,35 +141,6 @@ def test_a_pickle_is_refused_and_not_opened(version: Path, tmp_path: Path, key: 
 def test_a_pickle_beside_the_files_is_not_opened(version: Path) -> None:
     (version / "optimizer.pt").write_bytes(pickle.dumps(Bomb()))
     load(str(version))
-
-
-@pytest.mark.parametrize("key", ["optimizer.pt", "../secret.json", "/etc/hostname"])
-def test_a_manifest_that_lists_other_files_is_refused(version: Path, key: str) -> None:
-    (version.parent / "secret.json").write_text("{}")
-    manifest = json.loads((version / MANIFEST).read_bytes())
-    manifest["files"][key] = {"sha256": sha256(b"{}").hexdigest(), "size": 2}
-    (version / MANIFEST).write_text(json.dumps(manifest))
-    assert refusal(version) == "format"
-
-
-def test_a_time_that_is_none_is_refused(version: Path) -> None:
-    manifest = json.loads((version / MANIFEST).read_bytes())
-    (version / MANIFEST).write_text(json.dumps({**manifest, "created": "yesterday"}))
-    assert refusal(version) == "format"
-
-
-def test_a_place_that_takes_nothing_is_an_error_of_ours(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(VersionNotSaved, match=r"file/v1 cannot be written"):
-        publish(str(tmp_path / "file" / "v1"))
-
-
-def test_on_a_full_disk_nothing_is_left_of_a_version(tmp_path: Path) -> None:
-    (tmp_path / "v1").mkdir()
-    (tmp_path / "v1" / VOCABULARY).symlink_to("/dev/full")
-    with pytest.raises(VersionNotSaved, match="No space left on device"):
-        publish(str(tmp_path / "v1"))
-    assert not (tmp_path / "v1").exists()
 
 
 @pytest.mark.parametrize(("key", "content"), [(CONFIG, b"{}"), (VOCABULARY, b"[1]"), (METRICS, b'{"a":null}')])
@@ -239,19 +181,12 @@ def test_a_vocabulary_of_another_length_is_refused(version: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_numbers_that_are_none_are_refused(version: Path, number: float) -> None:
+def test_numbers_that_are_not_finite_are_refused(version: Path, number: float) -> None:
     change_weights(version, lambda tensors: tensors["backbone.gru.bias_hh_l0"].fill_(number))
     assert refusal(version) == "not_finite"
 
 
-def test_an_unreadable_place_is_refused(version: Path) -> None:
-    assert refusal("nowhere-at-all://versions/v1") == "unreadable"
-    (version / METRICS).unlink()
-    (version / METRICS).mkdir()
-    assert refusal(version) == "unreadable"
-
-
 @pytest.mark.parametrize("row", [-1, 2**40])
-def test_a_category_that_is_none_is_refused_before_anything_is_looked_up(version: Path, row: int) -> None:
+def test_a_category_that_is_not_a_row_is_refused_before_it_is_looked_up(version: Path, row: int) -> None:
     change_weights(version, lambda tensors: tensors["sides"].fill_(row))
     assert refusal(version) == "shape"

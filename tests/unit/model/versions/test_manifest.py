@@ -1,0 +1,126 @@
+"""The manifest: what is written comes back byte for byte, and nothing is parsed that it does not vouch for."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from model.errors import VersionNotSaved, VersionRefused
+from model.versions.manifest import FILES, FORMAT, MANIFEST, METRICS, PARTIAL, VOCABULARY, read_files, write
+
+CONTENTS = {key: f"content of {key}".encode() for key in FILES}
+CREATED = "2026-01-02T03:04:05Z"
+
+
+def publish(path: Path | str) -> str:
+    return write(str(path), name="v1", created=CREATED, contents=CONTENTS, for_people={"card.md": b"# v1"})
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    publish(tmp_path / "v1")
+    return tmp_path / "v1"
+
+
+def refusal(path: Path | str, expected: str | None = None) -> str:
+    with pytest.raises(VersionRefused) as refused:
+        read_files(str(path), expected)
+    return refused.value.reason
+
+
+def test_what_is_written_comes_back(tmp_path: Path) -> None:
+    digest = publish(tmp_path / "v1")
+    files = read_files(str(tmp_path / "v1"), digest)
+    assert (files.contents, files.manifest_sha256) == (CONTENTS, digest)
+    assert digest == sha256((tmp_path / "v1" / MANIFEST).read_bytes()).hexdigest()
+    assert (files.manifest.format, files.manifest.name, files.manifest.created) == (FORMAT, "v1", CREATED)
+    assert {file.name for file in (tmp_path / "v1").iterdir()} == {*FILES, MANIFEST, "card.md"}
+
+
+def test_files_for_people_may_change(version: Path) -> None:
+    (version / "card.md").write_text("# another one")
+    assert read_files(str(version)).contents == CONTENTS
+
+
+def test_another_manifest_than_announced_is_refused(version: Path) -> None:
+    assert refusal(version, "0" * 64) == "hash"
+
+
+@pytest.mark.parametrize(
+    ("other", "remedy"), [(FORMAT + 1, "update the workers"), (FORMAT - 1, "publish a new version")]
+)
+def test_another_format_is_refused_with_the_remedy(version: Path, other: int, remedy: str) -> None:
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    (version / MANIFEST).write_text(json.dumps({**manifest, "format": other, "files": "elsewhere"}))
+    with pytest.raises(VersionRefused, match=remedy) as refused:
+        read_files(str(version))
+    assert refused.value.reason == "format"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"format": 3}', b"\xff\xfe", b'{"format": 3, "name": "\xff"}', b"[" * 9999]
+)
+def test_bytes_that_are_not_a_manifest_are_refused(version: Path, content: bytes) -> None:
+    (version / MANIFEST).write_bytes(content)
+    assert refusal(version) == "format"
+
+
+def test_an_unlisted_file_is_refused(version: Path) -> None:
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    del manifest["files"][METRICS]
+    (version / MANIFEST).write_text(json.dumps(manifest))
+    assert refusal(version) == "missing_file"
+
+
+@pytest.mark.parametrize("key", ["optimizer.pt", "../secret.json", "/etc/hostname"])
+def test_a_manifest_that_lists_other_files_is_refused(version: Path, key: str) -> None:
+    (version.parent / "secret.json").write_text("{}")
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    manifest["files"][key] = {"sha256": sha256(b"{}").hexdigest(), "size": 2}
+    (version / MANIFEST).write_text(json.dumps(manifest))
+    assert refusal(version) == "format"
+
+
+def test_a_creation_time_that_is_not_a_time_is_refused(version: Path) -> None:
+    manifest = json.loads((version / MANIFEST).read_bytes())
+    (version / MANIFEST).write_text(json.dumps({**manifest, "created": "yesterday"}))
+    assert refusal(version) == "format"
+
+
+def test_storage_that_refuses_files_raises_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(VersionNotSaved, match=r"file/v1 cannot be written"):
+        publish(tmp_path / "file" / "v1")
+
+
+def test_on_a_full_disk_nothing_is_left_of_a_version(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / VOCABULARY).symlink_to("/dev/full")
+    with pytest.raises(VersionNotSaved, match="No space left on device"):
+        publish(tmp_path / "v1")
+    assert not (tmp_path / "v1").exists()
+
+
+def test_a_crash_before_the_manifest_has_its_name_leaves_no_version(version: Path) -> None:
+    (version / MANIFEST).rename(version / PARTIAL)
+    assert refusal(version) == "missing_file"
+    publish(version)
+    assert read_files(str(version)).contents == CONTENTS
+
+
+def test_a_version_is_not_written_over(version: Path) -> None:
+    before = (version / MANIFEST).read_bytes()
+    with pytest.raises(VersionNotSaved, match="already holds a version"):
+        publish(version)
+    assert (version / MANIFEST).read_bytes() == before
+    assert read_files(str(version)).contents == CONTENTS
+
+
+def test_storage_that_cannot_be_read_is_refused(version: Path) -> None:
+    assert refusal("nowhere-at-all://versions/v1") == "unreadable"
+    (version / METRICS).unlink()
+    (version / METRICS).mkdir()
+    assert refusal(version) == "unreadable"
