@@ -73,8 +73,8 @@ def outcome(
     monkeypatch.setattr(
         trainer, "EventRecorder", lambda *_: SimpleNamespace(window=lambda *_: in_memory(circle()), events=800)
     )
-    monkeypatch.setattr(trainer, "champion", champion)
-    monkeypatch.setattr(trainer, "publish", publish)
+    monkeypatch.setattr(trainer, "current_champion", champion)
+    monkeypatch.setattr(trainer, "publish_promotion", publish)
     monkeypatch.setattr(trainer, "train_round", lambda *_, **__: challenger(wins=wins))
     return asyncio.run(round_()), published
 
@@ -172,8 +172,8 @@ def attempt(
 
     log = SimpleNamespace(window=lambda *_: in_memory(actions), events=7)
     monkeypatch.setattr(trainer, "EventRecorder", lambda *_: log)
-    monkeypatch.setattr(trainer, "champion", found)
-    monkeypatch.setattr(trainer, "publish", None)
+    monkeypatch.setattr(trainer, "current_champion", found)
+    monkeypatch.setattr(trainer, "publish_promotion", None)
     monkeypatch.setattr(trainer, "train_round", small)
     outcome = asyncio.run(round_())
     assert [path for path in (folder / "data").rglob("*") if path.is_file()] == []
