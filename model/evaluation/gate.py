@@ -1,8 +1,8 @@
-"""The gate: whether a challenger may serve, by what it foresaw of time that it has not seen.
+"""The gate decides whether a challenger may serve, by its predictions of a time that it has not seen.
 
 A challenger is compared with what serves now (the champion or, before there is one, the rules) target by target: the
-mean of the differences, and an interval around it. Targets of one user are alike, so the interval is of users and not
-of targets: the variance is the cluster-robust one (Liang and Zeger, 1986).
+mean of the differences, with an interval. Targets of one user are alike, so the interval counts users and not targets:
+the variance is the cluster-robust one (Liang and Zeger, 1986).
 
 Shapes: N targets.
 """
@@ -29,7 +29,7 @@ REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class GateConfig:
-    """What is asked of a challenger."""
+    """What a challenger must reach."""
 
     margin: float = 0.0  # how far Recall@20 must be ahead of what serves
     tolerance: float = 0.02  # how far it, or MRR@20, may be behind at the lower end of the interval
@@ -37,7 +37,7 @@ class GateConfig:
 
 
 class Difference(NamedTuple):
-    """Of a challenger and what serves, on the same targets; 90 % of such intervals hold the true one."""
+    """The mean difference of a challenger and what serves, and its 90 % confidence interval."""
 
     mean: float
     low: float
@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate says."""
+    """The gate's decision and its figures."""
 
     reason: Reason
     recall: Difference  # of Recall@20
@@ -60,16 +60,16 @@ class Verdict:
         return self.reason == "better"
 
     def metrics(self) -> dict[str, float]:
-        """The figures by name; ends of an interval that has none are left out."""
-        found = {"seconds_per_event": self.seconds_per_event}
+        """Returns the figures by name; ends of an interval that are not finite are left out."""
+        figures = {"seconds_per_event": self.seconds_per_event}
         for name, difference in (("recall", self.recall), ("mrr", self.mrr)):
             for field, value in difference._asdict().items():
-                found[f"{name}@{DEPTH}_gain_{field}"] = value
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+                figures[f"{name}@{DEPTH}_gain_{field}"] = value
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def judge(challenger: Evaluation, champion: Evaluation | None, seconds_per_event: float, config: GateConfig) -> Verdict:
-    """The verdict on a challenger; both evaluations are of the same targets. Without a champion the rules serve."""
+    """Judges a challenger; both evaluations are of the same targets. Without a champion the rules serve."""
     rival, name = (champion.served_ranks, "the champion's") if champion else (challenger.rules_ranks, "the rules'")
     recall = difference(_hits(challenger.served_ranks) - _hits(rival), challenger.owners)
     mrr = difference(_reciprocals(challenger.served_ranks) - _reciprocals(rival), challenger.owners)
@@ -84,7 +84,7 @@ def judge(challenger: Evaluation, champion: Evaluation | None, seconds_per_event
 
 
 def difference(gains: NDArray[np.float64], owners: NDArray[np.int64]) -> Difference:
-    """The mean of gains (N,) by the users whose targets they are (N,), with its interval; of one user it is endless."""
+    """Returns the mean of gains (N,) on targets of users (N,), with its interval; infinite for a single user."""
     mean = float(gains.mean())
     _, users = np.unique(owners, return_inverse=True)
     sums = np.bincount(users, gains - mean)

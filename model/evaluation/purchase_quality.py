@@ -17,10 +17,10 @@ from model.network.purchase_head import PurchaseHead, purchase_logits
 def purchase_quality(
     head: PurchaseHead, vocabulary: Vocabulary, calibration: Calibration, sequences: Sequences, *, cut: int
 ) -> ProbabilityQuality | None:
-    """How good the probabilities after actions at or after `cut` (ms) are; None if none or all come true."""
-    places = np.flatnonzero((sequences.times >= cut) & sequences.purchase_known)
-    found = probabilities(head, vocabulary, calibration, sequences, places)
-    return probability_quality(found.astype(np.float64), sequences.purchase_soon[places], sequences.users_at(places))
+    """Measures the probabilities after actions at or after `cut` (ms); None unless labels are of both kinds."""
+    positions = np.flatnonzero((sequences.times >= cut) & sequences.purchase_known)
+    predicted = probabilities(head, vocabulary, calibration, sequences, positions).astype(np.float64)
+    return probability_quality(predicted, sequences.purchase_soon[positions], sequences.users_at(positions))
 
 
 def probabilities(
@@ -28,8 +28,8 @@ def probabilities(
     vocabulary: Vocabulary,
     calibration: Calibration,
     sequences: Sequences,
-    places: NDArray[np.int64],
+    positions: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Of a purchase within the horizon, right after the actions at some places (N,)."""
-    logits = purchase_logits(head, purchase_features_of(sequences, vocabulary, places))
+    """Returns probabilities (N,) of a purchase within the horizon, right after the actions at positions (N,)."""
+    logits = purchase_logits(head, purchase_features_of(sequences, vocabulary, positions))
     return calibration.probabilities(torch.from_numpy(logits)).numpy()

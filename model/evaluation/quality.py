@@ -1,6 +1,6 @@
-"""How good rankings are, as a whole and for parts of the targets.
+"""How good rankings are, over all targets and over slices of them.
 
-Shapes: N targets, K places of a list, I items.
+Shapes: N targets, K items of a list, I items.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.baselines import Items
+from model.evaluation.baselines import ItemIndex
 from model.evaluation.ranking import Holdout, RankedTargets, Ranking, mean, ranking
 from model.evaluation.split import Split
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
-POSITIONS: Final = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, None))  # earlier actions of the user, both included
+# Numbers of earlier actions of the user, lowest and highest.
+POSITIONS: Final = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,13 @@ class Quality:
     targets: int
     means: Ranking
     coverage: float  # distinct items in the lists, as a share of all items of training
-    popular_share: float  # of the places in the lists: taken by the fewest items that make half of the training
+    popular_share: float  # share of the lists' entries that are among the fewest items that make half of the training
 
 
 class QualityMeter:
-    """Measures rankings against the items of training."""
+    """Measures rankings by the items of training."""
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: ItemIndex) -> None:
         self._items = items
         counts = np.bincount(items.codes, minlength=len(items))
         order = np.argsort(-counts, kind="stable")
@@ -42,9 +43,9 @@ class QualityMeter:
         self._popular = np.zeros(len(items) + 1, np.bool_)
         self._popular[order[:half]] = True
 
-    def measure(self, ranked: RankedTargets, chosen: NDArray[np.bool_] | None = None) -> Quality:
-        """The quality on all targets, or on the chosen ones (N,)."""
-        ranks, top = (ranked.ranks, ranked.top) if chosen is None else (ranked.ranks[chosen], ranked.top[chosen])
+    def measure(self, ranked: RankedTargets, subset: NDArray[np.bool_] | None = None) -> Quality:
+        """Returns the quality on all targets, or on a subset (N,) of them."""
+        ranks, top = (ranked.ranks, ranked.top) if subset is None else (ranked.ranks[subset], ranked.top[subset])
         codes = self._items.codes_of(top[top != 0])
         return Quality(
             targets=len(ranks),
@@ -55,9 +56,9 @@ class QualityMeter:
 
 
 def slices(split: Split, known: NDArray[np.uint64]) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    """Which targets (N,) belong to which part, by the kind of the parts; parts without targets are left out.
+    """Returns which targets (N,) belong to which slice, by the kind of the slices; empty slices are left out.
 
-    `known`: the objects of the items of training.
+    `known`: the keys of the items of training.
     """
     holdout = split.holdout
     kinds = {
@@ -66,11 +67,11 @@ def slices(split: Split, known: NDArray[np.uint64]) -> dict[str, dict[str, NDArr
         "item": _seen(np.isin(holdout.item_keys, known)),
         "day": dict(_days(holdout)) if split.timed else {},
     }
-    return {kind: {name: part for name, part in parts.items() if part.any()} for kind, parts in kinds.items() if parts}
+    return {kind: {name: mask for name, mask in masks.items() if mask.any()} for kind, masks in kinds.items() if masks}
 
 
 def _positions(holdout: Holdout) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    earlier = holdout.places - holdout.starts
+    earlier = holdout.positions - holdout.starts
     for low, high in POSITIONS:
         name = f"{low}+" if high is None else str(low) if low == high else f"{low}-{high}"
         yield name, (earlier >= low) & (earlier <= (high or earlier))
@@ -81,6 +82,6 @@ def _seen(seen: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
 
 
 def _days(holdout: Holdout) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    days = holdout.sequences.times[holdout.places] // DAY_MS
+    days = holdout.sequences.times[holdout.positions] // DAY_MS
     for day in np.unique(days).tolist():
         yield datetime.fromtimestamp(day * DAY_MS / 1000, UTC).date().isoformat(), days == day

@@ -1,4 +1,4 @@
-"""What an evaluation learns from and what it is asked: a log cut in time, or sessions and examples as in papers."""
+"""Splits of what is learned from and what is to be predicted: a log cut in time, or sessions and examples of papers."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluation.ranking import Holdout
 
-# Sessions in files without a clock: they begin a minute apart, in the order of the file, from the year 2000 on, and
-# their actions are a second apart. So every gap is the same, and what is more recent is known.
-FIRST_SESSION_MS: Final = 946_684_800_000
-SESSION_MS: Final = 60_000
-ACTION_MS: Final = 1_000
+# Sessions in files without times get made-up ones, in the order of the file: every gap is the same, and which session
+# is more recent is known.
+FIRST_SESSION_MS: Final = 946_684_800_000  # when the first session begins: the year 2000
+SESSION_MS: Final = 60_000  # from the beginning of a session to that of the next
+ACTION_MS: Final = 1_000  # from action to action
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What is known, and what is to be foreseen."""
+    """What a model learns from, and what it has to predict."""
 
-    known: Sequences  # of training
+    known: Sequences  # the training data
     items: list[str]  # ids of the items of training
     holdout: Holdout
-    cut: int  # when the training ends, ms
-    timed: bool  # whether the times are those of the events
+    cut: int  # when the training data end, ms
+    timed: bool  # whether the times are those of the events, not made up
 
 
-def split_log(parts: Sequence[Actions], cut: int) -> Split:
-    """Logs in any order: what lies before `cut` (ms) is known, every later action on an item that follows another of
-    its user is to be foreseen. Raises `TooLittleData` where nothing is left on one of the sides.
+def split_log(logs: Sequence[Actions], cut: int) -> Split:
+    """Splits logs, given in any order, at `cut` (ms): targets are the later actions on items that follow another one.
+
+    Raises `TooLittleData` if nothing is left on one of the sides.
     """
-    actions = in_order_of_time(concatenate(parts))
+    actions = in_order_of_time(concatenate(logs))
     sequences = sequences_of(actions)
     known = actions.take(np.flatnonzero(actions.times < cut))
     holdout = Holdout(sequences, sequences.targets_from(cut))
@@ -44,9 +45,9 @@ def split_log(parts: Sequence[Actions], cut: int) -> Split:
 
 
 def split_sessions(train: Sequence[Sequence[str]], examples: Sequence[tuple[Sequence[str], str]]) -> Split:
-    """Training sessions in the order of time, and examples: a prefix, and the next item that is to be foreseen.
+    """Makes a split of training sessions in the order of time, and examples: a prefix and its next item, the target.
 
-    Raises `TooLittleData` where one of them is empty.
+    Raises `TooLittleData` if one of them is empty.
     """
     cut = FIRST_SESSION_MS + len(train) * SESSION_MS
     actions = _views(train, FIRST_SESSION_MS, "train")
@@ -56,19 +57,19 @@ def split_sessions(train: Sequence[Sequence[str]], examples: Sequence[tuple[Sequ
 
 
 def validation(known: Sequences, share: float = 0.1, most: int = 2000) -> tuple[Sequences, Holdout]:
-    """The newest share of training held out from the rest: what is left to learn from, and at most so many targets."""
+    """Holds out the newest share of the training data; returns the rest, and a holdout of at most so many targets."""
     cut = known.newest(share)
     targets = known.targets_from(cut)
     return known.before(cut), Holdout(known, targets[:: -(-len(targets) // most) or 1])
 
 
 def in_order_of_time(actions: Actions) -> Actions:
-    """The same actions by time; those of the same time as they were."""
+    """Sorts actions by time; those of the same time stay in their order."""
     order = np.argsort(actions.times, kind="stable")
-    places = order.tolist()
+    indices = order.tolist()
     return Actions(
-        users=[actions.users[place] for place in places],
-        items=[actions.items[place] for place in places],
+        users=[actions.users[index] for index in indices],
+        items=[actions.items[index] for index in indices],
         **{name: getattr(actions, name)[order] for name in Actions.__slots__[2:]},
     )
 
@@ -77,12 +78,12 @@ def _checked(split: Split) -> Split:
     if not len(split.items):
         raise TooLittleData("there is no action on an item to learn from before the test")
     if not len(split.holdout):
-        raise TooLittleData("there is nothing to foresee: no test action on an item follows another of its user")
+        raise TooLittleData("there is nothing to predict: no test action on an item follows another action of its user")
     return split
 
 
 def _views(sessions: Sequence[Sequence[str]], begin: int, prefix: str) -> Actions:
-    """Sessions as actions of as many users."""
+    """Makes views of sessions, each with a user of its own."""
     sizes = np.array([len(session) for session in sessions], np.int64)
     hashes: dict[str, int] = {}
     items = [item for session in sessions for item in session]

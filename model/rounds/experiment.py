@@ -10,7 +10,7 @@ import torch
 
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.evaluation.baselines import Items, OwnItems, Popular, ServedRules, Transitions
+from model.evaluation.baselines import ItemIndex, OwnItems, PopularItems, RulesRanker, Transitions
 from model.evaluation.evaluate import learned_rules
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import Ranker, Ranking, rank_all, ranking
@@ -23,12 +23,12 @@ from model.serving.rules import RULES_HALF_LIFE
 from model.training.fit_network import Progress, fit_network
 
 # The order is that of every table; each is made only when it is its turn.
-BASELINES: Final[dict[str, Callable[[Sequences, Items], Ranker]]] = {
-    "popularity": lambda _known, items: Popular(items),
-    "recent_popularity": lambda _known, items: Popular(items, RULES_HALF_LIFE),
-    "own_items": lambda _known, items: OwnItems(Popular(items)),
-    "transitions": lambda _known, items: Transitions(items, Popular(items)),
-    "rules": lambda known, _items: ServedRules(learned_rules(known)),
+BASELINES: Final[dict[str, Callable[[Sequences, ItemIndex], Ranker]]] = {
+    "popularity": lambda _known, items: PopularItems(items),
+    "recent_popularity": lambda _known, items: PopularItems(items, RULES_HALF_LIFE),
+    "own_items": lambda _known, items: OwnItems(PopularItems(items)),
+    "transitions": lambda _known, items: Transitions(items, PopularItems(items)),
+    "rules": lambda known, _items: RulesRanker(learned_rules(known)),
     "v_sknn": SessionKnn,
 }
 

@@ -18,7 +18,7 @@ import torch
 
 from model.data.event_log import EventLog, active_sequences, held_out_share
 from model.data.vocabulary import Vocabulary
-from model.evaluation.fusion_ranker import FusedRanker
+from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.ranking import Holdout
 from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, identity_combiner
 from model.fusion.fusion import Fusion
@@ -127,10 +127,10 @@ def fit_combiner_on_holdout(
 ) -> Combiner:
     """A combiner for a network that has learned from `before`, fitted to what `known` has from `cut` (ms) on."""
     fusion = Fusion(item_statistics_of(before, vocabulary), identity_combiner())
-    foreseen = FusedRanker(network, vocabulary, fusion, device).foresee(held_out(known, cut, config.most_examples))
+    inputs = FusionRanker(network, vocabulary, fusion, device).inputs_of(held_out(known, cut, config.most_examples))
     return fit_combiner(
-        lambda chosen: foreseen.collect(fusion, chosen),
-        foreseen.targets,
+        lambda chosen: inputs.collect(fusion, chosen),
+        inputs.targets,
         config.combiner,
         seed=seed,
         start=start,

@@ -16,7 +16,7 @@ from model.data.event_log import EventLog, distinct_items, parts, span
 from model.data.sequences import Sequences
 from model.evaluation.evaluate import Evaluation
 from model.evaluation.quality import slices
-from model.evaluation.ranking import LISTED, Holdout, ranking
+from model.evaluation.ranking import LIST_SIZE, Holdout, ranking
 from model.evaluation.split import Split
 from model.training.fit_network import Progress
 
@@ -95,13 +95,13 @@ def window_of(log: EventLog, cut: int) -> DataWindow:
 def parts_of(evaluation: Evaluation, sequences: Sequences, known: EventLog, cut: int) -> Iterator[PartQuality]:
     """The quality by position, by day, and on what was and what was not seen in training, of a model that knows the
     log before the cut and was evaluated on some sequences of it."""
-    split = Split(sequences.before(cut), [], Holdout(sequences, evaluation.places), cut, timed=True)
+    split = Split(sequences.before(cut), [], Holdout(sequences, evaluation.positions), cut, timed=True)
     for kind, found in slices(split, distinct_items(known)).items():
         for name, chosen in found.items():
             served = ranking(evaluation.served_ranks[chosen])
             rules = ranking(evaluation.rules_ranks[chosen])
             yield PartQuality(
-                kind, name, int(chosen.sum()), served.recall[LISTED], served.mrr[LISTED], rules.recall[LISTED]
+                kind, name, int(chosen.sum()), served.recall[LIST_SIZE], served.mrr[LIST_SIZE], rules.recall[LIST_SIZE]
             )
 
 

@@ -13,8 +13,8 @@ import click
 import torch
 
 from model.errors import TooLittleData, VersionRefused
-from model.evaluation.baselines import Items
-from model.evaluation.fusion_ranker import FusedRanker
+from model.evaluation.baselines import ItemIndex
+from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.probability_quality import ProbabilityQuality
 from model.evaluation.purchase_quality import purchase_quality
@@ -105,7 +105,7 @@ def run_evaluation(
         scored = _model(source, split, settings, device, tell)
     except TooLittleData as error:
         raise InputUnreadable(f"{', '.join((*source.train, *source.test))}: {error}") from error
-    items = Items(split.known)
+    items = ItemIndex(split.known)
     ranked = {name: _ranked(name, ranker, split, tell) for name, ranker in scored.rankers.items()}
     for baseline, make in BASELINES.items():
         tell(f"learning {baseline}")
@@ -167,7 +167,7 @@ def _model(source: DataSource, split: Split, settings: Settings, device: torch.d
 
 def _rankers(name: str, of: Version | Model, device: torch.device) -> dict[str, Ranker]:
     return {
-        name: FusedRanker(of.network, of.vocabulary, of.fusion, device),
+        name: FusionRanker(of.network, of.vocabulary, of.fusion, device),
         NETWORK: NetworkRanker(of.network, of.vocabulary, device),
     }
 
@@ -206,7 +206,7 @@ def _ranked(name: str, ranker: Ranker, split: Split, tell: ProgressLine) -> Rank
 def _report(
     source: DataSource,
     split: Split,
-    items: Items,
+    items: ItemIndex,
     ranked: Mapping[str, RankedTargets],
     epochs: list[Ranking],
     scored: _Scored,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from model.evaluation.quality import Quality
-from model.evaluation.ranking import LISTED
+from model.evaluation.ranking import LIST_SIZE
 from model.rounds.training_report import Point
 from stream_app.errors import RuntimeMissing, UsageError
 from stream_app.offline.report import Report, title
@@ -60,7 +60,9 @@ def draw_versions(versions: Sequence[ModelLine], folder: Path) -> Path:
     names = [(line.created or line.version)[:16].replace("T", "\n") for line in versions]
     axis.set_xticks(range(0, len(versions), every), names[::every], fontsize=8)
     _label(axis, ends, len(versions) - 1)
-    _name_axis(axis, "version, by the time it was made; a word below: why it was not promoted", f"Recall@{LISTED} (%)")
+    _name_axis(
+        axis, "version, by the time it was made; a word below: why it was not promoted", f"Recall@{LIST_SIZE} (%)"
+    )
     return _written(figure, folder / "versions.png")
 
 
@@ -85,7 +87,7 @@ def _by_epoch(report: Report) -> Any:
     figure, axes = _axes("Quality by epoch, on the newest tenth of the training time", 2)
     epochs = range(1, len(report.epochs) + 1)
     for place, name in enumerate(("recall", "mrr")):
-        values = [100 * getattr(ranking, name)[LISTED] for ranking in report.epochs]
+        values = [100 * getattr(ranking, name)[LIST_SIZE] for ranking in report.epochs]
         axes[place].plot(epochs, values, color=_MODEL, marker="o")
         _label(axes[place], [(values[-1], f"{values[-1]:.1f} %", _MODEL)], epochs[-1])
         axes[place].set_xticks(epochs)
@@ -99,7 +101,7 @@ def _by_part(report: Report, parts: Mapping[str, Mapping[str, Quality]], name: s
     for place, metric in enumerate(("recall", "mrr")):
         ends = []
         for ranker, color in zip(rankers, (_MODEL, *_OTHERS), strict=False):
-            values = [100 * getattr(by[ranker].means, metric)[LISTED] for by in parts.values()]
+            values = [100 * getattr(by[ranker].means, metric)[LIST_SIZE] for by in parts.values()]
             axes[place].plot(values, color=color, marker="o", linewidth=2.4 if ranker == report.model else 1.4)
             ends.append((values[-1], title(ranker), color))
         counts = [f"{part}\n{by[report.model].targets:,}" for part, by in parts.items()]
@@ -122,7 +124,7 @@ def _axes(heading: str, columns: int) -> tuple[Any, Any]:
 
 
 def _name_axes(axes: Any, name: str) -> None:
-    for axis, metric in zip(axes, (f"Recall@{LISTED} (%)", f"MRR@{LISTED} (%)"), strict=True):
+    for axis, metric in zip(axes, (f"Recall@{LIST_SIZE} (%)", f"MRR@{LIST_SIZE} (%)"), strict=True):
         _name_axis(axis, name, metric)
 
 

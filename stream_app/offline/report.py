@@ -9,7 +9,7 @@ from typing import Any, Final
 from model.data.events import PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.evaluation.probability_quality import BINS, ProbabilityQuality
 from model.evaluation.quality import Quality
-from model.evaluation.ranking import LISTED, Ranking
+from model.evaluation.ranking import LIST_SIZE, Ranking
 from model.training.fit_network import FitReport
 
 NETWORK: Final = "network"  # without the evidence of the log
@@ -88,7 +88,7 @@ class Report:
     @property
     def best_baseline(self) -> str:
         """The baseline with the highest Recall@20."""
-        return max(self.baselines, key=lambda name: self.whole[name].means.recall[LISTED])
+        return max(self.baselines, key=lambda name: self.whole[name].means.recall[LIST_SIZE])
 
     def lines(self) -> Iterator[str]:
         """For a terminal."""

@@ -24,7 +24,7 @@ from model.data.events import SEARCH, Actions
 from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.evaluation.network_ranker import NetworkRanker
-from model.evaluation.ranking import LISTED, Holdout, rank_all, ranking
+from model.evaluation.ranking import LIST_SIZE, Holdout, rank_all, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig, fit_network
@@ -113,7 +113,7 @@ def contestant(actions: Actions, sequences: Sequences, cut: int, name: str, seed
         fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), seed=seed, device=CPU)
         holdout = targets(sequences, cut)
         ranks = rank_all(NetworkRanker(network, vocabulary, CPU), holdout).ranks
-    before = holdout.places - 1
+    before = holdout.positions - 1
     after_unseen = vocabulary.rows_of(sequences.item_keys[before]) < ITEM_BUCKETS
     after_unseen &= sequences.types[before] != SEARCH
     return measured("", ranks) | measured("_after_unseen", ranks[after_unseen])
@@ -137,7 +137,7 @@ def targets(sequences: Sequences, cut: int) -> Holdout:
 
 def measured(suffix: str, ranks: NDArray[np.int64]) -> dict[str, float]:
     means = ranking(ranks)
-    figures = {"recall": means.recall[LISTED], "mrr": means.mrr[LISTED]}
+    figures = {"recall": means.recall[LIST_SIZE], "mrr": means.mrr[LIST_SIZE]}
     return {f"{key}{suffix}": round(100 * value, 2) for key, value in figures.items()} | {
         f"targets{suffix}": len(ranks)
     }

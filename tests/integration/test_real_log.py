@@ -79,7 +79,7 @@ def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     found = evaluate(*model, rules, sequences, cut=cut, device=torch.device("cpu"))
     users = {user: code for code, user in enumerate(dict.fromkeys(actions.users))}
     tested = np.argsort([users[user] for user in actions.users], kind="stable") >= len(known)
-    answered = tested[found.places] & tested[found.places - 1]
+    answered = tested[found.positions] & tested[found.positions - 1]
     ranked = ranking(found.served_ranks[answered])
     return ranked.recall[20], ranked.mrr[20], int(answered.sum())
 

@@ -13,7 +13,7 @@ from model.data.events import EVENT_TYPES, SEARCH, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.evaluate import evaluate, learned_rules
-from model.evaluation.ranking import DEPTHS, MISSED, ranking
+from model.evaluation.ranking import DEPTHS
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.serving.rules import Rules
@@ -40,10 +40,10 @@ def random_log(seed: int, users: int = 12, events: int = 400) -> Sequences:
 
 
 def late_targets(sequences: Sequences, cut: int) -> list[tuple[int, int]]:
-    """(start of its user, place) of every next action at or after the cut."""
+    """(start of its user, position) of every next action at or after the cut."""
     found = []
     for start, stop in zip(sequences.offsets[:-1].tolist(), sequences.offsets[1:].tolist(), strict=True):
-        found += [(start, place) for place in range(start + 1, stop) if sequences.times[place] >= cut]
+        found += [(start, position) for position in range(start + 1, stop) if sequences.times[position] >= cut]
     return found
 
 
@@ -54,17 +54,17 @@ def test_ranks_are_those_of_a_plain_loop() -> None:
     found = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=cut, device=CPU)
     ranks, types, by_rules, by_popularity = [], [], [], []
     vectors = network.item_vectors()
-    for start, place in late_targets(sequences, cut):
-        tokens = vocabulary.tokens(sequences.item_keys[None, start:place], sequences.contexts[None, start:place])
+    for start, position in late_targets(sequences, cut):
+        tokens = vocabulary.tokens(sequences.item_keys[None, start:position], sequences.contexts[None, start:position])
         with torch.inference_mode():
             vector = network(tokens)[1][0, -1]
             scores = (network.queries(vector) @ vectors.T).tolist()
-            types.append(network.type_logits(vector).softmax(-1)[sequences.types[place]].item())
-        if sequences.types[place] == SEARCH:
+            types.append(network.type_logits(vector).softmax(-1)[sequences.types[position]].item())
+        if sequences.types[position] == SEARCH:
             continue
-        row = int(vocabulary.rows_of(sequences.item_keys[place : place + 1])[0]) - ITEM_BUCKETS
+        row = int(vocabulary.rows_of(sequences.item_keys[position : position + 1])[0]) - ITEM_BUCKETS
         ranks.append(sum(score >= scores[row] - 1e-6 for score in scores) if row >= 0 else math.inf)
-        item, history = int(sequences.item_keys[place]), range(place - 1, start - 1, -1)
+        item, history = int(sequences.item_keys[position]), range(position - 1, start - 1, -1)
         recent = [int(sequences.item_keys[p]) for p in history if sequences.types[p] != SEARCH]
         by_rules.append([*rules.rank(recent, 20), item].index(item) + 1)
         by_popularity.append([*rules.popular(20), item].index(item) + 1)
@@ -99,23 +99,16 @@ def test_ties_count_against_the_model() -> None:
     assert found.network.recall[20] == 0.0  # every item has the same score, so every target is the last of 40
 
 
-def test_metrics_of_ranks_by_hand() -> None:
-    found = ranking(np.array([1, 3, 7, MISSED]))
-    assert found.recall == {1: 0.25, 5: 0.5, 10: 0.75, 20: 0.75}
-    assert found.mrr[20] == pytest.approx((1 + 1 / 3 + 1 / 7) / 4)
-    assert found.ndcg[5] == pytest.approx((1 + 1 / 2) / 4)
-
-
 def test_rules_learn_in_the_order_of_time_as_a_worker_would() -> None:
     sequences = random_log(4)
     rules, expected = learned_rules(sequences), Rules()
     users = np.repeat(np.arange(len(sequences.offsets) - 1), np.diff(sequences.offsets)).tolist()
     histories: dict[int, list[int]] = {}
-    for place in sorted(range(len(sequences)), key=lambda place: int(sequences.times[place])):
-        if sequences.types[place] != SEARCH:
-            history = histories.setdefault(users[place], [])
-            expected.learn(history[::-1], int(sequences.item_keys[place]), "")
-            history.append(int(sequences.item_keys[place]))
+    for position in sorted(range(len(sequences)), key=lambda position: int(sequences.times[position])):
+        if sequences.types[position] != SEARCH:
+            history = histories.setdefault(users[position], [])
+            expected.learn(history[::-1], int(sequences.item_keys[position]), "")
+            history.append(int(sequences.item_keys[position]))
     assert rules._followers == expected._followers
     assert rules._popularity == expected._popularity
 

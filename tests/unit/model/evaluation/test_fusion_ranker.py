@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.evaluation.fusion_ranker import FusedRanker
+from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.network_ranker import NetworkRanker
-from model.evaluation.ranking import LISTED, MISSED, Holdout
+from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout
 from model.fusion.combiner import Combiner, CombinerConfig
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_of
@@ -34,25 +34,25 @@ def network(seed: int = 1) -> Network:
 
 def holdout(seed: int) -> Holdout:
     log = sequences(*random_users(seed))
-    places = np.flatnonzero(log.has_next) + 1
-    return Holdout(log, places[log.types[places] != 1])
+    positions = np.flatnonzero(log.has_next) + 1
+    return Holdout(log, positions[log.types[positions] != 1])
 
 
 def test_ranks_are_those_of_a_loop_and_agree_with_what_is_served() -> None:
     asked = holdout(3)
     fusion = Fusion(item_statistics_of(sequences(*random_users(4)), VOCABULARY), drawn_combiner(5))
-    ranker = FusedRanker(network(), VOCABULARY, fusion, CPU)
+    ranker = FusionRanker(network(), VOCABULARY, fusion, CPU)
     found = ranker.rank(asked)
-    foreseen = ranker.foresee(asked)
-    served, _ = fusion.rank(foreseen.recent, foreseen.best, LISTED)
+    inputs = ranker.inputs_of(asked)
+    served, _ = fusion.rank(inputs.recent, inputs.best, LIST_SIZE)
 
-    for n, place in enumerate(asked.places):
-        candidates = foreseen.collect(fusion, np.array([n]))
+    for n, position in enumerate(asked.positions):
+        candidates = inputs.collect(fusion, np.array([n]))
         by_item = dict(zip(candidates.items.tolist(), fusion.score(candidates).tolist(), strict=True))
-        row = int(VOCABULARY.rows_of(asked.sequences.item_keys[place : place + 1])[0]) - ITEM_BUCKETS
+        row = int(VOCABULARY.rows_of(asked.sequences.item_keys[position : position + 1])[0]) - ITEM_BUCKETS
         expected = sum(score >= by_item[row] for score in by_item.values()) if row in by_item else MISSED
         assert found.ranks[n] == expected
-        best = sorted(by_item, key=lambda item: -by_item[item])[:LISTED]
+        best = sorted(by_item, key=lambda item: -by_item[item])[:LIST_SIZE]
         assert VOCABULARY.rows_of(found.top[n][found.top[n] != 0]).tolist() == [ITEM_BUCKETS + item for item in best]
         assert served[n].tolist() == best
 
@@ -63,8 +63,8 @@ def test_ties_count_against_the_model() -> None:
         silent.linear.weight.zero_()
     asked = holdout(6)
     fusion = Fusion(item_statistics_of(asked.sequences, VOCABULARY), silent)
-    ranker = FusedRanker(network(), VOCABULARY, fusion, CPU)
-    counts = np.diff(ranker.foresee(asked).collect(fusion, np.arange(len(asked))).starts)
+    ranker = FusionRanker(network(), VOCABULARY, fusion, CPU)
+    counts = np.diff(ranker.inputs_of(asked).collect(fusion, np.arange(len(asked))).starts)
     found = ranker.rank(asked)
 
     known = found.ranks != MISSED
@@ -89,7 +89,7 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
     model = fit_model(log, vocabulary, lambda: cold_start(shape, 1), config, seed=1, device=CPU, tell=tell)
 
     test = held_out(sequences(*users[::7], begin=10**9), 0, 10_000)
-    fused = FusedRanker(model.network, vocabulary, model.fusion, CPU).rank(test).ranks
+    fused = FusionRanker(model.network, vocabulary, model.fusion, CPU).rank(test).ranks
     alone = NetworkRanker(model.network, vocabulary, CPU).rank(test).ranks
     assert (fused == 1).mean() > (alone == 1).mean() + 0.2
     assert told == ["fitting", "weighing", "fitting to everything"]
@@ -119,10 +119,10 @@ def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network()
     model = fit_model(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
 
     asked = holdout(10)
-    fused = FusedRanker(model.network, VOCABULARY, model.fusion, CPU).rank(asked).ranks
+    fused = FusionRanker(model.network, VOCABULARY, model.fusion, CPU).rank(asked).ranks
     alone = NetworkRanker(model.network, VOCABULARY, CPU).rank(asked).ranks
     # Behind the listed ones, what is least probable is all the same to the fusion.
-    np.testing.assert_array_equal(np.minimum(fused, LISTED + 1), np.minimum(alone, LISTED + 1))
+    np.testing.assert_array_equal(np.minimum(fused, LIST_SIZE + 1), np.minimum(alone, LIST_SIZE + 1))
 
 
 def test_of_a_small_log_a_larger_share_is_held_out() -> None:
@@ -145,8 +145,8 @@ def test_of_a_small_log_a_larger_share_is_held_out() -> None:
 def test_held_out_are_the_newest_next_items() -> None:
     log = sequences("abc", "a?d", "xy")
     everything = held_out(log, 0, 100)
-    assert everything.places.tolist() == [1, 2, 5, 7]  # no first action, no search
-    assert held_out(log, 0, 2).places.tolist() == [5, 7]
+    assert everything.positions.tolist() == [1, 2, 5, 7]  # no first action, no search
+    assert held_out(log, 0, 2).positions.tolist() == [5, 7]
     late = held_out(log, int(log.times[5]), 100)  # the first user did nothing then
     assert late.item_keys.tolist() == log.item_keys[[5, 7]].tolist()
-    assert late.places.tolist() == [2, 4]
+    assert late.positions.tolist() == [2, 4]

@@ -35,7 +35,7 @@ def evaluation(served: list[int], rules: list[int], owners: list[int] | None = N
         type_accuracy=0.5,
         type_log_loss=loss,
         rules_type_log_loss=1.0,
-        places=np.arange(len(served)),
+        positions=np.arange(len(served)),
         owners=np.array(owners if owners is not None else range(len(served))),
         served_ranks=np.array(served),
         rules_ranks=np.array(rules),
@@ -57,7 +57,7 @@ def test_without_a_champion_the_rules_are_to_be_beaten() -> None:
     assert reason(evaluation(HIT, HIT)) == "no_better"
 
 
-def test_with_a_champion_the_champion_is() -> None:
+def test_with_a_champion_the_champion_is_to_be_beaten() -> None:
     assert reason(evaluation(HIT, MISS), evaluation(HIT, MISS)) == "no_better"
     assert reason(evaluation(MISS, MISS), evaluation(HIT, MISS)) == "no_better"
     assert reason(evaluation(HIT, HIT), evaluation(MISS, HIT)) == "better"
@@ -72,13 +72,13 @@ def test_a_gain_of_a_single_user_says_nothing() -> None:
     assert reason(evaluation(HIT, MISS, owners=[7] * 1000)) == "uncertain"
 
 
-def test_more_hits_at_worse_places_are_no_gain() -> None:
+def test_more_hits_at_worse_ranks_are_not_a_gain() -> None:
     champion = evaluation([1] * 900 + [MISSED] * 100, MISS)
     assert reason(evaluation([20] * 1000, MISS), champion) == "uncertain"
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, 3.0])
-def test_what_foretells_types_worse_than_a_guess_has_diverged(loss: float) -> None:
+def test_a_network_that_predicts_types_worse_than_a_guess_has_diverged(loss: float) -> None:
     assert reason(evaluation(HIT, MISS, loss=loss)) == "diverged"
 
 
@@ -87,7 +87,7 @@ def test_what_is_too_slow_to_serve_is_not_promoted() -> None:
     assert reason(evaluation(HIT, MISS), seconds=1e-2, slowest=0.1) == "better"
 
 
-def test_a_margin_is_asked_for() -> None:
+def test_a_gain_within_the_margin_is_not_enough() -> None:
     ahead = evaluation([1] * 100 + [MISSED] * 900, MISS)
     assert reason(ahead) == "better"
     assert reason(ahead, margin=0.11) == "no_better"
@@ -128,7 +128,7 @@ def test_users_and_not_targets_are_counted() -> None:
 def test_a_version_trained_on_shuffled_targets_is_refused() -> None:
     log = circle(items=60)
     order = np.random.default_rng(1).permutation(len(log))
-    shuffled = replace(log, item_keys=log.item_keys[order], items=[log.items[place] for place in order])
+    shuffled = replace(log, item_keys=log.item_keys[order], items=[log.items[index] for index in order])
     good, bad = _evaluated(log, log), _evaluated(shuffled, log)
     assert good.served.recall[20] > 0.9
     assert reason(bad, good) == "no_better"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.evaluation.baselines import Items
+from model.evaluation.baselines import ItemIndex
 from model.evaluation.quality import QualityMeter, slices
 from model.evaluation.ranking import MISSED, RankedTargets
 from model.evaluation.split import split_log, split_sessions
@@ -14,23 +14,23 @@ from tests.unit.builders.sequences import rows, sequences
 
 
 def test_coverage_and_popular_share() -> None:
-    items = Items(sequences("aaaab", "bcde"))  # 9 actions: a and b make 6; a alone 4, less than half
+    items = ItemIndex(sequences("aaaab", "bcde"))  # 9 actions: a and b make 6; a alone 4, less than half
     ranked = RankedTargets(np.array([1, MISSED, 4]), rows("ab", "ac", "az"))
     found = QualityMeter(items).measure(ranked)
-    assert found.coverage == pytest.approx(3 / 5)  # z is no item of training
+    assert found.coverage == pytest.approx(3 / 5)  # z is not in the training data
     assert found.popular_share == pytest.approx(4 / 6)
     assert found.targets == 3
     assert found.means.recall[5] == pytest.approx(2 / 3)
 
 
-def test_parts_are_measured_by_themselves() -> None:
+def test_a_subset_is_measured_by_itself() -> None:
     ranked = RankedTargets(np.array([1, MISSED, 4]), rows("ab", "ac", "ad"))
-    found = QualityMeter(Items(sequences("abcd"))).measure(ranked, np.array([False, True, False]))
+    found = QualityMeter(ItemIndex(sequences("abcd"))).measure(ranked, np.array([False, True, False]))
     assert (found.targets, found.means.recall[20], found.coverage) == (1, 0.0, 0.5)
 
 
 def test_half_of_the_training_needs_no_more_items_than_that() -> None:
-    found = QualityMeter(Items(sequences("aabc"))).measure(RankedTargets(np.array([1]), rows("abc")))
+    found = QualityMeter(ItemIndex(sequences("aabc"))).measure(RankedTargets(np.array([1]), rows("abc")))
     assert found.popular_share == pytest.approx(1 / 3)  # a makes half of it
 
 
@@ -39,8 +39,8 @@ def test_slices_of_a_log() -> None:
     rest = [("v", item, day + n) for n, item in enumerate("abcdefghijkl?m")]
     actions = log(("u", "a", 0), ("u", "b", 10), ("u", "a", 20), *rest)
     split = split_log([actions], int(actions.times[1]))
-    found = slices(split, Items(split.known).item_keys)
-    counts = {kind: {part: int(chosen.sum()) for part, chosen in parts.items()} for kind, parts in found.items()}
+    found = slices(split, ItemIndex(split.known).item_keys)
+    counts = {kind: {name: int(mask.sum()) for name, mask in masks.items()} for kind, masks in found.items()}
     assert counts == {
         "position": {"1": 2, "2": 2, "3": 1, "4-5": 2, "6-10": 5, "11+": 2},
         "user": {"seen in training": 2, "unseen": 12},
@@ -51,6 +51,6 @@ def test_slices_of_a_log() -> None:
 
 def test_sessions_have_no_days() -> None:
     split = split_sessions([["a", "b"]], [(["a"], "b"), (["b"], "z")])
-    found = slices(split, Items(split.known).item_keys)
+    found = slices(split, ItemIndex(split.known).item_keys)
     assert set(found) == {"position", "user", "item"}
     assert set(found["user"]) == {"unseen"}

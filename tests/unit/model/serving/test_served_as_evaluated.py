@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.data.events import Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
-from model.evaluation.fusion_ranker import FusedRanker
+from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.purchase_quality import probabilities
 from model.evaluation.ranking import Holdout
 from model.fusion.combiner import CombinerConfig, identity_combiner
@@ -97,8 +97,8 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     answered = np.flatnonzero(log.has_next)
     found = np.full((len(log), len(ITEMS)), -np.inf, np.float32)
     fusion = ranking_of(serving).fusion
-    foreseen = FusedRanker(serving.network, serving.vocabulary, fusion, CPU).foresee(Holdout(log, answered + 1))
-    candidates = foreseen.collect(fusion, np.arange(len(answered)))
+    inputs = FusionRanker(serving.network, serving.vocabulary, fusion, CPU).inputs_of(Holdout(log, answered + 1))
+    candidates = inputs.collect(fusion, np.arange(len(answered)))
     scores = fusion.score(candidates)
     outside = fusion.combiner.outside.item()
     for n, place in enumerate(answered):
