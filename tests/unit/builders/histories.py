@@ -1,4 +1,4 @@
-"""A topic as lists of records, and a reader that writes its history, for tests without a broker."""
+"""A topic as lists of records, a reader that writes its history, and what a history should have, without a broker."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiokafka import ConsumerRecord
 
+from model.data.event_time import judged
+from model.data.events import Actions, actions_of
 from stream_app.contract.events import decode_batch
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
@@ -24,46 +26,47 @@ STREAM = Stream("cluster-1", "shop.events", 1)
 NOON = 1_767_355_200_000  # 2026-01-02, in ms
 HOUR = 3_600_000
 DAY = 24 * HOUR
+BAD_VALUE = b"not JSON"
 
 
 @dataclass
 class Topic:
-    """Partitions of records; offsets in `gone` are markers of transactions, those below `firsts` were removed."""
+    """Partitions of records; None is a marker of a transaction. Records before `firsts` were removed by retention."""
 
     records: dict[int, list[ConsumerRecord[bytes, bytes] | None]] = field(default_factory=dict)
     firsts: dict[int, int] = field(default_factory=dict)
 
     def add(self, partition: int, *, user: str = "ada", time: int = NOON, kind: str = "event", **fields: Any) -> None:
-        """Adds an `event`, a `bad` record or a `marker`, which nobody is given."""
+        """Adds an `event`, a `bad` record that is not an event, or a `marker`, which no consumer is given."""
         log = self.records.setdefault(partition, [])
         event = {"user_id": user, "type": "view", "item_id": f"item {len(log)}"} | fields
-        value = json.dumps(event).encode() if kind == "event" else b"no json"
-        found = make_record(value, key=user.encode(), offset=len(log), timestamp=time, partition=partition)
-        log.append(None if kind == "marker" else found)
+        value = json.dumps(event).encode() if kind == "event" else BAD_VALUE
+        record = make_record(value, key=user.encode(), offset=len(log), timestamp=time, partition=partition)
+        log.append(None if kind == "marker" else record)
 
     def events(self) -> Counter[tuple[int, int]]:
-        """Partition and offset of each event that ever was."""
+        """Counts partition and offset of each event that was ever added."""
         every = (record for log in self.records.values() for record in log)
-        return Counter((r.partition, r.offset) for r in every if r is not None and r.value != b"no json")
+        return Counter((r.partition, r.offset) for r in every if r is not None and r.value != BAD_VALUE)
 
 
 _opened: list[EventHistory] = []
 
 
 def open_history(folder: Path | str) -> EventHistory:
-    """A history that `close_all` closes, if nobody did before."""
+    """Opens a history that `close_all` closes if the test did not."""
     _opened.append(EventHistory(HistoryStorage(str(folder))))
     return _opened[-1]
 
 
 def close_all() -> None:
-    """Gives all locks back."""
+    """Releases the locks of all histories that were opened."""
     while _opened:
         _opened.pop().close()
 
 
 class Reader:
-    """Reads a topic into a history, as a trainer does, from where the files end."""
+    """Reads a topic into a history from where its files end, as a trainer does."""
 
     def __init__(self, folder: Path | str, topic: Topic, *, stream: Stream = STREAM) -> None:
         self.topic, self.stream, self.now = topic, stream, NOON + 30 * DAY
@@ -78,7 +81,7 @@ class Reader:
                     gap_writer.write(self._rows(partition, span.first, span.next))
 
     def take(self, partition: int, count: int = 1_000_000) -> Reader:
-        """Reads on in a partition."""
+        """Reads the next records of a partition."""
         first = self.topic.firsts.get(partition, 0)
         start = max(self.read.setdefault(partition, first), first)
         self.written.setdefault(partition, 0)
@@ -93,7 +96,7 @@ class Reader:
         return self
 
     def append(self, missing: int = 0) -> Reader:
-        """Writes what was read into a file, if there is anything."""
+        """Writes what was read since the last file into a file, if it is anything."""
         if self.read != self.written:
             spans = {partition: Span(self.written[partition], end) for partition, end in self.read.items()}
             self.history.append(self.batches, self.stream, spans, written=self.now, missing=missing)
@@ -101,7 +104,7 @@ class Reader:
         return self
 
     def close(self) -> None:
-        """Ends; what is in no file is forgotten."""
+        """Closes the history; what was read and not written is lost."""
         self.history.close()
 
     def _rows(self, partition: int, first: int, end: int) -> pa.RecordBatch:
@@ -109,16 +112,55 @@ class Reader:
         return rows_of(partition, [record.offset for record in records], decode_batch(records))
 
 
+def make_topic(days: int = 3, per_day: int = 4, partitions: int = 2) -> Topic:
+    """Makes a topic with `per_day` events in each partition on each of some days, by three users."""
+    topic = Topic()
+    for number in range(days * per_day):
+        for partition in range(partitions):
+            time = NOON + number // per_day * DAY + number % per_day
+            topic.add(partition, user=f"u{number % 3}", time=time, event_id=f"{partition}-{number}")
+    return topic
+
+
+def read_in_steps(folder: Path, topic: Topic, step: int = 2) -> Reader:
+    """Reads a topic into a history with a file for every `step` records of each partition."""
+    reader = Reader(folder, topic)
+    while any(reader.read.get(partition, 0) < len(log) for partition, log in topic.records.items()):
+        for partition in topic.records:
+            reader.take(partition, step)
+        reader.append()
+    return reader
+
+
+def actions_at(topic: Topic, positions: Iterable[tuple[int, int]]) -> Actions:
+    """Returns the actions of the records at these partitions and offsets, made from events and not from files."""
+    decoded = decode_batch([record for p, o in positions if (record := topic.records[p][o]) is not None])
+    return actions_of(decoded.events, judged(decoded.times, decoded.record_times)[0])
+
+
+def assert_same_actions(actions: Actions, expected: Actions) -> None:
+    """Compares actions column by column, their number formats included."""
+    for name in Actions.__slots__:
+        column, other = getattr(actions, name), getattr(expected, name)
+        assert list(column) == list(other), name
+        assert getattr(column, "dtype", None) == getattr(other, "dtype", None), name
+
+
+def positions_in(folder: Path) -> list[tuple[int, int]]:
+    """Returns partition and offset of all rows in their order."""
+    return [(row["partition"], row["offset"]) for row in rows_in(folder)]
+
+
 def files_of(folder: Path) -> list[Path]:
-    """The files as any reader of Parquet folders finds them, in the order of their numbers."""
+    """Finds the files as any reader of Parquet folders does; returns them in the order of their numbers."""
     return sorted(folder.glob("day=*/[0-9]*.parquet"), key=lambda path: path.name)
 
 
 def rows_in(folder: Path) -> list[dict[str, Any]]:
-    """All rows, by pyarrow alone."""
+    """Reads all rows with pyarrow alone."""
     return [row for path in files_of(folder) for row in pq.read_table(path, partitioning=None).to_pylist()]
 
 
 def offsets(rows: Iterable[dict[str, Any]]) -> Counter[tuple[int, int]]:
-    """How often each offset is there."""
+    """Counts how often each partition and offset is there."""
     return Counter((row["partition"], row["offset"]) for row in rows)

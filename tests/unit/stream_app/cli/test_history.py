@@ -1,4 +1,4 @@
-"""`nextact history`: what it shows and what it takes away."""
+"""`nextact history`: what it lists and what it erases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.builders.histories import DAY, NOON, Reader, Topic, close_all, f
 
 
 @pytest.fixture(autouse=True)
-def _locks_are_given_back() -> Iterator[None]:
+def _locks_are_released() -> Iterator[None]:
     yield
     close_all()
 
@@ -66,7 +66,7 @@ def test_an_empty_history_is_listed(folder: Path) -> None:
     assert "there is no file yet" in nextact("list", folder=folder).stdout
 
 
-def test_a_file_that_is_merged_meanwhile_is_no_mistake(
+def test_a_file_that_is_merged_meanwhile_is_not_an_error(
     folder: Path, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def vanishing(storage: HistoryStorage, name: str, size: int) -> HistoryFile:
@@ -119,7 +119,7 @@ def test_nothing_is_erased_while_a_trainer_runs(folder: Path, topic: Topic, tmp_
 
 
 @pytest.mark.parametrize(("content", "said"), [(b"", "has no user id"), (b"\xff\xfe", "UTF-8"), (None, "No such file")])
-def test_a_list_that_is_none_is_refused(folder: Path, tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_an_unusable_list_of_users_is_refused(folder: Path, tmp_path: Path, content: bytes | None, said: str) -> None:
     if content is not None:
         (tmp_path / "users").write_bytes(content)
     assert said in str(nextact("erase", "--users", str(tmp_path / "users"), folder=folder).exception)

@@ -1,0 +1,100 @@
+"""Rows of the history: the actions read from them are those made of the events themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.data.event_time import EARLIEST_MS, LATEST_MS
+from model.data.events import concatenate
+from stream_app.contract.events import decode_batch
+from stream_app.history.rows import ACTION_COLUMNS, SCHEMA, actions_in, day_of, known_time, rows_of
+from tests.unit.builders.histories import (
+    DAY,
+    NOON,
+    Topic,
+    actions_at,
+    assert_same_actions,
+    close_all,
+    positions_in,
+    read_in_steps,
+)
+
+VARIED: list[dict[str, Any]] = [
+    {"type": "search", "query": "Red shoes été", "item_id": None},
+    {"type": "search", "query": "", "item_id": "ignored in a search"},
+    {"type": "purchase", "price": 12.5, "quantity": -1, "currency": "EUR"},
+    {"type": "Product Added", "category": "a", "brand": "b", "session_id": "s", "event_id": "e"},
+    {"timestamp": "2026-01-01T00:00:00Z", "price": 0},
+    {"timestamp": 5, "category": "", "brand": "é" * 300},
+    {"timestamp": NOON + 300 * DAY},
+]
+
+
+@pytest.fixture(autouse=True)
+def _locks_are_released() -> Iterator[None]:
+    yield
+    close_all()
+
+
+def varied_topic() -> Topic:
+    """Makes events with all kinds of fields in two partitions; some records have no valid time."""
+    topic = Topic()
+    for number, fields in enumerate(VARIED * 3):
+        event_id = {"event_id": f"e{number}" if "event_id" in fields else f"{number}"}
+        time = -1 if number % 7 == 5 else NOON + number
+        topic.add(number % 2, user=f"u{number % 5}", time=time, **fields | event_id)
+    return topic
+
+
+def test_actions_from_files_are_those_of_the_events(tmp_path: Path) -> None:
+    topic = varied_topic()
+    reader = read_in_steps(tmp_path, topic, step=4)
+    order = positions_in(tmp_path)
+    assert len(order) == 3 * len(VARIED)
+    assert_same_actions(concatenate(list(reader.history.chunks(1000))), actions_at(topic, order))
+
+
+def test_actions_need_only_some_of_the_columns() -> None:
+    topic = varied_topic()
+    records = [record for record in topic.records[0] if record is not None]
+    rows = rows_of(0, [record.offset for record in records], decode_batch(records))
+    assert rows.schema == SCHEMA
+    positions = [(0, record.offset) for record in records]
+    assert_same_actions(actions_in(rows.select(list(ACTION_COLUMNS))), actions_at(topic, positions))
+
+
+def test_rows_have_the_offsets_of_the_events_and_not_of_rejected_records() -> None:
+    topic = Topic()
+    for kind in ("event", "bad", "event"):
+        topic.add(3, kind=kind)
+    records = [record for record in topic.records[3] if record is not None]
+    rows = rows_of(3, [10, 11, 12], decode_batch(records))
+    assert rows["partition"].to_pylist() == [3, 3]
+    assert rows["offset"].to_pylist() == [10, 12]
+    assert rows["item_id"].to_pylist() == ["item 0", "item 2"]
+
+
+def test_a_record_without_a_valid_time_has_none_in_its_row() -> None:
+    assert [known_time(time) for time in (-1, EARLIEST_MS - 1, EARLIEST_MS, NOON, LATEST_MS - 1, LATEST_MS)] == [
+        None, None, EARLIEST_MS, NOON, LATEST_MS - 1, None,
+    ]  # fmt: skip
+    topic = Topic()
+    topic.add(0, time=-1)
+    topic.add(0, time=NOON)
+    records = [record for record in topic.records[0] if record is not None]
+    rows = rows_of(0, [0, 1], decode_batch(records))
+    assert rows["record_time"].to_pylist() == [None, datetime.fromtimestamp(NOON / 1000, UTC)]
+
+
+def test_days_begin_at_midnight_utc() -> None:
+    midnight = NOON - NOON % DAY
+    assert [day_of(time) for time in (midnight - 1, midnight, midnight + DAY)] == [
+        "2026-01-01",
+        "2026-01-02",
+        "2026-01-03",
+    ]
