@@ -34,12 +34,3 @@ def test_partitions_begin_behind_what_was_deleted_and_end_behind_the_last_record
     firsts, ends = asyncio.run(bounds())
     assert firsts == {0: 0, 1: 2, 2: 0, 3: 0}
     assert ends == {0: 0, 1: 5, 2: 0, 3: 0}
-
-
-def test_of_no_partitions_nothing_is_asked() -> None:
-    """Recovery asks for those of standbys, of which there are none: it must not wait for anything."""
-
-    async def asked() -> tuple[object, object]:
-        return await beginnings_of("127.0.0.1:1", []), await ends_of("127.0.0.1:1", [])
-
-    assert asyncio.run(asked()) == ({}, {})

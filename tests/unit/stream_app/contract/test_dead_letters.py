@@ -1,4 +1,4 @@
-"""Dead letters keep what came and say why it was no event."""
+"""Dead letters keep the record and say why it is not an event."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def test_headers_of_an_earlier_dead_letter_stay() -> None:
     assert messages == [b"first", b"second"]  # the last one counts
 
 
-def lying(headers: Any, *, value: bytes | None = b"{", partition: int = 7, offset: int = 3) -> DeadLetter:
-    """As it is read back from the dead letters topic."""
+def read_back(headers: Any, *, value: bytes | None = b"{", partition: int = 7, offset: int = 3) -> DeadLetter:
+    """Returns the dead letter that a record with these headers is read back as."""
     record = make_record(value, partition=partition, offset=offset, timestamp=1000)
     return read_dead_letter(replace(record, headers=tuple(headers)))
 
 
 def test_a_letter_is_read_back_and_replayed_as_the_publisher_sent_it() -> None:
     record = make_record(b"{", offset=41, timestamp=99, partition=7)
-    letter = lying(dead_letter(record, Rejection(0, "not_json", "naïve")).headers)
+    letter = read_back(dead_letter(record, Rejection(0, "not_json", "naïve")).headers)
     assert letter == DeadLetter(
         7, 3, 1000, "not_json", "naïve", "shop.events", 7, 41, 99, 0, b"u", b"{", [("trace", b"abc")]
     )
@@ -67,17 +67,17 @@ def test_a_letter_is_read_back_and_replayed_as_the_publisher_sent_it() -> None:
 
 
 def test_a_second_replay_counts_on_and_names_the_second_letter() -> None:
-    first = lying(dead_letter(make_record(b"{"), Rejection(0, "not_json", "first")).headers)
+    first = read_back(dead_letter(make_record(b"{"), Rejection(0, "not_json", "first")).headers)
     rejected_again = replace(make_record(b"{", offset=50), headers=tuple(replay_record(first).headers))
-    second = lying(dead_letter(rejected_again, Rejection(0, "not_json", "second")).headers, offset=9)
+    second = read_back(dead_letter(rejected_again, Rejection(0, "not_json", "second")).headers, offset=9)
     assert (second.replays, second.message, second.source_offset) == (1, "second", 50)
     headers = list(replay_record(second).headers)
     assert len(headers) == len(dict(headers))
     assert (dict(headers)["nextact.replay"], dict(headers)["nextact.replay.offset"]) == (b"2", b"9")
 
 
-def test_headers_of_others_say_nothing_and_break_nothing() -> None:
+def test_headers_that_cannot_be_read_count_as_missing() -> None:
     foreign = [("nextact.error.offset", b"\xff"), ("nextact.error.reason", None), ("nextact.replay", b"-4")]
     own: list[Any] = [("x", None)]  # Kafka has headers without a value
-    letter = lying([*foreign, *own])
+    letter = read_back([*foreign, *own])
     assert (letter.reason, letter.source_offset, letter.replays, letter.headers) == ("", -1, 0, own)

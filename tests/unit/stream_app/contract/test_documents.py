@@ -1,4 +1,4 @@
-"""The documents in deploy/contract are those of the code, and say of an event what the code does with it."""
+"""The documents in deploy/contract are what the code writes, and accept exactly the events that the code accepts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from model.data.events import EVENT_TYPES, Event
 from model.serving.answers import Answers
 from stream_app.cli.main import cli
 from stream_app.contract.dead_letters import dead_letter, read_dead_letter, replay_record
-from stream_app.contract.documents import asyncapi, documents, event_schema, prediction_schema
+from stream_app.contract.documents import asyncapi, documents, event_schema, prediction_schema, schemas
 from stream_app.contract.events import TYPE_NAMES, RejectedRecord, Rejection, decode_event
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
+from stream_app.contract.predictions import Prediction
 from stream_app.settings import PREFIX, Settings
 from tests.paths import ROOT
 from tests.unit.builders.basics import make_record
@@ -72,7 +73,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a type nobody knows": CLICK | {"type": "gaze"},
     "a type with a space": CLICK | {"type": "click "},
     "no offset from UTC": CLICK | {"timestamp": "2026-01-02T03:04:05"},
-    "a month that is none": CLICK | {"timestamp": "2026-13-02T03:04:05Z"},
+    "a thirteenth month": CLICK | {"timestamp": "2026-13-02T03:04:05Z"},
     "a word for a time": CLICK | {"timestamp": "yesterday"},
     "after the year 9999": CLICK | {"timestamp": 253_402_300_800_000},
     "a negative price": CLICK | {"price": -0.01},
@@ -82,8 +83,8 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-def taken(event: dict[str, Any]) -> bool:
-    """Whether the code takes it, the record key being right."""
+def accepted(event: dict[str, Any]) -> bool:
+    """Returns whether the code accepts the event, given the right record key."""
     user = event.get("user_id")
     try:
         decode_event(user.encode() if isinstance(user, str) else b"key", json.dumps(event).encode(), 0)
@@ -93,7 +94,7 @@ def taken(event: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", documents(DEFAULTS))
-def test_the_files_are_those_of_the_code(name: str) -> None:
+def test_the_files_are_what_the_code_writes(name: str) -> None:
     assert (CONTRACT / name).read_text(encoding="utf-8") == documents(DEFAULTS)[name], REMEDY
 
 
@@ -102,21 +103,30 @@ def test_no_other_file_lies_beside_them() -> None:
 
 
 @pytest.mark.parametrize("schema", [event_schema(), prediction_schema()], ids=["event", "prediction"])
-def test_the_schemas_are_schemas(schema: dict[str, Any]) -> None:
+def test_the_schemas_are_valid_and_describe_every_field(schema: dict[str, Any]) -> None:
     jsonschema.Draft7Validator.check_schema(schema)
     assert all("description" in field for field in schema["properties"].values())
 
 
+def test_schemas_name_every_field_and_type() -> None:
+    made = schemas()
+    event = made["event"]["$defs"]["Event"]
+    assert set(event["properties"]) == set(Event.__struct_fields__)
+    assert event["required"] == ["user_id", "type"]
+    assert set(EVENT_TYPES) <= set(event["properties"]["type"]["enum"])
+    assert set(made["prediction"]["$defs"]["Prediction"]["properties"]) == set(Prediction.__struct_fields__)
+
+
 @pytest.mark.parametrize("event", ACCEPTED.values(), ids=ACCEPTED)
-def test_events_that_are_taken(event: dict[str, Any]) -> None:
+def test_events_that_are_accepted(event: dict[str, Any]) -> None:
     EVENT.validate(event)
-    assert taken(event)
+    assert accepted(event)
 
 
 @pytest.mark.parametrize("event", REFUSED.values(), ids=REFUSED)
 def test_events_that_are_refused(event: dict[str, Any]) -> None:
     assert not EVENT.is_valid(event)
-    assert not taken(event)
+    assert not accepted(event)
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400"])
@@ -156,18 +166,18 @@ EVENTS = st.fixed_dictionaries(
 
 @given(EVENTS | EVENTS.map(lambda event: CLICK | event) | EVENTS.map(lambda event: SEARCH | event))
 def test_the_schema_and_the_code_say_the_same(event: dict[str, Any]) -> None:
-    assert EVENT.is_valid(event) == taken(event)
+    assert EVENT.is_valid(event) == accepted(event)
 
 
 @given(st.datetimes().map(lambda moment: moment.isoformat() + "Z"))
-def test_times_that_the_schema_takes_are_taken(timestamp: str) -> None:
+def test_times_that_the_schema_takes_are_accepted(timestamp: str) -> None:
     """The code reads more of ISO 8601 than the contract promises, so this holds one way only."""
     EVENT.validate(CLICK | {"timestamp": timestamp})
-    assert taken(CLICK | {"timestamp": timestamp})
+    assert accepted(CLICK | {"timestamp": timestamp})
 
 
 def published() -> Any:
-    """A prediction as the pipeline writes it."""
+    """Returns a prediction as the pipeline writes it."""
     types = np.full((1, len(EVENT_TYPES)), 1 / len(EVENT_TYPES), np.float32)
     answers = Answers(
         version="baseline",
@@ -178,7 +188,7 @@ def published() -> Any:
         type_given_item=np.stack((types, np.zeros_like(types)), 1),
         purchase=np.array([0.006], np.float32),
     )
-    followed = SourceEvents(
+    events = SourceEvents(
         users=["ada"],
         event_ids=[None],
         types=np.array([EVENT_TYPES.index("view")], np.uint8),
@@ -189,10 +199,10 @@ def published() -> Any:
         history_lengths=np.array([8]),
     )
     encoder = PredictionEncoder(epoch=1, topic="shop.events", recommendations=2, actions=2)
-    return json.loads(encoder.encode(followed, answers).text.tobytes())
+    return json.loads(encoder.encode(events, answers).text.tobytes())
 
 
-def test_predictions_as_they_are_published() -> None:
+def test_published_predictions_match_the_schema() -> None:
     prediction = published()
     assert ["item_id" in action for action in prediction["next_actions"]] == [False, True]
     assert prediction["recommendations"]
@@ -214,7 +224,7 @@ def test_predictions_as_they_are_published() -> None:
     ],
     ids=str,
 )
-def test_what_no_prediction_is(change: dict[str, Any]) -> None:
+def test_the_schema_refuses_other_predictions(change: dict[str, Any]) -> None:
     assert not PREDICTION.is_valid(published() | change)
 
 
@@ -225,16 +235,16 @@ def test_fields_that_come_later_do_not_break_subscribers() -> None:
 def test_asyncapi_is_yaml_and_refers_to_what_exists() -> None:
     document = yaml.safe_load(documents(DEFAULTS)["asyncapi.yaml"])
     assert document == asyncapi(DEFAULTS)
-    for place in references(document):
-        name, _, path = place.partition("#/")
-        assert name in documents(DEFAULTS) if name else at(document, path) is not None, place
+    for reference in references(document):
+        name, _, path = reference.partition("#/")
+        assert name in documents(DEFAULTS) if name else at(document, path) is not None, reference
 
 
 def references(node: Any) -> list[str]:
     if isinstance(node, dict):
-        here = [node["$ref"]] if "$ref" in node else []
-        return here + [place for part in node.values() for place in references(part)]
-    return [place for part in node for place in references(part)] if isinstance(node, list) else []
+        own = [node["$ref"]] if "$ref" in node else []
+        return own + [reference for child in node.values() for reference in references(child)]
+    return [reference for child in node for reference in references(child)] if isinstance(node, list) else []
 
 
 def at(document: Any, path: str) -> Any:
@@ -247,7 +257,7 @@ def test_asyncapi_examples_are_events() -> None:
     examples = asyncapi(DEFAULTS)["components"]["messages"]["event"]["examples"]
     for example in examples:
         EVENT.validate(example["payload"])
-        assert taken(example["payload"])
+        assert accepted(example["payload"])
     assert {example["payload"]["type"] for example in examples} > {"search"}
     assert set(examples[0]["payload"]) <= set(Event.__struct_fields__)
 

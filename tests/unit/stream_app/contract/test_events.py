@@ -1,4 +1,4 @@
-"""Bytes -> events and predictions: plain JSON and datetime are the oracles, and noise never gets through."""
+"""Decoding events: plain JSON and datetime are the oracles, and whatever is not an event is rejected with a reason."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from model.data.event_time import FLAGS, Flag
 from model.data.events import EVENT_TYPES, Event, actions_of
-from stream_app.contract.documents import schemas
 from stream_app.contract.events import (
     LARGEST_EVENT,
     REASONS,
@@ -24,7 +21,6 @@ from stream_app.contract.events import (
     decode_batch,
     decode_event,
 )
-from stream_app.contract.predictions import NextAction, Prediction, Recommendation, Source, decode_prediction
 from tests.unit.builders.basics import make_record
 
 VIEW: dict[str, Any] = {"user_id": "u", "type": "view", "item_id": "i"}
@@ -104,7 +100,7 @@ REJECTED: list[tuple[str, bytes | None, bytes | None, str]] = [
 
 
 @pytest.mark.parametrize(("value", "key", "reason"), [row[1:] for row in REJECTED], ids=[row[0] for row in REJECTED])
-def test_what_is_no_event_has_a_reason(value: bytes | None, key: bytes | None, reason: str) -> None:
+def test_a_record_that_is_not_an_event_has_a_reason(value: bytes | None, key: bytes | None, reason: str) -> None:
     assert rejection(value, key) == reason
 
 
@@ -217,25 +213,25 @@ def test_limits_are_inclusive() -> None:
     assert rejection(encoded(x="x" * (filler + 1))) == "too_large"
 
 
-def test_a_batch_keeps_order_and_places() -> None:
+def test_a_batch_keeps_order_and_positions() -> None:
     values = [encoded(item_id="1"), b"{", encoded(item_id="2", timestamp=9), None]
-    found = decode_batch([make_record(value, offset=n, timestamp=n) for n, value in enumerate(values)])
-    assert [event.item_id for event in found.events] == ["1", "2"]
-    assert (found.positions, found.times) == ([0, 2], [0, 9])
-    assert [(bad.position, bad.reason) for bad in found.rejected] == [(1, "not_json"), (3, "empty")]
+    batch = decode_batch([make_record(value, offset=n, timestamp=n) for n, value in enumerate(values)])
+    assert [event.item_id for event in batch.events] == ["1", "2"]
+    assert (batch.positions, batch.times, batch.record_times) == ([0, 2], [0, 9], [0, 2])
+    assert [(rejection.position, rejection.reason) for rejection in batch.rejected] == [(1, "not_json"), (3, "empty")]
 
 
-def check(found: DecodedBatch, count: int) -> None:
-    """Every record is an event that the model can read, or has a reason."""
-    positions = found.positions + [bad.position for bad in found.rejected]
+def check(batch: DecodedBatch, count: int) -> None:
+    """Checks that each record is an event that the model can read, or has a reason."""
+    positions = batch.positions + [rejection.position for rejection in batch.rejected]
     assert sorted(positions) == list(range(count))
-    assert {bad.reason for bad in found.rejected} <= set(REASONS)
-    assert all(event.type in EVENT_TYPES for event in found.events)
-    assert len(actions_of(found.events, found.times)) == len(found.events)
+    assert {rejection.reason for rejection in batch.rejected} <= set(REASONS)
+    assert all(event.type in EVENT_TYPES for event in batch.events)
+    assert len(actions_of(batch.events, batch.times)) == len(batch.events)
 
 
 @given(st.lists(st.tuples(st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=200)), max_size=10))
-def test_noise_is_rejected_and_nothing_else_happens(records: list[tuple[bytes | None, bytes | None]]) -> None:
+def test_random_bytes_are_rejected_and_nothing_else_happens(records: list[tuple[bytes | None, bytes | None]]) -> None:
     check(decode_batch([make_record(value, key=key) for key, value in records]), len(records))
 
 
@@ -267,54 +263,3 @@ def test_damaged_events_are_taken_or_rejected(fields: dict[str, Any], data: st.D
             st.binary(max_size=4) | st.sampled_from([b"\\ud800", b"\\u0000", b'"', b"{", b"1e999"])
         )
     check(decode_batch([make_record(bytes(value), key=fields["user_id"].encode())]), 1)
-
-
-CHANCES = st.floats(0, 1)
-ACTIONS = st.fixed_dictionaries({"type": TEXT, "probability": CHANCES}, optional={"item_id": TEXT})
-ANSWERS = st.fixed_dictionaries(
-    {
-        "next_type": st.dictionaries(TEXT, CHANCES),
-        "next_actions": st.lists(ACTIONS, max_size=3),
-        "recommendations": st.lists(st.fixed_dictionaries({"item_id": TEXT, "score": CHANCES}), max_size=3),
-        "purchase_probability": CHANCES,
-    }
-)
-
-
-@given(ANSWERS, st.none() | TEXT, st.sampled_from(FLAGS))
-def test_predictions_come_back(answer: dict[str, Any], event_id: str | None, flag: Flag | None) -> None:
-    followed: dict[str, Any] = {
-        "prediction_id": "an id",
-        "user_id": "u",
-        "event_id": event_id,
-        "event_type": "view",
-        "event_timestamp": -(2**60),
-        "source": {"partition": 99, "offset": 2**53},
-        "model_version": "v",
-        "history_length": 2**60,
-    }
-    given_flag = {} if flag is None else {"event_time_flag": flag}
-    prediction = decode_prediction(json.dumps(followed | given_flag | answer).encode())
-    assert prediction.source == Source(99, 2**53)
-    for name in followed.keys() - {"source"}:
-        assert getattr(prediction, name) == followed[name]
-    assert prediction.event_time_flag == flag
-    assert prediction.next_type == answer["next_type"]
-    assert prediction.next_actions == [NextAction(**action) for action in answer["next_actions"]]
-    assert prediction.recommendations == [Recommendation(**shown) for shown in answer["recommendations"]]
-    assert prediction.purchase_probability == answer["purchase_probability"]
-
-
-@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"prediction_id": 1}'])
-def test_what_is_no_prediction_is_refused(value: bytes) -> None:
-    with pytest.raises(msgspec.DecodeError):
-        decode_prediction(value)
-
-
-def test_schemas_name_every_field_and_type() -> None:
-    found = schemas()
-    event = found["event"]["$defs"]["Event"]
-    assert set(event["properties"]) == set(Event.__struct_fields__)
-    assert event["required"] == ["user_id", "type"]
-    assert set(EVENT_TYPES) <= set(event["properties"]["type"]["enum"])
-    assert set(found["prediction"]["$defs"]["Prediction"]["properties"]) == set(Prediction.__struct_fields__)

@@ -27,7 +27,7 @@ def encoder(recommendations: int = 1, actions: int = 1) -> PredictionEncoder:
     return PredictionEncoder(epoch=1, topic="shop.events", recommendations=recommendations, actions=actions)
 
 
-def make_followed(rows: int) -> SourceEvents:
+def make_events(rows: int) -> SourceEvents:
     return SourceEvents(
         users=[f"user {row}" for row in range(rows)],
         event_ids=[None] * rows,
@@ -59,23 +59,23 @@ def make_answers(names: list[str], rows: int, seed: int) -> Answers:
 
 
 def expected(answers: Answers, row: int, recommendations: int, actions: int) -> dict[str, Any]:
-    shown = [(answers.names[item], place) for place, item in enumerate(answers.items[row].tolist()) if item >= 0]
+    ranked = [(answers.names[item], rank) for rank, item in enumerate(answers.items[row].tolist()) if item >= 0]
     search = float(answers.next_type[row, SEARCH])
     possible = [(search, "search", None)]
-    for name, place in shown:
-        for kind, on_item in zip(EVENT_TYPES, answers.type_given_item[row, place].tolist(), strict=True):
-            possible.append(((1 - search) * float(answers.probabilities[row, place]) * on_item, kind, name))
+    for name, rank in ranked:
+        for kind, given_item in zip(EVENT_TYPES, answers.type_given_item[row, rank].tolist(), strict=True):
+            possible.append(((1 - search) * float(answers.probabilities[row, rank]) * given_item, kind, name))
     best = sorted(possible, key=lambda action: -action[0])[:actions]
     return {
         "next_type": dict(zip(EVENT_TYPES, answers.next_type[row].tolist(), strict=True)),
         "next_actions": [
-            {"type": kind, "probability": chance} | ({} if name is None else {"item_id": name})
-            for chance, kind, name in best
-            if chance > 0
+            {"type": kind, "probability": probability} | ({} if name is None else {"item_id": name})
+            for probability, kind, name in best
+            if probability > 0
         ],
         "recommendations": [
-            {"item_id": name, "score": float(answers.probabilities[row, place])}
-            for name, place in shown[:recommendations]
+            {"item_id": name, "score": float(answers.probabilities[row, rank])}
+            for name, rank in ranked[:recommendations]
         ],
         "purchase_probability": float(answers.purchase[row]),
     }
@@ -83,25 +83,25 @@ def expected(answers: Answers, row: int, recommendations: int, actions: int) -> 
 
 def rounded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
+        return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [rounded(one) for one in value]
+        return [rounded(inner) for inner in value]
     return pytest.approx(value, abs=1.1e-6) if isinstance(value, float) else value
 
 
 @given(NAMES, st.integers(0, 5), st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 50))
-def test_json_says_what_the_answers_say(
+def test_the_json_has_the_fields_of_the_answers(
     names: list[str], rows: int, seed: int, recommendations: int, actions: int
 ) -> None:
     answers = make_answers(names, rows, seed)
     encode = encoder(recommendations, actions).encode
     for _ in range(2):  # the second time with the ids kept from the first
-        parts = byte_strings(encode(make_followed(rows), answers))
-        assert len(parts) == rows
-        for row, part in enumerate(parts):
-            found = json.loads(part)
-            said = rounded(expected(answers, row, recommendations, actions))
-            assert {name: found[name] for name in ANSWER_FIELDS} == said
+        values = byte_strings(encode(make_events(rows), answers))
+        assert len(values) == rows
+        for row, value in enumerate(values):
+            prediction = json.loads(value)
+            wanted = rounded(expected(answers, row, recommendations, actions))
+            assert {name: prediction[name] for name in ANSWER_FIELDS} == wanted
 
 
 FIELDS = [
@@ -123,7 +123,7 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
-def followed_by(events: list[dict[str, Any]]) -> SourceEvents:
+def events_of(events: list[dict[str, Any]]) -> SourceEvents:
     return SourceEvents(
         users=[event["user_id"] for event in events],
         event_ids=[event["event_id"] for event in events],
@@ -137,35 +137,33 @@ def followed_by(events: list[dict[str, Any]]) -> SourceEvents:
 
 
 @given(st.lists(EVENTS, max_size=4), st.text(min_size=1, max_size=30), st.integers(0, 2**32 - 1), TEXT)
-def test_a_prediction_says_which_event_it_follows(
-    events: list[dict[str, Any]], version: str, epoch: int, topic: str
-) -> None:
+def test_a_prediction_names_its_event(events: list[dict[str, Any]], version: str, epoch: int, topic: str) -> None:
     answers = replace(make_answers(["a"], len(events), 1), version=version)
-    one = PredictionEncoder(epoch=epoch, topic=topic, recommendations=1, actions=1)
+    predictions = PredictionEncoder(epoch=epoch, topic=topic, recommendations=1, actions=1)
     namespace = uuid.uuid5(uuid.UUID(int=0), f"nextact/{epoch}/{topic}")
-    for event, value in zip(events, byte_strings(one.encode(followed_by(events), answers)), strict=True):
+    for event, value in zip(events, byte_strings(predictions.encode(events_of(events), answers)), strict=True):
         source = event["source"]
-        said = {
+        wanted = {
             "prediction_id": str(uuid.uuid5(namespace, f"{source['partition']}/{source['offset']}")),
             "model_version": version,
         } | {name: field for name, field in event.items() if name != "event_time_flag" or field is not None}
-        found = json.loads(value)
-        assert list(found) == [name for name in FIELDS if name in said] + ANSWER_FIELDS
-        assert {name: found[name] for name in said} == said
+        prediction = json.loads(value)
+        assert list(prediction) == [name for name in FIELDS if name in wanted] + ANSWER_FIELDS
+        assert {name: prediction[name] for name in wanted} == wanted
 
 
 def test_prediction_ids_never_change() -> None:
     # Consumers deduplicate by them, also across releases.
-    followed = make_followed(1)._replace(offsets=np.array([41]))
-    found = json.loads(encoder().encode(followed, make_answers(["a"], 1, 1)).text.tobytes())
+    events = make_events(1)._replace(offsets=np.array([41]))
+    found = json.loads(encoder().encode(events, make_answers(["a"], 1, 1)).text.tobytes())
     assert found["prediction_id"] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
 
 
-def test_other_items_replace_those_of_the_batch_before() -> None:
+def test_the_items_of_another_version_replace_those_of_the_batch_before() -> None:
     encode = encoder(3, 3).encode
-    encode(make_followed(1), make_answers(["old"], 1, 1))
+    encode(make_events(1), make_answers(["old"], 1, 1))
     answers = make_answers(["new", "newer"], 1, 5)
-    found = json.loads(encode(make_followed(1), answers).text.tobytes())["recommendations"]
+    found = json.loads(encode(make_events(1), answers).text.tobytes())["recommendations"]
     assert [one["item_id"] for one in found] == [answers.names[item] for item in answers.items[0] if item >= 0][:3]
 
 
@@ -173,7 +171,7 @@ def test_other_items_replace_those_of_the_batch_before() -> None:
 def test_numbers_have_six_decimals(value: float) -> None:
     answers = make_answers(["a"], 1, 1)
     answers.purchase[0] = value
-    text = encoder().encode(make_followed(1), answers).text.tobytes().decode()
+    text = encoder().encode(make_events(1), answers).text.tobytes().decode()
     assert text.endswith(f'"purchase_probability":{value:.6f}}}')
 
 
@@ -188,14 +186,14 @@ def test_numbers_have_six_decimals(value: float) -> None:
         *(("type_given_item", value) for value in (np.inf, 1.5)),
     ],
 )
-def test_a_number_that_is_no_probability_ends_the_process(field: str, value: float) -> None:
+def test_a_number_that_is_not_a_probability_ends_the_process(field: str, value: float) -> None:
     answers = make_answers(["a", "b"], 2, 2)
     answers.items[:, 0] = 0
     getattr(answers, field)[1] = value
     if field == "type_given_item":
         answers.probabilities[:] = 1
     with pytest.raises(DataPathError, match="version v"):
-        encoder().encode(make_followed(2), answers)
+        encoder().encode(make_events(2), answers)
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.5, 0])
@@ -204,14 +202,14 @@ def test_an_action_that_nobody_can_take_is_left_out(value: float) -> None:
     answers.items[:, 0] = 0
     answers.probabilities[:] = 1
     answers.type_given_item[1] = value
-    _, changed = map(json.loads, byte_strings(encoder().encode(make_followed(2), answers)))
+    _, changed = map(json.loads, byte_strings(encoder().encode(make_events(2), answers)))
     assert [action["type"] for action in changed["next_actions"]] == ["search"]
 
 
-def test_what_is_written_is_a_prediction() -> None:
-    followed = make_followed(1)._replace(users=['a "user"'], offsets=np.array([9]), history_lengths=np.array([2]))
+def test_what_is_written_is_decoded_as_a_prediction() -> None:
+    events = make_events(1)._replace(users=['a "user"'], offsets=np.array([9]), history_lengths=np.array([2]))
     answers = make_answers(['an "item"\n', "ü"], 1, 5)
-    prediction = decode_prediction(encoder(10, 5).encode(followed, answers).text.tobytes())
+    prediction = decode_prediction(encoder(10, 5).encode(events, answers).text.tobytes())
     assert (prediction.user_id, prediction.source, prediction.history_length) == ('a "user"', Source(3, 9), 2)
     assert {one.item_id for one in prediction.recommendations} <= set(answers.names)
     assert sum(prediction.next_type.values()) == pytest.approx(1, abs=1e-5)

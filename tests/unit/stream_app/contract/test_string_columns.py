@@ -12,13 +12,13 @@ from tests.unit.builders.basics import byte_strings
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), max_size=5), min_size=1, max_size=4))
-def test_columns_are_joined(columns: list[list[bytes]]) -> None:
+def test_columns_are_concatenated(columns: list[list[bytes]]) -> None:
     assert byte_strings(concatenate([strings(column) for column in columns])) == [
         one for column in columns for one in column
     ]
 
 
-def test_a_finished_text_cannot_be_changed() -> None:
+def test_a_frozen_text_cannot_be_changed() -> None:
     column = frozen(np.zeros(3, np.uint8), np.array([0, 3]))
     with pytest.raises(ValueError, match="read-only"):
         column.text[0] = 1

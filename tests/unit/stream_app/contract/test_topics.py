@@ -1,4 +1,4 @@
-"""The topics, as the settings name them."""
+"""The topics of the contract, with the names and partitions of the settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_topic_is_named_by_its_setting() -> None:
     assert list(specs()) == ["e", "p", "d", "s", "m"]
 
 
-def test_whatever_follows_the_events_has_as_many_partitions() -> None:
+def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
     assert {name: spec.partitions for name, spec in specs().items()} == {"e": 3, "p": 3, "d": 3, "s": 3, "m": 1}
 
 

@@ -1,3 +1,5 @@
+"""Publishing events with a producer and a clock that a test controls."""
+
 from __future__ import annotations
 
 import asyncio
@@ -10,9 +12,9 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 
-from stream_app.errors import BrokerUnreachable, SettingsInvalid, TopicMismatch
-from stream_app.kafka import publisher as send
-from stream_app.kafka.pace import Pace, Schedule, Timing
+from stream_app.errors import BrokerUnreachable, TopicMismatch
+from stream_app.kafka import publisher
+from stream_app.kafka.pace import Pace, Timing
 from stream_app.kafka.publisher import Event, PublishResult, RawRecord, event_time_ms, from_thread, publish, record_of
 
 NOW_MS = 1_700_000_000_000
@@ -39,13 +41,13 @@ class FakeProducer:
     """Acknowledges a record some turns of the event loop later."""
 
     clock: FakeTime = field(default_factory=FakeTime)
-    costs: float = 0.0  # seconds a send takes
-    fails: Exception | None = None
-    refuses: Exception | None = None
+    send_seconds: float = 0.0  # how long a send takes
+    acknowledgement_error: Exception | None = None
+    send_error: Exception | None = None
     records: list[tuple[float, bytes | None, bytes | None, int | None]] = field(default_factory=list)
     waiting: int = 0
     most_waiting: int = 0
-    holds: asyncio.Event | None = None
+    blocked_until: asyncio.Event | None = None
 
     async def send(
         self,
@@ -55,21 +57,21 @@ class FakeProducer:
         *,
         timestamp_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        if self.refuses:
-            raise self.refuses
+        if self.send_error:
+            raise self.send_error
         self.records.append((self.clock.now, key, value, timestamp_ms))
-        self.clock.now += self.costs
+        self.clock.now += self.send_seconds
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
         return asyncio.ensure_future(self._acknowledge())
 
     async def _acknowledge(self) -> None:
-        if self.holds:
-            await self.holds.wait()
+        if self.blocked_until:
+            await self.blocked_until.wait()
         await asyncio.sleep(0)
         self.waiting -= 1
-        if self.fails:
-            raise self.fails
+        if self.acknowledgement_error:
+            raise self.acknowledgement_error
 
 
 def events(count: int, step_ms: int = 1000) -> Iterator[Event | RawRecord]:
@@ -82,16 +84,11 @@ def published(source: Any, producer: FakeProducer, **options: Any) -> PublishRes
 
 
 def test_rate_does_not_drift_when_sending_takes_time() -> None:
-    producer = FakeProducer(costs=0.04)
+    producer = FakeProducer(send_seconds=0.04)
     result = published(events(50), producer, pace=Pace(rate=10))
     assert [round(at, 9) for at, *_ in producer.records] == [number / 10 for number in range(50)]
     assert (result.sent, result.skipped) == (50, 0)
     assert result.seconds == pytest.approx(4.94)
-
-
-def test_late_events_follow_at_once_and_the_schedule_stands() -> None:
-    schedule = Schedule(Pace(rate=100))
-    assert [schedule.due(None) for _ in range(4)] == [0.0, 0.01, 0.02, 0.03]
 
 
 def test_speed_follows_the_recorded_times() -> None:
@@ -100,22 +97,17 @@ def test_speed_follows_the_recorded_times() -> None:
     assert [at for at, *_ in producer.records] == [0.0, 0.5, 1.0, 1.5]
 
 
-def test_speed_with_times_that_fall_or_are_missing() -> None:
-    schedule = Schedule(Pace(speed=1))
-    assert [schedule.due(ms) for ms in (None, 5000, 7000, 6000, None, 9000)] == [0.0, 0.0, 2.0, 2.0, 2.0, 4.0]
-
-
 def test_as_fast_as_possible_never_sleeps_and_bounds_what_is_in_flight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(send, "IN_FLIGHT", 30)
+    monkeypatch.setattr(publisher, "IN_FLIGHT", 30)
     producer = FakeProducer()
     assert published(events(1000), producer).sent == 1000
     assert producer.clock.slept == []
     assert producer.most_waiting <= 31
 
 
-def test_progress_is_told_now_and_then_and_at_the_end() -> None:
+def test_progress_is_reported_now_and_then_and_at_the_end() -> None:
     counts: list[int] = []
     published(events(40), FakeProducer(), pace=Pace(rate=10), progress=counts.append)
     assert counts == sorted(counts)
@@ -123,11 +115,11 @@ def test_progress_is_told_now_and_then_and_at_the_end() -> None:
     assert 6 <= len(counts) <= 10
 
 
-def test_cancelled_publisher_counts_what_was_handed_over() -> None:
+def test_a_cancelled_publisher_counts_the_records_in_flight() -> None:
     counts: list[int] = []
 
     async def interrupted() -> None:
-        producer = FakeProducer(holds=asyncio.Event())
+        producer = FakeProducer(blocked_until=asyncio.Event())
         task = asyncio.create_task(
             publish(events(5), kafka=producer, topic="t", progress=counts.append, timing=Timing())
         )
@@ -136,8 +128,8 @@ def test_cancelled_publisher_counts_what_was_handed_over() -> None:
         assert len(producer.records) == 5
         task.cancel()
         await asyncio.sleep(0)
-        assert producer.holds
-        producer.holds.set()
+        assert producer.blocked_until
+        producer.blocked_until.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -145,21 +137,21 @@ def test_cancelled_publisher_counts_what_was_handed_over() -> None:
     assert counts == [5]
 
 
-def test_failed_acknowledgement_ends_the_run() -> None:
+def test_a_failed_acknowledgement_ends_the_run() -> None:
     with pytest.raises(BrokerUnreachable, match="topic t: 0 events were acknowledged"):
-        published(events(10), FakeProducer(fails=KafkaTimeoutError("late")))
+        published(events(10), FakeProducer(acknowledgement_error=KafkaTimeoutError("late")))
 
 
-def test_missing_topic() -> None:
+def test_a_missing_topic_is_named() -> None:
     with pytest.raises(TopicMismatch, match="create the topic"):
-        published(events(1), FakeProducer(refuses=UnknownTopicOrPartitionError("t")))
+        published(events(1), FakeProducer(send_error=UnknownTopicOrPartitionError("t")))
 
 
-def test_too_large_is_skipped() -> None:
-    assert published(events(3), FakeProducer(refuses=MessageSizeTooLargeError())).skipped == 3
+def test_an_event_too_large_for_the_broker_is_skipped() -> None:
+    assert published(events(3), FakeProducer(send_error=MessageSizeTooLargeError())).skipped == 3
 
 
-def test_no_broker() -> None:
+def test_a_broker_that_does_not_answer_is_named() -> None:
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
         asyncio.run(publish([], kafka="127.0.0.1:1", topic="t"))
 
@@ -171,8 +163,8 @@ def test_record_of_an_event() -> None:
     assert msgspec.json.decode(value or b"") == event
 
 
-@pytest.mark.parametrize("timestamp", [NOW_MS + 60_000, NOW_MS - 2 * send.DAY_MS, "tomorrow", None])
-def test_times_that_kafka_would_act_upon_stay_inside_the_event(timestamp: Any) -> None:
+@pytest.mark.parametrize("timestamp", [NOW_MS + 60_000, NOW_MS - 2 * publisher.DAY_MS, "tomorrow", None])
+def test_times_that_kafka_would_act_upon_are_not_the_records(timestamp: Any) -> None:
     assert record_of({"user_id": "u", "timestamp": timestamp}, NOW_MS)[2] is None
 
 
@@ -202,25 +194,19 @@ def test_event_time(timestamp: Any, expected: int | None) -> None:
     assert event_time_ms({"timestamp": timestamp}) == expected
 
 
-def test_pace_that_cannot_be() -> None:
-    for pace in ({"rate": 0}, {"speed": -1}, {"rate": float("nan")}, {"rate": 1, "speed": 1}):
-        with pytest.raises(SettingsInvalid):
-            Pace(**pace)
-
-
 def test_events_from_a_thread_keep_their_order_and_their_errors() -> None:
     def breaking() -> Iterator[Event | RawRecord]:
         yield from events(2500)
         raise ValueError("torn")
 
     async def read() -> tuple[list[Event | RawRecord], str]:
-        found: list[Event | RawRecord] = []
+        events_read: list[Event | RawRecord] = []
         try:
             async for event in from_thread(breaking(), ahead=10):
-                found.append(event)  # noqa: PERF401
+                events_read.append(event)  # noqa: PERF401
         except ValueError as error:
-            return found, str(error)
-        return found, ""
+            return events_read, str(error)
+        return events_read, ""
 
     assert asyncio.run(read()) == (list(events(2500)), "torn")
 
@@ -234,7 +220,7 @@ def test_async_events_are_published() -> None:
     assert published(some(), producer).sent == 3
 
 
-def test_default_partitioner_is_javas() -> None:
+def test_the_default_partitioner_is_that_of_kafkas_java_client() -> None:
     # From Kafka's own UtilsTest.testMurmur2.
     assert murmur2(b"21") & 0xFFFFFFFF == -973932308 & 0xFFFFFFFF
     assert murmur2(b"a-little-bit-long-string") & 0xFFFFFFFF == -985981536 & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Record batches as aiokafka reads them, which has another implementation of the format."""
+"""Record batches as aiokafka reads them, with its own implementation of the format."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ RECORDS = st.lists(st.tuples(st.binary(max_size=100), st.binary(max_size=300)), 
 
 def content(batch: RecordBatch) -> list[tuple[bytes | None, bytes | None]]:
     records = MemoryRecords(EncodedBatch(batch, time=1.0, transactional=False)._build())
-    found = records.next_batch()
-    assert found is not None
-    assert found.validate_crc()
+    decoded = records.next_batch()
+    assert decoded is not None
+    assert decoded.validate_crc()
     assert not records.has_next()
-    read = [(record.offset, record.key, record.value, record.timestamp, record.headers) for record in found]
+    read = [(record.offset, record.key, record.value, record.timestamp, record.headers) for record in decoded]
     assert [(offset, time, headers) for offset, _, _, time, headers in read] == [
         (n, 1000, []) for n in range(len(read))
     ]
@@ -31,16 +31,16 @@ def content(batch: RecordBatch) -> list[tuple[bytes | None, bytes | None]]:
 
 @given(RECORDS, st.integers(HEADER, 3000))
 def test_what_was_written_is_read(records: list[tuple[bytes, bytes]], largest: int) -> None:
-    chosen = np.array([n for n in range(len(records)) if n % 3], np.int64)[::-1]
-    owners = np.arange(len(records))[::-1] + 1  # keys stand in another order, and there are others
+    selected = np.array([n for n in range(len(records)) if n % 3], np.int64)[::-1]
+    owners = np.arange(len(records))[::-1] + 1  # the keys stand in another order, behind one that no value has
     keys = strings([b"nobody's", *(key for key, _ in records[::-1])])
-    batches = record_batches(keys, owners, strings([value for _, value in records]), chosen, largest=largest)
+    batches = record_batches(keys, owners, strings([value for _, value in records]), selected, largest=largest)
     read = [content(batch) for batch in batches]
-    assert [record for batch in read for record in batch] == [records[n] for n in chosen]
+    assert [record for batch in read for record in batch] == [records[n] for n in selected]
     assert [batch.records for batch in batches] == list(map(len, read))
     assert all(batch.records == 1 or len(batch.data) <= largest for batch in batches)
     for batch, (first, *_) in zip(batches, read[1:], strict=False):
-        assert len(batch.data) + sum(len(part or b"") for part in first) + 20 > largest  # 20: what Kafka adds, at most
+        assert len(batch.data) + sum(len(text or b"") for text in first) + 20 > largest  # 20: what Kafka adds, at most
 
 
 @pytest.mark.parametrize("size", [0, 63, 64, 8191, 8192, 1 << 20, 3_000_000])
@@ -50,23 +50,23 @@ def test_lengths_of_any_size(size: int) -> None:
     assert content(batch) == [(key, value)]
 
 
-def test_many_records_have_many_offsets() -> None:
-    count = 20_000  # whose deltas take three bytes
+def test_offset_deltas_of_several_bytes() -> None:
+    count = 20_000  # the last deltas take three bytes
     (batch,) = record_batches(strings([b""]), np.zeros(count, np.int64), strings([b"v"] * count), np.arange(count))
     assert len(content(batch)) == count
 
 
-def test_a_batch_knows_its_producer_and_its_transaction() -> None:
+def test_a_batch_names_its_producer_and_whether_it_is_transactional() -> None:
     (batch,) = record_batches(strings([b"k"]), FIRST, strings([b"v"]), FIRST)
     for transactional in (False, True):
-        sealed = EncodedBatch(batch, time=12.5, transactional=transactional)
-        sealed._set_producer_state(2**40, 7, 2**31 - 1)
-        built = sealed._build()
-        assert built == sealed._build()
-        found = MemoryRecords(built).next_batch()
-        assert found is not None
-        assert found.validate_crc()
-        assert (found.producer_id, found.producer_epoch, found.base_sequence) == (2**40, 7, 2**31 - 1)
-        assert found.is_transactional == transactional
-        assert (found.first_timestamp, found.max_timestamp, found.base_offset) == (12_500, 12_500, 0)
-        assert (sealed.record_count(), sealed.size(), sealed.closed()) == (1, len(built), True)
+        encoded = EncodedBatch(batch, time=12.5, transactional=transactional)
+        encoded._set_producer_state(2**40, 7, 2**31 - 1)
+        built = encoded._build()
+        assert built == encoded._build()
+        decoded = MemoryRecords(built).next_batch()
+        assert decoded is not None
+        assert decoded.validate_crc()
+        assert (decoded.producer_id, decoded.producer_epoch, decoded.base_sequence) == (2**40, 7, 2**31 - 1)
+        assert decoded.is_transactional == transactional
+        assert (decoded.first_timestamp, decoded.max_timestamp, decoded.base_offset) == (12_500, 12_500, 0)
+        assert (encoded.record_count(), encoded.size(), encoded.closed()) == (1, len(built), True)

@@ -1,4 +1,4 @@
-"""What is said of brokers that do not answer; topics themselves are made and checked on a real broker."""
+"""Brokers that do not answer; topics themselves are made and checked on a real broker, in tests/integration."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from stream_app.errors import BrokerUnreachable
-from stream_app.kafka import topic_admin as topics
+from stream_app.kafka import topic_admin
 from stream_app.settings import load_settings
 
 
 class Admin:
-    """A client of a cluster where something does not answer."""
+    """An admin client of a cluster in which a broker does not answer."""
 
     broken: str
 
@@ -31,10 +31,10 @@ class Admin:
         self.closed = True
 
 
-@pytest.mark.parametrize(("broken", "told"), [("start", "refused"), ("describe", "node id 2")])
-def test_a_broker_that_does_not_answer_is_a_mistake_with_a_way_out(
-    monkeypatch: pytest.MonkeyPatch, broken: str, told: str
+@pytest.mark.parametrize(("broken", "message"), [("start", "refused"), ("describe", "node id 2")])
+def test_a_broker_that_does_not_answer_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, broken: str, message: str
 ) -> None:
-    monkeypatch.setattr(topics, "AIOKafkaAdminClient", type("Broken", (Admin,), {"broken": broken}))
-    with pytest.raises(BrokerUnreachable, match=f"{told}.*--brokers"):
-        asyncio.run(topics.ensure_topics(load_settings()))
+    monkeypatch.setattr(topic_admin, "AIOKafkaAdminClient", type("Broken", (Admin,), {"broken": broken}))
+    with pytest.raises(BrokerUnreachable, match=f"{message}.*--brokers"):
+        asyncio.run(topic_admin.ensure_topics(load_settings()))

@@ -1,0 +1,18 @@
+"""Where partitions begin and end; on a real broker they are asked in tests/integration/test_offsets.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stream_app.kafka.offsets import beginnings_of, ends_of
+
+NOBODY = "127.0.0.1:1"
+
+
+def test_without_partitions_no_broker_is_asked() -> None:
+    """Recovery asks for the partitions of standbys, of which there may be none, and must not wait then."""
+
+    async def ask() -> tuple[object, object]:
+        return await beginnings_of(NOBODY, []), await ends_of(NOBODY, [])
+
+    assert asyncio.run(ask()) == ({}, {})
