@@ -182,14 +182,14 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise SettingsInvalid("\n".join(_complaint(problem) for problem in error.errors())) from error
+        raise SettingsInvalid("\n".join(_message(problem) for problem in error.errors())) from error
 
 
 def _absolute(address: str) -> str:
     return address if "://" in address else str(Path(address).absolute())
 
 
-def _complaint(problem: Any) -> str:
+def _message(problem: Any) -> str:
     if not problem["loc"]:
         return str(problem["msg"])
     name = ".".join(map(str, problem["loc"]))

@@ -1,4 +1,4 @@
-"""Which device is taken, and when the CPU may stand in: at the start, never after a step."""
+"""Which device is used, and when the CPU may stand in: at the start, never after a step."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from stream_app.worker import worker
 from stream_app.worker.worker import Worker, run_worker
 
 MISSING = "cuda:99"
-# Tensors on it can be made, but nothing can be read from them: a GPU that fails its first step.
+# Stands for a GPU that fails its first step: tensors can be made on it, but nothing can be read from them.
 DEAD = torch.device("meta")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "mps", "meta"])
-def test_what_is_no_device_is_refused_with_or_without_a_fallback(name: str) -> None:
+def test_an_unknown_device_is_refused_with_or_without_a_fallback(name: str) -> None:
     for fallback in (False, True):
         with pytest.raises(SettingsInvalid, match="auto, cpu, cuda or cuda:N"):
             choose_device(name, fallback=fallback)
 
 
-def test_a_gpu_that_is_not_there_is_refused_or_the_cpu_stands_in(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_gpu_is_refused_or_the_cpu_stands_in(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DeviceUnusable, match="NEXTACT_DEVICE_FALLBACK=true"):
         choose_device(MISSING)
     assert caplog.records == []
@@ -65,7 +65,7 @@ def test_a_worker_is_not_ready_before_its_first_step() -> None:
 
 
 def started_on(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> list[torch.device]:
-    """The devices of the workers that `run_worker` starts when the first one's device is dead."""
+    """Returns the devices of the workers that `run_worker` starts when the first one's device fails."""
     started: list[torch.device] = []
 
     async def run(self: Worker, _: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Settings: command line over environment over default, and clear complaints."""
+"""Settings: the command line before the environment before the defaults, and errors that name setting and value."""
 
 from __future__ import annotations
 
@@ -68,23 +68,22 @@ def test_settings_never_change() -> None:
         ("train_memory", 7),
     ],
 )
-def test_a_complaint_names_setting_variable_and_value(name: str, value: object) -> None:
-    with pytest.raises(SettingsInvalid) as complaint:
+def test_an_error_names_setting_variable_and_value(name: str, value: object) -> None:
+    with pytest.raises(SettingsInvalid) as error:
         load_settings({name: value})
-    assert f"{name} (NEXTACT_{name.upper()}) is {value!r}: " in str(complaint.value)
-    assert isinstance(complaint.value, UsageError)
+    assert f"{name} (NEXTACT_{name.upper()}) is {value!r}: " in str(error.value)
+    assert isinstance(error.value, UsageError)
 
 
-def test_all_complaints_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_errors_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXTACT_HIDDEN", "x")
-    with pytest.raises(SettingsInvalid) as complaint:
+    with pytest.raises(SettingsInvalid) as error:
         load_settings({"partitions": 0, "no_such_setting": 1})
     for name in ("NEXTACT_HIDDEN", "NEXTACT_PARTITIONS", "NEXTACT_NO_SUCH_SETTING"):
-        assert name in str(complaint.value)
+        assert name in str(error.value)
 
 
 def test_every_setting_is_used() -> None:
-    # No option that does nothing.
     sources = ROOT.joinpath("stream_app").rglob("*.py")
     code = "\n".join(source.read_text() for source in sources if source.name != "settings.py")
     unused = [name for name in Settings.model_fields if f".{name}" not in code]

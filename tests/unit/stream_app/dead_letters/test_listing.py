@@ -1,4 +1,4 @@
-"""What a person and a program see of a dead letter."""
+"""Dead letters as lines for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.unit.builders.basics import make_record
 def letter(value: bytes | None, *, key: bytes | None = b"ada", message: str = "why") -> DeadLetter:
     record = make_record(value, key=key, offset=41, timestamp=99, partition=7)
     made = dead_letter(record, Rejection(0, "not_json", message))
-    lying = replace(make_record(value, key=key, offset=3, timestamp=1_000, partition=7), headers=tuple(made.headers))
-    return read_dead_letter(lying)
+    stored = replace(make_record(value, key=key, offset=3, timestamp=1_000, partition=7), headers=tuple(made.headers))
+    return read_dead_letter(stored)
 
 
 def test_a_line_says_when_where_why_and_what() -> None:
     assert line(letter(b'{"a":1'), 200) == ('1970-01-01 00:00:01Z shop.events/7@41 not_json: why key=ada value={"a":1')
-    again = letter(None, key=None)._replace(replays=2)
-    assert line(again, 200).endswith("not_json (replay 2): why key=none value=none")
+    replayed = letter(None, key=None)._replace(replays=2)
+    assert line(replayed, 200).endswith("not_json (replay 2): why key=none value=none")
 
 
 @given(st.binary(max_size=400), st.binary(max_size=40), st.text(max_size=40), st.integers(20, 200))
-def test_a_line_fits_and_cannot_steer_a_terminal(value: bytes, key: bytes, message: str, width: int) -> None:
+def test_a_line_fits_and_cannot_control_a_terminal(value: bytes, key: bytes, message: str, width: int) -> None:
     shown = line(letter(value, key=key)._replace(message=message), width)
     assert len(shown) <= width
     assert shown.isprintable()

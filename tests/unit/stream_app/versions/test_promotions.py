@@ -1,4 +1,4 @@
-"""Promotions: who is champion after which records, and what a rollback goes back to."""
+"""Promotions: who is champion after which records, and to which version a rollback returns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stream_app.versions.promotions import (
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-FIRST_RECORDS = (  # as they were before there were predecessors and a format
+FIRST_RECORDS = (  # from before there were predecessors and a format
     b'{"version":"v0","path":"/models/v0","manifest_sha256":"aa",'
     b'"promoted_at":"2026-01-02T11:00:00.000001+00:00","metrics":{"recall@20":0.25}}'
 )
@@ -32,7 +32,7 @@ def version_ref(name: str) -> VersionRef:
 
 
 def promoted(*names: str) -> Promotion:
-    """The last one's record, when they were promoted one after the other, a minute between."""
+    """Returns the promotion of the last version, when all were promoted one after the other, a minute between."""
     champion: Promotion | None = None
     for number, name in enumerate(names):
         champion = promoted_after(champion, version_ref(name), {}, NOON + timedelta(minutes=number))
@@ -51,9 +51,9 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_a_record_without_the_later_fields_is_read() -> None:
-    found = decode_promotion(FIRST_RECORDS)
-    assert (found.version, found.predecessors, found.metrics) == ("v0", (), {"recall@20": 0.25})
-    assert found.promoted_at == datetime(2026, 1, 2, 11, microsecond=1, tzinfo=UTC)
+    promotion = decode_promotion(FIRST_RECORDS)
+    assert (promotion.version, promotion.predecessors, promotion.metrics) == ("v0", (), {"recall@20": 0.25})
+    assert promotion.promoted_at == datetime(2026, 1, 2, 11, microsecond=1, tzinfo=UTC)
 
 
 def test_fields_of_the_future_are_ignored_but_a_format_of_the_future_is_refused() -> None:
@@ -116,7 +116,7 @@ def test_a_promotion_is_later_than_the_one_before_whatever_the_clock_says() -> N
     assert rolled_back(promoted("a", "b"), {}, behind).promoted_at > promoted("a", "b").promoted_at
 
 
-def test_going_back_goes_further_back_each_time_and_forgets_what_was_left() -> None:
+def test_each_rollback_goes_further_back_and_drops_the_version_that_it_leaves() -> None:
     back = rolled_back(promoted("a", "b", "c"), {}, NOON + timedelta(hours=1))
     assert (back.version_ref, predecessors(back)) == (version_ref("b"), ["a"])
     again = rolled_back(back, {}, NOON + timedelta(hours=2))
@@ -130,6 +130,6 @@ def test_a_version_is_not_its_own_predecessor() -> None:
     assert predecessors(promoted("a", "b", "c", "a")) == ["c", "b"]
 
 
-def test_the_predecessors_do_not_grow_for_ever() -> None:
+def test_a_promotion_names_at_most_ten_predecessors() -> None:
     names = [f"v{number}" for number in range(30)]
     assert predecessors(promoted(*names)) == names[-2:-12:-1]

@@ -1,4 +1,4 @@
-"""Work that hangs holds up neither its caller nor the end of the process."""
+"""Work that hangs delays neither its caller nor the end of the process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_results_and_errors_come_back() -> None:
         asyncio.run(with_timeout(10, lambda: 1 // 0))
 
 
-def test_late_work_is_given_up_and_its_result_dropped() -> None:
+def test_late_work_is_abandoned_and_its_result_dropped() -> None:
     release, ended = threading.Event(), threading.Event()
 
     def late() -> int:
@@ -35,7 +35,7 @@ def test_late_work_is_given_up_and_its_result_dropped() -> None:
     asyncio.run(give_up())
 
 
-def test_work_that_ends_after_the_loop_says_nothing() -> None:
+def test_work_that_ends_after_the_loop_raises_nothing() -> None:
     release, threads = threading.Event(), list[threading.Thread]()
 
     def late() -> None:
