@@ -27,7 +27,9 @@ FUTURE_MS: Final = 60 * 60 * 1000
 LATE_MS: Final = 5 * 60 * 1000
 
 
-def judged(times: Sequence[int], record_times: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def judged(
+    times: Sequence[int] | NDArray[np.int64], record_times: Sequence[int] | NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Times of N events to reckon with (ms, or NO_TIME where nothing is known), and their verdicts but for LATE."""
     given, recorded = np.array(times, np.int64), np.array(record_times, np.int64)
     dated = _plausible(recorded)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from model.data.events import Actions
-from model.serving.engine import Fold
+from model.serving.answer_engine import AnswerEngine
 from model.serving.serving import Serving
+from model.serving.state_engine import StateEngine
 from model.state.user_states import UserStates
 
 _BATCH: Final = 512
@@ -24,16 +25,17 @@ def seconds_per_event(serving: Serving, actions: Actions, *, device: torch.devic
     """Median over batches of the newest actions (not none); `clock` in seconds."""
     newest = actions.take(np.arange(max(0, len(actions) - _BATCHES * _BATCH), len(actions)))
     hidden = serving.network.backbone.state_size
-    fold = Fold(UserStates(hidden=hidden, length=64, epoch=1, device=device), rules_share=0.0)
-    fold.serving = serving
-    starts = range(0, len(newest), _BATCH)
-    times = [_seconds(fold, newest.take(np.arange(start, min(start + _BATCH, len(newest)))), clock) for start in starts]
+    engine = StateEngine(UserStates(hidden=hidden, length=64, epoch=1, device=device), rules_share=0.0)
+    engine.serve(serving)
+    answers = AnswerEngine()
+    rows = [np.arange(start, min(start + _BATCH, len(newest))) for start in range(0, len(newest), _BATCH)]
+    times = [_seconds(engine, answers, newest.take(batch), clock) for batch in rows]
     return statistics.median(times[1:] or times)
 
 
-def _seconds(fold: Fold, actions: Actions, clock: Clock) -> float:
-    slots = fold.slots_of([0] * len(actions), actions.users)
-    first = int(fold.states.offsets.max()) + 1
+def _seconds(engine: StateEngine, answers: AnswerEngine, actions: Actions, clock: Clock) -> float:
+    slots = engine.slots_of([0] * len(actions), actions.users)
+    first = int(engine.states.offsets.max()) + 1
     begun = clock()
-    fold.answer(fold.step(slots, actions, np.arange(first, first + len(actions))))
+    answers.answer(engine.step(slots, actions, np.arange(first, first + len(actions))))
     return (clock() - begun) / len(actions)

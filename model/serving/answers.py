@@ -1,12 +1,13 @@
-"""What the model, or the rules before there is one, say after each event; and how well the last answer did.
+"""The answers after each event, of the model or the rules, and the most probable actions by them.
 
-Shapes: N answers, k ranked items, K event types, S slots.
+Shapes: N answers, k ranked items, K event types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from model.data.events import SEARCH
 from model.kernels.compiled import compiled
 
-RANKED = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
+RANKED: Final = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """N answers, each after one event."""
+    """N answers of one version, each after one event."""
 
     version: str
     names: Sequence[str]  # item ids, by catalogue index
@@ -31,16 +32,16 @@ class Answers:
 
 
 def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The most probable actions: types (N, count), places among the ranked items (-1: a search), probabilities.
+    """The most probable actions: types (N, count), columns of the ranked items (-1: a search), and probabilities.
 
     P(search) comes from the type; any other action is P(not a search) P(item) P(type | item).
     """
-    n, k, types = answers.type_given_item.shape
-    shape = n, min(count, k * types + 1)
-    kinds, places = np.empty(shape, np.int64), np.empty(shape, np.int64)
+    n, k, num_types = answers.type_given_item.shape
+    shape = n, min(count, k * num_types + 1)
+    types, columns = np.empty(shape, np.int64), np.empty(shape, np.int64)
     chances = np.full(shape, -1, np.float32)
-    _choose(answers.next_type[:, SEARCH], answers.probabilities, answers.type_given_item, kinds, places, chances)
-    return kinds, places, chances
+    _choose(answers.next_type[:, SEARCH], answers.probabilities, answers.type_given_item, types, columns, chances)
+    return types, columns, chances
 
 
 @compiled
@@ -48,34 +49,35 @@ def _choose(
     search: NDArray[np.float32],
     probabilities: NDArray[np.float32],
     type_given_item: NDArray[np.float32],
-    kinds: NDArray[np.int64],
-    places: NDArray[np.int64],
+    types: NDArray[np.int64],
+    columns: NDArray[np.int64],
     chances: NDArray[np.float32],
 ) -> None:
     """Fills in `next_actions`; of equal ones the first item's first type comes first, a search last."""
-    n, k, types = type_given_item.shape
+    n, k, num_types = type_given_item.shape
     for row in range(n):
-        for place in range(k):
-            on_item = (np.float32(1) - search[row]) * probabilities[row, place]
-            for kind in range(types):
-                _enter(kinds[row], places[row], chances[row], kind, place, on_item * type_given_item[row, place, kind])
-        _enter(kinds[row], places[row], chances[row], SEARCH, -1, search[row])
+        for column in range(k):
+            on_item = (np.float32(1) - search[row]) * probabilities[row, column]
+            for code in range(num_types):
+                chance = on_item * type_given_item[row, column, code]
+                _insert(types[row], columns[row], chances[row], code, column, chance)
+        _insert(types[row], columns[row], chances[row], SEARCH, -1, search[row])
 
 
 @compiled
-def _enter(
-    kinds: NDArray[np.int64],
-    places: NDArray[np.int64],
+def _insert(
+    types: NDArray[np.int64],
+    columns: NDArray[np.int64],
     chances: NDArray[np.float32],
-    kind: int,
-    place: int,
+    code: int,
+    column: int,
     chance: np.float32,
 ) -> None:
-    """Puts an action where it belongs among the best of one answer."""
+    """Puts an action where it belongs among the best of one answer, which are sorted by their chances."""
     at = len(chances) - 1
     if chance <= chances[at]:
         return
     while at > 0 and chances[at - 1] < chance:
-        kinds[at], places[at], chances[at] = kinds[at - 1], places[at - 1], chances[at - 1]
+        types[at], columns[at], chances[at] = types[at - 1], columns[at - 1], chances[at - 1]
         at -= 1
-    kinds[at], places[at], chances[at] = kind, place, chance
+    types[at], columns[at], chances[at] = code, column, chance

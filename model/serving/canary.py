@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from model.data.events import stable_hash
 from model.serving.serving import Serving
 
-_LEAST: Final = 100  # scored events on each side: below, a normal distribution says little about a share
-_ERRORS: Final = 4.0
-
-_PARTS: Final = 10_000
+_LEAST: Final = 100  # scored events of each version: below, a normal distribution says little about a share
+_ERRORS: Final = 4.0  # standard errors that a difference must exceed
+_BUCKETS: Final = 10_000  # of users: a share is a multiple of one in so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,8 @@ class Canary:
 
     def stays(self, users: Sequence[str]) -> NDArray[np.bool_]:
         """Which of N users stay with the version before, (N,)."""
-        parts = np.array([stable_hash(user) % _PARTS for user in users], np.float64)
-        return parts < self.share * _PARTS
+        buckets = np.array([stable_hash(user) % _BUCKETS for user in users], np.float64)
+        return buckets < self.share * _BUCKETS
 
 
 class HitCounts(NamedTuple):
@@ -50,14 +49,15 @@ class HitCounts(NamedTuple):
         return self.reciprocal_ranks / max(1, self.scored)
 
 
-def total(several: Iterable[HitCounts]) -> HitCounts:
-    """Those of several workers together."""
-    columns = list(zip(*several, strict=True)) or [(0,), (0,), (0.0,)]
+def total(counts: Iterable[HitCounts]) -> HitCounts:
+    """Adds up the counts of several workers."""
+    columns = list(zip(*counts, strict=True)) or [(0,), (0,), (0.0,)]
     return HitCounts(sum(columns[0]), sum(columns[1]), sum(columns[2]))
 
 
 def regression_message(new: HitCounts, before: HitCounts, margin: float) -> str | None:
-    """What is wrong with the new version: by more than `margin` and chance behind the one before. None: nothing yet."""
+    """Says how the new version is worse than the one before, by more than `margin` and chance; None: it is not, or too
+    few events say so."""
     if min(new.scored, before.scored) < _LEAST:
         return None
     for name, ours, theirs in (("hit@20", new.recall, before.recall), ("MRR@20", new.mrr, before.mrr)):
@@ -71,5 +71,5 @@ def regression_message(new: HitCounts, before: HitCounts, margin: float) -> str 
 
 
 def _variance(mean: float) -> float:
-    """Of what lies between 0 and 1: at most that of a share."""
+    """The variance of values between 0 and 1 with this mean: at most that of a share."""
     return mean * (1 - mean)

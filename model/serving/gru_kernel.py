@@ -1,8 +1,8 @@
 """A step of gated recurrent units on the CPU, from tokens to vectors, in one compiled call.
 
-PyTorch takes a dozen operations for it, each of which costs more than a few users' arithmetic and waits for the
-interpreter, which others hold, before the next one. Here a batch is stepped without it. The products of matrices are
-made of blocks: sums of a few users and of the units of a tile stay in registers while the inputs pass by.
+PyTorch takes a dozen operations for a step. Each costs more than the arithmetic of a few users, and waits for the
+interpreter, which other threads hold, before the next one. Here a batch is stepped without the interpreter. Matrix
+products are made of blocks: the sums of a few users and of a tile's units stay in registers while the inputs pass by.
 Shapes: N actions, M of them at a time, D width, H hidden units, S slots of users, I inputs and U units of a product.
 """
 
@@ -30,56 +30,63 @@ from model.network.network import Network
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-_AT_ONCE: Final = 64  # M at most: what a step makes of them stays in the processor's caches
-_USERS: Final = 4  # of a block
-_LANES: Final = 16  # of a vector
-_VECTORS: Final = 4  # of a tile's row
-_TILE: Final = _LANES * _VECTORS  # units
-_BYTES: Final = 4  # of a float32
+_AT_ONCE: Final = 64  # M at most: their intermediate results stay in the processor's caches
+_USERS: Final = 4  # users per block
+_LANES: Final = 16  # float32 per vector
+_VECTORS: Final = 4  # vectors per row of a tile
+_TILE: Final = _LANES * _VECTORS  # units per tile
+_BYTES: Final = 4  # bytes per float32
 _FAST: Final = ("contract", "reassoc")
-_FARTHEST: Final = np.float32(40)  # from zero, where a gate is open or closed for good
+_FARTHEST: Final = np.float32(40)  # largest input of a sigmoid, which is 0 or 1 beyond it
 
 
-class _Dense(NamedTuple):
-    """A linear layer; what its units lack to whole tiles is zero."""
+class _DenseLayer(NamedTuple):
+    """A linear layer, its units padded with zeros to whole tiles."""
 
     tiles: Floats  # (U / _TILE, I, _TILE)
     biases: Floats  # (U,)
 
 
 class _Layers(NamedTuple):
-    """All weights of a step. The gates are as in PyTorch's `GRUCell`."""
+    """All weights of a step. The gates come in the order of PyTorch's `GRUCell`."""
 
     items: Floats  # (rows, D)
     words: Floats  # (rows, D)
     contexts: Floats  # (rows, D)
-    gates: _Dense  # reset, then update: of inputs and state, (D + H) -> 2H
-    candidate_of_inputs: _Dense  # D -> H
-    candidate_of_state: _Dense  # H -> H
-    vector: _Dense  # of state and what was touched, (H + D) -> D
+    gates: _DenseLayer  # reset, then update: of inputs and state, (D + H) -> 2H
+    candidate_of_inputs: _DenseLayer  # D -> H
+    candidate_of_state: _DenseLayer  # H -> H
+    vector: _DenseLayer  # of state and embedded item or query, (H + D) -> D
+
+
+class _ActionColumns(NamedTuple):
+    """Actions of users, as the network reads them: a row of each table, but for a search's words."""
+
+    items: Integers  # (N,)
+    searches: NDArray[np.bool_]  # (N,)
+    words: Integers  # (N, W)
+    contexts: Integers  # (N, C)
+    users: Integers  # (N,) rows of the hidden states
 
 
 class CompiledStep:
     """Steps users whose hidden states are half precision numbers on the CPU."""
 
     def __init__(self, network: Network) -> None:
-        """For a network of `GRU`, on the CPU."""
+        """Copies the weights of a network of `GRU` on the CPU."""
         self._width, self._layers = network.config.width, _layers_of(network)
 
     def step(self, tokens: Tokens, users: Tensor, cuts: Integers, hidden: Tensor) -> Tensor:
         """See `Stepper.step`."""
         vectors = torch.empty(len(users), self._width)
-        _step(
-            self._layers,
-            tokens.items.numpy(),
-            tokens.searches.numpy(),
-            tokens.words.numpy(),
-            tokens.contexts.numpy(),
-            users.numpy(),
-            cuts,
-            hidden.numpy().view(np.uint16),
-            vectors.numpy(),
+        actions = _ActionColumns(
+            items=tokens.items.numpy(),
+            searches=tokens.searches.numpy(),
+            words=tokens.words.numpy(),
+            contexts=tokens.contexts.numpy(),
+            users=users.numpy(),
         )
+        _step(self._layers, actions, cuts, hidden.numpy().view(np.uint16), vectors.numpy())
         return vectors
 
 
@@ -99,17 +106,20 @@ def _layers_of(network: Network) -> _Layers:
     )
 
 
-def _dense(weights: Tensor, biases: Tensor) -> _Dense:
+def _dense(weights: Tensor, biases: Tensor) -> _DenseLayer:
     units, inputs = weights.shape
     padded = torch.zeros(-(-units // _TILE) * _TILE, inputs + 1)
     padded[:units, :inputs], padded[:units, inputs] = weights, biases
     tiles = padded[:, :inputs].view(-1, _TILE, inputs).transpose(1, 2)
-    return _Dense(tiles.contiguous().numpy(), padded[:, inputs].contiguous().numpy())
+    return _DenseLayer(tiles.contiguous().numpy(), padded[:, inputs].contiguous().numpy())
 
 
 def _block(users: int) -> Any:
-    """A tile's units for so many users: an intrinsic for a tile (I, _TILE), biases (_TILE,), inputs (users, I) and what
-    it fills in, (users, _TILE). What belongs to a user has no gaps."""
+    """An intrinsic that computes a tile's units for so many users.
+
+    It takes a tile (I, _TILE), biases (_TILE,) and inputs (users, I), and fills in (users, _TILE). The rows of users
+    are contiguous.
+    """
 
     @intrinsic  # type: ignore[untyped-decorator]
     def multiply(_: Any, tile: Any, biases: Any, inputs: Any, units: Any) -> tuple[Any, Callable[..., Any]]:
@@ -133,8 +143,8 @@ def _block(users: int) -> Any:
                         builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
             for number, of_user in enumerate(sums):
                 for n, total in enumerate(of_user):
-                    place = element(builder, units, number, _LANES * n, vector)
-                    builder.store(builder.load(total), place, align=_BYTES)
+                    target = element(builder, units, number, _LANES * n, vector)
+                    builder.store(builder.load(total), target, align=_BYTES)
             return context.get_dummy_value()
 
         return types.void(tile, biases, inputs, units), code
@@ -147,7 +157,7 @@ _four, _one = _block(_USERS), _block(1)
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _widened(_: Any, bits: Any) -> tuple[Any, Callable[..., Any]]:
-    """The float32 of a half precision number's bits."""
+    """Widens the bits of a half precision number to a float32."""
 
     def code(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
@@ -157,7 +167,7 @@ def _widened(_: Any, bits: Any) -> tuple[Any, Callable[..., Any]]:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _narrowed(_: Any, number: Any) -> tuple[Any, Callable[..., Any]]:
-    """The bits of the half precision number that is next to a float32."""
+    """Rounds a float32 to the nearest half precision number; returns its bits."""
 
     def code(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
         return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
@@ -166,8 +176,8 @@ def _narrowed(_: Any, number: Any) -> tuple[Any, Callable[..., Any]]:
 
 
 @compiled
-def _multiply(dense: _Dense, inputs: Floats, units: Floats) -> None:
-    """Fills in units (M, U) of inputs (M, I)."""
+def _multiply(dense: _DenseLayer, inputs: Floats, units: Floats) -> None:
+    """Fills in a layer's units (M, U) for inputs (M, I)."""
     whole = len(inputs) // _USERS * _USERS
     for number in range(len(dense.tiles)):
         begin, end = number * _TILE, (number + 1) * _TILE
@@ -181,67 +191,63 @@ def _multiply(dense: _Dense, inputs: Floats, units: Floats) -> None:
 @compiled
 def _step(
     layers: _Layers,
-    items: Integers,
-    searches: NDArray[np.bool_],
-    words: Integers,
-    contexts: Integers,
-    users: Integers,
+    actions: _ActionColumns,
     cuts: Integers,
     hidden: NDArray[np.uint16],
     vectors: Floats,
 ) -> None:
     """Fills in vectors (N, D) and changes the hidden states (S, H)."""
     width, size = vectors.shape[1], hidden.shape[1]
-    rows = np.empty((_AT_ONCE, width + size + width), np.float32)  # inputs, state, what was touched
+    rows = np.empty((_AT_ONCE, width + size + width), np.float32)  # inputs, state, embedded item or query
     gates = np.empty((_AT_ONCE, len(layers.gates.biases)), np.float32)
     of_inputs = np.empty((_AT_ONCE, len(layers.candidate_of_inputs.biases)), np.float32)
     of_state = np.empty((_AT_ONCE, len(layers.candidate_of_state.biases)), np.float32)
-    found = np.empty((_AT_ONCE, len(layers.vector.biases)), np.float32)
+    outputs = np.empty((_AT_ONCE, len(layers.vector.biases)), np.float32)
     for number in range(len(cuts) - 1):
         for begin in range(cuts[number], cuts[number + 1], _AT_ONCE):
             count = min(_AT_ONCE, cuts[number + 1] - begin)
             for n in range(count):
                 action = begin + n
-                touched, inputs = rows[n, width + size :], rows[n, :width]
-                _touch(layers, items[action], searches[action], words[action], touched)
-                _add_context(layers.contexts, contexts[action], touched, inputs)
+                embedded, inputs = rows[n, width + size :], rows[n, :width]
+                _embed(layers, actions.items[action], actions.searches[action], actions.words[action], embedded)
+                _add_context(layers.contexts, actions.contexts[action], embedded, inputs)
                 for h in range(size):
-                    rows[n, width + h] = _widened(hidden[users[action], h])
+                    rows[n, width + h] = _widened(hidden[actions.users[action], h])
             _multiply(layers.gates, rows[:count, : width + size], gates)
             _multiply(layers.candidate_of_inputs, rows[:count, :width], of_inputs)
             _multiply(layers.candidate_of_state, rows[:count, width : width + size], of_state)
             for n in range(count):
-                state, bits = rows[n, width : width + size], hidden[users[begin + n]]
-                _go_on(gates[n], of_inputs[n], of_state[n], state)
+                state, bits = rows[n, width : width + size], hidden[actions.users[begin + n]]
+                _update(gates[n], of_inputs[n], of_state[n], state)
                 for h in range(size):
                     bits[h] = _narrowed(state[h])
-            _multiply(layers.vector, rows[:count, width:], found)
+            _multiply(layers.vector, rows[:count, width:], outputs)
             for n in range(count):
-                vectors[begin + n] = found[n, :width]
+                vectors[begin + n] = outputs[n, :width]
 
 
 @compiled
-def _touch(layers: _Layers, item: int, search: bool, words: Integers, touched: Floats) -> None:
-    """Fills in the item's row, or the mean of the query's words (row 0 is none)."""
+def _embed(layers: _Layers, item: int, search: bool, words: Integers, embedded: Floats) -> None:
+    """Fills in the item's row, or the mean of the rows of the query's words (0: not a word)."""
     if not search:
-        touched[:] = layers.items[item]
+        embedded[:] = layers.items[item]
         return
-    touched[:] = np.float32(0)
+    embedded[:] = np.float32(0)
     count = 0
     for word in words:
         if word:
             count += 1
             row = layers.words[word]
-            for d in range(len(touched)):
-                touched[d] += row[d]
-    for d in range(len(touched)):
-        touched[d] /= np.float32(max(count, 1))
+            for d in range(len(embedded)):
+                embedded[d] += row[d]
+    for d in range(len(embedded)):
+        embedded[d] /= np.float32(max(count, 1))
 
 
 @compiled
-def _add_context(table: Floats, rows: Integers, touched: Floats, inputs: Floats) -> None:
-    """Fills in the inputs: what was touched and the context's rows together."""
-    inputs[:] = touched
+def _add_context(table: Floats, rows: Integers, embedded: Floats, inputs: Floats) -> None:
+    """Fills in the inputs: the sum of the embedded item or query and of the context's rows."""
+    inputs[:] = embedded
     for number in rows:
         row = table[number]
         for d in range(len(inputs)):
@@ -249,8 +255,8 @@ def _add_context(table: Floats, rows: Integers, touched: Floats, inputs: Floats)
 
 
 @compiled
-def _go_on(gates: Floats, of_inputs: Floats, of_state: Floats, state: Floats) -> None:
-    """Makes a user's state (H,) the next one; the update gate says how much of it stays."""
+def _update(gates: Floats, of_inputs: Floats, of_state: Floats, state: Floats) -> None:
+    """Updates a user's state (H,); the update gate says how much of the old one stays."""
     reset, update = gates[: len(state)], gates[len(state) :]
     for h in range(len(state)):
         total = of_inputs[h] + _sigmoid(reset[h]) * of_state[h]
@@ -260,7 +266,7 @@ def _go_on(gates: Floats, of_inputs: Floats, of_state: Floats, state: Floats) ->
 
 @compiled
 def _sigmoid(x: np.float32) -> np.float32:
-    above = x if x > -_FARTHEST else -_FARTHEST
-    kept = above if above < _FARTHEST else _FARTHEST
-    # Numba's own division looks for a zero each time, which leaves no loop to make vectors of.
-    return np.divide(np.float32(1), np.float32(1) + fast_exp(-kept))  # type: ignore[no-any-return]
+    raised = x if x > -_FARTHEST else -_FARTHEST
+    bounded = raised if raised < _FARTHEST else _FARTHEST
+    # Numba's own division checks for a zero each time, and a loop with such a branch is not vectorised.
+    return np.divide(np.float32(1), np.float32(1) + fast_exp(-bounded))  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,15 @@ from model.serving.answers import RANKED, Answers
 from model.serving.rules import NO_TYPE, Rules
 from model.state.history_rings import Histories
 
-BASELINE = "baseline"
+BASELINE: Final = "baseline"  # the rules' `model_version` in predictions: their public name
 
 
 class LiveRules:
-    """Rules that learn in log order, and know how often each place of their rankings was right."""
+    """Rules that learn in log order, and count how often each rank of their answers was right."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._right_at = np.ones(RANKED + 1)  # by place; 0: none. One of each to begin with.
+        self._right_at = np.ones(RANKED + 1)  # events by the rank of their item, 0: not ranked; begins with one of each
 
     def follow(
         self,
@@ -33,54 +34,54 @@ class LiveRules:
         *,
         answer: bool = True,
     ) -> tuple[Answers | None, NDArray[np.uint64]]:
-        """Learns from the applied ones of N actions and ranks after each of the N; before they join the histories.
+        """Learns from the applied ones of N actions and ranks after each of the N, before they join the histories.
 
-        Returns the answers, unless only the ranking is wanted, and the ranked objects (N, k), zero where there is no
-        k-th.
+        Returns the answers, unless only the ranking is wanted, and the keys of the ranked items (N, k), 0 where there
+        is no k-th.
         """
         ranked: list[list[int]] = []
         next_types: list[list[float]] = []
         purchases: list[float] = []
         recents, last_types = _recents(slots, histories)
         types, item_keys = actions.types.tolist(), actions.item_keys.tolist()
-        known = [self._rules.names]  # and before an item was dropped in the midst of this batch
-        for place, slot in enumerate(slots.tolist()):
-            recent, kind = recents[slot], types[place]
-            if applied[place]:
-                self._rules.learn_type(last_types[slot], kind)
-                last_types[slot] = kind
-                if kind != SEARCH:
-                    self._rules.learn(recent, item_keys[place], actions.items[place])
-                    if self._rules.names is not known[-1]:
-                        known.append(self._rules.names)
-                    recent.insert(0, item_keys[place])
+        names = [self._rules.names]  # with those before an item was dropped in the midst of this batch
+        for n, slot in enumerate(slots.tolist()):
+            recent, type_code = recents[slot], types[n]
+            if applied[n]:
+                self._rules.learn_type(last_types[slot], type_code)
+                last_types[slot] = type_code
+                if type_code != SEARCH:
+                    self._rules.learn(recent, item_keys[n], actions.items[n])
+                    if self._rules.names is not names[-1]:
+                        names.append(self._rules.names)
+                    recent.insert(0, item_keys[n])
                     del recent[COVISIT_WINDOW:]
             ranked.append(self._rules.rank(recent, RANKED))
-            if answer:  # at once: the events behind this one in the batch must not tell what came after it
+            if answer:  # at once: what the rules learn from later events of the batch must not show here
                 next_types.append(self._rules.type_probabilities(last_types[slot]))
                 purchases.append(self._rules.purchase_probability(last_types[slot]))
         padded = [row + [0] * (RANKED - len(row)) for row in ranked]
-        objects_ranked = np.array(padded, np.uint64).reshape(len(slots), RANKED)
-        return self._answers(ranked, known, next_types, purchases) if answer else None, objects_ranked
+        ranked_keys = np.array(padded, np.uint64).reshape(len(slots), RANKED)
+        return self._answers(ranked, names, next_types, purchases) if answer else None, ranked_keys
 
-    def was_right_at(self, places: NDArray[np.int64]) -> None:
-        """Takes in where the next items stood in earlier rankings, from 1; 0: nowhere."""
-        self._right_at += np.bincount(places, minlength=RANKED + 1)
+    def count_ranks(self, ranks: NDArray[np.int64]) -> None:
+        """Counts the ranks of next items in earlier answers, from 1; 0: not among the ranked."""
+        self._right_at += np.bincount(ranks, minlength=RANKED + 1)
 
     def _answers(
         self,
         ranked: list[list[int]],
-        known: Sequence[Mapping[int, str]],
+        names: Sequence[Mapping[int, str]],
         next_types: list[list[float]],
         purchases: list[float],
     ) -> Answers:
-        """Answers from rankings of items `known` in some mapping, from probabilities of next types and a purchase."""
-        named = dict.fromkeys(item for row in ranked for item in row)
-        index = {item: place for place, item in enumerate(named)}
+        """Answers from rankings of items that some mapping names, and probabilities of next types and a purchase."""
+        distinct = dict.fromkeys(item for row in ranked for item in row)
+        indices = {item: index for index, item in enumerate(distinct)}
         items = np.full((len(ranked), RANKED), -1, np.int64)
-        for place, row in enumerate(ranked):
-            items[place, : len(row)] = [index[item] for item in row]
-        # Ranked best first, so the shares fall, also where chance let a later place be right more often.
+        for n, row in enumerate(ranked):
+            items[n, : len(row)] = [indices[item] for item in row]
+        # Ranked best first, so the shares fall, also where chance let a later rank be right more often.
         share = -np.sort(-self._right_at[1:] / self._right_at.sum()).astype(np.float32)
         types = np.array(next_types, np.float32).reshape(len(ranked), len(EVENT_TYPES))
         on_item = types.copy()
@@ -88,7 +89,7 @@ class LiveRules:
         on_item /= np.maximum(on_item.sum(1, keepdims=True), 1e-9)
         return Answers(
             version=BASELINE,
-            names=[next(names[item] for names in known if item in names) for item in named],
+            names=[next(mapping[item] for mapping in names if item in mapping) for item in distinct],
             items=items,
             probabilities=np.where(items >= 0, share, 0).astype(np.float32),
             next_type=types,
@@ -98,13 +99,13 @@ class LiveRules:
 
 
 def _recents(slots: NDArray[np.int64], histories: Histories) -> tuple[dict[int, list[int]], dict[int, int]]:
-    """Per distinct slot: the objects of its latest actions on items, latest first, and the type of its last one."""
+    """Per distinct slot: the keys of its latest items, latest first, and the type of its last action."""
     distinct = np.unique(slots)
     item_keys, contexts, sizes = histories.gather(distinct, min(COVISIT_WINDOW, histories.length))
     types = unpack_contexts(contexts).types
     recents, last_types = {}, {}
     rows = zip(distinct.tolist(), item_keys.tolist(), types.tolist(), sizes.tolist(), strict=True)
-    for slot, row, kinds, size in rows:
-        recents[slot] = [row[i] for i in range(size - 1, -1, -1) if kinds[i] != SEARCH]
-        last_types[slot] = kinds[size - 1] if size else NO_TYPE
+    for slot, row, codes, size in rows:
+        recents[slot] = [row[i] for i in range(size - 1, -1, -1) if codes[i] != SEARCH]
+        last_types[slot] = codes[size - 1] if size else NO_TYPE
     return recents, last_types

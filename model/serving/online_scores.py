@@ -1,4 +1,4 @@
-"""How well a version's answers did, told by the user's next events.
+"""How well a version's answers did, as the users' next events show.
 
 Shapes: N events, S slots, I items.
 """
@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import Actions
 from model.serving.answers import Answers
+from model.serving.new_events import NewEvents
 from model.serving.online_hits import OnlineHitRate
 from model.serving.purchase_outcomes import PurchaseOutcomes, PurchaseOutcomeTracker
-from model.serving.serving import Serving
 
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
     """What the events of a batch say about the answers before them."""
 
-    places: NDArray[np.int64]  # where the next items stood, from 1; 0: nowhere
+    ranks: NDArray[np.int64]  # of the next items in the answers before them, from 1; 0: not among the ranked
     purchases: PurchaseOutcomes
 
 
@@ -38,45 +37,33 @@ class OnlineScores:
     @property
     def nbytes(self) -> int:
         """Bytes of the kept answers."""
-        boards = sum(board.nbytes for board in self._purchases.values())
-        return self._rankings.nbytes + boards
+        return self._rankings.nbytes + sum(tracker.nbytes for tracker in self._purchases.values())
 
-    def score(
-        self,
-        serving: Serving,
-        answers: Answers,
-        slots: NDArray[np.int64],
-        partitions: NDArray[np.int32],
-        actions: Actions,
-        *,
-        scored: NDArray[np.bool_],
-        applied: NDArray[np.bool_],
-        capacity: int,
-    ) -> BatchScores:
-        """Scores the answers before N events in log order, of users in slots (N,) of partitions (N,), and keeps those
-        after them.
+    def score(self, events: NewEvents, answers: Answers, ranked: NDArray[np.uint64], capacity: int) -> BatchScores:
+        """Scores the answers before N events in log order, and keeps the answers after them.
 
-        `scored` (N,): on an item; `applied` (N,): no repeats.
+        `ranked` (N, k) are the keys of the answers' items, 0 where there is no k-th; `capacity` is how many slots
+        there are.
         """
-        ranked = np.where(answers.items >= 0, serving.item_keys[answers.items], np.uint64(0))
-        everyone = np.ones(len(slots), np.bool_)
-        places = self._rankings.score(slots, actions.item_keys, scored, ranked, everyone, capacity)
-        board = self._purchases.setdefault(answers.version, PurchaseOutcomeTracker())
-        purchases = board.follow(
+        slots, actions, applied = events.slots, events.actions, events.applied
+        answered = np.ones(len(slots), np.bool_)
+        ranks = self._rankings.score(slots, actions.item_keys, events.scored, ranked, answered, capacity)
+        tracker = self._purchases.setdefault(answers.version, PurchaseOutcomeTracker())
+        purchases = tracker.follow(
             slots[applied],
-            partitions[applied],
+            events.partitions[applied],
             actions.types[applied],
             actions.times[applied],
             answers.purchase[applied],
             capacity,
         )
-        return BatchScores(places, purchases)
+        return BatchScores(ranks, purchases)
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the answers to slots that go to other users."""
         self._rankings.forget(slots)
-        for board in self._purchases.values():
-            board.forget(slots)
+        for tracker in self._purchases.values():
+            tracker.forget(slots)
 
     def forget_all(self) -> None:
         """Drops all answers: another version gives the next ones."""
@@ -91,25 +78,25 @@ class VersionScore:
     scored: int = 0
     hits: int = 0  # among the 20 best
     reciprocal_ranks: float = 0.0
-    outcomes: int = 0  # foretellings of purchases that are settled
-    purchases_predicted: float = 0.0  # sum of their probabilities
+    outcomes: int = 0  # purchase probabilities that are settled
+    purchases_predicted: float = 0.0  # sum of these probabilities
     purchases: int = 0
     recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (I,)
 
-    def add(self, answers: Answers, found: BatchScores) -> None:
+    def add(self, answers: Answers, scores: BatchScores) -> None:
         """Adds a batch."""
-        hits = found.places[found.places > 0]
-        self.scored += len(found.places)
+        hits = scores.ranks[scores.ranks > 0]
+        self.scored += len(scores.ranks)
         self.hits += len(hits)
         self.reciprocal_ranks += float((1.0 / hits).sum())
-        self.outcomes += len(found.purchases.bought)
-        self.purchases_predicted += float(found.purchases.predicted.sum())
-        self.purchases += int(found.purchases.bought.sum())
+        self.outcomes += len(scores.purchases.bought)
+        self.purchases_predicted += float(scores.purchases.predicted.sum())
+        self.purchases += int(scores.purchases.bought.sum())
         if len(self.recommended) < len(answers.names):
             self.recommended = np.zeros(len(answers.names), np.bool_)
         self.recommended[answers.items[answers.items >= 0]] = True
 
     @property
     def coverage(self) -> float:
-        """Share of the catalogue that was among somebody's 20 best."""
+        """Share of the catalogue that was among some user's 20 best."""
         return float(self.recommended.mean()) if len(self.recommended) else 0.0

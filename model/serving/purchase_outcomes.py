@@ -1,9 +1,9 @@
-"""Whether purchases that were foretold came: one foretelling per user at a time, settled when its time is over.
+"""Whether predicted purchases came: one prediction per user at a time, settled when its time is over.
 
 Settled means that PURCHASE_WITHIN_MS have passed, whatever came: were a purchase counted when it happens and its
 absence later, there would be too many purchases until then. The user's next event after that shows it; of users who
-leave, the time of their partition does. Then the next answer is followed. When to begin depends on the past only, so
-what is foretold and what comes must agree on average if the probabilities are right.
+leave, the time of their partition does. Then the next answer's prediction is tracked. When to begin depends on the past
+only, so predictions and outcomes must agree on average if the probabilities are right.
 
 Shapes: N events, S slots, P partitions.
 """
@@ -22,39 +22,56 @@ from model.state.history_rings import grown
 
 # A partition's time is the latest clock among its users, and a clock may be that far ahead.
 _LEFT_MS: Final = PURCHASE_WITHIN_MS + FUTURE_MS
-_LOOK_EVERY: Final = 64  # batches, between two looks at who has left
-_FOLLOWED: Final = np.dtype(
+_LOOK_EVERY: Final = 64  # batches between two looks for users who have left
+_PREDICTION: Final = np.dtype(
     [
         ("begun", np.int64),  # ms, by the user's clock
-        ("begun_there", np.int64),  # ms, by the partition's time
+        ("begun_in_partition", np.int64),  # ms, by the partition's time
         ("partition", np.int32),
         ("predicted", np.float32),
         ("events_left", np.uint8),
         ("bought", np.bool_),
-        ("open", np.bool_),  # else nothing is followed
+        ("open", np.bool_),  # else no prediction of the user is tracked
     ]
 )
 
 
 class PurchaseOutcomes(NamedTuple):
-    """What was foretold and settled by now."""
+    """Predictions that a batch settled, R of them."""
 
     predicted: NDArray[np.float32]  # (R,) probabilities
     bought: NDArray[np.bool_]  # (R,)
 
 
+class _EventColumns(NamedTuple):
+    """Applied events in log order, for the compiled loop."""
+
+    slots: NDArray[np.int64]  # (N,)
+    partitions: NDArray[np.int32]  # (N,)
+    types: NDArray[np.uint8]  # (N,) codes
+    times: NDArray[np.int64]  # (N,) ms, the users' clocks
+    probabilities: NDArray[np.float32]  # (N,) of a purchase, in the answers after them
+
+
+class _Horizon(NamedTuple):
+    """Given to the loop, not read from a module: what was compiled outlives a change of another file."""
+
+    events: int
+    within_ms: int
+
+
 class PurchaseOutcomeTracker:
-    """The foretelling that is followed for each user; held in memory only."""
+    """Tracks one prediction per user until it is settled; held in memory only."""
 
     def __init__(self) -> None:
-        self._followed: NDArray[np.void] = np.zeros(0, _FOLLOWED)
+        self._predictions: NDArray[np.void] = np.zeros(0, _PREDICTION)  # (S,)
         self._now: NDArray[np.int64] = np.zeros(0, np.int64)  # (P,) ms
         self._batches = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is followed."""
-        return self._followed.nbytes
+        """Bytes of the predictions."""
+        return self._predictions.nbytes
 
     def follow(
         self,
@@ -65,70 +82,65 @@ class PurchaseOutcomeTracker:
         probabilities: NDArray[np.float32],
         capacity: int,
     ) -> PurchaseOutcomes:
-        """Settles what N applied events in log order show, and follows their answers where nothing is followed.
+        """Settles what N applied events in log order show, and tracks their predictions where none is tracked.
 
-        `times` (N,): the users' clocks, ms.
+        `times` (N,): the users' clocks, ms; `probabilities` (N,): of a purchase, in the answers after the events.
         """
-        self._make_room(capacity, int(partitions.max(initial=0)) + 1)
-        predicted, bought = np.empty(len(slots), np.float32), np.empty(len(slots), np.bool_)
-        horizon = PURCHASE_HORIZON, PURCHASE_WITHIN_MS
-        settled = _follow(
-            slots, partitions, types, times, probabilities, *horizon, self._followed, self._now, predicted, bought
-        )
+        self._grow(capacity, int(partitions.max(initial=0)) + 1)
+        events = _EventColumns(slots, partitions, types, times, probabilities)
+        settled = PurchaseOutcomes(np.empty(len(slots), np.float32), np.empty(len(slots), np.bool_))
+        count = _settle(events, _Horizon(PURCHASE_HORIZON, PURCHASE_WITHIN_MS), self._predictions, self._now, settled)
         left = self._settle_left()
         return PurchaseOutcomes(
-            np.concatenate((predicted[:settled], left.predicted)), np.concatenate((bought[:settled], left.bought))
+            np.concatenate((settled.predicted[:count], left.predicted)),
+            np.concatenate((settled.bought[:count], left.bought)),
         )
 
     def _settle_left(self) -> PurchaseOutcomes:
-        """Settles, now and then, what is followed for users who have not come back."""
+        """Settles, now and then, the predictions of users who have not come back."""
         self._batches += 1
         if self._batches % _LOOK_EVERY:
             return PurchaseOutcomes(np.zeros(0, np.float32), np.zeros(0, np.bool_))
-        followed = self._followed
-        left = followed["open"] & (self._now[followed["partition"]] > followed["begun_there"] + _LEFT_MS)
-        followed["open"][left] = False
-        return PurchaseOutcomes(followed["predicted"][left], followed["bought"][left])
+        rows = self._predictions
+        left = rows["open"] & (self._now[rows["partition"]] > rows["begun_in_partition"] + _LEFT_MS)
+        rows["open"][left] = False
+        return PurchaseOutcomes(rows["predicted"][left], rows["bought"][left])
 
     def forget(self, slots: NDArray[np.int64]) -> None:
-        """Follows nothing for slots any more, which go to other users."""
-        self._followed["open"][slots[slots < len(self._followed)]] = False
+        """Drops the predictions of slots that go to other users."""
+        self._predictions["open"][slots[slots < len(self._predictions)]] = False
 
-    def _make_room(self, slots: int, partitions: int) -> None:
-        if len(self._followed) < slots:
-            self._followed = grown(self._followed, slots)
+    def _grow(self, slots: int, partitions: int) -> None:
+        if len(self._predictions) < slots:
+            self._predictions = grown(self._predictions, slots)
         if len(self._now) < partitions:
             self._now = grown(self._now, partitions)
 
 
 @compiled
-def _follow(
-    slots: NDArray[np.int64],
-    partitions: NDArray[np.int32],
-    types: NDArray[np.uint8],
-    times: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    events: int,
-    within_ms: int,  # given and not read from the module: what was compiled outlives a change of another file
-    followed: NDArray[np.void],
+def _settle(
+    events: _EventColumns,
+    horizon: _Horizon,
+    predictions: NDArray[np.void],
     now: NDArray[np.int64],
-    predicted: NDArray[np.float32],
-    bought: NDArray[np.bool_],
+    settled: PurchaseOutcomes,
 ) -> int:
-    settled = 0
-    for place in range(len(slots)):
-        user, partition = followed[slots[place]], partitions[place]
-        now[partition] = max(now[partition], times[place])
-        if user.open and times[place] - user.begun > within_ms:
-            predicted[settled], bought[settled] = user.predicted, user.bought
-            settled += 1
+    """Fills in what is settled and changes predictions (S,) and the partitions' times (P,); returns how many are
+    settled."""
+    count = 0
+    for n in range(len(events.slots)):
+        user, partition, time = predictions[events.slots[n]], events.partitions[n], events.times[n]
+        now[partition] = max(now[partition], time)
+        if user.open and time - user.begun > horizon.within_ms:
+            settled.predicted[count], settled.bought[count] = user.predicted, user.bought
+            count += 1
             user.open = False
         if user.open:
             if user.events_left > 0:
                 user.events_left -= 1
-                user.bought |= types[place] == PURCHASE
+                user.bought |= events.types[n] == PURCHASE
         else:
-            user.partition, user.begun, user.begun_there = partition, times[place], now[partition]
-            user.predicted, user.events_left = probabilities[place], events
+            user.partition, user.begun, user.begun_in_partition = partition, time, now[partition]
+            user.predicted, user.events_left = events.probabilities[n], horizon.events
             user.bought, user.open = False, True
-    return settled
+    return count

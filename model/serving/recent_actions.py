@@ -24,10 +24,11 @@ def recent_actions(
     item_keys: NDArray[np.uint64],
     contexts: NDArray[np.uint32],
 ) -> Recent:
-    """What the users in `slots` (M,) did last at each answer; of the applied events, how many of the same user come
-    before it, `ranks`, and their `item_keys` and `contexts` (B,).
+    """The last actions of the users in `slots` (M,) at each answer.
 
-    `histories` do not have these events yet. However the log falls into batches, an answer sees as many actions.
+    Of the applied events: `ranks` counts those of the same user before each, `item_keys` and `contexts` (B,) say what
+    they are. `histories` do not have these events yet. However the log falls into batches, an answer sees as many
+    actions.
     """
     window = min(RECENT, histories.length)
     users, user = np.unique(slots, return_inverse=True)
@@ -35,22 +36,22 @@ def recent_actions(
     new = np.bincount(user[applied], minlength=len(users))
     firsts = np.cumsum(old + new) - new - old
     steps, fresh = np.arange(window), user[applied]
-    kept = steps < old[:, None]
-    places = np.concatenate(((firsts[:, None] + steps)[kept], (firsts + old)[fresh] + ranks))
-    flat_keys, flat_contexts = np.empty(len(places), np.uint64), np.empty(len(places), np.uint32)
-    flat_keys[places] = np.concatenate((old_keys[kept], item_keys))
-    flat_contexts[places] = np.concatenate((old_contexts[kept], contexts))
+    filled = steps < old[:, None]
+    indices = np.concatenate(((firsts[:, None] + steps)[filled], (firsts + old)[fresh] + ranks))
+    flat_keys, flat_contexts = np.empty(len(indices), np.uint64), np.empty(len(indices), np.uint32)
+    flat_keys[indices] = np.concatenate((old_keys[filled], item_keys))
+    flat_contexts[indices] = np.concatenate((old_contexts[filled], contexts))
     stops = (firsts + old)[user] + (ranks + 1 if applied.all() else _applied_so_far(user, applied))
     items = catalogue_items(vocabulary, flat_keys, flat_contexts)
     return Recent(items, flat_contexts, np.maximum(firsts[user], stops - window), stops)
 
 
 def _applied_so_far(user: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many events of the same user up to each one (M,), itself included, are applied."""
+    """Counts for each event (M,) the applied events of its user up to it, itself included."""
     order = np.argsort(user, kind="stable")
     counts = np.cumsum(applied[order])
     first = np.flatnonzero(group_starts(user[order]))
     before: NDArray[np.int64] = counts[first] - applied[order][first]
-    found = np.empty(len(user), np.int64)
-    found[order] = counts - before[user[order]]
-    return found
+    so_far = np.empty(len(user), np.int64)
+    so_far[order] = counts - before[user[order]]
+    return so_far

@@ -1,9 +1,8 @@
 """Rules that need no training: popular items, the user's own, what followed an item before, chains of types.
 
-They serve before the first weights exist, and stand beside every model as the yardstick that it has to beat.
-Items are their 64-bit objects (`events.item_object`) as plain Python ints, so a user's ring of actions is all
-that `rank` needs, also right after a restart. Everything is learned online, in constant time per action and
-in bounded memory.
+They serve before the first weights exist, and run beside every model, which has to beat them.
+Items are their 64-bit keys (`events.item_key`) as plain Python ints, so a user's ring of actions is all that `rank`
+needs, also right after a restart. Everything is learned online, in constant time per action and in bounded memory.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from model.data.events import EVENT_TYPES, PURCHASE, PURCHASE_HORIZON
 
 RULES_HALF_LIFE: Final = 50_000  # actions on items in which popularity halves
 NO_TYPE: Final = len(EVENT_TYPES)  # the previous type of a user's first action
-POPULAR_KEPT: Final = 256
+POPULAR_KEPT: Final = 256  # popular items ranked at once
 REFRESH: Final = 64  # events, at least, between two looks at all items or types
-HEAVIEST: Final = 1e100  # of one event, before all popularity is scaled down
+HEAVIEST: Final = 1e100  # weight of one event at which all popularity is scaled down
 
 
 class Rules:
-    """What the stream has shown so far, as counts."""
+    """Counts of what the stream has shown so far, and rankings from them."""
 
     def __init__(self, *, half_life: float = RULES_HALF_LIFE, max_items: int = 50_000, max_followers: int = 64) -> None:
         """Popularity halves every `half_life` actions on items; beyond the limits the weakest are dropped."""
-        # The present weighs more, instead of the past less: constant time per action.
+        # New actions weigh more, instead of old ones less: constant time per action.
         self._growth = 2.0 ** (1.0 / half_life)
         self._max_items = max_items
         self._max_followers = max_followers
@@ -47,11 +46,11 @@ class Rules:
 
     @property
     def names(self) -> Mapping[int, str]:
-        """The ids of all items that are known; another mapping, with fewer of them, once the weakest were dropped."""
+        """The ids of all known items by key; a new, smaller mapping once the weakest were dropped."""
         return self._names
 
     def learn(self, previous: Sequence[int], item: int, name: str) -> None:
-        """One action on an item, after `previous`: the user's earlier ones, latest first, repeats included.
+        """Counts an action on an item, after `previous`: the user's earlier items, latest first, repeats included.
 
         Each of the last COVISIT_WINDOW predecessors at distance g adds 1 / g to its transition to the item.
         """
@@ -73,28 +72,28 @@ class Rules:
             self._compact()
 
     def rank(self, recent: Sequence[int], k: int) -> list[int]:
-        """At most k items, best first: what followed the latest item in turn with own ones, then popular.
+        """Ranks at most k items: what followed the latest item in turn with the user's own, then popular ones.
 
-        `recent`: the user's items, latest first, the present one included, repeats allowed.
+        `recent`: the user's items, latest first, the current one included, repeats allowed.
         """
         after = self._followers.get(recent[0], {}) if recent else {}
         ranked = sorted(after, key=after.__getitem__, reverse=True)[:k]
         in_turn = zip_longest(ranked, islice(dict.fromkeys(recent), k))
         merged = dict.fromkeys(chain.from_iterable(in_turn))
-        found = [item for item in merged if item in self._names]
-        if len(found) < k:
-            found += [item for item in self.popular(k) if item not in merged]
-        return found[:k]
+        best = [item for item in merged if item in self._names]
+        if len(best) < k:
+            best += [item for item in self.popular(k) if item not in merged]
+        return best[:k]
 
     def popular(self, k: int) -> list[int]:
-        """At most k items by recent popularity, best first; found anew now and then."""
+        """Ranks at most k items by recent popularity, as it was at the last look at all items."""
         if self._popular_due <= 0 or k > len(self._popular) < len(self._popularity):
             self._popular = heapq.nlargest(max(k, POPULAR_KEPT), self._popularity, key=self._popularity.__getitem__)
             self._popular_due = max(REFRESH, len(self._popularity) // 8)
         return self._popular[:k]
 
     def learn_type(self, previous_type: int, type_code: int) -> None:
-        """One action of any type after one of `previous_type` (NO_TYPE: the user's first)."""
+        """Counts an action of any type after one of `previous_type` (NO_TYPE: the user's first)."""
         self._types[previous_type][type_code] += 1
         self._purchases_due -= 1
 
@@ -107,8 +106,8 @@ class Rules:
     def purchase_probability(self, previous_type: int) -> float:
         """P(a purchase among the user's next PURCHASE_HORIZON actions), by the chain of types alone.
 
-        The chain may also end: an action of a type that nothing followed so far counts as the user's last. It knows no
-        time: a purchase hours later counts too.
+        The chain may also end: an action of a type that nothing followed so far counts as the user's last. Time plays
+        no role: a purchase hours later counts too.
         """
         if self._purchases_due <= 0:
             self._purchases = self._purchase_chain()
@@ -116,24 +115,24 @@ class Rules:
         return self._purchases[previous_type]
 
     def _purchase_chain(self) -> list[float]:
-        """First passage to a purchase, from every previous type: h actions from the h - 1 that follow one."""
+        """Computes first passages to a purchase from every previous type: h actions from the h - 1 that follow one."""
         types = range(len(EVENT_TYPES))
         seen = [sum(row[code] for row in self._types) for code in types]
         stays = [min(1.0, (sum(self._types[code]) + 1) / (seen[code] + 2)) for code in types] + [1.0]
         steps = [[stay * p for p in self.type_probabilities(code)] for code, stay in enumerate(stays)]
-        found = [0.0] * len(steps)
+        chances = [0.0] * len(steps)
         for _ in range(PURCHASE_HORIZON):
-            found = [row[PURCHASE] + sum(row[b] * found[b] for b in types if b != PURCHASE) for row in steps]
-        return found
+            chances = [row[PURCHASE] + sum(row[b] * chances[b] for b in types if b != PURCHASE) for row in steps]
+        return chances
 
     def _compact(self) -> None:
         """Forgets the least popular eighth of too many items, and brings weights back to a scale of 1."""
-        kept = self._popularity
-        if len(kept) > self._max_items:
-            kept = _strongest(kept, self._max_items - self._max_items // 8)
-        self._popularity = {item: weight / self._weight for item, weight in kept.items()}
-        self._names = {item: self._names[item] for item in kept}
-        self._followers = {item: self._followers[item] for item in kept if item in self._followers}
+        popularity = self._popularity
+        if len(popularity) > self._max_items:
+            popularity = _strongest(popularity, self._max_items - self._max_items // 8)
+        self._popularity = {item: weight / self._weight for item, weight in popularity.items()}
+        self._names = {item: self._names[item] for item in popularity}
+        self._followers = {item: self._followers[item] for item in popularity if item in self._followers}
         self._weight = 1.0
         self._popular_due = 0
 

@@ -42,6 +42,35 @@ class Serving:
     calibration: Calibration  # of the purchase logit
     device: torch.device
 
+    def answer(self, vectors: Tensor, recent: Recent) -> Answers:
+        """Answers M events from their users' vectors (M, D) and last actions."""
+        items, log_probabilities = self.ranking.rank(recent, self.network.queries(vectors), RANKED)
+        on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
+        on_item = type_given_item(self.heads.of_user(on_cpu), self.item_types, items)
+        bought = torch.from_numpy(self.heads.purchase(purchase_features(recent)))
+        return Answers(
+            version=self.name,
+            names=self.vocabulary.items,
+            items=_padded(items, -1),
+            probabilities=_padded(np.exp(log_probabilities), 0),
+            next_type=self.heads.next_type(on_cpu),
+            type_given_item=_padded(on_item, 0),
+            purchase=self.calibration.probabilities(bought).numpy(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRequest:
+    """What a version is asked to answer: M events, by what their users are after them."""
+
+    serving: Serving
+    vectors: Tensor  # (M, D) of the users
+    recent: Recent
+
+    def answer(self) -> Answers:
+        """The version's answers, M of them."""
+        return self.serving.answer(self.vectors, self.recent)
+
 
 def serve_files(
     files: VersionFiles,
@@ -51,7 +80,10 @@ def serve_files(
     ranked_by: RankedBy = "network-and-log",
     threads: int = 1,
 ) -> tuple[Version, Serving]:
-    """The version in the files, warm on a device, for states of `hidden` numbers. Raises `VersionRefused`."""
+    """Loads the version in the files and warms it up on a device. Raises `VersionRefused`.
+
+    `hidden` is how many numbers the workers' hidden states have.
+    """
     try:
         version = parse(files)
         _check_state(version, hidden)
@@ -66,7 +98,7 @@ def serve_files(
 def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network-and-log", threads: int = 1) -> Serving:
     """Puts a loaded version on a device and answers once there: the first batch finds it warm, its loops compiled.
 
-    `threads`: that rank items at the same time.
+    `threads` rank items at the same time.
     """
     network = version.network.to(device).eval()
     vectors = network.item_vectors()
@@ -93,10 +125,11 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
 
 def _check_state(version: Version, hidden: int) -> None:
     network = version.network
-    found = network.backbone.state_size
-    if found != hidden:
+    state_size = network.backbone.state_size
+    if state_size != hidden:
         raise VersionRefused(
-            "shape", f"{version.name} has hidden states of {found} numbers, the workers keep {hidden} (NEXTACT_HIDDEN)"
+            "shape",
+            f"{version.name} has hidden states of {state_size} numbers, the workers keep {hidden} (NEXTACT_HIDDEN)",
         )
 
 
@@ -113,28 +146,10 @@ def _warm_up(serving: Serving) -> None:
     serving.heads.purchase(purchase_features(nothing))
 
 
-def answer(serving: Serving, vectors: Tensor, recent: Recent) -> Answers:
-    """What a version says from the users' vectors (M, D) and last actions."""
-    items, log_probabilities = serving.ranking.rank(recent, serving.network.queries(vectors), RANKED)
-    on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
-    on_item = type_given_item(serving.heads.of_user(on_cpu), serving.item_types, items)
-    bought = torch.from_numpy(serving.heads.purchase(purchase_features(recent)))
-    return Answers(
-        version=serving.name,
-        names=serving.vocabulary.items,
-        items=_up_to_ranked(items, -1),
-        probabilities=_up_to_ranked(np.exp(log_probabilities), 0),
-        next_type=serving.heads.next_type(on_cpu),
-        type_given_item=_up_to_ranked(on_item, 0),
-        purchase=serving.calibration.probabilities(bought).numpy(),
-    )
-
-
-def _up_to_ranked(found: NDArray[Scalar], fill: int) -> NDArray[Scalar]:
-    """What there is to say of k items (N, k, …), with room for RANKED of them, of which there are more than in some
-    catalogues."""
-    if found.shape[1] == RANKED:
-        return found
-    padded = np.full((found.shape[0], RANKED, *found.shape[2:]), fill, found.dtype)
-    padded[:, : found.shape[1]] = found
+def _padded(columns: NDArray[Scalar], fill: int) -> NDArray[Scalar]:
+    """Columns about k ranked items (N, k, …), padded to RANKED items: a small catalogue has fewer."""
+    if columns.shape[1] == RANKED:
+        return columns
+    padded = np.full((columns.shape[0], RANKED, *columns.shape[2:]), fill, columns.dtype)
+    padded[:, : columns.shape[1]] = columns
     return padded

@@ -1,11 +1,11 @@
 """The agent: takes fetches in, has them computed in the device thread, delivers them, acknowledges them in order.
 
 All that has come in while one batch was computed makes the next one, whatever its partitions: batches are small and
-quick when the stream is calm, large when there is a backlog. What each batch and each fetch costs whatever its size
-decides how late answers are, long before the machine is busy: there are as few of both as is no loss. A small batch is
-decoded, computed and encoded in one go, as late as possible, so that no event waits for it to go from thread to thread,
-or just missed it; with a backlog, one batch is decoded or encoded, one is stepped and one is answered at the same time.
-Whatever fails ends the process.
+quick when the stream is calm, large when there is a backlog. The fixed cost of each batch and each fetch decides how
+late answers are, long before the machine is busy, so there are as few of both as possible without making events wait.
+A small batch is decoded, computed and encoded in one go, as late as possible, so that no event waits while it goes from
+thread to thread, or has just missed it; with a backlog, one batch is decoded or encoded, one is stepped and one is
+answered at the same time. Whatever fails ends the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -27,58 +27,62 @@ from stream_app.worker.delivery import BatchResult, Delivery, DeliveryReceipt
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline, ReceivedBatch, SteppedBatch
+from stream_app.worker.threads import WorkerThreads
 
 T = TypeVar("T")
 
-_CALM: Final = 2  # records of a batch, at most, while the stream is calm
-_QUIET: Final = 8  # turns of the event loop
-_LARGE: Final = 256  # records of a batch: so many are worth coding in another thread
+_CALM: Final = 2  # most records of a batch while the stream is calm
+_QUIET: Final = 8  # turns of the event loop without a fetch, after which no more comes at once
+_LARGE: Final = 256  # records of a batch that are worth coding in another thread
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """What is computed at once."""
+class BatchStages:
+    """What every batch goes through, in this order."""
+
+    pipeline: Pipeline
+    delivery: Delivery
+    store: LocalStore
+
+
+@dataclass(frozen=True, slots=True)
+class _FetchedBatch:
+    """Fetches that are computed at once."""
 
     fetches: list[Any]  # Faust events
     records: int
     decode: Callable[[], ReceivedBatch]
-    decoding: asyncio.Future[ReceivedBatch] | None  # of a large one, in the coding thread
+    decoding: asyncio.Future[ReceivedBatch] | None  # of a large batch, in the coding thread
 
 
 class EventsAgent:
-    """The way of the fetches through a worker, and how many are on it."""
+    """Takes fetches through a worker, and knows how many are on their way."""
 
     def __init__(
         self,
         *,
         settings: Settings,
-        pipeline: Pipeline,
-        delivery: Delivery,
-        store: LocalStore,
-        device_thread: ThreadPoolExecutor,
-        ranking_thread: ThreadPoolExecutor,
-        coding_thread: ThreadPoolExecutor,
+        stages: BatchStages,
+        threads: WorkerThreads,
         metrics: WorkerMetrics,
         fail: Callable[[BaseException], Any],
         clock: Callable[[], float],
     ) -> None:
         """`clock` in seconds, monotonic. `fail` ends the process."""
         self._settings = settings
-        self._pipeline = pipeline
-        self._delivery = delivery
-        self._store = store
-        self._device_thread = device_thread
-        self._ranking_thread = ranking_thread
-        self._coding_thread = coding_thread
+        self._pipeline, self._delivery, self._store = stages.pipeline, stages.delivery, stages.store
+        self._threads = threads
         self._metrics = metrics
         self._fail = fail
         self._clock = clock
         self._waiting: deque[Any] = deque()  # Faust events, each a fetch
         self._arrived = asyncio.Event()
         self._waiting_records = 0
-        self._space = asyncio.Event()  # set while few enough records wait; else Faust's own buffer fills, then stops
+        self._space = (
+            asyncio.Event()
+        )  # set while few records wait; else Faust's own buffer fills, and it stops fetching
         self._space.set()
-        self._room = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
+        self._in_flight = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
         self._latest: dict[int, asyncio.Task[DeliveryReceipt]] = {}  # by partition: what the next delivery waits for
@@ -89,7 +93,7 @@ class EventsAgent:
         self._idle.set()
 
     async def consume(self, stream: Any) -> None:
-        """The agent's body."""
+        """Takes in all fetches of the stream: the agent's body."""
         computing = asyncio.create_task(self._compute_all(stream.app))
         try:
             async for event in stream.noack().events():
@@ -105,12 +109,14 @@ class EventsAgent:
             computing.cancel()
 
     def pause(self) -> float:
-        """Seconds behind a fetch in which there is hardly time for another one: those that two batches take. None where
-        the stream is calm, as the last batch shows."""
+        """Seconds after a fetch in which there is hardly time for another one: what two batches take.
+
+        Returns 0.0 when the stream is calm, as the last batch shows.
+        """
         return self._pause_s
 
     async def drained(self) -> None:
-        """Returns when nothing is on its way: all that was taken in is durable and acknowledged."""
+        """Returns when all that was taken in is durable and acknowledged."""
         await self._idle.wait()
 
     def _take(self, event: Any) -> None:
@@ -118,9 +124,9 @@ class EventsAgent:
         self._idle.clear()
         self._waiting.append(event)
         self._arrived.set()
-        self._wait_for(len(event.value))
+        self._add_waiting(len(event.value))
 
-    def _wait_for(self, records: int) -> None:
+    def _add_waiting(self, records: int) -> None:
         self._waiting_records += records
         if self._waiting_records < 2 * self._settings.batch_size:
             self._space.set()
@@ -128,21 +134,22 @@ class EventsAgent:
             self._space.clear()
 
     async def _compute_all(self, app: faust.App) -> None:
-        """Batch after batch; with a backlog, the next one is decoded meanwhile."""
-        ahead: _Batch | None = None
+        """Computes batch after batch; with a backlog, the next one is decoded meanwhile."""
+        ahead: _FetchedBatch | None = None
         try:
             while True:
                 batch = ahead or await self._begin(app)
                 start = self._clock()
                 if batch.decoding is None:
                     ahead = None
-                    stepped, results = await self._in_device_thread(self._in_one_go, batch, self._nothing_to_finish())
+                    whole = self._nothing_to_finish()
+                    stepped, results = await _run_in(self._threads.device, self._in_one_go, batch, whole)
                 else:
-                    stepping = self._in_device_thread(self._pipeline.step, await batch.decoding)
+                    stepping = _run_in(self._threads.device, self._pipeline.step, await batch.decoding)
                     ahead = await self._begin_ahead(app)
                     stepped, results = await stepping, None
                 self._pause_s = 2 * (self._clock() - start) if batch.records > _CALM else 0.0
-                self._unsettled.add(stepped.batch)
+                self._unsettled.add(stepped.number)
                 self._finishing = asyncio.create_task(self._finish(batch.fetches, stepped, results, self._finishing))
         except TooManyDeadLetters as error:
             await self._commit_what_came_before(app)
@@ -152,64 +159,69 @@ class EventsAgent:
             self._fail(error)
             raise
 
-    async def _begin(self, app: faust.App) -> _Batch:
-        """The next batch, once there is one and a place in `_room` for it."""
+    async def _begin(self, app: faust.App) -> _FetchedBatch:
+        """Waits for the next batch and for a free permit of `_in_flight`."""
         while True:
             await self._arrived.wait()
-            await self._others_of_the_fetch()
+            await self._rest_of_fetch()
             if batch := await self._next_batch(app):
                 return batch
 
-    async def _others_of_the_fetch(self) -> None:
-        """Returns when no more comes at once: Faust hands out what was fetched of each partition by itself, a few turns
-        of the event loop apart, and half of it in a batch by itself would make the rest wait for that."""
+    async def _rest_of_fetch(self) -> None:
+        """Returns when no more comes at once.
+
+        Faust hands out what was fetched of each partition by itself, a few turns of the event loop apart. Were the
+        first half made a batch, the other half would wait for it.
+        """
         quiet, seen = 0, len(self._waiting)
         while quiet < _QUIET and self._waiting_records < _LARGE:
             await asyncio.sleep(0)
             quiet, seen = (quiet + 1, seen) if len(self._waiting) == seen else (0, len(self._waiting))
 
-    async def _begin_ahead(self, app: faust.App) -> _Batch | None:
+    async def _begin_ahead(self, app: faust.App) -> _FetchedBatch | None:
         """The next batch, if it is there by now and large; does not wait."""
-        large = self._waiting_records >= _LARGE and not self._room.locked()
+        large = self._waiting_records >= _LARGE and not self._in_flight.locked()
         return await self._next_batch(app) if large else None
 
-    async def _next_batch(self, app: faust.App) -> _Batch | None:
-        """What waits now, when there is a place for it; None: all of it is someone else's by now."""
-        await self._room.acquire()
+    async def _next_batch(self, app: faust.App) -> _FetchedBatch | None:
+        """Makes a batch of waiting fetches, with a permit of `_in_flight`; None: all are another worker's by now."""
+        await self._in_flight.acquire()
         if fetches := self._next_fetches(app):
             return self._batch(fetches)
-        self._room.release()
+        self._in_flight.release()
         return None
 
-    def _batch(self, fetches: list[Any]) -> _Batch:
+    def _batch(self, fetches: list[Any]) -> _FetchedBatch:
         records = [record for fetch in fetches for record in fetch.value]
         decode = partial(self._pipeline.decode, records, fetches[0].message.generation_id)
-        return _Batch(fetches, len(records), decode, self._in_coding_thread(decode) if len(records) >= _LARGE else None)
+        decoding = _run_in(self._threads.coding, decode) if len(records) >= _LARGE else None
+        return _FetchedBatch(fetches, len(records), decode, decoding)
 
     def _nothing_to_finish(self) -> bool:
-        """Whether the batch before is answered and encoded: two must not be at the same time."""
+        """Whether the batch before is answered and encoded: never are two at the same time."""
         return self._finishing is None or self._finishing.done()
 
-    def _in_one_go(self, batch: _Batch, whole: bool) -> tuple[SteppedBatch, list[BatchResult] | None]:
+    def _in_one_go(self, batch: _FetchedBatch, whole: bool) -> tuple[SteppedBatch, list[BatchResult] | None]:
         stepped = self._pipeline.step(batch.decode())
         return stepped, self._pipeline.encode(self._pipeline.answer(stepped)) if whole else None
 
     async def _commit_what_came_before(self, app: faust.App) -> None:
-        """The batch at hand has a place in `_room`; who has all of them too knows that those before it are durable.
+        """Commits the batches before the one at hand, which has one permit of `_in_flight`: with all the others in hand
+        too, they are durable.
 
         Without this a worker that ends again and again would do the same good work again and again.
         """
         for _ in range(self._settings.in_flight - 1):
-            await self._room.acquire()
+            await self._in_flight.acquire()
         await app.consumer.commit()
 
     def _next_fetches(self, app: faust.App) -> list[Any]:
-        """What is waiting, up to the batch size; fetches of an older generation are someone else's now."""
+        """Takes waiting fetches, up to the batch size; drops those of an older generation, now another worker's."""
         batch: list[Any] = []
         size = 0
         while self._waiting and (not batch or size + len(self._waiting[0].value) <= self._settings.batch_size):
             event = self._waiting.popleft()
-            self._wait_for(-len(event.value))
+            self._add_waiting(-len(event.value))
             # Leans on: a message carries the generation of the group in which it was fetched.
             if event.message.generation_id == app.consumer_generation_id:
                 batch.append(event)
@@ -228,24 +240,27 @@ class EventsAgent:
         results: list[BatchResult] | None,
         before: asyncio.Task[None] | None,
     ) -> None:
-        """Begins the deliveries of a batch, after those of the batch before it have begun; answers and encodes it, if
-        need be: each thread takes batches in the order of these tasks."""
+        """Begins the deliveries of a batch, after those of the batch before it have begun.
+
+        A batch without results yet is answered and encoded first: each thread takes batches in the order of these
+        tasks.
+        """
         try:
             if results is None:
-                computed = await self._in_ranking_thread(self._pipeline.answer, stepped)
-                results = await self._in_coding_thread(self._pipeline.encode, computed)
+                answered = await _run_in(self._threads.ranking, self._pipeline.answer, stepped)
+                results = await _run_in(self._threads.coding, self._pipeline.encode, answered)
             if before is not None:
                 await before
             deliveries = self._deliver_later(batch, results)
             self._completing = asyncio.create_task(
-                self._complete(batch, results, deliveries, stepped.batch, self._completing)
+                self._complete(batch, results, deliveries, stepped.number, self._completing)
             )
         except Exception as error:
             self._fail(error)
             raise
 
     def _deliver_later(self, batch: list[Any], results: list[BatchResult]) -> list[asyncio.Task[DeliveryReceipt]]:
-        """The deliveries of a batch, one per partition, each after the one before it of the same partition."""
+        """Begins the deliveries of a batch, one per partition, each after the one before it of the same partition."""
         covered: dict[int, range] = {}
         for event in batch:
             partition, end = event.message.partition, event.message.offset + 1
@@ -265,19 +280,21 @@ class EventsAgent:
         number: int,
         before: asyncio.Task[None] | None,
     ) -> None:
-        """Stores and acknowledges a batch that is durable, after the batch before it; all partitions at once, as each
-        way to another thread costs more than what is done there."""
+        """Stores and acknowledges a batch once it is durable, after the batch before it.
+
+        All partitions are stored at once, as each way to another thread costs more than the work there.
+        """
         start = self._clock()
         try:
             delivered = await asyncio.gather(*deliveries)
             if before is not None:
                 await before
-            await self._in_coding_thread(self._store_all, results, delivered)
+            await _run_in(self._threads.coding, self._store_all, results, delivered)
             for event in batch:
                 event.ack()
             self._metrics.stage.labels("deliver").observe(self._clock() - start)
             self._count(results, delivered)
-            self._settled(number)
+            self._settle(number)
         except Exception as error:
             self._fail(error)
             raise
@@ -289,11 +306,11 @@ class EventsAgent:
             if known is not None:
                 self._store.write(result.partition, result.states, known.stop - 1, known.start)
 
-    def _settled(self, batch: int) -> None:
-        """A batch is durable: its users may leave memory, and another batch has a place."""
-        self._unsettled.remove(batch)
-        self._pipeline.settle(min(self._unsettled, default=batch + 1))
-        self._room.release()
+    def _settle(self, number: int) -> None:
+        """Notes that a batch is durable: its users may leave memory, and another batch gets its permit."""
+        self._unsettled.remove(number)
+        self._pipeline.settle(min(self._unsettled, default=number + 1))
+        self._in_flight.release()
 
     def _count(self, results: list[BatchResult], delivered: list[DeliveryReceipt]) -> None:
         metrics = self._metrics
@@ -304,16 +321,11 @@ class EventsAgent:
         pairs = zip(results, delivered, strict=True)
         metrics.latency.observe(np.concatenate([one.answered_at - result.record_times / 1000 for result, one in pairs]))
 
-    def _in_device_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._device_thread, function, *arguments)
-
-    def _in_ranking_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._ranking_thread, function, *arguments)
-
-    def _in_coding_thread(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._coding_thread, function, *arguments)
-
     def _ended(self, fetches: int) -> None:
         self._under_way -= fetches
         if not self._under_way:
             self._idle.set()
+
+
+def _run_in(thread: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    return asyncio.get_running_loop().run_in_executor(thread, function, *arguments)

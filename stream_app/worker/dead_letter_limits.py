@@ -1,8 +1,8 @@
-"""When so much is no event that something other than single records must be broken: the worker then ends.
+"""Ends a worker when so many records are not events that more than single records must be broken.
 
-Counted in the order of the log, in memory. Counting begins anew with each generation of the consumer group, so also
-after a restart, from the committed offset on: a worker that is only restarted stops again, at the latest when it has
-passed as many dead letters as the limit allows.
+Records are counted in the order of the log, in memory. Counting begins again with each generation of the consumer
+group, so also after a restart, from the committed offset on: a worker that is only restarted stops again, at the latest
+when it has passed as many dead letters as the limit allows.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from stream_app.settings import Settings
 
 
 @dataclass(slots=True)
-class _Reasons:
-    """How many were rejected for what, with the newest example of each."""
+class _ReasonCounts:
+    """Counts rejected records by reason, with the newest example of each."""
 
     counts: Counter[Reason] = field(default_factory=Counter)
     newest: dict[Reason, str] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class _Reasons:
         self.counts[reason] += 1
         self.newest[reason] = example
 
-    def most(self) -> str:
+    def describe_most_common(self) -> str:
         reason, count = self.counts.most_common(1)[0]
         return f"{count:,} of them are {reason}, such as {self.newest[reason]}"
 
@@ -43,17 +43,19 @@ class DeadLetterLimits:
         self._begin()
 
     def _begin(self) -> None:
-        self._runs: defaultdict[int, _Reasons] = defaultdict(_Reasons)  # by partition, of those that end in one
-        self._seen = 0
-        self._recent: deque[tuple[int, Reason]] = deque()  # dead letters of the window: value of `_seen`, reason
-        self._recently = _Reasons()  # of the same
+        self._runs: defaultdict[int, _ReasonCounts] = defaultdict(
+            _ReasonCounts
+        )  # by partition: its last dead letters in a row
+        self._seen = 0  # records
+        self._window: deque[tuple[int, Reason]] = deque()  # dead letters of the window: value of `_seen`, reason
+        self._window_counts = _ReasonCounts()  # of the same
 
     def count(
         self, records: Sequence[ConsumerRecord[bytes, bytes]], rejected: Sequence[Rejection], generation: int
     ) -> None:
-        """Counts a batch, those of one partition in order; `generation` is the consumer group's.
+        """Counts a batch of records, each partition's in order; `generation` is the consumer group's.
 
-        Raises `TooManyDeadLetters` when the batch has a record that is one too many.
+        Raises `TooManyDeadLetters` when a record of the batch exceeds a limit.
         """
         if generation != self._generation:
             self._generation = generation
@@ -61,10 +63,10 @@ class DeadLetterLimits:
         if not rejected and not self._runs:
             self._seen += len(records)
             return
-        reasons = {rejection.position: rejection for rejection in rejected}
-        for place, record in enumerate(records):
+        rejections = {rejection.position: rejection for rejection in rejected}
+        for index, record in enumerate(records):
             self._seen += 1
-            rejection = reasons.get(place)
+            rejection = rejections.get(index)
             if rejection is None:
                 self._runs.pop(record.partition, None)
             else:
@@ -83,28 +85,28 @@ class DeadLetterLimits:
         count = run.counts.total()
         if count > limit:
             raise _too_many(
-                f"{count:,} records of {record.topic}/{record.partition} in a row are no events",
+                f"{count:,} records of {record.topic}/{record.partition} in a row are not events",
                 run,
                 f"NEXTACT_DEAD_LETTERS_CONSECUTIVE ({limit:,})",
             )
 
     def _check_window(self, reason: Reason, example: str) -> None:
         ratio, window = self._settings.dead_letters_ratio, self._settings.dead_letters_window
-        self._recently.add(reason, example)
-        self._recent.append((self._seen, reason))
-        while self._recent[0][0] <= self._seen - window:
-            self._recently.counts[self._recent.popleft()[1]] -= 1
-        count = len(self._recent)
+        self._window_counts.add(reason, example)
+        self._window.append((self._seen, reason))
+        while self._window[0][0] <= self._seen - window:
+            self._window_counts.counts[self._window.popleft()[1]] -= 1
+        count = len(self._window)
         if self._seen >= window and count > ratio * window:
             raise _too_many(
-                f"{count:,} of the last {window:,} records are no events",
-                self._recently,
+                f"{count:,} of the last {window:,} records are not events",
+                self._window_counts,
                 f"NEXTACT_DEAD_LETTERS_RATIO ({ratio:g})",
             )
 
 
-def _too_many(what: str, reasons: _Reasons, setting: str) -> TooManyDeadLetters:
+def _too_many(what: str, reasons: _ReasonCounts, setting: str) -> TooManyDeadLetters:
     return TooManyDeadLetters(
-        f"{what}: {reasons.most()}. The batch with the last of them is not acknowledged, its records are still in "
-        f"Kafka: mend the publisher, or raise {setting}; 0 switches the limit off"
+        f"{what}: {reasons.describe_most_common()}. The batch with the last of them is not acknowledged, its records "
+        f"are still in Kafka: fix the publisher, or raise {setting}; 0 switches the limit off"
     )

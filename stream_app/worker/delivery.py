@@ -2,7 +2,7 @@
 
 Per partition, at every instant: predictions and dead letters acknowledged >= changelog acknowledged >= fetch
 acknowledged. A user whose changelog record says that an event was applied has therefore been answered for it.
-The other guarantee, exactly once, is in `transactions`.
+The other guarantee, exactly once, is in `exactly_once`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class DeliveryReceipt:
     """What the broker has acknowledged of a batch."""
 
     answered_at: float  # seconds since the epoch, when the predictions were acknowledged
-    changelog: range | None  # up to the last record's offset, nobody else's record among them; None: no record
+    changelog: range | None  # offsets up to the last record's, all of them its own; None: there was no record
 
 
 class Delivery(Protocol):
@@ -74,7 +74,7 @@ class Delivery(Protocol):
         """Makes a batch durable after the partition's batch before it (`after`).
 
         `offsets` are those of the events topic that the batch answers, to the one where the next batch begins.
-        Calls for one partition come in order, and none waits for the one before to end.
+        Calls for one partition come in order, but a call may come before the one before it has ended.
         Raises on any failure: the process must then end.
         """
 
@@ -90,7 +90,7 @@ class AtLeastOnce:
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
         self._lease: Lease | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._order: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
@@ -98,18 +98,18 @@ class AtLeastOnce:
         self._producer = new_producer(self._settings, enable_idempotence=True)
         await self._producer.start()
         self._lease = Lease(self._settings.session_timeout, asyncio.get_running_loop().time)
-        self._keeping = asyncio.create_task(self._lease.keep())
+        self._renewing = asyncio.create_task(self._lease.keep())
 
     async def stop(self) -> None:
         """Sends what is left and disconnects."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
 
     async def assigned(self, partitions: Collection[int]) -> None:
-        """Nothing to do: whoever had them before may still repeat a prediction."""
+        """Does nothing: whoever had the partitions before may still repeat a prediction."""
 
     async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
         """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
@@ -132,7 +132,7 @@ class AtLeastOnce:
 
 
 def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
-    """A producer, not connected yet, for all that a batch writes."""
+    """Makes a producer, not connected yet, for all that a batch writes; `guarantee` are aiokafka's options for it."""
     return AIOKafkaProducer(
         bootstrap_servers=settings.brokers,
         client_id=f"{settings.group}-delivery",
@@ -174,16 +174,16 @@ async def send_batches(
     *,
     transactional: bool = False,
 ) -> list[QueuedBatch]:
-    """Queues batches that are ready; their records bear the time of `clock`, in seconds since the epoch."""
+    """Queues encoded batches; their records bear the time of `clock`, in seconds since the epoch."""
     queued = []
     for batch in batches:
-        sealed = EncodedBatch(batch, time=clock(), transactional=transactional)
-        queued.append(QueuedBatch(batch.records, await producer.send_batch(sealed, topic, partition=partition)))
+        encoded = EncodedBatch(batch, time=clock(), transactional=transactional)
+        queued.append(QueuedBatch(batch.records, await producer.send_batch(encoded, topic, partition=partition)))
     return queued
 
 
 async def acknowledged(batches: Sequence[QueuedBatch]) -> list[range]:
-    """The offsets of each batch, when the broker has acknowledged all."""
+    """Waits until the broker has acknowledged all batches; returns the offsets of each."""
     written = await asyncio.gather(*(batch.acknowledged for batch in batches))
     return [
         range(metadata.offset, metadata.offset + batch.records)
@@ -192,7 +192,7 @@ async def acknowledged(batches: Sequence[QueuedBatch]) -> list[range]:
 
 
 def without_gap(written: Sequence[range]) -> range | None:
-    """The last of the offsets written that lie one behind another: in a gap are the records of another worker."""
+    """The last written offsets without a gap between them: in a gap lie the records of another worker."""
     if not written:
         return None
     start = written[-1].start
@@ -204,6 +204,6 @@ def without_gap(written: Sequence[range]) -> range | None:
 
 
 def _appended(builder: Any, record: OutgoingRecord) -> bool:
-    """Whether the record fitted; into an empty batch any does."""
+    """Appends a record if it fits, as any does into an empty batch; returns whether it did."""
     key, value, headers = record
     return builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is not None

@@ -1,8 +1,9 @@
 """Exactly once: a batch's predictions, dead letters, changelog and source offset in one Kafka transaction.
 
-Each partition of the events topic has a transactional id. Whoever is assigned the partition begins with it anew, which
-aborts what its last owner left open and locks that owner out (`ProducerFenced`), and only then reads the changelog and
-the committed offset. So state and offset are those behind the last transaction, and no other can come between.
+Each partition of the events topic has a transactional id. A worker that is assigned the partition first registers the
+id again, which aborts what its last owner left open and locks that owner out (`ProducerFenced`), and only then reads
+the changelog and the committed offset. So state and offset are those after the last transaction, and no other can come
+between.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from stream_app.errors import DataPathError
 from stream_app.settings import Settings
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, new_producer, send, send_batches
 
-# A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long when there
-# is none. Far above the time of a batch, below the 15 minutes that brokers allow.
+# A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long if nobody
+# does. Far above the time of a batch, below the 15 minutes that brokers allow.
 TRANSACTION_TIMEOUT_MS: Final = 60_000
 
 
 class ExactlyOnce:
-    """One transaction per batch; those of one partition one after the other, partitions beside each other."""
+    """Makes each batch durable in one transaction: one at a time per partition, partitions beside each other."""
 
     commits_offsets = True
 
@@ -36,7 +37,7 @@ class ExactlyOnce:
         self._answered: dict[int, int] = {}  # by partition: where the last transaction ended; missing: there was none
 
     async def start(self) -> None:
-        """Partitions connect when they are assigned."""
+        """Does nothing: partitions connect when they are assigned."""
 
     async def stop(self) -> None:
         """Disconnects."""
@@ -44,7 +45,7 @@ class ExactlyOnce:
         self._producers.clear()
 
     async def assigned(self, partitions: Collection[int]) -> None:
-        """See `Delivery`. Partitions that stay begin anew too: someone may have had them in between."""
+        """See `Delivery`. Partitions that stay register again too: another worker may have had them in between."""
         await self.stop()
         self._producers = {partition: self._new_producer(partition) for partition in partitions}
         await asyncio.gather(*(producer.start() for producer in self._producers.values()))
@@ -58,15 +59,15 @@ class ExactlyOnce:
         )
 
     async def _committed(self, partitions: Collection[int]) -> dict[int, int]:
-        """Where the transactions ended; nobody can add one any more."""
+        """The committed offsets, where the last transactions ended; no other worker can add one any more."""
         settings = self._settings
         consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.brokers, group_id=settings.group, enable_auto_commit=False
         )
         async with consumer:
-            found = [TopicPartition(settings.events_topic, partition) for partition in partitions]
-            consumer.assign(found)
-            offsets = {tp.partition: await consumer.committed(tp) for tp in found}
+            tps = [TopicPartition(settings.events_topic, partition) for partition in partitions]
+            consumer.assign(tps)
+            offsets = {tp.partition: await consumer.committed(tp) for tp in tps}
         return {partition: offset for partition, offset in offsets.items() if offset is not None}
 
     async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
@@ -78,11 +79,11 @@ class ExactlyOnce:
         written = await self._write(producer, batch, offsets.stop)
         await producer.commit_transaction()
         self._answered[batch.partition] = offsets.stop
-        # In gaps are only markers: whoever wrote here before is locked out, and what he wrote was recovered.
+        # In gaps are only markers: whoever wrote here before is locked out, and what they wrote was recovered.
         return DeliveryReceipt(self._clock(), range(written[-1].stop) if written else None)
 
     def _producer_of(self, partition: int, offsets: range) -> AIOKafkaProducer:
-        """Raises `DataPathError` for what another worker answers, and for what was answered before."""
+        """The partition's producer. Raises `DataPathError` where another worker answers, and for answered offsets."""
         if partition not in self._producers:
             raise DataPathError(f"partition {partition} of the events was given away, its answers cannot be delivered")
         answered = self._answered.get(partition, 0)
@@ -94,15 +95,16 @@ class ExactlyOnce:
         return self._producers[partition]
 
     async def _write(self, producer: AIOKafkaProducer, batch: BatchResult, next_offset: int) -> list[range]:
-        """All effects of a batch, acknowledged: a commit goes through although a record was refused before.
+        """Writes all effects of a batch and waits until they are acknowledged.
 
-        Returns what was written to the changelog.
+        A commit would go through although a record was refused before. Returns the offsets written to the changelog,
+        batch by batch.
         """
         settings, partition = self._settings, batch.partition
-        send_ready = partial(send_batches, producer, partition=partition, clock=self._clock, transactional=True)
-        answers = await send_ready(topic=settings.predictions_topic, batches=batch.predictions)
+        send_encoded = partial(send_batches, producer, partition=partition, clock=self._clock, transactional=True)
+        answers = await send_encoded(topic=settings.predictions_topic, batches=batch.predictions)
         answers += await send(producer, settings.dead_letters_topic, partition, batch.dead_letters)
-        changes = await send_ready(topic=settings.state_topic, batches=batch.changelog)
+        changes = await send_encoded(topic=settings.state_topic, batches=batch.changelog)
         source = TopicPartition(settings.events_topic, partition)
         _, _, written = await asyncio.gather(
             producer.send_offsets_to_transaction({source: next_offset}, settings.group),
@@ -113,5 +115,5 @@ class ExactlyOnce:
 
 
 def transactional_id(settings: Settings, partition: int) -> str:
-    """One per source partition, whichever worker has it."""
+    """The transactional id of a source partition, whichever worker has it."""
     return f"{settings.group}.{settings.events_topic}.{partition}"

@@ -8,7 +8,7 @@ from typing import Any, Final
 import faust
 from yarl import URL
 
-from model.serving.engine import Fold
+from model.serving.state_engine import StateEngine
 from stream_app.settings import Settings
 from stream_app.worker.agent import EventsAgent
 from stream_app.worker.delivery import Delivery
@@ -17,20 +17,20 @@ from stream_app.worker.faust_transport import FetchSchema, FetchTransport
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
 
-_BUFFERED_FETCHES: Final = 64
+_BUFFERED_FETCHES: Final = 64  # that wait for the agent before Faust stops fetching
 
 
 def create_app(
     settings: Settings,
     *,
-    fold: Fold,
+    engine: StateEngine,
     store: LocalStore,
-    consumption: EventsAgent,
+    agent: EventsAgent,
     delivery: Delivery,
     metrics: WorkerMetrics,
     fail: Callable[..., Any],
 ) -> faust.App:
-    """The app: events agent, users table, transport, and the draining before partitions are given away."""
+    """Makes the app: events agent, users table, transport, and the draining before partitions are given away."""
     app = _bare_app(settings)
 
     async def take_over(partitions: set[int]) -> None:
@@ -43,34 +43,34 @@ def create_app(
     app.transport = FetchTransport(
         app.conf.broker,
         app,
-        chunked_topics=(settings.events_topic, settings.state_topic),
-        drained=consumption.drained,
+        fetch_topics=(settings.events_topic, settings.state_topic),
+        drained=agent.drained,
         take_over=take_over,
         commits=not delivery.commits_offsets,
-        pause=consumption.pause,
+        pause=agent.pause,
     )
     events = app.topic(settings.events_topic, schema=FetchSchema(), partitions=settings.partitions)
-    app.agent(events, name="events")(consumption.consume)
-    app.tables.add(UsersTable(app, settings=settings, fold=fold, store=store, metrics=metrics, fail=fail))
+    app.agent(events, name="events")(agent.consume)
+    app.tables.add(UsersTable(app, settings=settings, engine=engine, store=store, metrics=metrics, fail=fail))
 
     @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
     async def finish_first(sender: faust.App, revoked: Any, **_: Any) -> None:
-        """The next owner begins at what is committed, so all that was begun is finished and committed first."""
-        await consumption.drained()
+        """Finishes and commits all that was begun: the next owner begins at the committed offsets."""
+        await agent.drained()
         await sender.consumer.commit()
 
     return app
 
 
 def _bare_app(settings: Settings) -> faust.App:
-    """Faust without the defaults that bite."""
+    """Makes a Faust app, with settings in place of the defaults that would lose events or cost time."""
     return faust.App(
         settings.group,
         broker=[URL(f"kafka://{address.strip()}") for address in settings.brokers.split(",")],
         store="memory://",
-        datadir=settings.data_dir / "faust",  # made though nothing is put there; else beside whatever runs
+        datadir=settings.data_dir / "faust",  # Faust makes it though nothing is put there, by default where it runs
         topic_partitions=settings.partitions,
-        topic_allow_declare=False,  # `topics` makes and checks them, with errors that say what to do
+        topic_allow_declare=False,  # `topic_admin` makes and checks them, with errors that say what to do
         topic_disable_leader=True,
         web_enabled=False,
         broker_session_timeout=settings.session_timeout,

@@ -1,8 +1,8 @@
-"""Chunks: what the thread of Faust's consumer makes of a fetch.
+"""The thread of Faust's consumer, and what it makes of a fetch: one message per partition.
 
-Only committed records are read: those of publishers with transactions, and our own changelog. Between them lie offsets
-that nobody is given: markers at the end of transactions, records of aborted ones. So the offset of a chunk is taken
-from the position of the consumer, not from its last record.
+Only committed records are read: publishers may use transactions, and so does our own changelog. Between them lie
+offsets without a record for a reader: markers at the end of transactions, records of aborted ones. So a fetch's offset
+is taken from the position of the consumer, not from its last record.
 
 What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
 `AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`,
@@ -22,9 +22,9 @@ from faust.types import TP
 
 from stream_app.kafka.offsets import beginnings_of, ends_of
 
-_FETCH_WAIT_MS: Final = 200  # of a fetch that finds nothing
-_LONGEST_PAUSE_S: Final = 0.02
-_BULK: Final = 65_536  # bytes that are worth a fetch without a pause: some 500 events
+_FETCH_WAIT_MS: Final = 200  # that a fetch waits at the broker when it finds nothing
+_LONGEST_PAUSE_S: Final = 0.02  # between two fetches of a busy worker
+_BULK: Final = 65_536  # bytes that end the pause: some 500 events
 
 
 class Fetch:
@@ -46,7 +46,7 @@ class Fetch:
     )
 
     def __init__(self, tp: TP, records: Sequence[ConsumerRecord], start: int, position: int) -> None:
-        """`start`: where this fetch began, `position`: where the next one will. Without records none came between."""
+        """`start` is where this fetch began, `position` where the next one will; there may be no records in between."""
         self.start = start
         self.topic: str = tp.topic
         self.partition: int = tp.partition
@@ -62,11 +62,11 @@ class Fetch:
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Where Faust runs aiokafka's consumer: a thread and an event loop of their own.
+    """The thread and event loop in which Faust runs aiokafka's consumer.
 
     Two calls can run at once there, and a fetch that Faust gave up in a rebalance goes on. So fetches and seeks take
-    turns: what such a fetch takes is fetched again after the seek that follows, and no position moves under another's
-    hands.
+    turns: the records of such a fetch are fetched again after the seek that follows, and no call moves a position while
+    another one uses it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -75,8 +75,9 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._end_of_pause: asyncio.TimerHandle | None = None
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        """Leans on: Faust makes its consumer here, and aiokafka reads these two when it starts.
+        """Makes the consumer with two settings that Faust does not offer.
 
+        Leans on: Faust makes its consumer here, and aiokafka reads these two when it starts.
         Faust offers `read_committed` under its own processing guarantee only, and has a fetch that finds nothing wait
         at the broker for 1.5 s. Recovery, which asks for offsets over the same connection, would wait behind it.
         """
@@ -92,10 +93,10 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> dict[TP, list[Any]]:
-        """Wraps what was fetched, in the thread, where nothing moves a position between fetch and look.
+        """Wraps the records of each partition in a `Fetch`, in the thread, where no position moves in between.
 
-        Recovery is told of what it will never see, too: it waits for the last offset of the changelog.
-        Leans on: `Consumer._getmany` ends here; only fetches and seeks move a position.
+        Recovery waits for the last offset of the changelog, so it gets a `Fetch` without records for offsets that have
+        none for a reader. Leans on: `Consumer._getmany` ends here; only fetches and seeks move a position.
         """
         async with self._turn:
             before = _positions(consumer, list(active_partitions))
@@ -105,25 +106,25 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             now = _positions(consumer, [*fetched, *before])
             if any(self._has_events(tp) for tp in fetched):
                 self._pause(consumer)
-        chunks = {
+        fetches = {
             tp: [Fetch(tp, records, min(before.get(tp, records[0].offset), records[0].offset), now[tp])]
             for tp, records in fetched.items()
-            if tp.topic in self.transport.chunked_topics
+            if tp.topic in self.transport.fetch_topics
         }
         passed = {
             tp: now[tp]
             for tp in before
             if tp not in fetched and self.consumer._is_changelog_tp(tp) and now.get(tp, 0) > before[tp]
         }
-        chunks |= {tp: [Fetch(tp, [], before[tp], position)] for tp, position in passed.items()}
-        return {**fetched, **chunks}
+        fetches |= {tp: [Fetch(tp, [], before[tp], position)] for tp, position in passed.items()}
+        return {**fetched, **fetches}
 
     def _pause(self, consumer: AIOKafkaConsumer) -> None:
-        """Has the next fetch wait at the broker while the worker is busy with this one: what came meanwhile would wait
-        here, and each fetch takes time from all other threads, as they share the interpreter. The one after it, if it
-        finds nothing, is answered with the next event again.
+        """Has the next fetch wait at the broker while the worker is busy with this one.
 
-        Leans on: aiokafka makes the request for the next fetch right after records were taken from it, of these two.
+        What came meanwhile would wait here anyway, and each fetch takes time from all other threads, as they share the
+        interpreter. If that fetch finds nothing, the one after it is answered with the next event again.
+        Leans on: aiokafka makes the request for the next fetch right after records were taken from it, by these two.
         """
         fetcher, milliseconds = consumer._fetcher, round(1000 * min(self.transport.pause(), _LONGEST_PAUSE_S))
         if self._end_of_pause is not None:
@@ -135,18 +136,18 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             _at_once(fetcher)
 
     async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TP, int]) -> None:
-        """Leans on: recovery seeks in the changelog through here."""
+        """Seeks, but not while a fetch is on its way. Leans on: recovery seeks in the changelog through here."""
         async with self._turn:
             await super()._seek_wait(consumer, partitions)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Leans on: streams begin where this says."""
+        """Seeks to the committed offsets and returns them. Leans on: streams begin where this says."""
         return await self.call_thread(self._seek_to_committed)  # type: ignore[no-any-return]
 
     async def _seek_to_committed(self) -> Mapping[TP, int]:
-        """Events of which nothing is committed begin anew as well.
+        """Seeks to the committed offsets, and to the beginning of event partitions without one.
 
-        aiokafka moves only to a committed offset above 0, else it stays where it is: behind a fetch that was given up.
+        aiokafka moves only to a committed offset above 0, else it stays where it is: after a fetch that was given up.
         """
         async with self._turn:
             consumer = self._ensure_consumer()
@@ -157,18 +158,18 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return committed
 
     def _has_events(self, tp: TP) -> bool:
-        return tp.topic in self.transport.chunked_topics and not self.consumer._is_changelog_tp(tp)
+        return tp.topic in self.transport.fetch_topics and not self.consumer._is_changelog_tp(tp)
 
     async def _highwaters(self, partitions: Collection[TP]) -> Mapping[TP, int]:
-        """The real ends, to which recovery must read.
+        """Asks for the real ends, to which recovery must read.
 
         Leans on: recovery asks here how far the changelog goes. To a reader of committed records it would seem to end
-        at the first open transaction, before acknowledged records that lie behind.
+        at the first open transaction, before acknowledged records that lie after it.
         """
         return await ends_of(self._brokers(), partitions)
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
-        """Leans on: recovery asks here where the changelog begins."""
+        """Asks for the first offsets there are. Leans on: recovery asks here where the changelog begins."""
         return await self.call_thread(beginnings_of, self._brokers(), partitions)  # type: ignore[no-any-return]
 
     def _brokers(self) -> list[str]:
@@ -180,12 +181,12 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 def _at_once(fetcher: Any) -> None:
-    """From the next request on, the first event there is ends a fetch."""
+    """Lets the first event end a fetch, from the next request on."""
     fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = 1, _FETCH_WAIT_MS
 
 
 def _positions(consumer: AIOKafkaConsumer, tps: Iterable[TP]) -> dict[TP, int]:
-    """Where the next fetch begins, of those that are assigned and have a position.
+    """Where the next fetch of each partition begins, if it is assigned and has a position.
 
     Leans on: aiokafka's own `position` would wait for one, and with it the thread.
     """

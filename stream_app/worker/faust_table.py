@@ -3,15 +3,16 @@
 Recovery brings the local store up to date; users come into memory when they are touched.
 
 What this leans on in Faust 0.15.3: `Table._new_store`; recovery asks `persisted_offset` of the store where to begin and
-hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with what was
-taken away before recovery begins; what `TableManager.on_start` does. Faust's recovery swallows exceptions, so damage
-ends the process right here.
+hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with the partitions
+that were taken away before recovery begins; what `TableManager.on_start` does. Faust's recovery swallows exceptions, so
+damage ends the process right here.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import faust
@@ -19,7 +20,7 @@ from faust.stores.base import Store
 from faust.tables.manager import TableManager
 from faust.types import TP
 
-from model.serving.engine import Fold
+from model.serving.state_engine import StateEngine
 from model.state.user_record import position
 from stream_app.kafka.topic_admin import changelog_facts
 from stream_app.settings import Settings
@@ -32,32 +33,34 @@ TABLE: Final = "users"
 logger: Final = logging.getLogger(__name__)
 
 
-class UsersStore(Store):  # type: ignore[misc]
-    """What Faust needs of a store, over the local store and the slots of the fold."""
+@dataclass(frozen=True, slots=True)
+class UsersStoreParts:
+    """What the store of the users is made of; `fail` ends the process."""
 
-    def __init__(
-        self,
-        *args: Any,
-        fold: Fold,
-        store: LocalStore,
-        settings: Settings,
-        metrics: WorkerMetrics,
-        fail: Callable[..., Any],
-        **kwargs: Any,
-    ) -> None:
+    engine: StateEngine
+    store: LocalStore
+    settings: Settings
+    metrics: WorkerMetrics
+    fail: Callable[..., Any]
+
+
+class UsersStore(Store):  # type: ignore[misc]
+    """What Faust needs of a store, over the local store and the users in memory."""
+
+    def __init__(self, *args: Any, parts: UsersStoreParts, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._fold = fold
-        self._store = store
-        self._settings = settings
-        self._metrics = metrics
-        self._fail = fail
+        self._engine = parts.engine
+        self._store = parts.store
+        self._settings = parts.settings
+        self._metrics = parts.metrics
+        self._fail = parts.fail
 
     def persisted_offset(self, tp: TP) -> int | None:
         """The last changelog offset that the local store contains; None: recover from the beginning."""
         return self._store.offset(tp.partition)
 
     def apply_changelog_batch(self, batch: Iterable[Any], **_: Any) -> None:
-        """Takes in fetched changelog records: of each user only the newest."""
+        """Takes in fetched changelog records, of each user only the newest."""
         try:
             for event in batch:
                 self._apply(event.message.tp, event.message.value, event.message.offset)
@@ -66,9 +69,9 @@ class UsersStore(Store):  # type: ignore[misc]
             raise
 
     def _apply(self, tp: TP, records: list[Any], offset: int) -> None:
-        """Up to `offset`: of a marker, when the end of a transaction is all that came.
+        """Stores changelog records up to `offset`, which is a marker's when the end of a transaction is all that came.
 
-        Faust hands on what it had fetched of a partition that was taken away in between.
+        Faust hands on what it had fetched of a partition that was taken away in between: that is dropped.
         """
         if tp.partition not in self._store.partitions:
             return
@@ -80,19 +83,22 @@ class UsersStore(Store):  # type: ignore[misc]
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Memory begins empty: also a partition that stays may have been another worker's in between."""
+        """Empties memory, and opens what is assigned and closes the rest.
+
+        Also a partition that stays may have been another worker's in between.
+        """
         try:
-            self._fold.clear()
-            await self._open_and_close(self._of_changelog(assigned))
+            self._engine.clear()
+            await self._open_and_close(self._changelog_partitions(assigned))
         except Exception as error:
             self._fail(error)
             raise
 
-    def _of_changelog(self, tps: set[TP]) -> set[int]:
+    def _changelog_partitions(self, tps: set[TP]) -> set[int]:
         return {tp.partition for tp in tps if tp.topic == self._settings.state_topic}
 
     async def _open_and_close(self, assigned: set[int]) -> None:
-        """Standbys are among the assigned ones."""
+        """Closes and opens partitions of the local store; standbys are among the assigned ones."""
         for partition in self._store.partitions - assigned:
             self._store.close(partition)
         arriving = assigned - self._store.partitions
@@ -102,11 +108,11 @@ class UsersStore(Store):  # type: ignore[misc]
                 self._store.open(partition, ends[partition], retention, cluster)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Records were applied as they came; this is when the worker begins to answer."""
+        """Logs that the worker begins to answer; the records were applied as they came."""
         logger.info("answering on %d partitions", len(active_tps))
 
     async def backup_partition(self, *_: Any, **__: Any) -> None:
-        """Backups are Kafka's: the changelog is replicated."""
+        """Not supported: the changelog is the backup, and Kafka replicates it."""
         raise NotImplementedError("the users table is backed up by its changelog")
 
     def restore_backup(self, *_: Any, **__: Any) -> None:
@@ -114,16 +120,16 @@ class UsersStore(Store):  # type: ignore[misc]
         raise NotImplementedError("the users table is restored from its changelog")
 
     def reset_state(self) -> None:
-        """Faust calls this for `--clear` only, which nextact does not offer."""
+        """Does nothing: Faust calls this for `--clear` only, which nextact does not offer."""
 
     def __len__(self) -> int:
-        return len(self._fold.states)
+        return self._engine.user_counts().in_memory
 
 
 def _newest(records: Sequence[Any], known: Mapping[str, bytes]) -> dict[str, bytes | None]:
-    """Of each user the record that is newer than the known one, and newest by the events that it has seen.
+    """Each user's newest record by the events that it has seen, if it is not older than the known one.
 
-    A worker that had lost its partitions without knowing may have written an older one behind it.
+    A worker that had lost its partitions without knowing it may have written an older record after a newer one.
     """
     newest: dict[str, bytes | None] = {}
     for record in records:
@@ -135,7 +141,7 @@ def _newest(records: Sequence[Any], known: Mapping[str, bytes]) -> dict[str, byt
 
 
 class NoWaitTableManager(TableManager):  # type: ignore[misc]
-    """Faust's, without the second that it waits for tables which come late: here there is one, from the beginning."""
+    """Faust's manager, without its wait of a second for late tables: here the one table is there from the beginning."""
 
     async def on_start(self) -> None:
         """Leans on: the rest of what Faust does here."""
@@ -152,18 +158,12 @@ class UsersTable(faust.Table):  # type: ignore[misc]
         app: faust.App,
         *,
         settings: Settings,
-        fold: Fold,
+        engine: StateEngine,
         store: LocalStore,
         metrics: WorkerMetrics,
         fail: Callable[..., Any],
     ) -> None:
-        self._parts: dict[str, Any] = {
-            "fold": fold,
-            "store": store,
-            "settings": settings,
-            "metrics": metrics,
-            "fail": fail,
-        }
+        self._parts = UsersStoreParts(engine, store, settings, metrics, fail)
         changelog = app.topic(
             settings.state_topic,
             schema=FetchSchema(),
@@ -181,4 +181,4 @@ class UsersTable(faust.Table):  # type: ignore[misc]
         )
 
     def _new_store(self) -> UsersStore:
-        return UsersStore("memory://", self.app, self, table_name=TABLE, **self._parts)
+        return UsersStore("memory://", self.app, self, table_name=TABLE, parts=self._parts)

@@ -1,4 +1,4 @@
-"""A Faust transport that delivers one fetch of one partition of a chunked topic as one message.
+"""A Faust transport that delivers one fetch of one partition as one message, for the events and the changelog.
 
 Stock Faust spends tens of microseconds per event on futures, queues and sensors (`python -m tests.bench throughput`
 shows its bare loop). Here a message's value is the list of the records of a fetch, and its offset is the last one that
@@ -25,16 +25,16 @@ from faust.types import TP
 from stream_app.errors import DataPathError
 from stream_app.worker.faust_fetch_thread import FetchThread
 
-_RECOVERY_POLL_S: Final = 0.02
-_RECOVERY_FETCH_S: Final = 0.1
-_FETCH_S: Final = 0.5  # until a fetch that finds nothing ends: a seek waits for it
+_RECOVERY_POLL_S: Final = 0.02  # between two looks for something to recover
+_RECOVERY_FETCH_S: Final = 0.1  # longest fetch during recovery
+_FETCH_S: Final = 0.5  # longest fetch: a seek waits for it
 
 
 class FetchSchema(faust.Schema):  # type: ignore[misc]
-    """Hands the records through as they are: decoding is ours, where a bad record can become a dead letter."""
+    """Hands the records through as they are: our pipeline decodes them, where a bad one can become a dead letter."""
 
     def compile(self, app: Any, **_: Any) -> Any:
-        """Leans on: topics ask their schema once for the function that makes events of messages."""
+        """Makes a function that wraps a message in an event. Leans on: topics ask their schema for it once."""
 
         async def decode(message: Any, *, propagate: bool = False) -> Any:
             return app.create_event(None, message.value, {}, message)
@@ -43,23 +43,23 @@ class FetchSchema(faust.Schema):  # type: ignore[misc]
 
 
 class PartitionPosition(NamedTuple):
-    """Where a partition stands; offsets."""
+    """How far a partition is done; offsets."""
 
-    done: int  # the first that is not acknowledged
-    end: int  # the one that the next record will have
+    done: int  # of the first record that is not acknowledged
+    end: int  # that the next record will have
 
     @property
     def lag(self) -> int:
-        """Records not acknowledged."""
+        """How many records are not acknowledged."""
         return max(self.end - self.done, 0)
 
 
 class FetchConsumer(driver.Consumer):  # type: ignore[misc]
-    """Faust's consumer, with the records of chunked topics wrapped.
+    """Faust's consumer, which hands out each fetch as one message.
 
     Faust can drop what it has fetched: it clears queues when it resumes, and skips messages below its read offset. A
-    dropped chunk that is not fetched again would be lost with the next commit, so acknowledgements must come for
-    every chunk that was handed out, in order.
+    dropped fetch that is not repeated would be lost with the next commit, so acknowledgements must come for every fetch
+    that was handed out, in order.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -72,7 +72,7 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Leans on: Faust begins to recover in here, so whoever had the partitions is locked out before."""
+        """Locks out whoever had the partitions. Leans on: Faust begins to recover in here, so this comes first."""
         await self.transport.take_over({tp.partition for tp in assigned if not self._is_changelog_tp(tp)})
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -92,38 +92,44 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         return await super()._getmany(active_partitions, min(timeout, _FETCH_S))
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
-        """Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here."""
+        """Checks that no fetch got lost.
+
+        Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here.
+        """
         records, active = await super()._wait_next_records(timeout)
         for tp, fetched in (records or {}).items():
             self._expect(tp, fetched)
         return records, active
 
-    def _expect(self, tp: TP, chunks: list[Any]) -> None:
-        """Raises `DataPathError` when what was fetched before never came here: it would count as read."""
-        if tp.topic not in self.transport.chunked_topics:
+    def _expect(self, tp: TP, fetches: list[Any]) -> None:
+        """Raises `DataPathError` when a fetch before these never came here: it would count as read."""
+        if tp.topic not in self.transport.fetch_topics:
             return
-        for chunk in chunks:
-            expected = self._expected.get(tp, chunk.start)
-            if chunk.start > expected:
-                raise DataPathError(f"{tp}: a fetch begins at offset {chunk.start}, after {expected}: one got lost")
-            self._expected[tp] = chunk.offset + 1
+        for fetch in fetches:
+            expected = self._expected.get(tp, fetch.start)
+            if fetch.start > expected:
+                raise DataPathError(f"{tp}: a fetch begins at offset {fetch.start}, after {expected}: one got lost")
+            self._expected[tp] = fetch.offset + 1
             if not self._is_changelog_tp(tp):
-                self._handed_out[tp].append((chunk.value[0].offset, chunk.offset))
+                self._handed_out[tp].append((fetch.value[0].offset, fetch.offset))
 
     async def perform_seek(self) -> None:
-        """Back to the committed offsets: what was handed out before will be fetched again."""
+        """Goes back to the committed offsets: what was handed out before will be fetched again."""
         await super().perform_seek()
         self._handed_out.clear()
         self._expected = {tp: offset for tp, offset in self._expected.items() if self._is_changelog_tp(tp)}
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Leans on: recovery seeks in the changelog through here."""
+        """Seeks, after which the next fetch may begin anywhere.
+
+        Leans on: recovery seeks in the changelog through here.
+        """
         await super().seek_wait(partitions)
         for tp in partitions:
             self._expected.pop(tp, None)
 
     def ack(self, message: Any) -> bool:
-        """Raises `DataPathError` when a chunk handed out before this one was never acknowledged."""
+        """Acknowledges a fetch. Raises `DataPathError` when one handed out before it was never acknowledged."""
         waiting = self._handed_out.get(message.tp)
         if waiting and waiting.popleft()[1] != message.offset:
             raise DataPathError(
@@ -132,11 +138,11 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         return super().ack(message)  # type: ignore[no-any-return]
 
     def partition_positions(self) -> dict[TP, PartitionPosition]:
-        """Of the assigned event partitions, as far as fetches have told their ends.
+        """The positions of the assigned event partitions whose ends are known from fetches.
 
-        Leans on: the thread's aiokafka consumer, whose position also passes what is never handed out (transaction
-        markers, what retention took), so that such an end of a partition is no lag; nor is what an open transaction
-        of a publisher holds back.
+        Leans on: the thread's aiokafka consumer, whose position also passes offsets that are never handed out
+        (transaction markers, what retention took). So these are not lag, nor is what an open transaction of a publisher
+        holds back.
         """
         consumer = self._thread._consumer
         subscription = consumer._subscription.subscription if consumer is not None else None
@@ -147,16 +153,16 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         return {
             tp: PartitionPosition(waiting[0][0] if waiting else state.position, state.lso)
             for tp, state in states.items()
-            if tp.topic in self.transport.chunked_topics and not self._is_changelog_tp(tp)
+            if tp.topic in self.transport.fetch_topics and not self._is_changelog_tp(tp)
             if ((waiting := self._handed_out.get(tp)) or state.has_valid_position) and state.lso is not None
         }
 
     def _new_offset(self, tp: TP) -> int | None:
-        """The offset to commit. Acknowledgements of a chunked partition come in order, so the last one counts.
+        """The offset to commit. Acknowledgements of a partition's fetches come in order, so the last one counts.
 
         Leans on: acknowledged offsets collect in `_acked` and `_acked_index` and are removed here.
         """
-        if tp.topic not in self.transport.chunked_topics:
+        if tp.topic not in self.transport.fetch_topics:
             return super()._new_offset(tp)  # type: ignore[no-any-return]
         acked = self._acked[tp]
         if not acked:
@@ -167,7 +173,7 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         return newest + 1  # type: ignore[no-any-return]
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Not when deliveries commit: this late, it could set back what a later transaction has committed.
+        """Commits, unless deliveries do: this late, it could set back what a later transaction has committed.
 
         Leans on: all commits come through here, and Faust complains of a partition without one for long.
         """
@@ -177,13 +183,13 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         return True
 
     async def on_stop(self) -> None:
-        """Lets what was taken in become durable and acknowledged, so that the last commit covers it."""
+        """Waits until all that was taken in is durable and acknowledged, so that the last commit covers it."""
         await self.transport.drained()
         await super().on_stop()
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Between the last offsets of two chunks there is no gap, only the rest of the second chunk."""
-        if tp.topic not in self.transport.chunked_topics:
+        """Adds no gap between the last offsets of two fetches: there lies the rest of the second fetch."""
+        if tp.topic not in self.transport.fetch_topics:
             await super()._add_gap(tp, offset_from, offset_to)
 
 
@@ -195,18 +201,21 @@ class FetchTransport(driver.Transport):  # type: ignore[misc]
     def __init__(
         self,
         *args: Any,
-        chunked_topics: Collection[str],
+        fetch_topics: Collection[str],
         drained: Callable[[], Awaitable[None]],
         take_over: Callable[[set[int]], Awaitable[None]],
         commits: bool,
         pause: Callable[[], float],
         **kwargs: Any,
     ) -> None:
-        """`drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these
-        partitions of the events. `commits`: whether acknowledged offsets are to be committed. `pause`: for how many
-        seconds behind a fetch of events the next one finds nobody who has time for it."""
+        """Fetches of `fetch_topics` become one message each.
+
+        `drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these partitions
+        of the events. `commits` says whether acknowledged offsets are to be committed, `pause` for how many seconds
+        after a fetch of events the worker is too busy for the next one.
+        """
         super().__init__(*args, **kwargs)
-        self.chunked_topics = frozenset(chunked_topics)
+        self.fetch_topics = frozenset(fetch_topics)
         self.drained = drained
         self.take_over = take_over
         self.commits = commits

@@ -1,8 +1,9 @@
-"""Whether this process has run without a break: one that was stopped for longer than its session timeout has lost its
-partitions, and what it has still to write is older than what their new owners have written.
+"""Whether this process has run without a break.
 
-It cannot know that from the group, which it has not heard since; it can from its own clock. What a process that is
-stopped between the check and the write has in its hands still gets through: only transactions keep that out.
+A process that was stopped for longer than its session timeout has lost its partitions, and what it has still to write
+is older than what their new owners have written. It cannot know that from the group, which it has not heard since; it
+can from its own clock. A write of a process that is stopped between the check and the write still gets through: only
+transactions keep that out.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from typing import Final
 
 from stream_app.errors import DataPathError
 
-# Of the session timeout: the last heartbeat may have been a fifth of it before the break.
-_SHARE: Final = 0.75
+_SHARE: Final = 0.75  # of the session timeout: the last heartbeat may have been a fifth of it before the break
 _RENEWALS: Final = 10  # per lease
 
 
 class Lease:
-    """Renewed by the event loop as long as it runs."""
+    """A lease on the partitions, which the event loop renews as long as it runs."""
 
     def __init__(self, session_timeout: float, clock: Callable[[], float]) -> None:
         """`session_timeout` and `clock` (monotonic, not stopped with the process) in seconds."""
@@ -40,5 +40,6 @@ class Lease:
         if passed > self._seconds:
             raise DataPathError(
                 f"this process stood still for {passed:.1f} s: its session with the group (NEXTACT_SESSION_TIMEOUT) "
-                "may have ended and its partitions be another worker's; the next start goes on at what is committed"
+                "may have ended and its partitions may be another worker's; the next start goes on at the committed "
+                "offsets"
             )

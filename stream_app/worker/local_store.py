@@ -1,8 +1,8 @@
 """The users of the assigned partitions on this machine's disk: one RocksDB per partition.
 
-A user's record stands under the user id, as in the changelog. How far the changelog is contained stands beside the
-records and is written with them, in one batch. There is no write-ahead log: after a crash a partition is as old as
-its last flush, with the changelog offset of that moment, and the changelog has the rest.
+A user's record is stored under the user id, as in the changelog. A mark beside the records says how far they contain
+the changelog, and is written with them in one batch. There is no write-ahead log: after a crash a partition is as old
+as its last flush, with the changelog offset of that moment, and the changelog has the rest.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdic
 
 from stream_app.errors import DataPathError, UsageError
 
-FORMAT: Final = 1
+FORMAT: Final = 1  # of the mark and the records
 _MARK: Final = b"m"  # the key of the mark
 _USER: Final = b"u"  # before every user id
-_WRITE_BUFFER: Final = 8 * 2**20  # bytes, of each partition
-_BLOCK_CACHE: Final = 64 * 2**20  # bytes, of all partitions together
-_NO_ROOM: Final = os.strerror(errno.ENOSPC)
-_BLOOM_BITS: Final = 10  # of a user: 1 % of unknown users cost a look at the disk
+_WRITE_BUFFER: Final = 8 * 2**20  # bytes per partition
+_BLOCK_CACHE: Final = 64 * 2**20  # bytes for all partitions together
+_DISK_FULL: Final = os.strerror(errno.ENOSPC)  # text of RocksDB's error
+_BLOOM_BITS: Final = 10  # per user: 1 % of unknown users cost a look at the disk
 
 logger: Final = logging.getLogger(__name__)
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """What the records of a partition are: of which stream, and as of when."""
+class StoreMark(msgspec.Struct, frozen=True):
+    """Says of which stream a partition's records are, and as of when."""
 
     format: int
     cluster: str  # its id
@@ -46,13 +46,13 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class LocalStore:
-    """The stores of the partitions that are open. Reading and writing may happen in different threads."""
+    """The open partitions' users. Reading and writing may happen in different threads."""
 
     def __init__(self, directory: Path, *, topic: str, epoch: int, clock: Callable[[], float]) -> None:
-        """For the users of changelog `topic` under a stream `epoch`; `clock` in seconds since the epoch.
+        """Takes a folder of its own below `directory`, as other workers on this machine do.
 
-        Takes a folder of its own below `directory`, as other workers on this machine do. Raises `UsageError` when
-        nothing can be written there.
+        The users are those of changelog `topic` under a stream `epoch`; `clock` in seconds since the epoch. Raises
+        `UsageError` when nothing can be written there.
         """
         self._topic = topic
         self._epoch = epoch
@@ -61,23 +61,23 @@ class LocalStore:
         self._cache = Cache(_BLOCK_CACHE)
         self._open: dict[int, Rdict] = {}
         self._offsets: dict[int, int] = {}
-        self._cluster = ""  # that of the partitions that are open
+        self._cluster = ""  # the Kafka cluster of the open partitions
 
     @property
     def folder(self) -> Path:
-        """Where this worker's partitions are."""
+        """The folder of this worker's partitions."""
         return self._folder
 
     @property
     def partitions(self) -> set[int]:
-        """Those that are open."""
+        """The open partitions."""
         return set(self._open)
 
     def open(self, partition: int, end: int, retention: float, cluster: str) -> None:
-        """Opens a partition, or begins it anew where what is there cannot be used.
+        """Opens a partition; starts it empty where its files cannot be used.
 
-        `end` is that of its changelog on a Kafka cluster (by id), which keeps tombstones for `retention` seconds: what
-        is older and not at the end may have missed some.
+        Its changelog ends at offset `end` on a Kafka cluster (by id), which keeps tombstones for `retention` seconds: a
+        store that is older and not at the end may have missed some.
         """
         self._cluster = cluster
         path = self._path(partition)
@@ -86,11 +86,11 @@ class LocalStore:
             mark = _read_mark(database)
             useless = self._why_useless(mark, end, retention)
         except Exception as error:  # rocksdict has no errors of its own
-            if _NO_ROOM in str(error):
+            if _DISK_FULL in str(error):
                 raise
             database, mark, useless = None, None, f"it is damaged ({error})"
         if useless is not None:
-            logger.warning("the local store of partition %d is made anew from the changelog: %s", partition, useless)
+            logger.warning("the local store of partition %d is rebuilt from the changelog: %s", partition, useless)
             if database is not None:
                 database.close()
             shutil.rmtree(path, ignore_errors=True)
@@ -101,7 +101,7 @@ class LocalStore:
             self._offsets[partition] = mark.offset
 
     def close(self, partition: int) -> None:
-        """Flushes and closes a partition; it stays on the disk and is a head start when the partition comes back."""
+        """Flushes and closes a partition; its files stay, as a head start when the partition comes back."""
         database = self._open.pop(partition, None)
         self._offsets.pop(partition, None)
         if database is not None:
@@ -115,22 +115,22 @@ class LocalStore:
         self._lock.close()
 
     def offset(self, partition: int) -> int | None:
-        """The last changelog record that a partition contains; None: not open, or empty."""
+        """The offset of the last changelog record that a partition contains; None: it is not open, or empty."""
         return self._offsets.get(partition)
 
     def read(self, partition: int, users: Sequence[str]) -> dict[str, bytes]:
-        """The records of those users who have one. Raises `DataPathError` when files turn out to be damaged."""
-        with self._given_up_when_damaged(partition):
-            found: Any = self._open[partition].get([_USER + user.encode() for user in users])
-        return {user: record for user, record in zip(users, found, strict=True) if record is not None}
+        """Reads the records of those users who have one. Raises `DataPathError` when files turn out to be damaged."""
+        with self._removed_when_damaged(partition):
+            records: Any = self._open[partition].get([_USER + user.encode() for user in users])
+        return {user: record for user, record in zip(users, records, strict=True) if record is not None}
 
     def write(
         self, partition: int, records: Iterable[tuple[bytes, bytes | None]], offset: int, known_from: int = 0
     ) -> None:
         """Stores records (user id, bytes; None: forget the user) of the changelog up to `offset`, all or none.
 
-        Of what lies before `known_from` and is not contained yet, the caller knows nothing: another worker wrote it,
-        and the next recovery has to read it. So the mark stays where it is.
+        The caller has all records from offset `known_from` on. Where records before it are not contained yet, another
+        worker wrote them and the next recovery has to read them, so the mark stays where it is.
         Raises `DataPathError` when files turn out to be damaged, and what RocksDB raises when the disk is full.
         """
         batch = WriteBatch(raw_mode=True)
@@ -142,30 +142,31 @@ class LocalStore:
         contained = self._offsets.get(partition, -1)
         moves = known_from - 1 <= contained < offset
         if moves:
-            mark = Mark(FORMAT, self._cluster, self._topic, self._epoch, offset, self._clock())
+            mark = StoreMark(FORMAT, self._cluster, self._topic, self._epoch, offset, self._clock())
             batch.put(_MARK, msgspec.msgpack.encode(mark))
-        with self._given_up_when_damaged(partition):
+        with self._removed_when_damaged(partition):
             self._open[partition].write(batch, _without_log())
         if moves:
             self._offsets[partition] = offset
 
-    def _why_useless(self, mark: Mark | None, end: int, retention: float) -> str | None:
+    def _why_useless(self, mark: StoreMark | None, end: int, retention: float) -> str | None:
         if mark is None:
             return None
-        mine = (FORMAT, self._cluster, self._topic, self._epoch)
-        theirs = (mark.format, mark.cluster, mark.topic, mark.epoch)
-        if theirs != mine:
-            return f"it is of format, cluster, changelog and stream epoch {theirs}, not {mine}"
+        wanted = (FORMAT, self._cluster, self._topic, self._epoch)
+        stored = (mark.format, mark.cluster, mark.topic, mark.epoch)
+        if stored != wanted:
+            return f"it is of format, cluster, changelog and stream epoch {stored}, not {wanted}"
         if mark.offset >= end:
-            return f"it contains changelog offset {mark.offset}, but the changelog ends at {end}: it was made anew"
+            return f"it contains changelog offset {mark.offset}, but the changelog ends at {end}: it was recreated"
         age = self._clock() - mark.written_at
         if age > retention and mark.offset < end - 1:
             return f"it is {age / 3600:.1f} hours old; the changelog keeps tombstones for {retention / 3600:.1f}"
         return None
 
     @contextmanager
-    def _given_up_when_damaged(self, partition: int) -> Iterator[None]:
-        """Opening a partition does not read all of it: with its files the next start would fail at the same place."""
+    def _removed_when_damaged(self, partition: int) -> Iterator[None]:
+        """Removes a partition's files when they turn out to be damaged: opening reads only some of them, so the next
+        start would fail at the same point."""
         try:
             yield
         except Exception as error:
@@ -173,8 +174,8 @@ class LocalStore:
                 raise
             shutil.rmtree(self._path(partition), ignore_errors=True)
             raise DataPathError(
-                f"the local store of partition {partition} is damaged ({error}) and was removed; the next start makes "
-                "it anew from the changelog"
+                f"the local store of partition {partition} is damaged ({error}) and was removed; the next start "
+                "rebuilds it from the changelog"
             ) from error
 
     def _path(self, partition: int) -> Path:
@@ -185,7 +186,7 @@ class LocalStore:
         options.create_if_missing(True)
         options.set_keep_log_file_num(2)  # RocksDB's own log of each start; by default it keeps a thousand
         options.set_write_buffer_size(_WRITE_BUFFER)
-        options.set_compression_type(DBCompressionType.none())  # hashes and halves do not get smaller
+        options.set_compression_type(DBCompressionType.none())  # hashes and half precision numbers do not get smaller
         blocks.set_block_cache(self._cache)
         blocks.set_bloom_filter(_BLOOM_BITS, False)
         options.set_block_based_table_factory(blocks)
@@ -193,7 +194,7 @@ class LocalStore:
 
 
 def _own_folder(directory: Path) -> tuple[Path, IO[Any]]:
-    """The first numbered folder that no other process holds, and the open lock file that holds it."""
+    """Takes the first numbered folder that no other process holds; returns it and the open lock file that holds it."""
     try:
         for number in itertools.count():
             folder = directory / str(number)
@@ -210,13 +211,13 @@ def _own_folder(directory: Path) -> tuple[Path, IO[Any]]:
             f"cannot keep user states in {str(directory)!r}: {error.strerror}. Set NEXTACT_DATA_DIR to a folder that "
             "can be written"
         ) from error
-    raise AssertionError("the numbers end")
+    raise AssertionError("every numbered folder is taken")
 
 
-def _read_mark(database: Mapping[bytes, bytes] | Rdict) -> Mark | None:
-    """Raises `msgspec.DecodeError` when there is one that cannot be read."""
+def _read_mark(database: Mapping[bytes, bytes] | Rdict) -> StoreMark | None:
+    """Reads the mark, if there is one. Raises `msgspec.DecodeError` when it cannot be read."""
     mark = database.get(_MARK)
-    return None if mark is None else msgspec.msgpack.decode(mark, type=Mark)
+    return None if mark is None else msgspec.msgpack.decode(mark, type=StoreMark)
 
 
 def _without_log() -> WriteOptions:

@@ -38,31 +38,31 @@ class ArrayHistogram(Collector):
     def observe(self, values: ArrayLike) -> None:
         """Adds all values of an array."""
         array = np.asarray(values, np.float64)
-        places = np.searchsorted(self._bounds, array, side="left")
-        self._counts += np.bincount(places, minlength=len(self._counts))
+        buckets = np.searchsorted(self._bounds, array, side="left")
+        self._counts += np.bincount(buckets, minlength=len(self._counts))
         self._sum += float(array.sum())
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """For prometheus_client."""
+        """See `Collector`."""
         names = [*(format(bound, "g") for bound in self._bounds), "+Inf"]
         totals = np.cumsum(self._counts).tolist()
         buckets = list(zip(names, totals, strict=True))
         yield HistogramMetricFamily(self._name, self._documentation, buckets, self._sum)
 
 
-class GaugeOf(Collector):
-    """A gauge by one label, read when it is asked for: what is no longer there has no sample."""
+class LabelledGauge(Collector):
+    """A gauge with one label whose samples are computed when they are asked for: what has gone has no sample."""
 
     def __init__(self, name: str, documentation: str, label: str) -> None:
         self._name, self._documentation, self._label = name, documentation, label
         self._values: Callable[[], Mapping[str, float]] = dict
 
     def set_function(self, values: Callable[[], Mapping[str, float]]) -> None:
-        """`values`: the present ones by label value."""
+        """`values` returns the current values by the label's value."""
         self._values = values
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """For prometheus_client."""
+        """See `Collector`."""
         family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
         for value, number in self._values().items():
             family.add_metric([value], number)
@@ -70,18 +70,18 @@ class GaugeOf(Collector):
 
 
 class VersionScores(Collector):
-    """How well each version did that has served lately, in this process since it began to serve."""
+    """The online scores of the versions that serve or are compared, since they began to serve in this process."""
 
     def __init__(self) -> None:
         self._scores: dict[str, VersionScore] = {}
 
-    def add(self, answers: Answers, scored: BatchScores) -> None:
-        """Adds a batch; what the rules answer is counted elsewhere, and of a version that was dropped nothing more."""
+    def add(self, answers: Answers, scores: BatchScores) -> None:
+        """Adds a batch, but for answers of the rules, which are counted elsewhere, and of dropped versions."""
         if score := self._scores.get(answers.version):
-            score.add(answers, scored)
+            score.add(answers, scores)
 
     def begin(self, versions: Collection[str]) -> None:
-        """These serve from now on, side by side: their scores begin at nothing, others are dropped."""
+        """Notes that these versions serve from now on, side by side: their scores begin at zero, others are dropped."""
         self._scores = {version: VersionScore() for version in versions}
 
     def scores(self) -> dict[str, VersionScore]:
@@ -89,7 +89,7 @@ class VersionScores(Collector):
         return dict(self._scores)
 
     def collect(self) -> Iterable[Metric]:
-        """For prometheus_client."""
+        """See `Collector`."""
         for name, documentation, value in _VERSION_COUNTERS:
             counter = CounterMetricFamily(f"nextact_version_{name}", documentation, labels=["version"])
             for version, score in self.scores().items():
@@ -114,7 +114,7 @@ _VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[VersionScore], float
 
 
 class WorkerMetrics:
-    """What a worker exports."""
+    """All metrics of a worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter("nextact_events", "Valid events taken in, replays left out", registry=registry)
@@ -122,7 +122,7 @@ class WorkerMetrics:
             "nextact_predictions", "Predictions acknowledged, by who made them", ["ranker"], registry=registry
         )
         self.dead_letters = Counter(
-            "nextact_dead_letters", "Records that are no events, by reason", ["reason"], registry=registry
+            "nextact_dead_letters", "Records that are not events, by reason", ["reason"], registry=registry
         )
         self.replays = Counter(
             "nextact_replayed_events", "Events seen again after a restart, answered before", registry=registry
@@ -155,7 +155,7 @@ class WorkerMetrics:
             _LATENCY_BUCKETS,
         )
         registry.register(self.latency)
-        self.lag = GaugeOf("nextact_lag_events", "Records of a partition not yet answered", "partition")
+        self.lag = LabelledGauge("nextact_lag_events", "Records of a partition not yet answered", "partition")
         registry.register(self.lag)
         self.users = Gauge("nextact_users", "Users whose state is in memory", registry=registry)
         self.evicted = Counter(
@@ -201,9 +201,9 @@ class WorkerMetrics:
         for outcome in RELOADS:
             self.reloads.labels(outcome)
 
-    def score(self, ranker: Ranker, places: NDArray[np.int64]) -> None:
-        """Counts where next items stood, from 1; 0: not among the best."""
-        hits = places[places > 0]
-        self.scored.labels(ranker).inc(len(places))
+    def score(self, ranker: Ranker, ranks: NDArray[np.int64]) -> None:
+        """Counts the ranks of next items in the answers before them, from 1; 0: not among the best."""
+        hits = ranks[ranks > 0]
+        self.scored.labels(ranker).inc(len(ranks))
         self.hits.labels(ranker).inc(len(hits))
         self.reciprocal_ranks.labels(ranker).inc(float((1.0 / hits).sum()))

@@ -1,8 +1,8 @@
-"""Fetches from bytes to bytes: decode, step, answer, encode. No I/O.
+"""Batches from bytes to bytes: decode, step, answer, encode. No I/O.
 
-The fetches of several partitions go through the fold as one batch: its fixed cost is paid once. With a backlog `step`
-runs in the device thread, `answer` in the ranking thread, `decode` and `encode` in another, so that several batches are
-on their way at once.
+The fetches of several partitions go through the engines as one batch: the fixed cost is paid once. With a backlog
+`step` runs in the device thread, `answer` in the ranking thread, `decode` and `encode` in the coding thread, so that
+several batches are on their way at once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from model.data.event_time import FLAGS, LATE, OK, judged
 from model.data.events import Actions, actions_of
+from model.serving.answer_engine import AnswerEngine
 from model.serving.answers import Answers
-from model.serving.engine import Fold, Stepped
 from model.serving.live_rules import BASELINE
+from model.serving.state_engine import StateEngine, SteppedEvents
 from model.state.user_record import UserRecords, pack
 from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.events import DecodedBatch, decode_batch
@@ -36,26 +37,27 @@ Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
 @dataclass(frozen=True, slots=True)
 class ReceivedBatch:
-    """A batch before the fold."""
+    """A decoded batch of R records, N of them events."""
 
-    records: Records
+    records: Records  # R of them
     decoded: DecodedBatch
-    sources: Records  # of the decoded events, and what each of these records has
-    keys: Strings
-    record_times: NDArray[np.int64]  # milliseconds since the epoch
-    actions: Actions
-    partitions: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    verdicts: NDArray[np.uint8]  # on the event times, but for LATE
+    sources: Records  # (N,) the records of the events
+    keys: Strings  # (N,) of these records
+    record_times: NDArray[np.int64]  # (N,) of these records, milliseconds since the epoch
+    publisher_times: NDArray[np.int64]  # (N,) of the events, milliseconds since the epoch
+    actions: Actions  # (N,)
+    partitions: NDArray[np.int64]  # (N,)
+    offsets: NDArray[np.int64]  # (N,)
+    verdicts: NDArray[np.uint8]  # (N,) on the publisher's times, but for LATE
 
 
 @dataclass(frozen=True, slots=True)
 class VersionShare:
-    """The events that one version answers: the whole batch, but for a canary."""
+    """The new events that one version answers: those of the whole batch, but for a canary."""
 
-    stepped: Stepped
-    states: UserRecords  # of the touched users
-    verdicts: NDArray[np.uint8]  # on the event times of the new events
+    stepped: SteppedEvents
+    states: UserRecords  # of the users whom they changed
+    verdicts: NDArray[np.uint8]  # (M,) on the publisher's times
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class SteppedBatch:
     """A batch that the users' states have taken in: nothing here changes with the next batch."""
 
     received: ReceivedBatch
-    parts: Sequence[VersionShare]
-    batch: int  # its number
+    shares: Sequence[VersionShare]
+    number: int  # of the batch
+    state_bytes: int  # of all user states in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +75,18 @@ class AnsweredBatch:
     """A batch with its answers: all that encoding needs."""
 
     stepped: SteppedBatch
-    answers: Sequence[Answers]  # to each part
+    answers: Sequence[Answers]  # to each share
 
 
 class Pipeline:
-    """The fold between two encodings."""
+    """The two engines between decoding and encoding."""
 
-    def __init__(self, fold: Fold, settings: Settings, metrics: WorkerMetrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: StateEngine, settings: Settings, metrics: WorkerMetrics, clock: Callable[[], float]
+    ) -> None:
         """`clock` in seconds, monotonic."""
-        self._fold = fold
+        self._state_engine = engine  # the device thread's
+        self._answer_engine = AnswerEngine()  # the ranking thread's
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -93,22 +99,25 @@ class Pipeline:
         )
 
     def decode(self, records: Records, generation: int) -> ReceivedBatch:
-        """The events among the records, which come from any partitions, those of one partition in order.
+        """Finds the events among records of any partitions, each partition's in order.
 
-        `generation`: of the consumer group. Raises `TooManyDeadLetters`.
+        `generation` is the consumer group's. Raises `TooManyDeadLetters`.
         """
         self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
             decoded = decode_batch(records)
             self._limits.count(records, decoded.rejected, generation)
-            sources = [records[place] for place in decoded.positions]
-            times, verdicts = judged(decoded.times, decoded.record_times)
+            sources = [records[index] for index in decoded.positions]
+            publisher_times = np.array(decoded.times, np.int64)
+            record_times = np.array(decoded.record_times, np.int64)
+            times, verdicts = judged(publisher_times, record_times)
             return ReceivedBatch(
                 records=records,
                 decoded=decoded,
                 sources=sources,
                 keys=strings([source.key for source in sources]),
-                record_times=np.array(decoded.record_times, np.int64),
+                record_times=record_times,
+                publisher_times=publisher_times,
                 actions=actions_of(decoded.events, times),
                 partitions=np.array([source.partition for source in sources], np.int64),
                 offsets=np.array([source.offset for source in sources], np.int64),
@@ -118,39 +127,39 @@ class Pipeline:
     def step(self, received: ReceivedBatch) -> SteppedBatch:
         """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("step"):
-            slots = self._fold.slots_of(received.partitions.tolist(), received.actions.users)
-            stepped = self._fold.step_all(slots, received.actions, received.offsets)
-            parts = [self._part(received, one) for one in stepped]
-        self._count(received.decoded, parts)
-        return SteppedBatch(received, parts, self._fold.states.batch)
+            engine = self._state_engine
+            slots = engine.slots_of(received.partitions.tolist(), received.actions.users)
+            shares = [self._share(received, one) for one in engine.step_all(slots, received.actions, received.offsets)]
+        self._count(received.decoded, shares)
+        return SteppedBatch(received, shares, engine.batch_number, engine.nbytes)
 
-    def _part(self, received: ReceivedBatch, stepped: Stepped) -> VersionShare:
-        given = received.verdicts[stepped.places]
-        verdicts = np.where((given == OK) & stepped.late, np.uint8(LATE), given)
-        return VersionShare(stepped, self._fold.states.snapshot(stepped.touched), verdicts)
+    def _share(self, received: ReceivedBatch, stepped: SteppedEvents) -> VersionShare:
+        given = received.verdicts[stepped.events.indices]
+        verdicts = np.where((given == OK) & stepped.events.late, np.uint8(LATE), given)
+        return VersionShare(stepped, self._state_engine.snapshot(stepped.changed_slots), verdicts)
 
     def answer(self, batch: SteppedBatch) -> AnsweredBatch:
-        """The answers to a batch, batch after batch as they were stepped."""
+        """Answers a batch; batches must come in the order in which they were stepped."""
         with self._timed("answer"):
-            answered = [self._fold.answer(part.stepped) for part in batch.parts]
-        for answers, scored in answered:
-            self._metrics.score("model", scored.places)
-            self._metrics.versions.add(answers, scored)
-        self._metrics.state_bytes.set(self._fold.nbytes)  # here, as the kept answers change in this thread only
+            answered = [self._answer_engine.answer(share.stepped) for share in batch.shares]
+        for answers, scores in answered:
+            self._metrics.score("model", scores.ranks)
+            self._metrics.versions.add(answers, scores)
+        self._metrics.state_bytes.set(batch.state_bytes + self._answer_engine.nbytes)
         return AnsweredBatch(batch, [answers for answers, _ in answered])
 
     def settle(self, before: int) -> None:
-        """All effects of the batches before this number are durable: their users may leave memory."""
-        self._fold.states.settled = before
+        """Lets users leave memory whom only batches below this number have touched: their effects are durable."""
+        self._state_engine.settle(before)
 
-    def encode(self, computed: AnsweredBatch) -> list[BatchResult]:
-        """All effects of a batch, one result per partition."""
+    def encode(self, batch: AnsweredBatch) -> list[BatchResult]:
+        """Encodes all effects of a batch, one result per partition."""
         with self._timed("encode"):
-            return self._encode(computed)
+            return self._encode(batch)
 
-    def _encode(self, computed: AnsweredBatch) -> list[BatchResult]:
-        received, parts = computed.stepped.received, computed.stepped.parts
-        by_rules = any(answers.version == BASELINE for answers in computed.answers)
+    def _encode(self, batch: AnsweredBatch) -> list[BatchResult]:
+        received, shares = batch.stepped.received, batch.stepped.shares
+        by_rules = any(answers.version == BASELINE for answers in batch.answers)
         ranker: Ranker = "rules" if by_rules else "model"
         partitions = dict.fromkeys([record.partition for record in received.records])
         results = {partition: BatchResult(partition, ranker) for partition in partitions}
@@ -158,54 +167,57 @@ class Pipeline:
             record = received.records[rejected.position]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
-        if parts:
-            self._add_predictions(received, parts, computed.answers, results)
-        for part in parts:
-            self._add_states(received, part, results)
+        if shares:
+            self._add_predictions(received, shares, batch.answers, results)
+        for share in shares:
+            self._add_states(received, share, results)
         return list(results.values())
 
     def _add_predictions(
         self,
         received: ReceivedBatch,
-        parts: Sequence[VersionShare],
+        shares: Sequence[VersionShare],
         answers: Sequence[Answers],
         results: dict[int, BatchResult],
     ) -> None:
-        """The prediction of every new event."""
-        places = np.concatenate([part.stepped.places for part in parts])
-        order = np.argsort(places)
-        pairs = zip(parts, answers, strict=True)
-        values = concatenate([self._predictions.encode(_followed(received, part), answer) for part, answer in pairs])
-        for partition, chosen in _by_partition(received.partitions[places], order):
-            result = replace(results[partition], record_times=received.record_times[places[chosen]])
-            result.predictions.extend(record_batches(received.keys, places, values, chosen))
+        """Adds the prediction of every new event."""
+        indices = np.concatenate([share.stepped.events.indices for share in shares])
+        order = np.argsort(indices)
+        pairs = zip(shares, answers, strict=True)
+        values = concatenate(
+            [self._predictions.encode(_source_events(received, share), answer) for share, answer in pairs]
+        )
+        for partition, rows in _by_partition(received.partitions[indices], order):
+            result = replace(results[partition], record_times=received.record_times[indices[rows]])
+            result.predictions.extend(record_batches(received.keys, indices, values, rows))
             results[partition] = result
 
-    def _add_states(self, received: ReceivedBatch, part: VersionShare, results: dict[int, BatchResult]) -> None:
-        """What a version's events made of their users, each under the key of his last event."""
-        stepped = part.stepped
-        last = np.zeros(len(stepped.touched), np.int64)
-        last[np.searchsorted(stepped.touched, stepped.slots)] = stepped.places  # of a user's places the last stays
-        values = pack(part.states)
+    def _add_states(self, received: ReceivedBatch, share: VersionShare, results: dict[int, BatchResult]) -> None:
+        """Adds the records of the users whom a version's events changed, each under the key of their last event."""
+        events, changed = share.stepped.events, share.stepped.changed_slots
+        last = np.zeros(len(changed), np.int64)
+        last[np.searchsorted(changed, events.slots)] = events.indices  # of a user's several indices the last stays
+        values = pack(share.states)
         column = strings(values)
-        for partition, chosen in _by_partition(received.partitions[last], np.arange(len(last))):
+        for partition, rows in _by_partition(received.partitions[last], np.arange(len(last))):
             result = results[partition]
-            result.changelog.extend(record_batches(received.keys, last, column, chosen))
-            pairs = zip(last[chosen].tolist(), chosen.tolist(), strict=True)
-            result.states.extend([(received.sources[place].key, values[n]) for place, n in pairs])
+            result.changelog.extend(record_batches(received.keys, last, column, rows))
+            pairs = zip(last[rows].tolist(), rows.tolist(), strict=True)
+            result.states.extend([(received.sources[index].key, values[row]) for index, row in pairs])
 
-    def _count(self, decoded: DecodedBatch, parts: Sequence[VersionShare]) -> None:
+    def _count(self, decoded: DecodedBatch, shares: Sequence[VersionShare]) -> None:
         metrics = self._metrics
-        metrics.replays.inc(len(decoded.events) - sum(len(part.stepped.places) for part in parts))
-        for stepped, verdicts in ((part.stepped, part.verdicts) for part in parts):
-            metrics.events.inc(len(stepped.places))
-            metrics.duplicates.inc(stepped.duplicates)
+        metrics.replays.inc(len(decoded.events) - sum(len(share.stepped.events.indices) for share in shares))
+        for stepped, verdicts in ((share.stepped, share.verdicts) for share in shares):
+            metrics.events.inc(len(stepped.events.indices))
+            metrics.duplicates.inc(stepped.events.duplicates)
             for flag, count in zip(FLAGS, np.bincount(verdicts, minlength=len(FLAGS)).tolist(), strict=True):
                 metrics.event_time.labels(flag or "ok").inc(count)
-            metrics.score("rules", stepped.rules_places)
-        metrics.evicted.inc(len(self._fold.states.evicted))
-        metrics.returned.inc(self._fold.states.returned)
-        metrics.users.set(len(self._fold.states))
+            metrics.score("rules", stepped.rules_ranks)
+        users = self._state_engine.user_counts()
+        metrics.evicted.inc(users.evicted)
+        metrics.returned.inc(users.returned)
+        metrics.users.set(users.in_memory)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -215,23 +227,24 @@ class Pipeline:
 
 
 def _by_partition(partitions: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each partition that is among those of N records (N,), and the places of its records, in the given order (N,)."""
+    """Each partition among those of N records (N,), and the indices of its records, in the given order (N,)."""
     for partition in np.unique(partitions).tolist():
         yield partition, order[partitions[order] == partition]
 
 
-def _followed(received: ReceivedBatch, part: VersionShare) -> SourceEvents:
-    """The new events of a part."""
-    places, events = part.stepped.places, received.decoded.events
-    if len(places) < len(events):
-        events = [events[place] for place in places.tolist()]
+def _source_events(received: ReceivedBatch, share: VersionShare) -> SourceEvents:
+    """The new events of a share, as its predictions name them."""
+    indices, events, users = share.stepped.events.indices, received.decoded.events, received.actions.users
+    if len(indices) < len(events):
+        events = [events[index] for index in indices.tolist()]
+        users = [users[index] for index in indices.tolist()]
     return SourceEvents(
-        users=[event.user_id for event in events],
+        users=users,
         event_ids=[event.event_id for event in events],
-        types=received.actions.types[places],
-        times=np.array(received.decoded.times, np.int64)[places],
-        verdicts=part.verdicts,
-        partitions=received.partitions[places],
-        offsets=received.offsets[places],
-        history_lengths=part.stepped.history_lengths,
+        types=received.actions.types[indices],
+        times=received.publisher_times[indices],
+        verdicts=share.verdicts,
+        partitions=received.partitions[indices],
+        offsets=received.offsets[indices],
+        history_lengths=share.stepped.history_lengths,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
@@ -17,34 +16,35 @@ import torch
 
 from model.errors import VersionRefused
 from model.serving.canary import Canary
-from model.serving.engine import Fold
 from model.serving.serving import Serving, serve_files
+from model.serving.state_engine import StateEngine
 from model.versions.manifest import VersionFiles
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, elect
 from stream_app.versions.timeouts import read_with_timeout
 from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.threads import WorkerThreads
 
 logger: Final = logging.getLogger(__name__)
 
-PAUSES_S: Final = (1.0, 5.0, 25.0)  # between the tries of a place that cannot be read now
+PAUSES_S: Final = (1.0, 5.0, 25.0)  # seconds between the tries of a version that cannot be read now
 
 
 class PromotionSource(Protocol):
     """Where promotions come from: `stream_app.versions.promotions.Promotions`."""
 
     async def start(self) -> list[bytes | None]:
-        """Those there are."""
+        """Connects; returns the promotions that are there."""
 
     def follow(self) -> AsyncIterator[list[bytes | None]]:
-        """Those to come."""
+        """Yields promotions as they come."""
 
     async def stop(self) -> None:
-        """No more of them."""
+        """Disconnects."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class _ReadyVersion:
     """A version that can serve at once."""
 
     promotion: Promotion
@@ -52,43 +52,41 @@ class _Ready:
     created: float  # seconds since the epoch
 
 
-class Reload:
-    """Keeps the fold serving the champion."""
+class Reloader:
+    """Keeps the engine serving the champion."""
 
     def __init__(
         self,
         *,
         settings: Settings,
         promotions: PromotionSource,
-        fold: Fold,
+        engine: StateEngine,
         device: torch.device,
-        device_thread: ThreadPoolExecutor,
-        loading_thread: ThreadPoolExecutor,
+        threads: WorkerThreads,
         metrics: WorkerMetrics,
         pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
         self._settings = settings
         self._promotions = promotions
-        self._fold = fold
+        self._engine = engine
         self._device = device
-        self._device_thread = device_thread
-        self._loading_thread = loading_thread
+        self._threads = threads
         self._metrics = metrics
         self._pauses_s = pauses_s
-        self._wanted: Promotion | None = None  # the one that serves, or that is to
-        self._served: _Ready | None = None
-        self._previous: _Ready | None = None  # kept, so that a rollback needs no loading
-        self._on_trial = False
+        self._wanted: Promotion | None = None  # of the version that serves, or that is to serve
+        self._served: _ReadyVersion | None = None
+        self._previous: _ReadyVersion | None = None  # kept, so that a rollback needs no loading
+        self._canary_runs = False
 
     @property
-    def trial(self) -> tuple[str, str] | None:
-        """The names of the version on trial and of the one before, which some users have; None: there is no trial."""
-        if not self._on_trial or self._served is None or self._previous is None:
+    def canary_names(self) -> tuple[str, str] | None:
+        """The names of the new version and of the one before, which some users have; None: no canary runs."""
+        if not self._canary_runs or self._served is None or self._previous is None:
             return None
         return self._served.serving.name, self._previous.serving.name
 
     async def start(self) -> None:
-        """Loads the present champion, if there is one and it can be read; else the rules answer."""
+        """Loads the current champion, if there is one and it can be read; else the rules answer."""
         self._elect(await self._promotions.start())
         if self._wanted is None:
             logger.info("no model yet: the rules answer until the trainer's first promotion")
@@ -96,15 +94,15 @@ class Reload:
             await self._try(self._wanted)
 
     async def follow(self) -> None:
-        """Takes promotions as they come, until cancelled; a newer one ends the tries of an older one."""
+        """Follows promotions until cancelled; a newer one ends the tries of an older one."""
         async with asyncio.TaskGroup() as tasks:
             if self._wanted is not None:
-                tasks.create_task(self._take(self._wanted))
+                tasks.create_task(self._adopt(self._wanted))
             async for values in self._promotions.follow():
                 before = self._wanted
                 self._elect(values)
                 if self._wanted is not None and self._wanted is not before:
-                    tasks.create_task(self._take(self._wanted))
+                    tasks.create_task(self._adopt(self._wanted))
 
     async def stop(self) -> None:
         """Disconnects."""
@@ -116,31 +114,31 @@ class Reload:
         for name, refusal in election.refused:
             self._refuse(name, refusal)
 
-    async def _take(self, promotion: Promotion) -> None:
-        """Tries a version until it serves or is refused, or another is wanted."""
+    async def _adopt(self, promotion: Promotion) -> None:
+        """Tries a version until it serves or is refused, or another is wanted; then ends its canary in time."""
         for pause in self._pauses_s:
             if await self._try(promotion):
                 break
             await asyncio.sleep(pause)
         else:
             await self._try(promotion, last=True)
-        await self._end_trial(promotion)
+        await self._end_canary(promotion)
 
-    async def _end_trial(self, promotion: Promotion) -> None:
-        """All users get the version after a while, if it still serves then."""
-        if self._on_trial and self._served is not None and self._served.promotion is promotion:
+    async def _end_canary(self, promotion: Promotion) -> None:
+        """Gives all users the version after a while, if it still serves then."""
+        if self._canary_runs and self._served is not None and self._served.promotion is promotion:
             await asyncio.sleep(self._settings.canary_seconds)
             if self._served.promotion is promotion:
-                self._on_trial = False
+                self._canary_runs = False
                 await self._serve(self._served, None)
-                logger.info("the trial of version %s has ended, all users have it", promotion.version)
+                logger.info("the canary of version %s has ended, all users have it", promotion.version)
 
     async def _try(self, promotion: Promotion, *, last: bool = False) -> bool:
-        """Whether nothing is left to do: False when the place cannot be read now, and may be later."""
+        """Tries to serve a version; returns False when it cannot be read now and may be later, else True."""
         if self._superseded(promotion):
             return True
         try:
-            ready = self._kept(promotion) or await self._load(promotion)
+            ready = self._loaded_before(promotion) or await self._load(promotion)
         except VersionRefused as refusal:
             return self._failed(promotion, refusal, last=last)
         if self._superseded(promotion):
@@ -164,56 +162,57 @@ class Reload:
         logger.info("version %s was superseded before it served", promotion.version)
         return True
 
-    def _kept(self, promotion: Promotion) -> _Ready | None:
+    def _loaded_before(self, promotion: Promotion) -> _ReadyVersion | None:
         for ready in (self._served, self._previous):
             if ready is not None and ready.promotion.version_ref == promotion.version_ref:
                 return replace(ready, promotion=promotion)
         return None
 
-    async def _load(self, promotion: Promotion) -> _Ready:
+    async def _load(self, promotion: Promotion) -> _ReadyVersion:
         files = await read_with_timeout(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._loading_thread, self._make_ready, promotion, files)
+        return await loop.run_in_executor(self._threads.loading, self._make_ready, promotion, files)
 
-    def _make_ready(self, promotion: Promotion, files: VersionFiles) -> _Ready:
+    def _make_ready(self, promotion: Promotion, files: VersionFiles) -> _ReadyVersion:
         version, serving = serve_files(
             files,
-            hidden=self._fold.states.hidden.shape[1],
+            hidden=self._engine.hidden_size,
             device=self._device,
             ranked_by=self._settings.ranked_by,
             threads=self._settings.ranking_threads,
         )
-        return _Ready(promotion, serving, datetime.fromisoformat(version.created).timestamp())
+        return _ReadyVersion(promotion, serving, datetime.fromisoformat(version.created).timestamp())
 
-    async def _swap(self, ready: _Ready) -> None:
+    async def _swap(self, ready: _ReadyVersion) -> None:
         before, self._served = self._served, ready
         if before is not None and before.serving is ready.serving:
             return
         self._previous = before
         canary = self._canary(ready, before)
-        self._on_trial = canary is not None
+        self._canary_runs = canary is not None
         await self._serve(ready, canary)
         self._report(ready, before)
 
-    def _canary(self, ready: _Ready, before: _Ready | None) -> Canary | None:
-        """None without a version before, and when one is taken back: its users are to have it at once."""
+    def _canary(self, ready: _ReadyVersion, before: _ReadyVersion | None) -> Canary | None:
+        """The canary of a new version; None where there is none before it, and in a rollback, which is for all users at
+        once."""
         share = self._settings.canary_share
         if before is None or not share or ready.promotion.version_ref in before.promotion.predecessors:
             return None
         return Canary(before.serving, share)
 
-    async def _serve(self, ready: _Ready, canary: Canary | None) -> None:
-        """In the device thread, so between two batches."""
+    async def _serve(self, ready: _ReadyVersion, canary: Canary | None) -> None:
+        """Swaps a version in, in the device thread and so between two batches."""
 
         def begin() -> None:
-            self._fold.serve(ready.serving, canary)
+            self._engine.serve(ready.serving, canary)
             if canary is not None or ready.serving.name not in self._metrics.versions.scores():
                 names = [ready.serving.name] + ([canary.before.name] if canary else [])
                 self._metrics.versions.begin(names)
 
-        await asyncio.get_running_loop().run_in_executor(self._device_thread, begin)
+        await asyncio.get_running_loop().run_in_executor(self._threads.device, begin)
 
-    def _report(self, ready: _Ready, before: _Ready | None) -> None:
+    def _report(self, ready: _ReadyVersion, before: _ReadyVersion | None) -> None:
         self._metrics.reloads.labels("loaded").inc()
         if before is not None:
             self._metrics.model.remove(before.serving.name)

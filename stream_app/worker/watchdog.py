@@ -1,7 +1,7 @@
 """Ends a worker that has work and makes no progress: Faust only logs that, and a supervisor sees a process that lives.
 
-Two things can stand still. What the worker should move, which the event loop looks at; and the event loop itself, which
-a thread looks at.
+Two things can stand still: the worker's partitions, which the event loop watches, and the event loop itself, which a
+thread watches.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from typing import Any, Final, NamedTuple
 
 from stream_app.errors import DataPathError
 
-_LOOKS: Final = 20  # per timeout
-_CHECKS: Final = 4  # of the thread, per timeout
+_LOOKS: Final = 20  # per timeout, of the event loop
+_CHECKS: Final = 4  # per timeout, of the thread
 
 
-class Waiting(NamedTuple):
-    """Something that has work left: how much, for the log, and a mark that changes when it moves."""
+class PendingWork(NamedTuple):
+    """Work that is left."""
 
-    left: str
-    mark: Hashable
+    left: str  # how much, for the log
+    progress: Hashable  # a value that changes when something is done
 
 
 class Watchdog:
-    """Watches until it is cancelled."""
+    """Ends a worker whose pending work makes no progress."""
 
     def __init__(
         self,
         *,
         timeout: float,
         clock: Callable[[], float],
-        waiting: Callable[[], Mapping[str, Waiting]],
+        pending: Callable[[], Mapping[str, PendingWork]],
         fail: Callable[[BaseException], Any],
     ) -> None:
-        """`timeout` and `clock` (monotonic) in seconds; `waiting`: what has work left; `fail` ends the process."""
+        """`timeout` and `clock` (monotonic) in seconds; `pending` names what has work left; `fail` ends the process."""
         self._timeout = timeout
         self._clock = clock
-        self._waiting = waiting
+        self._pending = pending
         self._fail = fail
         self._looked = clock()
-        self._still: dict[str, tuple[Hashable, float]] = {}  # mark, and the seconds since it changed
+        self._still: dict[str, tuple[Hashable, float]] = {}  # by name: progress, and the seconds since it changed
         self._beats = 0  # of the event loop
         self._ended = threading.Event()
 
     async def run(self) -> None:
-        """Looks again and again."""
+        """Watches until it is cancelled."""
         threading.Thread(target=self._watch_the_loop, name="watchdog", daemon=True).start()
         try:
             while True:
@@ -59,14 +59,14 @@ class Watchdog:
     def look(self) -> None:
         """Calls `fail` when something has had work left and not moved for the timeout."""
         now = self._clock()
-        # A process that was suspended for a while has not stood still by its own fault.
+        # A process that was suspended for a while did not stand still by its own fault.
         passed = min(now - self._looked, 2 * self._timeout / _LOOKS)
         self._looked = now
         before, self._still = self._still, {}
-        for name, (left, mark) in self._waiting().items():
+        for name, (left, progress) in self._pending().items():
             known, seconds = before.get(name, (None, 0.0))
-            seconds = seconds + passed if known == mark else 0.0
-            self._still[name] = mark, seconds
+            seconds = seconds + passed if known == progress else 0.0
+            self._still[name] = progress, seconds
             if seconds >= self._timeout:
                 self._fail(self._stalled(f"{name} ({left})", seconds))
 
@@ -82,23 +82,23 @@ class Watchdog:
     def _stalled(self, what: str, seconds: float) -> DataPathError:
         return DataPathError(
             f"no progress for {seconds:.0f} s (NEXTACT_STALL_TIMEOUT is {self._timeout:g}): {what}. Nothing is lost, "
-            "the next start goes on at what is committed. If it happens again, the stacks above say where it hangs: "
-            "look at the broker and the device, or raise the timeout if the work is only slow"
+            "the next start goes on at the committed offsets. If it happens again, the stacks above say where it "
+            "hangs: look at the broker and the device, or raise the timeout if the work is only slow"
         )
 
 
-def waiting_of(app: Any) -> dict[str, Waiting]:
-    """What a worker has to do: recover its state first, then answer the events of each of its partitions.
+def pending_work(app: Any) -> dict[str, PendingWork]:
+    """Names what a worker has to do: recover its state first, then answer the events of each of its partitions.
 
     Leans on: `app.rebalancing` and `tables.actives_ready`, between which Faust recovers; `recovery.active_offsets`.
     """
     if app.rebalancing or not app.tables.actives_ready:
         recovery = app.tables.recovery
-        mark = (app.rebalancing_count, app.consumer_generation_id, tuple(sorted(recovery.active_offsets.items())))
+        progress = (app.rebalancing_count, app.consumer_generation_id, tuple(sorted(recovery.active_offsets.items())))
         left = f"{recovery.active_remaining_total()} records of the changelog left"
-        return {"joining the group and recovering the state": Waiting(left, mark)}
+        return {"joining the group and recovering the state": PendingWork(left, progress)}
     return {
-        f"partition {tp.partition} of {tp.topic}": Waiting(f"{standing.lag} events left", standing.done)
-        for tp, standing in app.consumer.partition_positions().items()
-        if standing.lag
+        f"partition {tp.partition} of {tp.topic}": PendingWork(f"{position.lag} events left", position.done)
+        for tp, position in app.consumer.partition_positions().items()
+        if position.lag
     }

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from model.serving.canary import HitCounts
-from model.serving.engine import Fold
+from model.serving.state_engine import StateEngine
 from model.state.user_states import Stored, UserStates, nothing_stored
 from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
@@ -30,15 +30,16 @@ from stream_app.kafka.topic_admin import ensure_topics, unreachable
 from stream_app.settings import Settings
 from stream_app.versions.canary_reports import CanaryReport, report_canary
 from stream_app.versions.promotions import Promotions
-from stream_app.worker.agent import EventsAgent
+from stream_app.worker.agent import BatchStages, EventsAgent
 from stream_app.worker.delivery import AtLeastOnce, BatchResult, Delivery
 from stream_app.worker.exactly_once import ExactlyOnce
 from stream_app.worker.faust_app import create_app
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
-from stream_app.worker.reload import Reload
-from stream_app.worker.watchdog import Watchdog, waiting_of
+from stream_app.worker.reload import Reloader
+from stream_app.worker.threads import WorkerThreads
+from stream_app.worker.watchdog import Watchdog, pending_work
 
 logger: Final = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ GUARANTEES: Final[dict[str, Callable[[Settings, Callable[[], float]], Delivery]]
 
 
 def fail(error: BaseException) -> NoReturn:
-    """Ends the process at once: it has state that nobody can trust. The supervisor starts another."""
+    """Ends the process at once: its state cannot be trusted. The supervisor starts another."""
     if isinstance(error, TooManyDeadLetters):
         logger.critical("this worker ends: %s", error)
     else:
@@ -61,50 +62,51 @@ def fail(error: BaseException) -> NoReturn:
 
 
 def _fail_with_stacks(error: BaseException) -> NoReturn:
-    """For what hangs: only the stacks of all threads say where."""
+    """Ends a process that hangs: only the stacks of all threads say where."""
     faulthandler.dump_traceback()
     fail(error)
 
 
 class Worker:
-    """The parts of a worker."""
+    """A worker and all that it is made of."""
 
     def __init__(self, settings: Settings, device: torch.device, store: LocalStore) -> None:
         """Raises `DeviceUnusable`."""
         self._settings = settings
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
-        device_thread = _compute_thread("device", settings)
+        threads = WorkerThreads(
+            device=_compute_thread("device", settings),
+            ranking=_compute_thread("ranking", settings),
+            coding=ThreadPoolExecutor(1, "coding"),
+            loading=_compute_thread("loading", settings),
+        )
         with device_errors(device):
-            fold = _new_fold(settings, device, store.read)
-        self._fold, self._device, self._device_thread = fold, device, device_thread
+            engine = _new_engine(settings, device, store.read)
+        self._engine, self._device, self._threads = engine, device, threads
         self._delivery = GUARANTEES[settings.delivery](settings, time.time)
-        self._reload = Reload(
+        self._reloader = Reloader(
             settings=settings,
             promotions=Promotions(settings),
-            fold=fold,
+            engine=engine,
             device=device,
-            device_thread=device_thread,
-            loading_thread=_compute_thread("loading", settings),
+            threads=threads,
             metrics=metrics,
         )
-        consumption = EventsAgent(
+        pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
+        agent = EventsAgent(
             settings=settings,
-            pipeline=Pipeline(fold, settings, metrics, time.perf_counter),
-            delivery=self._delivery,
-            store=store,
-            device_thread=device_thread,
-            ranking_thread=_compute_thread("ranking", settings),
-            coding_thread=ThreadPoolExecutor(1, "coding"),
+            stages=BatchStages(pipeline, self._delivery, store),
+            threads=threads,
             metrics=metrics,
             fail=fail,
             clock=time.perf_counter,
         )
         self._app = create_app(
             settings,
-            fold=fold,
+            engine=engine,
             store=store,
-            consumption=consumption,
+            agent=agent,
             delivery=self._delivery,
             metrics=metrics,
             fail=fail,
@@ -117,7 +119,7 @@ class Worker:
         self._warm = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set. Raises `UsageError` for what the user can mend, before any event is taken in."""
+        """Works until `stop` is set. Raises `UsageError` for what the user can fix, before any event is taken in."""
         settings = self._settings
         _quieten_collector()
         _share_interpreter()
@@ -127,24 +129,25 @@ class Worker:
             stopping.push_async_callback(self._http.stop)
             await self._delivery.start()
             stopping.push_async_callback(self._delivery.stop)
-            await self._reload.start()
-            stopping.push_async_callback(self._reload.stop)
+            await self._reloader.start()
+            stopping.push_async_callback(self._reloader.stop)
             await self._warm_up()
-            for task in map(asyncio.create_task, (self._reload.follow(), self._watch(), self._report_trials())):
+            for task in map(asyncio.create_task, (self._reloader.follow(), self._watch(), self._report_canaries())):
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)
             await self._work(stop)
 
     async def _warm_up(self) -> None:
-        """A batch beside the users' states, in the device thread: the stream's first one finds code and device warm.
+        """Processes a batch beside the users' states, in the device thread, so that code and device are warm.
 
         Where nothing compiled is on disk yet, this takes seconds, in which an event would wait.
         """
         with device_errors(self._device):
-            trial = _new_fold(self._settings, self._device)
-            trial.serving = self._fold.serving
-            pipeline = Pipeline(trial, self._settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
-            await asyncio.get_running_loop().run_in_executor(self._device_thread, process_one, pipeline)
+            engine = _new_engine(self._settings, self._device)
+            if self._engine.serving is not None:
+                engine.serve(self._engine.serving)
+            pipeline = Pipeline(engine, self._settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+            await asyncio.get_running_loop().run_in_executor(self._threads.device, process_one, pipeline)
         self._warm = True
 
     async def _watch(self) -> None:
@@ -153,23 +156,23 @@ class Worker:
             await Watchdog(
                 timeout=self._settings.stall_timeout,
                 clock=time.monotonic,
-                waiting=lambda: waiting_of(self._app),
+                pending=lambda: pending_work(self._app),
                 fail=_fail_with_stacks,
             ).run()
 
-    async def _report_trials(self) -> None:
+    async def _report_canaries(self) -> None:
         worker = self._settings.instance_id or uuid4().hex
-        await report_canary(self._settings, worker, lambda: self._trial(worker))
+        await report_canary(self._settings, worker, lambda: self._canary_report(worker))
 
-    def _trial(self, worker: str) -> CanaryReport | None:
-        names, scores = self._reload.trial, self._metrics.versions.scores()
+    def _canary_report(self, worker: str) -> CanaryReport | None:
+        names, scores = self._reloader.canary_names, self._metrics.versions.scores()
         if names is None or not all(name in scores for name in names):
             return None
         new, old = (HitCounts(scores[name].scored, scores[name].hits, scores[name].reciprocal_ranks) for name in names)
         return CanaryReport(worker=worker, version=names[0], before=names[1], new=new, old=old)
 
     async def _work(self, stop: asyncio.Event) -> None:
-        """Fail-stop when Faust crashes: its state is then unknown, and so is whether it can still stop."""
+        """Runs the app until `stop` is set. When Faust crashes the process ends: nobody knows if it can still stop."""
         self._app.finalize()
         try:
             await self._app.start()
@@ -194,10 +197,10 @@ class Worker:
     def _lags(self) -> dict[str, float]:
         if not self._warm:  # then there is no consumer yet
             return {}
-        return {str(tp.partition): standing.lag for tp, standing in self._app.consumer.partition_positions().items()}
+        return {str(tp.partition): position.lag for tp, position in self._app.consumer.partition_positions().items()}
 
 
-def _new_fold(settings: Settings, device: torch.device, stored: Stored = nothing_stored) -> Fold:
+def _new_engine(settings: Settings, device: torch.device, stored: Stored = nothing_stored) -> StateEngine:
     states = UserStates(
         hidden=settings.hidden,
         length=settings.history_length,
@@ -206,11 +209,11 @@ def _new_fold(settings: Settings, device: torch.device, stored: Stored = nothing
         most=settings.users_in_memory,
         stored=stored,
     )
-    return Fold(states, rules_share=settings.rules_share)
+    return StateEngine(states, rules_share=settings.rules_share)
 
 
 def process_one(pipeline: Pipeline) -> BatchResult:
-    """All effects of one event of a made-up user; raises what the device raises."""
+    """Processes one event of a made-up user; returns its effects, raises what the device raises."""
     key, value = b"warm-up", b'{"user_id":"warm-up","type":"view","item_id":"warm-up"}'
     record = ConsumerRecord("warm-up", 0, 0, 0, 0, key, value, None, len(key), len(value), ())
     (result,) = pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode([record], 0))))
@@ -223,16 +226,18 @@ def _compute_thread(name: str, settings: Settings) -> ThreadPoolExecutor:
 
 
 def _quieten_collector() -> None:
-    """A batch makes thousands of small objects and no cycles: full collections would look at all of them
-    and find nothing. What is loaded by now stays."""
+    """Makes full garbage collections rare: a batch makes thousands of small objects and no cycles, so they would look
+    at all of them and find nothing. What is loaded by now is never looked at."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1000)
 
 
 def _share_interpreter() -> None:
-    """The device thread needs the interpreter for moments between two kernels: it must not wait the default 5 ms
-    for a thread that encodes."""
+    """Lets threads take turns every 0.1 ms instead of every 5 ms.
+
+    The device thread needs the interpreter for moments between two kernels, while another thread encodes.
+    """
     sys.setswitchinterval(0.0001)
 
 
@@ -242,7 +247,7 @@ def _fail_if_broken(task: asyncio.Task[None]) -> None:
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Runs a worker until `stop` is set; its parts belong to the running event loop. Raises `UsageError`."""
+    """Runs a worker in the running event loop until `stop` is set. Raises `UsageError`."""
     device = choose_device(settings.device, fallback=settings.device_fallback)
     store = LocalStore(
         settings.data_dir / "states" / settings.state_topic,
@@ -255,7 +260,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     except DeviceUnusable as error:
         device = cpu_fallback(error, fallback=settings.device_fallback)
         await Worker(settings, device, store).run(stop)
-    except KafkaError as error:  # at the start or the stop: in between it ends the process
+    except KafkaError as error:  # at the start or the stop; in between `fail` has ended the process
         raise unreachable(settings, error) from error
     finally:
         store.stop()

@@ -21,7 +21,7 @@ from model.fusion.candidates import NETWORK_BEST
 from model.serving.answers import RANKED
 from model.serving.recent_actions import recent_actions
 from model.serving.served_ranking import NetworkAndLog
-from model.serving.serving import Serving, answer
+from model.serving.serving import Serving
 from model.state.history_rings import Histories
 from tests.bench.compare import in_turn, seconds
 from tests.bench.made_up import named, served_version, sessions
@@ -70,5 +70,5 @@ def _parts(serving: Serving, histories: Histories) -> dict[str, Callable[[], obj
         "the users' last actions": recent_,
         "candidates and their features": lambda: fusion.collect(recent, best),
         "candidates, features and the combiner's ranking": lambda: fusion.rank(recent, best, RANKED),
-        "the whole answer": lambda: answer(serving, vectors, recent),
+        "the whole answer": lambda: serving.answer(vectors, recent),
     }

@@ -1,4 +1,4 @@
-"""What an event costs after a history of so many: the fold as it is served, one event of each of 512 users.
+"""What an event costs after a history of so many: the engines of a worker, one event of each of 512 users.
 
 Beside it the same model without a kept state: the last 200 events of a user run through the network again for each
 event. Processor time, medians, of the second of two calls; before each call the users are put back to what they were.
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from model.data.events import Event, actions_of
-from model.serving.engine import Fold
+from model.serving.answer_engine import AnswerEngine
 from model.serving.serving import Serving
+from model.serving.state_engine import StateEngine
 from model.state.user_record import pack
 from model.state.user_states import UserStates
 from stream_app.settings import Settings
@@ -29,11 +30,11 @@ _AT_ONCE: Final = 64  # users: more would leave the caches
 
 
 def incremental(options: argparse.Namespace) -> dict[str, Any]:
-    """Prints and returns microseconds per event, of the whole fold and of the network alone."""
+    """Prints and returns microseconds per event, of both engines and of the network alone."""
     device = torch.device(options.device)
     vocabulary = named(options.items)
     serving = served_version(sessions(vocabulary, options.events), vocabulary, device)
-    folds = {_after(length): _FoldAfter(serving, length) for length in HISTORIES}
+    engines = {_after(length): _EnginesAfter(serving, length) for length in HISTORIES}
     clock = clock_of(device)
 
     def timed(run: Callable[[], object], prepare: Callable[[], object] | None = None) -> Callable[[], float]:
@@ -46,7 +47,7 @@ def incremental(options: argparse.Namespace) -> dict[str, Any]:
 
         return microseconds
 
-    runs = {name: timed(fold.advance, fold.put_back) for name, fold in folds.items()}
+    runs = {name: timed(both.advance, both.put_back) for name, both in engines.items()}
     step, again = f"the network: one step of {BATCH}", f"the network: the last {AGAIN} events again"
     runs |= {step: timed(_step(serving)), again: timed(_again(serving))}
     few, many = _after(HISTORIES[0]), _after(HISTORIES[-1])
@@ -58,8 +59,8 @@ def _after(length: int) -> str:
     return f"an event after {length:,}"
 
 
-class _FoldAfter:
-    """A fold whose users have had so many events, and their next ones."""
+class _EnginesAfter:
+    """Engines whose users have had so many events, and the users' next ones."""
 
     def __init__(self, serving: Serving, length: int) -> None:
         rng, items = np.random.default_rng(length), len(serving.vocabulary)
@@ -68,19 +69,19 @@ class _FoldAfter:
         stored = users_of(counts, hidden=hidden, weights_id=serving.weights_id, items=items)
         self._stored = dict(zip(users, pack(stored), strict=True))
         states = UserStates(hidden=hidden, length=64, epoch=1, device=serving.device)
-        self._fold = Fold(states, rules_share=Settings().rules_share)
-        self._fold.serve(serving)
-        self._slots = self._fold.slots_of([0] * BATCH, users)
+        self._engine, self._answers = StateEngine(states, rules_share=Settings().rules_share), AnswerEngine()
+        self._engine.serve(serving)
+        self._slots = self._engine.slots_of([0] * BATCH, users)
         events = [Event(user_id=user, type="view", item_id=f"item-{rng.integers(items)}") for user in users]
         self._actions = actions_of(events, np.full(BATCH, LAST_TIME + 60_000))
         self._offsets = np.arange(BATCH) + BATCH
 
     def put_back(self) -> None:
-        self._fold.states.restore(0, self._stored)
+        self._engine.states.restore(0, self._stored)
 
     def advance(self) -> None:
-        self._fold.slots_of([0] * BATCH, self._actions.users)
-        self._fold.answer(self._fold.step(self._slots, self._actions, self._offsets))
+        self._engine.slots_of([0] * BATCH, self._actions.users)
+        self._answers.answer(self._engine.step(self._slots, self._actions, self._offsets))
 
 
 @torch.inference_mode()

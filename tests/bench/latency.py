@@ -93,7 +93,7 @@ def _medians(several: Sequence[Percentiles]) -> Percentiles:
 
 
 def _computed(worker: Running) -> tuple[float, float]:
-    """Seconds in which the worker's fold computed so far, and how many batches."""
+    """Seconds in which the worker's engines computed so far, and how many batches."""
     seconds, batches = (
         [worker.metric(f"nextact_stage_seconds_{of}", stage) for stage in ("step", "answer")] for of in ("sum", "count")
     )

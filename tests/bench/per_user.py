@@ -1,7 +1,7 @@
 """Bytes per user: in a worker's memory, on its disk, in the changelog.
 
-In memory: what a process grows by while its fold takes in users, all that it keeps of them included. On disk and in the
-changelog: what the files have grown by, for users with few actions and for users with a full ring.
+In memory: what a process grows by while its engines take in users, all that they keep of them included. On disk and in
+the changelog: what the files have grown by, for users with few actions and for users with a full ring.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from model.data.events import Event, actions_of
-from model.serving.engine import Fold
+from model.serving.answer_engine import AnswerEngine
+from model.serving.state_engine import StateEngine
 from model.state.user_states import UserStates
 from stream_app.settings import Settings
 from stream_app.worker.local_store import LocalStore
@@ -48,25 +49,25 @@ def memory(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def in_memory(users: int, items: int) -> tuple[float, float]:
-    """What the process grows by per user of a fold with so many, and what the fold says that its arrays take."""
+    """What the process grows by per user of engines with so many, and what they say that their arrays take."""
     settings, vocabulary = Settings(), named(items)
     states = UserStates(
         hidden=settings.hidden, length=settings.history_length, epoch=1, device=torch.device("cpu"), most=users + 1024
     )
-    fold = Fold(states, rules_share=settings.rules_share)
-    fold.serve(served_version(sessions(vocabulary, 50_000), vocabulary, torch.device("cpu")))
-    _take_in(fold, [f"warm-up-{number}" for number in range(1024)])
+    engine, answers = StateEngine(states, rules_share=settings.rules_share), AnswerEngine()
+    engine.serve(served_version(sessions(vocabulary, 50_000), vocabulary, torch.device("cpu")))
+    _take_in(engine, answers, [f"warm-up-{number}" for number in range(1024)])
     before = _resident()
     for first in range(0, users, BATCH):
-        _take_in(fold, [f"user-{number}" for number in range(first, min(users, first + BATCH))])
-    return (_resident() - before) / users, fold.nbytes / len(fold.states)
+        _take_in(engine, answers, [f"user-{number}" for number in range(first, min(users, first + BATCH))])
+    return (_resident() - before) / users, (engine.nbytes + answers.nbytes) / len(states)
 
 
-def _take_in(fold: Fold, users: list[str]) -> None:
+def _take_in(engine: StateEngine, answers: AnswerEngine, users: list[str]) -> None:
     count = len(users)
     events = [Event(user_id=user, type="view", item_id=f"item-{place}") for place, user in enumerate(users)]
-    slots = fold.slots_of([0] * count, users)
-    fold.answer(fold.step(slots, actions_of(events, np.full(count, 1_700_000_000_000)), np.arange(count)))
+    slots = engine.slots_of([0] * count, users)
+    answers.answer(engine.step(slots, actions_of(events, np.full(count, 1_700_000_000_000)), np.arange(count)))
 
 
 def on_disk(users: int, actions: float) -> float:

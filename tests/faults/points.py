@@ -20,7 +20,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.faust_table import UsersStore
 from stream_app.worker.faust_transport import FetchConsumer
 from stream_app.worker.local_store import LocalStore
-from stream_app.worker.reload import Reload
+from stream_app.worker.reload import Reloader
 
 Due = Callable[[], bool]  # whether this pass of the point is the one
 Hit = Callable[[], None]  # sends the signal
@@ -106,14 +106,14 @@ def recovery(due: Due, hit: Hit) -> None:
 
 def swap(due: Due, hit: Hit) -> None:
     """The new weights serve, and nothing has been computed with them."""
-    original = getattr(Reload, name := "_swap")
+    original = getattr(Reloader, name := "_swap")
 
-    async def swap_weights(self: Reload, serving: Any) -> None:
+    async def swap_weights(self: Reloader, serving: Any) -> None:
         await original(self, serving)
         if due():
             hit()
 
-    setattr(Reload, name, swap_weights)
+    setattr(Reloader, name, swap_weights)
 
 
 POINTS: Final = {

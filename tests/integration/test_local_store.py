@@ -114,7 +114,7 @@ def test_a_store_that_is_deleted_or_damaged_is_made_anew(settings: Settings, sta
             (folder / "CURRENT").write_bytes(b"nonsense")
 
     second = started(start)
-    assert second.log.read_text().count("is made anew from the changelog: it is damaged") == (0 if deleted else 4)
+    assert second.log.read_text().count("is rebuilt from the changelog: it is damaged") == (0 if deleted else 4)
     assert second.metric("nextact_recovered_records_total") >= changelog_size(settings)
     send_all(settings, events)
     check(wait_answered(second, settings))

@@ -16,8 +16,8 @@ import pytest
 from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
-from model.serving.engine import Fold
 from model.serving.serving import serve
+from model.serving.state_engine import StateEngine
 from stream_app.contract.records import OutgoingRecord
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
@@ -67,9 +67,9 @@ def _sorted(logged: list[Logged]) -> list[Record]:
 def sound() -> Run:
     """What the pipeline makes of a load in batches of 50; cached, so not to be changed."""
     log = _log()
-    fold = Fold(make_states(), rules_share=1)
-    fold.serving = serve(make_version(), CPU)
-    pipeline = Pipeline(fold, SETTINGS, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
+    engine = StateEngine(make_states(), rules_share=1)
+    engine.serve(serve(make_version(), CPU))
+    pipeline = Pipeline(engine, SETTINGS, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
     run = Run(log, [], [], [])
     for start in range(0, len(log), 50):
         batch = [_consumed(record) for record in log[start : start + 50]]

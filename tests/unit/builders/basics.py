@@ -1,4 +1,4 @@
-"""Small networks, states, events and records for tests; and a user as plain Python, the oracle of the fold."""
+"""Small networks, states, events and records for tests; and a user as plain Python, the oracle of the state engine."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from model.serving.engine import Fold
+from model.serving.state_engine import StateEngine
 from stream_app.settings import load_settings
 from stream_app.worker.faust_app import create_app
 from stream_app.worker.faust_transport import FetchConsumer
@@ -58,11 +58,11 @@ def run(
 
         async def at_once() -> None: ...
 
-        consumption: Any = SimpleNamespace(consume=consume, drained=drained or at_once, pause=lambda: pause)
+        agent: Any = SimpleNamespace(consume=consume, drained=drained or at_once, pause=lambda: pause)
         delivering: Any = delivery or Delivery()
-        fold = Fold(make_states(), rules_share=0)
+        engine = StateEngine(make_states(), rules_share=0)
         parts: dict[str, Any] = {"store": SimpleNamespace(offset=OFFSETS.get), "metrics": None}
-        app = create_app(SETTINGS, fold=fold, consumption=consumption, delivery=delivering, fail=fail, **parts)
+        app = create_app(SETTINGS, engine=engine, agent=agent, delivery=delivering, fail=fail, **parts)
         app.finalize()
         app.topics._acking_topics |= {EVENTS.topic, OTHER.topic}
         try:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from model.data.contexts import FIRST_GAP, gap_buckets, unpack_contexts
 from model.data.events import NO_TIME
 from model.data.sequences import sequences_of
-from model.serving.engine import Fold
+from model.serving.state_engine import StateEngine
 from stream_app.contract.events import decode_batch
 from stream_app.contract.predictions import decode_prediction
 from stream_app.history.rows import actions_in, rows_of
@@ -109,8 +109,8 @@ class Stream:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.fold = Fold(make_states(), rules_share=1)
-        self._pipeline = Pipeline(self.fold, load_settings(), WorkerMetrics(self.registry), lambda: 0.0)
+        self.engine = StateEngine(make_states(), rules_share=1)
+        self._pipeline = Pipeline(self.engine, load_settings(), WorkerMetrics(self.registry), lambda: 0.0)
         self.flags: dict[int, str] = {}
 
     def process(self, records: list[ConsumerRecord[bytes, bytes]]) -> None:
@@ -129,7 +129,7 @@ class Stream:
 
     def seen(self, user: str) -> tuple[int | None, list[tuple[int, int]]]:
         """The user's clock, and gap bucket and boundary of the last actions."""
-        states = self.fold.states
+        states = self.engine.states
         slot = states.slot(0, user)
         assert slot is not None
         _, contexts, (size,) = states.histories.gather(np.array([slot]))

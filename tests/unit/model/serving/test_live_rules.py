@@ -21,7 +21,7 @@ from tests.unit.builders.basics import Logged, logs, splits
 
 
 class Stream:
-    """Live rules with the histories that the fold would keep for them."""
+    """Live rules with the histories that the state engine would keep for them."""
 
     def __init__(self, rules: Rules) -> None:
         self.rules = LiveRules(rules)
@@ -98,7 +98,7 @@ def test_answers_are_probabilities(log: list[Logged], data: st.DataObject) -> No
     stream = Stream(Rules())
     for batch in data.draw(splits(log)):
         answers, ranked = stream.follow(batch, [True] * len(batch))
-        stream.rules.was_right_at(np.array(data.draw(st.lists(st.integers(0, RANKED), max_size=9)), np.int64))
+        stream.rules.count_ranks(np.array(data.draw(st.lists(st.integers(0, RANKED), max_size=9)), np.int64))
         assert answers.version == "baseline"
         assert answers.next_type.sum(1) == pytest.approx(1)
         assert (answers.next_type > 0).all()
@@ -112,7 +112,7 @@ def test_answers_are_probabilities(log: list[Logged], data: st.DataObject) -> No
             assert len(names_of(answers, row)) == np.count_nonzero(ranked[row])
 
 
-def test_nothing_asked_is_no_answer() -> None:
+def test_an_empty_batch_has_no_answers() -> None:
     stream = Stream(Rules())
     answers, ranked = stream.follow([], [])
     assert answers.items.shape == (0, RANKED)
@@ -120,9 +120,9 @@ def test_nothing_asked_is_no_answer() -> None:
     assert ranked.shape == (0, RANKED)
 
 
-def test_places_that_were_right_more_often_get_more_of_the_probability() -> None:
+def test_ranks_that_were_right_more_often_get_more_of_the_probability() -> None:
     stream = Stream(Rules())
-    stream.rules.was_right_at(np.array([1] * 60 + [2] * 20 + [0] * 19, np.int64))
+    stream.rules.count_ranks(np.array([1] * 60 + [2] * 20 + [0] * 19, np.int64))
     two = [Logged(Event(user_id="a", type="view", item_id=item), 0, n) for n, item in enumerate("xy")]
     answers, _ = stream.follow(two, [True] * 2)
     total = 60 + 20 + 19 + RANKED + 1

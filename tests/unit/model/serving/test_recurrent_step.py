@@ -15,7 +15,7 @@ from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
 from model.serving import recurrent_step as stepper_module
 from model.serving.gru_kernel import CompiledStep
-from model.serving.recurrent_step import StepByTensors, Stepper, stepper_of
+from model.serving.recurrent_step import Stepper, TensorStep, stepper_of
 
 ITEMS = [f"item {n}" for n in range(50)]
 SLOTS = 300
@@ -39,7 +39,7 @@ def test_so_is_one_by_tensors_however_many_at_once(
 ) -> None:
     monkeypatch.setattr(stepper_module, "_AT_ONCE", at_once)
     network = make_network(24, 16, backbone)
-    check(network, StepByTensors(network, CPU), (64, 10, 1))
+    check(network, TensorStep(network, CPU), (64, 10, 1))
 
 
 @torch.inference_mode()
@@ -64,7 +64,7 @@ def test_what_a_user_becomes_does_not_depend_on_who_else_is_stepped() -> None:
 
 @pytest.mark.parametrize(
     ("backbone", "device", "kind"),
-    [("gru", "cpu", CompiledStep), ("linear", "cpu", StepByTensors), ("gru", "cuda", StepByTensors)],
+    [("gru", "cpu", CompiledStep), ("linear", "cpu", TensorStep), ("gru", "cuda", TensorStep)],
 )
 def test_gated_units_on_the_cpu_are_stepped_by_what_is_compiled(
     backbone: BackboneName, device: str, kind: type

@@ -22,12 +22,11 @@ from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
 from model.rounds.fit_model import FitModelConfig, fit_model
 from model.rounds.initial_network import cold_start
-from model.serving.engine import Fold
 from model.serving.served_ranking import NetworkAndLog
 from model.serving.serving import Serving, serve
 from model.training.fit_network import TrainConfig
 from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, Logged, make_states, make_version
-from tests.unit.builders.engines import advance
+from tests.unit.builders.engines import Engines
 
 ITEMS = tuple(f"item {n}" for n in range(90))  # more than the network names
 MOST = 60  # events of a user: more than are looked at, fewer than the ring holds
@@ -122,13 +121,12 @@ def places_in_sequences(events: list[Event]) -> NDArray[np.int64]:
 def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
     serving, rng, events = trained(backbone), random.Random(most), shop()[0]
     expected, places = evaluated(backbone), places_in_sequences(events)
-    fold = Fold(make_states(length=64), rules_share=0)
-    fold.serving = serving
+    engines = Engines(make_states(length=64), rules_share=0, serving=serving)
     log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
     start, compared = 0, 0
     while start < len(log):
         batch = log[start : start + rng.randint(1, most)]
-        answers = advance(fold, batch).answers
+        answers = engines.advance(batch).answers
         for row, place in enumerate(places[start : start + len(batch)]):
             if np.isfinite(expected[place]).any():
                 best = np.sort(expected[place])[::-1][:20]
@@ -148,13 +146,13 @@ def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: Backbon
     everywhere, head = np.arange(len(sequences)), serving.network.purchase
     expected = probabilities(head, serving.vocabulary, serving.calibration, sequences, everywhere)
     assert expected.std() > 0.01  # else anything would do
-    fold, places = Fold(make_states(length=64), rules_share=0), places_in_sequences(events)
-    fold.serving = serving
+    engines = Engines(make_states(length=64), rules_share=0, serving=serving)
+    places = places_in_sequences(events)
     log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
     start = 0
     while start < len(log):
         batch = log[start : start + rng.randint(1, most)]
-        served = advance(fold, batch).answers.purchase
+        served = engines.advance(batch).answers.purchase
         np.testing.assert_allclose(served, expected[places[start : start + len(batch)]], rtol=1e-5)
         start += len(batch)
 

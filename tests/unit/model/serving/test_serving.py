@@ -10,12 +10,11 @@ from numba import typeof
 from model.errors import VersionRefused
 from model.fusion import fusion
 from model.network.backbones import BackboneName
-from model.serving.engine import Fold
 from model.serving.serving import serve_files
 from model.versions.manifest import VersionFiles, read_files
 from model.versions.version import save
 from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, make_states, make_version
-from tests.unit.builders.engines import advance, view
+from tests.unit.builders.engines import Engines, view
 
 
 def files_of(path: Path, backbone: BackboneName) -> VersionFiles:
@@ -47,10 +46,10 @@ def test_what_a_batch_needs_is_compiled_when_a_version_is_ready(
         rank(*arguments)
 
     monkeypatch.setattr(fusion, "_rank", recorded)
-    fold = Fold(make_states(), rules_share=0)
-    _, fold.serving = serve_files(files_of(tmp_path / "v1", "gru"), hidden=HIDDEN, device=CPU)
+    _, serving = serve_files(files_of(tmp_path / "v1", "gru"), hidden=HIDDEN, device=CPU)
+    engines = Engines(make_states(), rules_share=0, serving=serving)
     assert len(kinds) == 1
-    advance(fold, [view(0), view(1, "b"), view(2)])
-    advance(fold, [view(3), view(4, "c")])
+    engines.advance([view(0), view(1, "b"), view(2)])
+    engines.advance([view(3), view(4, "c")])
     assert len(kinds) == 3
     assert kinds[0] == kinds[1] == kinds[2]

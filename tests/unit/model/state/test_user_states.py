@@ -29,7 +29,7 @@ def slots_of(states: UserStates, partition: int, users: Sequence[str]) -> NDArra
 
 
 def remember(states: UserStates, sent: Sent, times: Sequence[int] | None = None, session: str | None = None) -> None:
-    """Applies events as the fold does, with one action each."""
+    """Applies events as the state engine does, with one action each."""
     events = [Event(user_id=user, type="view", item_id=f"{n}", session_id=session) for n, (user, _) in enumerate(sent)]
     actions = actions_of(events, times or [0] * len(sent))
     actions.event_ids[:] = [event_id for _, event_id in sent]
@@ -199,7 +199,7 @@ def test_growing_keeps_users_and_gives_empty_slots(device: torch.device) -> None
 
 
 def test_slots_taken_in_inference_mode_can_be_cleared_outside_of_it() -> None:
-    # The fold runs in inference mode; a rebalance happens in the event loop.
+    # The engine steps in inference mode; a rebalance happens in the event loop.
     states = make_states(slots=1)
     with torch.inference_mode():
         slots_of(states, 0, ["a", "b", "c"])

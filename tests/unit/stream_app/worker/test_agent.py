@@ -17,25 +17,26 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.errors import TooManyDeadLetters
 from stream_app.settings import load_settings
-from stream_app.worker.agent import EventsAgent
+from stream_app.worker.agent import BatchStages, EventsAgent
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
 from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.threads import WorkerThreads
 from tests.unit.builders.basics import make_record
 
 LARGE = 300  # records: coded in a thread of their own
 SETTINGS = load_settings({"batch_size": 10, "in_flight": 2})
 
 
-class Stepped(list[Any]):
+class SteppedRecords(list[Any]):
     """The records of a batch and its number."""
 
-    def __init__(self, records: list[Any], batch: int) -> None:
+    def __init__(self, records: list[Any], number: int) -> None:
         super().__init__(records)
-        self.batch = batch
+        self.number = number
 
 
 class World:
-    """All that a consumption touches; `happened` is what it did, in order."""
+    """All that an agent touches; `happened` is what it did, in order."""
 
     def __init__(self) -> None:
         self.happened: list[str] = []
@@ -81,16 +82,16 @@ class World:
         self.broken("decode")
         return records
 
-    def step(self, records: list[Any]) -> Stepped:
+    def step(self, records: list[Any]) -> SteppedRecords:
         self.broken("step")
         self.happened.append("step " + " ".join(f"{record.partition}/{record.offset}" for record in records))
         self._batches += 1
-        return Stepped(records, self._batches)
+        return SteppedRecords(records, self._batches)
 
-    def answer(self, stepped: Stepped) -> Stepped:
+    def answer(self, stepped: SteppedRecords) -> SteppedRecords:
         self.broken("answer")
         self._answered += 1
-        assert stepped.batch == self._answered, "batches are answered out of order"
+        assert stepped.number == self._answered, "batches are answered out of order"
         return stepped
 
     def encode(self, records: list[Any]) -> list[BatchResult]:
@@ -132,22 +133,18 @@ def run(body: Callable[[World, EventsAgent, asyncio.Task[None]], Any]) -> World:
         parts: Any = world
         asyncio.get_running_loop().set_exception_handler(world.unawaited)
         with ThreadPoolExecutor(1) as device, ThreadPoolExecutor(1) as ranking, ThreadPoolExecutor(1) as coding:
-            consumption = EventsAgent(
+            agent = EventsAgent(
                 settings=SETTINGS,
-                pipeline=parts,
-                delivery=parts,
-                store=parts,
-                device_thread=device,
-                ranking_thread=ranking,
-                coding_thread=coding,
+                stages=BatchStages(pipeline=parts, delivery=parts, store=parts),
+                threads=WorkerThreads(device=device, ranking=ranking, coding=coding, loading=coding),
                 metrics=WorkerMetrics(CollectorRegistry()),
                 fail=world.failed.append,
                 clock=lambda: world.now,
             )
-            consuming = asyncio.create_task(consumption.consume(world))
+            consuming = asyncio.create_task(agent.consume(world))
             try:
                 async with asyncio.timeout(10):
-                    await body(world, consumption, consuming)
+                    await body(world, agent, consuming)
             finally:
                 await ended(consuming)
         return world
@@ -156,7 +153,7 @@ def run(body: Callable[[World, EventsAgent, asyncio.Task[None]], Any]) -> World:
 
 
 async def ended(consuming: asyncio.Task[None]) -> None:
-    """Ends a consumption in whatever state its test has left it, while its threads are still there."""
+    """Ends an agent in whatever state its test has left it, while its threads are still there."""
     while not consuming.done():  # one that failed, or whose test did, is never drained
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
@@ -184,24 +181,24 @@ def held(world: World, stage: str) -> tuple[list[str], threading.Event]:
 
 
 def test_a_fetch_is_acknowledged_when_its_effects_and_their_state_are_durable() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.release.clear()
         world.fetch(3, size=2)
         await seen(lambda: world.happened)
         await asyncio.sleep(0.02)
         assert world.happened == ["step 3/0 3/1"]
         world.release.set()
-        await consumption.drained()
+        await agent.drained()
 
     assert run(body).happened == ["step 3/0 3/1", "delivered 3/0-2", "state 3 5-7", "ack 3/1"]
 
 
 def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.fetch(3, size=2, behind=1)
         world.fetch(3, size=2, behind=2)
         await seen(lambda: world.fetches.empty())
-        await consumption.drained()
+        await agent.drained()
 
     happened = run(body).happened
     assert [entry for entry in happened if entry.startswith(("delivered", "ack"))] == [
@@ -212,12 +209,12 @@ def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
 
 
 def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partition() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         for n in range(40):
             world.fetch(n % 3, size=1 + n % 4)
         await seen(lambda: world.happened)
         await seen(lambda: world.fetches.empty())
-        await consumption.drained()
+        await agent.drained()
 
     happened = run(body).happened
     batches = [entry.split()[1:] for entry in happened if entry.startswith("step")]
@@ -231,12 +228,12 @@ def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partit
 
 
 def test_partitions_that_were_fetched_together_are_one_batch() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.turns_apart = 4
         for partition in range(8):
             world.fetch(partition)
         await seen(lambda: world.fetches.empty())
-        await consumption.drained()
+        await agent.drained()
 
     happened = run(body).happened
     assert [entry for entry in happened if entry.startswith("step")] == [
@@ -246,8 +243,8 @@ def test_partitions_that_were_fetched_together_are_one_batch() -> None:
 
 @pytest.mark.parametrize(("size", "pause"), [(2, 0.0), (3, 0.5)])
 def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, pause: float) -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
-        assert consumption.pause() == 0
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
+        assert agent.pause() == 0
 
         def computes(where: str) -> None:
             world.now += 0.25 if where == "step" else 0
@@ -255,14 +252,14 @@ def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, paus
         world.broken = computes
         world.fetch(0, size)
         await seen(lambda: world.happened)
-        await consumption.drained()
-        assert consumption.pause() == pause
+        await agent.drained()
+        assert agent.pause() == pause
 
     run(body)
 
 
 def test_only_so_many_batches_are_under_way() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.release.clear()
         for n in range(8):
             world.fetch(n, size=SETTINGS.batch_size)
@@ -272,13 +269,13 @@ def test_only_so_many_batches_are_under_way() -> None:
         assert not world.fetches.empty()  # nor does it take in without end
         world.release.set()
         await seen(lambda: sum(entry.startswith("ack") for entry in world.happened) == 8)
-        await consumption.drained()
+        await agent.drained()
 
     run(body)
 
 
 def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         stages, computed = held(world, "step")
         for _ in range(2):
             world.fetch(0, LARGE)
@@ -292,7 +289,7 @@ def test_of_a_backlog_the_next_batch_is_decoded_while_one_is_computed() -> None:
 
 
 def test_a_backlog_is_answered_while_the_next_batch_is_stepped() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         stages, answered = held(world, "answer")
         for _ in range(2):
             world.fetch(0, LARGE)
@@ -300,13 +297,13 @@ def test_a_backlog_is_answered_while_the_next_batch_is_stepped() -> None:
         assert stages.count("answer") == 1
         assert "encode" not in stages
         answered.set()
-        await consumption.drained()
+        await agent.drained()
 
     run(body)
 
 
 def test_a_backlog_is_encoded_beside_the_next_batch() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.go_on.clear()
         for _ in range(3):
             world.fetch(0, LARGE)
@@ -315,7 +312,7 @@ def test_a_backlog_is_encoded_beside_the_next_batch() -> None:
         assert not any(entry.startswith("delivered") for entry in world.happened)
         world.go_on.set()
         await seen(lambda: world.fetches.empty())
-        await consumption.drained()
+        await agent.drained()
 
     happened = run(body).happened
     acknowledged = [entry for entry in happened if entry.startswith("ack")]
@@ -323,49 +320,49 @@ def test_a_backlog_is_encoded_beside_the_next_batch() -> None:
 
 
 def test_a_small_batch_behind_a_large_one_is_not_encoded_before_it() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.go_on.clear()
         world.fetch(0, LARGE)
         await seen(lambda: world.encoding)
         world.fetch(0)
         await seen(lambda: len(world.happened) == 2)
         world.go_on.set()
-        await consumption.drained()
+        await agent.drained()
 
     happened = run(body).happened
     assert [entry for entry in happened if entry.startswith("ack")] == ["ack 0/299", "ack 0/300"]
 
 
 def test_what_is_left_of_a_backlog_that_moved_away_holds_nothing_up() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.fetch(0, LARGE)
         world.fetch(1, LARGE, generation=0)  # taken ahead, and someone else's
         await seen(lambda: "ack 0/299" in world.happened)
-        await consumption.drained()
+        await agent.drained()
 
     run(body)
 
 
 def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.consumer_generation_id = 2
         world.fetch(0, generation=1)
         world.fetch(1, generation=2)
         await seen(lambda: world.happened)
-        await consumption.drained()
+        await agent.drained()
 
     assert run(body).happened == ["step 1/1", "delivered 1/1-2", "state 1 5-7", "ack 1/1"]
 
 
 def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
-    async def body(world: World, consumption: EventsAgent, consuming: asyncio.Task[None]) -> None:
+    async def body(world: World, agent: EventsAgent, consuming: asyncio.Task[None]) -> None:
         world.release.clear()
         for n in range(6):
             world.fetch(n, size=4)
         await seen(lambda: world.happened)
         consuming.cancel()  # as Faust does when the app stops, before the consumer's last commit
         world.release.set()
-        await consumption.drained()
+        await agent.drained()
         with suppress(asyncio.CancelledError):
             await consuming
         advanced = sum(entry.count("/") for entry in world.happened if entry.startswith("step"))
@@ -381,7 +378,7 @@ def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str, s
         if where == stage:
             raise ConnectionError(stage)
 
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.broken = broken
         world.fetch(0, size)
         world.fetch(0, size)
@@ -402,7 +399,7 @@ def test_an_error_of_the_device_ends_the_process_with_nothing_delivered_or_ackno
         if where == "step":
             raise error
 
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.broken = broken
         world.fetch(0)
         world.fetch(1)
@@ -414,7 +411,7 @@ def test_an_error_of_the_device_ends_the_process_with_nothing_delivered_or_ackno
 
 
 def test_too_many_dead_letters_end_the_process_when_what_came_before_is_committed() -> None:
-    async def body(world: World, consumption: EventsAgent, _: Any) -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.release.clear()
         world.fetch(1, size=SETTINGS.batch_size)
         await seen(lambda: world.happened)

@@ -98,7 +98,7 @@ def test_the_window_forgets_the_reasons_that_left_it() -> None:
     counted = DeadLetterLimits(limits(0, 0.5, 4))
     count(counted, [*[Taken(0, "empty")] * 2, *[Taken(0, None)] * 4])
     count(counted, [*[Taken(0, "empty")] * 2, *[Taken(0, None)] * 4])
-    with pytest.raises(TooManyDeadLetters, match="3 of the last 4 records are no events: 3 of them are not_json"):
+    with pytest.raises(TooManyDeadLetters, match="3 of the last 4 records are not events: 3 of them are not_json"):
         count(counted, [Taken(0, "not_json")] * 3)
 
 

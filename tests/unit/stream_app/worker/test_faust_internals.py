@@ -44,7 +44,7 @@ class Leaning:
 
     function: Callable[..., Any]
     parameters: str  # as they were when ours was written
-    ours: str
+    ours: str  # the end of the name of a file in stream_app/worker
     why: str
 
     def __str__(self) -> str:
@@ -52,39 +52,48 @@ class Leaning:
 
     @property
     def broken(self) -> str:
-        return f"{self.function.__module__}.{self} has changed. stream_app/{self.ours} leans on it: {self.why}"
+        return f"{self.function.__module__}.{self} has changed. stream_app/worker/*{self.ours} leans on it: {self.why}"
 
 
 Thread = driver.AIOKafkaConsumerThread
 OVERRIDDEN = [
     Leaning(
-        transport.ThreadDelegateConsumer._getmany, "active_partitions timeout", "transport.py", "holds events back"
+        transport.ThreadDelegateConsumer._getmany,
+        "active_partitions timeout",
+        "transport.py",
+        "holds events back",
     ),
-    Leaning(transport.Consumer._wait_next_records, "timeout", "transport.py", "notes which chunks were handed out"),
-    Leaning(transport.Consumer.perform_seek, "", "transport.py", "forgets which chunks were handed out"),
-    Leaning(transport.Consumer.ack, "message", "transport.py", "checks that no chunk was lost"),
-    Leaning(transport.Consumer._new_offset, "tp", "transport.py", "commits up to the end of a chunk"),
-    Leaning(transport.Consumer._add_gap, "tp offset_from offset_to", "transport.py", "chunks have no gaps"),
+    Leaning(transport.Consumer._wait_next_records, "timeout", "transport.py", "notes which fetches were handed out"),
+    Leaning(transport.Consumer.perform_seek, "", "transport.py", "forgets which fetches were handed out"),
+    Leaning(transport.Consumer.ack, "message", "transport.py", "checks that no fetch was lost"),
+    Leaning(transport.Consumer._new_offset, "tp", "transport.py", "commits up to the end of a fetch"),
+    Leaning(transport.Consumer._add_gap, "tp offset_from offset_to", "transport.py", "fetches have no gaps"),
     Leaning(transport.Consumer.on_stop, "", "transport.py", "waits for what was taken in"),
     Leaning(transport.ThreadDelegateConsumer._commit, "offsets", "transport.py", "exactly-once commits by itself"),
     Leaning(transport.Consumer.on_partitions_assigned, "assigned generation_id", "transport.py", "locks others out"),
-    Leaning(driver.Consumer._new_consumer_thread, "", "transport.py", "has ChunkThread made"),
-    Leaning(Thread._create_worker_consumer, "transport", "chunks.py", "has it read committed records"),
+    Leaning(driver.Consumer._new_consumer_thread, "", "transport.py", "has FetchThread made"),
+    Leaning(Thread._create_worker_consumer, "transport", "fetch_thread.py", "has it read committed records"),
     Leaning(
-        Thread._fetch_records, "consumer active_partitions timeout max_records", "chunks.py", "makes chunks of fetches"
+        Thread._fetch_records,
+        "consumer active_partitions timeout max_records",
+        "fetch_thread.py",
+        "wraps fetches",
     ),
-    Leaning(Thread._seek_wait, "consumer partitions", "chunks.py", "seeks of recovery and fetches take turns"),
-    Leaning(Thread.seek_to_committed, "", "chunks.py", "seeks of streams and fetches take turns"),
-    Leaning(Thread._highwaters, "partitions", "chunks.py", "says how far recovery must read"),
-    Leaning(Thread.earliest_offsets, "partitions", "chunks.py", "says where the changelog begins"),
-    Leaning(Thread.highwater, "tp", "chunks.py", "says where lag is counted to"),
+    Leaning(Thread._seek_wait, "consumer partitions", "fetch_thread.py", "seeks of recovery and fetches take turns"),
+    Leaning(Thread.seek_to_committed, "", "fetch_thread.py", "seeks of streams and fetches take turns"),
+    Leaning(Thread._highwaters, "partitions", "fetch_thread.py", "says how far recovery must read"),
+    Leaning(Thread.earliest_offsets, "partitions", "fetch_thread.py", "says where the changelog begins"),
+    Leaning(Thread.highwater, "tp", "fetch_thread.py", "says where lag is counted to"),
     Leaning(faust.Table._new_store, "", "table.py", "makes UsersStore"),
     Leaning(Store.persisted_offset, "tp", "table.py", "says where recovery begins"),
     Leaning(Store.apply_changelog_batch, "batch to_key to_value", "table.py", "restores users"),
     Leaning(Store.on_rebalance, "assigned revoked newly_assigned generation_id", "table.py", "gives slots up"),
     Leaning(Store.on_recovery_completed, "active_tps standby_tps", "table.py", "says that the worker answers"),
     Leaning(
-        faust.Schema.compile, "app on_key_decode_error on_value_decode_error default_propagate", "transport.py", ""
+        faust.Schema.compile,
+        "app on_key_decode_error on_value_decode_error default_propagate",
+        "transport.py",
+        "",
     ),
 ]
 
@@ -104,20 +113,32 @@ def calls(function: Callable[..., Any]) -> list[str]:
 
 
 ORDERS = [
-    (Leaning(transport.Consumer.getmany, "", "transport.py", "chunks are noted in it"), "_wait_next_records"),
-    (Leaning(transport.Consumer._wait_next_records, "", "transport.py", "events are held back in it"), "_getmany"),
+    (Leaning(transport.Consumer.getmany, "", "transport.py", "fetches are noted in it"), "_wait_next_records"),
     (
-        Leaning(transport.ThreadDelegateConsumer._getmany, "", "chunks.py", "it fetches in the thread"),
+        Leaning(transport.Consumer._wait_next_records, "", "transport.py", "events are held back in it"),
+        "_getmany",
+    ),
+    (
+        Leaning(transport.ThreadDelegateConsumer._getmany, "", "fetch_thread.py", "it fetches in the thread"),
         "_thread getmany",
     ),
-    (Leaning(Thread.getmany, "", "chunks.py", "chunks are made in the thread"), "call_thread _fetch_records"),
+    (
+        Leaning(Thread.getmany, "", "fetch_thread.py", "fetches are wrapped in the thread"),
+        "call_thread _fetch_records",
+    ),
     (Leaning(transport.Consumer._drain_messages, "", "transport.py", "gaps are added there"), "getmany _add_gap"),
     (
         Leaning(transport.Consumer._commit_tps, "", "transport.py", "the offset to commit is asked for"),
         "_filter_committable_offsets _commit_offsets",
     ),
-    (Leaning(transport.Consumer._filter_committable_offsets, "", "transport.py", "it asks _new_offset"), "_new_offset"),
-    (Leaning(transport.Consumer._commit_offsets, "", "transport.py", "all commits go through _commit"), "_commit"),
+    (
+        Leaning(transport.Consumer._filter_committable_offsets, "", "transport.py", "it asks _new_offset"),
+        "_new_offset",
+    ),
+    (
+        Leaning(transport.Consumer._commit_offsets, "", "transport.py", "all commits go through _commit"),
+        "_commit",
+    ),
     (
         Leaning(transport.Consumer.on_partitions_assigned, "", "transport.py", "recovery must not begin before it"),
         "_on_partitions_assigned",
@@ -142,11 +163,17 @@ ORDERS = [
         Leaning(Recovery.on_rebalance, "", "table.py", "recovery begins behind the persisted offset"),
         "add_active signal_recovery_start",
     ),
-    (Leaning(Recovery._build_highwaters, "", "chunks.py", "recovery reads to the real ends"), "highwaters"),
-    (Leaning(Recovery._build_offsets, "", "chunks.py", "recovery asks where the changelog begins"), "earliest_offsets"),
+    (Leaning(Recovery._build_highwaters, "", "fetch_thread.py", "recovery reads to the real ends"), "highwaters"),
+    (
+        Leaning(Recovery._build_offsets, "", "fetch_thread.py", "recovery asks where the changelog begins"),
+        "earliest_offsets",
+    ),
     (
         Leaning(
-            Recovery.on_recovery_completed, "", "transport.py", "events are fetched after the seek and the clearing"
+            Recovery.on_recovery_completed,
+            "",
+            "transport.py",
+            "events are fetched after the seek and the clearing",
         ),
         "perform_seek flow_control resume on_actives_ready",
     ),
@@ -155,7 +182,7 @@ ORDERS = [
         "resume_partitions standby_tps flow_control resume on_recovery_completed",
     ),
     (
-        Leaning(Recovery._slurp_changelogs.fun, "", "chunks.py", "a chunk without records moves recovery on"),
+        Leaning(Recovery._slurp_changelogs.fun, "", "fetch_thread.py", "a fetch without records moves recovery on"),
         "need_recovery signal_recovery_end message offset apply_changelog_batch",
     ),
     (
@@ -217,9 +244,9 @@ def test_the_thread_makes_a_consumer_that_reads_committed_records(monkeypatch: p
     async def body(consumer: Any) -> None:
         made = consumer._thread._create_consumer(loop=asyncio.get_running_loop())
         assert made.isolation_level == "read_uncommitted", (
-            "Faust can read committed records: chunks.py need not see to it"
+            "Faust can read committed records: fetch_thread.py need not see to it"
         )
-        assert made._isolation_level == "read_committed", "chunks.py leans on Thread._create_worker_consumer"
+        assert made._isolation_level == "read_committed", "fetch_thread.py leans on Thread._create_worker_consumer"
         assert made.fetch_max_wait_ms > made._fetch_max_wait_ms, "Faust's fetches wait no longer than ours"
         assert made.enable_auto_commit is False, "transport.py commits in one place"
 
@@ -228,22 +255,22 @@ def test_the_thread_makes_a_consumer_that_reads_committed_records(monkeypatch: p
 
 @pytest.mark.parametrize("option", ["isolation_level", "fetch_max_wait_ms"])
 def test_aiokafka_takes_what_is_set_when_it_starts(option: str) -> None:
-    assert f"self._{option} = {option}" in inspect.getsource(AIOKafkaConsumer.__init__), "chunks.py sets it"
-    assert f"{option}=self._{option}" in inspect.getsource(AIOKafkaConsumer.start), "chunks.py sets it"
+    assert f"self._{option} = {option}" in inspect.getsource(AIOKafkaConsumer.__init__), "fetch_thread.py sets it"
+    assert f"{option}=self._{option}" in inspect.getsource(AIOKafkaConsumer.start), "fetch_thread.py sets it"
 
 
 def test_positions_are_where_they_are_read_from() -> None:
     async def body() -> None:
         subscription: Any = Subscription({EVENTS.topic})
-        assert not subscription.assignment, "chunks.py: no positions before an assignment"
+        assert not subscription.assignment, "fetch_thread.py: no positions before an assignment"
         subscription._assign([EVENTS])
         state = subscription.assignment.state_value(EVENTS)
-        assert not state.has_valid_position, "chunks.py asks has_valid_position"
+        assert not state.has_valid_position, "fetch_thread.py asks has_valid_position"
         state.reset_to(5)
         state.consumed_to(9)
-        assert (state.has_valid_position, state.position) == (True, 9), "chunks.py reads position"
+        assert (state.has_valid_position, state.position) == (True, 9), "fetch_thread.py reads position"
         consumer = AIOKafkaConsumer()
-        assert consumer._subscription.subscription is None, "chunks.py reads consumer._subscription.subscription"
+        assert consumer._subscription.subscription is None, "fetch_thread.py reads consumer._subscription.subscription"
         await consumer.stop()
 
     asyncio.run(body())
@@ -256,7 +283,7 @@ async def turns(count: int) -> None:
 
 
 def test_the_request_for_the_next_fetch_is_made_right_after_records_were_taken() -> None:
-    """Of what the fetcher is told then: chunks.py has that one request wait at the broker."""
+    """Of what the fetcher is told then: fetch_thread.py has that one request wait at the broker."""
 
     async def body() -> None:
         asked: list[tuple[int, int]] = []
@@ -286,13 +313,13 @@ def test_the_request_for_the_next_fetch_is_made_right_after_records_were_taken()
             fetcher._records[EVENTS] = FetchResult(EVENTS, assignment=assignment, partition_records=fetched, backoff=60)
             state.resume()
             await turns(20)
-            assert asked == [], "chunks.py: no fetch before the records of the one before it were taken"
+            assert asked == [], "fetch_thread.py: no fetch before the records of the one before it were taken"
             assert await fetcher.fetched_records([EVENTS]) == {}
             fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes = 17, 4711
             async with asyncio.timeout(5):
                 while not asked:  # noqa: ASYNC110 - nothing says that it was
                     await asyncio.sleep(0)
-            assert asked == [(17, 4711)], "chunks.py has the next fetch wait"
+            assert asked == [(17, 4711)], "fetch_thread.py has the next fetch wait"
         finally:
             await fetcher.close()
 
@@ -309,7 +336,9 @@ def test_a_fetch_of_nothing_but_markers_moves_the_position() -> None:
         fetched = PartitionRecords(EVENTS, records, [], 5, None, None, False, 1)
         result = FetchResult(EVENTS, assignment=assignment, partition_records=fetched, backoff=0)
         assert result.getall() == []
-        assert assignment.state_value(EVENTS).position == 6, "chunks.py: recovery ends by the position behind markers"
+        assert assignment.state_value(EVENTS).position == 6, (
+            "fetch_thread.py: recovery ends by the position behind markers"
+        )
 
     asyncio.run(body())
 

@@ -13,11 +13,11 @@ import pytest
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
-from model.serving.engine import Fold
+from model.serving.state_engine import StateEngine
 from model.state.user_record import pack
 from model.state.user_states import UserStates
 from stream_app.settings import load_settings
-from stream_app.worker.faust_table import UsersStore
+from stream_app.worker.faust_table import UsersStore, UsersStoreParts
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
 from tests.unit.builders.basics import make_states
@@ -35,14 +35,14 @@ def stored(offset: int, *, epoch: int = 1) -> bytes:
 
 
 def users_store(local: LocalStore, states: UserStates, metrics: WorkerMetrics | None = None) -> UsersStore:
-    parts: Any = {
-        "fold": Fold(states, rules_share=0),
-        "store": local,
-        "settings": SETTINGS,
-        "metrics": metrics or WorkerMetrics(CollectorRegistry()),
-        "fail": pytest.fail,
-    }
-    return UsersStore("memory://", SimpleNamespace(), None, table_name="users", **parts)
+    parts = UsersStoreParts(
+        engine=StateEngine(states, rules_share=0),
+        store=local,
+        settings=SETTINGS,
+        metrics=metrics or WorkerMetrics(CollectorRegistry()),
+        fail=pytest.fail,
+    )
+    return UsersStore("memory://", SimpleNamespace(), None, table_name="users", parts=parts)
 
 
 def local_store(place: Path) -> LocalStore:

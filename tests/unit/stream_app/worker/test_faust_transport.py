@@ -36,20 +36,20 @@ def records(*offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
 
 def hand_out(consumer: FetchConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
     """The message that Faust makes of a fetch."""
-    chunk = Fetch(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
-    consumer._expect(tp, [chunk])
-    return consumer._to_message(tp, chunk)
+    fetch = Fetch(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
+    consumer._expect(tp, [fetch])
+    return consumer._to_message(tp, fetch)
 
 
-def test_a_chunk_is_a_record_to_faust() -> None:
+def test_a_fetch_looks_like_a_record_to_faust() -> None:
     fetched = records(5, 6, 9)
-    chunk = Fetch(EVENTS, fetched, 5, 12)
-    assert chunk.value is fetched
-    assert (chunk.topic, chunk.partition, chunk.offset, chunk.timestamp) == (EVENTS.topic, 3, 11, 1009)
-    assert (chunk.key, chunk.headers, chunk.checksum, chunk.serialized_key_size) == (None, (), None, 0)
+    fetch = Fetch(EVENTS, fetched, 5, 12)
+    assert fetch.value is fetched
+    assert (fetch.topic, fetch.partition, fetch.offset, fetch.timestamp) == (EVENTS.topic, 3, 11, 1009)
+    assert (fetch.key, fetch.headers, fetch.checksum, fetch.serialized_key_size) == (None, (), None, 0)
 
     async def body(consumer: FetchConsumer) -> None:
-        message = consumer._to_message(EVENTS, chunk)
+        message = consumer._to_message(EVENTS, fetch)
         assert (message.tp, message.offset, message.value) == (EVENTS, 11, fetched)
         assert message.generation_id == consumer.app.consumer_generation_id
         assert consumer._to_message(CHANGELOG, Fetch(CHANGELOG, [], 9, 12)).offset == 11
@@ -89,7 +89,7 @@ class Fetches:
         return await thread._fetch_records(aiokafka, set(self.assignment.tps), timeout=1.0)
 
 
-def test_only_chunked_topics_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_fetches_of_events_and_changelog_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(consumer: FetchConsumer) -> None:
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER)
         fetched = records(5, 6)
@@ -97,13 +97,13 @@ def test_only_chunked_topics_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> Non
         found = await fetches.of(consumer._thread)
         assert found[OTHER] is fetched
         for tp in (EVENTS, CHANGELOG):
-            (chunk,) = found[tp]
-            assert (chunk.value, chunk.offset, chunk.partition) == (fetched, 6, tp.partition)
+            (fetch,) = found[tp]
+            assert (fetch.value, fetch.offset, fetch.partition) == (fetched, 6, tp.partition)
 
     run(body)
 
 
-def test_a_chunk_covers_the_markers_behind_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fetch_covers_the_markers_behind_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(consumer: FetchConsumer) -> None:
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG)
         fetches.next = {EVENTS: (records(5, 6), 9), CHANGELOG: (records(5), 7)}
@@ -128,9 +128,9 @@ def test_recovery_is_told_of_offsets_without_records_and_nobody_else(monkeypatch
     run(body)
 
 
-def test_chunks_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -> None:
-    chunks = [Fetch(EVENTS, records(1, 2), 1, 3)]
-    fetched: list[Any] = [{}, None, {EVENTS: chunks, OTHER: records(7), CHANGELOG: [Fetch(CHANGELOG, [], 0, 3)]}]
+def test_fetches_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches = [Fetch(EVENTS, records(1, 2), 1, 3)]
+    fetched: list[Any] = [{}, None, {EVENTS: fetches, OTHER: records(7), CHANGELOG: [Fetch(CHANGELOG, [], 0, 3)]}]
 
     async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
         return fetched.pop(0), {EVENTS}
@@ -142,13 +142,13 @@ def test_chunks_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) ->
         assert await consumer._wait_next_records(1.0) == (None, {EVENTS})
         found, active = await consumer._wait_next_records(1.0)
         assert active == {EVENTS}
-        assert found[EVENTS] is chunks
+        assert found[EVENTS] is fetches
         assert {tp: list(offsets) for tp, offsets in consumer._handed_out.items()} == {EVENTS: [(1, 2)]}
 
     run(body)
 
 
-def test_acknowledged_chunks_move_the_commit_to_their_end() -> None:
+def test_acknowledged_fetches_move_the_commit_to_their_end() -> None:
     async def body(consumer: FetchConsumer) -> None:
         assert consumer._new_offset(EVENTS) is None
         first, second, third = hand_out(consumer, 5, 6), hand_out(consumer, 8), hand_out(consumer, 9, 20)
@@ -163,7 +163,7 @@ def test_acknowledged_chunks_move_the_commit_to_their_end() -> None:
     run(body)
 
 
-def test_an_acknowledgement_over_a_lost_chunk_is_an_error() -> None:
+def test_an_acknowledgement_over_a_lost_fetch_is_an_error() -> None:
     async def body(consumer: FetchConsumer) -> None:
         hand_out(consumer, 5, 6)
         with pytest.raises(DataPathError, match="offset 8 is done, but one before it got lost"):
@@ -374,7 +374,7 @@ def test_other_topics_commit_only_what_is_without_a_hole() -> None:
     run(body)
 
 
-def test_gaps_between_chunks_are_none() -> None:
+def test_gaps_between_fetches_are_none() -> None:
     async def body(consumer: FetchConsumer) -> None:
         await consumer._add_gap(EVENTS, 1, 9)
         await consumer._add_gap(OTHER, 1, 9)

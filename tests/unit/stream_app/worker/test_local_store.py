@@ -158,7 +158,7 @@ def test_damaged_files_are_made_anew(
 @pytest.mark.parametrize(
     ("circumstances", "reason"),
     [
-        ({"end": 7}, "it contains changelog offset 7, but the changelog ends at 7: it was made anew"),
+        ({"end": 7}, "it contains changelog offset 7, but the changelog ends at 7: it was recreated"),
         ({"now": 7201.0, "retention": 7200.0}, "it is 2.0 hours old; the changelog keeps tombstones for 2.0"),
     ],
     ids=["ahead", "old"],
@@ -202,7 +202,7 @@ def assert_made_anew(place: Path, caplog: pytest.LogCaptureFixture, reason: str,
         store.write(0, rows(4, "new"), 3)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith(f"the local store of partition 0 is made anew from the changelog: {reason}")
+    assert record.getMessage().startswith(f"the local store of partition 0 is rebuilt from the changelog: {reason}")
     caplog.clear()
     with opened(place) as store:
         assert store.offset(0) == 3

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.data.events import EVENT_TYPES
-from model.serving.engine import Fold
 from model.serving.serving import Serving, serve
+from model.serving.state_engine import StateEngine
 from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.contract.records import OutgoingRecord
 from stream_app.settings import load_settings
@@ -38,10 +38,11 @@ class Bench:
     def __init__(self, serving: Serving | None = SERVING) -> None:
         self.registry = CollectorRegistry()
         self.shelf = Shelf()
-        self.fold = Fold(make_states(stored=self.shelf), rules_share=1)
-        self.fold.serving = serving
+        self.engine = StateEngine(make_states(stored=self.shelf), rules_share=1)
+        if serving is not None:
+            self.engine.serve(serving)
         ticks: Iterator[int] = count()
-        self.pipeline = Pipeline(self.fold, SETTINGS, WorkerMetrics(self.registry), lambda: float(next(ticks)))
+        self.pipeline = Pipeline(self.engine, SETTINGS, WorkerMetrics(self.registry), lambda: float(next(ticks)))
 
     def process(self, records: Sequence[Record]) -> dict[int, BatchResult]:
         results = self.pipeline.encode(self.pipeline.answer(self.pipeline.step(self.pipeline.decode(records, 1))))
@@ -124,7 +125,7 @@ def test_everything_is_counted() -> None:
     assert bench.value("replayed_events_total") == 1
     assert bench.value("duplicate_events_total") == 1
     assert bench.value("users") == 1
-    assert bench.value("state_bytes") == bench.fold.nbytes
+    assert bench.value("state_bytes") == bench.engine.nbytes + bench.pipeline._answer_engine.nbytes
     assert bench.value("batch_events_sum") == 5
     assert bench.value("scored_total", ranker="model") == bench.value("scored_total", ranker="rules") == 1
     for stage in ("decode", "step", "answer", "encode"):

@@ -22,16 +22,17 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from model.serving import serving
-from model.serving.engine import Fold
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog, RankedBy
 from model.serving.serving import Serving
+from model.serving.state_engine import StateEngine
 from model.versions import manifest
 from model.versions.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
 from stream_app.settings import Settings
-from stream_app.versions import timeouts as bounded
+from stream_app.versions import timeouts
 from stream_app.versions.promotions import Promotion, encode_promotion, promoted_after, rolled_back
 from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.reload import Reload, logger
+from stream_app.worker.reload import Reloader, logger
+from stream_app.worker.threads import WorkerThreads
 from tests.unit.builders.basics import CPU, make_states
 from tests.unit.builders.versions import Bomb, change_json, change_weights, cut_off, replace_file, save_version
 
@@ -71,40 +72,44 @@ class Said(logging.Handler):
 
 
 class Following:
-    """A reload at work, and what it has done."""
+    """A reloader at work, and what it has done."""
 
     def __init__(
         self,
         *there: bytes | None,
         timeout: float = 10.0,
         pauses_s: tuple[float, ...] = (0.0, 0.0),
-        trial_s: float = 300.0,
+        canary_s: float = 300.0,
         ranked_by: RankedBy = "network-and-log",
     ) -> None:
         self.topic = Records(*there)
         self.said = asyncio.Event()
-        self.fold = Fold(make_states(), rules_share=0.1)
+        self.engine = StateEngine(make_states(), rules_share=0.1)
         self.registry = CollectorRegistry()
         self.device_thread, self.loading_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-        self.reload = Reload(
-            settings=Settings(registry_timeout=timeout, canary_seconds=trial_s, ranked_by=ranked_by),
+        self.reloader = Reloader(
+            settings=Settings(registry_timeout=timeout, canary_seconds=canary_s, ranked_by=ranked_by),
             promotions=self.topic,
-            fold=self.fold,
+            engine=self.engine,
             device=CPU,
-            device_thread=self.device_thread,
-            loading_thread=self.loading_thread,
+            threads=WorkerThreads(
+                device=self.device_thread,
+                ranking=self.device_thread,
+                coding=self.device_thread,
+                loading=self.loading_thread,
+            ),
             metrics=WorkerMetrics(self.registry),
             pauses_s=pauses_s,
         )
 
     @property
     def serving(self) -> str | None:
-        return self.fold.serving.name if self.fold.serving else None
+        return self.engine.serving.name if self.engine.serving else None
 
     @property
     def staying(self) -> Serving | None:
         """What some users stay with."""
-        return self.fold.canary.before if self.fold.canary else None
+        return self.engine.canary.before if self.engine.canary else None
 
     def count(self, outcome: str) -> int:
         return int(self.registry.get_sample_value("nextact_reloads_total", {"outcome": outcome}) or 0)
@@ -115,7 +120,7 @@ class Following:
         return [sample.labels["version"] for sample in families["nextact_model_info"].samples]
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Looks again after each line that the reload logs: it says all that it does."""
+        """Looks again after each line that the reloader logs: it logs all that it does."""
         async with asyncio.timeout(10):
             while not holds():
                 await self.said.wait()
@@ -126,8 +131,8 @@ def run(following: Following, steps: Callable[[Following], Awaitable[None]]) -> 
     """Starts, follows in the background, and goes through the steps; a failure of the following is one of the test."""
 
     async def go() -> None:
-        await following.reload.start()
-        task = asyncio.create_task(following.reload.follow())
+        await following.reloader.start()
+        task = asyncio.create_task(following.reloader.follow())
         done, _ = await asyncio.wait(
             {task, asyncio.ensure_future(steps(following))}, return_when=asyncio.FIRST_COMPLETED
         )
@@ -203,8 +208,8 @@ def test_items_are_ranked_by_what_the_setting_says(good: Promotion, ranked_by: R
         await worker.until(lambda: worker.serving == "good")
 
     run(worker, steps)
-    assert worker.fold.serving is not None
-    assert type(worker.fold.serving.ranking) is kind
+    assert worker.engine.serving is not None
+    assert type(worker.engine.serving.ranking) is kind
 
 
 def assert_refused(worker: Following, log: str, version: str, reason: str, serving_on: str | None) -> None:
@@ -237,10 +242,10 @@ def test_a_bad_version_is_refused_and_the_one_before_serves_on(
     worker = Following(encode_promotion(good), timeout=0.3 if damage is hang else 10.0)
 
     async def steps(worker: Following) -> None:
-        before = worker.fold.serving
+        before = worker.engine.serving
         worker.topic.put(encode_promotion(bad))
         await worker.until(lambda: worker.count("refused") == 1)
-        assert worker.fold.serving is before
+        assert worker.engine.serving is before
         assert worker.shown() == ["good"]
         assert_refused(worker, log(), "bad", reason, "good")
         worker.topic.put(encode_promotion(better))
@@ -314,13 +319,13 @@ def test_the_version_before_serves_again_without_being_read_again(good: Promotio
     worker = Following(encode_promotion(good))
 
     async def steps(worker: Following) -> None:
-        before = worker.fold.serving
+        before = worker.engine.serving
         worker.topic.put(encode_promotion(newer))
         await worker.until(lambda: worker.serving == "newer")
         shutil.rmtree(good.path)
         worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.count("loaded") == 3)
-        assert worker.fold.serving is before
+        assert worker.engine.serving is before
         assert worker.shown() == ["good"]
 
     run(worker, steps)
@@ -330,10 +335,10 @@ def test_what_serves_is_not_loaded_again_when_it_is_promoted_again(good: Promoti
     worker = Following(encode_promotion(good))
 
     async def steps(worker: Following) -> None:
-        before = worker.fold.serving
+        before = worker.engine.serving
         worker.topic.put(encode_promotion(promoted_after(good, good.version_ref, {}, NOON)), b"no json")
         await worker.until(lambda: worker.count("refused") == 1)
-        assert worker.fold.serving is before
+        assert worker.engine.serving is before
         assert worker.count("loaded") == 1
 
     run(worker, steps)
@@ -349,11 +354,11 @@ def test_a_version_that_does_not_answer_on_the_device_is_refused(
     worker = Following(encode_promotion(good))
 
     async def steps(worker: Following) -> None:
-        before = worker.fold.serving
+        before = worker.engine.serving
         monkeypatch.setattr(serving, "_warm_up", out_of_memory)
         worker.topic.put(encode_promotion(large))
         await worker.until(lambda: worker.count("refused") == 1)
-        assert worker.fold.serving is before
+        assert worker.engine.serving is before
         assert_refused(worker, log(), "large", "warm_up", "good")
         assert "20 GiB" in log()
 
@@ -362,7 +367,7 @@ def test_a_version_that_does_not_answer_on_the_device_is_refused(
 
 def test_states_of_another_size_are_refused(good: Promotion, log: Callable[[], str]) -> None:
     worker = Following(encode_promotion(good))
-    worker.fold.states.hidden = worker.fold.states.hidden[:, :-1]
+    worker.engine.states.hidden = worker.engine.states.hidden[:, :-1]
 
     async def steps(worker: Following) -> None:
         assert worker.serving is None
@@ -371,7 +376,7 @@ def test_states_of_another_size_are_refused(good: Promotion, log: Callable[[], s
     run(worker, steps)
 
 
-def test_a_place_that_comes_back_is_read_at_a_later_try(
+def test_a_folder_that_comes_back_is_read_at_a_later_try(
     good: Promotion, tmp_path: Path, log: Callable[[], str]
 ) -> None:
     a_folder_for_a_file(Path(good.path))
@@ -389,7 +394,7 @@ def test_a_place_that_comes_back_is_read_at_a_later_try(
     run(worker, steps)
 
 
-def test_a_later_promotion_does_not_wait_for_a_slow_place_and_what_comes_from_there_is_dropped(
+def test_a_later_promotion_does_not_wait_for_a_slow_folder_whose_version_is_dropped(
     good: Promotion, tmp_path: Path, log: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = promoted_after(good, save_version(tmp_path / "slow", seed=1), {}, NOON + timedelta(minutes=1))
@@ -404,7 +409,7 @@ def test_a_later_promotion_does_not_wait_for_a_slow_place_and_what_comes_from_th
         return manifest.read_files(path, manifest_sha256)
 
     async def steps(worker: Following) -> None:
-        monkeypatch.setattr(bounded, "read_files", read_slowly)
+        monkeypatch.setattr(timeouts, "read_files", read_slowly)
         worker.topic.put(encode_promotion(slow))
         assert await asyncio.to_thread(begun.wait, 10)
         worker.topic.put(encode_promotion(better))
@@ -424,7 +429,7 @@ def test_an_error_of_our_own_ends_the_following(good: Promotion, monkeypatch: py
         raise AssertionError("a bug")
 
     async def steps(worker: Following) -> None:
-        monkeypatch.setattr(worker.reload, "_report", broken)
+        monkeypatch.setattr(worker.reloader, "_report", broken)
         worker.topic.put(encode_promotion(good))
         await asyncio.Event().wait()
 
@@ -432,25 +437,25 @@ def test_an_error_of_our_own_ends_the_following(good: Promotion, monkeypatch: py
         run(worker, steps)
 
 
-def test_a_new_version_is_on_trial_beside_the_one_before_it_for_a_while(good: Promotion, tmp_path: Path) -> None:
+def test_a_new_version_runs_as_a_canary_beside_the_one_before_it_for_a_while(good: Promotion, tmp_path: Path) -> None:
     newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
-    worker = Following(encode_promotion(good), trial_s=0.05)
+    worker = Following(encode_promotion(good), canary_s=0.05)
 
     async def steps(worker: Following) -> None:
-        before = worker.fold.serving
-        assert (worker.staying, worker.reload.trial) == (None, None)
+        before = worker.engine.serving
+        assert (worker.staying, worker.reloader.canary_names) == (None, None)
         worker.topic.put(encode_promotion(newer))
         await worker.until(lambda: worker.staying is not None)
         assert worker.staying is before
-        assert worker.reload.trial == ("newer", "good")
-        await worker.until(lambda: worker.reload.trial is None)
+        assert worker.reloader.canary_names == ("newer", "good")
+        await worker.until(lambda: worker.reloader.canary_names is None)
         await worker.until(lambda: worker.staying is None)
         assert worker.serving == "newer"
 
     run(worker, steps)
 
 
-def test_a_version_that_is_taken_back_has_no_trial(good: Promotion, tmp_path: Path) -> None:
+def test_a_rollback_has_no_canary(good: Promotion, tmp_path: Path) -> None:
     newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
     worker = Following(encode_promotion(good))
 
@@ -459,6 +464,6 @@ def test_a_version_that_is_taken_back_has_no_trial(good: Promotion, tmp_path: Pa
         await worker.until(lambda: worker.staying is not None)
         worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.serving == "good")
-        assert (worker.staying, worker.reload.trial) == (None, None)
+        assert (worker.staying, worker.reloader.canary_names) == (None, None)
 
     run(worker, steps)

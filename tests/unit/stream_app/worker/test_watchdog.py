@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream_app.errors import DataPathError
 from stream_app.worker.faust_transport import PartitionPosition
-from stream_app.worker.watchdog import Waiting, Watchdog, waiting_of
+from stream_app.worker.watchdog import PendingWork, Watchdog, pending_work
 
 TIMEOUT = 100.0
 STEP = 5.0  # between two looks
@@ -26,10 +26,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.waiting: dict[str, Waiting] = {}
+        self.pending: dict[str, PendingWork] = {}
         self.failed: list[BaseException] = []
         self.watchdog = Watchdog(
-            timeout=TIMEOUT, clock=lambda: self.now, waiting=lambda: self.waiting, fail=self.failed.append
+            timeout=TIMEOUT, clock=lambda: self.now, pending=lambda: self.pending, fail=self.failed.append
         )
 
     def look(self, after: float = STEP) -> None:
@@ -39,12 +39,12 @@ class Bench:
 
 @given(st.lists(st.tuples(st.sampled_from(["idle", "moves", "stands"]), st.integers(1, 24)), max_size=8))
 def test_it_ends_the_process_after_the_timeout_without_a_move_and_not_before(phases: list[tuple[str, int]]) -> None:
-    bench, still, mark = Bench(), 0.0, 0
+    bench, still, progress = Bench(), 0.0, 0
     for kind, looks in phases:
         for _ in range(looks):
-            had_work = bool(bench.waiting)
-            mark += kind == "moves"
-            bench.waiting = {} if kind == "idle" else {"p": Waiting("7 events left", mark)}
+            had_work = bool(bench.pending)
+            progress += kind == "moves"
+            bench.pending = {} if kind == "idle" else {"p": PendingWork("7 events left", progress)}
             bench.look()
             still = still + STEP if kind == "stands" and had_work else 0.0
             assert bool(bench.failed) == (still >= TIMEOUT)
@@ -55,7 +55,10 @@ def test_it_ends_the_process_after_the_timeout_without_a_move_and_not_before(pha
 def test_one_of_many_is_enough_and_the_message_says_which_and_what_to_do() -> None:
     bench = Bench()
     for n in range(22):
-        bench.waiting = {"partition 1": Waiting("900 events left", n), "partition 2": Waiting("12 events left", 40)}
+        bench.pending = {
+            "partition 1": PendingWork("900 events left", n),
+            "partition 2": PendingWork("12 events left", 40),
+        }
         bench.look()
     error = bench.failed[0]
     assert isinstance(error, DataPathError)
@@ -66,7 +69,7 @@ def test_one_of_many_is_enough_and_the_message_says_which_and_what_to_do() -> No
 
 def test_a_process_that_was_suspended_has_not_stood_still() -> None:
     bench = Bench()
-    bench.waiting = {"partition 1": Waiting("3 events left", 40)}
+    bench.pending = {"partition 1": PendingWork("3 events left", 40)}
     bench.look()
     bench.look(after=10 * TIMEOUT)
     assert bench.failed == []
@@ -80,7 +83,7 @@ def run_beside(timeout: float, *, block: float = 0.0, run: float = 0.0) -> list[
         watchdog = Watchdog(
             timeout=timeout,
             clock=time.monotonic,
-            waiting=dict,
+            pending=dict,
             fail=lambda _: callers.append(threading.current_thread().name),
         )
         watching = asyncio.create_task(watchdog.run())
@@ -114,18 +117,18 @@ def app(*, rebalancing: bool = False, ready: bool = True, partition_positions: A
 
 def test_a_worker_that_answers_waits_for_its_lagging_partitions() -> None:
     events = [TP("shop.events", number) for number in range(2)]
-    found = waiting_of(
+    found = pending_work(
         app(partition_positions={events[0]: PartitionPosition(5, 5), events[1]: PartitionPosition(5, 12)})
     )
-    assert found == {"partition 1 of shop.events": Waiting("7 events left", 5)}
-    assert waiting_of(app()) == {}
+    assert found == {"partition 1 of shop.events": PendingWork("7 events left", 5)}
+    assert pending_work(app()) == {}
 
 
 def test_a_worker_that_recovers_moves_as_long_as_records_come() -> None:
     changelog = TP("shop.users-changelog", 0)
-    (before,) = waiting_of(app(ready=False, offsets={changelog: 5})).values()
-    (same,) = waiting_of(app(rebalancing=True, offsets={changelog: 5})).values()
-    (after,) = waiting_of(app(ready=False, offsets={changelog: 6})).values()
+    (before,) = pending_work(app(ready=False, offsets={changelog: 5})).values()
+    (same,) = pending_work(app(rebalancing=True, offsets={changelog: 5})).values()
+    (after,) = pending_work(app(ready=False, offsets={changelog: 6})).values()
     assert before == same
-    assert before.mark != after.mark
+    assert before.progress != after.progress
     assert "30 records" in before.left

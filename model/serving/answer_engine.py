@@ -1,0 +1,55 @@
+"""The half of a worker's program that answers: from stepped events to answers, and how well the answers before did.
+
+It shares nothing that changes with the half that steps (`state_engine`), so that one thread answers a batch while
+another steps the next one.
+Shapes: N events, M of them new, k ranked items.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from model.serving.answers import Answers
+from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
+from model.serving.state_engine import SteppedEvents
+
+
+class BatchAnswers(NamedTuple):
+    """The answers after new events, and what these events say about the answers before them."""
+
+    answers: Answers  # M of them
+    scores: BatchScores  # of the version's answers before; those of the rules are scored when they step
+
+
+class AnswerEngine:
+    """Answers stepped events, and keeps each user's last answer until the user's next event scores it.
+
+    The thread that answers owns it.
+    """
+
+    def __init__(self) -> None:
+        self._scores = OnlineScores()
+        self._versions_begun = 0  # versions that had begun to serve when the kept answers were given
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the kept answers."""
+        return self._scores.nbytes
+
+    @torch.inference_mode()
+    def answer(self, stepped: SteppedEvents) -> BatchAnswers:
+        """Answers each new event of a batch; batches must come in the order in which they were stepped."""
+        self._scores.forget(stepped.freed_slots)
+        if stepped.versions_begun != self._versions_begun:
+            self._scores.forget_all()
+            self._versions_begun = stepped.versions_begun
+        request = stepped.request
+        if request is None:
+            assert stepped.rules_answers is not None
+            return BatchAnswers(stepped.rules_answers, NOTHING)
+        answers, keys = request.answer(), request.serving.item_keys
+        ranked = np.where(answers.items >= 0, keys[answers.items], np.uint64(0))
+        return BatchAnswers(answers, self._scores.score(stepped.events, answers, ranked, stepped.capacity))

@@ -1,0 +1,287 @@
+"""The half of a worker's program that steps: (user states, events) -> (user states, what it takes to answer).
+
+A batch has events of any partitions, each partition's in log order. A user's second event of the batch is stepped in
+round two, so rounds are batches of distinct users.
+What comes next of the events is the other half's (`answer_engine`). The halves share nothing that changes, so one
+thread may step a batch while another answers the batch before it.
+Shapes: N events, M of them new, B of these applied, U distinct users, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.data.contexts import contexts_of
+from model.data.event_time import user_clocks
+from model.data.events import SEARCH, Actions
+from model.serving.answers import Answers
+from model.serving.canary import Canary
+from model.serving.live_rules import LiveRules
+from model.serving.new_events import AppliedEvents, NewEvents, source_events
+from model.serving.online_hits import OnlineHitRate
+from model.serving.recent_actions import recent_actions
+from model.serving.rules import Rules
+from model.serving.serving import RankingRequest, Serving
+from model.state.history_rings import ranks_within
+from model.state.user_record import UserRecords
+from model.state.user_states import UserStates
+
+_ENCODED_AT_ONCE: Final = 256  # users per forward pass, so that (users, L, D) stays small
+
+
+@dataclass(frozen=True, slots=True)
+class SteppedEvents:
+    """New events that the states have taken in, and all that it takes to answer them.
+
+    Nothing here changes with the next batch: this is what passes from the thread that steps to the one that answers.
+    """
+
+    events: NewEvents
+    history_lengths: NDArray[np.int64]  # (M,) of the users, after each event
+    changed_slots: NDArray[np.int64]  # (U,) slots whose records changed, ascending
+    rules_ranks: NDArray[np.int64]  # ranks of next items in the rules' answers before them, of users the rules follow
+    request: RankingRequest | None  # to the version that serves; None: the rules answer
+    rules_answers: Answers | None  # where no version serves
+    versions_begun: int  # versions that had begun to serve by then
+    freed_slots: NDArray[np.int64]  # slots taken from their users since the batch before
+    capacity: int  # slots that there were
+
+
+class UserCounts(NamedTuple):
+    """Users in memory after the last batch, and how many it sent to the store or brought back."""
+
+    in_memory: int
+    evicted: int
+    returned: int
+
+
+class StateEngine:
+    """The users' states, the version that serves them, and the rules that run beside it.
+
+    The thread that steps owns it. Two calls come from elsewhere: `settle`, which sets one number, and `clear`, while no
+    batch is on its way.
+    """
+
+    def __init__(self, states: UserStates, *, rules_share: float) -> None:
+        """When a model serves, the rules still follow `rules_share` of the users (by slot), to compare it with."""
+        self.states = states
+        self.serving: Serving | None = None
+        self.canary: Canary | None = None
+        self._versions_begun = 0
+        self._rules = LiveRules(Rules())
+        self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
+        self._rules_scores = OnlineHitRate()
+        self._freed_slots = np.zeros(0, np.int64)  # slots taken from their users since the last batch
+
+    def serve(self, serving: Serving, canary: Canary | None = None) -> None:
+        """Serves a version from the next batch on. Answers given so far are not scored: they are another version's."""
+        self.serving, self.canary = serving, canary
+        self._versions_begun += 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept per user."""
+        return self.states.nbytes + self._rules_scores.nbytes
+
+    @property
+    def hidden_size(self) -> int:
+        """Numbers in a user's hidden state."""
+        return self.states.hidden.shape[1]
+
+    @property
+    def batch_number(self) -> int:
+        """The number of the batch begun last."""
+        return self.states.batch
+
+    def user_counts(self) -> UserCounts:
+        """Counts the users whom the batch begun last found, sent away and brought back."""
+        return UserCounts(len(self.states), len(self.states.evicted), self.states.returned)
+
+    def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
+        """Begins a batch: the slots of its users, (N,); see `UserStates.slots_of`."""
+        slots = self.states.slots_of(partitions, users)
+        self._forget_answers(self.states.evicted)
+        return slots
+
+    def clear(self) -> None:
+        """Forgets all users; those who are stored come back when they are touched."""
+        self._forget_answers(self.states.clear())
+
+    def settle(self, before: int) -> None:
+        """Lets users leave memory whom only batches below this number have touched: their effects are durable."""
+        self.states.settled = before
+
+    def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
+        """Copies the records of slots (U,), which the next batch does not change."""
+        return self.states.snapshot(slots)
+
+    def _forget_answers(self, slots: NDArray[np.int64]) -> None:
+        self._rules_scores.forget(slots)
+        self._freed_slots = np.concatenate((self._freed_slots, slots))
+
+    def step_all(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> list[SteppedEvents]:
+        """Steps a batch as `step` does, but users of a canary for the version before: one result per version."""
+        if self.canary is None:
+            return [self.step(slots, actions, offsets)]
+        stays = self.canary.stays(actions.users)
+        shares = (np.flatnonzero(~stays), self.serving), (np.flatnonzero(stays), self.canary.before)
+        stepped = []
+        for indices, serving in shares:
+            if len(indices):
+                share = self.step(slots[indices], actions.take(indices), offsets[indices], serving)
+                events = replace(share.events, indices=indices[share.events.indices])
+                stepped.append(replace(share, events=events))
+        return stepped
+
+    @torch.inference_mode()
+    def step(
+        self,
+        slots: NDArray[np.int64],
+        actions: Actions,
+        offsets: NDArray[np.int64],
+        serving: Serving | None = None,
+    ) -> SteppedEvents:
+        """Applies the events (N,) of users in `slots`, each user's by rising offset.
+
+        By default the version that serves is to answer, or the rules where none does.
+        """
+        states, serving = self.states, serving or self.serving
+        new = np.flatnonzero(offsets > states.offsets[slots])
+        events = self._new_events(new, slots[new], actions.take(new))
+        rules_answers, rules_ranks = self._follow_by_rules(events, answer=serving is None)
+        request, lengths = self._apply(serving, events)
+        states.offsets[events.slots] = offsets[new]  # ascending, so each user's last one stays
+        freed, self._freed_slots = self._freed_slots, self._freed_slots[:0]
+        return SteppedEvents(
+            events=events,
+            history_lengths=lengths,
+            changed_slots=np.unique(events.slots),
+            rules_ranks=rules_ranks,
+            request=request,
+            rules_answers=rules_answers,
+            versions_begun=self._versions_begun,
+            freed_slots=freed,
+            capacity=states.capacity,
+        )
+
+    def _new_events(self, indices: NDArray[np.int64], slots: NDArray[np.int64], actions: Actions) -> NewEvents:
+        """The new events of a batch, which stand at `indices` (M,), with what the states say about them."""
+        states = self.states
+        applied = ~states.duplicates(slots, actions.event_ids)
+        clocks, late = user_clocks(slots, actions.times, states.last_times[slots], applied)
+        return NewEvents(
+            indices=indices,
+            slots=slots,
+            partitions=states.partitions_of(slots),
+            actions=replace(actions, times=clocks),
+            applied=applied,
+            late=late,
+            scored=(actions.types != SEARCH) & applied,
+        )
+
+    def _follow_by_rules(self, events: NewEvents, *, answer: bool) -> tuple[Answers | None, NDArray[np.int64]]:
+        """The rules' answers to the users they follow, if wanted, and the ranks of next items in those before."""
+        followed = np.flatnonzero(self._followed(events.slots))
+        if not len(followed) and not answer:
+            return None, np.zeros(0, np.int64)
+        actions, slots = events.actions.take(followed), events.slots[followed]
+        answers, ranked = self._rules.follow(
+            actions, slots, events.applied[followed], self.states.histories, answer=answer
+        )
+        answered, capacity = np.ones(len(followed), np.bool_), self.states.capacity
+        ranks = self._rules_scores.score(slots, actions.item_keys, events.scored[followed], ranked, answered, capacity)
+        self._rules.count_ranks(ranks)
+        return answers, ranks
+
+    def _followed(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whose users the rules learn from and answer: everyone before there is a model, then a share."""
+        if self.serving is None:
+            return np.ones(len(slots), np.bool_)
+        return slots % self._rules_stride == 0 if self._rules_stride else np.zeros(len(slots), np.bool_)
+
+    def _apply(self, serving: Serving | None, events: NewEvents) -> tuple[RankingRequest | None, NDArray[np.int64]]:
+        """Steps and remembers the applied events; returns what the version is asked, if one serves, and the length of
+        the user's history after each event (M,)."""
+        histories, slots = self.states.histories, events.slots
+        applied = self._applied_events(events)
+        actions, contexts = applied.actions, applied.contexts
+        request = None
+        if serving is not None:
+            vectors = self._vectors(serving, slots, applied)
+            recent = recent_actions(
+                serving.vocabulary, histories, slots, events.applied, applied.ranks, actions.item_keys, contexts
+            )
+            request = RankingRequest(serving, vectors, recent)
+        lengths_before = histories.counts[slots]
+        lengths = histories.append(applied.slots, applied.ranks, actions.item_keys, contexts)
+        self.states.remember(applied.slots, actions)
+        padded = np.concatenate((lengths, np.zeros(1, np.int64)))  # a source of -1 reads the zero
+        return request, np.where(applied.sources >= 0, padded[applied.sources], lengths_before)
+
+    def _applied_events(self, events: NewEvents) -> AppliedEvents:
+        states, indices = self.states, np.flatnonzero(events.applied)
+        actions, slots = events.actions.take(indices), events.slots[indices]
+        return AppliedEvents(
+            slots=slots,
+            actions=actions,
+            contexts=contexts_of(actions, slots, states.last_times[slots], states.sessions[slots]),
+            ranks=ranks_within(slots),
+            sources=source_events(events.slots, events.applied),
+        )
+
+    def _vectors(self, serving: Serving, slots: NDArray[np.int64], applied: AppliedEvents) -> Tensor:
+        """Steps the applied events; returns the vector (M, D) of each new event's user after it.
+
+        A repeat without a source shows the user as they are.
+        """
+        self._encode_stale(serving, slots)
+        missing = applied.sources < 0
+        readout = self._readout_vectors(serving, slots[missing]) if missing.any() else None
+        vectors = self._step_hidden(serving, applied)
+        if readout is not None:
+            vectors = torch.cat((vectors, readout))
+        return vectors[torch.from_numpy(applied.vector_indices())] if len(applied.actions) < len(slots) else vectors
+
+    def _encode_stale(self, serving: Serving, slots: NDArray[np.int64]) -> None:
+        """Computes the hidden states of users last touched under other weights again, from their sequences."""
+        states = self.states
+        stale = np.unique(slots[states.weights_id[slots] != serving.weights_id])
+        states.weights_id[stale] = serving.weights_id
+        stale = stale[states.histories.counts[stale] > 0]  # the others begin at zero
+        for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
+            item_keys, contexts, sizes = states.histories.gather(chunk)
+            steps = int(sizes.max())
+            tokens = serving.vocabulary.tokens(item_keys[:, :steps], contexts[:, :steps]).to(serving.device)
+            hidden, _ = serving.network(tokens)
+            index = torch.from_numpy(sizes).to(serving.device)
+            last = hidden[torch.arange(len(chunk), device=serving.device), index - 1]
+            states.hidden[torch.from_numpy(chunk).to(serving.device)] = last.half()
+
+    def _readout_vectors(self, serving: Serving, slots: NDArray[np.int64]) -> Tensor:
+        """The vectors of users as they are, without a step: from hidden state and last action."""
+        item_keys, contexts, _ = self.states.histories.gather(slots, 1)
+        tokens = serving.vocabulary.tokens(item_keys[:, 0], contexts[:, 0]).to(serving.device)
+        state = self.states.hidden[torch.from_numpy(slots).to(serving.device)].float()
+        return serving.network.readout(tokens, state)
+
+    def _step_hidden(self, serving: Serving, applied: AppliedEvents) -> Tensor:
+        """Takes one step per applied event, a round for each rank; returns the vector after each, (B, D)."""
+        slots, ranks = applied.slots, applied.ranks
+        tokens = serving.vocabulary.tokens(applied.actions.item_keys, applied.contexts).to(serving.device)
+        users = torch.from_numpy(slots).to(serving.device)
+        if not ranks.any():  # nobody is there twice, as in most small batches
+            return serving.stepper.step(tokens, users, np.array([0, len(slots)]), self.states.hidden)
+        order = np.argsort(ranks, kind="stable")
+        rows = torch.from_numpy(order).to(serving.device)
+        cuts = np.array([0, *(np.flatnonzero(np.diff(ranks[order])) + 1), len(order)])
+        stepped = serving.stepper.step(tokens[rows], users[rows], cuts, self.states.hidden)
+        vectors = torch.empty_like(stepped)
+        vectors[rows] = stepped
+        return vectors
