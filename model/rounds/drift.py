@@ -21,45 +21,48 @@ from model.data.event_log import EventLog, parts
 from model.data.events import EVENT_TYPES, SEARCH, Actions
 from model.data.sequences import Sequences
 
-POPULATIONS: Final = ("types", "categories", "items")
-_BINS: Final = 50  # the most frequent categories or items, each of its own; the others are one bin, unseen ones another
-_LEAST_SHARE: Final = 1e-4  # of a bin, so that an empty one is no infinity
+DISTRIBUTIONS: Final = ("types", "categories", "items")
+_BINS: Final = 50  # most frequent categories or items with a bin each; the others share one, unseen ones another
+_LEAST_SHARE: Final = 1e-4  # of a bin: an empty one would make the index infinite
 
-Counts = NDArray[np.int64]
-_NONE: Final = np.zeros(len(EVENT_TYPES), np.int64)
+Counts = NDArray[np.int64]  # (B,)
+_NO_COUNTS: Final = np.zeros(len(EVENT_TYPES), np.int64)
 
 
 class DriftMonitor:
-    """Types, categories and items of what a version learned, and what came since."""
+    """Compares the types, categories and items of the live events with those that a version learned from."""
 
     def __init__(self, learned: EventLog) -> None:
-        """`learned`: the training window."""
+        """`learned` is the training window."""
         self._items = _Bins(learned, _items_of)
         self._categories = _Bins(learned, _categories_of)
-        types = sum((np.bincount(part.types, minlength=len(EVENT_TYPES)) for part in parts(learned)), start=_NONE)
+        types = sum((np.bincount(part.types, minlength=len(EVENT_TYPES)) for part in parts(learned)), start=_NO_COUNTS)
         self._learned = {"types": types, "categories": self._categories.learned, "items": self._items.learned}
         self._live = {name: np.zeros_like(counts) for name, counts in self._learned.items()}
 
     def add(self, live: Actions) -> None:
-        """Takes in events that came after the training window."""
+        """Counts events that came after the training window."""
         for name, counts in self._counts(live).items():
             self._live[name] += counts
 
-    def stability(self) -> dict[str, float]:
-        """The index of `types`, `categories` and `items`; 0 where there is nothing to compare.
+    def psi(self) -> dict[str, float]:
+        """Returns the population stability index of each distribution; 0 where there is nothing to compare.
 
-        Unseen items are left out: nothing that was learned from had any, so that a few would look like a landslide.
+        Unseen items are left out: the training window has none, so that a few would look like a landslide.
         """
-        seen = {name: slice(-1) if name == "items" else slice(None) for name in self._learned}
-        return {name: stability_index(self._learned[name][kept], self._live[name][kept]) for name, kept in seen.items()}
+        indices = {}
+        for name, learned in self._learned.items():
+            seen = slice(-1) if name == "items" else slice(None)
+            indices[name] = population_stability_index(learned[seen], self._live[name][seen])
+        return indices
 
     @property
-    def live(self) -> int:
-        """Events since the training window."""
+    def live_events(self) -> int:
+        """The number of events since the training window."""
         return int(self._live["types"].sum())
 
     def unseen_share(self) -> float:
-        """Of the live events on an item: on one that was not in the training window."""
+        """Returns the share of the live events on items whose item was not in the training window."""
         items = self._live["items"]
         return float(items[-1] / max(1, items.sum()))
 
@@ -72,18 +75,18 @@ class DriftMonitor:
 
 
 def _items_of(part: Sequences) -> NDArray[np.uint64]:
-    found: NDArray[np.uint64] = part.item_keys[part.types != SEARCH]
-    return found
+    items: NDArray[np.uint64] = part.item_keys[part.types != SEARCH]
+    return items
 
 
 def _categories_of(part: Sequences) -> NDArray[np.uint64]:
     categories = unpack_contexts(part.contexts).categories
-    found: NDArray[np.uint64] = categories[categories != 0].astype(np.uint64)
-    return found
+    given: NDArray[np.uint64] = categories[categories != 0].astype(np.uint64)
+    return given
 
 
 class _Bins:
-    """The most frequent values, all other known ones, unknown ones."""
+    """A bin for each of the most frequent values, one for all other known values and one for unknown ones."""
 
     def __init__(self, log: EventLog, values_of: Callable[[Sequences], NDArray[np.uint64]]) -> None:
         self._known, counts = _distinct(map(values_of, parts(log)))
@@ -94,25 +97,25 @@ class _Bins:
         self.learned: Counts = np.bincount(self._bins[:-1], counts, _BINS + 2).astype(np.int64)
 
     def counts(self, values: NDArray[np.unsignedinteger]) -> Counts:
-        """How many of the values are in each bin, (B,)."""
-        places = np.searchsorted(self._known, values)
-        found = places < len(self._known)
-        found[found] = self._known[places[found]] == values[found]
-        return np.bincount(self._bins[np.where(found, places, len(self._known))], minlength=_BINS + 2)
+        """Counts the values in each bin, (B,)."""
+        indices = np.searchsorted(self._known, values)
+        known = indices < len(self._known)
+        known[known] = self._known[indices[known]] == values[known]
+        return np.bincount(self._bins[np.where(known, indices, len(self._known))], minlength=_BINS + 2)
 
 
 def _distinct(groups: Iterable[NDArray[np.uint64]]) -> tuple[NDArray[np.uint64], Counts]:
-    """The distinct values of all groups, rising, and how often each occurs."""
+    """Returns the distinct values of all groups, rising, and how often each occurs."""
     known, counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
     for group in groups:
-        values, found = np.unique(group, return_counts=True)
-        known, places = np.unique(np.concatenate((known, values)), return_inverse=True)
-        counts = np.bincount(places, np.concatenate((counts, found)), len(known)).astype(np.int64)
+        values, counts_of_group = np.unique(group, return_counts=True)
+        known, indices = np.unique(np.concatenate((known, values)), return_inverse=True)
+        counts = np.bincount(indices, np.concatenate((counts, counts_of_group)), len(known)).astype(np.int64)
     return known, counts
 
 
-def stability_index(learned: Counts, live: Counts) -> float:
-    """The index of two distributions given as counts (B,), less what chance makes of it; never below 0."""
+def population_stability_index(learned: Counts, live: Counts) -> float:
+    """Returns the index of two distributions given as counts (B,), less what chance adds to it; never below 0."""
     m, n = int(learned.sum()), int(live.sum())
     if not m or not n:
         return 0.0

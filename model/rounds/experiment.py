@@ -1,4 +1,4 @@
-"""Training on what is known, and everything that ranks beside it."""
+"""Fits a model on a split for an evaluation, and lists the baselines that are ranked beside it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from model.evaluation.ranking import Ranker, Ranking, rank_all, ranking
 from model.evaluation.session_knn import SessionKnn
 from model.evaluation.split import Split, validation
 from model.network.network import NetworkConfig
-from model.rounds.fit_model import FitModelConfig, Model, Tell, fit_model
+from model.rounds.fit_model import FitModelConfig, Model, StartingPoint, fit_model
 from model.rounds.initial_network import cold_start
 from model.serving.rules import RULES_HALF_LIFE
-from model.training.fit_network import Progress, fit_network
+from model.training.fit_network import fit_network
+from model.training.fit_run import FitRun, Progress, Tell
 
-# The order is that of every table; each is made only when it is its turn.
+# In the order of every table; each is made only when it is its turn.
 BASELINES: Final[dict[str, Callable[[Sequences, ItemIndex], Ranker]]] = {
     "popularity": lambda _known, items: PopularItems(items),
     "recent_popularity": lambda _known, items: PopularItems(items, RULES_HALF_LIFE),
@@ -33,25 +34,25 @@ BASELINES: Final[dict[str, Callable[[Sequences, ItemIndex], Ranker]]] = {
 }
 
 
-def learn_split(split: Split, *, hidden: int, seed: int, device: torch.device, tell: Tell) -> Model:
-    """Learns from nothing all that is known, as the first round of a trainer does."""
+def fit_on_split(split: Split, *, hidden: int, seed: int, device: torch.device, tell: Tell) -> Model:
+    """Fits a model from scratch to all that is known, as the first round of a trainer does."""
     vocabulary = Vocabulary(split.items)
-    start = partial(cold_start, NetworkConfig(items=len(vocabulary), hidden=hidden), seed)
-    return fit_model(split.known, vocabulary, start, FitModelConfig(), seed=seed, device=device, tell=tell)
+    start = StartingPoint(partial(cold_start, NetworkConfig(items=len(vocabulary), hidden=hidden), seed))
+    return fit_model(split.known, vocabulary, start, FitModelConfig(), FitRun(device, seed, tell))
 
 
 def quality_by_epoch(
     split: Split, *, hidden: int, seed: int, device: torch.device, progress: Callable[[Progress], None]
 ) -> list[Ranking]:
-    """How good the network is after each epoch, on the newest part of training, which it has not learned from."""
+    """Measures the network after each epoch, on the newest slice of training, which it has not learned from."""
     known, holdout = validation(split.known)
     vocabulary = Vocabulary(split.items)
     network = cold_start(NetworkConfig(items=len(vocabulary), hidden=hidden), seed)
-    reached: list[Ranking] = []
+    rankings: list[Ranking] = []
 
     def score() -> None:
-        reached.append(ranking(rank_all(NetworkRanker(network, vocabulary, device), holdout).ranks))
+        rankings.append(ranking(rank_all(NetworkRanker(network, vocabulary, device), holdout).ranks))
 
-    config = FitModelConfig().train
-    fit_network(network, vocabulary, known, config, seed=seed, device=device, progress=progress, after_epoch=score)
-    return reached
+    run = FitRun(device, seed, lambda _stage, step: progress(step))
+    fit_network(network, vocabulary, known, FitModelConfig().train, run, after_epoch=score)
+    return rankings

@@ -1,8 +1,8 @@
-"""The purchase head on a log: fitted, calibrated, and measured as it is served.
+"""Fits the purchase head to a log, and calibrates it.
 
-Every action of a log is an example, as an answer follows each, the user's last one too; its label is
-`Sequences.purchase_soon`. Only those count, in the fit and in what is measured, whose horizon ended before the log did.
-Shapes: A actions, N examples, F facts.
+Every action of a log is an example, the user's last one too, as a prediction follows each; its label is
+`Sequences.purchase_soon`. Only those are used whose horizon ended before the log did.
+Shapes: A actions, N examples, F features.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from model.network.calibration import Calibration, fit_calibration
 from model.network.purchase_features import purchase_features_of
 from model.network.purchase_head import PurchaseConfig, PurchaseHead, fit_purchase_head, purchase_logits
 
-FOLDS: Final = 3
+FOLDS: Final = 3  # of the users, for cross-validation
 _MOST: Final = 500_000  # examples to learn from; of more, the newest
-_ROOM_OF_EXAMPLE: Final = 4  # actions: an example takes as much memory as these
+_ACTIONS_PER_EXAMPLE: Final = 4  # an example takes as much memory as so many actions
 
 
 def fit_purchases(
@@ -31,20 +31,20 @@ def fit_purchases(
     *,
     seed: int,
 ) -> Calibration:
-    """Fits the head anew to all actions, in place; the calibration is fitted to users that it had not learned from.
+    """Fits the head from scratch, in place; fits and returns the calibration on users it had not learned from.
 
-    Other users and not the newest time alone: how many buy hangs on the hour.
+    Other users and not only a later time, because how many buy depends on the hour.
     """
-    most = min(_MOST, log.room // _ROOM_OF_EXAMPLE)
+    most = min(_MOST, log.room // _ACTIONS_PER_EXAMPLE)
     sequences = active_sequences(log, log.newest(min(1.0, most / max(1, len(log)))))
     known = np.flatnonzero(sequences.purchase_known)
-    places = np.sort(known[np.argsort(sequences.times[known], kind="stable")[-most:]])
-    habits, labels = purchase_features_of(sequences, vocabulary, places), sequences.purchase_soon[places]
-    folds = sequences.users_at(places) % FOLDS
-    logits = np.zeros(len(places), np.float32)
+    examples = np.sort(known[np.argsort(sequences.times[known], kind="stable")[-most:]])
+    features, labels = purchase_features_of(sequences, vocabulary, examples), sequences.purchase_soon[examples]
+    folds = sequences.users_at(examples) % FOLDS
+    logits = np.zeros(len(examples), np.float32)
     for fold in range(FOLDS):
         left_out = folds == fold
-        fit_purchase_head(head, habits[~left_out], labels[~left_out], config, seed=seed)
-        logits[left_out] = purchase_logits(head, habits[left_out])
-    fit_purchase_head(head, habits, labels, config, seed=seed)
+        fit_purchase_head(head, features[~left_out], labels[~left_out], config, seed=seed)
+        logits[left_out] = purchase_logits(head, features[left_out])
+    fit_purchase_head(head, features, labels, config, seed=seed)
     return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels))

@@ -1,4 +1,4 @@
-"""Where a fit begins: new weights, or those of an earlier version carried over to a grown vocabulary."""
+"""The network that a fit begins with: new weights, or an earlier version's, carried over to a grown vocabulary."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from model.versions.version import Version
 
 
 def cold_start(config: NetworkConfig, seed: int) -> Network:
-    """A network that knows nothing yet; the same seed gives the same one."""
+    """Makes a network with random weights; the same seed gives the same ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network(config)
 
 
 def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
-    """The old version's network for another vocabulary: items that are new to it start near their buckets."""
+    """Makes the old version's network for another vocabulary: items that are new to it start near their buckets."""
     network = Network(replace(old.network.config, items=len(vocabulary)))
     rows = torch.from_numpy(old.vocabulary.rows_of(vocabulary.item_keys))
     weights = old.network.state_dict()
     table = weights["items.weight"]
-    # Without noise the new items of one bucket would stay the same item for ever.
+    # Without noise the new items of one bucket would have equal vectors for ever.
     noise = torch.randn(len(rows), table.shape[1], generator=generator) * 0.1 * table.shape[1] ** -0.5
     items = table[rows] + noise * (rows < ITEM_BUCKETS).unsqueeze(1)
     sides = weights["sides"][rows] * (rows >= ITEM_BUCKETS).unsqueeze(1)

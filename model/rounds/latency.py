@@ -1,4 +1,4 @@
-"""What an answer of a version costs, measured on the path that serves."""
+"""Measures what a prediction of a version costs, on the path that serves."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from model.serving.serving import Serving
 from model.serving.state_engine import StateEngine
 from model.state.user_states import UserStates
 
-_BATCH: Final = 512
+_BATCH: Final = 512  # events
 _BATCHES: Final = 6  # the first one warms up
 
-Clock = Callable[[], float]
+Clock = Callable[[], float]  # seconds
 
 
 def seconds_per_event(serving: Serving, actions: Actions, *, device: torch.device, clock: Clock) -> float:
-    """Median over batches of the newest actions (not none); `clock` in seconds."""
+    """Returns the median over batches of the newest actions, of which there must be some."""
     newest = actions.take(np.arange(max(0, len(actions) - _BATCHES * _BATCH), len(actions)))
     hidden = serving.network.backbone.state_size
     engine = StateEngine(UserStates(hidden=hidden, length=64, epoch=1, device=device), rules_share=0.0)

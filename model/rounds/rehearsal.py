@@ -1,7 +1,7 @@
-"""What a version that goes on from another one learns from: what is new to it, and some of what is old.
+"""What a network that starts from an earlier version learns from: what is new to it, and some of what is old.
 
-Without old sequences beside the new ones a network forgets what it does not meet for a while (catastrophic forgetting,
-McCloskey and Cohen, 1989); with all of them a round would take longer with every day.
+Without old sequences beside the new ones a network forgets what it does not see for a while (catastrophic forgetting,
+McCloskey and Cohen, 1989); with all of them every round would take longer than the one before.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 from model.data.event_log import EventLog, parts
 from model.data.sequences import Sequences, joined
 
-NEW_SHARE: Final = 0.5  # of the actions, at most where there are as many old ones
-_LONGEST: Final = 512  # actions of a user: of more, the newest
+NEW_SHARE: Final = 0.5  # largest share of new actions, where there are enough old ones
+_LONGEST: Final = 512  # actions of one user; of more, the newest
 
 
 def rehearsal(log: EventLog, since: int, most: int, randomness: np.random.Generator) -> EventLog:
-    """About `most` actions at most: users with actions at or after `since` (ms), and others drawn at random.
+    """Draws about `most` actions at most: of users with actions at or after `since` (ms), and of others.
 
-    Of users with very many actions the newest are taken. Users stay whole otherwise, so that every position of a
+    Of users with very many actions the newest are taken. Otherwise users stay whole, so that every position of a
     sequence is learned from.
     """
     most = min(most, log.room)
     if len(log) <= most:
         return log
-    return joined([_replay(part, since, round(most * len(part) / len(log)), randomness) for part in parts(log)])
+    return joined([_rehearsal_of(part, since, round(most * len(part) / len(log)), randomness) for part in parts(log)])
 
 
-def _replay(sequences: Sequences, since: int, most: int, randomness: np.random.Generator) -> Sequences:
-    sequences = _newest_of_each(sequences)
+def _rehearsal_of(sequences: Sequences, since: int, most: int, randomness: np.random.Generator) -> Sequences:
+    sequences = _newest_per_user(sequences)
     sizes = np.diff(sequences.offsets)
     active = np.add.reduceat(sequences.times >= since, sequences.offsets[:-1]) > 0
     fresh = _drawn(np.flatnonzero(active), sizes, round(NEW_SHARE * most), randomness)
@@ -43,14 +43,14 @@ def _replay(sequences: Sequences, since: int, most: int, randomness: np.random.G
 def _drawn(
     users: NDArray[np.int64], sizes: NDArray[np.int64], most: int, randomness: np.random.Generator
 ) -> NDArray[np.int64]:
-    """As many of the users, in random order, as have about `most` actions together."""
+    """Draws users, in random order, until they have about `most` actions together."""
     users = randomness.permutation(users)
     return users[np.cumsum(sizes[users]) <= most]
 
 
-def _newest_of_each(sequences: Sequences) -> Sequences:
+def _newest_per_user(sequences: Sequences) -> Sequences:
     sizes = np.diff(sequences.offsets)
-    behind = np.repeat(sequences.offsets[1:], sizes) - np.arange(len(sequences))
-    kept = behind <= _LONGEST
+    from_end = np.repeat(sequences.offsets[1:], sizes) - np.arange(len(sequences))  # 1: the user's last action
+    newest = from_end <= _LONGEST
     offsets = np.concatenate(([0], np.cumsum(np.minimum(sizes, _LONGEST))))
-    return Sequences(sequences.item_keys[kept], sequences.contexts[kept], sequences.times[kept], offsets)
+    return Sequences(sequences.item_keys[newest], sequences.contexts[newest], sequences.times[newest], offsets)

@@ -1,6 +1,6 @@
-"""What a version learned from, how its training went and what the gate found: for people, beside the weights.
+"""What a version learned from, how its training went and how good it is: for people, beside the weights.
 
-No worker reads it; `card.md` says it in words, `report.json` has the figures of the pictures.
+No worker reads it. `card.md` says it in words; `report.json` has the figures that are plotted.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from model.data.event_log import EventLog, distinct_items, parts, span
+from model.data.log_summary import LogSummary
 from model.data.sequences import Sequences
 from model.evaluation.evaluate import Evaluation
 from model.evaluation.quality import slices
 from model.evaluation.ranking import LIST_SIZE, Holdout, ranking
 from model.evaluation.split import Split
-from model.training.fit_network import Progress
+from model.training.fit_run import Progress
 
 CARD: Final = "card.md"
 REPORT: Final = "report.json"
-_POINTS: Final = 100  # of a stage's curve, at most
+_POINTS: Final = 100  # points of a stage's curve, at most
 
 
 class DataWindow(msgspec.Struct, frozen=True):
-    """The log of a round; times in ms since the epoch."""
+    """Size and span of the log of a round; times in ms since the epoch."""
 
     events: int
     users: int
@@ -36,10 +37,10 @@ class DataWindow(msgspec.Struct, frozen=True):
     until: int
 
 
-class PartQuality(msgspec.Struct, frozen=True):
-    """Quality on a part of the held-out targets."""
+class SliceQuality(msgspec.Struct, frozen=True):
+    """Quality on a slice of the held-out targets."""
 
-    kind: str  # of the part: by what the targets are told apart
+    kind: str  # what the targets are sliced by
     name: str
     targets: int
     recall: float  # at 20
@@ -47,8 +48,8 @@ class PartQuality(msgspec.Struct, frozen=True):
     rules_recall: float
 
 
-class Point(msgspec.Struct, frozen=True):
-    """Mean losses of the steps since the point before."""
+class LossPoint(msgspec.Struct, frozen=True):
+    """Mean losses of the steps since the point before it."""
 
     stage: str
     step: int
@@ -56,57 +57,59 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class TrainingReport(msgspec.Struct, frozen=True):
-    """Content of `report.json`."""
+    """The content of `report.json`."""
 
     window: DataWindow
-    parts: list[PartQuality]
-    curve: list[Point]
+    parts: list[SliceQuality]
+    curve: list[LossPoint]
 
 
-class Curve:
-    """The losses of a training, thinned as they come."""
+class LossCurve:
+    """The losses of a round, averaged to at most so many points per stage."""
 
     def __init__(self) -> None:
-        self.points: list[Point] = []
+        self.points: list[LossPoint] = []
         self._since: list[dict[str, float]] = []
 
     def add(self, stage: str, progress: Progress) -> None:
-        """Takes in a step."""
+        """Adds the losses of a step."""
         self._since.append(progress.losses)
         if progress.step % -(-progress.steps // _POINTS) == 0 or progress.step == progress.steps:
             means = {name: float(np.mean([losses[name] for losses in self._since])) for name in progress.losses}
-            self.points.append(Point(stage, progress.step, means))
+            self.points.append(LossPoint(stage, progress.step, means))
             self._since = []
 
 
-def window_of(log: EventLog, cut: int) -> DataWindow:
-    """The window of a round on a log of which what happened from `cut` (ms) on was held out."""
-    since, until = span(log)
+def data_window(summary: LogSummary, cut: int) -> DataWindow:
+    """Describes the log of a round of which the actions from `cut` (ms) on were held out."""
     return DataWindow(
-        events=len(log),
-        users=sum(len(part.offsets) - 1 for part in parts(log)),
-        items=len(distinct_items(log)),
-        since=since,
+        events=summary.actions,
+        users=summary.users,
+        items=len(summary.items),
+        since=summary.since,
         held_out_from=cut,
-        until=until,
+        until=summary.until,
     )
 
 
-def parts_of(evaluation: Evaluation, sequences: Sequences, known: EventLog, cut: int) -> Iterator[PartQuality]:
-    """The quality by position, by day, and on what was and what was not seen in training, of a model that knows the
-    log before the cut and was evaluated on some sequences of it."""
+def quality_by_slice(
+    evaluation: Evaluation, sequences: Sequences, known_items: NDArray[np.uint64], cut: int
+) -> Iterator[SliceQuality]:
+    """Yields the quality by position, by day, and by whether training had seen the user and the item, of a model that
+    was evaluated on some sequences; it knows the log before the cut and the items in it."""
     split = Split(sequences.before(cut), [], Holdout(sequences, evaluation.positions), cut, timed=True)
-    for kind, found in slices(split, distinct_items(known)).items():
-        for name, chosen in found.items():
-            served = ranking(evaluation.served_ranks[chosen])
-            rules = ranking(evaluation.rules_ranks[chosen])
-            yield PartQuality(
-                kind, name, int(chosen.sum()), served.recall[LIST_SIZE], served.mrr[LIST_SIZE], rules.recall[LIST_SIZE]
+    for kind, slices_of_kind in slices(split, known_items).items():
+        for name, members in slices_of_kind.items():
+            served = ranking(evaluation.served_ranks[members])
+            rules = ranking(evaluation.rules_ranks[members])
+            targets = int(members.sum())
+            yield SliceQuality(
+                kind, name, targets, served.recall[LIST_SIZE], served.mrr[LIST_SIZE], rules.recall[LIST_SIZE]
             )
 
 
 def card(name: str, report: TrainingReport, verdict: str, metrics: Mapping[str, float]) -> str:
-    """The version's card, in Markdown."""
+    """Writes the version's card, in Markdown."""
     window = report.window
     lines = [
         f"# {name}",

@@ -1,14 +1,14 @@
-"""Where the fits of a round are, on disk: a round that was ended goes on from there.
+"""What fits save after every epoch, so that a round that was interrupted resumes instead of beginning from scratch.
 
-After every epoch a fit saves all that its rest depends on: the network, the optimizer's moments, the place in the
+After every epoch a fit saves all that its rest depends on: the network, the optimizer's moments, the position in the
 schedule, the states of the random generators and the losses so far. Every fit of a round has a file, which each epoch
-replaces in one step, and keeps it when it is over. What a round computes between its fits (the combiner, the purchase
-head, the verdict) follows from them and its seed, and is computed again. So on a CPU an ended round gives the same
-weights as one that was not.
+replaces in one step, and keeps it when it has ended. What a round computes between its fits (the combiner, the purchase
+head, the verdict) follows from them and its seed, and is computed again. So on a CPU an interrupted round gives the
+same weights as one that was not.
 
-The files belong to one round, known by its fingerprint: of what it learns from, the champion and the configuration. A
-round with another one deletes them. They are safetensors with JSON in the metadata, and a SHA-256 of both: a damaged
-one is dropped, and its fit begins anew.
+The files belong to one round, known by its fingerprint: of the log, the champion and the configuration. A round with
+another fingerprint deletes them. They are safetensors with JSON in the metadata, and a SHA-256 of both: a damaged file
+is dropped, and its fit begins from scratch.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from safetensors.torch import save as encode
 from torch import Tensor
 
 FORMAT: Final = 1  # raise it when a fit saves something else
-_FINGERPRINT: Final = "fingerprint"
-_FACTS: Final = "facts"
-_DIGEST: Final = "sha256"
+_FINGERPRINT: Final = "fingerprint"  # file name
+_METADATA: Final = "facts"  # key in a file
+_DIGEST: Final = "sha256"  # key in a file
 
-Facts = dict[str, Any]  # what JSON has
+Metadata = dict[str, Any]  # what JSON can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class CheckpointContents:
     """What was saved after an epoch."""
 
     tensors: Mapping[str, Tensor]
-    facts: Facts
+    metadata: Metadata
 
 
 class Checkpoint:
@@ -51,7 +51,7 @@ class Checkpoint:
         self._tell = tell
 
     def load(self) -> CheckpointContents | None:
-        """What was saved last; None: nothing, or what was saved is damaged and is gone now."""
+        """Returns what was saved last; None where nothing was, or where it is damaged, which deletes it."""
         try:
             return self._read()
         except FileNotFoundError:
@@ -60,41 +60,41 @@ class Checkpoint:
             self.drop(repr(error))
             return None
 
-    def drop(self, why: str) -> None:
-        """Deletes a file that cannot be gone on from."""
-        self._tell(f"checkpoint {self._path} is dropped, its fit begins anew: {why}")
+    def drop(self, reason: str) -> None:
+        """Deletes a file that a fit cannot resume from."""
+        self._tell(f"checkpoint {self._path} is dropped, its fit begins from scratch: {reason}")
         self._path.unlink(missing_ok=True)
 
-    def save(self, tensors: Mapping[str, Tensor], facts: Facts) -> None:
-        """Replaces what was saved before. A place that takes nothing costs the checkpoint, not the round."""
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        text = json.dumps(facts)
-        content = encode(kept, {_FACTS: text, _DIGEST: _digest(kept, text)})
+    def save(self, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
+        """Replaces what was saved before. A disk that takes nothing costs the checkpoint, not the round."""
+        on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps(metadata)
+        content = encode(on_host, {_METADATA: text, _DIGEST: _digest(on_host, text)})
         try:
-            _replace(self._path, content)
+            replace_file(self._path, content)
         except OSError as error:
             self._tell(f"checkpoint {self._path} cannot be written, the round goes on without it: {error}")
 
     def _read(self) -> CheckpointContents:
         with safe_open(self._path, "pt") as file:
             metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        if metadata[_DIGEST] != _digest(tensors, metadata[_FACTS]):
-            raise ValueError("it is not what was written")
-        return CheckpointContents(tensors, json.loads(metadata[_FACTS]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if metadata[_DIGEST] != _digest(tensors, metadata[_METADATA]):
+            raise ValueError("the content is not what was written")
+        return CheckpointContents(tensors, json.loads(metadata[_METADATA]))
 
 
 class Checkpoints:
-    """Those of a round, one for each of its fits in their order."""
+    """The checkpoints of a round, one for each of its fits in their order."""
 
     def __init__(self, folder: Path | None, tell: Callable[[str], None] = lambda _: None) -> None:
-        """`folder`: theirs alone; None: nothing is saved. `tell` is given a line about what goes wrong."""
+        """`folder` belongs to them alone; None saves nothing. `tell` is given a line about what goes wrong."""
         self._folder = folder
         self._tell = tell
         self._next = 0
 
     def begin(self, fingerprint: str) -> None:
-        """Begins a round: what another one has saved is deleted."""
+        """Begins a round, and deletes what another round has saved."""
         self._next = 0
         if self._folder is None:
             return
@@ -104,12 +104,12 @@ class Checkpoints:
                 return
             self.clear()
             self._folder.mkdir(parents=True)
-            _replace(path, fingerprint.encode())
+            replace_file(path, fingerprint.encode())
         except OSError as error:
             self._tell(f"no checkpoints, the round goes on without them: {error}")
 
     def next(self) -> Checkpoint | None:
-        """Of the round's next fit."""
+        """Returns the checkpoint of the round's next fit; None where nothing is saved."""
         self._next += 1
         if self._folder is None:
             return None
@@ -121,28 +121,27 @@ class Checkpoints:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-NOWHERE: Final = Checkpoints(None)
+NO_CHECKPOINTS: Final = Checkpoints(None)
 
 
-def fingerprint_of(facts: object, words: Iterable[str], arrays: Iterable[np.ndarray[Any, Any]]) -> str:
-    """Of what a round depends on, in hex: `facts` by their `repr`."""
-    found = sha256(repr((FORMAT, torch.__version__, facts)).encode())
-    for word in words:
-        found.update(word.encode() + b"\0")
-    for array in arrays:
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+def fingerprint_of(settings: object, names: Iterable[str]) -> str:
+    """Returns a hash, in hex, of what a round depends on: settings by their `repr`, and names in order."""
+    digest = sha256(repr((FORMAT, torch.__version__, settings)).encode())
+    for name in names:
+        digest.update(name.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file in one step: whoever reads it finds the old content or the new one, never a part of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    found = sha256(text.encode())
+    digest = sha256(text.encode())
     for name in sorted(tensors):
-        found.update(name.encode())
-        found.update(tensors[name].numpy().reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

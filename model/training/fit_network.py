@@ -1,4 +1,4 @@
-"""Fits a network to sequences: Adam (Kingma and Ba, 2015), a warm-up, a linear decay, and that is all."""
+"""Fits a network to sequences: Adam (Kingma and Ba, 2015) with a warm-up and a linear decay, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.errors import NextactError, TooLittleData
 from model.kernels.cuda import tensor_cores
 from model.network.network import Network, NetworkConfig
-from model.training.checkpoints import Checkpoint
+from model.training.checkpoints import NO_CHECKPOINTS
+from model.training.fit_run import FitRun, Progress
 from model.training.item_attributes import learn_item_attributes
 from model.training.losses import Losses, Popularity, Recency, losses_of
 from model.training.replicas import BroadcastLog, all_reduce_sum, broadcast, rank, replicas, shard_rows, wrap_ddp
@@ -29,43 +30,34 @@ from model.training.training_state import TrainingProgress, TrainingState
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How to fit."""
+    """Size and pace of a fit of the network."""
 
-    actions: int = 100_000  # to go through in all: small logs are repeated more often than large ones
+    actions: int = 100_000  # in all epochs together: small logs are repeated more often than large ones
     least_epochs: int = 4
     most_epochs: int = 20
     batch_tokens: int = 2048
-    least_batches: int = 200  # of an epoch: small logs are taken in smaller batches
+    least_batches: int = 200  # per epoch: small logs are cut into smaller batches
     learning_rate: float = 4e-3
-    embedding_rate: float = 4.0  # times that for tables: most rows are touched in few steps and have as far to go
-    half_life: float = 0.4  # of an action's weight as a target, in shares of the log: the newest weigh most
-    side_weight: float = 0.3  # of all losses but the next item's, which start to overfit long before it
+    embedding_rate: float = 4.0  # times that for tables: most rows take part in few steps and have as far to go
+    half_life: float = 0.4  # share of the log after which an action weighs half as much as a target
+    side_weight: float = 0.3  # of all losses but the next item's: they start to overfit long before it does
     warm_up: float = 0.05  # share of the steps
-    clip: float = 1.0  # norm of the gradient
-    bucket_share: float = 0.05  # of items read as their hash bucket: buckets learn to stand for unseen items
-    least_targets: int = 50
+    clip: float = 1.0  # largest norm of the gradient
+    bucket_share: float = 0.05  # of the items read as their hash bucket: buckets learn to stand for unseen items
+    least_targets: int = 50  # next actions on known items; fewer are too little to learn from
 
     def tokens(self, actions: int) -> int:
-        """Steps of a batch for a log of so many actions."""
+        """Returns the tokens of a batch for a log of so many actions."""
         return min(self.batch_tokens, max(128, actions // self.least_batches))
 
     def epochs(self, actions: int) -> int:
-        """How often to go through a log of so many actions."""
+        """Returns how often to go through a log of so many actions."""
         return min(self.most_epochs, max(self.least_epochs, round(self.actions / max(1, actions))))
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where training stands after a step."""
-
-    step: int
-    steps: int  # in all
-    losses: dict[str, float]  # of this step, by the names in `Losses`
-
-
-@dataclass(frozen=True, slots=True)
 class FitReport:
-    """What training did."""
+    """What a fit did."""
 
     epochs: int
     steps: int
@@ -78,38 +70,25 @@ def fit_network(
     vocabulary: Vocabulary,
     log: EventLog,
     config: TrainConfig,
+    run: FitRun,
     *,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[Progress], None] = lambda _: None,
+    stage: str = "fitting",
     after_epoch: Callable[[], None] = lambda: None,
-    savepoint: Checkpoint | None = None,
 ) -> FitReport:
-    """Trains `network` in place; it ends on `device`, in evaluation mode. On a CPU a seed fixes the result.
+    """Trains `network` in place; it ends on the run's device, in evaluation mode. On a CPU a seed fixes the result.
 
-    `progress` is called after every step, and what it raises ends the training; `after_epoch` finds the network in
-    evaluation mode. With a `savepoint` it goes on behind the last epoch that was saved there, and saves every epoch.
-    Where several processes train together, this is the first one, the others `join_as_replica`; nothing is saved then.
-    Raises `TooLittleData`, and `NextactError` when a loss is not a number any more.
+    `run.tell` is called with `stage` after every step, and what it raises ends the training; `after_epoch` finds the
+    network in evaluation mode. With checkpoints the fit resumes behind the last epoch that its own one has, and saves
+    every epoch. Where several processes train together, this is the first one, the others `join_as_replica`; nothing is
+    saved then. Raises `TooLittleData`, and `NextactError` when a loss is not finite.
     """
-    parted: PartedLog = log
+    shared: PartedLog = log
     if replicas() > 1:
-        parted = BroadcastLog(len(log), log.part_count, log)
-        broadcast(
-            _Job(network.config, network.cpu().state_dict(), vocabulary.items, len(log), log.part_count, config, seed)
-        )
-        savepoint = None  # the others would have to go on from there, too
-    return _fit(
-        network,
-        vocabulary,
-        parted,
-        config,
-        seed=seed,
-        device=device,
-        progress=progress,
-        after_epoch=after_epoch,
-        savepoint=savepoint,
-    )
+        shared = BroadcastLog(len(log), log.part_count, log)
+        weights = network.cpu().state_dict()
+        broadcast(_Job(network.config, weights, vocabulary.items, len(log), log.part_count, config, run.seed))
+        run = replace(run, checkpoints=NO_CHECKPOINTS)  # the others would have to resume from there, too
+    return _fit(network, vocabulary, shared, config, run, stage, after_epoch)
 
 
 def join_as_replica(device: torch.device) -> None:
@@ -119,11 +98,11 @@ def join_as_replica(device: torch.device) -> None:
         network.load_state_dict(job.weights)
         log = BroadcastLog(job.actions, job.part_count)
         with suppress(NextactError):  # the first process has raised it, too
-            _fit(network, Vocabulary(job.items), log, job.config, seed=job.seed, device=device)
+            _fit(network, Vocabulary(job.items), log, job.config, FitRun(device, job.seed))
 
 
 def release_replicas() -> None:
-    """Ends what the other processes do in `join_as_replica`; there must be no fit at work."""
+    """Ends `join_as_replica` in the other processes; no fit may be running."""
     broadcast(None)
 
 
@@ -145,44 +124,42 @@ def _fit(
     vocabulary: Vocabulary,
     log: PartedLog,
     config: TrainConfig,
-    *,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[Progress], None] = lambda _: None,
+    run: FitRun,
+    stage: str = "fitting",
     after_epoch: Callable[[], None] = lambda: None,
-    savepoint: Checkpoint | None = None,
 ) -> FitReport:
     counts = _target_counts(log, vocabulary, config.least_targets)
     learn_item_attributes(network, vocabulary, log)
+    device, checkpoint = run.device, run.checkpoints.next()
     epochs, tokens = config.epochs(len(log)), config.tokens(len(log))
     steps = epochs * batch_count(log, tokens)
-    randomness = np.random.default_rng(seed)
+    randomness = np.random.default_rng(run.seed)
     # Dropout draws from torch's global generators, which are the caller's: they are put back at the end.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), tensor_cores():
-        torch.manual_seed(seed + rank())  # what is dropped out is drawn for each share anew
+        torch.manual_seed(run.seed + rank())  # each process draws its own dropouts
         recency = Recency(sampled_times(log), config.half_life)
-        descent = _Optimization(network.to(device).train(), vocabulary, counts, recency, config, steps, seed)
-        state = descent.state(randomness)
-        reached = state.restore(savepoint) if savepoint else TrainingProgress()
-        step, sums = reached.step, reached.losses
-        for epoch in range(reached.epochs, epochs):
-            sums = {}
-            for losses in descent.steps(batches(log, tokens=tokens, randomness=randomness)):
+        optimization = _Optimization(network.to(device).train(), vocabulary, counts, recency, config, steps, run.seed)
+        state = optimization.state(randomness)
+        resumed = state.restore(checkpoint) if checkpoint else TrainingProgress()
+        step, means = resumed.step, resumed.losses
+        for epoch in range(resumed.epochs, epochs):
+            means = {}
+            for losses in optimization.steps(batches(log, tokens=tokens, randomness=randomness)):
                 step += 1
                 _check_losses(losses, step)
-                progress(Progress(step, steps, losses))
-                sums = {name: sums.get(name, 0.0) + loss * epochs / steps for name, loss in losses.items()}
+                run.tell(stage, Progress(step, steps, losses))
+                means = {name: means.get(name, 0.0) + loss * epochs / steps for name, loss in losses.items()}
             network.eval()
             after_epoch()
             network.train()
-            if savepoint:
-                state.save(savepoint, TrainingProgress(epoch + 1, step, sums))
+            if checkpoint:
+                state.save(checkpoint, TrainingProgress(epoch + 1, step, means))
     network.eval()
-    return FitReport(epochs, steps, epochs * len(log), sums)
+    return FitReport(epochs, steps, epochs * len(log), means)
 
 
-class _Inputs(NamedTuple):
-    """What a step of the optimizer reads: tokens on the device, and on the host what is looked up before."""
+class _StepInputs(NamedTuple):
+    """What a step of the optimizer reads: tokens on the device; on the host what the losses look up first."""
 
     tokens: Tokens  # (B, T)
     targets: Targets
@@ -190,7 +167,7 @@ class _Inputs(NamedTuple):
 
 
 class _Optimization:
-    """A network on its way down the losses."""
+    """A network, its optimizer and what the losses depend on: does one step after the other."""
 
     def __init__(
         self,
@@ -209,36 +186,36 @@ class _Optimization:
         self._device = network.items.weight.device
         self._generator = torch.Generator().manual_seed(seed)
         self._objective = wrap_ddp(_Objective(network, Popularity(counts), self._generator))
-        self._optimizer, self._schedule = descent_of(network, config, steps)
+        self._optimizer, self._schedule = adam_with_schedule(network, config, steps)
 
     def state(self, randomness: np.random.Generator) -> TrainingState:
-        """What changes on the way; `randomness` draws the batches."""
+        """Returns what changes from step to step; `randomness` draws the batches."""
         return TrainingState(self._network, self._optimizer, self._schedule, self._generator, randomness, self._device)
 
     def steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
-        """A step of the optimizer for each batch; the losses before it.
+        """Does a step of the optimizer for each batch; yields the losses before it.
 
-        A GPU is given a step and computes it while the next batch is made ready here and copied.
+        A GPU computes a step while the next batch is prepared here and copied.
         """
-        ready = map(self._inputs, batches)
-        upcoming = next(ready, None)
+        prepared = map(self._inputs, batches)
+        upcoming = next(prepared, None)
         while upcoming is not None:
             losses = self._step(upcoming)
-            upcoming = next(ready, None)
+            upcoming = next(prepared, None)
             yield losses.values()
 
-    def _inputs(self, batch: Batch) -> _Inputs:
+    def _inputs(self, batch: Batch) -> _StepInputs:
         tokens = self._vocabulary.tokens(batch.item_keys, batch.contexts)
-        return _Inputs(
+        return _StepInputs(
             self._with_buckets(tokens, batch).to(self._device),
             targets_of(batch, self._vocabulary, torch.device("cpu")),
             torch.from_numpy(self._recency.weights(batch.next_times)),
         )
 
-    def _step(self, inputs: _Inputs) -> Losses:
+    def _step(self, inputs: _StepInputs) -> Losses:
         losses = Losses(*self._objective(inputs.tokens, inputs.targets, inputs.weights))
         self._optimizer.zero_grad(set_to_none=True)
-        # The shares' losses add up to that of the batch, but of their gradients it is the mean that is taken.
+        # The losses of the processes add up to that of the batch; of their gradients DDP takes the mean.
         (losses.total(self._config.side_weight) * replicas()).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
         self._optimizer.step()
@@ -246,14 +223,14 @@ class _Optimization:
         return Losses(*all_reduce_sum(losses.stacked().detach()))
 
     def _with_buckets(self, tokens: Tokens, batch: Batch) -> Tokens:
-        """Tokens with a random share of the items replaced by their hash buckets."""
+        """Replaces a random share of the items by their hash buckets."""
         buckets = torch.from_numpy((batch.item_keys % np.uint64(ITEM_BUCKETS)).astype(np.int64))
         replaced = torch.rand(tokens.items.shape, generator=self._generator) < self._config.bucket_share
         return replace(tokens, items=torch.where(replaced & (~tokens.searches), buckets, tokens.items))
 
 
 class _Objective(nn.Module):
-    """The losses (4,) of this process's share of a batch; every process is given the whole batch."""
+    """Computes the losses (4,) of this process's rows of a batch; every process is given the whole batch."""
 
     def __init__(self, network: Network, popularity: Popularity, generator: torch.Generator) -> None:
         super().__init__()
@@ -268,10 +245,10 @@ class _Objective(nn.Module):
         return losses.stacked()
 
 
-def descent_of(
+def adam_with_schedule(
     network: Network, config: TrainConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Adam, with a rate of its own for embeddings, and its schedule for so many steps."""
+    """Returns Adam, with a higher rate for embedding tables, and its schedule for so many steps."""
     tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
     others = [weight for weight in network.parameters() if all(weight is not table for table in tables)]
     rate, warm_up = config.learning_rate, max(1, round(config.warm_up * steps))
@@ -283,7 +260,7 @@ def descent_of(
 
 
 def _target_counts(log: PartedLog, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
-    """How often each item of the vocabulary (I,) follows another action of its user."""
+    """Counts how often each item of the vocabulary (I,) follows another action of its user."""
     counts = np.zeros(len(vocabulary), np.int64)
     for part in parts(log):
         rows = vocabulary.rows_of(part.item_keys[part.targets_from()])
@@ -298,4 +275,4 @@ def _target_counts(log: PartedLog, vocabulary: Vocabulary, least: int) -> NDArra
 
 def _check_losses(losses: dict[str, float], step: int) -> None:
     if not all(map(math.isfinite, losses.values())):
-        raise NextactError(f"training left the numbers at step {step}: {losses}; lower the learning rate")
+        raise NextactError(f"the loss is not finite at step {step}: {losses}; lower the learning rate")

@@ -4,10 +4,10 @@ Next item: softmax over the whole vocabulary while that is small, else over a sa
 correction (Bengio and Senecal, 2008; Yi et al., 2019). The sample holds the targets of the batch, so the other items
 of a step's own sequence are in it for certain and not by chance: for them Q is 1. With the Q of all others they would
 weigh 1/Q times too much as wrong answers, and the network would learn that nobody comes back to an item.
-Next type, type given item: cross-entropy. A purchase to come: logistic.
+Next type, and type given the item: cross-entropy. Purchase soon: logistic.
 
-What is known before the network has run (which steps count, the sample, who is a candidate for certain) is found on the
-host and copied once: on a GPU each look-up would be several kernels, most with a wait for their result.
+What is known before the network has run (which steps count, the sample, which items are candidates for certain) is
+computed on the host and copied once: on a GPU each look-up would be several kernels, most with a wait for their result.
 
 Shapes: P counted steps that an action on a known item follows, M of any type, I items, C candidates, D width.
 """
@@ -30,13 +30,13 @@ from model.network.network import Network
 from model.training.sampled_softmax import Pairs, cross_entropy
 
 FULL_SOFTMAX_ITEMS: Final = 4096  # up to here the exact loss costs no more than a sampled one
-NEGATIVES: Final = 2048
+NEGATIVES: Final = 2048  # items drawn per batch
 AFTER_NEXT: Final = 0.3  # weight of the item after the next: what is looked at together is learned from fewer visits
 FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items are drawn more often than they occur
 
 
 class Popularity:
-    """How often each item of the vocabulary is a target, and what that means for a sample of candidates."""
+    """How often each item of the vocabulary is a target; draws candidates by it."""
 
     def __init__(self, counts: NDArray[np.int64], *, negatives: int = NEGATIVES) -> None:
         """`counts` (I,): how often each item is the next one in the training data."""
@@ -47,9 +47,9 @@ class Popularity:
         self._cumulated = self._draws.cumsum(0)
 
     def candidates(self, targets: Tensor, generator: torch.Generator) -> Tensor:
-        """Items (C,) to tell the targets (P,) from: the targets themselves and drawn ones, each once, rising.
+        """Draws the candidates (C,) of the targets (P,): the targets themselves and others, each once, rising.
 
-        That each comes once is what keeps a target from being its own negative.
+        Were an item there twice, a target would be its own negative.
         """
         uniform = torch.rand(self.negatives, dtype=torch.float64, generator=generator)
         drawn = torch.searchsorted(self._cumulated, uniform).clamp(max=len(self._cumulated) - 1)
@@ -57,33 +57,33 @@ class Popularity:
         return unique
 
     def log_inclusion(self, candidates: Tensor, targets: int) -> Tensor:
-        """log Q (C,), Q = 1 - exp(-expected count): the chance to be a candidate beside so many targets."""
+        """Returns log Q (C,), Q = 1 - exp(-expected count): the chance to be a candidate beside so many targets."""
         expected = targets * self._shares[candidates] + self.negatives * self._draws[candidates]
         return torch.log(-torch.expm1(-expected)).float()
 
 
 class Recency:
-    """What actions count for as targets: half as much for every `half_life` of all actions that came later.
+    """The weights of actions as targets: halved for every `half_life` of all actions that came later.
 
-    Counted in actions and not in days, so that a clock gone wrong or a quiet year changes nothing; the mean is 1.
+    Age is counted in actions and not in days, so that a wrong clock or a quiet year changes nothing; the mean is 1.
     """
 
     def __init__(self, times: NDArray[np.int64], half_life: float) -> None:
-        """`times` (N,), rising, of all actions or of a sample of them; `half_life` as a share of them."""
+        """`times` (N,), rising, are those of all actions or of a sample; `half_life` is a share of them."""
         self._times = times
         self._half_life = half_life * max(1, len(times))
         self._scale = 1.0
         self._scale = 1.0 / float(self.weights(times).mean()) if len(times) else 1.0
 
     def weights(self, times: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weights of actions by their times, same shape."""
+        """Returns the weights of actions at these times, same shape."""
         later = len(self._times) - np.searchsorted(self._times, times, side="right")
         return (self._scale * 0.5 ** (later / self._half_life)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Means over the steps that each is about, in nats; scalars."""
+    """Each loss is a mean over the steps it is about, in nats; a scalar."""
 
     item: Tensor
     next_type: Tensor
@@ -91,15 +91,15 @@ class Losses:
     purchase: Tensor
 
     def total(self, side_weight: float) -> Tensor:
-        """What training minimises: the next item's loss, and the others with less weight."""
+        """Returns what training minimises: the next item's loss, and the others with less weight."""
         return self.item + side_weight * (self.next_type + self.type_given_item + self.purchase)
 
     def stacked(self) -> Tensor:
-        """All four, in order of their fields."""
+        """Returns all four, in order of the fields."""
         return torch.stack((self.item, self.next_type, self.type_given_item, self.purchase))
 
     def values(self) -> dict[str, float]:
-        """The losses by name, fetched from the device at once."""
+        """Returns the losses by name, fetched from the device in one copy."""
         return dict(zip(self.__slots__, self.stacked().tolist(), strict=True))
 
 
@@ -112,11 +112,12 @@ def losses_of(
     generator: torch.Generator,
     rows: Tensor | None = None,
 ) -> Losses:
-    """All losses of one batch: of tokens on the network's device, `targets` and `weights` (B, T) of the next items on
-    the host; `generator`, there too, draws the negatives.
+    """Computes all losses of one batch, with `weights` (B, T) of the next items.
 
-    With `rows`, only what these rows of the batch add to the losses: all rows in several such shares, with the same
-    draws, add up to the losses of the batch.
+    The tokens are on the network's device; targets, weights and the generator, which draws negatives, are on the host.
+
+    With `rows`, only what these rows of the batch add to the losses: with the same draws, the shares of disjoint rows
+    add up to the losses of the batch.
     """
     batch, items = targets, targets.next_rows[targets.next_known] - ITEM_BUCKETS
     if rows is not None:
@@ -125,7 +126,7 @@ def losses_of(
     next_items = NextItems(targets.next_rows[known] - ITEM_BUCKETS, known.nonzero()[:, 0], weights[known])
     at_known, at_item, at_next, at_counted, rows_on_item, types, types_on_item, purchase_soon = all_on_device(
         (
-            *(_places(steps) for steps in (known, on_item, has_next, counted)),
+            *(_flat_indices(steps) for steps in (known, on_item, has_next, counted)),
             *(targets.next_rows[on_item], targets.next_types[has_next], targets.next_types[on_item]),
             targets.purchase_soon[counted],
         ),
@@ -142,29 +143,29 @@ def losses_of(
     )
 
 
-def _places(steps: Tensor) -> Tensor:
-    """Which of the steps (B, T) are true, counted row by row."""
+def _flat_indices(steps: Tensor) -> Tensor:
+    """Returns the flat indices of the steps (B, T) that are true."""
     return steps.flatten().nonzero().squeeze(1)
 
 
 @dataclass(frozen=True, slots=True)
 class NextItems:
-    """The next items of P steps, (P,) each, on the host."""
+    """The next items of P steps; each tensor is (P,), on the host."""
 
     items: Tensor  # in 0..I-1
-    sequences: Tensor  # which row of the batch each is of, rising
+    sequences: Tensor  # the row of the batch of each, rising
     weights: Tensor
 
     def labels(self, columns: Tensor) -> tuple[Pairs, Tensor]:
-        """Labels by rising step, and their weights: the step's next item and the one after; columns (P,)."""
+        """Returns the labels by rising step, the next item and the one after it, and their weights; columns (P,)."""
         steps = torch.arange(len(columns))
-        goes_on = (self.sequences[:-1] == self.sequences[1:]).nonzero().squeeze(1)
-        rows, order = torch.cat((steps, goes_on)).sort(stable=True)
-        weights = torch.cat((self.weights, AFTER_NEXT * self.weights[goes_on]))
-        return Pairs(rows, torch.cat((columns, columns[goes_on + 1]))[order]), weights[order]
+        continued = (self.sequences[:-1] == self.sequences[1:]).nonzero().squeeze(1)
+        rows, order = torch.cat((steps, continued)).sort(stable=True)
+        weights = torch.cat((self.weights, AFTER_NEXT * self.weights[continued]))
+        return Pairs(rows, torch.cat((columns, columns[continued + 1]))[order]), weights[order]
 
-    def own(self, columns: Tensor) -> Pairs:
-        """Every step with the columns (P,) of the other next items of its sequence."""
+    def of_same_sequence(self, columns: Tensor) -> Pairs:
+        """Pairs every step with the columns (P,) of the other next items of its sequence."""
         sizes = torch.unique_consecutive(self.sequences, return_counts=True)[1]
         steps = torch.arange(len(columns))
         mates = sizes.repeat_interleave(sizes)  # steps of its sequence, itself included
@@ -182,18 +183,18 @@ def item_loss(
     generator: torch.Generator,
     batch: Tensor | None = None,
 ) -> Tensor:
-    """Mean cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D).
+    """Returns the mean cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D).
 
-    `batch`: the next items of the whole batch, where these are a share of it.
+    `batch` are the next items of the whole batch, where these are a share of it.
     """
     batch = targets.items if batch is None else batch
     candidates, log_q, always = _candidates(targets, batch, network.config.items, popularity, generator)
     labels, weights = targets.labels(torch.searchsorted(candidates, targets.items))
-    rows, log_q, sure, sure_columns, labelled, label_columns, weights = all_on_device(
+    rows, log_q, always_rows, always_columns, label_rows, label_columns, weights = all_on_device(
         (candidates + ITEM_BUCKETS, log_q, always.rows, always.columns, labels.rows, labels.columns, weights),
         vectors.device,
     )
-    always, labels = Pairs(sure, sure_columns), Pairs(labelled, label_columns)
+    always, labels = Pairs(always_rows, always_columns), Pairs(label_rows, label_columns)
     loss = cross_entropy(network.queries(vectors), network.item_vectors(rows), log_q, always, labels, weights)
     return loss / max(1, len(batch))
 
@@ -201,18 +202,18 @@ def item_loss(
 def _candidates(
     targets: NextItems, batch: Tensor, items: int, popularity: Popularity, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Pairs]:
-    """Items (C,) to tell the next ones from, rising, their log Q (C,) and where it is 0."""
+    """Returns the candidates (C,), rising, their log Q (C,), and the pairs (step, candidate) where log Q is 0."""
     if items <= FULL_SOFTMAX_ITEMS:
         everything = torch.arange(items)
-        nowhere = everything[:0]
-        return everything, torch.zeros_like(everything, dtype=torch.float32), Pairs(nowhere, nowhere)
+        none = everything[:0]
+        return everything, torch.zeros_like(everything, dtype=torch.float32), Pairs(none, none)
     sample = popularity.candidates(batch, generator)
     columns = torch.searchsorted(sample, targets.items)
-    return sample, popularity.log_inclusion(sample, len(batch)), targets.own(columns)
+    return sample, popularity.log_inclusion(sample, len(batch)), targets.of_same_sequence(columns)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, averaged: Tensor) -> Tensor:
-    """The sum over the number of steps to average over, which is 0 rather than NaN where there is nothing."""
+    """Returns the mean over the steps of the batch to average over; without any it is 0, not NaN."""
     return F.cross_entropy(logits, targets, reduction="sum") / max(1, int(averaged.sum()))
 
 

@@ -1,7 +1,7 @@
 """Several processes that train one network: each holds a replica of it, and learns from its share of every batch.
 
-The processes are those of PyTorch's process group; without one, this process is all there is. The first one leads: it
-has the log, tells the others what is to be fitted and hands out the parts of the log. The others do the same steps.
+The processes are those of PyTorch's process group; without a group this process is the only one. The first one leads:
+it has the log, broadcasts what is to be fitted and hands out the parts of the log. The others do the same steps.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from model.data.sequences import Sequences
 
 
 def replicas() -> int:
-    """How many processes train together."""
+    """Returns how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is; 0 leads."""
+    """Returns the rank of this process; 0 leads."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def broadcast(what: Any = None) -> Any:
-    """What the leader gives; the others give nothing, and wait for it."""
-    box = [what]
+def broadcast(value: Any = None) -> Any:
+    """Returns the leader's value in all processes; the others give none, and wait for it."""
+    box = [value]
     dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     return box[0]
 
 
 def shard_rows(rows: int) -> Tensor:
-    """Which of so many rows are this process's; maybe none."""
+    """Returns the indices of this process's share of so many rows; it may be empty."""
     return torch.arange(rank(), rows, replicas())
 
 
 def wrap_ddp(module: nn.Module) -> nn.Module:
-    """A module whose gradients become the means over all processes of those that each has."""
+    """Wraps a module so that its gradients become the means over all processes."""
     if replicas() == 1:
         return module
-    # Not every weight has to do with every share: words only with searches.
+    # A share of a batch may not use all weights: words are used by searches only.
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 
 def end_group() -> None:
-    """Ends the process group. Replicas of the network are in cycles: what is left of them keeps threads of the group
-    alive, and a thread that is there when the process ends aborts it (PyTorch 2.15)."""
+    """Ends the process group. Replicas of the network are in reference cycles: until these are collected they keep
+    threads of the group alive, and such a thread aborts the process at its end (PyTorch 2.15)."""
     gc.collect()
     dist.destroy_process_group()
 
 
 def all_reduce_sum(losses: Tensor) -> Tensor:
-    """The sum over all processes."""
+    """Returns the sum over all processes."""
     if replicas() > 1:
         dist.all_reduce(losses)
     return losses
@@ -65,18 +65,18 @@ def all_reduce_sum(losses: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class BroadcastLog:
-    """As much of a log as a fit looks at; the leader has it, and each part goes to all when they ask for it."""
+    """What a fit reads of a log that only the leader has: each part is broadcast when all ask for it."""
 
     size: int
     part_count: int
-    source: EventLog | None = None  # of the leader
-    _only: list[Sequences] = field(default_factory=list)  # the part, if there is just one
+    source: EventLog | None = None  # the leader's log
+    _only: list[Sequences] = field(default_factory=list)  # the part of a log that has just one
 
     def __len__(self) -> int:
         return self.size
 
     def part(self, number: int) -> Sequences:
-        """As `Log.part`; all processes must ask for the same parts in the same order."""
+        """See `PartedLog.part`; all processes must ask for the same parts in the same order."""
         if self._only:
             return self._only[0]
         part: Sequences = broadcast(self.source.part(number) if self.source is not None else None)

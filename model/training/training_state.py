@@ -1,9 +1,10 @@
-"""All that the rest of a fit depends on, and how it is saved and restored after an epoch."""
+"""All that the rest of a fit depends on: saved and restored after an epoch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from model.errors import VersionRefused
 from model.network.network import Network
 from model.network.tensor_checks import check_shapes
-from model.training.checkpoints import Checkpoint
+from model.training.checkpoints import Checkpoint, Metadata
 
 _NETWORK: Final = "network."
 _OPTIMIZER: Final = "optimizer."
@@ -30,7 +31,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """The parts of a fit that change while it goes on; also PyTorch's global generators, which dropout draws from."""
+    """What changes from step to step of a fit; also PyTorch's global generators, which dropout draws from."""
 
     network: Network
     optimizer: torch.optim.Optimizer
@@ -39,59 +40,60 @@ class TrainingState:
     randomness: np.random.Generator
     device: torch.device
 
-    def save(self, savepoint: Checkpoint, reached: TrainingProgress) -> None:
-        """Saves it."""
-        facts = {
-            "epochs": reached.epochs,
-            "step": reached.step,
-            "losses": reached.losses,
+    def save(self, checkpoint: Checkpoint, progress: TrainingProgress) -> None:
+        """Saves the state and how far the fit is."""
+        metadata = {
+            "epochs": progress.epochs,
+            "step": progress.step,
+            "losses": progress.losses,
             "schedule": self.schedule.state_dict(),
             "rates": [group["lr"] for group in self.optimizer.param_groups],
             "randomness": self.randomness.bit_generator.state,
         }
-        savepoint.save(self._tensors(), facts)
+        checkpoint.save(self._tensors(), metadata)
 
-    def restore(self, savepoint: Checkpoint) -> TrainingProgress:
-        """Puts back what was saved last, if there is anything that fits; how far the fit is then."""
-        saved = savepoint.load()
+    def restore(self, checkpoint: Checkpoint) -> TrainingProgress:
+        """Restores what was saved last, if its shapes are those of the network; returns how far the fit is then."""
+        saved = checkpoint.load()
         if saved is None:
             return TrainingProgress()
-        weights = _below(_NETWORK, saved.tensors)
+        weights = _with_prefix(_NETWORK, saved.tensors)
         try:
             check_shapes("checkpoint", weights, self.network.state_dict())
         except VersionRefused as refusal:
-            savepoint.drop(str(refusal))
+            checkpoint.drop(str(refusal))
             return TrainingProgress()
         self.network.load_state_dict(weights)
-        self._restore_optimizer(_below(_OPTIMIZER, saved.tensors), saved.facts)
-        self._restore_generators(saved.tensors, saved.facts)
-        return TrainingProgress(saved.facts["epochs"], saved.facts["step"], saved.facts["losses"])
+        self._restore_optimizer(_with_prefix(_OPTIMIZER, saved.tensors), saved.metadata)
+        self._restore_generators(saved.tensors, saved.metadata)
+        return TrainingProgress(saved.metadata["epochs"], saved.metadata["step"], saved.metadata["losses"])
 
     def _tensors(self) -> dict[str, Tensor]:
-        found = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
-        for place, moments in self.optimizer.state_dict()["state"].items():
-            found |= {f"{_OPTIMIZER}{place}.{name}": tensor for name, tensor in moments.items()}
-        found |= {_GLOBAL: torch.get_rng_state(), _GENERATOR: self.generator.get_state()}
-        return found | ({_GLOBAL_CUDA: torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+        tensors = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"{_OPTIMIZER}{index}.{name}": tensor for name, tensor in moments.items()}
+        tensors |= {_GLOBAL: torch.get_rng_state(), _GENERATOR: self.generator.get_state()}
+        return tensors | ({_GLOBAL_CUDA: torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 
-    def _restore_optimizer(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def _restore_optimizer(self, tensors: dict[str, Tensor], metadata: Metadata) -> None:
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
-            place, _, name = key.partition(".")
-            moments.setdefault(int(place), {})[name] = tensor
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = tensor
         groups = self.optimizer.state_dict()["param_groups"]
-        for group, rate in zip(groups, facts["rates"], strict=True):
+        for group, rate in zip(groups, metadata["rates"], strict=True):
             group["lr"] = rate
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        self.schedule.load_state_dict(facts["schedule"])
+        self.schedule.load_state_dict(metadata["schedule"])
 
-    def _restore_generators(self, tensors: Any, facts: dict[str, Any]) -> None:
+    def _restore_generators(self, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
         torch.set_rng_state(tensors[_GLOBAL])
         self.generator.set_state(tensors[_GENERATOR])
-        self.randomness.bit_generator.state = facts["randomness"]
+        self.randomness.bit_generator.state = metadata["randomness"]
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors[_GLOBAL_CUDA], self.device)
 
 
-def _below(prefix: str, tensors: Any) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors whose names begin with the prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

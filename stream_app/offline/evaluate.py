@@ -21,9 +21,9 @@ from model.evaluation.purchase_quality import purchase_quality
 from model.evaluation.quality import QualityMeter, slices
 from model.evaluation.ranking import RankedTargets, Ranker, Ranking, rank_all
 from model.evaluation.split import Split, split_log, split_sessions
-from model.rounds.experiment import BASELINES, learn_split, quality_by_epoch
+from model.rounds.experiment import BASELINES, fit_on_split, quality_by_epoch
 from model.rounds.fit_model import Model
-from model.training.fit_network import Progress
+from model.training.fit_run import Progress
 from model.versions.version import Version, load
 from stream_app.device import choose_device
 from stream_app.errors import InputUnreadable, UsageError, VersionUnusable
@@ -160,7 +160,7 @@ def _model(source: DataSource, split: Split, settings: Settings, device: torch.d
         _warn_of_leaks(version, split, tell)
         return _Scored(_rankers(version.name, version, device), _purchases(version, split), None)
     begun = time.perf_counter()
-    model = learn_split(split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_telling(tell))
+    model = fit_on_split(split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_telling(tell))
     training = Training.of(model.report, time.perf_counter() - begun)
     return _Scored(_rankers(MODEL, model, device), _purchases(model, split), training)
 

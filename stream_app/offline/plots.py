@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from model.evaluation.quality import Quality
 from model.evaluation.ranking import LIST_SIZE
-from model.rounds.training_report import Point
+from model.rounds.training_report import LossPoint
 from stream_app.errors import RuntimeMissing, UsageError
 from stream_app.offline.report import Report, title
 from stream_app.versions.admin import ModelLine
@@ -66,7 +66,7 @@ def draw_versions(versions: Sequence[ModelLine], folder: Path) -> Path:
     return _written(figure, folder / "versions.png")
 
 
-def draw_losses(name: str, curve: Sequence[Point], folder: Path) -> Path:
+def draw_losses(name: str, curve: Sequence[LossPoint], folder: Path) -> Path:
     """Writes `losses.png`: how a version's training went, stage by stage."""
     stages = list(dict.fromkeys(point.stage for point in curve))
     figure, panels = _axes(f"Losses of {name}", max(1, len(stages)))

@@ -1,4 +1,4 @@
-"""Every metric that a trainer exports, with its meaning. Base units: seconds, bytes, events."""
+"""The metrics that a trainer exports, with their meaning. Base units: seconds, bytes, events."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from model.evaluation.gate import REASONS as VERDICTS
-from model.rounds.drift import POPULATIONS
+from model.rounds.drift import DISTRIBUTIONS
 
 ROUNDS: Final = ("promoted", "rejected", "skipped", "failed")
 
 
 class TrainerMetrics:
-    """What the trainer exports."""
+    """The counters and gauges of a trainer."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter("nextact_trainer_events", "Valid events read", registry=registry)
@@ -24,7 +24,7 @@ class TrainerMetrics:
         self.verdicts = Counter(
             "nextact_trainer_verdicts", "Challengers by what the gate said of them", ["reason"], registry=registry
         )
-        self.stability = Gauge(
+        self.psi = Gauge(
             "nextact_drift_stability_index",
             "Population stability index of the events since the last round against those it learned from",
             ["of"],
@@ -57,7 +57,7 @@ class TrainerMetrics:
         )
         for outcome in ROUNDS:
             self.rounds.labels(outcome)
-        for kind in POPULATIONS:
-            self.stability.labels(kind)
+        for kind in DISTRIBUTIONS:
+            self.psi.labels(kind)
         for verdict in VERDICTS:
             self.verdicts.labels(verdict)

@@ -1,4 +1,4 @@
-"""From the events topic to the history: what the trainer has read is in a file before it counts as read."""
+"""Reads the events topic into the history: an event is in a file before it counts as read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from model.data.disk_log import Window
+from model.data.disk_log import TrainingWindow
 from model.data.event_time import judged
 from model.data.events import actions_of
 from model.rounds.drift import DriftMonitor
@@ -30,58 +30,58 @@ from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.topic_reader import TopicReader
 from stream_app.trainer.training_window import training_window
 
-_MOST_WAITING: Final = 50_000  # records
-_LONGEST_WAIT_S: Final = 60.0
+_MOST_UNWRITTEN: Final = 50_000  # records
+_LONGEST_UNWRITTEN_S: Final = 60.0
 
 logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Waiting:
-    """What was read and is in no file yet."""
+class UnwrittenEvents:
+    """What was read and is not in a file yet."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
-    records: int = 0  # events or not
-    missing: int = 0  # that Kafka had removed
+    records: int = 0  # valid events or not
+    missing: int = 0  # records that Kafka had removed
     since: float = math.inf  # when the first event was read, in seconds
 
     def add(self, rows: pa.RecordBatch, records: int, now: float) -> None:
-        """Takes in the events of so many records."""
+        """Adds the events of so many records."""
         self.records += records
         if rows.num_rows:
             self.batches.append(rows)
             self.since = min(self.since, now)
 
     def is_due(self, now: float) -> bool:
-        """Whether it is enough for a file. Records that are no events are read again at no cost."""
-        return self.records >= _MOST_WAITING or now - self.since >= _LONGEST_WAIT_S
+        """Returns whether a file is due. Records that are not events can be read again at no cost."""
+        return self.records >= _MOST_UNWRITTEN or now - self.since >= _LONGEST_UNWRITTEN_S
 
 
 class EventRecorder:
-    """The history of an events topic, kept up to date by reading."""
+    """Keeps the history of an events topic up to date."""
 
     def __init__(self, settings: Settings, metrics: TrainerMetrics, clock: Callable[[], float]) -> None:
-        """`clock`: seconds since the epoch."""
+        """`clock` gives seconds since the epoch."""
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._topic = TopicReader(settings)
         self._stream = Stream("", settings.events_topic, settings.stream_epoch)
         self._history: EventHistory | None = None
-        self._written: dict[int, int] = {}  # where the files end, by partition
-        self._read: dict[int, int] = {}  # where what was read ends
-        self._waiting = Waiting()
-        self.population: DriftMonitor | None = None  # of the last round; what is read is added to it
-        self.events = 0  # those that the history had at the start, and those read since
+        self._written: dict[int, int] = {}  # the offset at which the files end, by partition
+        self._read: dict[int, int] = {}  # the offset at which the next read begins, by partition
+        self._unwritten = UnwrittenEvents()
+        self.drift: DriftMonitor | None = None  # since the last round; what is read is added to it
+        self.events = 0  # in the history at the start, and read since
 
     @property
     def history(self) -> EventHistory:
-        """The files; there once the events are open."""
+        """The files, once `open` has been called."""
         assert self._history is not None
         return self._history
 
     async def open(self) -> None:
-        """Takes the history. Raises `HistoryUnusable` when another process has it, or it is another stream's."""
+        """Opens the history. Raises `HistoryUnusable` when another process has it, or it is another stream's."""
         self._stream = Stream(await cluster_id(self._settings), self._stream.topic, self._stream.epoch)
         self._history = EventHistory(HistoryStorage(self._settings.history_address))
         self._written = self._history.positions(self._stream)
@@ -89,7 +89,7 @@ class EventRecorder:
         self._show()
 
     async def start(self) -> None:
-        """Connects, closes the gaps that damage has left, and goes on where the files end.
+        """Connects, fills the gaps that damage has left, and resumes where the files end.
 
         Raises `HistoryUnusable` when the offsets in the history are not those of this topic.
         """
@@ -97,11 +97,11 @@ class EventRecorder:
         await self._check_identity()
         for gap in list(self.history.gaps):
             await self._fill(gap)
-        await self._go_on(self._written)
+        await self._resume(self._written)
         self._written = {partition: self._written.get(partition, 0) for partition in self._read}
 
     async def stop(self) -> None:
-        """Disconnects and gives the history back. What is in no file yet is read again at the next start."""
+        """Disconnects and closes the history. What is not in a file yet is read again at the next start."""
         await self._topic.stop()
         if self._history is not None:
             self._history.close()
@@ -113,40 +113,40 @@ class EventRecorder:
                 await self.read(timeout=0.5)
 
     async def read(self, timeout: float) -> None:
-        """Reads what has come; waits for `timeout` seconds at most. Raises `HistoryFailed`."""
+        """Reads what has come within `timeout` seconds. Raises `HistoryFailed`."""
         fetched = await self._topic.read(timeout)
         if fetched is None:
-            await self._go_on(self._read)
+            await self._resume(self._read)
             return
         positions = await self._topic.positions()
-        # From here on nothing is awaited: what waits and where it ends change together or, when cancelled, not at all.
+        # Nothing is awaited from here on: the unwritten events and the offsets behind them change together or not.
         now = asyncio.get_running_loop().time()
         for partition, records in fetched.items():
-            self._waiting.add(self._rows(partition, records), len(records), now)
+            self._unwritten.add(self._rows(partition, records), len(records), now)
         self._read = positions
-        if self._waiting.is_due(now):
+        if self._unwritten.is_due(now):
             self._write()
 
     def record(self) -> None:
-        """Puts the events that wait into a file. Raises `HistoryFailed`."""
-        if self._waiting.batches:
+        """Writes the events that are not in a file yet into one. Raises `HistoryFailed`."""
+        if self._unwritten.batches:
             self._write()
 
     async def keep_up(self) -> None:
-        """What is due before a round: all events in files, finished days merged, old ones forgotten."""
+        """Does what is due before a round: writes all events, merges finished days, deletes old ones."""
         self.record()
         await asyncio.to_thread(self.history.keep_up, self._settings.history_days)
         self._show()
 
-    def window(self, files: ExitStack, until: int) -> Window:
-        """What a round learns from, as `training_window`."""
+    def window(self, files: ExitStack, until: int) -> TrainingWindow:
+        """Reads what a round learns from; see `training_window`."""
         return training_window(self.history, self._settings, files, until)
 
     def _write(self) -> None:
-        waiting = self._waiting
+        unwritten = self._unwritten
         spans = {partition: Span(self._written[partition], end) for partition, end in self._read.items()}
-        self.history.append(waiting.batches, self._stream, spans, written=self._now(), missing=waiting.missing)
-        self._written, self._waiting = dict(self._read), Waiting()
+        self.history.append(unwritten.batches, self._stream, spans, written=self._now(), missing=unwritten.missing)
+        self._written, self._unwritten = dict(self._read), UnwrittenEvents()
         self._show()
 
     def _rows(self, partition: int, records: Sequence[Record]) -> pa.RecordBatch:
@@ -158,20 +158,21 @@ class EventRecorder:
         return rows_of(partition, [record.offset for record in records], decoded)
 
     def _compare(self, decoded: DecodedBatch) -> None:
-        """Holds new events against those that the last round learned from."""
-        if self.population is not None and decoded.events:
+        """Compares new events with those that the last round learned from."""
+        if self.drift is not None and decoded.events:
             times, _ = judged(decoded.times, decoded.record_times)
-            self.population.add(actions_of(decoded.events, times))
+            self.drift.add(actions_of(decoded.events, times))
 
-    async def _go_on(self, positions: dict[int, int]) -> None:
-        """Reads on at these positions, or at what Kafka has of a partition that is not among them."""
+    async def _resume(self, positions: dict[int, int]) -> None:
+        """Resumes at these positions; of a partition without one, at the oldest offset that Kafka has."""
         bounds = await self._topic.bounds()
         self._read = {}
-        for partition, kept in bounds.items():
-            position = positions.get(partition, kept.first)
-            self._read[partition] = max(position, kept.first)
-            self._waiting.missing += self._missed(kept.first - position, f"partition {partition} from {position} on")
-        self._topic.go_to(self._read)
+        for partition, available in bounds.items():
+            position = positions.get(partition, available.first)
+            self._read[partition] = max(position, available.first)
+            missing = available.first - position
+            self._unwritten.missing += self._count_missing(missing, f"partition {partition} from {position} on")
+        self._topic.seek(self._read)
 
     async def _check_identity(self) -> None:
         """Raises `HistoryUnusable` when the topic cannot be the one that the files were read from."""
@@ -184,35 +185,35 @@ class EventRecorder:
             return
         for partition, (offset, time) in self.history.last_rows().items():
             if offset >= bounds[partition].first:
-                async for _, records in self._topic.within({partition: Span(offset, offset + 1)}):
+                async for _, records in self._topic.read_spans({partition: Span(offset, offset + 1)}):
                     if [known_time(record.timestamp) for record in records] not in ([], [time]):
                         raise self._other_topic(f"partition {partition} has another record at offset {offset}")
 
     def _other_topic(self, what: str) -> HistoryUnusable:
         return HistoryUnusable(
             f"topic {self._stream.topic!r} is not the one that {self._settings.history_address!r} is the history of: "
-            f"{what}. If the topic was made anew, set NEXTACT_STREAM_EPOCH above {self._stream.epoch}, and the history "
-            "goes on with the new offsets; else set NEXTACT_HISTORY to another place"
+            f"{what}. If the topic was created again, set NEXTACT_STREAM_EPOCH above {self._stream.epoch}, and the "
+            "history goes on with the new offsets; else set NEXTACT_HISTORY to another path"
         )
 
     async def _fill(self, gap: OffsetGap) -> None:
-        """Reads again what a damaged file had."""
+        """Reads again what a damaged file had held."""
         bounds = await self._topic.bounds() if gap.stream == self._stream else {}
-        there: dict[int, Span] = {}
+        available: dict[int, Span] = {}
         for partition, span in gap.spans.items():
             first = bounds[partition].first if bounds else span.next
-            there[partition] = Span(min(max(span.first, first), span.next), span.next)
-        spans = there if gap.from_start else dict(gap.spans)
-        missing = sum(there[partition].first - span.first for partition, span in spans.items())
+            available[partition] = Span(min(max(span.first, first), span.next), span.next)
+        spans = available if gap.from_start else dict(gap.spans)
+        missing = sum(available[partition].first - span.first for partition, span in spans.items())
         with self.history.fill_gap(gap, spans, written=self._now(), missing=missing) as gap_writer:
-            async for partition, records in self._topic.within(there):
+            async for partition, records in self._topic.read_spans(available):
                 gap_writer.write(self._rows(partition, records))
-        logger.info("the gap before file %d of the history is closed with %d events", gap.number + 1, gap_writer.rows)
-        self._missed(missing, f"the gap before file {gap.number + 1}")
+        logger.info("the gap before file %d of the history is filled with %d events", gap.number + 1, gap_writer.rows)
+        self._count_missing(missing, f"the gap before file {gap.number + 1}")
         self._show()
 
-    def _missed(self, records: int, where: str) -> int:
-        """Counts and tells what Kafka had removed before it was read; none if negative."""
+    def _count_missing(self, records: int, where: str) -> int:
+        """Counts and logs records that Kafka had removed before they were read; a negative number counts as 0."""
         if records > 0:
             self._metrics.history_missing.inc(records)
             logger.warning("Kafka had removed %d records before the history had them: %s", records, where)

@@ -1,4 +1,4 @@
-"""The trainer's watch over what it promoted: a version that does worse in production than the one before goes back."""
+"""Watches what the trainer promoted: a version that does worse in production than the one before is rolled back."""
 
 from __future__ import annotations
 
@@ -19,57 +19,57 @@ logger: Final = logging.getLogger(__name__)
 
 
 class RollbackWatch:
-    """The champion and what the workers report of it."""
+    """Holds the champion and what the workers report of it; rolls it back when it does worse."""
 
     def __init__(self, settings: Settings, metrics: TrainerMetrics, clock: Callable[[], float]) -> None:
-        """`clock`: seconds since the epoch."""
+        """`clock` gives seconds since the epoch."""
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._champion: Promotion | None = None
-        self._trials: dict[str, CanaryReport] = {}  # newest of each worker
-        self._taken_back: set[str] = set()
+        self._reports: dict[str, CanaryReport] = {}  # the newest of each worker
+        self._rolled_back: set[str] = set()
 
-    async def follow(self) -> None:
-        """Takes back what does worse, until cancelled."""
+    async def run(self) -> None:
+        """Rolls back versions that do worse, until cancelled."""
         promotions = Promotions(self._settings)
         try:
             self._champion = elect(await promotions.start()).champion
             async for records in promotions.records():
-                self.take(records)
+                self.add(records)
                 await self._judge()
         finally:
             await promotions.stop()
 
-    def take(self, records: Iterable[Any]) -> None:
-        """Takes in records of the models topic."""
+    def add(self, records: Iterable[Any]) -> None:
+        """Adds records of the models topic."""
         for record in records:
             if record.key == CHAMPION:
                 self._champion = elect([record.value], self._champion).champion
-            elif trial := decode_canary_report(record.value):
-                self._trials[trial.worker] = trial
+            elif report := decode_canary_report(record.value):
+                self._reports[report.worker] = report
 
     def regression_message(self) -> str | None:
-        """What is wrong with the champion; None: nothing yet, or there is no version before it."""
+        """Says how the champion does worse; None where it does not yet, or where there is no version before it."""
         champion = self._champion
         if champion is None or not champion.predecessors:
             return None
         pair = champion.version, champion.predecessors[0].version
-        trials = [trial for trial in self._trials.values() if (trial.version, trial.before) == pair]
-        new, before = total(trial.new for trial in trials), total(trial.old for trial in trials)
+        reports = [report for report in self._reports.values() if (report.version, report.before) == pair]
+        new, before = total(report.new for report in reports), total(report.old for report in reports)
         return regression_message(new, before, self._settings.rollback_margin)
 
     async def _judge(self) -> None:
-        why, champion = self.regression_message(), self._champion
-        if why is None or champion is None or champion.version in self._taken_back:
+        message, champion = self.regression_message(), self._champion
+        if message is None or champion is None or champion.version in self._rolled_back:
             return
-        self._taken_back.add(champion.version)
+        self._rolled_back.add(champion.version)
         try:
             done = await roll_back(self._settings, datetime.fromtimestamp(self._clock(), UTC), only=champion.version)
         except VersionUnusable as error:
             logger.error(
-                "version %s does worse than the one before, but serves on: %s: %s", champion.version, why, error
+                "version %s does worse than the one before, but serves on: %s: %s", champion.version, message, error
             )
             return
         self._metrics.rollbacks.inc()
-        logger.error("%s: %s", done, why)
+        logger.error("%s: %s", done, message)

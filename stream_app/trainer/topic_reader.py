@@ -12,9 +12,9 @@ from stream_app.contract.records import Record
 from stream_app.history.files import Span
 from stream_app.settings import Settings
 
-_MOST: Final = 20_000  # records of a read
+_MOST: Final = 20_000  # records per read
 
-Fetched = Mapping[int, Sequence[Record]]  # by partition, in order
+RecordsByPartition = Mapping[int, Sequence[Record]]  # in order of their offsets
 
 
 class TopicReader:
@@ -33,7 +33,7 @@ class TopicReader:
         ]
 
     async def start(self) -> None:
-        """Connects; `go_to` says what to read."""
+        """Connects; `seek` says what to read."""
         await self._consumer.start()
 
     async def stop(self) -> None:
@@ -41,39 +41,39 @@ class TopicReader:
         await self._consumer.stop()
 
     async def bounds(self) -> dict[int, Span]:
-        """The oldest offset of each partition that Kafka has, and the next one that it will give."""
+        """Returns the offsets that Kafka has of each partition: from the oldest to the one before the next."""
         firsts = await self._consumer.beginning_offsets(self._partitions)
         ends = await self._consumer.end_offsets(self._partitions)
         return {tp.partition: Span(firsts[tp], ends[tp]) for tp in self._partitions}
 
-    def go_to(self, positions: Mapping[int, int]) -> None:
+    def seek(self, positions: Mapping[int, int]) -> None:
         """Reads these partitions from these offsets on, and no others."""
-        # Both without a pause: to the consumer a partition with no position is an error.
+        # Nothing is awaited between the two: for the consumer a partition without a position is an error.
         self._consumer.assign([self._partitions[partition] for partition in positions])
         for partition, offset in positions.items():
             self._consumer.seek(self._partitions[partition], offset)
 
     async def positions(self) -> dict[int, int]:
-        """Where each partition goes on: behind all that was read, and behind markers of transactions after it."""
+        """Returns where each partition goes on: behind what was read and the transaction markers after it."""
         return {tp.partition: await self._consumer.position(tp) for tp in self._consumer.assignment()}
 
-    async def read(self, timeout: float) -> Fetched | None:
-        """What has come, after `timeout` seconds at most; None where a position is at an offset that Kafka has not."""
+    async def read(self, timeout: float) -> RecordsByPartition | None:
+        """Returns what has come within `timeout` seconds; None when Kafka no longer has the offset of a position."""
         try:
             fetched = await self._consumer.getmany(timeout_ms=round(timeout * 1000), max_records=_MOST)
         except OffsetOutOfRangeError:
             return None
         return {tp.partition: records for tp, records in fetched.items()}
 
-    async def within(self, spans: Mapping[int, Span]) -> AsyncIterator[tuple[int, Sequence[Record]]]:
-        """The records of spans that Kafka has, a partition after the other; `go_to` is due afterwards."""
+    async def read_spans(self, spans: Mapping[int, Span]) -> AsyncIterator[tuple[int, Sequence[Record]]]:
+        """Yields the records of spans that Kafka has, one partition after the other; call `seek` afterwards."""
         for partition, span in spans.items():
             position = span.first
-            self.go_to({partition: position})
+            self.seek({partition: position})
             while position < span.next:
                 fetched = await self.read(timeout=0.5)
-                if fetched is None:  # removed since they were asked for
-                    self.go_to({partition: (await self.bounds())[partition].first})
+                if fetched is None:  # Kafka has removed them meanwhile
+                    self.seek({partition: (await self.bounds())[partition].first})
                     continue
                 position = (await self.positions())[partition]
                 yield partition, [record for record in fetched.get(partition, ()) if record.offset < span.next]

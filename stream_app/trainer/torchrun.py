@@ -1,4 +1,4 @@
-"""Several trainers started by `torchrun`: the first is the trainer, the others train along with it.
+"""Several processes started by `torchrun`: the first is the trainer, the others are its replicas in every fit.
 
 The command line is `torchrun --nproc-per-node 2 --no-python nextact trainer`. Without `--no-python` torchrun would put
 the working folder on Python's path, where a `model.py` would hide our package.
@@ -21,20 +21,20 @@ from stream_app.settings import Settings
 
 T = TypeVar("T")
 logger: Final = logging.getLogger(__name__)
-_PATIENCE: Final = timedelta(days=365)  # rounds may be far apart; torchrun ends all processes when one has failed
+_TIMEOUT: Final = timedelta(days=365)  # rounds may be far apart; torchrun ends all processes when one has failed
 
 
 def launched() -> bool:
-    """Whether `torchrun` started this process."""
+    """Returns whether `torchrun` started this process."""
     return dist.is_torchelastic_launched()
 
 
 def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None:
-    """Does `lead` in the first process; in the others trains along until that has returned something.
+    """Calls `lead` in the first process, and returns its result; the others are replicas until it has returned.
 
-    `lead` returns None when a signal has ended it: torchrun sends it to all processes.
+    `lead` returns None when a signal has ended it: torchrun sends the signal to all processes.
     """
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
     if rank() == 0:
         result = lead()
         if result is not None:

@@ -1,4 +1,4 @@
-"""The trainer process: follows the events, trains in rounds, publishes what beats the champion.
+"""The trainer's process: reads the events, trains in rounds, publishes what beats the champion.
 
 It shares nothing with the workers but the topics and the registry.
 """
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import click
 import msgspec
@@ -27,7 +27,7 @@ from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRe
 from model.rounds.drift import DriftMonitor
 from model.rounds.training_report import CARD, REPORT, card
 from model.rounds.training_round import Round, RoundConfig, train_round
-from model.training.fit_network import Progress
+from model.training.fit_run import Progress
 from model.versions import version as versions
 from model.versions.registry import prune
 from model.versions.version import Version, VersionContents
@@ -49,59 +49,59 @@ Outcome = Literal["promoted", "rejected", "skipped", "failed"]
 _POLL_S: Final = 1.0
 _EARLIEST: Final = 5  # drift brings a round forward to a fifth of the usual time at most
 _LEAST_COMPARED: Final = 500  # events: fewer say little about drift
-_TOLD: Final = ("targets", "recall@20", "mrr@20", "rules_recall@20", "champion_recall@20", "seconds_per_event")
+_LOGGED: Final = ("targets", "recall@20", "mrr@20", "rules_recall@20", "champion_recall@20", "seconds_per_event")
 
 
-class Stopped(Exception):
-    """A round was ended because the process is to stop."""
+class RoundInterruption(Exception):
+    """Ends a round because the process is to stop."""
 
 
 class Trainer:
-    """Follows the log and runs rounds on it."""
+    """Reads the events and runs rounds on them."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float], progress: Callable[[str], None]) -> None:
-        """`clock`: seconds since the epoch. `progress` is given a line about long work, again and again."""
+        """`clock` gives seconds since the epoch. `progress` is given a line about each step of long work."""
         self._settings = settings
         self._clock = clock
         self._progress = progress
         self._device = choose_device(settings.device, fallback=settings.device_fallback)
-        # A thread of its own, as PyTorch's number of threads belongs to the thread that sets it.
+        # A thread of its own, because PyTorch's number of threads belongs to the thread that sets it.
         self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
-        self._log = EventRecorder(settings, self._metrics, clock)
-        self._in_progress = RoundJournal(settings)
+        self._recorder = EventRecorder(settings, self._metrics, clock)
+        self._journal = RoundJournal(settings)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False
         self._facts: dict[str, str | float] = {}  # of the last round, for its line in the log
 
     async def run_once(self) -> Outcome:
-        """Reads all events there are and runs one round."""
+        """Reads all events that were published and runs one round."""
         await ensure_topics(self._settings)
         try:
-            await self._log.open()
-            await self._log.start()
-            await self._log.read_to_end()
-            await self._log.keep_up()
-            return await self._round(self._log.history.newest)
+            await self._recorder.open()
+            await self._recorder.start()
+            await self._recorder.read_to_end()
+            await self._recorder.keep_up()
+            return await self._round(self._recorder.history.newest)
         finally:
-            await self._log.stop()
+            await self._recorder.stop()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs a round every `train_every` seconds, when there are enough new events, until `stop` is set."""
         await ensure_topics(self._settings)
         try:
-            await self._log.open()
+            await self._recorder.open()
             await self._http.start(self._settings.http_host, self._settings.http_port)
             await self._rounds_until(stop)
-            self._log.record()
+            self._recorder.record()
         finally:
-            await self._log.stop()
+            await self._recorder.stop()
             await self._http.stop()
 
     async def _rounds_until(self, stop: asyncio.Event) -> None:
         watch = RollbackWatch(self._settings, self._metrics, self._clock)
-        working = [asyncio.create_task(self._rounds()), asyncio.create_task(watch.follow())]
+        working = [asyncio.create_task(self._rounds()), asyncio.create_task(watch.run())]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,39 +110,39 @@ class Trainer:
             for task in (*working, stopping):
                 task.cancel()
         for task in working:
-            with suppress(asyncio.CancelledError, Stopped):
+            with suppress(asyncio.CancelledError, RoundInterruption):
                 await task
 
     async def _rounds(self) -> None:
-        await self._log.start()
-        # Durations by a clock that nobody sets: a round begins in time whatever the machine takes the time to be.
+        await self._recorder.start()
+        # The loop's clock is never set: a round begins in time even when the machine's clock jumps.
         now = asyncio.get_running_loop().time
-        begun, taken = -math.inf, await self._go_on()
+        begun, learned = -math.inf, await self._resume_round()
         while True:
-            await self._log.read(timeout=_POLL_S)
-            fresh, waited = self._log.events - taken, now() - begun
+            await self._recorder.read(timeout=_POLL_S)
+            fresh, waited = self._recorder.events - learned, now() - begun
             if fresh < self._settings.train_min_events or not self._is_due(waited):
                 continue
-            await self._log.read_to_end()
-            await self._log.keep_up()
-            begun, taken = now(), self._log.events
-            await self._round_while_reading(self._log.history.newest)
+            await self._recorder.read_to_end()
+            await self._recorder.keep_up()
+            begun, learned = now(), self._recorder.events
+            await self._round_while_reading(self._recorder.history.newest)
 
-    async def _go_on(self) -> int:
-        """Ends the round that an earlier process began, with the events that it had; returns how many these were.
+    async def _resume_round(self) -> int:
+        """Ends the round that an earlier process began, with the same events; returns how many these were.
 
-        Before the history's upkeep, which merges files: what the round learned from goes by their numbers.
+        Called before the history's upkeep, which merges files: the journal names them by number.
         """
-        until = self._in_progress.ended()
+        until = self._journal.interrupted()
         if until is None:
             return 0
-        logger.info("the round that was ended goes on, with the events up to file %d of the history", until)
-        taken = sum(file.rows for file in self._log.history.files_until(until))
+        logger.info("the interrupted round goes on, with the events up to file %d of the history", until)
+        learned = sum(file.rows for file in self._recorder.history.files_until(until))
         await self._round_while_reading(until)
-        return taken
+        return learned
 
     def _is_due(self, waited: float) -> bool:
-        """Whether the next round is to begin so many seconds after the last one did; drift brings it forward."""
+        """Returns whether a round is due so many seconds after the last one began; drift brings it forward."""
         drift, every = self._drift(), self._settings.train_every
         if waited >= every:
             return True
@@ -152,36 +152,36 @@ class Trainer:
         return True
 
     def _drift(self) -> str:
-        """How the stream has moved since the last round, in words; empty: not so far."""
-        population, limit = self._log.population, self._settings.drift_limit
-        if population is None:
+        """Says how the stream has moved since the last round; empty where it has not moved far."""
+        drift, limit = self._recorder.drift, self._settings.drift_limit
+        if drift is None:
             return ""
-        unseen = population.unseen_share()
+        unseen = drift.unseen_share()
         self._metrics.unseen.set(unseen)
-        found = [f"{unseen:.0%} of the events are on new items"] if unseen > limit else []
-        for name, index in population.stability().items():
-            self._metrics.stability.labels(name).set(index)
+        reasons = [f"{unseen:.0%} of the events are on new items"] if unseen > limit else []
+        for name, index in drift.psi().items():
+            self._metrics.psi.labels(name).set(index)
             if index > limit:
-                found.append(f"{name} have moved (stability index {index:.2f})")
-        return ", ".join(found) if limit and population.live >= _LEAST_COMPARED else ""
+                reasons.append(f"{name} have moved (stability index {index:.2f})")
+        return ", ".join(reasons) if limit and drift.live_events >= _LEAST_COMPARED else ""
 
     async def _round_while_reading(self, until: int) -> None:
-        """The log keeps being read during a round, so that retention cannot overtake it."""
+        """Keeps reading events during a round, so that retention cannot overtake the reader."""
         round_ = asyncio.create_task(self._round(until))
         while not round_.done():
-            await self._log.read(timeout=_POLL_S)
+            await self._recorder.read(timeout=_POLL_S)
         await round_
 
     async def _round(self, until: int) -> Outcome:
-        """On the files of the history up to this number; one that is ended half way leaves its note."""
+        """Runs a round on the files of the history up to this number; an interrupted one stays in the journal."""
         start = time.perf_counter()
-        self._in_progress.begins(until)
+        self._journal.begin(until)
         outcome = await self._attempt(until)
-        self._in_progress.over()
+        self._journal.end()
         seconds = time.perf_counter() - start
         self._metrics.rounds.labels(outcome).inc()
         self._metrics.round_seconds.set(seconds)
-        facts = {"outcome": outcome, "seconds": round(seconds, 1), "events": self._log.events, **self._facts}
+        facts = {"outcome": outcome, "seconds": round(seconds, 1), "events": self._recorder.events, **self._facts}
         logger.info("round: %s", json.dumps(facts))
         return outcome
 
@@ -206,14 +206,19 @@ class Trainer:
         config = RoundConfig(
             hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
         )
-        # Processor time says what an answer costs also where a machine is busy with other things.
+        # Processor time says what a prediction costs even where the machine is busy with other things.
         clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
-        going: dict[str, Any] = {"progress": self._report, "savepoints": self._in_progress.savepoints}
-        train = partial(train_round, device=self._device, clock=clock, **going)
+        train = partial(
+            train_round,
+            device=self._device,
+            clock=clock,
+            progress=self._report,
+            checkpoints=self._journal.checkpoints,
+        )
         loop = asyncio.get_running_loop()
         with ExitStack() as files:
-            window = await asyncio.to_thread(self._log.window, files, until)
-            self._log.population = await asyncio.to_thread(DriftMonitor, window.log)
+            window = await asyncio.to_thread(self._recorder.window, files, until)
+            self._recorder.drift = await asyncio.to_thread(DriftMonitor, window.log)
             result = await loop.run_in_executor(self._training_thread, train, window, incumbent, config)
         self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
@@ -221,7 +226,7 @@ class Trainer:
         self._metrics.verdicts.labels(result.verdict.reason).inc()
         version = await self._save(result, result.report.window.events)
         self._facts = {"version": version.version, "verdict": result.verdict.reason} | {
-            name: round(value, 6) for name, value in result.metrics().items() if name in _TOLD
+            name: round(value, 6) for name, value in result.metrics().items() if name in _LOGGED
         }
         if not result.verdict.promoted:
             await self._prune(promotion)
@@ -237,7 +242,7 @@ class Trainer:
         return "promoted"
 
     async def _load(self, promotion: Promotion) -> Version | None:
-        """The champion; None when it is damaged or of another format. Raises `VersionRefused` while its place
+        """Returns the champion; None when it is damaged or of another format. Raises `VersionRefused` while its path
         cannot be read: what is trained without it could not be compared with it."""
         try:
             files = await read_with_timeout(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
@@ -245,7 +250,9 @@ class Trainer:
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
                 raise
-            logger.warning("the champion %s cannot be used, training starts anew: %s", promotion.version, refusal)
+            logger.warning(
+                "the champion %s cannot be used, training starts from scratch: %s", promotion.version, refusal
+            )
             return None
 
     async def _save(self, result: Round, events: int) -> VersionRef:
@@ -285,21 +292,21 @@ class Trainer:
         return VersionRef(version=name, path=path, manifest_sha256=sha256)
 
     async def _prune(self, promotion: Promotion | None) -> None:
-        """Old versions go, but none that serves or that a rollback may go back to."""
+        """Deletes old versions, but none that serves or that a rollback may return to."""
         keep = {version.version for version in (promotion, *promotion.predecessors)} if promotion else set()
         settings = self._settings
         work = partial(prune, settings.registry_address, keep, settings.registry_keep)
         try:
-            gone = await with_timeout(settings.registry_timeout, work)
+            deleted = await with_timeout(settings.registry_timeout, work)
         except (VersionRefused, TimeoutError) as error:
             logger.warning("old versions stay in the registry: %r", error)
         else:
-            if gone:
-                logger.info("deleted %d old versions, %s the newest of them", len(gone), gone[-1])
+            if deleted:
+                logger.info("deleted %d old versions, %s the newest of them", len(deleted), deleted[-1])
 
     def _report(self, stage: str, progress: Progress) -> None:
         if self._stopping:
-            raise Stopped("the round was ended")
+            raise RoundInterruption("the trainer is to stop")
         share = progress.step / max(progress.steps, 1)
         self._progress(f"{stage}: {share:4.0%}, loss {sum(progress.losses.values()):.3f}")
 
@@ -310,11 +317,11 @@ async def run_trainer(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def train_once(settings: Settings) -> Outcome:
-    """Reads all events there are and runs one round."""
+    """Reads all events that were published and runs one round."""
     return await Trainer(settings, clock=time.time, progress=terminal_progress).run_once()
 
 
 def terminal_progress(line: str) -> None:
-    """Rewrites one line of a terminal; silent without one."""
+    """Rewrites one line of a terminal; does nothing without one."""
     if sys.stderr.isatty():
         click.echo(f"\r\033[K{line}", nl=False, err=True)

@@ -1,30 +1,30 @@
-"""What a round learns from, out of the history, within the memory that it may take."""
+"""Reads what a round learns from out of the history, within the memory that it may take."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from typing import Final
 
-from model.data.disk_log import Window, stored
+from model.data.disk_log import TrainingWindow, window_of_chunks
 from stream_app.errors import NoRoomOnDisk
 from stream_app.history.event_history import EventHistory
 from stream_app.settings import Settings
 
 _MIB: Final = 1 << 20
-_BYTES_PER_ACTION: Final = 640  # that there is room for: at the peak of a round, most of it for pairs of items
+_BYTES_PER_ACTION: Final = 640  # at the peak of a round; most of it is for pairs of items
 
 
-def training_window(history: EventHistory, settings: Settings, files: ExitStack, until: int) -> Window:
-    """The newest `train_max_events` events of the files up to number `until`; may be called in any thread.
+def training_window(history: EventHistory, settings: Settings, files: ExitStack, until: int) -> TrainingWindow:
+    """Reads the newest `train_max_events` events of the files up to number `until`; may be called in any thread.
 
-    What the memory has no room for is in files without names, until these are closed. Raises `NoRoomOnDisk`.
+    A log that is too large for the memory is in nameless files until `files` is closed. Raises `NoRoomOnDisk`.
     """
-    kept = sum(file.rows for file in history.files_until(until))
-    rows, folder = min(settings.train_max_events, kept), settings.data_dir
+    stored = sum(file.rows for file in history.files_until(until))
+    rows, folder = min(settings.train_max_events, stored), settings.data_dir
     room = settings.train_memory * _MIB // _BYTES_PER_ACTION
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return stored(
+        return window_of_chunks(
             history.chunks(settings.train_max_events, until), rows=rows, room=room, folder=folder, files=files
         )
     except OSError as error:

@@ -25,6 +25,7 @@ from model.evaluation.ranking import ranking
 from model.network.backbones import BACKBONES, MakeBackbone
 from model.network.network import Network, NetworkConfig
 from model.training.fit_network import TrainConfig, fit_network
+from model.training.fit_run import FitRun
 from stream_app.offline.event_files import EventFile
 from stream_app.offline.log_reader import LogReader
 from tests.bench.recipe import CPU, ranks
@@ -148,7 +149,7 @@ def _quality(name: str, actions: Actions) -> dict[str, float]:
     vocabulary = Vocabulary(frequent_items(actions.take(np.flatnonzero(actions.times < cut))))
     start = time.thread_time()
     network = new_network(name, len(vocabulary))
-    fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), seed=1, device=CPU)
+    fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), FitRun(CPU, 1))
     seconds = time.thread_time() - start
     found = ranking(ranks(network, vocabulary, sequences, cut))
     return {"recall_at_20": found.recall[20], "mrr_at_20": found.mrr[20], "training_seconds": round(seconds, 1)}

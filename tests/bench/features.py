@@ -28,6 +28,7 @@ from model.evaluation.ranking import LIST_SIZE, Holdout, rank_all, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig, fit_network
+from model.training.fit_run import FitRun
 from tests.bench.logs import add_log_options, read_logs
 
 CPU: Final = torch.device("cpu")
@@ -110,7 +111,7 @@ def contestant(actions: Actions, sequences: Sequences, cut: int, name: str, seed
     vocabulary = Vocabulary(frequent_items(actions.take(np.flatnonzero(actions.times < cut))))
     with blanked(INPUTS[name]):
         network = cold_start(NetworkConfig(items=len(vocabulary)), seed)
-        fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), seed=seed, device=CPU)
+        fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), FitRun(CPU, seed))
         holdout = targets(sequences, cut)
         ranks = rank_all(NetworkRanker(network, vocabulary, CPU), holdout).ranks
     before = holdout.positions - 1

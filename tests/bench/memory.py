@@ -29,7 +29,7 @@ import pyarrow as pa
 import torch
 
 from model.data.batches import Batch
-from model.data.disk_log import Window
+from model.data.disk_log import TrainingWindow
 from model.data.events import EVENT_TYPES
 from model.rounds.fit_model import FitModelConfig
 from model.rounds.training_round import RoundConfig, train_round
@@ -48,7 +48,7 @@ _FILE: Final = 200_000  # events
 _NOON: Final = 1_767_355_200_000
 _CONFIG: Final = RoundConfig(
     hidden=16,
-    fitting=FitModelConfig(anew=False, train=TrainConfig(least_epochs=1, most_epochs=1, batch_tokens=512)),
+    fitting=FitModelConfig(from_scratch=False, train=TrainConfig(least_epochs=1, most_epochs=1, batch_tokens=512)),
 )
 # glibc would keep large arrays that were freed for later ones, and count them as memory of the process.
 _ENVIRONMENT: Final = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
@@ -110,7 +110,7 @@ def _measured(place: Path, budget: int) -> dict[str, Any]:
     }
 
 
-def _round(place: Path, settings: Settings) -> Window:
+def _round(place: Path, settings: Settings) -> TrainingWindow:
     with closing(EventHistory(HistoryStorage(str(place)))) as history, ExitStack() as files:
         window = training_window(history, settings, files, history.newest)
         with patch.object(_Optimization, "steps", _one_in_20):
@@ -118,10 +118,10 @@ def _round(place: Path, settings: Settings) -> Window:
         return window
 
 
-def _one_in_20(descent: _Optimization, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
+def _one_in_20(optimization: _Optimization, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
     for number, batch in enumerate(batches):
         if number % 20 == 0:
-            yield from _steps(descent, iter([batch]))
+            yield from _steps(optimization, iter([batch]))
         else:
             yield dict.fromkeys(Losses.__slots__, 0.0)
 

@@ -28,6 +28,7 @@ from model.evaluation.ranking import Ranking, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig, fit_network
+from model.training.fit_run import FitRun
 from model.training.losses import NextItems
 from model.training.sampled_softmax import Pairs
 
@@ -43,7 +44,7 @@ def nothing_is_certain(_self: NextItems, columns: Tensor) -> Pairs:
 Change = Callable[[], AbstractContextManager[object]]
 PARTS: Final[dict[str, tuple[Change, dict[str, float]]]] = {
     "": (nullcontext, {}),
-    "own items are sure candidates": (lambda: patch.object(NextItems, "own", nothing_is_certain), {}),
+    "own items are sure candidates": (lambda: patch.object(NextItems, "of_same_sequence", nothing_is_certain), {}),
     "the item after the next": (lambda: patch("model.training.losses.AFTER_NEXT", 0.0), {}),
     "a blend to begin with": (lambda: patch.object(Network, "_initialise_as_blend"), {}),
     "faster embeddings": (nullcontext, {"embedding_rate": 1.0}),
@@ -95,7 +96,7 @@ def contestant(actions: Actions, cut: int, part: str, seed: int) -> Ranking:
     with change():
         network = cold_start(NetworkConfig(items=len(vocabulary)), seed)
         config = replace(TrainConfig(), **settings)  # type: ignore[arg-type]
-        fit_network(network, vocabulary, known, config, seed=seed, device=CPU)
+        fit_network(network, vocabulary, known, config, FitRun(CPU, seed))
     return ranking(ranks(network, vocabulary, sequences, cut))
 
 

@@ -16,7 +16,7 @@ import click
 import numpy as np
 import torch
 
-from model.data.disk_log import in_memory
+from model.data.disk_log import window_in_memory
 from model.data.events import Actions
 from model.data.sequences import Sequences, sequences_of
 from model.errors import TooLittleData
@@ -70,7 +70,7 @@ def main(events: tuple[str, ...], slices: int, first: int, most: int, rate: floa
 
 def _round(actions: Actions, end: int, champion: Version | None, config: RoundConfig) -> Round:
     known = actions.take(np.arange(end))
-    return train_round(in_memory(known), champion, config, device=CPU, clock=time.thread_time)
+    return train_round(window_in_memory(known), champion, config, device=CPU, clock=time.thread_time)
 
 
 def _version(round_: Round) -> Version:

@@ -21,6 +21,7 @@ from model.data.vocabulary import Vocabulary
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig, fit_network
+from model.training.fit_run import FitRun
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show
 from tests.bench.made_up import named, sessions
 
@@ -60,4 +61,4 @@ def _seconds(
 ) -> float:
     network = cold_start(config, seed=1).to(device)
     with change():
-        return seconds(lambda: fit_network(network, vocabulary, log, train, seed=1, device=device), clock_of(device))
+        return seconds(lambda: fit_network(network, vocabulary, log, train, FitRun(device, 1)), clock_of(device))

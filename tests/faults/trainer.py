@@ -36,7 +36,7 @@ from tests.integration.topics import Record, read_all
 _RATE: Final = 300.0  # records per second
 _LONGEST_LIFE_S: Final = 8.0  # from the first read to a kill at random: two rounds
 _LONGEST_S: Final = 180.0  # that a trainer may take to what it is to do
-GOES_ON: Final = "the round that was ended goes on"  # in the log of a trainer
+GOES_ON: Final = "the interrupted round goes on"  # in the log of a trainer
 _START_MS: Final = 1_767_323_045_678
 
 Say = Callable[[str], None]

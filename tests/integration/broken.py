@@ -58,5 +58,5 @@ if __name__ == "__main__":
         case "die-manifest":
             setattr(LocalFileSystem, "mv", die)  # noqa: B010 - the step that makes a version whole
         case "die-promotion":
-            setattr(trainer, "publish", die)  # noqa: B010 - as above
+            setattr(trainer, "publish_promotion", die)  # noqa: B010 - as above
     main()

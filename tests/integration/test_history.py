@@ -145,7 +145,7 @@ def test_retention_that_overtakes_a_trainer_that_reads_is_counted_too(settings: 
             await events.open()
             await events.start()
             await asyncio.to_thread(remove_before, settings, {0: ends[0] - 1})
-            events._topic.go_to(events._read)  # what was fetched ahead is fetched again
+            events._topic.seek(events._read)  # what was fetched ahead is fetched again
             await events.read_to_end()
             events.record()
         finally:

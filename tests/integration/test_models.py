@@ -249,7 +249,7 @@ def test_a_trainer_killed_in_a_round_goes_on_and_publishes_what_an_undisturbed_o
     undisturbed = start("trainer", "--once", models_topic=f"{settings.models_topic}.others", **other)
     again = start("trainer", train_every=1000.0)
     again.wait_until(lambda: again.metric("nextact_trainer_rounds_total", "promoted") == 1)
-    assert "the round that was ended goes on" in again.tail()
+    assert "the interrupted round goes on" in again.tail()
     assert undisturbed.wait(120) == 0, undisturbed.tail()
     for name in (WEIGHTS, FUSION):
         (found,), (wanted,) = (Path(place).glob(f"*/{name}") for place in (settings.registry, other["registry"]))
@@ -279,7 +279,7 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
     cut_off(Path(settings.registry) / "first" / WEIGHTS)
     asyncio.run(publish_promotion(promoted_after(None, placed, {}, now()), settings))
     said = train(start)
-    assert "the champion first cannot be used, training starts anew" in said
+    assert "the champion first cannot be used, training starts from scratch" in said
     assert "round begins from nothing" in said
     assert champion_name(settings) != "first"
 

@@ -16,9 +16,10 @@ from model.fusion.combiner import Combiner, CombinerConfig
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_of
 from model.network.network import Network, NetworkConfig
-from model.rounds.fit_model import FitModelConfig, fit_model, held_out
+from model.rounds.fit_model import FitModelConfig, StartingPoint, fit_model, held_out
 from model.rounds.initial_network import cold_start
-from model.training.fit_network import Progress, TrainConfig
+from model.training.fit_network import TrainConfig
+from model.training.fit_run import FitRun, Progress
 from tests.unit.builders.basics import CPU, drawn_combiner
 from tests.unit.builders.sequences import random_users, sequences
 
@@ -86,7 +87,7 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
 
     config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=50))
     shape = NetworkConfig(items=20, width=8, hidden=8)
-    model = fit_model(log, vocabulary, lambda: cold_start(shape, 1), config, seed=1, device=CPU, tell=tell)
+    model = fit_model(log, vocabulary, StartingPoint(lambda: cold_start(shape, 1)), config, FitRun(CPU, 1, tell))
 
     test = held_out(sequences(*users[::7], begin=10**9), 0, 10_000)
     fused = FusionRanker(model.network, vocabulary, model.fusion, CPU).rank(test).ranks
@@ -95,16 +96,17 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
     assert told == ["fitting", "weighing", "fitting to everything"]
 
 
-@pytest.mark.parametrize(("anew", "stages"), [(True, 2), (False, 2)])
-def test_a_seed_fixes_a_model(anew: bool, stages: int) -> None:
+@pytest.mark.parametrize(("from_scratch", "stages"), [(True, 2), (False, 2)])
+def test_a_seed_fixes_a_model(from_scratch: bool, stages: int) -> None:
     log = sequences(*random_users(8, users=200))
     config = FitModelConfig(
-        anew=anew,
+        from_scratch=from_scratch,
         train=ONCE,
         combiner=CombinerConfig(examples=1, least_epochs=1, least=20),
     )
     first, again = (
-        fit_model(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=seed, device=CPU) for seed in (1, 1)
+        fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, seed))
+        for seed in (1, 1)
     )
     for one, other in ((first.network, again.network), (first.fusion.combiner, again.fusion.combiner)):
         assert all(
@@ -116,7 +118,7 @@ def test_a_seed_fixes_a_model(anew: bool, stages: int) -> None:
 def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network() -> None:
     log = sequences(*random_users(9, users=60))
     config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=10**6))
-    model = fit_model(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
+    model = fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, 1))
 
     asked = holdout(10)
     fused = FusionRanker(model.network, VOCABULARY, model.fusion, CPU).rank(asked).ranks
@@ -131,7 +133,7 @@ def test_of_a_small_log_a_larger_share_is_held_out() -> None:
     config = FitModelConfig(train=ONCE, combiner=CombinerConfig(examples=1, least_epochs=1, least=20))
 
     def actions_before(config: FitModelConfig) -> int:
-        model = fit_model(log, VOCABULARY, lambda: cold_start(SMALL, 1), config, seed=1, device=CPU)
+        model = fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, 1))
         return model.report.actions - len(log)  # of two passes the second is over everything
 
     assert actions_before(replace(config, enough_held_out=1)) == tenth

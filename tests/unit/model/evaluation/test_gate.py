@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.disk_log import in_memory
+from model.data.disk_log import window_in_memory
 from model.data.events import Actions
 from model.data.sequences import sequences_of
 from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
@@ -137,7 +137,7 @@ def test_a_version_trained_on_shuffled_targets_is_refused() -> None:
 
 def _evaluated(training: Actions, log: Actions) -> Evaluation:
     """A version that learned from one log, on the end of another."""
-    version = as_version(train_round(in_memory(training), None, CONFIG, device=CPU, clock=time.thread_time))
+    version = as_version(train_round(window_in_memory(training), None, CONFIG, device=CPU, clock=time.thread_time))
     sequences = sequences_of(log)
     cut = sequences.newest(0.2)
     rules = learned_rules(sequences.before(cut))

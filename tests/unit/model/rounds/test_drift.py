@@ -9,7 +9,7 @@ import pytest
 
 from model.data.events import Actions, Event, actions_of
 from model.data.sequences import sequences_of
-from model.rounds.drift import DriftMonitor, stability_index
+from model.rounds.drift import DriftMonitor, population_stability_index
 
 
 def shop(seed: int, events: int, *, first: int = 0, types: str = "view view view cart", category: str = "c") -> Actions:
@@ -24,10 +24,10 @@ def shop(seed: int, events: int, *, first: int = 0, types: str = "view view view
 
 
 def moved(live: Actions) -> tuple[dict[str, float], float]:
-    population = DriftMonitor(sequences_of(shop(1, 20_000)))
+    drift = DriftMonitor(sequences_of(shop(1, 20_000)))
     for part in np.array_split(np.arange(len(live)), 3):
-        population.add(live.take(part))
-    return population.stability(), population.unseen_share()
+        drift.add(live.take(part))
+    return drift.psi(), drift.unseen_share()
 
 
 def test_the_same_shop_has_not_moved() -> None:
@@ -56,18 +56,20 @@ def test_new_categories_are_seen() -> None:
 def test_the_index_is_the_textbooks() -> None:
     learned, live = np.array([500_000, 500_000]), np.array([600_000, 400_000])
     expected = (0.6 - 0.5) * np.log(0.6 / 0.5) + (0.4 - 0.5) * np.log(0.4 / 0.5)
-    assert stability_index(learned, live) == pytest.approx(expected, abs=1e-5)
+    assert population_stability_index(learned, live) == pytest.approx(expected, abs=1e-5)
 
 
 def test_chance_is_no_drift() -> None:
     """Small samples of one distribution: on average nothing is left."""
     rng = np.random.default_rng(1)
     shares = rng.dirichlet(np.ones(52))
-    found = [stability_index(rng.multinomial(20_000, shares), rng.multinomial(500, shares)) for _ in range(200)]
+    found = [
+        population_stability_index(rng.multinomial(20_000, shares), rng.multinomial(500, shares)) for _ in range(200)
+    ]
     assert np.mean(found) < 0.05
 
 
 def test_nothing_is_no_drift() -> None:
-    population = DriftMonitor(sequences_of(shop(1, 100)))
-    assert set(population.stability().values()) == {0.0}
-    assert population.unseen_share() == 0.0
+    drift = DriftMonitor(sequences_of(shop(1, 100)))
+    assert set(drift.psi().values()) == {0.0}
+    assert drift.unseen_share() == 0.0

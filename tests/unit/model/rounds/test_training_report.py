@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from model.data.disk_log import in_memory
-from model.rounds.training_report import CARD, REPORT, Curve, card
+from model.data.disk_log import window_in_memory
+from model.rounds.training_report import CARD, REPORT, LossCurve, card
 from model.rounds.training_round import train_round
-from model.training.fit_network import Progress
+from model.training.fit_run import Progress
 from stream_app.offline.plots import draw_losses, draw_versions
 from stream_app.versions.admin import ModelLine
 from tests.unit.builders.basics import CPU
@@ -18,7 +18,7 @@ from tests.unit.builders.rounds import CONFIG, circle
 
 
 def test_a_curve_keeps_the_mean_of_all_steps() -> None:
-    curve = Curve()
+    curve = LossCurve()
     for step in range(1, 1001):
         curve.add("fitting", Progress(step, 1000, {"item": float(step)}))
     curve.add("weighing", Progress(1, 1, {"combiner": 7.0}))
@@ -29,7 +29,7 @@ def test_a_curve_keeps_the_mean_of_all_steps() -> None:
 
 
 def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
-    found = train_round(in_memory(circle(items=60)), None, CONFIG, device=CPU, clock=time.thread_time)
+    found = train_round(window_in_memory(circle(items=60)), None, CONFIG, device=CPU, clock=time.thread_time)
     report, window = found.report, found.report.window
     assert (window.events, window.users, window.items) == (800, 40, 59)
     assert window.since < window.held_out_from < window.until
@@ -69,7 +69,7 @@ def line(version: str, recall: float, champion: float | None, verdict: str) -> M
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     versions = [line("a", 0.4, None, "better"), line("b", 0.5, 0.4, "better"), line("c", 0.45, 0.5, "no_better")]
-    curve = Curve()
+    curve = LossCurve()
     for stage in ("fitting", "weighing"):
         for step in range(1, 50):
             curve.add(stage, Progress(step, 49, {"next_item": 5 / step, "next_type": 1.0}))

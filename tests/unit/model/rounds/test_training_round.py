@@ -10,12 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from model.data.disk_log import in_memory
+from model.data.disk_log import window_in_memory
 from model.data.events import Actions, Event, actions_of
 from model.data.sequences import sequences_of
 from model.data.vocabulary import Vocabulary
@@ -27,9 +26,9 @@ from model.network.network import NetworkConfig
 from model.rounds import training_round as rounds
 from model.rounds.fit_model import fine_tune
 from model.rounds.initial_network import cold_start
-from model.rounds.training_round import Round, RoundConfig, _sample, train_round
+from model.rounds.training_round import Round, RoundConfig, _starting_point, train_round
 from model.training.checkpoints import Checkpoints
-from model.training.fit_network import Progress
+from model.training.fit_run import FitRun, Progress
 from model.versions.version import Version
 from tests.unit.builders.basics import BACKBONES, CPU
 from tests.unit.builders.rounds import CONFIG, as_version, circle
@@ -43,7 +42,7 @@ def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, in
         steps[stage] += 1
 
     return train_round(
-        in_memory(circle()), champion, config, device=CPU, clock=time.thread_time, progress=count
+        window_in_memory(circle()), champion, config, device=CPU, clock=time.thread_time, progress=count
     ), steps["fitting"]
 
 
@@ -74,9 +73,10 @@ def test_a_round_on_a_champion_learns_from_no_more_than_it_may() -> None:
     first, _ = run(CONFIG)
     champion = replace(as_version(first), facts={"trained_until": first.trained_until // 2})
     config, known = replace(CONFIG, most_actions=200), sequences_of(circle())
-    assert 100 <= len(_sample(champion, config)(known)) <= 200
-    assert _sample(None, config)(known) is known
-    assert _sample(champion, replace(config, hidden=24))(known) is known
+    vocabulary = champion.vocabulary
+    assert 100 <= len(_starting_point(champion, vocabulary, config).sample(known)) <= 200
+    assert _starting_point(None, vocabulary, config).sample(known) is known
+    assert _starting_point(champion, vocabulary, replace(config, hidden=24)).sample(known) is known
 
 
 def test_the_newest_is_taken_in_beside_no_more_of_what_is_older() -> None:
@@ -85,9 +85,9 @@ def test_the_newest_is_taken_in_beside_no_more_of_what_is_older() -> None:
     known = sequences_of(actions_of([*long_ago, *lately], [1000 * k for k in range(1100)]))
     vocabulary = Vocabulary([f"i{k}" for k in range(8)])
     network = cold_start(NetworkConfig(items=8, hidden=8), seed=1)
-    untold: dict[str, Any] = {"device": CPU, "tell": lambda _stage, _progress: None}
-    assert fine_tune(network, vocabulary, known, 1_000_000, CONFIG.fitting.train, seed=1, **untold).actions == 200
-    assert fine_tune(network, vocabulary, known, 0, CONFIG.fitting.train, seed=1, **untold).actions == 1100
+    run = FitRun(CPU, 1)
+    assert fine_tune(network, vocabulary, known, 1_000_000, CONFIG.fitting.train, run).actions == 200
+    assert fine_tune(network, vocabulary, known, 0, CONFIG.fitting.train, run).actions == 1100
 
 
 class Ended(Exception):
@@ -113,11 +113,11 @@ def log_of(actions: int, *, users: int = 20, items: int = 8, step_ms: int = 1000
 )
 def test_a_log_that_nothing_can_be_learned_from_is_too_little(actions: Actions, why: str) -> None:
     with pytest.raises(TooLittleData, match=why):
-        train_round(in_memory(actions), None, CONFIG, device=CPU, clock=time.thread_time)
+        train_round(window_in_memory(actions), None, CONFIG, device=CPU, clock=time.thread_time)
 
 
 def test_a_single_user_can_be_learned_from_and_proves_nothing() -> None:
-    found = train_round(in_memory(log_of(1500, users=1)), None, CONFIG, device=CPU, clock=time.thread_time)
+    found = train_round(window_in_memory(log_of(1500, users=1)), None, CONFIG, device=CPU, clock=time.thread_time)
     assert found.verdict.reason == "no_better"
     assert all(map(math.isfinite, found.metrics().values()))
 
@@ -137,7 +137,13 @@ def round_in(
     """A round with checkpoints in a folder."""
     points = Checkpoints(folder)
     return train_round(
-        in_memory(actions), champion, config, device=CPU, clock=time.thread_time, progress=tell, savepoints=points
+        window_in_memory(actions),
+        champion,
+        config,
+        device=CPU,
+        clock=time.thread_time,
+        progress=tell,
+        checkpoints=points,
     )
 
 
@@ -155,7 +161,7 @@ def test_a_round_that_is_ended_again_and_again_gives_the_weights_of_one_that_was
     # A challenger that wins takes in the newest slice, too.
     monkeypatch.setattr(rounds, "judge", lambda *arguments: replace(judge(*arguments), reason="better"))
     champion = as_version(run(CONFIG)[0]) if warm else None
-    run_in = partial(round_in, champion=champion, config=replace(CONFIG, fitting=replace(SHORT, anew=not warm)))
+    run_in = partial(round_in, champion=champion, config=replace(CONFIG, fitting=replace(SHORT, from_scratch=not warm)))
     stages: Counter[str] = Counter()
 
     def count(stage: str, _: Progress) -> None:

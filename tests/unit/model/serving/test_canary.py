@@ -83,13 +83,13 @@ def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
     first = promoted("first", None)
     second = promoted("second", first)
     verdict = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
-    verdict.take([record(CHAMPION, encode_promotion(first)), record(CHAMPION, encode_promotion(second))])
+    verdict.add([record(CHAMPION, encode_promotion(first)), record(CHAMPION, encode_promotion(second))])
     bad, good = hits(900, 0.1), hits(100, 0.5)
-    verdict.take([reported("a", "second", "zeroth", bad, good), reported("b", "first", "second", bad, good)])
+    verdict.add([reported("a", "second", "zeroth", bad, good), reported("b", "first", "second", bad, good)])
     assert verdict.regression_message() is None
-    verdict.take([reported("a", "second", "first", bad, hits(60, 0.5))])
+    verdict.add([reported("a", "second", "first", bad, hits(60, 0.5))])
     assert verdict.regression_message() is None
-    verdict.take([reported("b", "second", "first", bad, hits(60, 0.5))])
+    verdict.add([reported("b", "second", "first", bad, hits(60, 0.5))])
     assert "on 1,800 events" in (verdict.regression_message() or "")
-    verdict.take([record(CHAMPION, encode_promotion(promoted("third", second)))])
+    verdict.add([record(CHAMPION, encode_promotion(promoted("third", second)))])
     assert verdict.regression_message() is None

@@ -20,11 +20,12 @@ from model.fusion.combiner import CombinerConfig, identity_combiner
 from model.fusion.fusion import Fusion
 from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
-from model.rounds.fit_model import FitModelConfig, fit_model
+from model.rounds.fit_model import FitModelConfig, StartingPoint, fit_model
 from model.rounds.initial_network import cold_start
 from model.serving.served_ranking import NetworkAndLog
 from model.serving.serving import Serving, serve
 from model.training.fit_network import TrainConfig
+from model.training.fit_run import FitRun
 from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, Logged, make_states, make_version
 from tests.unit.builders.engines import Engines
 
@@ -33,7 +34,7 @@ MOST = 60  # events of a user: more than are looked at, fewer than the ring hold
 STATES = 0.01  # what hidden states that are stored as halves change in a log-probability
 SHORT = FitModelConfig(
     held_out=0.4,
-    anew=False,
+    from_scratch=False,
     train=TrainConfig(actions=5000),
     combiner=CombinerConfig(least_epochs=12, most_epochs=12, batch=16, learning_rate=1e-2, least=50),
 )
@@ -68,7 +69,7 @@ def _times(events: list[Event]) -> list[int]:
 @cache
 def trained(backbone: BackboneName) -> Serving:
     shape = NetworkConfig(items=len(ITEMS), width=16, hidden=HIDDEN, backbone=backbone, logit_scale=8.0)
-    model = fit_model(shop()[1], Vocabulary(ITEMS), lambda: cold_start(shape, 1), SHORT, seed=1, device=CPU)
+    model = fit_model(shop()[1], Vocabulary(ITEMS), StartingPoint(lambda: cold_start(shape, 1)), SHORT, FitRun(CPU, 1))
     made = make_version(ITEMS, backbone=backbone)
     parts = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
     return serve(replace(made, **parts), CPU)

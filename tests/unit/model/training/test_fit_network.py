@@ -19,7 +19,8 @@ from model.errors import NextactError, TooLittleData
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start, warm_start
-from model.training.fit_network import Progress, TrainConfig, _Optimization, descent_of, fit_network
+from model.training.fit_network import TrainConfig, _Optimization, adam_with_schedule, fit_network
+from model.training.fit_run import FitRun, Progress
 from model.training.item_attributes import learn_item_attributes
 from model.training.losses import Recency
 from model.versions.version import Version
@@ -63,7 +64,7 @@ def test_learns_what_follows_what(backbone: BackboneName, device: torch.device) 
     sequences, vocabulary = circle()
     network = tiny(vocabulary, backbone=backbone)
     seen: list[Progress] = []
-    report = fit_network(network, vocabulary, sequences, SMALL, seed=0, device=device, progress=seen.append)
+    report = fit_network(network, vocabulary, sequences, SMALL, FitRun(device, 0, lambda _, step: seen.append(step)))
     assert not network.training
     assert [progress.step for progress in seen] == list(range(1, report.steps + 1))
     assert seen[0].steps == report.steps
@@ -83,7 +84,7 @@ def test_a_seed_fixes_the_weights_and_leaves_the_callers_randomness_alone() -> N
     for seed in (1, 1, 2):
         torch.rand(1)
         before, network = torch.get_rng_state(), tiny(vocabulary, seed=5)
-        fit_network(network, vocabulary, sequences, replace(SMALL, actions=1000), seed=seed, device=CPU)
+        fit_network(network, vocabulary, sequences, replace(SMALL, actions=1000), FitRun(CPU, seed))
         assert torch.equal(torch.get_rng_state(), before)
         found.append(network.state_dict())
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
@@ -100,7 +101,7 @@ def test_small_logs_are_repeated_more_often_and_in_smaller_batches() -> None:
 def test_the_rate_rises_and_falls_and_is_higher_for_embeddings() -> None:
     network = cold_start(NetworkConfig(items=3, width=4, hidden=4), 0)
     config = TrainConfig(learning_rate=0.1, embedding_rate=3.0, warm_up=0.2)
-    optimizer, schedule = descent_of(network, config, steps=10)
+    optimizer, schedule = adam_with_schedule(network, config, steps=10)
     found = []
     for _ in range(10):
         found.append([group["lr"] for group in optimizer.param_groups])
@@ -122,7 +123,7 @@ def test_newer_actions_weigh_more() -> None:
     odds = []
     for half_life in (1e9, 0.2):
         network = tiny(vocabulary)
-        fit_network(network, vocabulary, sequences, replace(SMALL, half_life=half_life), seed=0, device=CPU)
+        fit_network(network, vocabulary, sequences, replace(SMALL, half_life=half_life), FitRun(CPU, 0))
         tokens = vocabulary.tokens(sequences.item_keys[None, :1], sequences.contexts[None, :1])
         logits = (network.queries(network(tokens)[1][0, 0]) @ network.item_vectors().T).tolist()
         odds.append(logits[2] - logits[1])
@@ -135,7 +136,7 @@ def test_newer_actions_weigh_more() -> None:
 def test_too_little_to_learn_from(users: int) -> None:
     sequences, vocabulary = circle(users)
     with pytest.raises(TooLittleData, match="collect more events"):
-        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU)
+        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, FitRun(CPU, 0))
 
 
 def test_a_loss_that_is_no_number_ends_it() -> None:
@@ -144,7 +145,7 @@ def test_a_loss_that_is_no_number_ends_it() -> None:
     with torch.no_grad():
         network.vector.bias.fill_(float("nan"))
     with pytest.raises(NextactError, match="at step 1"):
-        fit_network(network, vocabulary, sequences, SMALL, seed=0, device=CPU)
+        fit_network(network, vocabulary, sequences, SMALL, FitRun(CPU, 0))
 
 
 class EnoughError(Exception):
@@ -154,12 +155,12 @@ class EnoughError(Exception):
 def test_progress_can_end_it() -> None:
     sequences, vocabulary = circle(10)
 
-    def stop(progress: Progress) -> None:
+    def stop(_stage: str, progress: Progress) -> None:
         if progress.step == 2:
             raise EnoughError
 
     with pytest.raises(EnoughError):
-        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
+        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, FitRun(CPU, 0, stop))
 
 
 def test_the_next_batch_is_made_ready_before_the_losses_of_one_are_waited_for() -> None:
@@ -183,13 +184,13 @@ def test_products_of_a_training_are_those_of_tensor_cores_and_no_others() -> Non
     sequences, vocabulary = circle(10)
     seen = set()
 
-    def stop(progress: Progress) -> None:
+    def stop(_stage: str, progress: Progress) -> None:
         seen.add(torch.backends.cuda.matmul.allow_tf32)
         if progress.step == 2:
             raise EnoughError
 
     with pytest.raises(EnoughError):
-        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, seed=0, device=CPU, progress=stop)
+        fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, FitRun(CPU, 0, stop))
     assert seen == {True}
     assert not torch.backends.cuda.matmul.allow_tf32
 
@@ -200,7 +201,7 @@ def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
     bucket = item_key("i3") % ITEM_BUCKETS
     before = network.items.weight.detach().clone()
     config = replace(SMALL, actions=2000, bucket_share=0.3)
-    fit_network(network, Vocabulary(vocabulary.items), sequences, config, seed=0, device=CPU)
+    fit_network(network, Vocabulary(vocabulary.items), sequences, config, FitRun(CPU, 0))
     after = network.items.weight.detach()
     assert not torch.equal(before[bucket], after[bucket])
     unused = {item_key(item) % ITEM_BUCKETS for item in vocabulary.items} | {0}

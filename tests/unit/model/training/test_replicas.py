@@ -18,6 +18,7 @@ from model.errors import TooLittleData
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import FitReport, TrainConfig, fit_network, release_replicas
+from model.training.fit_run import FitRun
 from model.training.losses import FULL_SOFTMAX_ITEMS
 from tests.unit.builders.basics import CPU
 from tests.unit.builders.follower import one_of_two
@@ -44,7 +45,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def fitted(log: EventLog, items: list[str], config: TrainConfig = CONFIG) -> tuple[Network, FitReport]:
     sizes = NetworkConfig(items=len(items), width=16, hidden=16, embedding_dropout=0.0, vector_dropout=0.0)
     network = cold_start(sizes, 1)
-    return network, fit_network(network, Vocabulary(items), log, config, seed=3, device=CPU)
+    return network, fit_network(network, Vocabulary(items), log, config, FitRun(CPU, 3))
 
 
 LOG = sequences(*random_users(7, users=80))

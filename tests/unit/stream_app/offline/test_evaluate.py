@@ -209,7 +209,7 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stream_app.offline.evaluate.learn_split", interrupted)
+    monkeypatch.setattr("stream_app.offline.evaluate.fit_on_split", interrupted)
     monkeypatch.setattr(sys, "argv", ["nextact", "evaluate", *write_sessions(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         main()

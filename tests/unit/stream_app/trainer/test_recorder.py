@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stream_app.contract.events import decode_batch
 from stream_app.history.rows import rows_of
-from stream_app.trainer.recorder import Waiting
+from stream_app.trainer.recorder import UnwrittenEvents
 from tests.unit.builders.basics import make_record
 
 EVENT = make_record(b'{"user_id": "u", "type": "view", "item_id": "i"}')
@@ -12,7 +12,7 @@ BAD = make_record(b"no json")
 
 
 def test_events_wait_for_a_minute_at_most() -> None:
-    waiting = Waiting()
+    waiting = UnwrittenEvents()
     for value, now in [(BAD, 10.0), (EVENT, 20.0), (EVENT, 50.0)]:
         waiting.add(rows_of(0, [0], decode_batch([value])), 1, now)
     assert not waiting.is_due(79.9)
@@ -21,7 +21,7 @@ def test_events_wait_for_a_minute_at_most() -> None:
 
 
 def test_what_is_no_event_makes_no_file_until_there_is_much_of_it() -> None:
-    waiting = Waiting()
+    waiting = UnwrittenEvents()
     waiting.add(rows_of(0, [0], decode_batch([BAD])), 49_999, 0.0)
     assert not waiting.is_due(1e9)
     waiting.add(rows_of(0, [0], decode_batch([BAD])), 1, 0.0)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.data.disk_log import Window, in_memory
+from model.data.disk_log import TrainingWindow, window_in_memory
 from model.data.events import PURCHASE, Actions, concatenate
 from model.data.sequences import sequences_of
 from model.rounds.drift import DriftMonitor
@@ -71,7 +71,7 @@ def outcome(
         return await made._attempt(7)
 
     monkeypatch.setattr(
-        trainer, "EventRecorder", lambda *_: SimpleNamespace(window=lambda *_: in_memory(circle()), events=800)
+        trainer, "EventRecorder", lambda *_: SimpleNamespace(window=lambda *_: window_in_memory(circle()), events=800)
     )
     monkeypatch.setattr(trainer, "current_champion", champion)
     monkeypatch.setattr(trainer, "publish_promotion", publish)
@@ -116,8 +116,8 @@ def moved(events: int, **change: Any) -> DriftMonitor:
     return found
 
 
-def due(monkeypatch: pytest.MonkeyPatch, population: DriftMonitor | None, waited: float, limit: float = 0.25) -> bool:
-    monkeypatch.setattr(trainer, "EventRecorder", lambda *_: SimpleNamespace(population=population))
+def due(monkeypatch: pytest.MonkeyPatch, drift: DriftMonitor | None, waited: float, limit: float = 0.25) -> bool:
+    monkeypatch.setattr(trainer, "EventRecorder", lambda *_: SimpleNamespace(drift=drift))
     settings = Settings(device="cpu", train_every=300.0, drift_limit=limit)
     return trainer.Trainer(settings, clock=lambda: 0.0, progress=lambda _: None)._is_due(waited)
 
@@ -167,10 +167,10 @@ def attempt(
         made = trainer.Trainer(settings, clock=lambda: now, progress=lambda _: None)
         return await made._round(7)
 
-    def small(window: Window, champion: Version | None, _: RoundConfig, **going: Any) -> Round:
+    def small(window: TrainingWindow, champion: Version | None, _: RoundConfig, **going: Any) -> Round:
         return train_round(window, champion, CONFIG, **going)
 
-    log = SimpleNamespace(window=lambda *_: in_memory(actions), events=7)
+    log = SimpleNamespace(window=lambda *_: window_in_memory(actions), events=7)
     monkeypatch.setattr(trainer, "EventRecorder", lambda *_: log)
     monkeypatch.setattr(trainer, "current_champion", found)
     monkeypatch.setattr(trainer, "publish_promotion", None)
@@ -212,7 +212,7 @@ def test_a_champion_that_has_vanished_is_told_and_training_starts_anew(
     shutil.rmtree(tmp_path / "models" / "gone")
     with caplog.at_level("INFO"):
         assert attempt(monkeypatch, tmp_path, circle(), champion=gone) == "rejected"
-    assert "the champion gone cannot be used, training starts anew" in caplog.text
+    assert "the champion gone cannot be used, training starts from scratch" in caplog.text
     assert "round begins from nothing" in caplog.text
 
 
@@ -227,7 +227,7 @@ def test_events_from_the_future_do_not_count_as_learned_until_then(
 class FakeLog:
     """A log that grows by an event with every read; its history has files 1 to 9 with ten rows each."""
 
-    population = None
+    drift = None
 
     def __init__(self) -> None:
         self.events, self.upkeeps = 100, 0
@@ -258,7 +258,7 @@ def rounds_of(
     async def until_enough() -> None:
         chosen = Settings(device="cpu", data_dir=folder, train_min_events=10, **settings)
         made = trainer.Trainer(chosen, clock=clock, progress=lambda _: None)
-        log: Any = made._log
+        log: Any = made._recorder
 
         async def attempted(until: int) -> str:
             found.append((until, log.upkeeps))
@@ -291,27 +291,27 @@ def test_a_round_that_was_ended_goes_on_with_the_files_that_it_had(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = partial(rounds_of, monkeypatch, tmp_path, clock=lambda: 0.0, train_every=0.01)
-    note = RoundJournal(Settings(device="cpu", data_dir=tmp_path))
+    journal = RoundJournal(Settings(device="cpu", data_dir=tmp_path))
     assert run(1) == [(9, 1)]
-    assert note.ended() == 9, "it was cancelled"
-    note.begins(4)
+    assert journal.interrupted() == 9, "it was cancelled"
+    journal.begin(4)
     assert run(3) == [(4, 0), (9, 1), (9, 2)], "that one, before files are merged; then what there is now"
-    note.over()
-    assert note.ended() is None
+    journal.end()
+    assert journal.interrupted() is None
     assert run(2) == [(9, 1), (9, 2)]
 
 
 def test_a_note_that_cannot_be_read_is_no_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    note = RoundJournal(Settings(device="cpu", data_dir=tmp_path))
-    note.begins(4)
+    journal = RoundJournal(Settings(device="cpu", data_dir=tmp_path))
+    journal.begin(4)
     (path,) = tmp_path.rglob("round.json")
     path.write_bytes(b"{")
-    assert note.ended() is None
-    assert "the round that was ended is forgotten" in caplog.text
+    assert journal.interrupted() is None
+    assert "the interrupted round is forgotten" in caplog.text
     assert not path.exists()
 
 
 def test_trainers_of_other_histories_do_not_meet(tmp_path: Path) -> None:
-    notes = [RoundJournal(Settings(device="cpu", data_dir=tmp_path, history=name)) for name in ("a", "b")]
-    notes[0].begins(4)
-    assert [note.ended() for note in notes] == [4, None]
+    journals = [RoundJournal(Settings(device="cpu", data_dir=tmp_path, history=name)) for name in ("a", "b")]
+    journals[0].begin(4)
+    assert [journal.interrupted() for journal in journals] == [4, None]

@@ -1,0 +1,82 @@
+"""What a round of training asks of a whole log, answered in one pass: a log on disk is read once for all of it.
+
+Shapes: A actions, I items, N actions whose times stand for those of all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.event_log import EventLog, parts, sampling_step
+from model.data.events import SEARCH
+from model.data.sequences import Sequences
+
+
+@dataclass(frozen=True, slots=True)
+class LogSummary:
+    """Size, time, items and content of a log."""
+
+    actions: int
+    users: int
+    since: int  # time (ms) of the oldest action; 0 without any
+    until: int  # time (ms) of the newest action; 0 without any
+    items: NDArray[np.uint64]  # (I,) keys, rising
+    first_seen: NDArray[np.int64]  # (I,) ms: the time of each item's first action
+    times: NDArray[np.int64]  # (N,) ms, rising: those of `sampled_times`
+    newest_targets: NDArray[np.int64]  # ms: the newest times of actions on items that follow another of their user
+    digest: str  # SHA-256 of all actions, in hex
+    _exact_times: NDArray[np.int64]  # (A,) of a log in memory, else `times`
+
+    def newest(self, share: float) -> int:
+        """Returns the time (ms) from which on about `share` of the actions lie, as the log's own `newest` does."""
+        return int(np.quantile(self._exact_times, 1.0 - share, method="higher"))
+
+    def items_before(self, cut: int) -> NDArray[np.uint64]:
+        """Returns the keys, rising, of the items that had an action before a time (ms)."""
+        before: NDArray[np.uint64] = self.items[self.first_seen < cut]
+        return before
+
+
+def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
+    """Reads each part of the log once. Of the targets' times only the newest, so many as `targets`, are kept."""
+    step, users, digest = sampling_step(log), 0, sha256()
+    samples, bounds = list[NDArray[np.int64]](), list[int]()
+    items, first_seen, newest = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for part in parts(log):
+        users += len(part.offsets) - 1
+        samples.append(part.times[::step].copy())  # a view would keep all of its part in memory
+        bounds += [int(part.times.min()), int(part.times.max())] if len(part) else []
+        on_item = part.types != SEARCH
+        items, first_seen = _first_seen(
+            np.concatenate((items, part.item_keys[on_item])), np.concatenate((first_seen, part.times[on_item]))
+        )
+        newest = np.sort(np.concatenate((newest, part.times[part.targets_from()])))[-targets:] if targets else newest
+        for column in (part.item_keys, part.contexts, part.times, part.offsets):
+            digest.update(np.ascontiguousarray(column).data)
+    times = np.sort(np.concatenate(samples))
+    return LogSummary(
+        actions=len(log),
+        users=users,
+        since=min(bounds, default=0),
+        until=max(bounds, default=0),
+        items=items,
+        first_seen=first_seen,
+        times=times,
+        newest_targets=newest,
+        digest=digest.hexdigest(),
+        _exact_times=log.times if isinstance(log, Sequences) else times,
+    )
+
+
+def _first_seen(
+    item_keys: NDArray[np.uint64], times: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Returns the distinct keys, rising, and the earliest time of each."""
+    items, indices = np.unique(item_keys, return_inverse=True)
+    earliest = np.full(len(items), np.iinfo(np.int64).max)
+    np.minimum.at(earliest, indices, times)
+    return items, earliest
