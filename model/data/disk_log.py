@@ -77,7 +77,15 @@ def window_of_chunks(
 class DiskLog:
     """A log with its parts in a file, which every pass reads again."""
 
-    def __init__(self, file: IO[bytes], starts: Sequence[int], room: int, size: int, cut: int | None = None) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        starts: Sequence[int],
+        room: int,
+        size: int,
+        span: tuple[int, int],
+        cut: int | None = None,
+    ) -> None:
         """`starts` are the parts' offsets in the file, `size` is in actions. With `cut` (ms) the log ends before it."""
         self._file = file
         self._starts = starts
@@ -86,17 +94,19 @@ class DiskLog:
         self._times: NDArray[np.int64] | None = None
         self.room = room
         self.part_count = len(starts)
+        self.span = span
 
     @classmethod
     def of(cls, groups: Iterable[Sequences], room: int, folder: Path, files: ExitStack) -> DiskLog:
         """Writes groups of users to disk, a part for each."""
-        file, starts, size = _temporary_file(folder, files), list[int](), 0
+        file, starts, size, bounds = _temporary_file(folder, files), list[int](), 0, list[int]()
         for part in groups:
             starts.append(file.tell())
             for name in _COLUMNS:
                 np.save(file, getattr(part, name))
             size += len(part)
-        return cls(file, starts, room, size)
+            bounds += part.span if len(part) else ()
+        return cls(file, starts, room, size, _span(bounds))
 
     def __len__(self) -> int:
         return self._size
@@ -110,8 +120,12 @@ class DiskLog:
     def before(self, cut: int) -> DiskLog:
         """See `Sequences.before`; reads all parts."""
         cut = cut if self._cut is None else min(cut, self._cut)
-        size = sum(int((part.times < cut).sum()) for part in parts(self))
-        return DiskLog(self._file, self._starts, self.room, size, cut)
+        size, bounds = 0, list[int]()
+        for part in parts(self):
+            times = part.times[part.times < cut]
+            size += len(times)
+            bounds += (int(times.min()), int(times.max())) if len(times) else ()
+        return DiskLog(self._file, self._starts, self.room, size, _span(bounds), cut)
 
     def newest(self, share: float) -> int:
         """See `Sequences.newest`; the first call reads all parts."""
@@ -150,6 +164,10 @@ class _RowsByUser:
             file.seek(0)
             yield _sequences(np.fromfile(file, _ROW))
             file.truncate(0)
+
+
+def _span(bounds: Sequence[int]) -> tuple[int, int]:
+    return min(bounds, default=0), max(bounds, default=0)
 
 
 def _part_count(rows: int, room: int) -> int:

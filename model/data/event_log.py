@@ -37,6 +37,10 @@ class EventLog(PartedLog, Protocol):
     def room(self) -> int:
         """How many actions may be in memory at once, in all."""
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The times (ms) of the oldest and of the newest action; both 0 without any."""
+
     def before(self, cut: int) -> EventLog:
         """See `Sequences.before`."""
 
@@ -47,12 +51,6 @@ class EventLog(PartedLog, Protocol):
 def parts(log: PartedLog) -> Iterator[Sequences]:
     """Yields all parts, one after the other."""
     return map(log.part, range(log.part_count))
-
-
-def span(log: EventLog) -> tuple[int, int]:
-    """Returns the times (ms) of the oldest and of the newest action; both 0 without any."""
-    bounds = [(int(part.times.min()), int(part.times.max())) for part in parts(log) if len(part)]
-    return (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else (0, 0)
 
 
 def sampling_step(log: PartedLog) -> int:

@@ -22,8 +22,7 @@ class LogSummary:
 
     actions: int
     users: int
-    since: int  # time (ms) of the oldest action; 0 without any
-    until: int  # time (ms) of the newest action; 0 without any
+    span: tuple[int, int]  # times (ms) of the oldest and of the newest action; both 0 without any
     items: NDArray[np.uint64]  # (I,) keys, rising
     first_seen: NDArray[np.int64]  # (I,) ms: the time of each item's first action
     times: NDArray[np.int64]  # (N,) ms, rising: those of `sampled_times`
@@ -44,12 +43,11 @@ class LogSummary:
 def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
     """Reads each part of the log once. Of the targets' times only the newest, so many as `targets`, are kept."""
     step, users, digest = sampling_step(log), 0, sha256()
-    samples, bounds = list[NDArray[np.int64]](), list[int]()
+    samples = list[NDArray[np.int64]]()
     items, first_seen, newest = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     for part in parts(log):
         users += len(part.offsets) - 1
         samples.append(part.times[::step].copy())  # a view would keep all of its part in memory
-        bounds += [int(part.times.min()), int(part.times.max())] if len(part) else []
         on_item = part.types != SEARCH
         items, first_seen = _first_seen(
             np.concatenate((items, part.item_keys[on_item])), np.concatenate((first_seen, part.times[on_item]))
@@ -61,8 +59,7 @@ def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
     return LogSummary(
         actions=len(log),
         users=users,
-        since=min(bounds, default=0),
-        until=max(bounds, default=0),
+        span=log.span,
         items=items,
         first_seen=first_seen,
         times=times,

@@ -45,6 +45,11 @@ class Sequences:
         return self
 
     @property
+    def span(self) -> tuple[int, int]:
+        """The times (ms) of the oldest and of the newest action; both 0 without any."""
+        return (int(self.times.min()), int(self.times.max())) if len(self) else (0, 0)
+
+    @property
     def types(self) -> NDArray[np.uint8]:
         """Type codes, (A,)."""
         return types_of(self.contexts)

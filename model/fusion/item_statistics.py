@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from model.data.contexts import unpack_contexts
 from model.data.covisits import covisit_pairs
-from model.data.event_log import EventLog, parts, span
+from model.data.event_log import EventLog, parts
 from model.data.events import CATEGORY_BUCKETS, SEARCH
 from model.data.sequences import Sequences
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
@@ -78,7 +78,7 @@ class _ItemCounts:
         self.popularity, self.late = np.zeros(size), np.zeros(size)
         self.categories, self.brands = np.zeros(size, np.int64), np.zeros(size, np.int64)
         self.pairs = CoVisits(size, most=sys.maxsize if log.part_count == 1 else _PAIRS_IN_ROOM * log.room)
-        self._oldest, self._newest = span(log)
+        self._oldest, self._newest = log.span
 
     def add(self, part: Sequences, vocabulary: Vocabulary) -> None:
         rows = vocabulary.rows_of(part.item_keys) - ITEM_BUCKETS

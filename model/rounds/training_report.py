@@ -82,13 +82,14 @@ class LossCurve:
 
 def data_window(summary: LogSummary, cut: int) -> DataWindow:
     """Describes the log of a round of which the actions from `cut` (ms) on were held out."""
+    since, until = summary.span
     return DataWindow(
         events=summary.actions,
         users=summary.users,
         items=len(summary.items),
-        since=summary.since,
+        since=since,
         held_out_from=cut,
-        until=summary.until,
+        until=until,
     )
 
 

@@ -114,7 +114,7 @@ def train_round(
         model = _refitted(model, log, config.seed)
     quality = list(quality_by_slice(challenger, judged, summary.items_before(cut), cut))
     report = TrainingReport(data_window(summary, cut), quality, curve.points)
-    trained_until = summary.until if verdict.promoted else cut - 1
+    trained_until = summary.span[1] if verdict.promoted else cut - 1
     return Round(model, challenger, incumbent, verdict, trained_until, report)
 
 
@@ -124,7 +124,7 @@ def _holdout_start(summary: LogSummary, share: float, champion: Version | None) 
     if not summary.actions:
         raise TooLittleData("the log has no events: collect some first")
     newest = summary.newest(share)
-    if newest <= summary.since:
+    if newest <= summary.span[0]:
         raise TooLittleData("all events of the log are of one time: nothing can be held out, collect more events")
     for cut in (max(newest, middle) for middle in (*_middle_of_the_new(summary, champion), newest)):
         if _targets_from(summary, cut) >= LEAST_TARGETS:

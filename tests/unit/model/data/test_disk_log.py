@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from model.data.batches import batch_count, batches
 from model.data.contexts import CATEGORY_SHIFT
 from model.data.disk_log import DiskLog, window_of_chunks
-from model.data.event_log import active_sequences, latest_actions, parts, sampled_times, span
+from model.data.event_log import active_sequences, latest_actions, parts, sampled_times
 from model.data.events import EVENT_TYPES, Actions, concatenate
 from model.data.sequences import Sequences, frequent_items, joined, sequences_of
 from model.data.vocabulary import Vocabulary
@@ -129,7 +129,7 @@ def test_what_is_asked_of_all_parts_is_what_the_whole_says(files: ExitStack, tmp
         whole, log = whole.before(middle), log.before(middle)
     vocabulary = Vocabulary(list(LETTERS))
     assert len(log) == len(whole)
-    assert span(log) == span(whole)
+    assert log.span == whole.span
     assert log.newest(0.3) == whole.newest(0.3)
     assert np.array_equal(sampled_times(log), np.sort(whole.times))
     late = whole.newest(0.2)
@@ -205,4 +205,4 @@ def test_a_round_on_a_log_in_parts_learns_as_well(files: ExitStack, tmp_path: Pa
     assert found.challenger.network.recall[20] > 0.9
     assert (found.report.window.events, found.report.window.users, found.report.window.items) == (1600, 80, 60)
     assert found.report.window.held_out_from == window.log.newest(CONFIG.holdout / 2)  # there is room for half the log
-    assert found.trained_until == span(window.log)[1]
+    assert found.trained_until == window.log.span[1]

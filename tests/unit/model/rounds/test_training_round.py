@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.data.disk_log import window_in_memory
+from model.data.disk_log import DiskLog, window_in_memory, window_of_chunks
 from model.data.events import Actions, Event, actions_of
-from model.data.sequences import sequences_of
+from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
-from model.evaluation.gate import judge
+from model.evaluation.gate import GateConfig, judge
 from model.fusion.combiner import CombinerConfig
 from model.network.backbones import BackboneName
 from model.network.network import NetworkConfig
@@ -216,3 +216,25 @@ def test_only_the_same_round_goes_on_where_one_was_ended(tmp_path: Path) -> None
         assert step > 1
         assert begins_at(tmp_path, actions, config) == ("fitting", 1)
         assert begins_at(tmp_path) == ("fitting", 1)  # the other one has taken its place
+
+
+def test_a_round_reads_a_log_on_disk_a_few_times_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    actions, passes, read = circle(users=80, items=60), Counter[int](), DiskLog.part
+
+    def counted(log: DiskLog, number: int) -> Sequences:
+        passes[number] += 1
+        return read(log, number)
+
+    monkeypatch.setattr(DiskLog, "part", counted)
+    # Any challenger wins, so that the fit to the whole log is counted, too.
+    config = replace(CONFIG, gate=GateConfig(margin=-1.0, tolerance=1.0))
+    with ExitStack() as files:
+        window = window_of_chunks([actions], rows=len(actions), room=800, folder=tmp_path, files=files)
+        first = train_round(window, None, config, device=CPU, clock=time.thread_time)
+        assert first.verdict.promoted
+        # Every epoch is a pass, and the fit looks four times at what it is given; summary and all else are 14.
+        assert set(passes.values()) == {first.model.report.epochs + 4 + 14}
+        passes.clear()
+        second = train_round(window, as_version(first), config, device=CPU, clock=time.thread_time)
+        assert second.verdict.promoted
+        assert set(passes.values()) == {13}, "what a network rehearses is in memory"
