@@ -55,7 +55,7 @@ class PopularItems:
         self._items = items
         self._weights = np.bincount(items.codes, 0.5 ** (age / half_life) if half_life else None, len(items))
         self._rising = np.sort(self._weights)
-        self.best = items.item_keys[np.argsort(-self._weights, kind="stable")[:LIST_SIZE]]  # (K,) or all there are
+        self.best = items.item_keys[np.argsort(-self._weights, kind="stable")[:LIST_SIZE]]  # (K,) at most
 
     def rank(self, holdout: Holdout) -> RankedTargets:
         """Ranks alike for all users."""

@@ -49,14 +49,14 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float]:
         """Returns all figures by name: `recall@20` of what is served, `network_recall@20`, `rules_recall@20`, …"""
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         rankings = {"": self.served, "network_": self.network, "rules_": self.rules, "popularity_": self.popularity}
         for prefix, means in rankings.items():
             for name in ("recall", "mrr", "ndcg"):
-                found |= {f"{prefix}{name}@{k}": value for k, value in getattr(means, name).items()}
+                figures |= {f"{prefix}{name}@{k}": value for k, value in getattr(means, name).items()}
         for name in ("targets", "steps", "type_accuracy", "type_log_loss", "rules_type_log_loss"):
-            found[name] = float(getattr(self, name))
-        return found
+            figures[name] = float(getattr(self, name))
+        return figures
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""The fusion as a ranker: exactly what a worker serves, on a log that is there as a whole.
+"""The fusion as a ranker: exactly what a worker serves, on a log that is complete beforehand.
 
 Shapes: N targets, I items, D width, C candidates, K items of a list.
 """
@@ -32,9 +32,9 @@ class FusionInputs:
     recent: Recent
     best: NetworkBest
 
-    def collect(self, fusion: Fusion, chosen: NDArray[np.int64]) -> Candidates:
+    def collect(self, fusion: Fusion, indices: NDArray[np.int64]) -> Candidates:
         """Returns the candidates of some of the targets."""
-        return fusion.collect(self.recent.part(chosen), self.best.part(chosen))
+        return fusion.collect(self.recent.part(indices), self.best.part(indices))
 
 
 class FusionRanker:

@@ -91,7 +91,7 @@ def _contents(known: Sequences, items: ItemIndex) -> tuple[Codes, Codes]:
     of_action = numbers[np.cumsum(begins) - 1][known.types != SEARCH]
     keys = np.unique(of_action * max(1, len(items)) + items.codes)
     sessions, codes = np.divmod(keys, max(1, len(items)))
-    return np.unique(sessions, return_inverse=True)[1], codes  # numbered anew, as some sessions had searches only
+    return np.unique(sessions, return_inverse=True)[1], codes  # numbered again, as some sessions had searches only
 
 
 @compiled

@@ -35,7 +35,7 @@ class Split:
 def split_log(logs: Sequence[Actions], cut: int) -> Split:
     """Splits logs, given in any order, at `cut` (ms): targets are the later actions on items that follow another one.
 
-    Raises `TooLittleData` if nothing is left on one of the sides.
+    Raises `TooLittleData` if there is no action on an item before `cut`, or no target.
     """
     actions = in_order_of_time(concatenate(logs))
     sequences = sequences_of(actions)

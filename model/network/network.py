@@ -1,7 +1,7 @@
 """The network: a backbone over actions, and heads for the next item, the next type and a coming purchase.
 
 The purchase probability that is served comes from `purchase`, which does not read the vectors. `purchase_soon` reads
-them and is there for training only: vectors that foretell purchases rank better.
+them and serves the training only: vectors that predict purchases rank better.
 
 Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of state, I items, K event types.
 `step` and `forward` compute the same function, one action at a time and whole sequences at once.

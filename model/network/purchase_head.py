@@ -36,7 +36,7 @@ class PurchaseHead(nn.Module):
         self.requires_grad_(False)  # the network is trained without it
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew."""
+        """Draws all weights again."""
         nn.init.normal_(self.table.weight, std=_TABLE_STD)
         nn.init.normal_(self.last.weight, std=HIDDEN**-0.5)
         for zeros in (self.linear.weight, self.bias, self.last.bias):

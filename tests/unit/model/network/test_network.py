@@ -18,7 +18,7 @@ ITEMS = [f"item {n}" for n in range(20)]
 def random_tokens(seed: int, *shape: int) -> Tokens:
     randomness = np.random.default_rng(seed)
     contexts = randomness.integers(0, 2**32, shape, dtype=np.uint32)
-    contexts -= (contexts % 8 == 7).astype(np.uint32)  # there is no type 7
+    contexts -= (contexts % 8 == 7).astype(np.uint32)  # type 7 does not exist
     items = np.array([item_key(item) for item in [*ITEMS, "unknown"]], np.uint64)
     return Vocabulary(ITEMS).tokens(randomness.choice(items, shape), contexts)
 
@@ -30,11 +30,11 @@ def test_steps_equal_forward(backbone: BackboneName) -> None:
     tokens = random_tokens(1, 5, 12)
     states, vectors = network(tokens)
     state = network.initial_state(5)
-    for place in range(12):
-        state, vector = network.step(tokens[:, place], state)
-        torch.testing.assert_close(state, states[:, place], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(vector, vectors[:, place], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(network.readout(tokens[:, place], state), vector, atol=1e-5, rtol=1e-5)
+    for t in range(12):
+        state, vector = network.step(tokens[:, t], state)
+        torch.testing.assert_close(state, states[:, t], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(vector, vectors[:, t], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(network.readout(tokens[:, t], state), vector, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -44,17 +44,17 @@ def test_items_are_read_alike_beside_searches_and_without_any() -> None:
     contexts = np.array([[3, SEARCH, 3]], np.uint32)
     mixed, items = vocabulary.tokens(item_keys, contexts), vocabulary.tokens(item_keys[:, ::2], contexts[:, ::2])
     assert not items.words.numel()
-    touched, inputs = network.embed(mixed)
-    torch.testing.assert_close(network.embed(items), (touched[:, ::2], inputs[:, ::2]))
-    torch.testing.assert_close(touched[0, 0], network.items.weight[ITEM_BUCKETS + 3])
-    torch.testing.assert_close(touched[0, 1], network.words.weight[[5, 7]].mean(0))
+    embedded, inputs = network.embed(mixed)
+    torch.testing.assert_close(network.embed(items), (embedded[:, ::2], inputs[:, ::2]))
+    torch.testing.assert_close(embedded[0, 0], network.items.weight[ITEM_BUCKETS + 3])
+    torch.testing.assert_close(embedded[0, 1], network.words.weight[[5, 7]].mean(0))
 
 
-def test_the_input_of_a_step_is_what_was_touched_and_the_rows_of_its_context() -> None:
+def test_the_input_of_a_step_is_the_embedded_item_and_the_rows_of_its_context() -> None:
     network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval()
     tokens = random_tokens(6, 5, 12)
-    touched, inputs = network.embed(tokens)  # with a gradient to keep, row 0 is left out
-    wanted = touched + network.contexts.weight[tokens.contexts].sum(-2)
+    embedded, inputs = network.embed(tokens)  # with a gradient to keep, row 0 is left out
+    wanted = embedded + network.contexts.weight[tokens.contexts].sum(-2)
     torch.testing.assert_close(inputs, wanted)
     with torch.inference_mode():
         torch.testing.assert_close(network.embed(tokens)[1], wanted)
@@ -77,14 +77,14 @@ def test_padding_changes_nothing_before_it() -> None:
     torch.testing.assert_close(network(tokens[:, :4])[1], network(tokens)[1][:, :4], atol=1e-6, rtol=1e-5)
 
 
-def test_before_training_the_items_touched_are_the_best_guess() -> None:
+def test_before_training_the_users_own_items_are_the_best_guess() -> None:
     torch.manual_seed(0)
     network, vocabulary = Network(NetworkConfig(items=len(ITEMS))).eval(), Vocabulary(ITEMS)
-    touched = np.array([np.random.default_rng(user).permutation(len(ITEMS))[:3] for user in range(100)])
-    item_keys = np.array([item_key(item) for item in ITEMS], np.uint64)[touched]
+    viewed = np.array([np.random.default_rng(user).permutation(len(ITEMS))[:3] for user in range(100)])
+    item_keys = np.array([item_key(item) for item in ITEMS], np.uint64)[viewed]
     vectors = network(vocabulary.tokens(item_keys, np.zeros(item_keys.shape, np.uint32)))[1][:, -1]
     best = (network.queries(vectors) @ network.item_vectors().T).topk(3).indices
-    found = (best[:, :, None] == torch.from_numpy(touched)[:, None]).any(1).float().mean(0)
+    found = (best[:, :, None] == torch.from_numpy(viewed)[:, None]).any(1).float().mean(0)
     assert found[2] == 1  # the last item of each user
     assert found[1] > 0.5  # by chance it would be 3 of 20
 
