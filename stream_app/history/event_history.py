@@ -204,10 +204,10 @@ class EventHistory:
         with self._changing:
             self._files = expired(self._storage, merged(self._storage, self._files), days)
 
-    def erase(self, users: Collection[str], tell: Callable[[str], None]) -> ErasureResult:
+    def erase(self, users: Collection[str], report: Callable[[str], None]) -> ErasureResult:
         """Removes all events of users (see `upkeep.erase`); the history must be opened again afterwards."""
         with self._changing:
-            return erase(self._storage, self._files, users, tell)
+            return erase(self._storage, self._files, users, report)
 
     def _mark_repaired(self) -> None:
         if not self.gaps:

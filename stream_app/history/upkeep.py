@@ -60,11 +60,11 @@ def expired(storage: HistoryStorage, files: Sequence[HistoryFile], days: float) 
 
 
 def erase(
-    storage: HistoryStorage, files: Sequence[HistoryFile], users: Collection[str], tell: Callable[[str], None]
+    storage: HistoryStorage, files: Sequence[HistoryFile], users: Collection[str], report: Callable[[str], None]
 ) -> ErasureResult:
     """Rewrites the files that have one of these users, without them; removes damaged files, which may have them too.
 
-    `tell` gets a line about each file. Raises `HistoryFailed`; calling it again does the rest.
+    `report` gets a line about each file. Raises `HistoryFailed`; calling it again does the rest.
     """
     wanted, rows, count = set(users), 0, 0
     for file in files:
@@ -72,12 +72,12 @@ def erase(
             if wanted.isdisjoint(users_of(storage, file)):
                 continue
             rewritten = rewrite_file(storage, file.name, _others(storage, file, wanted), file.metadata)
-        tell(f"{file.name}: {file.rows - rewritten.rows:,} of {file.rows:,} events erased")
+        report(f"{file.name}: {file.rows - rewritten.rows:,} of {file.rows:,} events erased")
         rows, count = rows + file.rows - rewritten.rows, count + 1
     aside = storage.set_aside_names()
     for name in aside:
         storage.remove(name)
-        tell(f"{name}: removed, as nobody can tell whose events are in a damaged file")
+        report(f"{name}: removed, as nobody can tell whose events are in a damaged file")
     return ErasureResult(len(wanted), rows, count, len(aside))
 
 

@@ -41,7 +41,7 @@ def listed(settings: Settings, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in dead_letters(settings, "list", "--json", *arguments).stdout.splitlines()]
 
 
-def wait_dead(worker: Running, settings: Settings, count: int) -> list[Record]:
+def wait_for_dead_letters(worker: Running, settings: Settings, count: int) -> list[Record]:
     worker.wait_until(lambda: len(read_all(settings, settings.dead_letters_topic)) >= count)
     return read_all(settings, settings.dead_letters_topic)
 
@@ -64,14 +64,12 @@ def put(settings: Settings, topic: str, partition: int, records: list[Any]) -> N
     asyncio.run(run())
 
 
-def test_poison_is_listed_and_replayed_once_and_what_fails_again_only_on_demand(
-    settings: Settings, start: Start
-) -> None:
+def test_bad_records_are_listed_and_replayed_once_and_again_only_on_demand(settings: Settings, start: Start) -> None:
     asyncio.run(ensure_topics(settings))
     send_all(settings, POISON)
     worker = start("worker")
     worker.wait_ready()
-    letters = wait_dead(worker, settings, 3)
+    letters = wait_for_dead_letters(worker, settings, 3)
 
     shown = dead_letters(settings, "list")
     assert all(len(line) <= 100 for line in shown.stdout.splitlines())
@@ -100,23 +98,23 @@ def test_poison_is_listed_and_replayed_once_and_what_fails_again_only_on_demand(
         "nextact.replay.offset": str(origin.offset).encode(),
     }
 
-    wait_dead(worker, settings, 4)  # nothing was mended, so it comes back
+    wait_for_dead_letters(worker, settings, 4)  # nothing was fixed, so it is rejected again
     rest = dead_letters(settings, "replay", "--all").stdout
-    assert "2 published" in rest  # the other reasons were passed over by nobody
+    assert "2 published" in rest  # the replay of one reason skipped no dead letter of the others
     assert "1 skipped, replayed before: --again" in rest
-    wait_dead(worker, settings, 6)
+    wait_for_dead_letters(worker, settings, 6)
     assert [letter["replays"] for letter in listed(settings, "--reason", "not_json")] == [0, 1]
     for dead, published in ((7, 1), (8, 1)):
         out = dead_letters(settings, "replay", "--reason", "not_json", "--again").stdout
         assert f"{published} published" in out
-        wait_dead(worker, settings, dead)
+        wait_for_dead_letters(worker, settings, dead)
     out = dead_letters(settings, "replay", "--reason", "not_json", "--again").stdout
     assert "0 published" in out
     assert "replayed 3 times" in out
     assert worker.terminate() == 0
 
 
-def test_a_mended_record_is_an_event_when_it_comes_again(settings: Settings, start: Start) -> None:
+def test_a_replayed_record_that_can_be_read_now_is_answered(settings: Settings, start: Start) -> None:
     """As if an older worker had not known the type yet; read and replayed behind the marker of a transaction."""
     asyncio.run(ensure_topics(settings))
     records = []
@@ -142,7 +140,7 @@ def test_a_mended_record_is_an_event_when_it_comes_again(settings: Settings, sta
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["replay"], "--all"),
         (["replay", "--all", "--reason", "not_json"], "--all"),
@@ -152,15 +150,15 @@ def test_a_mended_record_is_an_event_when_it_comes_again(settings: Settings, sta
         (["list", "--since", "yesterday"], "2h"),
     ],
 )
-def test_mistakes_are_one_line(settings: Settings, arguments: list[str], said: str) -> None:
+def test_errors_are_one_line(settings: Settings, arguments: list[str], message: str) -> None:
     asyncio.run(ensure_topics(settings))
     error = dead_letters(settings, *arguments, code=2).stderr
-    assert said in error
+    assert message in error
     assert len(error.splitlines()) == 1
 
 
 async def committed(settings: Settings) -> int:
-    """How many events the workers have acknowledged."""
+    """Returns how many records of the events topic the workers have acknowledged."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
     await admin.start()
     try:
@@ -185,9 +183,9 @@ def test_too_many_dead_letters_end_the_worker_and_are_not_acknowledged(
         assert worker.wait(60) == 70, worker.tail()
     finally:
         worker.kill()
-    (said,) = [line for line in worker.log.read_text().splitlines() if "CRITICAL" in line]
-    assert f"NEXTACT_DEAD_LETTERS_{limit}" in said
-    assert "not_json, such as" in said
+    (line,) = [line for line in worker.log.read_text().splitlines() if "CRITICAL" in line]
+    assert f"NEXTACT_DEAD_LETTERS_{limit}" in line
+    assert "not_json, such as" in line
     assert "Traceback" not in worker.tail()
     assert 0 < asyncio.run(committed(settings)) <= 60
     assert len(read_all(settings, settings.dead_letters_topic)) <= 40

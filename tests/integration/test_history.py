@@ -1,4 +1,4 @@
-"""The trainer's history against the topic on a real broker: killed, behind retention, after a topic was made anew."""
+"""The trainer's history against the topic on a real broker: kills, retention, damage, a topic created again."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def ends_of(settings: Settings) -> dict[int, int]:
 
 
 async def record(settings: Settings) -> CollectorRegistry:
-    """Reads all there is into the history; the metrics tell of it."""
+    """Reads all events into the history; returns the metrics of that."""
     registry = CollectorRegistry()
     events = EventRecorder(settings, TrainerMetrics(registry), lambda: 2e9)
     try:
@@ -63,22 +63,22 @@ async def record(settings: Settings) -> CollectorRegistry:
     return registry
 
 
-def keep(settings: Settings) -> CollectorRegistry:
+def record_all(settings: Settings) -> CollectorRegistry:
     return asyncio.run(record(settings))
 
 
-def kept_offsets(settings: Settings) -> Counter[tuple[int, int]]:
+def offsets_in_files(settings: Settings) -> Counter[tuple[int, int]]:
     return offsets(rows_in(Path(settings.history)))
 
 
-def there(settings: Settings) -> Counter[tuple[int, int]]:
-    """The events that Kafka has."""
+def events_in_kafka(settings: Settings) -> Counter[tuple[int, int]]:
+    """Counts partition and offset of each event that Kafka has."""
     records = read_all(settings, settings.events_topic)
     return Counter((record.partition, record.offset) for record in records if decode_batch([record]).events)
 
 
 def remove_before(settings: Settings, before: dict[int, int]) -> None:
-    """As retention does."""
+    """Deletes records up to these offsets, as retention does."""
 
     async def remove() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
@@ -92,7 +92,7 @@ def remove_before(settings: Settings, before: dict[int, int]) -> None:
     asyncio.run(remove())
 
 
-def make_anew(settings: Settings) -> None:
+def create_topic_again(settings: Settings) -> None:
     async def again() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
         await admin.start()
@@ -110,27 +110,27 @@ def test_bad_records_and_markers_of_transactions_are_not_read_again(settings: Se
     send_all(settings, shop_events(300))
     asyncio.run(transaction(settings, committed=True))
     asyncio.run(transaction(settings, committed=False))
-    keep(settings)
+    record_all(settings)
     (day,) = nextact("history", "list", "--json", settings=settings).stdout.splitlines()
     found = {int(partition): end for partition, end in json.loads(day)["positions"].items()}
     assert found == asyncio.run(ends_of(settings))
-    again = keep(settings)
+    again = record_all(settings)
     assert again.get_sample_value("nextact_trainer_events_total") == 0
     assert again.get_sample_value("nextact_trainer_rejected_total") == 0
     assert again.get_sample_value("nextact_history_files") == 1
 
 
-def test_what_retention_took_before_it_was_read_is_counted_and_the_rest_is_kept(settings: Settings) -> None:
+def test_records_that_retention_took_before_they_were_read_are_counted(settings: Settings) -> None:
     asyncio.run(ensure_topics(settings))
     send_all(settings, shop_events(300))
-    keep(settings)
+    record_all(settings)
     before = asyncio.run(ends_of(settings))
     send_all(settings, shop_events(300, seed=8))
     remove_before(settings, {0: before[0] + 5, 1: before[1] + 2})
-    kept = kept_offsets(settings)
-    assert keep(settings).get_sample_value("nextact_history_missing_records_total") == 7
-    assert keep(settings).get_sample_value("nextact_history_missing_records_total") == 0
-    assert kept_offsets(settings) == kept | there(settings)
+    before_retention = offsets_in_files(settings)
+    assert record_all(settings).get_sample_value("nextact_history_missing_records_total") == 7
+    assert record_all(settings).get_sample_value("nextact_history_missing_records_total") == 0
+    assert offsets_in_files(settings) == before_retention | events_in_kafka(settings)
 
 
 def test_retention_that_overtakes_a_trainer_that_reads_is_counted_too(settings: Settings) -> None:
@@ -153,34 +153,34 @@ def test_retention_that_overtakes_a_trainer_that_reads_is_counted_too(settings: 
         return registry.get_sample_value("nextact_history_missing_records_total")
 
     assert asyncio.run(overtaken()) == ends[0] - 1
-    assert kept_offsets(settings) == there(settings)
+    assert offsets_in_files(settings) == events_in_kafka(settings)
 
 
 def test_a_damaged_file_is_read_again_from_kafka(settings: Settings) -> None:
     asyncio.run(ensure_topics(settings))
     for seed in range(3):
         send_all(settings, shop_events(200, seed=seed))
-        keep(settings)
+        record_all(settings)
     for victim in files_of(Path(settings.history))[:2]:
         victim.write_bytes(victim.read_bytes()[:99])
-    assert keep(settings).get_sample_value("nextact_history_missing_records_total") == 0
-    assert kept_offsets(settings) == there(settings)
-    assert len(files_of(Path(settings.history))) == 3 - 1  # two neighbours were one hole
+    assert record_all(settings).get_sample_value("nextact_history_missing_records_total") == 0
+    assert offsets_in_files(settings) == events_in_kafka(settings)
+    assert len(files_of(Path(settings.history))) == 3 - 1  # two neighbours were one gap
 
 
-def test_a_topic_that_was_made_anew_is_noticed_and_a_higher_epoch_goes_on(settings: Settings) -> None:
+def test_a_topic_that_was_created_again_is_noticed_and_a_higher_epoch_goes_on(settings: Settings) -> None:
     asyncio.run(ensure_topics(settings))
     send_all(settings, shop_events(200))
-    keep(settings)
+    record_all(settings)
     first = len(rows_in(Path(settings.history)))
-    make_anew(settings)
+    create_topic_again(settings)
     with pytest.raises(HistoryUnusable, match="set NEXTACT_STREAM_EPOCH above 1"):
-        keep(settings)
+        record_all(settings)
     send_all(settings, shop_events(600, seed=9))  # now it is longer than the one before
     with pytest.raises(HistoryUnusable, match="has another record at offset"):
-        keep(settings)
+        record_all(settings)
     assert_mistake(nextact("trainer", "--once", settings=settings), "NEXTACT_STREAM_EPOCH above 1")
-    keep(settings.model_copy(update={"stream_epoch": 2}))
+    record_all(settings.model_copy(update={"stream_epoch": 2}))
     assert len(rows_in(Path(settings.history))) > first + 500
 
 
@@ -191,7 +191,7 @@ def test_a_second_trainer_on_the_same_history_is_refused(settings: Settings, sta
     other = settings.model_copy(update={"http_port": 0})
     assert_mistake(nextact("trainer", settings=other), settings.history, "in use by pid", "NEXTACT_HISTORY")
     trainer.kill()
-    assert nextact("trainer", "--once", settings=other).returncode == 0, "the lock of the dead is no lock"
+    assert nextact("trainer", "--once", settings=other).returncode == 0, "the kernel has released the lock"
 
 
 def test_a_trainer_that_is_asked_to_stop_leaves_nothing_to_read_again(settings: Settings, start: Start) -> None:

@@ -105,9 +105,9 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
         assert lines[-1].endswith("still serving: first")
 
     for name, (reason, damage) in BAD.items():
-        placed = save_version(registry / name, seed=1)
+        version_ref = save_version(registry / name, seed=1)
         damage(registry / name)
-        asyncio.run(publish_promotion(promoted_after(first, announced(placed, reason), {}, now()), settings))
+        asyncio.run(publish_promotion(promoted_after(first, announced(version_ref, reason), {}, now()), settings))
         assert_refused(name, reason)
     for value in (b"no json", None, b'{"format": 2}'):
         put_record(settings, value)
@@ -134,12 +134,12 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
     assert worker.terminate() == 0
 
 
-def announced(placed: VersionRef, reason: str) -> VersionRef:
+def announced(version_ref: VersionRef, reason: str) -> VersionRef:
     """With the hash that the manifest has after the damage, where the damage is to be found by a later check."""
     if reason in ("hash", "missing_file"):
-        return placed
+        return version_ref
     return msgspec.structs.replace(
-        placed, manifest_sha256=sha256((Path(placed.path) / MANIFEST).read_bytes()).hexdigest()
+        version_ref, manifest_sha256=sha256((Path(version_ref.path) / MANIFEST).read_bytes()).hexdigest()
     )
 
 
@@ -268,8 +268,8 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
 ) -> None:
     asyncio.run(ensure_topics(settings))
     send_all(settings, shop_events(2500))
-    placed = save_version(Path(settings.registry) / "first")
-    away: Any = msgspec.structs.replace(placed, path="nowhere-at-all://models/first")
+    version_ref = save_version(Path(settings.registry) / "first")
+    away: Any = msgspec.structs.replace(version_ref, path="nowhere-at-all://models/first")
     asyncio.run(publish_promotion(promoted_after(None, away, {}, now()), settings))
     trainer = start("trainer", "--once")
     assert trainer.wait(120) == 1, trainer.tail()
@@ -277,7 +277,7 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
     assert champion_name(settings) == "first"
 
     cut_off(Path(settings.registry) / "first" / WEIGHTS)
-    asyncio.run(publish_promotion(promoted_after(None, placed, {}, now()), settings))
+    asyncio.run(publish_promotion(promoted_after(None, version_ref, {}, now()), settings))
     said = train(start)
     assert "the champion first cannot be used, training starts from scratch" in said
     assert "round begins from nothing" in said

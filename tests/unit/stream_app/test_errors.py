@@ -11,9 +11,9 @@ from model.errors import NextactError
 from stream_app import errors
 
 CLASSES: dict[str, type[NextactError]] = {
-    name: found
-    for name, found in vars(errors).items()
-    if inspect.isclass(found) and issubclass(found, NextactError) and found.__module__ == errors.__name__
+    name: error
+    for name, error in vars(errors).items()
+    if inspect.isclass(error) and issubclass(error, NextactError) and error.__module__ == errors.__name__
 }
 
 
@@ -29,7 +29,7 @@ def drawn_parents() -> dict[str, str]:
 
 
 def test_the_docstring_draws_every_error_below_its_parent() -> None:
-    assert drawn_parents() == {name: found.__bases__[0].__name__ for name, found in CLASSES.items()}
+    assert drawn_parents() == {name: error.__bases__[0].__name__ for name, error in CLASSES.items()}
 
 
 def test_errors_are_drawn_in_the_order_of_the_tree() -> None:
@@ -45,10 +45,10 @@ def test_every_error_says_what_has_happened(name: str) -> None:
 
 
 def test_exit_codes_tell_what_users_can_mend_from_what_ends_the_process() -> None:
-    codes = {name: found.exit_code for name, found in CLASSES.items()}
+    codes = {name: error.exit_code for name, error in CLASSES.items()}
     assert {name for name, code in codes.items() if code == 2} == {
-        name for name, found in CLASSES.items() if issubclass(found, errors.UsageError)
+        name for name, error in CLASSES.items() if issubclass(error, errors.UsageError)
     }
     assert {name for name, code in codes.items() if code == 70} == {
-        name for name, found in CLASSES.items() if issubclass(found, errors.DataPathError)
+        name for name, error in CLASSES.items() if issubclass(error, errors.DataPathError)
     }

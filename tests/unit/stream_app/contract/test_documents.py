@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "no type": {"user_id": "ada", "item_id": "shoe-7"},
     "no item": {"user_id": "ada", "type": "click"},
     "a null for the item": CLICK | {"item_id": None},
-    "a query in place of the item": CLICK | {"item_id": None, "query": "red shoes"},
+    "a query instead of the item": CLICK | {"item_id": None, "query": "red shoes"},
     "no query": {"user_id": "ada", "type": "search"},
     "no query, by another name": {"user_id": "ada", "type": "view_search_results", "item_id": "shoe-7"},
     "a null for the query": SEARCH | {"query": None},
@@ -269,9 +269,9 @@ def test_headers_are_those_that_are_written() -> None:
     second = dead_letter(replace(record, headers=again.headers), Rejection(0, "not_json", "why"))
     for message, sent in (("event", again), ("deadLetter", second)):
         schema = asyncapi(DEFAULTS)["components"]["messages"][message]["headers"]
-        found = {name: value.decode() for name, value in sent.headers if (name, value) not in record.headers}
-        assert found.keys() == schema["properties"].keys()
-        jsonschema.Draft7Validator(schema).validate(found)
+        added = {name: value.decode() for name, value in sent.headers if (name, value) not in record.headers}
+        assert added.keys() == schema["properties"].keys()
+        jsonschema.Draft7Validator(schema).validate(added)
 
 
 def test_the_command_writes_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_the_json_has_the_fields_of_the_answers(
 ) -> None:
     answers = make_answers(names, rows, seed)
     encode = encoder(recommendations, actions).encode
-    for _ in range(2):  # the second time with the ids kept from the first
+    for _ in range(2):  # the second time with the JSON of the ids from the first
         values = byte_strings(encode(make_events(rows), answers))
         assert len(values) == rows
         for row, value in enumerate(values):
@@ -155,16 +155,17 @@ def test_a_prediction_names_its_event(events: list[dict[str, Any]], version: str
 def test_prediction_ids_never_change() -> None:
     # Consumers deduplicate by them, also across releases.
     events = make_events(1)._replace(offsets=np.array([41]))
-    found = json.loads(encoder().encode(events, make_answers(["a"], 1, 1)).text.tobytes())
-    assert found["prediction_id"] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
+    prediction = json.loads(encoder().encode(events, make_answers(["a"], 1, 1)).text.tobytes())
+    assert prediction["prediction_id"] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
 
 
 def test_the_items_of_another_version_replace_those_of_the_batch_before() -> None:
     encode = encoder(3, 3).encode
     encode(make_events(1), make_answers(["old"], 1, 1))
     answers = make_answers(["new", "newer"], 1, 5)
-    found = json.loads(encode(make_events(1), answers).text.tobytes())["recommendations"]
-    assert [one["item_id"] for one in found] == [answers.names[item] for item in answers.items[0] if item >= 0][:3]
+    recommendations = json.loads(encode(make_events(1), answers).text.tobytes())["recommendations"]
+    best = [answers.names[item] for item in answers.items[0] if item >= 0]
+    assert [recommended["item_id"] for recommended in recommendations] == best[:3]
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.9999999, 4e-7, 0.1])

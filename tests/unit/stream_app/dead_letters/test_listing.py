@@ -31,22 +31,22 @@ def test_a_line_says_when_where_why_and_what() -> None:
 
 @given(st.binary(max_size=400), st.binary(max_size=40), st.text(max_size=40), st.integers(20, 200))
 def test_a_line_fits_and_cannot_control_a_terminal(value: bytes, key: bytes, message: str, width: int) -> None:
-    shown = line(letter(value, key=key)._replace(message=message), width)
-    assert len(shown) <= width
-    assert shown.isprintable()
+    text = line(letter(value, key=key)._replace(message=message), width)
+    assert len(text) <= width
+    assert text.isprintable()
 
 
 @given(st.none() | st.binary(max_size=40), st.none() | st.binary(max_size=10))
 def test_json_gives_every_byte_back(value: bytes | None, key: bytes | None) -> None:
-    found = json.loads(as_json(letter(value, key=key)))
+    shown = json.loads(as_json(letter(value, key=key)))
     for name, expected in (("value", value), ("key", key)):
-        if name in found:
-            assert (None if found[name] is None else found[name].encode()) == expected
+        if name in shown:
+            assert (None if shown[name] is None else shown[name].encode()) == expected
         else:
-            assert base64.b64decode(found[f"{name}_base64"]) == expected
-    assert found["source"] == {"topic": "shop.events", "partition": 7, "offset": 41, "timestamp": 99}
-    assert found["headers"] == [{"name": "trace", "value": "abc"}]
-    assert (found["partition"], found["offset"], found["timestamp"]) == (7, 3, 1000)
+            assert base64.b64decode(shown[f"{name}_base64"]) == expected
+    assert shown["source"] == {"topic": "shop.events", "partition": 7, "offset": 41, "timestamp": 99}
+    assert shown["headers"] == [{"name": "trace", "value": "abc"}]
+    assert (shown["partition"], shown["offset"], shown["timestamp"]) == (7, 3, 1000)
 
 
 def test_the_summary_has_the_most_frequent_first() -> None:

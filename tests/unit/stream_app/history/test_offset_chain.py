@@ -35,12 +35,12 @@ def test_files_that_follow_each_other_are_a_chain() -> None:
 def test_a_missing_file_is_a_gap_with_its_number_and_offsets() -> None:
     chain = check_chain([file(1, {0: (0, 5)}), file(3, {0: (7, 9), 1: (2, 4)})])
     assert chain.gaps == [gap(2, {0: (5, 7), 1: (0, 2)})]
-    assert [kept.number for kept in chain.files] == [1, 3]
+    assert [one.number for one in chain.files] == [1, 3]
 
 
 def test_a_partition_without_missing_offsets_is_in_the_gap_too() -> None:
-    (found,) = check_chain([file(1, {0: (0, 5), 1: (0, 2)}), file(4, {0: (7, 9), 1: (2, 4)})]).gaps
-    assert found == gap(3, {0: (5, 7), 1: (2, 2)})
+    (only,) = check_chain([file(1, {0: (0, 5), 1: (0, 2)}), file(4, {0: (7, 9), 1: (2, 4)})]).gaps
+    assert only == gap(3, {0: (5, 7), 1: (2, 2)})
 
 
 def test_a_missing_number_without_missing_offsets_is_not_a_gap() -> None:
