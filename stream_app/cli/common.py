@@ -1,4 +1,4 @@
-"""What the commands of `cli` have in common: options that are settings, and an end that is asked for."""
+"""What the commands share: options that are settings, flags as one object, and an end on a signal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from dataclasses import fields
+from functools import wraps
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -18,12 +20,12 @@ from stream_app.settings import PREFIX, Settings, load_settings
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-CLEAR: Final = "\r\033[K"  # the terminal's line
-INTERRUPTED: Final = 130  # as shells report SIGINT
+CLEAR: Final = "\r\033[K"  # clears the terminal's line
+INTERRUPTED: Final = 130  # exit code, as shells report SIGINT
 
 
 def setting(name: str) -> Callable[[F], F]:
-    """An option behind which stands the setting of the same name, so also its variable and its default."""
+    """Makes an option of the setting of the same name; without it, the setting's variable or default counts."""
     field = Settings.model_fields[name]
     shown = f"[{PREFIX}{name.upper()}; default: {field.default}]"
     kind = field.annotation if field.annotation in (int, float) else str
@@ -31,7 +33,7 @@ def setting(name: str) -> Callable[[F], F]:
 
 
 def stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Runs work that SIGINT and SIGTERM ask to stop."""
+    """Runs work to its end; SIGINT and SIGTERM set the event that asks it to stop."""
 
     async def run() -> T:
         stop = asyncio.Event()
@@ -42,10 +44,26 @@ def stoppable(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     return asyncio.run(run())
 
 
+def grouped(name: str, kind: type[Any]) -> Callable[[F], F]:
+    """Hands a command those of its options that are fields of the dataclass `kind` as one object called `name`."""
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def run(**options: Any) -> Any:
+            group = kind(**{field.name: options.pop(field.name) for field in fields(kind)})
+            return command(**options, **{name: group})
+
+        return cast(F, run)
+
+    return decorate
+
+
 @contextmanager
 def importing() -> Iterator[None]:
-    """For imports of PyTorch, Faust and what is built on them: they make no garbage, and looking for it again and again
-    takes a fifth of their time. What is there in the end is not looked at again."""
+    """Turns the garbage collector off while PyTorch, Faust and what is built on them are imported.
+
+    Imports make no garbage, and looking for it takes a fifth of their time. What was imported is never looked at again.
+    """
     gc.disable()
     try:
         yield
@@ -55,7 +73,7 @@ def importing() -> Iterator[None]:
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
-    """The settings of a command: its options, the environment, the defaults. Logging is as they say from here on."""
+    """Returns the settings of a command (options, environment, defaults), and sets up logging as they say."""
     settings = load_settings(options)
     logging.basicConfig(
         level=settings.log_level.upper(),

@@ -1,4 +1,4 @@
-"""`nextact dead-letters`: records that are no events."""
+"""`nextact dead-letters`: lists records that are not events, and publishes them again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import asyncio
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from stream_app.cli.common import CLEAR, setting, settings_of, stoppable
+from stream_app.cli.common import CLEAR, grouped, setting, settings_of, stoppable
 from stream_app.errors import UsageError
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look at records that are no events, and publish them again after a fix."""
+    """Look at records that are not events, and publish them again after a fix."""
 
 
 @dead_letters.command("list")
@@ -24,8 +25,8 @@ def dead_letters() -> None:
 @click.option("--reason", "reasons", multiple=True, metavar="WORD", help="Only those; repeatable.")
 @click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only those; repeatable.")
 @click.option("--since", help="Dead since: 30m, 2h, 7d, or 2026-01-31T12:00:00Z.")
-@click.option("--limit", type=click.IntRange(min=1), help="The newest so many, in order of time; default: all.")
-@click.option("--json", "as_json", is_flag=True, help="Whole, as JSON Lines; bytes that are no UTF-8 as base64.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the newest, so many; default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Whole records, as JSON Lines; bytes other than UTF-8 as base64.")
 def list_(
     reasons: tuple[str, ...],
     partitions: tuple[int, ...],
@@ -34,7 +35,7 @@ def list_(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Show dead letters: time, where the record lies, why it is no event, key and start of the value.
+    """Show dead letters: time, where the record lies, why it is not an event, key and start of the value.
 
     A line is cut to the terminal. The values may be personal data. A summary by reason goes to standard error.
     """
@@ -45,16 +46,30 @@ def list_(
     newest = None if reasons else limit
     selection = Selection(frozenset(reasons), frozenset(partitions), since_ms, newest=newest)
     width = shutil.get_terminal_size((160, 24)).columns
-    found = asyncio.run(
+    counts = asyncio.run(
         listing.list_dead_letters(
             settings_of(options),
             selection,
             lambda letter: click.echo(listing.as_json(letter) if as_json else listing.line(letter, width)),
-            _reading,
+            _show_progress,
             limit=limit,
         )
     )
-    click.echo(listing.summary(found), err=True)
+    click.echo(listing.summary(counts), err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayFlags:
+    """The options of `replay` that are not settings."""
+
+    everything: bool
+    reasons: tuple[str, ...]
+    partitions: tuple[int, ...]
+    offset: int | None
+    from_start: bool
+    limit: int | None
+    again: bool
+    dry_run: bool
 
 
 @dead_letters.command()
@@ -63,22 +78,13 @@ def list_(
 @click.option("--all", "everything", is_flag=True, help="All that were not replayed yet.")
 @click.option("--reason", "reasons", multiple=True, metavar="WORD", help="Only those; repeatable.")
 @click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), help="Only those; repeatable.")
-@click.option("--offset", type=click.IntRange(min=0), help="From this one on, in the one --partition.")
-@click.option("--from-beginning", "from_start", is_flag=True, help="Whatever was replayed before, too.")
+@click.option("--offset", type=click.IntRange(min=0), help="Start at this offset of the one --partition.")
+@click.option("--from-beginning", "from_start", is_flag=True, help="Include what was replayed before.")
 @click.option("--limit", type=click.IntRange(min=1), help="Publish no more than so many; the next call goes on.")
 @click.option("--again", is_flag=True, help="Also records that a replay has published before; three times at most.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
-def replay(
-    everything: bool,
-    reasons: tuple[str, ...],
-    partitions: tuple[int, ...],
-    offset: int | None,
-    from_start: bool,
-    limit: int | None,
-    again: bool,
-    dry_run: bool,
-    **options: Any,
-) -> None:
+@grouped("flags", ReplayFlags)
+def replay(flags: ReplayFlags, **options: Any) -> None:
     """Publish the original records of dead letters to the events topic again, after a fix.
 
     Key, value and headers are as they were; the header nextact.replay counts the replays, nextact.replay.partition and
@@ -94,18 +100,23 @@ def replay(
     from stream_app.dead_letters.reader import Selection
     from stream_app.dead_letters.replay import ReplayOptions, outcome, replay_dead_letters
 
-    if everything == bool(reasons or partitions):
+    if flags.everything == bool(flags.reasons or flags.partitions):
         raise UsageError("say which dead letters: --all, or --reason and --partition")
-    if offset is not None and (len(partitions) != 1 or from_start):
+    if flags.offset is not None and (len(flags.partitions) != 1 or flags.from_start):
         raise UsageError("--offset needs one --partition, and no --from-beginning")
     settings = settings_of(options)
-    selection = Selection(frozenset(reasons), frozenset(partitions), offset=offset)
-    how = ReplayOptions(again=again, from_start=from_start or offset is not None, limit=limit, dry_run=dry_run)
-    done = stoppable(lambda stop: replay_dead_letters(settings, selection, how, stop, _reading))
-    click.echo(outcome(done, dry_run))
+    selection = Selection(frozenset(flags.reasons), frozenset(flags.partitions), offset=flags.offset)
+    replay_options = ReplayOptions(
+        again=flags.again,
+        from_start=flags.from_start or flags.offset is not None,
+        limit=flags.limit,
+        dry_run=flags.dry_run,
+    )
+    counts = stoppable(lambda stop: replay_dead_letters(settings, selection, replay_options, stop, _show_progress))
+    click.echo(outcome(counts, flags.dry_run))
 
 
-def _reading(read: int, total: int) -> None:
-    """Progress on a terminal."""
+def _show_progress(read: int, total: int) -> None:
+    """Shows on a terminal how many records are read."""
     if sys.stderr.isatty():
         click.echo(f"{CLEAR}{read:,} of {total:,} read" if read < total else CLEAR, nl=False, err=True)

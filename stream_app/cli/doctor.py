@@ -1,4 +1,4 @@
-"""`nextact doctor`: what is set and from where, and whether the world is as the settings say."""
+"""`nextact doctor`: shows the settings and where they come from, and checks device, Kafka and topics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Collection
 from importlib.metadata import version
+from typing import Final
 
 import torch
 
@@ -14,11 +15,11 @@ from stream_app.device import choose_device
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import PREFIX, Settings
 
-_SECRET = re.compile(r"(?<=://)[^/@]+(?=@)")  # user and password in an address
+_SECRET: Final = re.compile(r"(?<=://)[^/@]+(?=@)")  # user and password in an address
 
 
-async def examine(settings: Settings, given: Collection[str], say: Callable[[str], None]) -> bool:
-    """Says what is found; True when nothing is wrong. `given`: settings named on the command line."""
+async def check_setup(settings: Settings, given: Collection[str], say: Callable[[str], None]) -> bool:
+    """Says what it finds; returns True when nothing is wrong. `given`: settings named on the command line."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("nextact", "faust-streaming", "aiokafka", "torch"))
     say(packages)
     say("\nsettings")
@@ -31,7 +32,7 @@ async def examine(settings: Settings, given: Collection[str], say: Callable[[str
 
 
 def masked(value: str) -> str:
-    """A value without the user and password that an address in it may carry."""
+    """Hides the user and password that an address in a value may carry."""
     return _SECRET.sub("***", value)
 
 

@@ -1,4 +1,4 @@
-"""The command `evaluate`."""
+"""`nextact evaluate`: measures the model on a log beside rankers that need no training."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from stream_app.cli.log_options import log_options
 
 @click.command()
 @click.option("--events", "-e", multiple=True, metavar="FILE", help="A log to learn from; repeatable.")
-@click.option("--test-events", multiple=True, metavar="FILE", help="A later log to foresee; repeatable.")
+@click.option("--test-events", multiple=True, metavar="FILE", help="A later log to predict; repeatable.")
 @log_options
 @click.option("--train-sessions", metavar="FILE", help="A session a line: item ids in the order of time.")
 @click.option("--test-examples", metavar="FILE", help="An example a line: item ids, a tab, the next item.")
-@click.option("--model", "place", metavar="PLACE", help="The directory of a version to score; default: train one.")
+@click.option("--model", "version", metavar="DIRECTORY", help="The version to score; default: train one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
 @click.option("--plot", "folder", type=click.Path(path_type=Path, file_okay=False), help="Pictures, to this folder.")
 @setting("seed")
 @setting("device")
 def evaluate(as_json: bool, folder: Path | None, seed: int | None, device: str | None, **source: Any) -> None:
-    """Train on a log, foresee a later one, and compare with what needs no training.
+    """Train on a log, predict a later one, and compare with what needs no training.
 
     Either --events and --test-events: what lies before the first test event is learned from, and every later action on
-    an item is to be foreseen from what its user did before. Or --train-sessions and --test-examples, as in papers.
+    an item is to be predicted from what its user did before. Or --train-sessions and --test-examples, as in papers.
     All items are ranked. An unseen target is a miss, and ties count against the model.
     """
     from stream_app.offline.evaluate import DataSource, run_evaluation
     from stream_app.offline.plots import check_drawing, draw
 
-    settings, chosen = settings_of({"seed": seed, "device": device}), DataSource.of(source)
+    settings, files = settings_of({"seed": seed, "device": device}), DataSource.of(source)
     if folder is not None:
         check_drawing()
-    report = run_evaluation(settings, chosen, by_epoch=folder is not None)
+    report = run_evaluation(settings, files, by_epoch=folder is not None)
     for picture in draw(report, folder) if folder is not None else ():
         click.echo(f"wrote {picture}", err=True)
     for line in report.lines():

@@ -1,4 +1,4 @@
-"""`nextact history`: the events that the trainer keeps."""
+"""`nextact history`: shows and erases the events that the trainer has stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_app.cli.common import setting, settings_of
 
 @click.group()
 def history() -> None:
-    """See the events that the trainer keeps, and have users forgotten."""
+    """See the events that the trainer has stored, and erase users from them."""
 
 
 @history.command("list")
@@ -44,11 +44,11 @@ def erase(users: str, as_json: bool, **options: Any) -> None:
     from stream_app.history.listing import read_users
     from stream_app.history.storage import HistoryStorage
 
-    settings, wanted = settings_of(options), read_users(users)
-    kept = EventHistory(HistoryStorage(settings.history_address))
+    settings, user_ids = settings_of(options), read_users(users)
+    stored = EventHistory(HistoryStorage(settings.history_address))
     try:
-        erased = kept.erase(wanted, lambda line: click.echo(line, err=True))
+        erased = stored.erase(user_ids, lambda line: click.echo(line, err=True))
     finally:
-        kept.close()
-    said = f"{erased.rows:,} events of {erased.users:,} users erased from {erased.files:,} files"
-    click.echo(msgspec.json.encode(asdict(erased)).decode() if as_json else said)
+        stored.close()
+    summary = f"{erased.rows:,} events of {erased.users:,} users erased from {erased.files:,} files"
+    click.echo(msgspec.json.encode(asdict(erased)).decode() if as_json else summary)

@@ -1,4 +1,4 @@
-"""Options of all commands that read a shop's log: which column holds what."""
+"""The options of all commands that read a shop's log: which column holds which field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPTIONS: Final = (
         "--type-map", "types", multiple=True, metavar="NAME=TYPE", help="A type by another name; NAME= skips it."
     ),
     click.option("--type", "constant_type", help="The type of all events, for files without a column of types."),
-    click.option("--timezone", default="UTC", show_default=True, help="Of timestamps that name none."),
+    click.option("--timezone", default="UTC", show_default=True, help="Of timestamps without one."),
     click.option("--time-unit", type=click.Choice(["auto", "s", "ms"]), default="auto", show_default=True),
     click.option(
         "--format", "file_format", type=click.Choice(["auto", "csv", "tsv", "jsonl", "parquet"]), default="auto"
@@ -25,7 +25,7 @@ NAMES: Final = ("columns", "types", "constant_type", "timezone", "time_unit", "f
 
 
 def log_options(command: F) -> F:
-    """Adds the options; the command gets them by the NAMES."""
+    """Adds the options to a command, which receives them by the NAMES."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

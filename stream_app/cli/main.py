@@ -1,4 +1,4 @@
-"""The command line. Each command is thin: options to settings, errors to one line and an exit code."""
+"""The command line: turns options into settings, and errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from model.errors import NextactError
-from stream_app.cli.common import CLEAR, INTERRUPTED, importing, setting, settings_of, stoppable
+from stream_app.cli.common import CLEAR, INTERRUPTED, grouped, importing, setting, settings_of, stoppable
 from stream_app.cli.dead_letters import dead_letters
 from stream_app.cli.evaluate import evaluate
 from stream_app.cli.history import history
 from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
 from stream_app.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from stream_app.kafka.pace import Pace
 
 # Commands import what they need themselves: PyTorch and Faust take seconds, and `--help` needs neither.
 
@@ -43,17 +46,17 @@ cli.add_command(history)
 @click.option("--events", type=click.IntRange(min=1), help="Events in all, the history included.")
 @click.option("--rate", type=click.FloatRange(min=0.1), default=300, show_default=True, help="Live events per second.")
 @click.option("--history", type=click.IntRange(min=0), default=20_000, show_default=True, help="Events before that.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated shoppers.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulated shoppers.")
 @setting("device")
 def demo(seconds: float | None, events: int | None, rate: float, history: int, seed: int, **options: Any) -> None:
     """See all of it at work: Kafka, a worker, a trainer and a simulated shop, on this machine."""
     from stream_app.sandbox.demo import DemoOptions, run_demo
 
     settings = settings_of(options | {"log_level": "warning"})
-    chosen = DemoOptions(seconds=seconds, events=events, rate=rate, history=history, seed=seed)
+    demo_options = DemoOptions(seconds=seconds, events=events, rate=rate, history=history, seed=seed)
 
     async def run(stop: asyncio.Event) -> bool:
-        summary = await run_demo(settings, chosen, stop, click.echo)
+        summary = await run_demo(settings, demo_options, stop, click.echo)
         click.echo(json.dumps(asdict(summary)))
         return stop.is_set()
 
@@ -63,19 +66,21 @@ def demo(seconds: float | None, events: int | None, rate: float, history: int, s
 
 @cli.command()
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where the records are kept. [NEXTACT_DATA_DIR/kafka]"
+    "--data-dir", type=click.Path(path_type=Path), help="Where the records are stored. [NEXTACT_DATA_DIR/kafka]"
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="First node's; 0: free.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="First node's; 0: a free one."
+)
 @click.option("--nodes", type=click.IntRange(1, 9), default=1, show_default=True, help="Brokers of the cluster.")
 def broker(data_dir: Path | None, port: int, nodes: int) -> None:
     """Run a real Apache Kafka here, without Docker or Java on the system; Ctrl-C stops it."""
     from stream_app.sandbox.cluster import Broker
 
     settings = settings_of({})
-    place = data_dir or settings.data_dir / "kafka"
+    directory = data_dir or settings.data_dir / "kafka"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Broker(place, nodes=nodes, port=port, report=click.echo) as running:
-        click.echo(f"Kafka listens at {running.bootstrap_servers}, data in {place}. Ctrl-C stops it.")
+    with Broker(directory, nodes=nodes, port=port, report=click.echo) as running:
+        click.echo(f"Kafka listens at {running.bootstrap_servers}, data in {directory}. Ctrl-C stops it.")
         try:
             running.wait()
         except KeyboardInterrupt:
@@ -84,9 +89,9 @@ def broker(data_dir: Path | None, port: int, nodes: int) -> None:
 
 @cli.command()
 @setting("brokers")
-@click.option("--check", is_flag=True, help="Make nothing, only check.")
+@click.option("--check", is_flag=True, help="Only check, create nothing.")
 def topics(check: bool, **options: Any) -> None:
-    """Make the topics of the contract where they are missing, and check those that exist."""
+    """Create the topics of the contract where they are missing, and check those that exist."""
     from stream_app.kafka.topic_admin import ensure_topics
 
     for topic in asyncio.run(ensure_topics(settings_of(options), create=not check)):
@@ -157,12 +162,24 @@ def send(file: str, rate: float | None, speed: float | None, **options: Any) -> 
     """Publish the events of FILE: CSV, JSON Lines or Parquet, also gzipped; - is standard input."""
     from stream_app.kafka.pace import Pace
     from stream_app.kafka.publisher import from_thread
-    from stream_app.offline.event_files import STDIN, event_log
+    from stream_app.offline.event_files import STDIN, event_file
 
-    log = event_log(file, options)
+    log = event_file(file, options)
     events: Any = from_thread(log) if file == STDIN else log
     settings = settings_of({"brokers": options["brokers"]})
     _publish(settings, events, Pace(rate=rate, speed=speed), skipped=lambda: log.skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class ShopOptions:
+    """The options of `simulate` that describe the shop and the faults of its publisher."""
+
+    rate: float
+    items: int
+    users: int
+    poison: float
+    duplicates: float
+    seed: int
 
 
 @cli.command()
@@ -171,33 +188,25 @@ def send(file: str, rate: float | None, speed: float | None, **options: Any) -> 
 @click.option("--rate", type=float, default=100, show_default=True, help="Events per second; 0: as fast as possible.")
 @click.option("--items", type=click.IntRange(min=20), default=500, show_default=True, help="Size of the catalogue.")
 @click.option("--users", type=click.IntRange(min=1), default=1000, show_default=True, help="Shoppers at the start.")
-@click.option("--poison", type=click.FloatRange(0, 0.5), default=0, help="Share of records that are no events.")
+@click.option("--poison", type=click.FloatRange(0, 0.5), default=0, help="Share of records that are not events.")
 @click.option("--duplicates", type=click.FloatRange(0, 0.5), default=0, help="Share of repeated events.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same shoppers.")
-def simulate(
-    events: int | None,
-    rate: float,
-    items: int,
-    users: int,
-    poison: float,
-    duplicates: float,
-    seed: int,
-    **options: Any,
-) -> None:
+@grouped("shop", ShopOptions)
+def simulate(events: int | None, shop: ShopOptions, brokers: str | None) -> None:
     """Publish the events of simulated shoppers with known habits."""
     import random
 
     from stream_app.kafka.pace import Pace
     from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
 
-    shop = Shop(seed, start=time.time(), rate=rate or 1000.0, items=items, users=users)
-    rng = random.Random(seed)
-    stream: Iterable[Any] = shop.events(events, now=time.time)
-    if duplicates:
-        stream = with_duplicates(stream, duplicates, rng)
-    if poison:
-        stream = with_poison(stream, poison, rng)
-    _publish(settings_of(options), stream, Pace(rate=rate or None), skipped=lambda: 0)
+    simulated = Shop(shop.seed, start=time.time(), rate=shop.rate or 1000.0, items=shop.items, users=shop.users)
+    rng = random.Random(shop.seed)
+    stream: Iterable[Any] = simulated.events(events, now=time.time)
+    if shop.duplicates:
+        stream = with_duplicates(stream, shop.duplicates, rng)
+    if shop.poison:
+        stream = with_poison(stream, shop.poison, rng)
+    _publish(settings_of({"brokers": brokers}), stream, Pace(rate=shop.rate or None), skipped=lambda: 0)
 
 
 @cli.command()
@@ -222,11 +231,11 @@ def watch(user: str | None, from_start: bool, as_json: bool, count: int | None, 
 @setting("brokers")
 @setting("device")
 def doctor(**options: Any) -> None:
-    """Check configuration, broker, topics and device; the exit code is 0 when all is well."""
-    from stream_app.cli.doctor import examine
+    """Check configuration, broker, topics and device; the exit code is 0 when nothing is wrong."""
+    from stream_app.cli.doctor import check_setup
 
     given = {name for name, value in options.items() if value is not None}
-    if not asyncio.run(examine(settings_of(options | {"log_level": "error"}), given, click.echo)):
+    if not asyncio.run(check_setup(settings_of(options | {"log_level": "error"}), given, click.echo)):
         sys.exit(1)
 
 
@@ -248,8 +257,8 @@ def schema(folder: Path | None) -> None:
         click.echo(f"wrote {folder / name}")
 
 
-def _publish(settings: Settings, events: Any, pace: Any, *, skipped: Callable[[], int]) -> None:
-    """Publishes with a progress line on a terminal; Ctrl-C flushes what was handed over and counts it."""
+def _publish(settings: Settings, events: Iterable[Any], pace: Pace, *, skipped: Callable[[], int]) -> None:
+    """Publishes with a progress line on a terminal; Ctrl-C flushes and counts what was handed over."""
     from stream_app.kafka.publisher import publish
     from stream_app.kafka.topic_admin import ensure_topics
 
@@ -278,7 +287,7 @@ def _publish(settings: Settings, events: Any, pace: Any, *, skipped: Callable[[]
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and an exit code, never a traceback."""
+    """Runs the command line: a user's mistake is one line and an exit code, never a traceback."""
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -290,5 +299,5 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing more to say
+        sys.stderr.close()  # the reader of our output has gone, and a message would fail, too
         sys.exit(1)

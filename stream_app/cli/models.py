@@ -1,4 +1,4 @@
-"""`nextact models`: the versions of the model."""
+"""`nextact models`: lists, draws, promotes and rolls back the versions of the model."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def list_versions(as_json: bool, **options: Any) -> None:
 
     from stream_app.versions.admin import list_models, models_table
 
-    found = asyncio.run(list_models(settings_of(options)))
-    for line in map(bytes.decode, map(msgspec.json.encode, found)) if as_json else models_table(found):
+    lines = asyncio.run(list_models(settings_of(options)))
+    for line in map(bytes.decode, map(msgspec.json.encode, lines)) if as_json else models_table(lines):
         click.echo(line)
 
 
 @models.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--version", help="Of which the losses are drawn; default: the newest.")
+@click.option("--version", help="The version whose losses are drawn; default: the newest.")
 @setting("brokers")
 @setting("registry")
 def plot(folder: Path, version: str | None, **options: Any) -> None:
@@ -49,12 +49,12 @@ def plot(folder: Path, version: str | None, **options: Any) -> None:
 
     check_drawing()
     settings = settings_of(options)
-    found = [line for line in asyncio.run(list_models(settings)) if line.recall_at_20 is not None]
-    if not found:
+    lines = [line for line in asyncio.run(list_models(settings)) if line.recall_at_20 is not None]
+    if not lines:
         raise VersionUnusable(f"no version in {settings.registry} has figures yet: the trainer's rounds write them")
-    version = version or found[-1].version
+    version = version or lines[-1].version
     report = asyncio.run(training_report(settings, version))
-    for picture in (draw_versions(found, folder), draw_losses(version, report.curve, folder)):
+    for picture in (draw_versions(lines, folder), draw_losses(version, report.curve, folder)):
         click.echo(f"wrote {picture}")
 
 

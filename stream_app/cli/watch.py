@@ -1,9 +1,10 @@
-"""`nextact watch`: predictions as they come, a line each."""
+"""`nextact watch`: shows predictions as they come, a line each."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -11,7 +12,7 @@ from stream_app.contract.predictions import NextAction, Prediction, decode_predi
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 
-_POLL_MS = 200
+_POLL_MS: Final = 200  # milliseconds until a signal is noticed while nothing comes
 
 
 async def watch_predictions(
@@ -24,7 +25,7 @@ async def watch_predictions(
     as_json: bool,
     count: int | None,
 ) -> None:
-    """Says predictions (of one user) until `stop` is set or `count` were said."""
+    """Says predictions (of one user) until `stop` is set or `count` of them are said."""
     await ensure_topics(settings, create=False)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level="read_committed"
@@ -52,7 +53,7 @@ async def _values(consumer: AIOKafkaConsumer, user: str | None) -> list[bytes]:
 
 
 def line(prediction: Prediction) -> str:
-    """A prediction as a person reads it."""
+    """Returns a prediction as a line for people."""
     next_actions = ", ".join(_action(action) for action in prediction.next_actions[:3])
     shown = " ".join(item.item_id for item in prediction.recommendations[:5])
     return (

@@ -1,4 +1,4 @@
-"""Cells of shop logs -> values of the event contract. What cannot be converted stays as it is."""
+"""Converts cells of shop logs into values of the event contract. What cannot be converted stays as it is."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from stream_app.errors import SettingsInvalid
 
 TimeUnit = Literal["auto", "s", "ms"]
 
-SECONDS_BELOW: Final = 1e11  # of seconds, the year 5138; of milliseconds, March 1973
+SECONDS_BELOW: Final = 1e11  # a timestamp; in seconds it is in the year 5138, in milliseconds in March 1973
 
 
 def zone_of(name: str) -> tzinfo:
-    """A time zone by name or offset; raises `SettingsInvalid`."""
+    """Returns the time zone of a name or an offset; raises `SettingsInvalid`."""
     offset = re.fullmatch(r"([+-])(\d\d):?(\d\d)", name)
     if offset:
         sign, hours, minutes = offset.groups()
@@ -35,7 +35,7 @@ def zone_of(name: str) -> tzinfo:
 
 
 def milliseconds(value: Any, unit: TimeUnit, zone: tzinfo) -> Any:
-    """Epoch milliseconds of a number, an ISO 8601 text or a date; `zone` is for values that have none."""
+    """Converts a number, an ISO 8601 text or a date to epoch milliseconds; `zone` is for values without a time zone."""
     number = finite(value, None)
     if number is not None:
         in_seconds = unit == "s" or (unit == "auto" and abs(number) < SECONDS_BELOW)
@@ -51,7 +51,7 @@ def milliseconds(value: Any, unit: TimeUnit, zone: tzinfo) -> Any:
 
 
 def column_values(column: Any) -> list[Any]:
-    """Values of an Arrow column; nanoseconds are cut to microseconds, which is what Python can hold."""
+    """Returns the values of an Arrow column; nanoseconds are cut to microseconds, which is what Python can hold."""
     if pa.types.is_timestamp(column.type):
         column = pc.cast(column, pa.timestamp("us", column.type.tz), safe=False)
     values: list[Any] = column.to_pylist()
@@ -59,12 +59,12 @@ def column_values(column: Any) -> list[Any]:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a cell says nothing."""
+    """Tells whether a cell is empty: null, NaN or an empty text."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def finite(value: Any, otherwise: Any) -> Any:
-    """The value as a number if it is one, and finite."""
+    """Returns the value as a number if it is a finite one, else `otherwise`."""
     if isinstance(value, bool | date):
         return otherwise
     try:
@@ -75,7 +75,7 @@ def finite(value: Any, otherwise: Any) -> Any:
 
 
 def text(value: Any) -> Any:
-    """Ids that a file stores as numbers or bytes, as text; pandas makes 17850.0 of 17850 beside empty cells.
+    """Converts ids that a file stores as numbers or bytes to text; pandas makes 17850.0 of 17850 beside empty cells.
 
     Raises `UnicodeDecodeError` for bytes that are not UTF-8.
     """

@@ -1,4 +1,4 @@
-"""`nextact evaluate`: reads, trains or loads, and measures everything that ranks on the same targets."""
+"""`nextact evaluate`: reads logs, trains or loads a model, and measures it and the baselines on the same targets."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ from model.training.fit_run import Progress
 from model.versions.version import Version, load
 from stream_app.device import choose_device
 from stream_app.errors import InputUnreadable, UsageError, VersionUnusable
-from stream_app.offline.event_files import event_log
+from stream_app.offline.event_files import EventFile, event_file
 from stream_app.offline.log_reader import LogReader
-from stream_app.offline.report import MODEL, NETWORK, Data, Report, Training
+from stream_app.offline.report import MODEL, NETWORK, DataSummary, Report, TrainingSummary
 from stream_app.offline.session_files import read_examples, read_sessions
 from stream_app.settings import Settings
 
-_EVERY_S: Final = 15.0  # between two lines about the same stage where there is no terminal
+_EVERY_S: Final = 15.0  # seconds between two lines about the same stage where there is no terminal
 
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """Files to learn from and to foresee: logs of events, or sessions and examples."""
+    """The files to learn from and to predict: logs of events, or sessions and examples."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
-    reading: Mapping[str, Any] | None  # options of logs; None: sessions and examples
-    version: str | None = None  # directory of a version to score, in place of training
+    log_options: Mapping[str, Any] | None  # how to read logs; None: sessions and examples
+    version: str | None = None  # directory of a version to score instead of training one
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> DataSource:
-        """What the options of the command say. Raises `UsageError` unless it is one pair of files."""
-        logs, lists = (given["events"], given["test_events"]), (given["train_sessions"], given["test_examples"])
+    def of(cls, options: Mapping[str, Any]) -> DataSource:
+        """Reads the options of the command. Raises `UsageError` unless they name one pair of files."""
+        logs, lists = (options["events"], options["test_events"]), (options["train_sessions"], options["test_examples"])
         if all(logs) and not any(lists):
-            return cls(*logs, given, given["place"])
+            return cls(*logs, options, options["version"])
         if all(lists) and not any(logs):
-            return cls((lists[0],), (lists[1],), None, given["place"])
+            return cls((lists[0],), (lists[1],), None, options["version"])
         raise UsageError(
-            "say what to learn from and what to foresee: --events and --test-events, "
+            "say what to learn from and what to predict: --events and --test-events, "
             "or --train-sessions and --test-examples"
         )
 
 
 class ProgressLine:
-    """Says on standard error what goes on: one line that changes on a terminal, now and then a line elsewhere."""
+    """Shows progress on standard error: one line that changes on a terminal, now and then a line elsewhere."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, terminal: bool | None = None) -> None:
         self._clock = clock
@@ -69,7 +69,7 @@ class ProgressLine:
         self._due = 0.0
 
     def __call__(self, stage: str, detail: str = "") -> None:
-        """A stage has begun, or got further."""
+        """Shows that a stage has begun or got further."""
         line = f"{stage}: {detail}" if detail else stage
         if self._terminal:
             click.echo(f"\r\033[K{line}", nl=False, err=True)
@@ -79,7 +79,7 @@ class ProgressLine:
         self._stage = stage
 
     def note(self, line: str) -> None:
-        """Something that stays to be read."""
+        """Writes a line that stays to be read."""
         self.close()
         click.echo(line, err=True)
 
@@ -90,117 +90,125 @@ class ProgressLine:
 
 
 def run_evaluation(
-    settings: Settings, source: DataSource, *, by_epoch: bool, tell: ProgressLine | None = None
+    settings: Settings, source: DataSource, *, by_epoch: bool, progress: ProgressLine | None = None
 ) -> Report:
-    """Measures the model and all baselines; `by_epoch` trains once more, to see how good each epoch was.
+    """Measures the model and all baselines; with `by_epoch`, trains once more to see how good each epoch was.
 
     Raises `UsageError` for files, versions and devices that cannot be used.
     """
-    tell = tell or ProgressLine()
+    progress = progress or ProgressLine()
     begun = time.perf_counter()
     device = choose_device(settings.device, fallback=settings.device_fallback)
     try:
-        split = _split(source, tell)
-        epochs = _epochs(split, settings, device, tell) if by_epoch and not source.version else []
-        scored = _model(source, split, settings, device, tell)
+        split = _split(source, progress)
+        epochs = _epochs(split, settings, device, progress) if by_epoch and not source.version else []
+        measured = _measured_model(source, split, settings, device, progress)
     except TooLittleData as error:
         raise InputUnreadable(f"{', '.join((*source.train, *source.test))}: {error}") from error
     items = ItemIndex(split.known)
-    ranked = {name: _ranked(name, ranker, split, tell) for name, ranker in scored.rankers.items()}
+    ranked = {name: _rank(name, ranker, split, progress) for name, ranker in measured.rankers.items()}
     for baseline, make in BASELINES.items():
-        tell(f"learning {baseline}")
-        ranked[baseline] = _ranked(baseline, make(split.known, items), split, tell)
-    tell.close()
-    return _report(source, split, items, ranked, epochs, scored, begun)
+        progress(f"learning {baseline}")
+        ranked[baseline] = _rank(baseline, make(split.known, items), split, progress)
+    progress.close()
+    return _report(source, split, items, ranked, epochs, measured, begun)
 
 
-def _split(source: DataSource, tell: ProgressLine) -> Split:
-    tell("reading")
-    if source.reading is None:
+def _split(source: DataSource, progress: ProgressLine) -> Split:
+    progress("reading")
+    if source.log_options is None:
         return split_sessions(read_sessions(source.train[0]), read_examples(source.test[0]))
-    reader = LogReader(progress=lambda rows: tell("reading", f"{rows:,} events"))
-    train, test = (_logs(paths, source.reading) for paths in (source.train, source.test))
+    reader = LogReader(progress=lambda rows: progress("reading", f"{rows:,} events"))
+    train, test = (_logs(paths, source.log_options) for paths in (source.train, source.test))
     before, after = reader.read(train), reader.read(test)
     if reader.left_out:
-        tell.note(f"{reader.left_out:,} of {reader.rows:,} rows are no events; the first is {reader.first_fault}")
+        progress.note(f"{reader.left_out:,} of {reader.rows:,} rows are not events; the first is {reader.first_fault}")
     cut = int(after.times.min())
     late = int((before.times >= cut).sum())
     if late:
-        tell.note(f"{late:,} events of --events lie at or after the first of --test-events: they are foreseen as well")
+        progress.note(
+            f"{late:,} events of --events lie at or after the first of --test-events: they are predicted as well"
+        )
     return split_log([before, after], cut)
 
 
-def _logs(paths: Iterable[str], reading: Mapping[str, Any]) -> list[Any]:
-    return [event_log(path, reading) for path in paths]
+def _logs(paths: Iterable[str], log_options: Mapping[str, Any]) -> list[EventFile]:
+    return [event_file(path, log_options) for path in paths]
 
 
-def _epochs(split: Split, settings: Settings, device: torch.device, tell: ProgressLine) -> list[Ranking]:
-    told = _telling(tell)
+def _epochs(split: Split, settings: Settings, device: torch.device, progress: ProgressLine) -> list[Ranking]:
+    show = _show_training(progress)
     return quality_by_epoch(
         split,
         hidden=settings.hidden,
         seed=settings.seed,
         device=device,
-        progress=lambda progress: told("quality by epoch", progress),
+        progress=lambda step: show("quality by epoch", step),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    """What is measured, by name, and what training did where there was any."""
+class _MeasuredModel:
+    """The model's rankers by name, its purchase probabilities, and its training where it was trained here."""
 
     rankers: dict[str, Ranker]
     purchase: ProbabilityQuality | None
-    training: Training | None
+    training: TrainingSummary | None
 
 
-def _model(source: DataSource, split: Split, settings: Settings, device: torch.device, tell: ProgressLine) -> _Scored:
+def _measured_model(
+    source: DataSource, split: Split, settings: Settings, device: torch.device, progress: ProgressLine
+) -> _MeasuredModel:
     if source.version:
         version = _load(source.version)
-        _warn_of_leaks(version, split, tell)
-        return _Scored(_rankers(version.name, version, device), _purchases(version, split), None)
+        _warn_of_leaks(version, split, progress)
+        return _MeasuredModel(_rankers(version.name, version, device), _purchases(version, split), None)
     begun = time.perf_counter()
-    model = fit_on_split(split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_telling(tell))
-    training = Training.of(model.report, time.perf_counter() - begun)
-    return _Scored(_rankers(MODEL, model, device), _purchases(model, split), training)
+    model = fit_on_split(
+        split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_show_training(progress)
+    )
+    training = TrainingSummary.of(model.report, time.perf_counter() - begun)
+    return _MeasuredModel(_rankers(MODEL, model, device), _purchases(model, split), training)
 
 
-def _rankers(name: str, of: Version | Model, device: torch.device) -> dict[str, Ranker]:
+def _rankers(name: str, model: Version | Model, device: torch.device) -> dict[str, Ranker]:
     return {
-        name: FusionRanker(of.network, of.vocabulary, of.fusion, device),
-        NETWORK: NetworkRanker(of.network, of.vocabulary, device),
+        name: FusionRanker(model.network, model.vocabulary, model.fusion, device),
+        NETWORK: NetworkRanker(model.network, model.vocabulary, device),
     }
 
 
-def _purchases(of: Version | Model, split: Split) -> ProbabilityQuality | None:
-    return purchase_quality(of.network.purchase, of.vocabulary, of.calibration, split.holdout.sequences, cut=split.cut)
+def _purchases(model: Version | Model, split: Split) -> ProbabilityQuality | None:
+    return purchase_quality(
+        model.network.purchase, model.vocabulary, model.calibration, split.holdout.sequences, cut=split.cut
+    )
 
 
-def _load(place: str) -> Version:
+def _load(directory: str) -> Version:
     try:
-        return load(place)
+        return load(directory)
     except VersionRefused as refusal:
-        raise VersionUnusable(f"--model {place}: {refusal.reason}: {refusal}") from refusal
+        raise VersionUnusable(f"--model {directory}: {refusal.reason}: {refusal}") from refusal
 
 
-def _warn_of_leaks(version: Version, split: Split, tell: ProgressLine) -> None:
+def _warn_of_leaks(version: Version, split: Split, progress: ProgressLine) -> None:
     until = int(version.facts.get("trained_until", 0))
     if split.timed and until >= split.cut:
         moment = datetime.fromtimestamp(until / 1000, UTC)
-        tell.note(f"{version.name} has learned from events until {moment:%Y-%m-%d %H:%M} UTC: it knows of the test")
+        progress.note(f"{version.name} has learned from events until {moment:%Y-%m-%d %H:%M} UTC: it knows of the test")
 
 
-def _telling(tell: ProgressLine) -> Callable[[str, Progress], None]:
-    def told(stage: str, progress: Progress) -> None:
-        share = progress.step / max(1, progress.steps)
-        tell(stage, f"{share:4.0%}, loss {sum(progress.losses.values()):.3f}")
+def _show_training(progress: ProgressLine) -> Callable[[str, Progress], None]:
+    def show(stage: str, step: Progress) -> None:
+        share = step.step / max(1, step.steps)
+        progress(stage, f"{share:4.0%}, loss {sum(step.losses.values()):.3f}")
 
-    return told
+    return show
 
 
-def _ranked(name: str, ranker: Ranker, split: Split, tell: ProgressLine) -> RankedTargets:
+def _rank(name: str, ranker: Ranker, split: Split, progress: ProgressLine) -> RankedTargets:
     total = len(split.holdout)
-    return rank_all(ranker, split.holdout, lambda done: tell(f"scoring {name}", f"{done:,} of {total:,} targets"))
+    return rank_all(ranker, split.holdout, lambda done: progress(f"scoring {name}", f"{done:,} of {total:,} targets"))
 
 
 def _report(
@@ -209,12 +217,12 @@ def _report(
     items: ItemIndex,
     ranked: Mapping[str, RankedTargets],
     epochs: list[Ranking],
-    scored: _Scored,
+    measured: _MeasuredModel,
     begun: float,
 ) -> Report:
-    yardstick = QualityMeter(items)
+    meter = QualityMeter(items)
     return Report(
-        data=Data(
+        data=DataSummary(
             train=source.train,
             test=source.test,
             events=len(split.known),
@@ -222,16 +230,16 @@ def _report(
             items=len(items),
             targets=len(split.holdout),
         ),
-        whole={name: yardstick.measure(found) for name, found in ranked.items()},
+        whole={name: meter.measure(targets) for name, targets in ranked.items()},
         slices={
             kind: {
-                part: {name: yardstick.measure(found, chosen) for name, found in ranked.items()}
-                for part, chosen in parts.items()
+                label: {name: meter.measure(targets, subset) for name, targets in ranked.items()}
+                for label, subset in subsets.items()
             }
-            for kind, parts in slices(split, items.item_keys).items()
+            for kind, subsets in slices(split, items.item_keys).items()
         },
-        purchase=scored.purchase,
+        purchase=measured.purchase,
         epochs=epochs,
-        training=scored.training,
+        training=measured.training,
         seconds=time.perf_counter() - begun,
     )

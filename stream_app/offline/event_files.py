@@ -37,20 +37,20 @@ _FORMATS: Final[dict[str, Format]] = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl",
     ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
-_CUT: Final = (OSError, EOFError, zlib.error, UnicodeError)  # may be raised ahead of the line that was read
-_BROKEN: Final = (*_CUT, csv.Error, msgspec.DecodeError, pa.ArrowException)
+_READ_AHEAD_ERRORS: Final = (OSError, EOFError, zlib.error, UnicodeError)  # may come before their line is reached
+_READ_ERRORS: Final = (*_READ_AHEAD_ERRORS, csv.Error, msgspec.DecodeError, pa.ArrowException)
 
 
 @dataclass(slots=True)
 class EventFile:
-    """The events of one file, in file order, read as they are asked for; each iteration begins anew.
+    """The events of one file, in file order, read on demand; each iteration starts from the beginning.
 
     `path`: a file (gzip by suffix or content), or "-" for standard input, JSON Lines unless `format` says
     otherwise. `columns`: contract field -> column; other fields come from a column of the field's own name,
     if there is one. `types`: type in the file -> type of the contract, None = skip such rows (counted in
-    `skipped`). `constant_type`: the type of rows that have none. `timezone`: of timestamps without a zone, a
+    `skipped`). `constant_type`: the type of rows without one. `timezone`: of timestamps without a zone, a
     name like "Asia/Shanghai" or an offset like "+08:00". `time_unit`: of timestamps that are numbers; "auto"
-    takes those below 1e11 as seconds. `known_types`: what else counts as a type, such as the contract's
+    takes those below 1e11 as seconds. `known_types`: names that are accepted as types, such as the contract's
     aliases.
 
     Timestamps come out as epoch milliseconds, prices and quantities as numbers, empty cells not at all; what
@@ -86,21 +86,21 @@ class EventFile:
                 event = self._event(row)
                 if event is not None:
                     yield event
-        except _BROKEN as error:
+        except _READ_ERRORS as error:
             raise self._broken(error) from error
 
     def _rows(self) -> Iterator[Row]:
-        """Rows by contract field, values as they stand in the file."""
-        read = self._format()
-        if read == "parquet":
+        """Yields rows by contract field, with the values as they stand in the file."""
+        file_format = self._format()
+        if file_format == "parquet":
             yield from self._parquet_rows()
             return
-        with opened(str(self.path)) as stream:
-            if read == "jsonl":
+        with open_bytes(str(self.path)) as stream:
+            if file_format == "jsonl":
                 yield from self._json_rows(stream)
             else:
                 with io.TextIOWrapper(stream, "utf-8-sig", newline="") as lines:
-                    yield from self._table_rows(lines, read)
+                    yield from self._table_rows(lines, "\t" if file_format == "tsv" else None)
 
     def _format(self) -> Format:
         if self.format != "auto":
@@ -108,12 +108,12 @@ class EventFile:
         if str(self.path) == STDIN:
             return "jsonl"
         name = re.sub(r"\.(gz|gzip)$", "", Path(self.path).name.lower())
-        found = _FORMATS.get(Path(name).suffix)
-        if found is None:
+        file_format = _FORMATS.get(Path(name).suffix)
+        if file_format is None:
             raise InputUnreadable(
                 f"{self.path}: the name does not tell the format: give --format csv, tsv, jsonl or parquet"
             )
-        return found
+        return file_format
 
     def _json_rows(self, stream: Iterable[bytes]) -> Iterator[Row]:
         decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -124,17 +124,17 @@ class EventFile:
                 row = decode(content)
                 yield {name: row[column] for name, column in sources if column in row}
 
-    def _table_rows(self, lines: io.TextIOWrapper, read: Format) -> Iterator[Row]:
+    def _table_rows(self, lines: io.TextIOWrapper, delimiter: str | None) -> Iterator[Row]:
         first = lines.readline()
         self._line = 1
-        delimiter = "\t" if read == "tsv" else _delimiter(first)
+        delimiter = delimiter or _delimiter(first)
         header = next(csv.reader([first], delimiter=delimiter), [])
-        places = [(name, header.index(column)) for name, column in self._sources(header).items()]
+        indices = [(name, header.index(column)) for name, column in self._sources(header).items()]
         rows = csv.reader(lines, delimiter=delimiter)
         for row in rows:
             self._line = rows.line_num + 1
             if row:
-                yield {name: row[place] for name, place in places if place < len(row)}
+                yield {name: row[index] for name, index in indices if index < len(row)}
 
     def _parquet_rows(self) -> Iterator[Row]:
         if str(self.path) == STDIN:
@@ -143,12 +143,12 @@ class EventFile:
             sources = self._sources(file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=8192, columns=list(set(sources.values()))):
                 cells = {name: column_values(batch.column(column)) for name, column in sources.items()}
-                for place in range(batch.num_rows):
+                for row in range(batch.num_rows):
                     self._line += 1
-                    yield {name: column[place] for name, column in cells.items()}
+                    yield {name: column[row] for name, column in cells.items()}
 
     def _sources(self, header: list[str]) -> dict[str, str]:
-        """Contract field -> column of the file."""
+        """Returns the column of the file for each contract field that has one."""
         sources = {name: self.columns.get(name, name) for name in FIELDS}
         needed = {"user_id", *self.columns} | ({"type"} if self.constant_type is None else set())
         for name in FIELDS:
@@ -187,45 +187,45 @@ class EventFile:
         if kind in self.known_types or kind.casefold() in self.known_types:
             return kind
         raise InputUnreadable(
-            f"{self.path}, {self.place()}: unknown type {kind!r}; known are {self._type_names()}. "
+            f"{self.path}, {self.position()}: unknown type {kind!r}; known are {self._type_names()}. "
             f"Say what it means with --type-map {kind}=click, or skip such rows with --type-map {kind}="
         )
 
     def _type_names(self) -> str:
         return ", ".join(sorted(self.known_types))
 
-    def place(self) -> str:
-        """Where in the file the event is that was read last."""
+    def position(self) -> str:
+        """Names the line or row that was read last."""
         return f"row {self._line}" if self._format() == "parquet" else f"line {self._line}"
 
     def _broken(self, error: Exception) -> InputUnreadable:
-        after = "after " if isinstance(error, _CUT) else ""
-        return broken(self.path, error, f"{after}{self.place()}" if self._line else "at the start")
+        after = "after " if isinstance(error, _READ_AHEAD_ERRORS) else ""
+        return unreadable(self.path, error, f"{after}{self.position()}" if self._line else "at the start")
 
 
-def broken(path: str | Path, error: Exception, place: str) -> InputUnreadable:
-    """What reading a file raised, as a sentence that says what to do about it."""
+def unreadable(path: str | Path, error: Exception, position: str) -> InputUnreadable:
+    """Turns what reading a file raised into an error that says where it happened and what to do."""
     if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
         why = error.strerror or str(error)
         return InputUnreadable(f"{path} cannot be opened: {why}. Give the path of a readable file")
-    return InputUnreadable(f"{path}, {place}: {_advice(error)}")
+    return InputUnreadable(f"{path}, {position}: {_advice(error)}")
 
 
 @contextmanager
-def opened(path: str) -> Iterator[IO[bytes]]:
-    """A file, or standard input, unzipped where it is gzipped; by suffix or content."""
+def open_bytes(path: str) -> Iterator[IO[bytes]]:
+    """Opens a file or standard input; unpacks what is gzipped by its suffix or its first bytes."""
     if path == STDIN:
-        yield _unzipped(sys.stdin.buffer, path)
+        yield _gunzipped(sys.stdin.buffer, path)
         return
     with Path(path).open("rb") as file:
-        yield _unzipped(file, path)
+        yield _gunzipped(file, path)
 
 
-def _unzipped(file: Any, path: str) -> IO[bytes]:
+def _gunzipped(file: Any, path: str) -> IO[bytes]:
     if path.lower().endswith((".gz", ".gzip")) or file.peek(2)[:2] == b"\x1f\x8b":
         file = gzip.GzipFile(fileobj=file)
-    opened: IO[bytes] = file
-    return opened
+    open_bytes: IO[bytes] = file
+    return open_bytes
 
 
 def _delimiter(header: str) -> str:
@@ -242,8 +242,8 @@ def _advice(error: Exception) -> str:
     return f"{error}: the file is not in the format its name or --format says, or damaged"
 
 
-def event_log(path: str, options: Mapping[str, Any]) -> EventFile:
-    """The log in a file, read as the options say. Raises `SettingsInvalid`."""
+def event_file(path: str, options: Mapping[str, Any]) -> EventFile:
+    """Returns the log in a file, to be read as the command's options say. Raises `SettingsInvalid`."""
     return EventFile(
         path,
         columns=_pairs("--column", options["columns"]),

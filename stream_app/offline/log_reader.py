@@ -1,6 +1,6 @@
-"""Shop logs as columns of actions, judged row by row as a worker judges records.
+"""Reads shop logs into columns of actions, and judges each row as a worker judges a record.
 
-Rows that are no events are left out and counted, as a worker would make dead letters of them.
+Rows that are not events are left out and counted; a worker would make dead letters of them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from stream_app.contract.events import RejectedRecord, decode_event
 from stream_app.errors import InputUnreadable
 from stream_app.offline.event_files import EventFile, Row
 
-_CHUNK: Final = 50_000  # events held as objects
+_CHUNK: Final = 50_000  # events that are objects at a time
 
 
 @dataclass(slots=True)
 class LogReader:
-    """Reads logs one after the other, and knows what it left out."""
+    """Reads logs one after the other, and counts what it leaves out."""
 
     progress: Callable[[int], None] = lambda _rows: None  # given the number of rows now and then
     rows: int = 0
@@ -32,30 +32,30 @@ class LogReader:
     _times: list[int] = field(default_factory=list)
 
     def read(self, logs: Iterable[EventFile]) -> Actions:
-        """The actions of all logs, in the order of the files and their rows.
+        """Returns the actions of all logs, in the order of the files and their rows.
 
-        Raises `InputUnreadable` for a row without a time, a log without events, or one that mostly has none.
+        Raises `InputUnreadable` for a row without a time, a log without rows, or one whose rows are mostly not events.
         """
-        parts: list[Actions] = []
+        chunks: list[Actions] = []
         for log in logs:
             rows, left_out = self.rows, self.left_out
-            parts += self._parts(log)
-            _check(log, self.rows - rows, self.left_out - left_out, self.first_fault)
-        return concatenate(parts)
+            chunks += self._chunks(log)
+            _check_log(log, self.rows - rows, self.left_out - left_out, self.first_fault)
+        return concatenate(chunks)
 
-    def _parts(self, log: EventFile) -> Iterable[Actions]:
+    def _chunks(self, log: EventFile) -> Iterable[Actions]:
         for row in log:
             self.rows += 1
-            self._take(row, log)
+            self._judge(row, log)
             if len(self._events) == _CHUNK:
-                yield self._flushed()
+                yield self._take_chunk()
                 self.progress(self.rows)
-        yield self._flushed()
+        yield self._take_chunk()
 
-    def _take(self, row: Row, log: EventFile) -> None:
+    def _judge(self, row: Row, log: EventFile) -> None:
         if "timestamp" not in row:
             raise InputUnreadable(
-                f"{log.path}, {log.place()}: no timestamp, and what is later cannot be told from what is before; "
+                f"{log.path}, {log.position()}: no timestamp, so it cannot be put in order of time; "
                 "say which column holds the times with --column timestamp=..."
             )
         try:
@@ -63,12 +63,12 @@ class LogReader:
             _check_time(time)
         except RejectedRecord as fault:
             self.left_out += 1
-            self.first_fault = self.first_fault or f"{log.path}, {log.place()}: {fault}"
+            self.first_fault = self.first_fault or f"{log.path}, {log.position()}: {fault}"
         else:
             self._events.append(event)
             self._times.append(time)
 
-    def _flushed(self) -> Actions:
+    def _take_chunk(self) -> Actions:
         actions = actions_of(self._events, self._times)
         self._events, self._times = [], []
         return actions
@@ -79,8 +79,8 @@ def _check_time(time: int) -> None:
         raise RejectedRecord("invalid_timestamp", f"timestamp {time} ms is not between 1990 and 2099: see --time-unit")
 
 
-def _check(log: EventFile, rows: int, left_out: int, first_fault: str) -> None:
+def _check_log(log: EventFile, rows: int, left_out: int, first_fault: str) -> None:
     if not rows:
         raise InputUnreadable(f"{log.path}: no events in it, {log.skipped} rows skipped: give a file that has some")
     if left_out > rows / 2:
-        raise InputUnreadable(f"{left_out} of {rows} rows of {log.path} are no events; the first is {first_fault}")
+        raise InputUnreadable(f"{left_out} of {rows} rows of {log.path} are not events; the first is {first_fault}")

@@ -1,4 +1,4 @@
-"""What an evaluation found, as a table for people and as JSON for programs."""
+"""The report of an evaluation: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.evaluation.quality import Quality
 from model.evaluation.ranking import LIST_SIZE, Ranking
 from model.training.fit_network import FitReport
 
-NETWORK: Final = "network"  # without the evidence of the log
+NETWORK: Final = "network"  # the network alone, without statistics of the log
 MODEL: Final = "nextact"
 TITLES: Final = {
     "network": "network alone",
@@ -33,8 +33,8 @@ _COLUMNS: Final = ("Recall@20", "MRR@20", "NDCG@20", "Recall@10", "Recall@5", "R
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """What was learned from and what was to be foreseen."""
+class DataSummary:
+    """What was learned from and what was to be predicted."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -45,21 +45,21 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """What training took."""
+class TrainingSummary:
+    """What the training took."""
 
     seconds: float
     epochs: int
-    events: int  # gone through, all epochs together
+    events: int  # gone through in all epochs together
 
     @classmethod
-    def of(cls, fit: FitReport, seconds: float) -> Training:
-        """Of a fit that took so long."""
+    def of(cls, fit: FitReport, seconds: float) -> TrainingSummary:
+        """Summarizes a fit that took `seconds`."""
         return cls(seconds, fit.epochs, fit.actions)
 
     @property
     def events_per_second(self) -> float:
-        """Over all epochs."""
+        """Events gone through per second, over all epochs."""
         return self.events / max(self.seconds, 1e-9)
 
 
@@ -67,13 +67,13 @@ class Training:
 class Report:
     """Qualities by the name of the ranker; the model comes first, then its network alone, then the baselines."""
 
-    data: Data
+    data: DataSummary
     whole: Mapping[str, Quality]
-    slices: Mapping[str, Mapping[str, Mapping[str, Quality]]]  # kind -> part -> ranker
-    purchase: ProbabilityQuality | None  # None: the test has no purchases, or ends too early to tell
-    epochs: Sequence[Ranking]  # on the newest part of training, held out; empty: not asked for
-    training: Training | None  # None: a version was loaded
-    seconds: float  # all of it
+    slices: Mapping[str, Mapping[str, Mapping[str, Quality]]]  # kind -> label -> ranker
+    purchase: ProbabilityQuality | None  # None: the test has no purchases, or ends too early to judge any
+    epochs: Sequence[Ranking]  # on the newest training events, held out; empty: not asked for
+    training: TrainingSummary | None  # None: a version was loaded
+    seconds: float  # of the whole evaluation
 
     @property
     def model(self) -> str:
@@ -82,7 +82,7 @@ class Report:
 
     @property
     def baselines(self) -> list[str]:
-        """What needs no network."""
+        """The names of the rankers that need no network."""
         return [name for name in self.whole if name not in (self.model, NETWORK)]
 
     @property
@@ -91,7 +91,7 @@ class Report:
         return max(self.baselines, key=lambda name: self.whole[name].means.recall[LIST_SIZE])
 
     def lines(self) -> Iterator[str]:
-        """For a terminal."""
+        """Yields the lines for a terminal."""
         data = self.data
         yield (
             f"{data.targets:,} targets, full ranking over {data.items:,} items; "
@@ -103,16 +103,16 @@ class Report:
         yield ""
         yield (
             "In per cent. coverage: of the items, how many are in some top 20; "
-            "popular: places of the top 20 that go to the items that make half of the training."
+            "popular: share of the top 20 that goes to the items that make half of the training."
         )
-        for kind, parts in self.slices.items():
-            if len(parts) > 1:
-                yield from self._slice(KINDS[kind], parts)
+        for kind, labels in self.slices.items():
+            if len(labels) > 1:
+                yield from self._slice(KINDS[kind], labels)
         if self.purchase:
             yield from _purchase(self.purchase)
 
     def as_json(self) -> dict[str, Any]:
-        """Keys as `recall_at_20`; shares from 0 to 1, not per cent."""
+        """Returns the report as JSON values; shares are from 0 to 1, not per cent."""
         training = self.training
         data = self.data
         return {
@@ -120,8 +120,11 @@ class Report:
             "network": _numbers(self.whole[NETWORK]),
             "baselines": {name: _numbers(self.whole[name]) for name in self.baselines},
             "slices": {
-                kind: {part: {name: _numbers(found) for name, found in by.items()} for part, by in parts.items()}
-                for kind, parts in self.slices.items()
+                kind: {
+                    label: {name: _numbers(quality) for name, quality in by_ranker.items()}
+                    for label, by_ranker in labels.items()
+                }
+                for kind, labels in self.slices.items()
             },
             "purchase": _rounded(asdict(self.purchase)) if self.purchase else None,
             "epochs": [_means(ranking) for ranking in self.epochs],
@@ -142,27 +145,30 @@ class Report:
             f"{training.events_per_second:,.0f} events/s"
         )
 
-    def _slice(self, heading: str, parts: Mapping[str, Mapping[str, Quality]]) -> Iterator[str]:
+    def _slice(self, heading: str, labels: Mapping[str, Mapping[str, Quality]]) -> Iterator[str]:
         rivals = (self.model, self.best_baseline)
         rows = {
-            part: (f"{by[self.model].targets:,}", *(cell for name in rivals for cell in _cells(by[name])[:2]))
-            for part, by in parts.items()
+            label: (
+                f"{by_ranker[self.model].targets:,}",
+                *(cell for name in rivals for cell in _cells(by_ranker[name])[:2]),
+            )
+            for label, by_ranker in labels.items()
         }
         names = [f"{title(name)}: {column}" for name in rivals for column in _COLUMNS[:2]]
         yield ""
         yield from _table(("targets", *names), rows, heading)
 
 
-def _purchase(found: ProbabilityQuality) -> Iterator[str]:
-    """The purchase probability, beside what would be there by chance."""
+def _purchase(quality: ProbabilityQuality) -> Iterator[str]:
+    """Yields a table of the purchase probability's quality, beside what chance would give."""
     columns = (
         *("answers", "base rate", "mean", "AUROC", "avg. precision", "Brier score"),
         *("ECE", "by chance", "ECE, equal mass", "by chance"),
     )
-    numbers = list(asdict(found).values())
+    numbers = list(asdict(quality).values())
     yield ""
     yield from _table(
-        columns, {"purchase probability": (f"{found.number:,}", *(f"{number:.4f}" for number in numbers[1:]))}
+        columns, {"purchase probability": (f"{quality.number:,}", *(f"{number:.4f}" for number in numbers[1:]))}
     )
     minutes = PURCHASE_WITHIN_MS // 60_000
     yield (
@@ -177,7 +183,7 @@ def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def title(name: str) -> str:
-    """A ranker's name for people."""
+    """Returns a ranker's name for people."""
     return TITLES.get(name, name)
 
 
@@ -188,7 +194,7 @@ def _cells(quality: Quality) -> tuple[str, ...]:
 
 
 def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]], corner: str = "") -> Iterator[str]:
-    """Names at the left, cells right-aligned under their columns."""
+    """Yields a table: names at the left, cells right-aligned under their columns."""
     first = max(len(name) for name in (corner, *rows))
     widths = [max(map(len, column)) for column in zip(columns, *rows.values(), strict=True)]
     for name, cells in ((corner, columns), *rows.items()):

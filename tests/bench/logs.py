@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from model.data.events import Actions
 from model.evaluation.split import in_order_of_time
-from stream_app.offline.event_files import event_log
+from stream_app.offline.event_files import event_file
 from stream_app.offline.log_reader import LogReader
 
 
@@ -22,4 +22,4 @@ def read_logs(paths: Iterable[str], options: argparse.Namespace) -> Actions:
     """The actions of all files, in order of time."""
     given = {"constant_type": None, "time_unit": "auto", "file_format": "auto", "timezone": options.timezone}
     given |= {"columns": tuple(options.columns), "types": tuple(options.types)}
-    return in_order_of_time(LogReader().read([event_log(path, given) for path in paths]))
+    return in_order_of_time(LogReader().read([event_file(path, given) for path in paths]))

@@ -25,7 +25,7 @@ from model.evaluation.split import in_order_of_time
 from model.rounds.training_round import Round, RoundConfig, train_round, unsaved
 from model.versions.version import Version
 from stream_app.cli.log_options import log_options
-from stream_app.offline.event_files import event_log
+from stream_app.offline.event_files import event_file
 from stream_app.offline.log_reader import LogReader
 
 CPU: Final = torch.device("cpu")
@@ -43,7 +43,7 @@ _HEADER: Final = f"{'slice':>5} {'targets':>8} {'never':>7} {'again':>7} {'rules
 def main(events: tuple[str, ...], slices: int, first: int, most: int, rate: float, seed: int, **reading: Any) -> None:
     """Prints a line per slice and one JSON object."""
     torch.set_num_threads(1)
-    actions = in_order_of_time(LogReader().read(event_log(path, reading) for path in events))
+    actions = in_order_of_time(LogReader().read(event_file(path, reading) for path in events))
     ends = np.linspace(0, len(actions), slices + 1).round().astype(np.int64)[1:]
     config = RoundConfig(seed=seed, most_actions=most, warm_rate=rate)
     never = again = _version(_round(actions, int(ends[first - 1]), None, config))

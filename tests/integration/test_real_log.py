@@ -14,7 +14,7 @@ from model.data.sequences import sequences_of
 from model.evaluation.evaluate import evaluate, learned_rules
 from model.evaluation.ranking import ranking
 from model.versions.version import load
-from stream_app.offline.event_files import event_log
+from stream_app.offline.event_files import event_file
 from stream_app.offline.log_reader import LogReader
 from stream_app.settings import Settings
 from stream_app.versions.promotions import current_champion
@@ -72,7 +72,7 @@ def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     version = load(promotion.path, promotion.manifest_sha256)
     reading = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}
     reading |= {"time_unit": "auto", "file_format": "auto"}
-    known, test = (LogReader().read([event_log(str(JDATA / name), reading)]) for name in FILES)
+    known, test = (LogReader().read([event_file(str(JDATA / name), reading)]) for name in FILES)
     actions = concatenate([known, test])  # in the order in which they were sent
     sequences, cut = sequences_of(actions), int(test.times.min())
     model, rules = (version.network, version.vocabulary, version.fusion), learned_rules(sequences.before(cut))

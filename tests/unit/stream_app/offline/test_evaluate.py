@@ -190,13 +190,13 @@ def test_too_little_to_train_on_is_the_files_fault(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_takes_no_pictures(tmp_path: Path) -> None:
-    from stream_app.offline.plots import _written
+    from stream_app.offline.plots import _save
 
     (tmp_path / "file").touch()
     from matplotlib.figure import Figure
 
     with pytest.raises(UsageError, match=r"cannot be written: .*another folder"):
-        _written(Figure(), tmp_path / "file" / "a.png")
+        _save(Figure(), tmp_path / "file" / "a.png")
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

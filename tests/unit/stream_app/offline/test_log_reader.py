@@ -44,7 +44,7 @@ def test_rows_that_are_no_events_are_counted(tmp_path: Path) -> None:
 def test_logs_that_say_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputUnreadable, match="no events in it"):
         LogReader().read([log(tmp_path / "a.csv")])
-    with pytest.raises(InputUnreadable, match=r"2 of 3 rows of .*b.csv are no events; the first is .*line 3"):
+    with pytest.raises(InputUnreadable, match=r"2 of 3 rows of .*b.csv are not events; the first is .*line 3"):
         LogReader().read([log(tmp_path / "b.csv", *good(1), *["u,view,,2024-05-01\n"] * 2)])
 
 

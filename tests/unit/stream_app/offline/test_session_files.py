@@ -23,9 +23,9 @@ def test_sessions_and_examples_zipped_or_not(tmp_path: Path, pack: type[bytes]) 
 
 
 @pytest.mark.parametrize("line", ["3 4", "3 4\t", "\t5", "3\t4 5", "3\t4\t5"])
-def test_what_is_no_example_is_named(tmp_path: Path, line: str) -> None:
+def test_a_line_that_is_not_an_example_is_named(tmp_path: Path, line: str) -> None:
     path = written(tmp_path / "e", f"1\t2\n{line}\n".encode())
-    with pytest.raises(InputUnreadable, match=r"e, line 2: .* is no example"):
+    with pytest.raises(InputUnreadable, match=r"e, line 2: .* is not an example"):
         read_examples(path)
 
 

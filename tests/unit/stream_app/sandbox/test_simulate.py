@@ -1,3 +1,5 @@
+"""The simulated shop's events: their contract, their mix, their clock, and the oracle of the next item."""
+
 from __future__ import annotations
 
 import random
@@ -14,8 +16,6 @@ from model.data.events import EVENT_TYPES, Event
 from stream_app.contract.events import REASONS, decode_batch
 from stream_app.contract.records import Record
 from stream_app.errors import SettingsInvalid
-from stream_app.sandbox.shop import BANDS, Course, ShopCatalogue
-from stream_app.sandbox.shopper import ACTS, BROWSE, FAVOURITES, LEAVE
 from stream_app.sandbox.simulate import POISON_KINDS, Shop, poisoned, with_duplicates, with_poison
 
 START = 1_700_000_000.0
@@ -33,14 +33,14 @@ def shop(seed: int = 1, **options: Any) -> Shop:
     return Shop(seed, start=START, **options)
 
 
-def test_same_seed_same_events() -> None:
+def test_the_same_seed_gives_the_same_events() -> None:
     assert list(shop(7).events(2000)) == list(shop(7).events(2000))
     assert list(shop(7).events(100)) != list(shop(8).events(100))
 
 
 def test_calls_go_on_where_the_last_one_stopped() -> None:
-    whole, parts = shop(), shop()
-    assert list(whole.events(300)) == [*parts.events(100), *parts.events(200)]
+    whole, halves = shop(), shop()
+    assert list(whole.events(300)) == [*halves.events(100), *halves.events(200)]
 
 
 def test_events_keep_the_contract() -> None:
@@ -50,7 +50,7 @@ def test_events_keep_the_contract() -> None:
     assert decode_batch(records).rejected == []
 
 
-def test_events_say_everything() -> None:
+def test_events_have_all_fields_that_their_type_allows() -> None:
     for event in shop().events(2000):
         assert {"event_id", "session_id", "timestamp"} <= set(event)
         if event["type"] == "search":
@@ -66,7 +66,7 @@ def test_event_ids_are_unique_and_differ_between_starts() -> None:
     assert len({*ids, *later}) == 4000
 
 
-def test_mix_of_types() -> None:
+def test_types_have_about_their_shares() -> None:
     count = 30_000
     mix = Counter(event["type"] for event in shop().events(count))
     shares = {kind: mix[kind] / count for kind in EVENT_TYPES}
@@ -83,7 +83,7 @@ def test_clock_runs_at_about_the_rate_and_never_back() -> None:
     assert (times[-1] - times[10_000]) / 1000 == pytest.approx(20_000 / 50, rel=0.15)
 
 
-def test_real_clock_stamps() -> None:
+def test_events_may_be_stamped_by_a_real_clock() -> None:
     assert {event["timestamp"] for event in shop().events(10, now=lambda: 5.5)} == {5500}
 
 
@@ -97,26 +97,8 @@ def test_users_come_back_and_new_ones_keep_coming_in_bounded_memory() -> None:
     assert len(crowd._by_id) < 100
 
 
-def test_tables_sum_to_one() -> None:
-    for table in (*ACTS.values(), BROWSE, LEAVE):
-        assert sum(share for _, share in table) == pytest.approx(1)
-    assert sum(FAVOURITES) == pytest.approx(1)
-
-
-def test_catalogue_rows_are_sorted_rings() -> None:
-    catalogue = ShopCatalogue(random.Random(3), 300)
-    for row in (*catalogue.ladders, *catalogue.lines):
-        prices = [catalogue.items[item].price for item in row]
-        assert prices == sorted(prices)
-    for item in range(300):
-        for course in (Course(False, 3), Course(True, -4)):
-            back = Course(course.along_brand, -course.stride)
-            assert catalogue.moved(catalogue.moved(item, course), back) == item
-        assert 0 <= catalogue.band(item) < BANDS
-
-
 @pytest.mark.parametrize("options", [{"items": 3}, {"users": 0}, {"rate": 0}, {"new_share": 1.5}])
-def test_shop_that_cannot_be(options: dict[str, Any]) -> None:
+def test_impossible_shops_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(SettingsInvalid):
         shop(**options)
 
@@ -140,12 +122,12 @@ def _hits_at_20(world: Shop, train: int, test: int) -> tuple[Counter[str], float
     for event in world.events(test):
         user, item = event["user_id"], event.get("item_id")
         if item and user in oracle:
-            best = sorted(oracle[user], key=lambda found: -oracle[user][found])[:20]
+            best = sorted(oracle[user], key=lambda name: -oracle[user][name])[:20]
             own = list(dict.fromkeys(reversed(histories[user])))
-            follow = [found for found, _ in moves[own[0]].most_common(20)] if own else []
+            follow = [name for name, _ in moves[own[0]].most_common(20)] if own else []
             hits.update(popular=item in top, rules=item in _interleaved(follow, own), oracle=item in best)
             # The share of the best 20, given that the event is on an item at all.
-            expected += sum(oracle[user][found] for found in best) / sum(oracle[user].values())
+            expected += sum(oracle[user][name] for name in best) / sum(oracle[user].values())
             targets += 1
         if item:
             histories[user].append(item)
@@ -195,7 +177,7 @@ def test_duplicates_repeat_recent_events_with_their_ids() -> None:
     assert repeats / len(events) == pytest.approx(0.1, abs=0.02)
 
 
-def test_poison_has_its_share_and_every_kind() -> None:
+def test_poison_has_its_share_and_all_kinds() -> None:
     records = list(with_poison(shop().events(5000), 0.05, random.Random(1)))
     raw = [record for record in records if isinstance(record, tuple)]
     assert len(raw) / len(records) == pytest.approx(0.05, abs=0.01)
@@ -211,6 +193,6 @@ def test_poison_gives_every_reason_for_a_dead_letter() -> None:
         assert rejected, kind
         reasons[kind] = rejected[0].reason
     assert set(reasons.values()) == set(REASONS)
-    by_search = next(found for found in shop().events() if found["type"] == "search")
+    by_search = next(event for event in shop().events() if event["type"] == "search")
     for kind in POISON_KINDS:
         assert decode_batch([Stored(*poisoned(by_search, kind))]).rejected, kind
