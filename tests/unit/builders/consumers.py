@@ -9,13 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from model.serving.state_engine import StateEngine
 from stream_app.settings import load_settings
 from stream_app.worker.faust_app import create_app
+from stream_app.worker.faust_fetch_thread import Fetch
 from stream_app.worker.faust_transport import FetchConsumer
-from tests.unit.builders.basics import make_states
+from tests.unit.builders.basics import make_record, make_states
 
 SETTINGS = load_settings()
 
@@ -27,6 +29,23 @@ EVENTS = TP(SETTINGS.events_topic, 3)
 
 
 OTHER = TP("other", 0)
+
+
+CHANGELOG = TP(SETTINGS.state_topic, 3)
+
+
+STANDBY = TP(SETTINGS.state_topic, 4)
+
+
+def records(*offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
+    return [make_record(b"{}", offset=offset, timestamp=offset + 1000, partition=3) for offset in offsets]
+
+
+def hand_out(consumer: FetchConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
+    """The message that Faust makes of a fetch."""
+    fetch = Fetch(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
+    consumer._expect(tp, [fetch])
+    return consumer._to_message(tp, fetch)
 
 
 @dataclass

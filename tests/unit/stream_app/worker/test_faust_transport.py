@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -10,9 +9,6 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from hypothesis import given
@@ -20,41 +16,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from stream_app.errors import DataPathError
-from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
+from stream_app.worker.faust_fetch_thread import Fetch
 from stream_app.worker.faust_transport import FetchConsumer, FetchSchema, PartitionPosition
-from tests.unit.builders.basics import make_record
-from tests.unit.builders.consumers import EVENTS, OTHER, SETTINGS, Delivery, run
-
-NEW = TP(SETTINGS.events_topic, 4)  # just assigned
-CHANGELOG = TP(SETTINGS.state_topic, 3)
-STANDBY = TP(SETTINGS.state_topic, 4)
-
-
-def records(*offsets: int) -> list[ConsumerRecord[bytes, bytes]]:
-    return [make_record(b"{}", offset=offset, timestamp=offset + 1000, partition=3) for offset in offsets]
-
-
-def hand_out(consumer: FetchConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
-    """The message that Faust makes of a fetch."""
-    fetch = Fetch(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
-    consumer._expect(tp, [fetch])
-    return consumer._to_message(tp, fetch)
-
-
-def test_a_fetch_looks_like_a_record_to_faust() -> None:
-    fetched = records(5, 6, 9)
-    fetch = Fetch(EVENTS, fetched, 5, 12)
-    assert fetch.value is fetched
-    assert (fetch.topic, fetch.partition, fetch.offset, fetch.timestamp) == (EVENTS.topic, 3, 11, 1009)
-    assert (fetch.key, fetch.headers, fetch.checksum, fetch.serialized_key_size) == (None, (), None, 0)
-
-    async def body(consumer: FetchConsumer) -> None:
-        message = consumer._to_message(EVENTS, fetch)
-        assert (message.tp, message.offset, message.value) == (EVENTS, 11, fetched)
-        assert message.generation_id == consumer.app.consumer_generation_id
-        assert consumer._to_message(CHANGELOG, Fetch(CHANGELOG, [], 9, 12)).offset == 11
-
-    run(body)
+from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, STANDBY, Delivery, hand_out, records, run
 
 
 def test_records_pass_the_schema_as_they_are() -> None:
@@ -63,67 +27,6 @@ def test_records_pass_the_schema_as_they_are() -> None:
         event = await FetchSchema().compile(consumer.app, on_key_decode_error=None)(message, propagate=True)
         assert event.value is message.value
         assert event.message is message
-
-    run(body)
-
-
-class Fetches:
-    """aiokafka's positions, and a fetch that moves them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *tps: TP) -> None:
-        self.assignment = Assignment(tps)
-        for tp in tps:
-            self.assignment.state_value(tp).reset_to(5)
-        self.next: dict[TP, tuple[list[Any], int]] = {}  # records, position behind them
-        self.fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
-        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", lambda *_, **__: self._fetch())
-
-    async def _fetch(self) -> dict[TP, list[Any]]:
-        for tp, (_, position) in self.next.items():
-            self.assignment.state_value(tp).consumed_to(position)
-        return {tp: fetched for tp, (fetched, _) in self.next.items() if fetched}
-
-    async def of(self, thread: FetchThread) -> dict[TP, list[Any]]:
-        subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=self.assignment))
-        aiokafka: Any = SimpleNamespace(_subscription=subscription, _fetcher=self.fetcher)
-        return await thread._fetch_records(aiokafka, set(self.assignment.tps), timeout=1.0)
-
-
-def test_only_fetches_of_events_and_changelog_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(consumer: FetchConsumer) -> None:
-        fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER)
-        fetched = records(5, 6)
-        fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), (fetched, 7))
-        found = await fetches.of(consumer._thread)
-        assert found[OTHER] is fetched
-        for tp in (EVENTS, CHANGELOG):
-            (fetch,) = found[tp]
-            assert (fetch.value, fetch.offset, fetch.partition) == (fetched, 6, tp.partition)
-
-    run(body)
-
-
-def test_a_fetch_covers_the_markers_behind_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(consumer: FetchConsumer) -> None:
-        fetches = Fetches(monkeypatch, EVENTS, CHANGELOG)
-        fetches.next = {EVENTS: (records(5, 6), 9), CHANGELOG: (records(5), 7)}
-        found = await fetches.of(consumer._thread)
-        assert (found[EVENTS][0].offset, found[CHANGELOG][0].offset) == (8, 6)
-
-    run(body)
-
-
-def test_recovery_is_told_of_offsets_without_records_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(consumer: FetchConsumer) -> None:
-        still = TP(CHANGELOG.topic, 4)
-        fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER, still)
-        fetches.assignment.state_value(still).await_reset(0)  # no position yet: nothing to say of it
-        fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), ([], 8))
-        found = await fetches.of(consumer._thread)
-        assert set(found) == {CHANGELOG}
-        assert (found[CHANGELOG][0].value, found[CHANGELOG][0].offset) == ([], 7)
-        fetches.next = {}
-        assert await fetches.of(consumer._thread) == {}
 
     run(body)
 
@@ -209,104 +112,6 @@ def test_a_fetch_that_never_came_ends_the_process_unless_a_seek_comes_first(
     consumer_thread = driver.AIOKafkaConsumerThread
     monkeypatch.setattr(consumer_thread, "_ensure_consumer", lambda _: None)
     run(body)
-
-
-@pytest.mark.parametrize("committed", [None, 0, 3])
-def test_a_seek_to_committed_gives_back_the_first_fetch_of_a_partition_too(
-    monkeypatch: pytest.MonkeyPatch, committed: int | None
-) -> None:
-    """A first fetch that a rebalance had Faust give up once took 644 events with it."""
-    offsets = {EVENTS: committed, CHANGELOG: None, NEW: None}
-
-    async def committed_of(_: Any, tp: TP) -> int | None:
-        return offsets[tp]
-
-    monkeypatch.setattr(AIOKafkaConsumer, "committed", committed_of)
-
-    async def body(consumer: FetchConsumer) -> None:
-        assignment = Assignment(list(offsets))
-        for tp in (EVENTS, CHANGELOG):
-            assignment.state_value(tp).reset_to(5)
-        aiokafka = consumer_of(assignment)
-        monkeypatch.setattr(FetchThread, "_ensure_consumer", lambda _: aiokafka)
-        assert await consumer._thread._seek_to_committed() == offsets
-        assert assignment.state_value(EVENTS).position == (committed or 0)
-        assert assignment.state_value(CHANGELOG).position == 5
-        assert not assignment.state_value(NEW).has_valid_position
-
-    run(body)
-
-
-@pytest.mark.parametrize(
-    ("busy", "tp", "expected"),
-    [
-        (0.008, EVENTS, (65_536, 8)),
-        (5.0, EVENTS, (65_536, 20)),  # a large batch: events that come meanwhile are not to wait that long
-        (0.0, EVENTS, (1, 200)),
-        (0.008, CHANGELOG, (1, 200)),  # recovery waits for nobody
-    ],
-)
-def test_the_fetch_behind_one_of_events_waits_at_the_broker_while_the_worker_is_busy(
-    monkeypatch: pytest.MonkeyPatch, busy: float, tp: TP, expected: tuple[int, int]
-) -> None:
-    async def body(consumer: FetchConsumer) -> None:
-        fetches = Fetches(monkeypatch, tp)
-        fetches.next = {tp: (records(5, 6), 7)}
-        await fetches.of(consumer._thread)
-        assert asked(fetches) == expected
-        async with asyncio.timeout(5):
-            while asked(fetches) != (1, 200):  # noqa: ASYNC110 - the one after it waits for nobody: nothing says when
-                await asyncio.sleep(0.001)
-        fetches.next = {}
-        await fetches.of(consumer._thread)
-        assert asked(fetches) == (1, 200)
-
-    def asked(fetches: Fetches) -> tuple[int, int]:
-        return fetches.fetcher._fetch_min_bytes, fetches.fetcher._fetch_max_wait_ms
-
-    run(body, pause=busy)
-
-
-def consumer_of(assignment: Assignment) -> Any:
-    """aiokafka's own consumer with nothing but an assignment."""
-    subscriptions: Any = SubscriptionState()
-    subscriptions._subscription = SimpleNamespace(assignment=assignment)
-    consumer, fetcher = AIOKafkaConsumer.__new__(AIOKafkaConsumer), Fetcher.__new__(Fetcher)
-    vars(fetcher).update(_subscriptions=subscriptions, _records={}, _wait_consume_future=None)
-    vars(consumer).update(_subscription=subscriptions, _fetcher=fetcher, _closed=True)
-    return consumer
-
-
-def test_fetches_and_seeks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    happened: list[str] = []
-    release = asyncio.Event()
-
-    async def fetch(*_: Any, **__: Any) -> dict[TP, list[Any]]:
-        happened.append("fetch")
-        await release.wait()
-        happened.append("fetched")
-        return {}
-
-    async def seek(*_: Any) -> None:
-        happened.append("seek")
-
-    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
-    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_seek_wait", seek)
-    assigned = SimpleNamespace(subscription=SimpleNamespace(assignment=None))
-    aiokafka: Any = SimpleNamespace(_subscription=assigned)
-
-    async def body(consumer: FetchConsumer) -> None:
-        thread = FetchThread(consumer)
-        fetching = asyncio.create_task(thread._fetch_records(aiokafka, {CHANGELOG}))
-        await asyncio.sleep(0)
-        seeking = asyncio.create_task(thread._seek_wait(aiokafka, {CHANGELOG: 0}))
-        await asyncio.sleep(0)
-        release.set()
-        await asyncio.gather(fetching, seeking)
-        thread.thread_loop.close()
-
-    run(body)
-    assert happened == ["fetch", "fetched", "seek"]
 
 
 def test_a_partition_stands_at_its_oldest_fetch_under_way_or_at_its_position() -> None:

@@ -1,0 +1,94 @@
+"""Online scores: answers are scored by item keys, purchases by version, and both forget what they must not know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.data.events import EVENT_TYPES, PURCHASE_WITHIN_MS, Event, actions_of
+from model.serving.answers import Answers
+from model.serving.new_events import NewEvents
+from model.serving.online_scores import NOTHING, BatchScores, OnlineScores, VersionScore
+
+SLOTS = 4
+KEYS = np.array([101, 102, 103], np.uint64)  # of three items
+
+
+def events_of(*slots: int, time: int = 0, item: int = 0, applied: bool = True) -> NewEvents:
+    """Events of users in slots, all on one item."""
+    count = len(slots)
+    actions = actions_of([Event(user_id="u", type="view", item_id="i")] * count, [time] * count)
+    actions.item_keys[:] = KEYS[item]
+    return NewEvents(
+        indices=np.arange(count),
+        slots=np.array(slots, np.int64),
+        partitions=np.zeros(count, np.int32),
+        actions=actions,
+        applied=np.full(count, applied),
+        late=np.zeros(count, np.bool_),
+        scored=np.full(count, applied),
+    )
+
+
+def answers_of(count: int, version: str = "v1", purchase: float = 0.25) -> Answers:
+    """Answers that rank the second item, then the first one."""
+    types = len(EVENT_TYPES)
+    return Answers(
+        version=version,
+        names=["a", "b", "c"],
+        items=np.tile([1, 0], (count, 1)),
+        probabilities=np.full((count, 2), 0.5, np.float32),
+        next_type=np.full((count, types), 1 / types, np.float32),
+        type_given_item=np.full((count, 2, types), 1 / types, np.float32),
+        purchase=np.full(count, purchase, np.float32),
+    )
+
+
+def score(scores: OnlineScores, events: NewEvents, answers: Answers) -> BatchScores:
+    return scores.score(events, answers, KEYS[answers.items], SLOTS)
+
+
+@pytest.mark.parametrize(("item", "rank"), [(1, 1), (0, 2), (2, 0)])
+def test_an_event_scores_the_answer_before_it(item: int, rank: int) -> None:
+    scores = OnlineScores()
+    assert score(scores, events_of(0, 1), answers_of(2)).ranks.tolist() == []
+    assert score(scores, events_of(1, item=item), answers_of(1)).ranks.tolist() == [rank]
+
+
+def test_a_repeat_scores_nothing_and_starts_no_purchase_prediction() -> None:
+    scores = OnlineScores()
+    score(scores, events_of(0, applied=False), answers_of(1))
+    assert score(scores, events_of(0, applied=False), answers_of(1)).ranks.tolist() == []
+    later = score(scores, events_of(0, time=PURCHASE_WITHIN_MS + 1), answers_of(1))
+    assert later.purchases.predicted.tolist() == []
+
+
+def test_a_purchase_probability_is_settled_within_its_version() -> None:
+    scores = OnlineScores()
+    score(scores, events_of(0), answers_of(1, "old", 0.25))
+    score(scores, events_of(0), answers_of(1, "new", 0.75))
+    later = events_of(0, time=PURCHASE_WITHIN_MS + 1)
+    assert score(scores, later, answers_of(1, "old")).purchases.predicted.tolist() == [0.25]
+    assert score(scores, later, answers_of(1, "new")).purchases.predicted.tolist() == [0.75]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_what_is_forgotten_is_not_scored(everything: bool) -> None:
+    scores = OnlineScores()
+    score(scores, events_of(0), answers_of(1))
+    assert scores.nbytes > 0
+    if everything:
+        scores.forget_all()
+    else:
+        scores.forget(np.array([0]))
+    later = score(scores, events_of(0, time=PURCHASE_WITHIN_MS + 1), answers_of(1))
+    assert later.ranks.tolist() == later.purchases.predicted.tolist() == []
+
+
+def test_a_versions_score_adds_up() -> None:
+    total = VersionScore()
+    assert total.coverage == 0.0
+    total.add(answers_of(2), BatchScores(np.array([1, 0, 4]), NOTHING.purchases))
+    total.add(answers_of(1), NOTHING)
+    assert (total.scored, total.hits, total.reciprocal_ranks) == (3, 2, 1.25)
+    assert total.coverage == pytest.approx(2 / 3)  # the third item was never recommended
