@@ -77,7 +77,7 @@ def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], 
         raise
     except Exception as error:  # every kind of storage raises errors of its own
         _remove_partial(path, (*contents, *for_people, PARTIAL))
-        raise VersionNotSaved(f"{path} cannot be written: {error!r}. Is there room, and permission?") from error
+        raise VersionNotSaved(f"{path} cannot be written: {error!r}. Is it there, with room and permission?") from error
     return sha256(manifest).hexdigest()
 
 
