@@ -24,7 +24,7 @@ from model.fusion.combiner import Combiner
 from model.fusion.combiner_kernel import CombinerWeights, combiner_weights, score_candidates
 from model.fusion.item_statistics import ItemStatistics
 from model.kernels.compiled import Floats, compiled
-from model.search.shortlist import highest
+from model.search.shortlist import rank_highest
 
 
 class Fusion:
@@ -88,6 +88,6 @@ def _rank(
     for n in range(len(items)):
         count = collect_answer(recent, best, statistics, seen_index, n, candidates, allocate.features, 0)
         score_candidates(allocate.features[:, :count], weights, scores)
-        highest(scores[:count], outside, items[n], log_probabilities[n])
+        rank_highest(scores[:count], outside, items[n], log_probabilities[n])
         for place in range(items.shape[1]):
             items[n, place] = candidates[items[n, place]]

@@ -1,5 +1,6 @@
-"""Exact search by scoring everything: tensor operations only, on any device.
+"""Finds the best items by scoring all of them in float32: tensor operations only, on any device.
 
+The faster searches are held to this one, and hand over the queries that they cannot answer.
 Shapes: N queries, I items (padded to whole blocks), D width, k results.
 """
 
@@ -13,40 +14,42 @@ from torch import Tensor
 
 from model.search.top_k import BLOCK, top_k
 
-_ROWS: Final = 256  # queries scored at once on the plain way, so that the score matrix stays in bounds
+_ROWS: Final = 256  # queries scored at once, which bounds the size of the score matrix
 
 
 class PlainSearch:
-    """Item vectors, transposed and padded to whole blocks."""
+    """Item vectors, transposed and padded to whole blocks. Not for two threads at once."""
 
     def __init__(self, vectors: Tensor) -> None:
         self.size, width = vectors.shape
         padded = -(-self.size // BLOCK) * BLOCK
         self._vectors = vectors.new_zeros(width, padded)
         self._vectors[:, : self.size] = vectors.T
-        self.free_room()
+        self.free_buffers()
 
     @property
     def transposed(self) -> Tensor:
         """The vectors as columns, (D, I)."""
         return self._vectors[:, : self.size]
 
-    def free_room(self) -> None:
-        """Frees the room for scores, which is kept from call to call: fresh memory costs as much as computing them."""
+    def free_buffers(self) -> None:
+        """Frees the buffers, which are kept from call to call: fresh memory costs as much as computing the scores."""
         self._scores = self._weights = self._vectors.new_empty(0, self._vectors.shape[1])
 
     def for_another_thread(self) -> PlainSearch:
+        """Returns a search of the same items with buffers of its own."""
         other = copy(self)
-        other.free_room()
+        other.free_buffers()
         return other
 
     def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Items and log-probabilities, (N, k)."""
-        self._make_room(min(len(queries), _ROWS))
-        parts = [self._rank_rows(rows, k) for rows in torch.split(queries, _ROWS)]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        """Returns items and log-probabilities (N, k), best first."""
+        self._reserve(min(len(queries), _ROWS))
+        ranked = [self._rank_rows(rows, k) for rows in torch.split(queries, _ROWS)]
+        items, log_probabilities = (torch.cat(column) for column in zip(*ranked, strict=True))
+        return items, log_probabilities
 
-    def _make_room(self, rows: int) -> None:
+    def _reserve(self, rows: int) -> None:
         if len(self._scores) < rows:
             self._scores = self._vectors.new_empty(rows, self._vectors.shape[1])
             self._weights = torch.empty_like(self._scores)

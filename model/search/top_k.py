@@ -1,4 +1,4 @@
-"""The highest k of each row of a matrix, by two small searches in place of one over all columns."""
+"""Finds the highest k of each row of a matrix by two small searches in place of one over all columns."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ BLOCK: Final = 64  # columns
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Values and columns (N, k) of the highest of scores (N, whole blocks), best first; k is at most all of them.
+    """Returns values and columns (N, k) of the highest of scores (N, whole blocks), best first.
 
     Each of the k best lies in one of the k blocks with the highest maxima.
     """
     n, columns = scores.shape
     if columns // BLOCK <= k:
-        best, places = torch.topk(scores, k)
-        return best, places
+        best, best_columns = torch.topk(scores, k)
+        return best, best_columns
     blocked = scores.view(n, columns // BLOCK, BLOCK)
-    chosen = torch.topk(blocked.amax(2), k, sorted=False).indices
-    candidates = blocked.gather(1, chosen.unsqueeze(2).expand(-1, -1, BLOCK)).flatten(1)
-    best, places = torch.topk(candidates, k)
-    return best, chosen.gather(1, places // BLOCK) * BLOCK + places % BLOCK
+    blocks = torch.topk(blocked.amax(2), k, sorted=False).indices
+    candidates = blocked.gather(1, blocks.unsqueeze(2).expand(-1, -1, BLOCK)).flatten(1)
+    best, indices = torch.topk(candidates, k)
+    return best, blocks.gather(1, indices // BLOCK) * BLOCK + indices % BLOCK
