@@ -1,6 +1,7 @@
-"""One table for all that an action's context says: a row for each value of each field, so that a look-up sums them.
+"""The context of an action: 32 bits of all that the model reads beside type and object, packed and unpacked here alone.
 
-Row 0 stays zero: it stands for a price, category or brand that is not given.
+The network embeds them by one table with a row for each value of each field. Its row 0 stays zero: it stands for a
+price, category or brand that is not given.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from model.data.events import (
 )
 from model.kernels.compiled import compiled
 
-TYPE_SLOTS: Final = 8  # 3 bits
-GAP_BUCKETS: Final = 32
+TYPE_SLOTS: Final = 8  # type codes that 3 bits can hold
+GAP_BUCKETS: Final = 32  # of the time since the user's action before
 FIRST_GAP: Final = GAP_BUCKETS - 1  # the gap of a user's first action, which follows nothing
 BOUNDARY_SHIFT: Final = 3  # the lowest bit of each field; the type begins at bit 0
 PRICE_SHIFT: Final = 4
@@ -44,8 +45,8 @@ _ENDS: Final = tuple(accumulate(_SIZES.values(), initial=1))
 CONTEXT_ROWS: Final = _ENDS[-1]
 CONTEXT_SLICES: Final = {name: slice(*ends) for name, ends in zip(_SIZES, pairwise(_ENDS), strict=True)}
 
-SIDES: Final = ("categories", "brands")  # what an item has of its own, whatever is done with it
-_SIDE_COLUMNS: Final = [list(CONTEXT_SLICES).index(name) for name in SIDES]
+ITEM_ATTRIBUTES: Final = ("categories", "brands")  # what belongs to the item, whatever is done with it
+_ATTRIBUTE_COLUMNS: Final = [list(CONTEXT_SLICES).index(name) for name in ITEM_ATTRIBUTES]
 
 _SHIFTS: Final = np.array([0, BOUNDARY_SHIFT, GAP_SHIFT, PRICE_SHIFT, CATEGORY_SHIFT, BRAND_SHIFT], np.uint32)
 _MASKS: Final = np.array(list(_SIZES.values()), np.uint32) - np.uint32(1)
@@ -54,18 +55,18 @@ _OPTIONAL: Final = np.array([name in ("prices", "categories", "brands") for name
 
 
 def context_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """The rows of packed contexts of any shape (...), one for each field: (..., 6)."""
+    """Returns the table's rows for packed contexts of any shape (...), one for each field: (..., 6)."""
     values = (contexts[..., None] >> _SHIFTS) & _MASKS
     return np.where((values == 0) & _OPTIONAL, 0, values + _FIRST)
 
 
-def side_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """The rows of category and brand of packed contexts (...): (..., 2)."""
-    return context_rows(contexts)[..., _SIDE_COLUMNS]
+def item_attribute_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Returns the table's rows for category and brand of packed contexts (...): (..., 2)."""
+    return context_rows(contexts)[..., _ATTRIBUTE_COLUMNS]
 
 
 def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; negative gaps count as none."""
+    """Returns floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; a negative gap counts as 0."""
     seconds = np.maximum(gaps_ms, 0) / 1000.0
     return np.minimum(np.floor(1.25 * np.log2(1 + seconds)), FIRST_GAP - 1).astype(np.uint8)
 
@@ -73,14 +74,14 @@ def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
 def session_boundaries(
     gaps_ms: NDArray[np.int64], sessions: NDArray[np.uint64], previous: NDArray[np.uint64]
 ) -> NDArray[np.bool_]:
-    """Whether each action opens a session: another session id or, where one is missing, half an hour of silence."""
+    """Tells which actions open a session: by another session id or, where one is missing, after half an hour."""
     both = (sessions != 0) & (previous != 0)
     return np.where(both, sessions != previous, gaps_ms > SESSION_GAP_MS)
 
 
 @dataclass(frozen=True, slots=True)
 class ContextFields:
-    """The context of actions, one array per field, all of one shape."""
+    """Contexts, taken apart: one array for each field, all of one shape."""
 
     types: NDArray[np.int64]
     boundaries: NDArray[np.int64]
@@ -91,7 +92,7 @@ class ContextFields:
 
 
 def pack_contexts(actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """32 bits, low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
+    """Packs N contexts; bits from low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
     packed = actions.types.astype(np.uint32)
     packed |= boundaries.astype(np.uint32) << BOUNDARY_SHIFT
     packed |= actions.prices.astype(np.uint32) << PRICE_SHIFT
@@ -102,7 +103,7 @@ def pack_contexts(actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray
 
 
 def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
-    """The inverse of `pack_contexts`, for any shape."""
+    """Takes contexts of any shape apart: the inverse of `pack_contexts`."""
 
     def field(shift: int, bits: int) -> NDArray[np.int64]:
         return ((contexts >> np.uint32(shift)) & np.uint32((1 << bits) - 1)).astype(np.int64)
@@ -118,55 +119,55 @@ def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
 
 
 def types_of(contexts: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """The type codes of packed contexts, for any shape."""
+    """Returns the type codes of packed contexts of any shape."""
     return (contexts % TYPE_SLOTS).astype(np.uint8)
 
 
 @compiled
 def type_of(context: np.uint32) -> np.uint32:
-    """The type code of one context, for compiled loops; so are those below."""
+    """Returns the type code of one context; this and the functions below are for compiled loops."""
     return context % np.uint32(TYPE_SLOTS)
 
 
 @compiled
 def opens_session(context: np.uint32) -> bool:
-    """Whether the action opens a session."""
+    """Tells whether the action opens a session."""
     return bool((context >> np.uint32(BOUNDARY_SHIFT)) % np.uint32(2))
 
 
 @compiled
 def type_and_boundary(context: np.uint32) -> np.uint32:
-    """The type code and, as the next bit, whether the action opens a session: below 2 * TYPE_SLOTS."""
+    """Returns the type code plus TYPE_SLOTS if the action opens a session: the lowest four bits."""
     return context % np.uint32(2 * TYPE_SLOTS)
 
 
 @compiled
 def price_bucket(context: np.uint32) -> np.uint32:
-    """The bucket of the price; 0: none given."""
+    """Returns the bucket of the price; 0: not given."""
     return (context >> np.uint32(PRICE_SHIFT)) % np.uint32(PRICE_BUCKETS)
 
 
 @compiled
 def gap_bucket(context: np.uint32) -> np.uint32:
-    """The bucket of the time since the user's action before."""
+    """Returns the bucket of the time since the user's action before."""
     return (context >> np.uint32(GAP_SHIFT)) % np.uint32(GAP_BUCKETS)
 
 
 @compiled
 def category_bucket(context: np.uint32) -> np.uint32:
-    """The bucket of the item's category; 0: none given."""
+    """Returns the bucket of the item's category; 0: not given."""
     return (context >> np.uint32(CATEGORY_SHIFT)) % np.uint32(CATEGORY_BUCKETS)
 
 
 @compiled
 def brand_bucket(context: np.uint32) -> np.uint32:
-    """The bucket of the item's brand; 0: none given."""
+    """Returns the bucket of the item's brand; 0: not given."""
     return context >> np.uint32(BRAND_SHIFT)
 
 
 @compiled
 def same_item_attributes(context: np.uint32, other: np.uint32) -> bool:
-    """Whether two actions are on items of the same category and brand."""
+    """Tells whether two actions are on items of the same category and brand, by their buckets."""
     return bool(context >> np.uint32(CATEGORY_SHIFT) == other >> np.uint32(CATEGORY_SHIFT))
 
 
@@ -176,11 +177,11 @@ def contexts_of(
     last_times: NDArray[np.int64],
     last_sessions: NDArray[np.uint64],
 ) -> NDArray[np.uint32]:
-    """Contexts (N,) of actions in log order, several of one user among them, with times by `user_clocks`.
+    """Computes the contexts (N,) of actions in log order, several of one user among them, timed by `user_clocks`.
 
-    `users` (N,) are codes or slots. `last_times` and `last_sessions` (N,) are what is known of each action's
-    user from before these actions: the clock in milliseconds or NO_TIME, and the last session given or 0.
-    The gap is what the user's clock moved on.
+    `users` (N,) are codes or slots. `last_times` and `last_sessions` (N,) say what is known of each action's
+    user from before these actions: their clock in milliseconds or NO_TIME, and the last session id given or 0.
+    The gap is the time by which the user's clock advanced.
     """
     order = np.argsort(users, kind="stable")
     first = group_starts(users[order])
@@ -197,6 +198,6 @@ def contexts_of(
 
 
 def _last_given(values: NDArray[np.uint64], first: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Each value or, where it is 0, the last other one of its group; (N,)."""
-    places = np.where((values != 0) | first, np.arange(len(values)), 0)
-    return values[np.maximum.accumulate(places)]
+    """Replaces each value that is 0 by the last one of its group that is not; (N,)."""
+    sources = np.where((values != 0) | first, np.arange(len(values)), 0)
+    return values[np.maximum.accumulate(sources)]

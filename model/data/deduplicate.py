@@ -1,4 +1,4 @@
-"""Events that a publisher sent again: a user's event id counts once."""
+"""Drops events that a publisher sent again: each event id of a user counts once."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from numpy.typing import NDArray
 
 from model.data.events import Actions, event_keys, stable_hash
 
-REMEMBERED: Final = 1_000_000  # newest events with an id; retries come sooner than that
+REMEMBERED: Final = 1_000_000  # newest events with an id; retries come sooner
 
 
 class Deduplicator:
-    """Remembers what went by, as 64 bits of each event."""
+    """Remembers 64 bits of each of the newest events with an id."""
 
     def __init__(self) -> None:
         self._seen = np.empty(0, np.uint64)
 
-    def dropped(self, actions: Actions) -> Actions:
-        """The actions without those whose user has sent their event id before, in these or in earlier ones."""
+    def without_repeats(self, actions: Actions) -> Actions:
+        """Returns the actions whose user has not sent their event id before, in this call or in an earlier one."""
         given = np.flatnonzero(actions.event_ids)
         users = {user: stable_hash(user) for user in set(actions.users)}
-        owners = np.array([users[actions.users[place]] for place in given.tolist()], np.uint64)
+        owners = np.array([users[actions.users[index]] for index in given.tolist()], np.uint64)
         keys = event_keys(owners, actions.event_ids[given])
         repeated = np.isin(keys, self._seen)
         repeated |= ~_is_first(keys)
-        kept = np.ones(len(actions), np.bool_)
-        kept[given[repeated]] = False
+        first_time = np.ones(len(actions), np.bool_)
+        first_time[given[repeated]] = False
         self._seen = np.concatenate((self._seen, keys[~repeated]))[-REMEMBERED:]
-        return actions.take(np.flatnonzero(kept))
+        return actions.take(np.flatnonzero(first_time))
 
 
 def _is_first(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:

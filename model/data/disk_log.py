@@ -21,7 +21,7 @@ from xxhash import xxh3_64_intdigest
 
 from model.data.event_log import EventLog, parts, sampled_times
 from model.data.events import Actions, concatenate
-from model.data.sequences import Sequences, frequent_items, grouped, most_frequent, sequences_of
+from model.data.sequences import Sequences, frequent_items, group_by_user, most_frequent, sequences_of
 
 _PARTS_IN_ROOM: Final = 8  # parts that there is room for
 _FILL: Final = 0.8  # expected share of a part's size: users fall on parts by chance
@@ -194,4 +194,4 @@ def _sequences(rows: Rows) -> Sequences:
     ranks = np.empty(len(firsts), np.int64)
     ranks[np.argsort(firsts)] = np.arange(len(firsts))
     columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name]) for name in _FIELDS}
-    return grouped(replace(concatenate([]), **columns), ranks[codes])
+    return group_by_user(replace(concatenate([]), **columns), ranks[codes])

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.sequences import Sequences, joined
+from model.data.sequences import Sequences, concatenate_sequences
 
 _SAMPLED: Final = 500_000  # actions, at most about so many, whose times stand for those of all
 
@@ -76,15 +76,15 @@ def active_sequences(log: EventLog, cut: int) -> Sequences:
     Where there is no room for all of these, it is a random sample of the users.
     """
     most, randomness = log.room // log.part_count, np.random.default_rng(0)
-    return joined([part.of_users(_active_users(part, cut, most, randomness)) for part in parts(log)])
+    return concatenate_sequences([part.of_users(_active_users(part, cut, most, randomness)) for part in parts(log)])
 
 
 def latest_actions(log: EventLog) -> Sequences:
     """Returns the newest actions, without what led to them: as many as there is room for."""
     if len(log) <= log.room:
-        return joined(list(parts(log)))
+        return concatenate_sequences(list(parts(log)))
     cut = log.newest(log.room / len(log))
-    return joined([part.since(cut) for part in parts(log)])
+    return concatenate_sequences([part.since(cut) for part in parts(log)])
 
 
 def _active_users(part: Sequences, cut: int, most: int, randomness: np.random.Generator) -> NDArray[np.int64]:

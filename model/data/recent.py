@@ -1,6 +1,6 @@
-"""What users did last, as candidates, features of a purchase and answers read it.
+"""The last actions of users, as candidates, purchase features and answers read them.
 
-Shapes: M answers, A actions in all.
+Shapes: N answers, A actions in all.
 """
 
 from __future__ import annotations
@@ -14,27 +14,26 @@ from model.data.contexts import types_of
 from model.data.events import SEARCH
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 
-NO_ITEM: Final = -1
+NO_ITEM: Final = -1  # catalogue index of a search and of an item that is not in the catalogue
+RECENT_LENGTH: Final = 32  # last actions of a user that count, at most
 
-RECENT: Final = 32  # last actions of a user that are looked at
 
+class RecentActions(NamedTuple):
+    """The last actions of the users who get N answers: answer n has `starts[n]` to `stops[n]`, oldest first."""
 
-class Recent(NamedTuple):
-    """The last actions of the users who get answers: those of answer n are `starts[n]` to `stops[n]`, oldest first."""
-
-    items: NDArray[np.int32]  # (A,); -1: a search or an item that is not in the catalogue
+    items: NDArray[np.int32]  # (A,) catalogue indices or NO_ITEM
     contexts: NDArray[np.uint32]  # (A,)
     starts: NDArray[np.int64]  # (N,)
     stops: NDArray[np.int64]  # (N,)
 
-    def part(self, part: slice | NDArray[np.int64]) -> Recent:
-        """The same for some of the answers."""
-        return self._replace(starts=self.starts[part], stops=self.stops[part])
+    def select(self, answers: slice | NDArray[np.int64]) -> RecentActions:
+        """Returns the last actions for some of the answers."""
+        return self._replace(starts=self.starts[answers], stops=self.stops[answers])
 
 
 def catalogue_items(
     vocabulary: Vocabulary, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]
 ) -> NDArray[np.int32]:
-    """Catalogue indices; -1 for a search and for an item that is not in the catalogue."""
+    """Returns the catalogue indices of actions; NO_ITEM for a search and for an item that is not in the catalogue."""
     known = np.maximum(vocabulary.rows_of(item_keys) - ITEM_BUCKETS, NO_ITEM)
     return np.where(types_of(contexts) == SEARCH, NO_ITEM, known).astype(np.int32)

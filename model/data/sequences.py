@@ -1,4 +1,4 @@
-"""From a log of actions to the sequences that the network learns from.
+"""Sequences of users: a log of actions, grouped by user, with the context of each action.
 
 Shapes: N actions of a log, A actions of all sequences, U users.
 """
@@ -20,7 +20,7 @@ from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITH
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """The actions of U users, one user after the other, each in log order."""
+    """The actions of U users, one user after the other, each user's in log order. It is an `EventLog` in one part."""
 
     item_keys: NDArray[np.uint64]  # (A,)
     contexts: NDArray[np.uint32]  # (A,)
@@ -32,16 +32,16 @@ class Sequences:
 
     @property
     def room(self) -> int:
-        """As `Log.room`: what is here is in memory already."""
+        """Returns no limit: all actions are in memory already. See `EventLog.room`."""
         return sys.maxsize
 
     @property
     def part_count(self) -> int:
-        """As `Log.part_count`."""
+        """Returns 1; see `EventLog.part_count`."""
         return 1
 
     def part(self, _number: int) -> Sequences:
-        """As `Log.part`."""
+        """Returns all of it; see `EventLog.part`."""
         return self
 
     @property
@@ -51,29 +51,29 @@ class Sequences:
 
     @property
     def types(self) -> NDArray[np.uint8]:
-        """Type codes, (A,)."""
+        """The type codes, (A,)."""
         return types_of(self.contexts)
 
     @property
     def has_next(self) -> NDArray[np.bool_]:
-        """Which actions the same user followed by another, (A,)."""
-        following = np.ones(len(self), np.bool_)
-        following[self.offsets[1:] - 1] = False
-        return following
+        """Whether the user did something after each action, (A,)."""
+        has_next = np.ones(len(self), np.bool_)
+        has_next[self.offsets[1:] - 1] = False
+        return has_next
 
     def next_actions_from(self, cut: int | None = None) -> NDArray[np.int64]:
-        """Indices, rising, of the actions at or after `cut` (ms; None: of all) that follow another of their user, (N,).
+        """Returns the indices (N,), rising, of actions at or after `cut` that follow another one of their user.
 
-        These are the ones that a model can be asked to predict: a user's first action follows nothing.
+        `cut` is in ms; None: of any time. Only these can be predicted: nothing comes before a user's first action.
         """
         indices: NDArray[np.int64] = np.flatnonzero(self.has_next) + 1
         return indices if cut is None else indices[self.times[indices] >= cut]
 
     def targets_from(self, cut: int | None = None) -> NDArray[np.int64]:
-        """Indices, rising, of the next actions on items from `cut` on, (N,): the targets of training and of tests.
+        """Returns the indices (N,), rising, of the targets of training and evaluation.
 
-        What a target is, is said here alone: an action on an item, at or after `cut` (ms; None: at any time), that
-        follows another action of its user, of any type and on whichever side of the cut.
+        This is the definition of a target: an action on an item, at or after `cut` (ms; None: of any time), that
+        follows another action of its user, whatever its type and on whichever side of the cut.
         """
         indices = self.next_actions_from(cut)
         on_items: NDArray[np.int64] = indices[self.types[indices] != SEARCH]
@@ -81,25 +81,25 @@ class Sequences:
 
     @property
     def purchase_soon(self) -> NDArray[np.bool_]:
-        """Which actions a purchase followed among the user's next PURCHASE_HORIZON and within PURCHASE_WITHIN_MS, (A,).
+        """Whether a purchase is among the user's next PURCHASE_HORIZON actions and within PURCHASE_WITHIN_MS, (A,).
 
-        A user who left without buying has not bought: the label is about users as they are, not as they stay. Of the
-        newest actions it is not known yet: see `purchase_known`.
+        A user who left without buying counts as one who did not buy. For the newest actions the label is not final
+        yet: see `purchase_known`.
         """
-        places = np.arange(len(self))
-        bought = np.where(self.types == PURCHASE, places, len(self))
+        indices = np.arange(len(self))
+        bought = np.where(self.types == PURCHASE, indices, len(self))
         coming = np.minimum.accumulate(np.append(bought, len(self))[::-1])[::-1][1:]  # the first purchase after each
         ends = np.repeat(self.offsets[1:], np.diff(self.offsets))
-        soon = coming < np.minimum(places + 1 + PURCHASE_HORIZON, ends)
+        soon = coming < np.minimum(indices + 1 + PURCHASE_HORIZON, ends)
         times = np.append(self.times, 0)
         return soon & (times[coming] - self.times <= PURCHASE_WITHIN_MS)
 
     @property
     def purchase_known(self) -> NDArray[np.bool_]:
-        """Of which actions the log lasts until PURCHASE_WITHIN_MS later, so that `purchase_soon` is final, (A,).
+        """Whether the log goes on for PURCHASE_WITHIN_MS after each action, so that `purchase_soon` is final, (A,).
 
-        The others go whether or not a purchase has come: keeping those with one would leave too many purchases. Of a
-        log that is too short for that, the older half stays.
+        For the others it is not known, even where a purchase has come: counting only these would make purchases too
+        frequent. In a log that is too short for that, the older half counts as known.
         """
         if not len(self):
             return np.zeros(0, np.bool_)
@@ -108,42 +108,43 @@ class Sequences:
         return known
 
     def before(self, cut: int) -> Sequences:
-        """What had happened before a time (ms): every user's actions up to the first one at or after it."""
-        kept = self.times < cut
-        offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])  # users with nothing are left out
-        return Sequences(self.item_keys[kept], self.contexts[kept], self.times[kept], offsets)
+        """Returns what happened before a time (ms): every user's actions up to the first one at or after it."""
+        return self._where(self.times < cut)
 
     def since(self, cut: int) -> Sequences:
-        """What happened at or after a time (ms), without what led to it."""
-        kept = self.times >= cut
-        offsets = np.unique(np.concatenate(([0], np.cumsum(kept)))[self.offsets])
-        return Sequences(self.item_keys[kept], self.contexts[kept], self.times[kept], offsets)
+        """Returns what happened at or after a time (ms), without what led to it."""
+        return self._where(self.times >= cut)
 
-    def users_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Whose the actions at some places (N,) are: numbers of users, (N,)."""
-        return np.searchsorted(self.offsets, places, side="right") - 1
+    def _where(self, wanted: NDArray[np.bool_]) -> Sequences:
+        """Returns the wanted actions (A,); users without any are left out."""
+        offsets = np.unique(np.concatenate(([0], np.cumsum(wanted)))[self.offsets])
+        return Sequences(self.item_keys[wanted], self.contexts[wanted], self.times[wanted], offsets)
+
+    def users_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the numbers of the users of some actions, (N,) each."""
+        return np.searchsorted(self.offsets, indices, side="right") - 1
 
     def of_users(self, users: NDArray[np.int64]) -> Sequences:
-        """The sequences of some users (rising), whole."""
+        """Returns the whole sequences of some users, whose numbers must rise."""
         starts, sizes = self.offsets[users], np.diff(self.offsets)[users]
         offsets = np.concatenate(([0], np.cumsum(sizes)))
-        kept = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
-        return Sequences(self.item_keys[kept], self.contexts[kept], self.times[kept], offsets)
+        indices = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
+        return Sequences(self.item_keys[indices], self.contexts[indices], self.times[indices], offsets)
 
     def newest(self, share: float) -> int:
-        """The time (ms) from which on about `share` of the actions lie."""
+        """Returns the time (ms) at or after which about `share` of the actions lie."""
         return int(np.quantile(self.times, 1.0 - share, method="higher"))
 
 
 def sequences_of(actions: Actions) -> Sequences:
-    """The sequences of a log; the first action of each user in it counts as the user's first."""
+    """Groups a log by user id; the first action of each user in it counts as the user's first."""
     codes: dict[str, int] = {}
     users = np.array([codes.setdefault(user, len(codes)) for user in actions.users], np.int64)
-    return grouped(actions, users)
+    return group_by_user(actions, users)
 
 
-def grouped(actions: Actions, users: NDArray[np.int64]) -> Sequences:
-    """The sequences of users 0, 1, …, given with each of the actions, (N,); ids are not looked at."""
+def group_by_user(actions: Actions, users: NDArray[np.int64]) -> Sequences:
+    """Groups a log by `users` (N,), the numbers 0, 1, … of the actions' users; their ids do not matter."""
     unknown = np.full(len(users), NO_TIME)
     clocks, _ = user_clocks(users, actions.times, unknown, np.ones(len(users), np.bool_))
     contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64))
@@ -156,26 +157,26 @@ def grouped(actions: Actions, users: NDArray[np.int64]) -> Sequences:
     )
 
 
-def joined(parts: Sequence[Sequences]) -> Sequences:
-    """The sequences of several groups of users, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    begins = np.cumsum([0, *(len(part) for part in parts)])
-    ends = [begin + part.offsets[1:] for begin, part in zip(begins, parts, strict=False)]
+def concatenate_sequences(groups: Sequence[Sequences]) -> Sequences:
+    """Joins the sequences of several groups of users, one after the other."""
+    if len(groups) == 1:
+        return groups[0]
+    begins = np.cumsum([0, *(len(group) for group in groups)])
+    ends = [begin + group.offsets[1:] for begin, group in zip(begins, groups, strict=False)]
     return Sequences(
-        item_keys=np.concatenate([part.item_keys for part in parts]),
-        contexts=np.concatenate([part.contexts for part in parts]),
-        times=np.concatenate([part.times for part in parts]),
+        item_keys=np.concatenate([group.item_keys for group in groups]),
+        contexts=np.concatenate([group.contexts for group in groups]),
+        times=np.concatenate([group.times for group in groups]),
         offsets=np.concatenate([np.zeros(1, np.int64), *ends]),
     )
 
 
 def frequent_items(actions: Actions, *, least: int = 1, most: int = 1_000_000) -> list[str]:
-    """Ids of the `most` items with the most actions and at least `least`, in order of first appearance."""
+    """Returns the ids of the `most` items with the most actions, at least `least`, in order of first appearance."""
     return most_frequent(Counter(filter(None, actions.items)), least=least, most=most)
 
 
 def most_frequent(counts: Counter[str], *, least: int = 1, most: int = 1_000_000) -> list[str]:
-    """As `frequent_items`, of items in order of first appearance with their actions."""
-    kept = {item for item, count in counts.most_common(most) if count >= least}
-    return [item for item in counts if item in kept]
+    """Does what `frequent_items` does, from the actions of each item, in order of first appearance."""
+    frequent = {item for item, count in counts.most_common(most) if count >= least}
+    return [item for item in counts if item in frequent]

@@ -1,4 +1,7 @@
-"""What each step of a batch is to predict."""
+"""What the network is to predict at each step of a batch, as tensors.
+
+Shapes: B chunks of a batch, T steps.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from model.kernels.cuda import on_device
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a batch of steps should have predicted; for `losses_of`, on the host."""
+    """The right answers for each step of a batch."""
 
     counted: Tensor  # (B, T) bool
     has_next: Tensor  # (B, T) bool
     next_known: Tensor  # (B, T) bool: the next action is on an item of the vocabulary
-    next_on_item: Tensor  # (B, T) bool: on any item
+    next_on_item: Tensor  # (B, T) bool: the next action is on any item
     next_rows: Tensor  # (B, T) rows of the item table
     next_types: Tensor  # (B, T)
     purchase_soon: Tensor  # (B, T) bool
@@ -31,8 +34,8 @@ class Targets:
 
 
 def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Targets:
-    """The targets of a batch, on a device."""
-    rows = vocabulary.rows_of(batch.next_objects)
+    """Returns the targets of a batch, on a device."""
+    rows = vocabulary.rows_of(batch.next_item_keys)
     on_item = batch.next_has_item
 
     def tensor(array: NDArray[np.generic]) -> Tensor:

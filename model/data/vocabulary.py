@@ -1,4 +1,4 @@
-"""The words that the model knows: one row per item, and hash buckets for the items that it does not know yet.
+"""The items that the model knows: a row for each, and hash buckets for the items that it does not know yet.
 
 Rows 0..ITEM_BUCKETS-1 of the item table are the buckets; item i of the vocabulary has row ITEM_BUCKETS + i. Items are
 only ever appended, so weights of an older vocabulary fit the first rows of a newer one.
@@ -20,20 +20,20 @@ from model.data.events import SEARCH, item_key, query_words
 from model.kernels.cuda import on_device
 from model.kernels.hash_table import HashTable
 
-ITEM_BUCKETS: Final = 1024
+ITEM_BUCKETS: Final = 1024  # rows for all items that are not in the vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Input of the network: tensors of one shape (...), int64 but for `searches`."""
+    """The network's input: tensors of one shape (...), int64 except for `searches`."""
 
     items: Tensor  # rows of the item table
-    searches: Tensor  # whether the action is one, bool
+    searches: Tensor  # whether the action is a search, bool
     contexts: Tensor  # (..., 6) rows of the context table
     words: Tensor  # (..., QUERY_WORDS) of a search, else 0; (..., 0) where none of the actions is a search
 
     def to(self, device: torch.device) -> Tokens:
-        """The same tokens on a device."""
+        """Moves the tokens to a device."""
         return Tokens(*(on_device(getattr(self, name), device) for name in self.__slots__))
 
     def __getitem__(self, index: object) -> Tokens:
@@ -41,7 +41,7 @@ class Tokens:
 
 
 class Vocabulary:
-    """Item ids in row order, and the way from 64-bit objects to rows."""
+    """Item ids in row order, and a table from their keys to rows."""
 
     def __init__(self, items: Sequence[str]) -> None:
         self.items: tuple[str, ...] = tuple(items)
@@ -54,17 +54,17 @@ class Vocabulary:
 
     @property
     def rows(self) -> int:
-        """Rows of the item table, buckets included."""
+        """The number of rows of the item table, buckets included."""
         return ITEM_BUCKETS + len(self.items)
 
     def rows_of(self, item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Rows of item objects, same shape: the item's own or, if it is unknown, that of its hash bucket."""
+        """Returns the rows of item keys, same shape: the item's own or, if it is unknown, its hash bucket's."""
         buckets = (item_keys % np.uint64(ITEM_BUCKETS)).astype(np.int64)
-        places = self._table.find(item_keys)
-        return np.where(places >= 0, ITEM_BUCKETS + places, buckets)
+        indices = self._table.find(item_keys)
+        return np.where(indices >= 0, ITEM_BUCKETS + indices, buckets)
 
     def tokens(self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
-        """Network input for stored or fresh actions of any shape, on the CPU."""
+        """Returns the network's input for actions of any shape, on the CPU."""
         searches = types_of(contexts) == SEARCH
         return Tokens(
             items=torch.from_numpy(np.where(searches, 0, self.rows_of(item_keys))),
@@ -74,13 +74,13 @@ class Vocabulary:
         )
 
     def grown(self, items: Iterable[str]) -> Vocabulary:
-        """This vocabulary with the new ones among `items` appended, in their order."""
+        """Returns this vocabulary with the unknown ones among `items` appended, in their order."""
         known = set(self.items)
         fresh = [item for item in dict.fromkeys(items) if item not in known]
         return Vocabulary([*self.items, *fresh]) if fresh else self
 
 
 def _words(item_keys: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
-    if not searches.any():  # most batches: then nobody looks them up
+    if not searches.any():  # most batches have none
         return np.zeros((*item_keys.shape, 0), np.int64)
     return np.where(searches[..., None], query_words(item_keys), 0)

@@ -131,8 +131,8 @@ def _predict(
             _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts).to(device))
             known = targets.next_known.cpu().numpy()
             rows = targets.next_rows[targets.next_known] - ITEM_BUCKETS
-            ranks[batch.places[known] + 1] = exact_ranks(network.queries(vectors[targets.next_known]), items, rows)
-            following = batch.places[batch.has_next] + 1
+            ranks[batch.positions[known] + 1] = exact_ranks(network.queries(vectors[targets.next_known]), items, rows)
+            following = batch.positions[batch.has_next] + 1
             log_p = F.log_softmax(network.type_logits(vectors[targets.has_next]), -1)
             types = targets.next_types[targets.has_next]
             log_probabilities[following] = log_p.gather(1, types.unsqueeze(1)).squeeze(1).cpu().numpy()

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.data.recent import Recent, catalogue_items
+from model.data.recent import RecentActions, catalogue_items
 from model.data.vocabulary import Vocabulary
 from model.evaluation.network_ranker import queries_of
 from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout, RankedTargets
-from model.fusion.candidates import NETWORK_BEST, Candidates, NetworkBest
+from model.fusion.candidate_features import NETWORK_BEST, NetworkBest
+from model.fusion.candidates import Candidates
 from model.fusion.fusion import Fusion
 from model.network.network import Network
 from model.search.catalogue import Catalogue
@@ -29,12 +30,12 @@ class FusionInputs:
     """What network and log say about N targets, before the combiner scores it."""
 
     targets: NDArray[np.int32]  # (N,) catalogue indices; -1: not in the vocabulary
-    recent: Recent
+    recent: RecentActions
     best: NetworkBest
 
     def collect(self, fusion: Fusion, indices: NDArray[np.int64]) -> Candidates:
         """Returns the candidates of some of the targets."""
-        return fusion.collect(self.recent.part(indices), self.best.part(indices))
+        return fusion.collect(self.recent.select(indices), self.best.select(indices))
 
 
 class FusionRanker:
@@ -60,7 +61,7 @@ class FusionRanker:
         best = (ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy(), queries.cpu().numpy())
         return FusionInputs(
             targets=items[holdout.positions],
-            recent=Recent(items, sequences.contexts, holdout.starts, holdout.positions),
+            recent=RecentActions(items, sequences.contexts, holdout.starts, holdout.positions),
             best=NetworkBest(*best, self._vectors),
         )
 

@@ -54,8 +54,8 @@ def queries_of(network: Network, vocabulary: Vocabulary, holdout: Holdout, devic
     queries = torch.zeros(len(holdout), network.config.width, device=device)
     ends = np.append(holdout.positions, -1)
     for batch in batches(holdout.sequences, tokens=TOKENS):
-        targets = np.searchsorted(holdout.positions, batch.places + 1)
-        of_targets = batch.has_next & (ends[targets] == batch.places + 1)
+        targets = np.searchsorted(holdout.positions, batch.positions + 1)
+        of_targets = batch.has_next & (ends[targets] == batch.positions + 1)
         if of_targets.any():
             _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts).to(device))
             rows = torch.from_numpy(targets[of_targets]).to(device)

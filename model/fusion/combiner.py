@@ -1,7 +1,7 @@
-"""Weighs the evidence: a small network from a candidate's features to its score.
+"""The combiner: a small network from a candidate's features to its score.
 
-Trained by maximum likelihood on actions that neither the network nor the evidence has learned from: a softmax over the
-candidates and "none of these", so that the scores are probabilities.
+It is trained by maximum likelihood on actions that neither the network nor the item statistics have learned from: with
+a softmax over the candidates and "none of these", so that the scores give probabilities.
 
 Shapes: N examples, T candidates of all of them, F features.
 """
@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.fusion.candidates import FEATURES, LOG_PROBABILITY_SCALE, Candidates
+from model.fusion.candidate_features import FEATURES, LOG_PROBABILITY_SCALE
+from model.fusion.candidates import Candidates
 
-HIDDEN: Final = 32
-_SPREAD: Final = 1e-3  # least standard deviation of a feature
-_NEVER: Final = -20.0  # score of "none of these" where the network alone is heard
+HIDDEN: Final = 32  # units of each hidden layer
+_LEAST_DEVIATION: Final = 1e-3  # added to a feature's standard deviation
+_NEVER: Final = -20.0  # score of "none of these" where the network alone counts
 
-Collect = Callable[[NDArray[np.int64]], Candidates]  # the candidates of some examples
+Collect = Callable[[NDArray[np.int64]], Candidates]  # collects the candidates of some examples
 
 
 class Combiner(nn.Module):
-    """Scores of candidates. Before it has learned anything, they rank as the network does."""
+    """Scores candidates. Before it has learned anything, its scores rank them as the network does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,50 +38,55 @@ class Combiner(nn.Module):
         self.second = nn.Linear(HIDDEN, HIDDEN)
         self.last = nn.Linear(HIDDEN, 1)
         self.linear = nn.Linear(len(FEATURES), 1, bias=False)
-        self.outside = nn.Parameter(torch.zeros(1))  # score of "none of these"
+        self.outside = nn.Parameter(torch.zeros(1))  # `none_logit`: the name is a key in files of versions
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
         with torch.no_grad():
             self.linear.weight.zero_()[0, FEATURES.index("log_probability")] = 1
 
+    @property
+    def none_logit(self) -> nn.Parameter:
+        """The score of "none of these"."""
+        return self.outside
+
     def forward(self, features: Tensor) -> Tensor:
-        """Scores (T,) of features (F, T)."""
+        """Returns the scores (T,) of candidates with features (F, T)."""
         hidden = F.relu(_layer(self.second, F.relu(_layer(self.first, features), inplace=True)), inplace=True)
         scores: Tensor = _layer(self.last, hidden).addmm(self.linear.weight, features).squeeze(0)
         return scores
 
 
 def _layer(layer: nn.Linear, inputs: Tensor) -> Tensor:
-    """Of inputs (in, T), (out, T)."""
+    """Applies a layer to inputs (in, T); (out, T)."""
     return torch.addmm(layer.bias[:, None], layer.weight, inputs)
 
 
 def identity_combiner() -> Combiner:
-    """One that passes on what the network says: its ranking and, as far as candidates go, its probabilities."""
+    """Returns a combiner that keeps the network's ranking and, among candidates, its probabilities."""
     with torch.random.fork_rng(devices=[]):
         combiner = Combiner().requires_grad_(False)
-    for layer in (combiner.first, combiner.second):  # nobody hears what they say: the same version has the same bytes
+    for layer in (combiner.first, combiner.second):  # unused as `last` is zero; not random, so that files are the same
         layer.weight.zero_()
         layer.bias.zero_()
     combiner.linear.weight.mul_(float(LOG_PROBABILITY_SCALE))
-    combiner.outside.fill_(_NEVER)
+    combiner.none_logit.fill_(_NEVER)
     return combiner.eval()
 
 
 @dataclass(frozen=True, slots=True)
 class CombinerConfig:
-    """How to fit."""
+    """How to fit a combiner."""
 
-    examples: int = 150_000  # to go through in all: few are repeated more often than many
+    examples: int = 150_000  # to go through in all, over all epochs: a few are repeated more often than many
     least_epochs: int = 4
     most_epochs: int = 24
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
-    least: int = 200  # examples; fewer say too little
+    least: int = 200  # examples that are worth a fit
 
     def epochs(self, examples: int) -> int:
-        """How often to go through so many examples."""
+        """Returns how often to go through so many examples."""
         return min(self.most_epochs, max(self.least_epochs, round(self.examples / max(1, examples))))
 
 
@@ -95,8 +101,8 @@ def fit_combiner(
 ) -> Combiner:
     """Fits a combiner to N examples; `targets` (N,) are the right items, -1: not in the catalogue.
 
-    It goes on from `start`, which stays as it is, where there is one that was fitted. `progress` is told step, steps
-    and loss, and may raise to end it. A seed fixes the result.
+    It starts from a copy of `start` where that was fitted, else from random weights. `progress` is called with step,
+    steps and loss, and may raise to end the fit. A seed fixes the result.
     """
     randomness = np.random.default_rng(seed)
     if not len(targets):
@@ -104,18 +110,18 @@ def fit_combiner(
     examples = np.arange(len(targets))
     scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
     combiner = _warm_start(start, *scaling) if start is not None and is_fitted(start) else _initialised(seed)
-    _descend(combiner, collect, targets, examples, scaling, config, randomness, progress)
+    _descend(combiner, collect, targets, scaling, config, randomness, progress)
     _fold_in_scaling(combiner, *scaling)
     return combiner.eval()
 
 
 def is_fitted(combiner: Combiner) -> bool:
-    """Whether it says more than the network; one that does not cannot learn either, as all of its units are silent."""
+    """Tells whether a combiner can learn: the units of an identity combiner are all zero and get no gradient."""
     return bool(combiner.first.weight.any())
 
 
 def _initialised(seed: int) -> Combiner:
-    """The weights that a seed fixes, whatever the caller drew before."""
+    """Returns a combiner whose random weights the seed alone fixes, whatever the caller drew before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Combiner()
@@ -125,21 +131,21 @@ def _descend(
     combiner: Combiner,
     collect: Collect,
     targets: NDArray[np.int32],
-    examples: NDArray[np.int64],
     scaling: tuple[Tensor, Tensor],
     config: CombinerConfig,
     randomness: np.random.Generator,
     progress: Callable[[int, int, float], None],
 ) -> None:
-    parts = -(-len(examples) // config.batch)
-    steps = config.epochs(len(examples)) * parts
+    examples = np.arange(len(targets))
+    batches_per_epoch = -(-len(examples) // config.batch)
+    steps = config.epochs(len(examples)) * batches_per_epoch
     optimizer = torch.optim.AdamW(combiner.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
     for step in range(steps):
-        if step % parts == 0:
-            batches = np.array_split(randomness.permutation(examples), parts)
-        chosen = batches[step % parts]
-        loss = _loss(combiner, collect(chosen), targets[chosen], *scaling)
+        if step % batches_per_epoch == 0:
+            batches = np.array_split(randomness.permutation(examples), batches_per_epoch)
+        batch = batches[step % batches_per_epoch]
+        loss = _loss(combiner, collect(batch), targets[batch], *scaling)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -150,7 +156,7 @@ def _descend(
 def _loss(
     combiner: Combiner, candidates: Candidates, targets: NDArray[np.int32], means: Tensor, spreads: Tensor
 ) -> Tensor:
-    """Mean negative log-likelihood of the targets, or of none of the candidates being right."""
+    """Computes the mean negative log-likelihood of the targets, or of "none of these" where no candidate is right."""
     scores = combiner((torch.from_numpy(candidates.features) - means) / spreads)
     answers, starts = candidates.answers, candidates.starts
     columns, none = np.arange(len(answers)) - starts[answers], int(np.diff(starts).max())
@@ -159,31 +165,33 @@ def _loss(
     labels[answers[right]] = columns[right]
     table = scores.new_full((len(targets), none + 1), float("-inf"))
     table[torch.from_numpy(answers), torch.from_numpy(columns)] = scores
-    table[:, none] = combiner.outside
+    table[:, none] = combiner.none_logit
     return F.cross_entropy(table, torch.from_numpy(labels))
 
 
 def _moments(candidates: Candidates) -> tuple[Tensor, Tensor]:
-    """Means and standard deviations of features, (F, 1) each."""
+    """Computes means and standard deviations of features, (F, 1) each."""
     features = torch.from_numpy(candidates.features)
-    return features.mean(1, keepdim=True), features.std(1, keepdim=True) + _SPREAD
+    return features.mean(1, keepdim=True), features.std(1, keepdim=True) + _LEAST_DEVIATION
 
 
 @torch.no_grad()
 def _fold_in_scaling(combiner: Combiner, means: Tensor, spreads: Tensor) -> None:
-    """Makes a combiner of standardised features one of features as they are."""
+    """Turns a combiner of standardised features into one of features as they are."""
     for layer in (combiner.first, combiner.linear):
         layer.weight.div_(spreads.T)
     combiner.first.bias.sub_((combiner.first.weight @ means)[:, 0])
-    combiner.outside.add_((combiner.linear.weight @ means)[0])  # all other scores are higher by as much
+    combiner.none_logit.add_(
+        (combiner.linear.weight @ means)[0]
+    )  # the other scores rose by as much: `linear` has no bias
 
 
 @torch.no_grad()
 def _warm_start(fitted: Combiner, means: Tensor, spreads: Tensor) -> Combiner:
-    """A combiner of standardised features that scores as a fitted one does: the inverse of `_fold_in_scaling`."""
+    """Returns a combiner of standardised features with the scores of a fitted one: undoes `_fold_in_scaling`."""
     combiner = deepcopy(fitted).requires_grad_(True).train()
     combiner.first.bias.add_((combiner.first.weight @ means)[:, 0])
-    combiner.outside.sub_((combiner.linear.weight @ means)[0])
+    combiner.none_logit.sub_((combiner.linear.weight @ means)[0])
     for layer in (combiner.first, combiner.linear):
         layer.weight.mul_(spreads.T)
     return combiner

@@ -21,14 +21,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from model.fusion.candidates import FEATURES, OF_ANSWER, OF_OWN_ITEMS, OWN
+from model.fusion.candidate_features import ANSWER_FEATURES, FEATURES, OWN, OWN_ITEM_FEATURES
 from model.fusion.combiner import HIDDEN, Combiner
 from model.kernels.compiled import FAST, Floats, compiled
 from model.kernels.simd import ELEMENT, FLOATS, LANES, LONG, arrays_of, element, splat
 
 _UNITS: Final = 8  # of a layer at a time: with 4 and with 16 it took a little longer
-_WITH_OWN: Final = tuple(row for row in range(len(FEATURES)) if row not in OF_ANSWER)
-_WITHOUT_OWN: Final = tuple(row for row in _WITH_OWN if row not in OF_OWN_ITEMS)
+_WITH_OWN: Final = tuple(row for row in range(len(FEATURES)) if row not in ANSWER_FEATURES)
+_WITHOUT_OWN: Final = tuple(row for row in _WITH_OWN if row not in OWN_ITEM_FEATURES)
 
 
 class CombinerWeights(NamedTuple):
@@ -132,7 +132,7 @@ def _of_answer(features: Floats, weights: CombinerWeights) -> CombinerWeights:
 def _with_answer(features: Floats, weights: Floats, biases: Floats) -> Floats:
     """Biases with what features of the answer add to them."""
     found = biases.copy()
-    for row in OF_ANSWER:
+    for row in ANSWER_FEATURES:
         for unit in range(len(found)):
             found[unit] += weights[unit, row] * features[row, 0]
     return found

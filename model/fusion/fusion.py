@@ -1,6 +1,7 @@
-"""The ranking that is served: the network and the evidence of the log together, weighed by the combiner.
+"""The ranking that is served: the network and the item statistics together, scored by the combiner.
 
-Constant time per answer, whatever the length of the history: the last RECENT actions, a bounded number of candidates.
+Constant time per answer, whatever the length of the history: the user's last RECENT_LENGTH actions, a bounded number of
+candidates.
 Shapes: N answers, C candidates of the answer at hand, T of all of them, F features, k ranked items.
 """
 
@@ -9,16 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.recent import Recent
+from model.data.recent import RecentActions
+from model.fusion.candidate_features import CandidateSources, NetworkBest
 from model.fusion.candidates import (
-    CANDIDATES,
+    MAX_CANDIDATES,
     Candidates,
-    NetworkBest,
     SeenIndex,
-    allocate,
-    collect,
+    allocate_candidates,
     collect_answer,
-    seen_index,
+    collect_candidates,
+    new_seen_index,
 )
 from model.fusion.combiner import Combiner
 from model.fusion.combiner_kernel import CombinerWeights, combiner_weights, score_candidates
@@ -28,37 +29,38 @@ from model.search.shortlist import rank_highest
 
 
 class Fusion:
-    """Evidence and combiner of one version. Not for two threads at once."""
+    """The item statistics and the combiner of one version. Not for two threads at once."""
 
     def __init__(self, statistics: ItemStatistics, combiner: Combiner) -> None:
         self.statistics = statistics
         self.combiner = combiner
         self._weights = combiner_weights(combiner)
-        self._marks = seen_index(len(statistics.popularity))
-        self._room = allocate(1)  # kept from call to call: fresh memory costs as much as filling it
+        self._seen_index = new_seen_index(len(statistics.popularity))
+        self._buffer = allocate_candidates(1)  # kept from call to call: fresh memory costs as much as filling it
 
     def for_another_thread(self) -> Fusion:
-        """The same evidence and combiner, with room of its own."""
+        """Returns the same statistics and combiner with buffers of their own."""
         return Fusion(self.statistics, self.combiner)
 
-    def collect(self, recent: Recent, best: NetworkBest) -> Candidates:
-        """Candidates of N answers, with their features."""
-        return collect(recent, best, self.statistics, self._marks)
+    def collect(self, recent: RecentActions, best: NetworkBest) -> Candidates:
+        """Collects the candidates of N answers, with their features."""
+        return collect_candidates(CandidateSources(recent, best, self.statistics), self._seen_index)
 
-    def rank(self, recent: Recent, best: NetworkBest, k: int) -> tuple[NDArray[np.int64], Floats]:
-        """The k best items of N answers, best first, and their log-probabilities, (N, k) each.
+    def rank(self, recent: RecentActions, best: NetworkBest, k: int) -> tuple[NDArray[np.int64], Floats]:
+        """Returns the k best items of N answers, best first, and their log-probabilities, (N, k) each.
 
-        Probabilities are of the next action on an item, all items that are no candidates included. k is cut to the
-        size of the catalogue, and at most as many as the network named.
+        The probabilities are of the next action on an item, with a share for all items that are not candidates. k is
+        cut to the size of the catalogue, and to as many items as the network named.
         """
         n, k = len(recent.starts), min(k, best.items.shape[1])
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
-        outside = np.float32(self.combiner.outside.item())
-        _rank(recent, best, self.statistics, self._marks, self._room, self._weights, outside, items, log_probabilities)
+        sources = CandidateSources(recent, best, self.statistics)
+        none_logit = np.float32(self.combiner.none_logit.item())
+        _rank(sources, self._seen_index, self._buffer, self._weights, none_logit, items, log_probabilities)
         return items, log_probabilities
 
     def score(self, candidates: Candidates) -> Floats:
-        """Scores of candidates, (T,)."""
+        """Returns the combiner's scores of candidates, (T,)."""
         scores = np.empty(len(candidates.items), np.float32)
         _score(candidates, self._weights, scores)
         return scores
@@ -73,21 +75,19 @@ def _score(candidates: Candidates, weights: CombinerWeights, scores: Floats) -> 
 
 @compiled
 def _rank(
-    recent: Recent,
-    best: NetworkBest,
-    statistics: ItemStatistics,
+    sources: CandidateSources,
     seen_index: SeenIndex,
-    allocate: Candidates,
+    buffer: Candidates,
     weights: CombinerWeights,
-    outside: np.float32,
+    none_logit: np.float32,
     items: NDArray[np.int64],
     log_probabilities: Floats,
 ) -> None:
-    """Answer by answer, so that what is collected of one is weighed while it is in the nearest cache."""
-    candidates, scores = allocate.items[:CANDIDATES], np.empty(CANDIDATES, np.float32)
+    """Ranks answer by answer, so that candidates are scored while their features are in the nearest cache."""
+    candidates, scores = buffer.items[:MAX_CANDIDATES], np.empty(MAX_CANDIDATES, np.float32)
     for n in range(len(items)):
-        count = collect_answer(recent, best, statistics, seen_index, n, candidates, allocate.features, 0)
-        score_candidates(allocate.features[:, :count], weights, scores)
-        rank_highest(scores[:count], outside, items[n], log_probabilities[n])
-        for place in range(items.shape[1]):
-            items[n, place] = candidates[items[n, place]]
+        count = collect_answer(sources, n, seen_index, candidates, buffer.features, 0)
+        score_candidates(buffer.features[:, :count], weights, scores)
+        rank_highest(scores[:count], none_logit, items[n], log_probabilities[n])
+        for rank in range(items.shape[1]):
+            items[n, rank] = candidates[items[n, rank]]

@@ -26,7 +26,7 @@ from model.data.contexts import (
     type_of,
 )
 from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS, PRICE_BUCKETS, PURCHASE
-from model.data.recent import RECENT, Recent, catalogue_items
+from model.data.recent import RECENT_LENGTH, RecentActions, catalogue_items
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.kernels.compiled import compiled
@@ -54,11 +54,11 @@ _TYPES_BEFORE, _COUNTS = 5, 5 + _BEFORE
 _SINCE, _TOTALS = _COUNTS + TYPE_SLOTS, _COUNTS + 2 * TYPE_SLOTS
 # Amounts up to 6 have buckets of their own; the others begin at these.
 _AMOUNT_BUCKETS: Final = np.searchsorted(
-    (1, 2, 3, 4, 5, 6, 7, 9, 11, 14, 17, 21, 25, 29, 32), np.arange(RECENT + 1), "right"
+    (1, 2, 3, 4, 5, 6, 7, 9, 11, 14, 17, 21, 25, 29, 32), np.arange(RECENT_LENGTH + 1), "right"
 )
 
 
-def purchase_features(recent: Recent) -> NDArray[np.int32]:
+def purchase_features(recent: RecentActions) -> NDArray[np.int32]:
     """Rows (N, F) of the head's table, by the last RECENT actions of each answer, of which there is at least one."""
     found = np.empty((len(recent.starts), NUM_FEATURES), np.int32)
     _count(recent, found)
@@ -69,13 +69,13 @@ def purchase_features_of(sequences: Sequences, vocabulary: Vocabulary, places: N
     """The habits (N, F) that show right after the actions at some places (N,) of the sequences."""
     starts = sequences.offsets[sequences.users_at(places)]
     items = catalogue_items(vocabulary, sequences.item_keys, sequences.contexts)
-    return purchase_features(Recent(items, sequences.contexts, starts, places + 1))
+    return purchase_features(RecentActions(items, sequences.contexts, starts, places + 1))
 
 
 @compiled
-def _count(recent: Recent, found: NDArray[np.int32]) -> None:
+def _count(recent: RecentActions, found: NDArray[np.int32]) -> None:
     for n in range(len(recent.starts)):
-        first = max(recent.starts[n], recent.stops[n] - RECENT)
+        first = max(recent.starts[n], recent.stops[n] - RECENT_LENGTH)
         found[n] = 0
         if first < recent.stops[n]:
             _last_action(recent.contexts[recent.stops[n] - 1], found[n])
@@ -92,7 +92,7 @@ def _last_action(context: np.uint32, facts: NDArray[np.int32]) -> None:
 
 
 @compiled
-def _earlier_actions(recent: Recent, first: int, last: int, facts: NDArray[np.int32]) -> None:
+def _earlier_actions(recent: RecentActions, first: int, last: int, facts: NDArray[np.int32]) -> None:
     """Counts the actions from `first` to `last`, both included, newest first."""
     item, context = recent.items[last], recent.contexts[last]
     in_session, totals = True, facts[_TOTALS:]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.event_log import EventLog, parts
-from model.data.sequences import Sequences, joined
+from model.data.sequences import Sequences, concatenate_sequences
 
 NEW_SHARE: Final = 0.5  # largest share of new actions, where there are enough old ones
 _LONGEST: Final = 512  # actions of one user; of more, the newest
@@ -27,7 +27,9 @@ def rehearsal(log: EventLog, since: int, most: int, randomness: np.random.Genera
     most = min(most, log.room)
     if len(log) <= most:
         return log
-    return joined([_rehearsal_of(part, since, round(most * len(part) / len(log)), randomness) for part in parts(log)])
+    return concatenate_sequences(
+        [_rehearsal_of(part, since, round(most * len(part) / len(log)), randomness) for part in parts(log)]
+    )
 
 
 def _rehearsal_of(sequences: Sequences, since: int, most: int, randomness: np.random.Generator) -> Sequences:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.event_time import group_starts
-from model.data.recent import RECENT, Recent, catalogue_items
+from model.data.recent import RECENT_LENGTH, RecentActions, catalogue_items
 from model.data.vocabulary import Vocabulary
 from model.state.history_rings import Histories
 
@@ -23,14 +23,14 @@ def recent_actions(
     ranks: NDArray[np.int64],
     item_keys: NDArray[np.uint64],
     contexts: NDArray[np.uint32],
-) -> Recent:
+) -> RecentActions:
     """The last actions of the users in `slots` (M,) at each answer.
 
     Of the applied events: `ranks` counts those of the same user before each, `item_keys` and `contexts` (B,) say what
     they are. `histories` do not have these events yet. However the log falls into batches, an answer sees as many
     actions.
     """
-    window = min(RECENT, histories.length)
+    window = min(RECENT_LENGTH, histories.length)
     users, user = np.unique(slots, return_inverse=True)
     old_keys, old_contexts, old = histories.gather(users, window)
     new = np.bincount(user[applied], minlength=len(users))
@@ -43,7 +43,7 @@ def recent_actions(
     flat_contexts[indices] = np.concatenate((old_contexts[filled], contexts))
     stops = (firsts + old)[user] + (ranks + 1 if applied.all() else _applied_so_far(user, applied))
     items = catalogue_items(vocabulary, flat_keys, flat_contexts)
-    return Recent(items, flat_contexts, np.maximum(firsts[user], stops - window), stops)
+    return RecentActions(items, flat_contexts, np.maximum(firsts[user], stops - window), stops)
 
 
 def _applied_so_far(user: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.recent import Recent
-from model.fusion.candidates import NETWORK_BEST, NetworkBest
+from model.data.recent import RecentActions
+from model.fusion.candidate_features import NETWORK_BEST, NetworkBest
 from model.fusion.fusion import Fusion
 from model.search.catalogue import Catalogue, RankedItems
 
@@ -31,7 +31,7 @@ Items = tuple[NDArray[np.int64], NDArray[np.float32]]  # (N, k) catalogue indice
 class ServedRanking(Protocol):
     """Ranks items for a batch, in as many threads as it was given. One thread at a time may call it."""
 
-    def rank(self, recent: Recent, queries: Tensor, k: int) -> Items:
+    def rank(self, recent: RecentActions, queries: Tensor, k: int) -> Items:
         """Ranks the k best items of N answers, to users with these last actions and network queries (N, D).
 
         k is cut to the size of the catalogue.
@@ -50,7 +50,7 @@ class NetworkAlone:
         """The first thread's catalogue."""
         return self._catalogues[0]
 
-    def rank(self, recent: Recent, queries: Tensor, k: int) -> Items:
+    def rank(self, recent: RecentActions, queries: Tensor, k: int) -> Items:
         """See `ServedRanking.rank`; on another device than the CPU all queries are one shard."""
         catalogues = self._catalogues if queries.device.type == "cpu" else self._catalogues[:1]
         ranked = self.shards.map(len(queries), [partial(_rank_shard, one, queries, k) for one in catalogues])
@@ -71,12 +71,12 @@ class NetworkAndLog:
         """The first thread's fusion."""
         return self._fusions[0]
 
-    def network_best(self, recent: Recent, queries: Tensor) -> NetworkBest:
+    def network_best(self, recent: RecentActions, queries: Tensor) -> NetworkBest:
         """Searches the network's best items for queries (N, D)."""
         items, log_probabilities = self.network.rank(recent, queries, NETWORK_BEST)
         return NetworkBest(items, log_probabilities, queries.cpu().numpy(), self._vectors)
 
-    def rank(self, recent: Recent, queries: Tensor, k: int) -> Items:
+    def rank(self, recent: RecentActions, queries: Tensor, k: int) -> Items:
         """See `ServedRanking.rank`."""
         best = self.network_best(recent, queries)
         rankings = [partial(_fuse_shard, one, recent, best, k) for one in self._fusions]
@@ -88,8 +88,8 @@ def _rank_shard(catalogue: Catalogue, queries: Tensor, k: int, rows: slice) -> R
     return catalogue.rank(queries[rows], k)
 
 
-def _fuse_shard(fusion: Fusion, recent: Recent, best: NetworkBest, k: int, rows: slice) -> Items:
-    return fusion.rank(recent.part(rows), best.part(rows), k)
+def _fuse_shard(fusion: Fusion, recent: RecentActions, best: NetworkBest, k: int, rows: slice) -> Items:
+    return fusion.rank(recent.select(rows), best.select(rows), k)
 
 
 class ThreadShards:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.events import stable_hash
-from model.data.recent import Recent
+from model.data.recent import RecentActions
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
 from model.network.calibration import Calibration
@@ -42,7 +42,7 @@ class Serving:
     calibration: Calibration  # of the purchase logit
     device: torch.device
 
-    def answer(self, vectors: Tensor, recent: Recent) -> Answers:
+    def answer(self, vectors: Tensor, recent: RecentActions) -> Answers:
         """Answers M events from their users' vectors (M, D) and last actions."""
         items, log_probabilities = self.ranking.rank(recent, self.network.queries(vectors), RANKED)
         on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
@@ -65,7 +65,7 @@ class RankingRequest:
 
     serving: Serving
     vectors: Tensor  # (M, D) of the users
-    recent: Recent
+    recent: RecentActions
 
     def answer(self) -> Answers:
         """The version's answers, M of them."""
@@ -138,7 +138,7 @@ def _warm_up(serving: Serving) -> None:
     tokens = serving.vocabulary.tokens(item_keys, contexts).to(serving.device)
     nobody, hidden = torch.zeros(1, dtype=torch.int64), serving.network.initial_state(1).half()
     vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
-    nothing = Recent(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    nothing = RecentActions(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
     serving.ranking.rank(nothing, serving.network.queries(vectors), 1)
     on_cpu = vectors.cpu().numpy()
     serving.heads.next_type(on_cpu)

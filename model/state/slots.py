@@ -1,4 +1,4 @@
-"""Which user has which slot: found by partition and user id, given back least recently used first.
+"""Which user has which slot: looked up by partition and user id, given back least recently used first.
 
 Shapes: S slots, N events of a batch.
 """
@@ -12,44 +12,44 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_FREE: Final = -1
+_FREE: Final = -1  # in place of the last batch of a slot without a user
 
 
 class Slots:
-    """Slots by user, and the batch that touched each one last."""
+    """The slot of each user, and the last batch that needed each slot."""
 
     def __init__(self, slots: int) -> None:
         self._slots: defaultdict[int, dict[str, int]] = defaultdict(dict)
         self._owners: list[tuple[int, str] | None] = [None] * slots
         self._free = list(range(slots - 1, -1, -1))
         self._touched: NDArray[np.int64] = np.full(slots, _FREE, np.int64)
-        self.partitions: NDArray[np.int32] = np.zeros(slots, np.int32)  # of the users who have the slots
+        self.partitions: NDArray[np.int32] = np.zeros(slots, np.int32)  # of each slot's user
 
     def __len__(self) -> int:
         return len(self._owners) - len(self._free)
 
     @property
     def capacity(self) -> int:
-        """Slots that there are, used or not."""
+        """The number of slots, used or not."""
         return len(self._owners)
 
     @property
     def free(self) -> int:
-        """Slots without a user."""
+        """The number of slots without a user."""
         return len(self._free)
 
     def find(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
-        """The slot of each of N users on their partitions, (N,); -1 where there is none."""
+        """Looks up the slot of each of N users on their partitions, (N,); -1: the user has none."""
         by_partition = self._slots
         pairs = zip(partitions, users, strict=True)
         return np.array([by_partition[partition].get(user, -1) for partition, user in pairs], np.int64)
 
     def taken(self) -> NDArray[np.int64]:
-        """The slots that have users."""
+        """Returns the slots that have users."""
         return np.flatnonzero(self._touched != _FREE)
 
     def take(self, partition: int, user: str) -> int:
-        """A free slot for a new user; raises `IndexError` when there is none."""
+        """Gives a free slot to a new user and returns it; raises `IndexError` when no slot is free."""
         slot = self._free.pop()
         self._slots[partition][user] = slot
         self._owners[slot] = partition, user
@@ -57,18 +57,18 @@ class Slots:
         return slot
 
     def touch(self, slots: NDArray[np.int64], batch: int) -> None:
-        """Remembers which batch needed slots."""
+        """Notes that a batch needed some slots."""
         self._touched[slots] = batch
 
     def oldest(self, count: int, before: int) -> NDArray[np.int64]:
-        """At most `count` slots with users, the least recently touched of those touched before batch `before`."""
+        """Returns at most `count` slots with users: the least recently needed of those not needed since `before`."""
         candidates = np.flatnonzero((self._touched != _FREE) & (self._touched < before))
         if count >= len(candidates):
             return candidates
         return candidates[np.argpartition(self._touched[candidates], count)[:count]]
 
     def release(self, slots: NDArray[np.int64]) -> None:
-        """Takes the users of slots away from them."""
+        """Takes slots away from their users."""
         for slot in slots.tolist():
             owner = self._owners[slot]
             assert owner is not None
@@ -81,7 +81,7 @@ class Slots:
     def grow(self, slots: int) -> None:
         """Makes room for `slots` slots in all."""
         more = slots - self.capacity
-        self._free[:0] = range(slots - 1, self.capacity - 1, -1)  # taken after those that were free before
+        self._free[:0] = range(slots - 1, self.capacity - 1, -1)  # given out after those that were free before
         self._owners.extend([None] * more)
         self._touched = np.concatenate((self._touched, np.full(more, _FREE, np.int64)))
         self.partitions = np.concatenate((self.partitions, np.zeros(more, np.int32)))

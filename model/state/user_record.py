@@ -1,8 +1,9 @@
-"""A user as bytes: what the changelog and the local store keep, packed for whole batches.
+"""A user's state as bytes: the record in the changelog and in the local store, packed and unpacked for whole batches.
 
 Layout, little-endian, version 1: a header (below), the hidden state (H halves), the last event ids (E x 64 bits), then
-the n last actions, oldest first, 12 bytes each. Records end after the n-th action. The checksum is CRC-32 of
-all that follows it.
+the n last actions, oldest first, 12 bytes each. A record ends after its n-th action. The checksum is the CRC-32 of
+everything behind it.
+Shapes: N users, H hidden units, E event ids, L actions of the longest history.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from model.errors import RecordCorrupt
 from model.kernels.crc32 import checksums
 
 RECORD_VERSION: Final = 1
-_CHECKED_FROM: Final = 5  # the version byte and the checksum itself come before
+_CHECKED_FROM: Final = 5  # bytes: the version and the checksum itself come before
 
 ACTION: Final = np.dtype([("object", "<u8"), ("context", "<u4")])
 
 
 @cache
 def record_dtype(hidden: int, ids: int, length: int) -> np.dtype[np.void]:
-    """The full layout, for `length` actions."""
+    """Returns the full layout for so many hidden units, event ids and actions."""
     return np.dtype(
         [
             ("version", "u1"),
@@ -40,7 +41,7 @@ def record_dtype(hidden: int, ids: int, length: int) -> np.dtype[np.void]:
             ("count", "<i8"),
             ("last_time", "<i8"),
             ("session", "<u8"),
-            ("weights", "<u8"),  # of the version that made the hidden state; 0: none
+            ("weights", "<u8"),  # id of the version that made the hidden state; 0: there is none
             ("hidden", "<f2", (hidden,)),
             ("event_ids", "<u8", (ids,)),
             ("actions", ACTION, (length,)),
@@ -53,7 +54,7 @@ _HEAD: Final = record_dtype(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class UserRecords:
-    """N users as columns; `actions_*` are (N, L), oldest first and left-aligned, `sizes` says how many count."""
+    """N users as columns, (N,) unless said otherwise."""
 
     epoch: int
     offsets: NDArray[np.int64]
@@ -63,13 +64,13 @@ class UserRecords:
     weights_id: NDArray[np.uint64]
     hidden: NDArray[np.float16]  # (N, H)
     event_ids: NDArray[np.uint64]  # (N, E)
-    item_keys: NDArray[np.uint64]
-    contexts: NDArray[np.uint32]
-    sizes: NDArray[np.int64]
+    item_keys: NDArray[np.uint64]  # (N, L) of the last actions, oldest first and left-aligned
+    contexts: NDArray[np.uint32]  # (N, L)
+    sizes: NDArray[np.int64]  # how many of the L actions count
 
 
 def pack(users: UserRecords) -> list[bytes]:
-    """One record per user."""
+    """Returns a record for each user."""
     n, length = users.item_keys.shape
     dtype = record_dtype(users.hidden.shape[1], users.event_ids.shape[1], length)
     rows = np.zeros(n, dtype)
@@ -94,10 +95,10 @@ def pack(users: UserRecords) -> list[bytes]:
     return [data[i * whole : i * whole + end] for i, end in enumerate(ends.tolist())]
 
 
-def position(record: bytes) -> tuple[int, int]:
-    """Stream epoch and offset of the last event applied: of two records of a user, the higher is the newer.
+def record_position(record: bytes) -> tuple[int, int]:
+    """Returns stream epoch and offset of the last event applied: of two records of a user, the higher is the newer.
 
-    Raises `RecordCorrupt` as `unpack` does.
+    Raises `RecordCorrupt`, as `unpack` does.
     """
     _check(record)
     head = np.frombuffer(record, _HEAD, 1)[0]
@@ -105,10 +106,10 @@ def position(record: bytes) -> tuple[int, int]:
 
 
 def unpack(records: Sequence[bytes], hidden: int, ids: int) -> NDArray[np.void]:
-    """The fields of N records, (N,) of `record_dtype`, with room for the actions of the longest, and for one at least.
+    """Returns the fields of N records, (N,) of `record_dtype`, with room for the longest history, at least one action.
 
-    Actions beyond `actions_size` are zero. Raises `RecordCorrupt` when version, checksum or sizes of one are not as
-    they must be.
+    Actions beyond `actions_size` are zero. Raises `RecordCorrupt` when a record has another version, a wrong checksum
+    or other sizes.
     """
     for record in records:
         _check(record)

@@ -1,8 +1,8 @@
-"""Every user's state in slots of arrays: sequence, hidden state, last offset, recent event ids.
+"""Every user's state in slots of arrays: last actions, hidden state, last offset, recent event ids.
 
 State belongs to a partition: the same user id on two partitions is two users here. Memory may run ahead of what is
-durable, because any failure ends the process. Users who do not fit are those touched longest ago, once all that
-happened to them is durable; they come back from the store when they are touched again.
+durable, because any failure ends the process. When memory is full, the users seen longest ago leave it, once all that
+happened to them is durable; they come back from the store with their next event.
 Shapes: S slots, N events of a batch, U distinct slots, H hidden units, E ids of the window, L ring length.
 """
 
@@ -24,18 +24,19 @@ from model.state.history_rings import Histories, grown
 from model.state.slots import Slots
 from model.state.user_record import UserRecords, unpack
 
-EVENT_ID_WINDOW: Final = 16
-_EVICTED_SHARE: Final = 32  # at least one in so many slots is freed at once: looking for the oldest costs
+EVENT_ID_WINDOW: Final = 16  # last event ids of a user that are remembered
+_EVICTED_SHARE: Final = 32  # one slot of so many, at least, is freed at once, as looking for the oldest costs
 
-Stored = Callable[[int, Sequence[str]], dict[str, bytes]]  # partition, users -> records of those who are stored
+RecordLookup = Callable[[int, Sequence[str]], dict[str, bytes]]  # partition, user ids -> the records that exist
 
 
 def nothing_stored(_: int, __: Sequence[str]) -> dict[str, bytes]:
+    """Finds no record: for states without a store."""
     return {}
 
 
 class UserStates:
-    """Slots for users, found by partition and user id."""
+    """The states of users, in slots that are looked up by partition and user id."""
 
     def __init__(
         self,
@@ -46,9 +47,9 @@ class UserStates:
         device: torch.device,
         slots: int = 1024,
         most: int = 2**31,
-        stored: Stored = nothing_stored,
+        stored: RecordLookup = nothing_stored,
     ) -> None:
-        """`slots` to begin with, `most` in the end unless one moment needs more; `stored` is what lies behind them."""
+        """Begins with `slots` slots and grows to `most`, or beyond where a batch needs more; `stored` reads records."""
         slots = min(slots, most)
         self.device = device
         self.epoch = epoch
@@ -60,10 +61,10 @@ class UserStates:
         self.weights_id: NDArray[np.uint64] = np.zeros(slots, np.uint64)
         # Halves in memory too: what a restart reads back is exactly what the process had.
         self.hidden = torch.zeros(slots, hidden, dtype=torch.float16, device=device)
-        self.batch = 0  # the number of the present one
-        self.settled = 0  # the effects of all batches before this one are durable: their users may leave memory
-        self.evicted = np.zeros(0, np.int64)  # slots that the present batch took from their users
-        self.returned = 0  # users whom the present batch brought back from the store
+        self.batch = 0  # the number of the current one
+        self.settled = 0  # all batches before this number are durable, so their users may leave memory
+        self.evicted = np.zeros(0, np.int64)  # slots that the current batch took from their users
+        self.returned = 0  # how many users the current batch brought back from the store
         self._slots = Slots(slots)
         self._most = most
         self._stored = stored
@@ -73,34 +74,34 @@ class UserStates:
 
     @property
     def capacity(self) -> int:
-        """Slots that there are, used or not."""
+        """The number of slots, used or not."""
         return self._slots.capacity
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays, on the host and on the device."""
+        """The bytes of all arrays, on the host and on the device."""
         arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights_id)
         rings = (self.histories.item_keys, self.histories.contexts, self.histories.counts)
         return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
 
     def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
-        """Begins a batch: the slot of each of N users on their partitions, (N,).
+        """Begins a batch and returns the slot of each of N users on their partitions, (N,).
 
-        Users without one get one, with what is stored of them.
+        A user without a slot gets one, with the state from the store if there is any.
         """
         self.batch += 1
         self.evicted, self.returned = np.zeros(0, np.int64), 0
-        found = self._slots.find(partitions, users)
-        absent = np.flatnonzero(found < 0)
-        self._slots.touch(found[found >= 0], self.batch)
+        slots = self._slots.find(partitions, users)
+        absent = np.flatnonzero(slots < 0)
+        self._slots.touch(slots[slots >= 0], self.batch)
         if len(absent):
-            pairs = [(partitions[place], users[place]) for place in absent.tolist()]
+            pairs = [(partitions[index], users[index]) for index in absent.tolist()]
             self._bring_in(list(dict.fromkeys(pairs)))
-            found[absent] = self._slots.find([partition for partition, _ in pairs], [user for _, user in pairs])
-        return found
+            slots[absent] = self._slots.find([partition for partition, _ in pairs], [user for _, user in pairs])
+        return slots
 
     def _bring_in(self, pairs: Sequence[tuple[int, str]]) -> None:
-        """Gives slots to users (partition, id) who have none."""
+        """Gives slots to users (partition, id) without one."""
         if len(pairs) > self._slots.free:
             self._make_room(len(pairs))
         by_partition: defaultdict[int, list[str]] = defaultdict(list)
@@ -112,7 +113,7 @@ class UserStates:
             self.returned += self.restore(partition, self._stored(partition, absent))
 
     def _make_room(self, slots: int) -> None:
-        """Has so many slots free. Grows up to the most, then evicts; where too few may leave, grows all the same."""
+        """Frees so many slots: grows up to `most`, then evicts users; where too few may leave, grows beyond `most`."""
         if self.capacity < self._most:
             self._grow(min(max(2 * self.capacity, self.capacity + slots - self._slots.free), self._most))
         missing = slots - self._slots.free
@@ -123,16 +124,16 @@ class UserStates:
             self._grow(self.capacity + slots - self._slots.free)
 
     def slot(self, partition: int, user: str) -> int | None:
-        """The slot of a user, or None if the user has none."""
+        """Returns the slot of a user; None: the user has none."""
         slot = int(self._slots.find([partition], [user])[0])
         return None if slot < 0 else slot
 
     def partitions_of(self, slots: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The partitions of the users in slots (N,)."""
+        """Returns the partitions of the users in slots, (N,) each."""
         return self._slots.partitions[slots]
 
     def clear(self) -> NDArray[np.int64]:
-        """Forgets all users; returns the slots that they had."""
+        """Forgets all users and returns the slots that they had."""
         slots = self._slots.taken()
         self._clear(slots)
         return slots
@@ -148,13 +149,13 @@ class UserStates:
         self.hidden[torch.from_numpy(slots).to(self.device)] = 0
 
     def duplicates(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which events (N,) repeat one of the last E ids that their user sent, in order."""
+        """Tells which events (N,), in log order, repeat one of the last E ids that their user sent."""
         given = event_ids != 0
         repeated: NDArray[np.bool_] = given & (self.event_ids[slots] == event_ids[:, None]).any(1)
-        # A number for each pair, which is sorted as such; two pairs with the same one are told apart below.
-        mixed = event_keys(slots[given].astype(np.uint64), event_ids[given])
-        _, places, counts = np.unique(mixed, return_inverse=True, return_counts=True)
-        repeated[given] |= counts[places.reshape(-1)] > 1
+        # Two pairs that share a key by chance are told apart below.
+        keys = event_keys(slots[given].astype(np.uint64), event_ids[given])
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        repeated[given] |= counts[inverse.reshape(-1)] > 1
         if repeated.any():
             self._keep_repeats_within_window(slots, event_ids, repeated)
         return repeated
@@ -162,25 +163,25 @@ class UserStates:
     def _keep_repeats_within_window(
         self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64], repeated: NDArray[np.bool_]
     ) -> None:
-        """Candidates are rare, so their users are gone through event by event, as if each came alone."""
+        """Corrects `repeated` by going through the users concerned, who are few, event by event."""
         for slot in np.unique(slots[repeated]).tolist():
             window = deque(filter(None, self.event_ids[slot].tolist()), EVENT_ID_WINDOW)
-            for place in np.flatnonzero((slots == slot) & (event_ids != 0)).tolist():
-                event_id = int(event_ids[place])
-                repeated[place] = event_id in window
-                if not repeated[place]:
+            for index in np.flatnonzero((slots == slot) & (event_ids != 0)).tolist():
+                event_id = int(event_ids[index])
+                repeated[index] = event_id in window
+                if not repeated[index]:
                     window.append(event_id)
 
     def remember(self, slots: NDArray[np.int64], actions: Actions) -> None:
-        """Times, sessions and event ids of applied actions; the sequence and the hidden state are not touched."""
-        # Repeated indices keep the last value, the newest.
+        """Takes in times, sessions and event ids of applied actions; rings and hidden states stay as they are."""
+        # Where a slot repeats, NumPy keeps its last value, which is the newest.
         self.last_times[slots] = actions.times
         given = actions.sessions != 0
         self.sessions[slots[given]] = actions.sessions[given]
         _shift_in(self.event_ids, slots, actions.event_ids)
 
     def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
-        """Copies of what is stored of slots (U,), which the next batch does not change; `record.pack` makes bytes."""
+        """Copies all that is stored of slots (U,), for `user_record.pack`: the next batch does not change it."""
         item_keys, contexts, sizes = self.histories.gather(slots)
         return UserRecords(
             epoch=self.epoch,
@@ -197,9 +198,9 @@ class UserStates:
         )
 
     def restore(self, partition: int, records: dict[str, bytes]) -> int:
-        """Puts stored users into the slots that they have. Records of another stream epoch are left out.
+        """Puts stored users of a partition into the slots that they have; skips records of another stream epoch.
 
-        Returns how many were taken in. Raises `RecordCorrupt` with the partition when a record cannot be trusted.
+        Returns how many users it restored. Raises `RecordCorrupt` with the partition when a record is damaged.
         """
         if not records:
             return 0
@@ -239,11 +240,11 @@ class UserStates:
 
 @compiled
 def _shift_in(windows: NDArray[np.uint64], slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> None:
-    """Puts the ids that were given (N,), in log order, behind the others in the windows of their users."""
+    """Appends the event ids that were given (N,), in log order, to the windows (S, E) of their users."""
     last = windows.shape[1] - 1
     for n in range(len(slots)):
         if event_ids[n] != 0:
             window = windows[slots[n]]
-            for place in range(last):
-                window[place] = window[place + 1]
+            for position in range(last):
+                window[position] = window[position + 1]
             window[last] = event_ids[n]

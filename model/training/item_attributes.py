@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.data.contexts import SIDES, side_rows
+from model.data.contexts import ITEM_ATTRIBUTES, item_attribute_rows
 from model.data.event_log import PartedLog, parts
 from model.data.events import NO_TIME, SEARCH
 from model.data.sequences import Sequences
@@ -16,7 +16,7 @@ from model.network.network import Network
 
 def learn_item_attributes(network: Network, vocabulary: Vocabulary, log: PartedLog) -> None:
     """Gives the network the category and the brand that the log gives last for each item of the vocabulary."""
-    attributes = np.zeros((vocabulary.rows, len(SIDES)), np.int64)
+    attributes = np.zeros((vocabulary.rows, len(ITEM_ATTRIBUTES)), np.int64)
     times = np.full(attributes.shape, NO_TIME)
     for part in parts(log):
         newest, since = _attributes_in(part, vocabulary)
@@ -32,7 +32,7 @@ def _attributes_in(part: Sequences, vocabulary: Vocabulary) -> tuple[NDArray[np.
     order = order[part.types[order] != SEARCH]
     rows = vocabulary.rows_of(part.item_keys[order])
     order, rows = order[rows >= ITEM_BUCKETS], rows[rows >= ITEM_BUCKETS]
-    values = side_rows(part.contexts[order])
+    values = item_attribute_rows(part.contexts[order])
     attributes = np.zeros((vocabulary.rows, values.shape[1]), np.int64)
     times = np.full(attributes.shape, NO_TIME)
     for column in range(values.shape[1]):

@@ -189,7 +189,7 @@ class EventHistory:
             skip = max(0, rows - most) if index == 0 else 0
             with raising_when_damaged(self._storage, file):
                 for batch in read_actions(self._storage, file, skip):
-                    yield deduplicator.dropped(actions_in(batch))
+                    yield deduplicator.without_repeats(actions_in(batch))
 
     def files_until(self, number: int | None) -> list[HistoryFile]:
         """Returns the files up to the one of this number, or all for None."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from model.data.event_time import EARLIEST_MS, LATEST_MS, judged
+from model.data.event_time import EARLIEST_MS, LATEST_MS, judge_times
 from model.data.events import (
     BRAND_BUCKETS,
     CATEGORY_BUCKETS,
@@ -35,7 +35,7 @@ SCHEMA: Final = pa.schema(
         pa.field("partition", pa.int32(), nullable=False),
         pa.field("offset", pa.int64(), nullable=False),
         ("record_time", _TIME),  # null: no valid timestamp
-        ("time", _TIME),  # when the event happened, as far as that is known: `event_time.judged`
+        ("time", _TIME),  # when the event happened, as far as that is known: `event_time.judge_times`
         *((name, pa.string()) for name in _TEXTS),
         *((name, pa.float64()) for name in _NUMBERS),
     ]
@@ -46,7 +46,7 @@ REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "catego
 
 def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa.RecordBatch:
     """Returns the events of a batch as rows; `offsets` are those of all its records."""
-    times, _ = judged(decoded.times, decoded.record_times)
+    times, _ = judge_times(decoded.times, decoded.record_times)
     columns: dict[str, Any] = {
         "partition": pa.array([partition] * len(decoded.events), pa.int32()),
         "offset": pa.array([offsets[position] for position in decoded.positions], pa.int64()),

@@ -13,7 +13,7 @@ from typing import Final
 import pyarrow as pa
 
 from model.data.disk_log import TrainingWindow
-from model.data.event_time import judged
+from model.data.event_time import judge_times
 from model.data.events import actions_of
 from model.rounds.drift import DriftMonitor
 from stream_app.contract.events import DecodedBatch, decode_batch
@@ -160,7 +160,7 @@ class EventRecorder:
     def _compare(self, decoded: DecodedBatch) -> None:
         """Compares new events with those that the last round learned from."""
         if self.drift is not None and decoded.events:
-            times, _ = judged(decoded.times, decoded.record_times)
+            times, _ = judge_times(decoded.times, decoded.record_times)
             self.drift.add(actions_of(decoded.events, times))
 
     async def _resume(self, positions: dict[int, int]) -> None:

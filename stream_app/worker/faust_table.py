@@ -21,7 +21,7 @@ from faust.tables.manager import TableManager
 from faust.types import TP
 
 from model.serving.state_engine import StateEngine
-from model.state.user_record import position
+from model.state.user_record import record_position
 from stream_app.kafka.topic_admin import changelog_facts
 from stream_app.settings import Settings
 from stream_app.worker.faust_transport import FetchSchema
@@ -135,7 +135,7 @@ def _newest(records: Sequence[Any], known: Mapping[str, bytes]) -> dict[str, byt
     for record in records:
         user, value = record.key.decode(), record.value
         before = newest.get(user, known.get(user))
-        if not (before and value and position(value) < position(before)):
+        if not (before and value and record_position(value) < record_position(before)):
             newest[user] = value
     return newest
 

@@ -15,7 +15,7 @@ import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 
-from model.data.event_time import FLAGS, LATE, OK, judged
+from model.data.event_time import FLAGS, LATE, OK, judge_times
 from model.data.events import Actions, actions_of
 from model.serving.answer_engine import AnswerEngine
 from model.serving.answers import Answers
@@ -110,7 +110,7 @@ class Pipeline:
             sources = [records[index] for index in decoded.positions]
             publisher_times = np.array(decoded.times, np.int64)
             record_times = np.array(decoded.record_times, np.int64)
-            times, verdicts = judged(publisher_times, record_times)
+            times, verdicts = judge_times(publisher_times, record_times)
             return ReceivedBatch(
                 records=records,
                 decoded=decoded,

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from model.serving.canary import HitCounts
 from model.serving.state_engine import StateEngine
-from model.state.user_states import Stored, UserStates, nothing_stored
+from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.http_server import HttpServer
@@ -200,7 +200,7 @@ class Worker:
         return {str(tp.partition): position.lag for tp, position in self._app.consumer.partition_positions().items()}
 
 
-def _new_engine(settings: Settings, device: torch.device, stored: Stored = nothing_stored) -> StateEngine:
+def _new_engine(settings: Settings, device: torch.device, stored: RecordLookup = nothing_stored) -> StateEngine:
     states = UserStates(
         hidden=settings.hidden,
         length=settings.history_length,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.fusion.candidates import NETWORK_BEST
+from model.fusion.candidate_features import NETWORK_BEST
 from model.search.catalogue import Catalogue
 from model.serving.answers import RANKED
 from tests.bench.compare import Ratio, clock_of, in_turn, seconds, show

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.fusion.candidates import NETWORK_BEST
+from model.fusion.candidate_features import NETWORK_BEST
 from model.serving.answers import RANKED
 from model.serving.recent_actions import recent_actions
 from model.serving.served_ranking import NetworkAndLog

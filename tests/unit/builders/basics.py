@@ -25,7 +25,7 @@ from model.fusion.item_statistics import item_statistics_of
 from model.network.backbones import BackboneName
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
-from model.state.user_states import Stored, UserStates, nothing_stored
+from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from model.versions.version import Version
 from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.string_columns import Strings, strings
@@ -92,7 +92,7 @@ def make_states(
     slots: int = 2,
     most: int = 2**31,
     epoch: int = 1,
-    stored: Stored = nothing_stored,
+    stored: RecordLookup = nothing_stored,
 ) -> UserStates:
     return UserStates(hidden=HIDDEN, length=length, epoch=epoch, device=device, slots=slots, most=most, stored=stored)
 

@@ -15,7 +15,7 @@ from model.serving.answers import Answers
 from model.serving.online_scores import BatchScores
 from model.serving.serving import Serving, serve
 from model.serving.state_engine import StateEngine, SteppedEvents
-from model.state.user_states import Stored, UserStates, nothing_stored
+from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from tests.unit.builders.basics import CPU, ITEMS, Logged, make_states, make_version
 
 
@@ -74,7 +74,7 @@ def make_engines(
     *,
     rules_share: float = 0.5,
     most: int = 2**31,
-    stored: Stored = nothing_stored,
+    stored: RecordLookup = nothing_stored,
 ) -> Engines:
     return Engines(make_states(device, most=most, stored=stored), rules_share=rules_share, serving=serving)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiokafka import ConsumerRecord
 
-from model.data.event_time import judged
+from model.data.event_time import judge_times
 from model.data.events import Actions, actions_of
 from stream_app.contract.events import decode_batch
 from stream_app.history.event_history import EventHistory
@@ -135,7 +135,7 @@ def read_in_steps(folder: Path, topic: Topic, step: int = 2) -> Reader:
 def actions_at(topic: Topic, positions: Iterable[tuple[int, int]]) -> Actions:
     """Returns the actions of the records at these partitions and offsets, made from events and not from files."""
     decoded = decode_batch([record for p, o in positions if (record := topic.records[p][o]) is not None])
-    return actions_of(decoded.events, judged(decoded.times, decoded.record_times)[0])
+    return actions_of(decoded.events, judge_times(decoded.times, decoded.record_times)[0])
 
 
 def assert_same_actions(actions: Actions, expected: Actions) -> None:

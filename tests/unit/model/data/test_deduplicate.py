@@ -16,6 +16,6 @@ def test_a_users_event_id_counts_once_however_the_log_is_cut(log: list[tuple[str
     events = [Event(user, "view", f"item {n}", event_id=event_id) for n, (user, event_id) in enumerate(log)]
     repeats = Deduplicator()
     parts = [actions_of(part, [0] * len(part)) for part in (events[n : n + size] for n in range(0, len(log), size))]
-    found = concatenate([repeats.dropped(part) for part in parts])
+    found = concatenate([repeats.without_repeats(part) for part in parts])
     firsts = {(user, event_id or n): n for n, (user, event_id) in reversed(list(enumerate(log)))}
     assert found.items == [f"item {n}" for n in sorted(firsts.values())]

@@ -22,7 +22,7 @@ from model.data.contexts import CATEGORY_SHIFT
 from model.data.disk_log import DiskLog, window_of_chunks
 from model.data.event_log import active_sequences, latest_actions, parts, sampled_times
 from model.data.events import EVENT_TYPES, Actions, concatenate
-from model.data.sequences import Sequences, frequent_items, joined, sequences_of
+from model.data.sequences import Sequences, concatenate_sequences, frequent_items, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.evaluation.gate import GateConfig
 from model.fusion.item_statistics import CoVisits, item_statistics_of, tensors_of
@@ -92,7 +92,7 @@ def test_what_is_streamed_from_files_is_what_is_read_at_once(
         chunks = history.chunks(ROOMY)
         window = window_of_chunks(chunks, rows=history.rows, room=room, folder=Path(folder), files=files)
         close_all()
-        found, expected = joined(list(parts(window.log))), sequences_of(whole)
+        found, expected = concatenate_sequences(list(parts(window.log))), sequences_of(whole)
         assert isinstance(window.log, DiskLog) == (len(events) > room)
         assert len(window.log) == len(whole) == len(events)
         assert users_of(found) == users_of(expected)
@@ -134,7 +134,7 @@ def test_what_is_asked_of_all_parts_is_what_the_whole_says(files: ExitStack, tmp
     assert np.array_equal(sampled_times(log), np.sort(whole.times))
     late = whole.newest(0.2)
     assert users_of(active_sequences(log, late)) == users_of(active_sequences(whole, late))
-    assert users_of(joined(list(parts(log.before(late))))) == users_of(whole.before(late))
+    assert users_of(concatenate_sequences(list(parts(log.before(late))))) == users_of(whole.before(late))
     assert users_of(latest_actions(log)) == users_of(whole)
     assert held_out(log, late, 10).item_keys.tolist() == held_out(whole, late, 10).item_keys.tolist()
     found, expected = (tensors_of(item_statistics_of(of, vocabulary)) for of in (log, whole))

@@ -217,15 +217,15 @@ def test_batches_count_every_action_once_with_what_follows(lengths: list[int], t
     randomness = np.random.default_rng(0) if shuffled else None
     found = list(batches(sequences, tokens=tokens, randomness=randomness))
     assert len(found) == batch_count(sequences, tokens)
-    counted = np.concatenate([batch.places[batch.counted] for batch in found])
+    counted = np.concatenate([batch.positions[batch.counted] for batch in found])
     assert sorted(counted.tolist()) == list(range(len(sequences)))
     last = set((sequences.offsets[1:] - 1).tolist())
     for batch in found:
         assert batch.item_keys.size <= max(tokens, STEPS)
         for place, has_next, following, kind, object_, soon in zip(
-            batch.places[batch.counted].tolist(),
+            batch.positions[batch.counted].tolist(),
             batch.has_next[batch.counted].tolist(),
-            batch.next_objects[batch.counted].tolist(),
+            batch.next_item_keys[batch.counted].tolist(),
             batch.next_types[batch.counted].tolist(),
             batch.item_keys[batch.counted].tolist(),
             batch.purchase_soon[batch.counted].tolist(),
@@ -241,9 +241,9 @@ def test_batches_count_every_action_once_with_what_follows(lengths: list[int], t
 def test_long_users_are_cut_with_a_warm_up() -> None:
     sequences = sequences_of(log(one_user(["view"] * (STEPS + 1))))
     found = [
-        (batch.places[row][batch.item_keys[row] != 0], int(batch.counted[row].sum()))
+        (batch.positions[row][batch.item_keys[row] != 0], int(batch.counted[row].sum()))
         for batch in batches(sequences, tokens=10_000)
-        for row in range(len(batch.places))
+        for row in range(len(batch.positions))
     ]
     spans = sorted((int(places[0]), int(places[-1]), counted) for places, counted in found)
     assert spans == [(0, STEPS - 1, STEPS), (WARM_UP, STEPS, 1)]
@@ -253,7 +253,7 @@ def test_a_cut_leaves_only_late_targets() -> None:
     rows = one_user(["view"] * 10) + one_user(["view"] * 3, "v")
     sequences = sequences_of(log(rows))
     places = [
-        place for batch in batches(sequences, tokens=100, cut=7000) for place in batch.places[batch.counted].tolist()
+        place for batch in batches(sequences, tokens=100, cut=7000) for place in batch.positions[batch.counted].tolist()
     ]
     assert [int(sequences.item_keys[place + 1]) for place in places] == [item_key(f"i{n}") for n in (7, 8, 9)]
 

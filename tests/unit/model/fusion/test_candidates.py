@@ -11,20 +11,18 @@ import pytest
 
 from model.data.contexts import unpack_contexts
 from model.data.events import Event, actions_of
-from model.data.recent import RECENT, Recent
+from model.data.recent import RECENT_LENGTH, RecentActions
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.fusion.candidates import (
-    CANDIDATES,
+from model.fusion.candidate_features import (
+    ANSWER_FEATURES,
     FEATURES,
-    OF_ANSWER,
-    OF_OWN_ITEMS,
     OWN,
-    Candidates,
+    OWN_ITEM_FEATURES,
+    CandidateSources,
     NetworkBest,
-    collect,
-    seen_index,
 )
+from model.fusion.candidates import MAX_CANDIDATES, Candidates, collect_candidates, new_seen_index
 from model.fusion.item_statistics import ItemStatistics, Neighbours, item_statistics_of
 
 ITEMS = [f"item {n}" for n in range(300)]
@@ -38,7 +36,7 @@ def test_features_are_those_of_a_plain_loop() -> None:
     statistics = item_statistics_of(log, vocabulary)
     answers = range(0, len(log), 7)
     recent, best = asked(log, vocabulary, answers, seed=2)
-    found = collect(recent, best, statistics, seen_index(len(ITEMS)))
+    found = collect_candidates(CandidateSources(recent, best, statistics), new_seen_index(len(ITEMS)))
 
     for n in range(len(answers)):
         expected = by_hand(recent, best, statistics, n)
@@ -52,22 +50,24 @@ def test_features_are_those_of_a_plain_loop() -> None:
 def test_some_features_are_of_own_items_only_and_some_of_the_answer() -> None:
     log, vocabulary = random_log(9), Vocabulary(ITEMS)
     recent, best = asked(log, vocabulary, range(100), seed=10)
-    found = collect(recent, best, item_statistics_of(log, vocabulary), seen_index(len(ITEMS)))
+    found = collect_candidates(
+        CandidateSources(recent, best, item_statistics_of(log, vocabulary)), new_seen_index(len(ITEMS))
+    )
 
     own = found.features[OWN] > 0
-    assert found.features[list(OF_OWN_ITEMS)][:, own].any(axis=1).all()
-    assert not found.features[list(OF_OWN_ITEMS)][:, ~own].any()
+    assert found.features[list(OWN_ITEM_FEATURES)][:, own].any(axis=1).all()
+    assert not found.features[list(OWN_ITEM_FEATURES)][:, ~own].any()
     first = found.features[:, found.starts[found.answers]]
     of_answer = np.flatnonzero((found.features == first).all(axis=1))
-    assert set(of_answer) == set(OF_ANSWER)
+    assert set(of_answer) == set(ANSWER_FEATURES)
 
 
 def test_the_same_answers_again_are_the_same_candidates() -> None:
     log, vocabulary = random_log(3), Vocabulary(ITEMS)
-    statistics, kept = item_statistics_of(log, vocabulary), seen_index(len(ITEMS))
+    statistics, kept = item_statistics_of(log, vocabulary), new_seen_index(len(ITEMS))
     recent, best = asked(log, vocabulary, range(50), seed=4)
 
-    first, second = (collect(recent, best, statistics, kept) for _ in range(2))
+    first, second = (collect_candidates(CandidateSources(recent, best, statistics), kept) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -78,9 +78,11 @@ def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
     log = shoppers([[rng.choice(items) for _ in range(60)] for _ in range(200)])
     vocabulary = Vocabulary(items)
     recent, best = asked(log, vocabulary, range(59, len(log), 60), seed=6, best=200)
-    found = collect(recent, best, item_statistics_of(log, vocabulary), seen_index(len(items)))
+    found = collect_candidates(
+        CandidateSources(recent, best, item_statistics_of(log, vocabulary)), new_seen_index(len(items))
+    )
 
-    assert np.diff(found.starts).max() == CANDIDATES
+    assert np.diff(found.starts).max() == MAX_CANDIDATES
     for n in range(len(recent.starts)):
         assert len(set(items_of(found, n))) == len(items_of(found, n))
 
@@ -90,7 +92,7 @@ def test_users_without_actions_get_what_network_and_popularity_offer() -> None:
     statistics = item_statistics_of(log, vocabulary)
     recent, best = asked(log, vocabulary, [0], seed=8)
     nobody = recent._replace(starts=np.zeros(1, np.int64), stops=np.zeros(1, np.int64))
-    found = collect(nobody, best, statistics, seen_index(len(ITEMS)))
+    found = collect_candidates(CandidateSources(nobody, best, statistics), new_seen_index(len(ITEMS)))
 
     assert set(items_of(found, 0)) == {*best.items[0].tolist(), *statistics.popular.tolist()}
 
@@ -131,7 +133,7 @@ def shoppers(users: list[list[str]]) -> Sequences:
 
 def asked(
     log: Sequences, vocabulary: Vocabulary, places: range | list[int], *, seed: int, best: int = 20
-) -> tuple[Recent, NetworkBest]:
+) -> tuple[RecentActions, NetworkBest]:
     """What is asked after the actions at some places, and what a network of random vectors says."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(len(vocabulary), WIDTH)).astype(np.float32)
@@ -144,14 +146,16 @@ def asked(
     starts = log.offsets[np.searchsorted(log.offsets, list(places), side="right") - 1]
     stops = np.array(list(places), np.int64) + 1
     return (
-        Recent(items, log.contexts, starts, stops),
+        RecentActions(items, log.contexts, starts, stops),
         NetworkBest(top, np.take_along_axis(log_p, top, 1).astype(np.float32), queries, vectors),
     )
 
 
-def by_hand(recent: Recent, best: NetworkBest, statistics: ItemStatistics, n: int) -> dict[int, dict[str, float]]:
+def by_hand(
+    recent: RecentActions, best: NetworkBest, statistics: ItemStatistics, n: int
+) -> dict[int, dict[str, float]]:
     """Features by item, in the order in which the items become candidates."""
-    window = range(max(int(recent.starts[n]), int(recent.stops[n]) - RECENT), int(recent.stops[n]))
+    window = range(max(int(recent.starts[n]), int(recent.stops[n]) - RECENT_LENGTH), int(recent.stops[n]))
     fields = unpack_contexts(recent.contexts)
     actions = [(int(recent.items[at]), at) for at in window if recent.items[at] >= 0]
     own = list(dict.fromkeys(item for item, _ in reversed(actions)))

@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.fusion.candidates import FEATURES, Candidates
+from model.fusion.candidate_features import FEATURES
+from model.fusion.candidates import Candidates
 from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, identity_combiner
 
 MOST = 12

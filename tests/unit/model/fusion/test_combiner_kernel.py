@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.fusion.candidates import FEATURES, OF_ANSWER, OF_OWN_ITEMS
+from model.fusion.candidate_features import ANSWER_FEATURES, FEATURES, OWN_ITEM_FEATURES
 from model.fusion.combiner import Combiner
 from model.fusion.combiner_kernel import combiner_weights, score_candidates
 
@@ -22,7 +22,7 @@ def test_scores_are_those_of_the_layers(count: int) -> None:
 def test_the_users_own_items_are_told_from_others_wherever_they_stand(own: list[int]) -> None:
     combiner, features = drawn(), drawn_features(101)
     others = np.setdiff1d(np.arange(101), own)
-    features.numpy()[np.array(OF_OWN_ITEMS)[:, None], others] = 0
+    features.numpy()[np.array(OWN_ITEM_FEATURES)[:, None], others] = 0
     np.testing.assert_allclose(scores(combiner, features.numpy()), layers(combiner, features), rtol=1e-5, atol=1e-3)
 
 
@@ -45,7 +45,7 @@ def drawn_features(count: int) -> torch.Tensor:
     """Of so many candidates of one answer, all of them the user's own items, (F, C)."""
     features = torch.randn(len(FEATURES), count, generator=torch.Generator().manual_seed(count))
     features[FEATURES.index("own")] = 1
-    features[list(OF_ANSWER)] = features[list(OF_ANSWER), :1]
+    features[list(ANSWER_FEATURES)] = features[list(ANSWER_FEATURES), :1]
     return features
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from model.data.contexts import unpack_contexts
 from model.data.events import EVENT_TYPES, Event, actions_of
-from model.data.recent import RECENT, Recent
+from model.data.recent import RECENT_LENGTH, RecentActions
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.network.purchase_features import NUM_FEATURES, ROWS, purchase_features, purchase_features_of
@@ -45,7 +45,7 @@ def bucket(amount: int) -> int:
 
 def by_hand(events: list[Event], opens: list[bool], place: int) -> list[int]:
     """The facts after an event that do not come straight from its context, from the user's events so far."""
-    window = list(zip(events, opens, strict=True))[max(0, place + 1 - RECENT) : place + 1][::-1]
+    window = list(zip(events, opens, strict=True))[max(0, place + 1 - RECENT_LENGTH) : place + 1][::-1]
     kinds = [EVENT_TYPES.index(event.type) for event, _ in window]
     before = [1 + kind for kind in kinds[1:4]] + [0] * (4 - len(kinds))
     counts = [kinds.count(code) for code in range(8)]
@@ -82,7 +82,7 @@ def test_counts_the_last_actions(seed: int) -> None:
 
 
 def test_a_user_without_actions_has_rows_too() -> None:
-    nothing = Recent(np.zeros(0, np.int32), np.zeros(0, np.uint32), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    nothing = RecentActions(np.zeros(0, np.int32), np.zeros(0, np.uint32), np.zeros(1, np.int64), np.zeros(1, np.int64))
     found = purchase_features(nothing)
     assert found.shape == (1, NUM_FEATURES)
     assert ((found >= 0) & (found < ROWS)).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.recent import Recent, catalogue_items
+from model.data.recent import RecentActions, catalogue_items
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.fusion.fusion import Fusion
@@ -29,12 +29,12 @@ def fused(log: Sequences, threads: int) -> NetworkAndLog:
     return NetworkAndLog(NetworkAlone(Catalogue(vectors), threads), vectors.numpy(), fusion)
 
 
-def asked(log: Sequences) -> tuple[Recent, torch.Tensor]:
+def asked(log: Sequences) -> tuple[RecentActions, torch.Tensor]:
     places = np.arange(len(log))
     starts = log.offsets[np.searchsorted(log.offsets, places, side="right") - 1]
     items = catalogue_items(VOCABULARY, log.item_keys, log.contexts)
     queries = torch.randn(len(log), WIDTH, generator=torch.Generator().manual_seed(3))
-    return Recent(items, log.contexts, starts, places + 1), queries
+    return RecentActions(items, log.contexts, starts, places + 1), queries
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -42,7 +42,7 @@ def asked(log: Sequences) -> tuple[Recent, torch.Tensor]:
 def test_several_threads_rank_as_one_does(threads: int, answers: int) -> None:
     log = sequences(*random_users(4, users=200))
     recent, queries = asked(log)
-    recent, queries = recent.part(slice(0, answers)), queries[:answers]
+    recent, queries = recent.select(slice(0, answers)), queries[:answers]
     one, several = fused(log, 1), fused(log, threads)
 
     expected = one.rank(recent, queries, 20)
@@ -65,7 +65,7 @@ def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_who_asks(monk
     monkeypatch.setattr(Fusion, "rank", watched)
     for answers, expected in ((127, [True]), (128, [False, True])):
         by.clear()
-        ranking.rank(recent.part(slice(0, answers)), queries[:answers], 20)
+        ranking.rank(recent.select(slice(0, answers)), queries[:answers], 20)
         assert sorted(by) == expected
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.covisits import COVISIT_WINDOW
-from model.data.recent import Recent, catalogue_items
+from model.data.recent import RecentActions, catalogue_items
 from model.network.backbones import BackboneName
 from model.network.purchase_features import purchase_features
 from model.serving.answers import RANKED
@@ -113,7 +113,7 @@ def recent_features(serving: Serving, sequence: list[Action]) -> NDArray[np.int3
     item_keys = np.array([action.object for action in sequence[-LENGTH:]], np.uint64)
     contexts = np.array([action.context for action in sequence[-LENGTH:]], np.uint32)
     items = catalogue_items(serving.vocabulary, item_keys, contexts)
-    return purchase_features(Recent(items, contexts, np.array([0]), np.array([len(items)])))
+    return purchase_features(RecentActions(items, contexts, np.array([0]), np.array([len(items)])))
 
 
 def check_answer(outcome: BatchOutcome, row: int, serving: Serving, sequence: list[Action]) -> None:

@@ -115,7 +115,7 @@ def test_all_losses_of_a_batch_by_hand() -> None:
     popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
     found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
     counted = torch.from_numpy(batch.counted)
-    vectors = dict(zip(batch.places[batch.counted].tolist(), network(tokens)[1][counted], strict=True))
+    vectors = dict(zip(batch.positions[batch.counted].tolist(), network(tokens)[1][counted], strict=True))
     names = [kind for _, kind, _ in rows]
 
     def log_p(logits: torch.Tensor, kind: str) -> float:

@@ -1,0 +1,177 @@
+"""The features of candidates, which the combiner scores: what the network, the user and the log say about each of them.
+
+Collecting fills in those that are known while candidates are found (`fusion/candidates.py`); the others are filled in
+here once all candidates of an answer are there.
+
+Shapes: N answers, C candidates of the answer at hand, F features, K best items of the network, D width, I items of the
+catalogue. Items are catalogue indices.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.contexts import FIRST_GAP, gap_bucket, opens_session
+from model.data.events import CATEGORY_BUCKETS
+from model.data.recent import RecentActions
+from model.fusion.item_statistics import ItemStatistics
+from model.kernels.compiled import Floats, compiled
+from model.kernels.fast_math import fast_log
+from model.kernels.gathered_dot import FOUR, dot, multiply_by_four
+
+FEATURES: Final = (
+    "log_probability",  # by the network
+    "followed_last", "followed_second", "followed_earlier",  # how often it followed the user's latest distinct items
+    "preceded_last", "preceded_second", "preceded_earlier",
+    "own", "own_recency", "own_count", "own_last", "own_bought", "own_session",  # what the user did with it
+    "same_category", "same_brand", "category_share",  # with the user's last item, and among all own ones
+    "own_next", "own_previous",  # the user went from or to the last item before
+    "like_latest",  # cosine with a blend of the user's latest distinct items, in the network's vectors
+    "like_last", "like_second",  # with each of the latest two
+    "popularity", "trend",
+    "history", "repeats", "certainty", "gap", "boundary",  # of the answer, not of the item: how far to trust the others
+)  # fmt: skip
+(LOG_PROBABILITY, FOLLOWED, _, _, PRECEDED, _, _, OWN, OWN_RECENCY, OWN_COUNT, OWN_LAST, OWN_BOUGHT, OWN_SESSION,
+ _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, OWN_NEXT, OWN_PREVIOUS, _LIKE_LATEST, _LIKE_LAST, _LIKE_SECOND,
+ _POPULARITY, _TREND,
+ _HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY) = range(len(FEATURES))  # fmt: skip
+OWN_ITEM_FEATURES: Final = (  # zero for all items that are not the user's own; OWN is 1 for those that are
+    OWN, OWN_RECENCY, OWN_COUNT, OWN_LAST, OWN_BOUGHT, OWN_SESSION, OWN_NEXT, OWN_PREVIOUS
+)  # fmt: skip
+ANSWER_FEATURES: Final = (_HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY)  # the same for all candidates of an answer
+
+NETWORK_BEST: Final = 64  # best items of the network that become candidates
+RECENCY_RANKS: Final = 3  # latest distinct items with neighbour features of their own; older ones share the last
+LOG_PROBABILITY_SCALE: Final = np.float32(4)  # divides log-probabilities: features should be about as large as one
+_LEAST_LOG_PROBABILITY: Final = np.float32(-20)
+_BLENDED: Final = 6  # latest distinct items of the user that candidates are compared with
+_LEAST_LENGTH: Final = np.float32(1e-6)  # of a blend, so that nothing is divided by zero
+
+
+class NetworkBest(NamedTuple):
+    """The network's best items, and all that it takes to compute its scores of the others."""
+
+    items: NDArray[np.int64]  # (N, K) best first
+    log_probabilities: Floats  # (N, K)
+    queries: Floats  # (N, D)
+    vectors: Floats  # (I, D)
+
+    def select(self, answers: slice | NDArray[np.int64]) -> NetworkBest:
+        """Returns the best items for some of the answers."""
+        return NetworkBest(self.items[answers], self.log_probabilities[answers], self.queries[answers], self.vectors)
+
+
+class CandidateSources(NamedTuple):
+    """All that candidates and their features come from."""
+
+    recent: RecentActions
+    best: NetworkBest
+    statistics: ItemStatistics
+
+
+@compiled
+def describe(
+    sources: CandidateSources,
+    n: int,
+    own: NDArray[np.int32],
+    actions: int,
+    items: NDArray[np.int32],
+    features: Floats,
+    begin: int,
+) -> None:
+    """Fills in the features of answer n's candidates `items` (C,), in the columns of `features` from `begin` on.
+
+    `own` are the user's distinct items, latest first, among so many `actions`. What was counted while collecting is
+    brought to scale.
+    """
+    recent, best, statistics = sources
+    end = begin + len(items)
+    if len(own):
+        _compare_attributes(statistics, own, items, features, begin)
+    _ask_network(best, n, own, items, features, begin)
+    for column in range(FOLLOWED, PRECEDED + RECENCY_RANKS):
+        _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))
+    _logarithms(features[OWN_COUNT, begin:end], np.float32(1), np.float32(1))
+    for index in range(len(items)):
+        features[_POPULARITY, begin + index] = statistics.popularity[items[index]]
+        features[_TREND, begin + index] = statistics.trend[items[index]]
+    last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
+    gap = np.float32(gap_bucket(last)) / np.float32(FIRST_GAP)
+    certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
+    features[_HISTORY, begin:end] = np.log1p(np.float32(actions)) / np.float32(3.5)
+    features[_REPEATS, begin:end] = np.float32(1) - np.float32(len(own)) / np.float32(max(actions, 1))
+    features[_CERTAINTY, begin:end] = certainty
+    features[_GAP, begin:end] = gap
+    features[_BOUNDARY, begin:end] = np.float32(opens_session(last))
+
+
+@compiled
+def _compare_attributes(
+    statistics: ItemStatistics, own: NDArray[np.int32], items: NDArray[np.int32], features: Floats, begin: int
+) -> None:
+    """Compares category and brand of candidates with those of the user's distinct items, latest first."""
+    end = begin + len(items)
+    same_category, category_share = features[_SAME_CATEGORY, begin:end], features[_CATEGORY_SHARE, begin:end]
+    same_brand = features[_SAME_BRAND, begin:end]
+    shares = np.zeros(CATEGORY_BUCKETS, np.float32)
+    for item in own:
+        shares[statistics.categories[item]] += np.float32(1) / np.float32(len(own))
+    for index in range(len(items)):
+        category, brand = statistics.categories[items[index]], statistics.brands[items[index]]
+        if category != 0:
+            same_category[index] = np.float32(category == statistics.categories[own[0]])
+            category_share[index] = shares[category]
+        if brand != 0:
+            same_brand[index] = np.float32(brand == statistics.brands[own[0]])
+
+
+@compiled
+def _ask_network(
+    best: NetworkBest, n: int, own: NDArray[np.int32], items: NDArray[np.int32], features: Floats, begin: int
+) -> None:
+    """Computes log-probabilities, also of items that are not among the network's best, and cosines.
+
+    Four products of each candidate's vector at once, as most vectors come from far away in memory.
+    """
+    end = begin + len(items)
+    log_probability, like_latest = features[LOG_PROBABILITY, begin:end], features[_LIKE_LATEST, begin:end]
+    like_last, like_second = features[_LIKE_LAST, begin:end], features[_LIKE_SECOND, begin:end]
+    query, known = best.queries[n], best.items.shape[1]
+    log_total = dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if known else np.float32(0)
+    directions = np.zeros((FOUR, len(query)), np.float32)
+    directions[0] = query
+    _blend(best.vectors, own[:_BLENDED], directions[1])
+    _blend(best.vectors, own[:1], directions[2])
+    _blend(best.vectors, own[1:2], directions[3])
+    products = np.empty((len(items), FOUR), np.float32)
+    multiply_by_four(best.vectors, items, directions, products)
+    for index in range(len(items)):
+        if index >= known:
+            log_probability[index] = products[index, 0] - log_total
+        log_probability[index] = max(log_probability[index], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
+        like_latest[index], like_last[index] = products[index, 1], products[index, 2]
+        like_second[index] = products[index, 3]
+
+
+@compiled
+def _blend(vectors: Floats, latest: NDArray[np.int32], blend: Floats) -> None:
+    """Adds up the vectors of items into zeros (D,), item k weighing 1 / (1 + k), and scales the sum to length one.
+
+    Without items `blend` stays zero.
+    """
+    for rank in range(len(latest)):
+        vector, divisor = vectors[latest[rank]], np.float32(1 + rank)
+        for d in range(len(blend)):
+            blend[d] += vector[d] / divisor
+    length = max(np.sqrt(dot(blend, blend)), _LEAST_LENGTH)
+    for d in range(len(blend)):
+        blend[d] /= length
+
+
+@compiled
+def _logarithms(feature: Floats, factor: np.float32, scale: np.float32) -> None:
+    for index in range(len(feature)):
+        feature[index] = fast_log(np.float32(1) + factor * feature[index]) / scale
