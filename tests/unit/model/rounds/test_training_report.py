@@ -1,9 +1,8 @@
-"""What is written about a version for people, and the pictures of it."""
+"""What is written about a version for people."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,6 @@ from model.data.disk_log import window_in_memory
 from model.rounds.training_report import CARD, REPORT, LossCurve, card
 from model.rounds.training_round import train_round
 from model.training.fit_run import Progress
-from stream_app.offline.plots import draw_losses, draw_versions
-from stream_app.versions.admin import ModelLine
 from tests.unit.builders.basics import CPU
 from tests.unit.builders.rounds import CONFIG, circle
 
@@ -48,33 +45,6 @@ def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
         "| item: seen in training |",
     ):
         assert word in text
-
-
-def line(version: str, recall: float, champion: float | None, verdict: str) -> ModelLine:
-    return ModelLine(
-        version=version,
-        state="never promoted",
-        created="2026-01-02T03:04:05+00:00",
-        events=100,
-        recall_at_20=recall,
-        champion_recall_at_20=champion,
-        rules_recall_at_20=0.3,
-        recall_gain=None,
-        verdict=verdict,
-        size_bytes=1,
-        path=version,
-        damage=None,
-    )
-
-
-def test_pictures_are_drawn(tmp_path: Path) -> None:
-    versions = [line("a", 0.4, None, "better"), line("b", 0.5, 0.4, "better"), line("c", 0.45, 0.5, "no_better")]
-    curve = LossCurve()
-    for stage in ("fitting", "weighing"):
-        for step in range(1, 50):
-            curve.add(stage, Progress(step, 49, {"next_item": 5 / step, "next_type": 1.0}))
-    for path in (draw_versions(versions, tmp_path), draw_losses("c", curve.points, tmp_path)):
-        assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_files_for_people_have_names_of_their_own() -> None:

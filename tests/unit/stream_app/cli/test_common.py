@@ -1,12 +1,63 @@
-"""While a command imports what it is built on, no collection looks for garbage; afterwards they do again."""
+"""What commands share: options that are settings, options as one object, ends on signals, imports without garbage."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
+import signal
+from dataclasses import dataclass
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from stream_app.cli.common import importing
+from stream_app.cli.common import grouped, importing, setting, stoppable
+
+
+@dataclass(frozen=True)
+class Size:
+    height: int
+    width: int
+
+
+def test_options_that_belong_together_are_one_object() -> None:
+    @click.command()
+    @click.option("--height", type=int)
+    @click.option("--width", type=int, default=2)
+    @click.option("--colour")
+    @grouped("size", Size)
+    def paint(size: Size, colour: str) -> None:
+        """Paint something."""
+        click.echo(f"{size} {colour}")
+
+    done = CliRunner().invoke(paint, ["--height", "1", "--colour", "red"])
+    assert done.stdout == "Size(height=1, width=2) red\n"
+    assert paint.help == "Paint something."
+
+
+def test_an_option_is_called_like_its_setting_and_says_its_variable_and_default() -> None:
+    @click.command()
+    @setting("http_port")
+    @setting("brokers")
+    def serve(http_port: int | None, brokers: str | None) -> None:
+        click.echo(f"{http_port!r} {brokers!r}")
+
+    assert CliRunner().invoke(serve, ["--http-port", "8000"]).stdout == "8000 None\n"
+    assert CliRunner().invoke(serve, ["--http-port", "many"]).exit_code == 2
+    shown = " ".join(CliRunner().invoke(serve, ["--help"]).stdout.split())
+    assert "[NEXTACT_BROKERS; default: " in shown
+    assert "[NEXTACT_HTTP_PORT; default: " in shown
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_work_to_stop_and_its_result_is_returned(signum: signal.Signals) -> None:
+    async def work(stop: asyncio.Event) -> str:
+        os.kill(os.getpid(), signum)
+        await asyncio.wait_for(stop.wait(), 10)
+        return "stopped in order"
+
+    assert stoppable(work) == "stopped in order"
 
 
 @pytest.mark.parametrize("fails", [False, True])
