@@ -17,7 +17,7 @@ class TrainerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter("nextact_trainer_events", "Valid events read", registry=registry)
-        self.rejected = Counter("nextact_trainer_rejected", "Records that are no events", registry=registry)
+        self.rejected = Counter("nextact_trainer_rejected", "Records that are not events", registry=registry)
         self.rounds = Counter(
             "nextact_trainer_rounds", "Rounds of training, by outcome", ["outcome"], registry=registry
         )

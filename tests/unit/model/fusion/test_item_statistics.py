@@ -136,3 +136,12 @@ def flat(statistics: ItemStatistics) -> dict[str, object]:
 
 def empty() -> Sequences:
     return Sequences(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(1, np.int64))
+
+
+def test_the_lightest_pairs_are_dropped_and_still_count_in_the_shares() -> None:
+    pairs = CoVisits(3, most=1)
+    for items, weight in (([0, 1], 4.0), ([0, 2], 1.0), ([0, 1], 4.0)):
+        pairs.add(np.array(items), np.array([0, 2]), np.full(2, weight))
+    followers, _ = pairs.neighbours()
+    assert followers.items.tolist() == [1]
+    assert followers.shares.tolist() == pytest.approx([8 / 9])

@@ -17,18 +17,14 @@ import torch
 from model.data.disk_log import DiskLog, window_in_memory, window_of_chunks
 from model.data.events import Actions, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
-from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
 from model.evaluation.gate import GateConfig, judge
 from model.fusion.combiner import CombinerConfig
 from model.network.backbones import BackboneName
-from model.network.network import NetworkConfig
 from model.rounds import training_round as rounds
-from model.rounds.fit_model import fine_tune
-from model.rounds.initial_network import cold_start
 from model.rounds.training_round import Round, RoundConfig, _starting_point, train_round
 from model.training.checkpoints import Checkpoints
-from model.training.fit_run import FitRun, Progress
+from model.training.fit_run import Progress
 from model.versions.version import Version
 from tests.unit.builders.basics import BACKBONES, CPU
 from tests.unit.builders.rounds import CONFIG, as_version, circle
@@ -77,17 +73,6 @@ def test_a_round_on_a_champion_learns_from_no_more_than_it_may() -> None:
     assert 100 <= len(_starting_point(champion, vocabulary, config).sample(known)) <= 200
     assert _starting_point(None, vocabulary, config).sample(known) is known
     assert _starting_point(champion, vocabulary, replace(config, hidden=24)).sample(known) is known
-
-
-def test_the_newest_is_taken_in_beside_no_more_of_what_is_older() -> None:
-    long_ago = [Event(user_id=str(k % 50), type="view", item_id=f"i{k // 50 % 8}") for k in range(1000)]
-    lately = [Event(user_id=f"new-{k % 5}", type="view", item_id=f"i{k // 5 % 8}") for k in range(100)]
-    known = sequences_of(actions_of([*long_ago, *lately], [1000 * k for k in range(1100)]))
-    vocabulary = Vocabulary([f"i{k}" for k in range(8)])
-    network = cold_start(NetworkConfig(items=8, hidden=8), seed=1)
-    run = FitRun(CPU, 1)
-    assert fine_tune(network, vocabulary, known, 1_000_000, CONFIG.fitting.train, run).actions == 200
-    assert fine_tune(network, vocabulary, known, 0, CONFIG.fitting.train, run).actions == 1100
 
 
 class Ended(Exception):
@@ -238,3 +223,18 @@ def test_a_round_reads_a_log_on_disk_a_few_times_only(monkeypatch: pytest.Monkey
         second = train_round(window, as_version(first), config, device=CPU, clock=time.thread_time)
         assert second.verdict.promoted
         assert set(passes.values()) == {13}, "what a network rehearses is in memory"
+
+
+def test_a_round_on_a_log_in_parts_learns_as_well(tmp_path: Path) -> None:
+    actions = circle(users=80, items=60)
+    config = replace(CONFIG, gate=GateConfig(margin=-1.0))  # promoted, though the rules are right, too
+    with ExitStack() as files:
+        window = window_of_chunks([actions], rows=len(actions), room=800, folder=tmp_path, files=files)
+        assert window.log.part_count > 1
+        result = train_round(window, None, config, device=CPU, clock=time.thread_time)
+        held_out_from = window.log.newest(CONFIG.holdout / 2)  # there is room for half the log
+    assert result.challenger.network.recall[20] > 0.9
+    described = result.report.window
+    assert (described.events, described.users, described.items) == (1600, 80, 60)
+    assert described.held_out_from == held_out_from
+    assert result.trained_until == window.log.span[1]

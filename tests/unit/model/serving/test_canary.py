@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
-import msgspec
 import numpy as np
 import pytest
 
 from model.serving.canary import HitCounts, regression_message, total
-from stream_app.settings import Settings
-from stream_app.trainer.rollback_watch import RollbackWatch
-from stream_app.versions.canary_reports import KEY, CanaryReport, decode_canary_report
-from stream_app.versions.promotions import CHAMPION, Promotion, VersionRef, encode_promotion, promoted_after
-from tests.unit.builders.versions import NOON
+from stream_app.versions.canary_reports import decode_canary_report
 
 
 def hits(scored: int, share: float) -> HitCounts:
@@ -64,32 +56,3 @@ def test_workers_add_up() -> None:
 @pytest.mark.parametrize("value", [None, b"", b"no json", b"{}"])
 def test_what_is_no_trial_is_none(value: bytes | None) -> None:
     assert decode_canary_report(value) is None
-
-
-def record(key: bytes, value: bytes) -> Any:
-    return SimpleNamespace(key=key, value=value)
-
-
-def reported(worker: str, version: str, before: str, new: HitCounts, old: HitCounts) -> Any:
-    trial = CanaryReport(worker=worker, version=version, before=before, new=new, old=old)
-    return record(KEY + worker.encode(), msgspec.json.encode(trial))
-
-
-def promoted(name: str, after: Promotion | None) -> Promotion:
-    return promoted_after(after, VersionRef(version=name, path=name, manifest_sha256=""), {}, NOON)
-
-
-def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
-    first = promoted("first", None)
-    second = promoted("second", first)
-    verdict = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
-    verdict.add([record(CHAMPION, encode_promotion(first)), record(CHAMPION, encode_promotion(second))])
-    bad, good = hits(900, 0.1), hits(100, 0.5)
-    verdict.add([reported("a", "second", "zeroth", bad, good), reported("b", "first", "second", bad, good)])
-    assert verdict.regression_message() is None
-    verdict.add([reported("a", "second", "first", bad, hits(60, 0.5))])
-    assert verdict.regression_message() is None
-    verdict.add([reported("b", "second", "first", bad, hits(60, 0.5))])
-    assert "on 1,800 events" in (verdict.regression_message() or "")
-    verdict.add([record(CHAMPION, encode_promotion(promoted("third", second)))])
-    assert verdict.regression_message() is None

@@ -18,13 +18,11 @@ from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.errors import NextactError, TooLittleData
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
-from model.rounds.initial_network import cold_start, warm_start
+from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig, _Optimization, adam_with_schedule, fit_network
 from model.training.fit_run import FitRun, Progress
-from model.training.item_attributes import learn_item_attributes
 from model.training.losses import Recency
-from model.versions.version import Version
-from tests.unit.builders.basics import BACKBONES, make_version
+from tests.unit.builders.basics import BACKBONES
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(actions=6000, batch_tokens=64)
@@ -53,10 +51,6 @@ def circle(users: int = 60, length: int = 12) -> tuple[Sequences, Vocabulary]:
 
 def tiny(vocabulary: Vocabulary, seed: int = 0, backbone: BackboneName = "gru") -> Network:
     return cold_start(NetworkConfig(items=len(vocabulary), backbone=backbone, width=16, hidden=16), seed)
-
-
-def as_version(network: Network, vocabulary: Vocabulary) -> Version:
-    return replace(make_version(vocabulary.items), network=network.eval(), vocabulary=vocabulary)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -209,54 +203,3 @@ def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
     assert torch.equal(before[untouched], after[untouched])
     for table in (network.contexts, network.words):
         assert not table.weight[0].any()
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
-    old_words, new_words = Vocabulary(["a", "b", "c"]), Vocabulary(["a", "b", "c", "new", "newer"])
-    old = as_version(tiny(old_words, backbone=backbone), old_words)
-    network = warm_start(old, new_words, torch.Generator().manual_seed(0))
-    weights = old.network.state_dict()
-    known = ITEM_BUCKETS + 3
-    for key, tensor in network.state_dict().items():
-        found = tensor[:known] if key in ("items.weight", "sides") else tensor
-        assert torch.equal(found, weights[key])
-    bucket = weights["items.weight"][item_key("new") % ITEM_BUCKETS]
-    distance = (network.items.weight[known] - bucket).norm().item()
-    assert 0 < distance < 0.3 * bucket.norm().item()
-
-
-def test_a_warm_start_follows_ids_and_not_places() -> None:
-    old_words, new_words = Vocabulary(["a", "b"]), Vocabulary(["b", "a"])
-    old = as_version(tiny(old_words), old_words)
-    network = warm_start(old, new_words, torch.Generator().manual_seed(0))
-    assert torch.equal(network.item_vectors(), old.network.item_vectors().flip(0))
-
-
-def test_an_item_has_the_category_and_the_brand_that_were_given_last() -> None:
-    events = [
-        Event(user_id="u", type="view", item_id="a", category="old", brand="b"),
-        Event(user_id="u", type="view", item_id="a", category="new"),
-        Event(user_id="u", type="search", query="red"),
-        Event(user_id="u", type="view", item_id="unknown", category="other"),
-        Event(user_id="u", type="view", item_id="c", category="new", brand="b"),
-    ]
-    vocabulary = Vocabulary(["a", "c", "never"])
-    network = cold_start(NetworkConfig(items=3, width=8, hidden=8), 0).eval()
-    plain = network.item_vectors().clone()
-    learn_item_attributes(network, vocabulary, sequences_of(actions_of(events, [1, 2, 3, 4, 5])))
-    assert not network.item_attributes[:ITEM_BUCKETS].any()
-    first, second, third = network.item_attributes[ITEM_BUCKETS:]
-    assert torch.equal(first, second)
-    assert (first > 0).all()
-    assert not third.any()
-    attributes = network.contexts.weight[network.item_attributes[ITEM_BUCKETS:]].sum(1)
-    expected = network.items.weight[ITEM_BUCKETS:] + attributes
-    torch.testing.assert_close(network.item_vectors(), torch.nn.functional.normalize(expected, dim=-1))
-    assert torch.equal(network.item_vectors()[2], plain[2])
-    assert not torch.allclose(network.item_vectors()[0], plain[0])
-    learn_item_attributes(
-        network, vocabulary, sequences_of(actions_of([Event(user_id="u", type="view", item_id="a", brand="z")], [9]))
-    )
-    assert network.item_attributes[ITEM_BUCKETS, 0] == first[0]
-    assert network.item_attributes[ITEM_BUCKETS, 1] != second[1]

@@ -299,19 +299,3 @@ def test_a_round_that_was_ended_goes_on_with_the_files_that_it_had(
     journal.end()
     assert journal.interrupted() is None
     assert run(2) == [(9, 1), (9, 2)]
-
-
-def test_a_note_that_cannot_be_read_is_no_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    journal = RoundJournal(Settings(device="cpu", data_dir=tmp_path))
-    journal.begin(4)
-    (path,) = tmp_path.rglob("round.json")
-    path.write_bytes(b"{")
-    assert journal.interrupted() is None
-    assert "the interrupted round is forgotten" in caplog.text
-    assert not path.exists()
-
-
-def test_trainers_of_other_histories_do_not_meet(tmp_path: Path) -> None:
-    journals = [RoundJournal(Settings(device="cpu", data_dir=tmp_path, history=name)) for name in ("a", "b")]
-    journals[0].begin(4)
-    assert [journal.interrupted() for journal in journals] == [4, None]

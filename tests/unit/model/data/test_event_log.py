@@ -1,0 +1,72 @@
+"""What is asked of a log in parts, against the same log in one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.data.event_log import active_sequences, latest_actions, parts, sampled_times
+from model.data.sequences import Sequences, concatenate_sequences
+from model.data.vocabulary import Vocabulary
+from model.fusion.item_statistics import item_statistics_of, tensors_of
+from model.rounds.drift import DriftMonitor
+from model.rounds.fit_model import held_out
+from model.rounds.rehearsal import rehearsal
+from tests.unit.builders.logs import ROOMY, in_parts
+from tests.unit.builders.sequences import random_users, sequences
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def users_of(found: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
+    """The sequence of each user, in no order."""
+    rows = list(zip(found.item_keys.tolist(), found.contexts.tolist(), found.times.tolist(), strict=True))
+    return Counter(tuple(rows[low:high]) for low, high in pairwise(found.offsets.tolist()))
+
+
+@pytest.fixture
+def files() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("cut", [None, 200_000])
+def test_what_is_asked_of_all_parts_is_what_the_whole_says(files: ExitStack, tmp_path: Path, cut: int | None) -> None:
+    whole = sequences(*random_users(3))
+    log = in_parts(whole, 4, ROOMY, tmp_path, files)
+    if cut is not None:
+        middle = whole.newest(0.5)
+        whole, log = whole.before(middle), log.before(middle)
+    vocabulary = Vocabulary(list(LETTERS))
+    assert len(log) == len(whole)
+    assert log.span == whole.span
+    assert log.newest(0.3) == whole.newest(0.3)
+    assert np.array_equal(sampled_times(log), np.sort(whole.times))
+    late = whole.newest(0.2)
+    assert users_of(active_sequences(log, late)) == users_of(active_sequences(whole, late))
+    assert users_of(concatenate_sequences(list(parts(log.before(late))))) == users_of(whole.before(late))
+    assert users_of(latest_actions(log)) == users_of(whole)
+    assert held_out(log, late, 10).item_keys.tolist() == held_out(whole, late, 10).item_keys.tolist()
+    found, expected = (tensors_of(item_statistics_of(of, vocabulary)) for of in (log, whole))
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-5)  # type: ignore[arg-type]
+    for name, counts in DriftMonitor(whole)._learned.items():
+        assert np.array_equal(DriftMonitor(log)._learned[name], counts)
+
+
+def test_where_there_is_no_room_users_are_drawn_and_stay_whole(files: ExitStack, tmp_path: Path) -> None:
+    whole = sequences(*["abcd"] * 100)
+    log = in_parts(whole, 5, 200, tmp_path, files)
+    found = active_sequences(log, 0)
+    assert 150 <= len(found) <= 200
+    assert not users_of(found) - users_of(whole)
+    some = latest_actions(log)
+    assert len(some) == pytest.approx(200, abs=2)
+    assert np.array_equal(np.sort(some.times), np.sort(whole.times)[-len(some) :])
+    assert len(rehearsal(log, 0, 1000, np.random.default_rng(1))) <= 200

@@ -1,0 +1,118 @@
+"""A model fitted to a log: what is held out for the combiner, and what each half of it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from model.data.events import Event, actions_of
+from model.data.sequences import sequences_of
+from model.data.vocabulary import Vocabulary
+from model.evaluation.fusion_ranker import FusionRanker
+from model.evaluation.network_ranker import NetworkRanker
+from model.evaluation.ranking import LIST_SIZE, Holdout
+from model.fusion.combiner import CombinerConfig
+from model.network.network import NetworkConfig
+from model.rounds.fit_model import FitModelConfig, StartingPoint, fine_tune, fit_model, held_out
+from model.rounds.initial_network import cold_start
+from model.training.fit_network import TrainConfig
+from model.training.fit_run import FitRun, Progress
+from tests.unit.builders.basics import CPU
+from tests.unit.builders.rounds import CONFIG
+from tests.unit.builders.sequences import random_users, sequences
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+VOCABULARY = Vocabulary(list(LETTERS[:-3]))  # three letters are not known
+ONCE = TrainConfig(actions=1, least_epochs=1, most_epochs=1)
+SMALL = NetworkConfig(items=len(VOCABULARY), width=8, hidden=8)
+
+
+def holdout(seed: int) -> Holdout:
+    log = sequences(*random_users(seed))
+    positions = np.flatnonzero(log.has_next) + 1
+    return Holdout(log, positions[log.types[positions] != 1])
+
+
+def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> None:
+    """Everyone comes back to the item before the last: nothing to learn in one epoch, but plain to the evidence."""
+    users = [first + second + first + second + first for first in LETTERS[:20] for second in LETTERS[:20]]
+    rng = np.random.default_rng(1)
+    log = sequences(*[users[n] for n in rng.permutation(len(users))])
+    vocabulary = Vocabulary(list(LETTERS[:20]))
+    told: list[str] = []
+
+    def tell(stage: str, _: Progress) -> None:
+        if stage not in told:
+            told.append(stage)
+
+    config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=50))
+    shape = NetworkConfig(items=20, width=8, hidden=8)
+    model = fit_model(log, vocabulary, StartingPoint(lambda: cold_start(shape, 1)), config, FitRun(CPU, 1, tell))
+
+    test = held_out(sequences(*users[::7], begin=10**9), 0, 10_000)
+    fused = FusionRanker(model.network, vocabulary, model.fusion, CPU).rank(test).ranks
+    alone = NetworkRanker(model.network, vocabulary, CPU).rank(test).ranks
+    assert (fused == 1).mean() > (alone == 1).mean() + 0.2
+    assert told == ["fitting", "weighing", "fitting to everything"]
+
+
+@pytest.mark.parametrize(("from_scratch", "stages"), [(True, 2), (False, 2)])
+def test_a_seed_fixes_a_model(from_scratch: bool, stages: int) -> None:
+    log = sequences(*random_users(8, users=200))
+    config = FitModelConfig(
+        from_scratch=from_scratch,
+        train=ONCE,
+        combiner=CombinerConfig(examples=1, least_epochs=1, least=20),
+    )
+    first, again = (
+        fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, seed))
+        for seed in (1, 1)
+    )
+    for one, other in ((first.network, again.network), (first.fusion.combiner, again.fusion.combiner)):
+        assert all(
+            torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        )
+    assert first.report.epochs == stages
+
+
+def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network() -> None:
+    log = sequences(*random_users(9, users=60))
+    config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=10**6))
+    model = fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, 1))
+
+    asked = holdout(10)
+    fused = FusionRanker(model.network, VOCABULARY, model.fusion, CPU).rank(asked).ranks
+    alone = NetworkRanker(model.network, VOCABULARY, CPU).rank(asked).ranks
+    # Behind the listed ones, what is least probable is all the same to the fusion.
+    np.testing.assert_array_equal(np.minimum(fused, LIST_SIZE + 1), np.minimum(alone, LIST_SIZE + 1))
+
+
+def test_of_a_small_log_a_larger_share_is_held_out() -> None:
+    log = sequences(*random_users(11, users=200))
+    tenth, half = (len(log.before(log.newest(share))) for share in (0.1, 0.5))
+    config = FitModelConfig(train=ONCE, combiner=CombinerConfig(examples=1, least_epochs=1, least=20))
+
+    def actions_before(config: FitModelConfig) -> int:
+        model = fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, 1))
+        return model.report.actions - len(log)  # of two passes the second is over everything
+
+    assert actions_before(replace(config, enough_held_out=1)) == tenth
+    assert actions_before(replace(config, enough_held_out=len(log), most_held_out=0.5)) == half
+    assert config.share(10**9) == config.held_out
+    assert config.share(1) == config.most_held_out
+    assert config.share(round(config.enough_held_out / 0.15)) == pytest.approx(0.15, rel=1e-3)
+    assert replace(config, held_out=0.4).share(1) == 0.4  # what is asked for is held out
+
+
+def test_the_newest_is_taken_in_beside_no_more_of_what_is_older() -> None:
+    long_ago = [Event(user_id=str(k % 50), type="view", item_id=f"i{k // 50 % 8}") for k in range(1000)]
+    lately = [Event(user_id=f"new-{k % 5}", type="view", item_id=f"i{k // 5 % 8}") for k in range(100)]
+    known = sequences_of(actions_of([*long_ago, *lately], [1000 * k for k in range(1100)]))
+    vocabulary = Vocabulary([f"i{k}" for k in range(8)])
+    network = cold_start(NetworkConfig(items=8, hidden=8), seed=1)
+    run = FitRun(CPU, 1)
+    assert fine_tune(network, vocabulary, known, 1_000_000, CONFIG.fitting.train, run).actions == 200
+    assert fine_tune(network, vocabulary, known, 0, CONFIG.fitting.train, run).actions == 1100

@@ -1,0 +1,54 @@
+"""The network that a fit begins with: drawn from a seed, or carried over from an earlier version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.data.events import item_key
+from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.network.backbones import BackboneName
+from model.network.network import Network, NetworkConfig
+from model.rounds.initial_network import cold_start, warm_start
+from model.versions.version import Version
+from tests.unit.builders.basics import BACKBONES, make_version
+
+
+def tiny(vocabulary: Vocabulary, seed: int = 0, backbone: BackboneName = "gru") -> Network:
+    return cold_start(NetworkConfig(items=len(vocabulary), backbone=backbone, width=16, hidden=16), seed)
+
+
+def as_version(network: Network, vocabulary: Vocabulary) -> Version:
+    return replace(make_version(vocabulary.items), network=network.eval(), vocabulary=vocabulary)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
+    old_words, new_words = Vocabulary(["a", "b", "c"]), Vocabulary(["a", "b", "c", "new", "newer"])
+    old = as_version(tiny(old_words, backbone=backbone), old_words)
+    network = warm_start(old, new_words, torch.Generator().manual_seed(0))
+    weights = old.network.state_dict()
+    known = ITEM_BUCKETS + 3
+    for key, tensor in network.state_dict().items():
+        found = tensor[:known] if key in ("items.weight", "sides") else tensor
+        assert torch.equal(found, weights[key])
+    bucket = weights["items.weight"][item_key("new") % ITEM_BUCKETS]
+    distance = (network.items.weight[known] - bucket).norm().item()
+    assert 0 < distance < 0.3 * bucket.norm().item()
+
+
+def test_a_warm_start_follows_ids_and_not_places() -> None:
+    old_words, new_words = Vocabulary(["a", "b"]), Vocabulary(["b", "a"])
+    old = as_version(tiny(old_words), old_words)
+    network = warm_start(old, new_words, torch.Generator().manual_seed(0))
+    assert torch.equal(network.item_vectors(), old.network.item_vectors().flip(0))
+
+
+def test_a_seed_fixes_the_first_weights_and_leaves_the_callers_randomness_alone() -> None:
+    vocabulary, before = Vocabulary(["a", "b"]), torch.get_rng_state()
+    first, again, other = (tiny(vocabulary, seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["items.weight"], other["items.weight"])

@@ -1,0 +1,40 @@
+"""What a prediction costs, by a clock that counts."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from model.rounds.latency import seconds_per_event
+from model.serving.serving import serve
+from tests.unit.builders.basics import CPU, make_version
+from tests.unit.builders.rounds import circle
+
+
+class SlowStart:
+    """A clock on which the first batch takes a minute, and each later one a second more than the one before."""
+
+    def __init__(self) -> None:
+        self._durations = itertools.chain((60.0,), itertools.count(1.0))
+        self._now = 0.0
+        self._running = False
+
+    def __call__(self) -> float:
+        if self._running:
+            self._now += next(self._durations)
+        self._running = not self._running
+        return self._now
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [
+        (200, 3 / 512),  # 4,000 actions: the newest six batches, of which the median of the last five counts
+        (77, 2 / 512),  # 1,540: the first batch warms up; then 1, 2 and, for the four that are left, 3 seconds
+        (5, 60 / 100),  # 100: the only batch counts, warm or not
+    ],
+)
+def test_the_median_of_the_batches_counts_and_the_first_one_only_warms_up(users: int, expected: float) -> None:
+    serving = serve(make_version(), CPU)
+    assert seconds_per_event(serving, circle(users=users), device=CPU, clock=SlowStart()) == pytest.approx(expected)

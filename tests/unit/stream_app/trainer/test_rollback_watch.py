@@ -1,0 +1,67 @@
+"""Which reports of the workers count against a champion."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from model.serving.canary import HitCounts
+from stream_app.settings import Settings
+from stream_app.trainer.rollback_watch import RollbackWatch
+from stream_app.versions.canary_reports import KEY, CanaryReport
+from stream_app.versions.promotions import CHAMPION, Promotion, VersionRef, encode_promotion, promoted_after
+from tests.unit.builders.versions import NOON
+
+
+def hits(scored: int, share: float) -> HitCounts:
+    return HitCounts(scored, round(scored * share), round(scored * share) / 2)
+
+
+def record(key: bytes, value: bytes) -> Any:
+    return SimpleNamespace(key=key, value=value)
+
+
+def reported(worker: str, version: str, before: str, new: HitCounts, old: HitCounts) -> Any:
+    report = CanaryReport(worker=worker, version=version, before=before, new=new, old=old)
+    return record(KEY + worker.encode(), msgspec.json.encode(report))
+
+
+def promoted(name: str, after: Promotion | None) -> Promotion:
+    return promoted_after(after, VersionRef(version=name, path=name, manifest_sha256=""), {}, NOON)
+
+
+def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
+    first = promoted("first", None)
+    second = promoted("second", first)
+    watch = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
+    watch.add([record(CHAMPION, encode_promotion(first)), record(CHAMPION, encode_promotion(second))])
+    bad, good = hits(900, 0.1), hits(100, 0.5)
+    watch.add([reported("a", "second", "zeroth", bad, good), reported("b", "first", "second", bad, good)])
+    assert watch.regression_message() is None
+    watch.add([reported("a", "second", "first", bad, hits(60, 0.5))])
+    assert watch.regression_message() is None
+    watch.add([reported("b", "second", "first", bad, hits(60, 0.5))])
+    assert "on 1,800 events" in (watch.regression_message() or "")
+    watch.add([record(CHAMPION, encode_promotion(promoted("third", second)))])
+    assert watch.regression_message() is None
+
+
+def test_a_first_champion_cannot_be_rolled_back() -> None:
+    watch = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
+    assert watch.regression_message() is None, "there is no champion yet"
+    watch.add([record(CHAMPION, encode_promotion(promoted("first", None)))])
+    watch.add([reported("a", "first", "zeroth", hits(900, 0.1), hits(100, 0.5))])
+    assert watch.regression_message() is None
+
+
+def test_of_each_worker_only_the_newest_report_counts() -> None:
+    watch, first = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
+    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
+    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    assert watch.regression_message() is not None
+    watch.add([reported("a", "second", "first", hits(9000, 0.5), hits(1000, 0.5))])
+    assert watch.regression_message() is None
+    watch.add([record(KEY + b"b", b"not a report")])
+    assert watch.regression_message() is None
