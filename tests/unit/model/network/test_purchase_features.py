@@ -43,9 +43,9 @@ def bucket(amount: int) -> int:
     return max(n for n, least in enumerate(AMOUNTS) if least <= amount)
 
 
-def by_hand(events: list[Event], opens: list[bool], place: int) -> list[int]:
-    """The facts after an event that do not come straight from its context, from the user's events so far."""
-    window = list(zip(events, opens, strict=True))[max(0, place + 1 - RECENT_LENGTH) : place + 1][::-1]
+def by_hand(events: list[Event], opens: list[bool], position: int) -> list[int]:
+    """The features after an event that do not come straight from its context, from the user's events so far."""
+    window = list(zip(events, opens, strict=True))[max(0, position + 1 - RECENT_LENGTH) : position + 1][::-1]
     kinds = [EVENT_TYPES.index(event.type) for event, _ in window]
     before = [1 + kind for kind in kinds[1:4]] + [0] * (4 - len(kinds))
     counts = [kinds.count(code) for code in range(8)]
@@ -71,14 +71,14 @@ def test_counts_the_last_actions(seed: int) -> None:
     found = purchase_features_of(sequences, Vocabulary(ITEMS), np.arange(len(sequences)))
     fields = unpack_contexts(sequences.contexts)
     firsts = np.concatenate(([0], np.cumsum([16, 32, 16, 1024, 512, 9, 9, 9, *[16] * 21])))
-    facts = found - firsts
+    features = found - firsts
     assert found.shape == (len(events), NUM_FEATURES)
     expected = (fields.types + 8 * fields.boundaries, fields.gaps, fields.prices, fields.categories, fields.brands)
-    assert facts[:, :5].tolist() == np.stack(expected, 1).tolist()
+    assert features[:, :5].tolist() == np.stack(expected, 1).tolist()
     opens = fields.boundaries.astype(bool).tolist()
     for start, stop in zip(sequences.offsets[:-1].tolist(), sequences.offsets[1:].tolist(), strict=True):
-        for place in range(stop - start):
-            assert facts[start + place, 5:].tolist() == by_hand(events[start:stop], opens[start:stop], place)
+        for position in range(stop - start):
+            assert features[start + position, 5:].tolist() == by_hand(events[start:stop], opens[start:stop], position)
 
 
 def test_a_user_without_actions_has_rows_too() -> None:
