@@ -11,6 +11,8 @@ from model.data.disk_log import DiskLog
 from model.data.events import Actions, Event, actions_of
 from model.data.sequences import Sequences
 
+Row = tuple[str, str, str, int, str | None]  # user, type, item or query, time in ms, session
+
 ROOMY = 1_000_000  # actions that may be in memory: more than any of these logs has
 
 
@@ -26,3 +28,17 @@ def in_parts(whole: Sequences, count: int, room: int, folder: Path, files: ExitS
     """The same users in so many parts."""
     groups = np.array_split(np.arange(len(whole.offsets) - 1), count)
     return DiskLog.of((whole.of_users(group) for group in groups), room, folder, files)
+
+
+def log_of(rows: list[Row]) -> Actions:
+    """The actions of rows, in their order."""
+    events = [
+        Event(user_id=user, type=kind, item_id=thing, query=thing, session_id=session)
+        for user, kind, thing, _, session in rows
+    ]
+    return actions_of(events, [row[3] for row in rows])
+
+
+def one_user(kinds: list[str], name: str = "u") -> list[Row]:
+    """A user who did something every second, of these kinds."""
+    return [(name, kind, f"i{index}", 1000 * index, None) for index, kind in enumerate(kinds)]

@@ -1,4 +1,4 @@
-"""Sequences and batches against plain loops over the log."""
+"""Sequences against plain loops over the log."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.data.batches import STEPS, WARM_UP, batch_count, batches
 from model.data.contexts import FIRST_GAP, contexts_of, gap_buckets, unpack_contexts
 from model.data.event_time import user_clocks
 from model.data.events import (
@@ -21,13 +20,9 @@ from model.data.events import (
     PURCHASE_WITHIN_MS,
     SESSION_GAP_MS,
     Actions,
-    Event,
-    actions_of,
-    item_key,
 )
 from model.data.sequences import frequent_items, sequences_of
-
-Row = tuple[str, str, str, int, str | None]  # user, type, item or query, time, session
+from tests.unit.builders.logs import Row, log_of, one_user
 
 ROWS = st.lists(
     st.tuples(
@@ -39,18 +34,6 @@ ROWS = st.lists(
     ),
     max_size=40,
 )
-
-
-def log(rows: list[Row]) -> Actions:
-    events = [
-        Event(user_id=user, type=kind, item_id=thing, query=thing, session_id=session)
-        for user, kind, thing, _, session in rows
-    ]
-    return actions_of(events, [row[3] for row in rows])
-
-
-def one_user(kinds: list[str], name: str = "u") -> list[Row]:
-    return [(name, kind, f"i{place}", 1000 * place, None) for place, kind in enumerate(kinds)]
 
 
 def expected_fields(actions: Actions) -> list[tuple[int, int]]:
@@ -79,12 +62,12 @@ def fields(contexts: NDArray[np.uint32]) -> list[tuple[int, int]]:
 
 @given(ROWS, st.integers(0, 40))
 def test_contexts_are_those_of_one_action_at_a_time_in_any_cut(rows: list[Row], middle: int) -> None:
-    actions = log(rows)
+    actions = log_of(rows)
     found: list[tuple[int, int]] = []
     times: dict[str, int] = defaultdict(lambda: int(NO_TIME))
     sessions: dict[str, int] = defaultdict(int)
     for part in (rows[:middle], rows[middle:]):
-        some = log(part)
+        some = log_of(part)
         users = np.array([ord(user) for user in some.users], np.int64)
         known = np.array([times[user] for user in some.users], np.int64)
         clocks, _ = user_clocks(users, some.times, known, np.ones(len(users), np.bool_))
@@ -98,7 +81,7 @@ def test_contexts_are_those_of_one_action_at_a_time_in_any_cut(rows: list[Row], 
 
 @given(ROWS)
 def test_sequences_hold_every_user_in_log_order(rows: list[Row]) -> None:
-    actions = log(rows)
+    actions = log_of(rows)
     sequences = sequences_of(actions)
     by_user: dict[str, list[int]] = defaultdict(list)
     for place, user in enumerate(actions.users):
@@ -122,7 +105,7 @@ def test_sequences_hold_every_user_in_log_order(rows: list[Row]) -> None:
 
 @given(ROWS, st.integers(0, 10 * SESSION_GAP_MS))
 def test_before_a_cut_lie_the_beginnings(rows: list[Row], cut: int) -> None:
-    sequences = sequences_of(log(rows))
+    sequences = sequences_of(log_of(rows))
     early = sequences.before(cut)
     assert early.item_keys.tolist() == sequences.item_keys[sequences.times < cut].tolist()
     assert len(early.offsets) - 1 == sum(first_time(rows, user) < cut for user in {row[0] for row in rows})
@@ -131,7 +114,7 @@ def test_before_a_cut_lie_the_beginnings(rows: list[Row], cut: int) -> None:
 
 @given(ROWS, st.none() | st.integers(0, 10 * SESSION_GAP_MS))
 def test_targets_are_actions_on_items_after_another_of_the_user(rows: list[Row], cut: int | None) -> None:
-    sequences = sequences_of(log(rows))
+    sequences = sequences_of(log_of(rows))
     next_actions = [
         index
         for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
@@ -149,7 +132,7 @@ def first_time(rows: list[Row], user: str) -> int:
 
 @given(ROWS)
 def test_a_purchase_is_soon_within_the_horizon(rows: list[Row]) -> None:
-    sequences = sequences_of(log(rows))
+    sequences = sequences_of(log_of(rows))
     kinds = [EVENT_TYPES[code] for code in sequences.types]
     times = sequences.times.tolist()
     expected = [
@@ -165,7 +148,7 @@ def test_a_purchase_is_soon_within_the_horizon(rows: list[Row]) -> None:
 
 @pytest.mark.parametrize(("after", "soon"), [(PURCHASE_WITHIN_MS, True), (PURCHASE_WITHIN_MS + 1, False)])
 def test_a_purchase_is_soon_within_half_an_hour(after: int, soon: bool) -> None:
-    sequences = sequences_of(log([("u", "view", "i", 0, None), ("u", "purchase", "i", after, None)]))
+    sequences = sequences_of(log_of([("u", "view", "i", 0, None), ("u", "purchase", "i", after, None)]))
     assert sequences.purchase_soon.tolist() == [soon, False]
 
 
@@ -175,8 +158,8 @@ def test_what_is_known_of_purchases_does_not_change_when_the_log_goes_on(rows: l
     early = [("a", "view", "i", 0, None)] * (len(rows) + 3)  # so that the log is not short
     latest = [("d", "view", "i", time, None) for time in (now - PURCHASE_WITHIN_MS, now - PURCHASE_WITHIN_MS + 1, now)]
     rows = [*early, *rows, *latest]
-    known_of = sequences_of(log(rows))
-    whole = sequences_of(log([*rows, *((user, "purchase", "i", now + 1, None) for user in "abcd")]))
+    known_of = sequences_of(log_of(rows))
+    whole = sequences_of(log_of([*rows, *((user, "purchase", "i", now + 1, None) for user in "abcd")]))
     known = known_of.purchase_known
     assert known.tolist() == (known_of.times <= now - PURCHASE_WITHIN_MS).tolist()
     again = whole.purchase_soon[whole.times <= now]
@@ -184,13 +167,13 @@ def test_what_is_known_of_purchases_does_not_change_when_the_log_goes_on(rows: l
 
 
 def test_of_a_log_shorter_than_the_horizon_the_older_half_counts_as_known() -> None:
-    sequences = sequences_of(log(one_user(["view", "view", "purchase", "view"])))
+    sequences = sequences_of(log_of(one_user(["view", "view", "purchase", "view"])))
     assert sequences.purchase_known.tolist() == [True, True, False, False]
-    assert sequences_of(log([])).purchase_known.tolist() == []
+    assert sequences_of(log_of([])).purchase_known.tolist() == []
 
 
 def test_the_newest_share() -> None:
-    sequences = sequences_of(log(one_user(["view"] * 100)))
+    sequences = sequences_of(log_of(one_user(["view"] * 100)))
     cut = sequences.newest(0.1)
     assert (sequences.times >= cut).sum() in (10, 11)
 
@@ -198,74 +181,12 @@ def test_the_newest_share() -> None:
 def test_frequent_items_in_order_of_appearance() -> None:
     rows: list[Row] = [("u", "view", item, 0, None) for item in "abacbbd"]
     rows.append(("u", "search", "a", 0, None))
-    assert frequent_items(log(rows)) == ["a", "b", "c", "d"]
-    assert frequent_items(log(rows), least=2) == ["a", "b"]
-    assert frequent_items(log(rows), most=1) == ["b"]
-
-
-LENGTHS = st.lists(st.integers(1, 3 * STEPS), min_size=1, max_size=12)
-
-
-@settings(max_examples=40, deadline=None)
-@given(LENGTHS, st.integers(1, 600), st.booleans())
-def test_batches_count_every_action_once_with_what_follows(lengths: list[int], tokens: int, shuffled: bool) -> None:
-    rows: list[Row] = []
-    for user, length in enumerate(lengths):
-        kinds = [EVENT_TYPES[(user + place) % len(EVENT_TYPES)] for place in range(length)]
-        rows += one_user(kinds, f"u{user}")
-    sequences = sequences_of(log(rows))
-    randomness = np.random.default_rng(0) if shuffled else None
-    found = list(batches(sequences, tokens=tokens, randomness=randomness))
-    assert len(found) == batch_count(sequences, tokens)
-    counted = np.concatenate([batch.positions[batch.counted] for batch in found])
-    assert sorted(counted.tolist()) == list(range(len(sequences)))
-    last = set((sequences.offsets[1:] - 1).tolist())
-    for batch in found:
-        assert batch.item_keys.size <= max(tokens, STEPS)
-        for place, has_next, following, kind, object_, soon in zip(
-            batch.positions[batch.counted].tolist(),
-            batch.has_next[batch.counted].tolist(),
-            batch.next_item_keys[batch.counted].tolist(),
-            batch.next_types[batch.counted].tolist(),
-            batch.item_keys[batch.counted].tolist(),
-            batch.purchase_soon[batch.counted].tolist(),
-            strict=True,
-        ):
-            assert object_ == sequences.item_keys[place]
-            assert has_next == (place not in last)
-            assert soon == sequences.purchase_soon[place]
-            if has_next:
-                assert (following, kind) == (sequences.item_keys[place + 1], sequences.types[place + 1])
-
-
-def test_long_users_are_cut_with_a_warm_up() -> None:
-    sequences = sequences_of(log(one_user(["view"] * (STEPS + 1))))
-    found = [
-        (batch.positions[row][batch.item_keys[row] != 0], int(batch.counted[row].sum()))
-        for batch in batches(sequences, tokens=10_000)
-        for row in range(len(batch.positions))
-    ]
-    spans = sorted((int(places[0]), int(places[-1]), counted) for places, counted in found)
-    assert spans == [(0, STEPS - 1, STEPS), (WARM_UP, STEPS, 1)]
-
-
-def test_a_cut_leaves_only_late_targets() -> None:
-    rows = one_user(["view"] * 10) + one_user(["view"] * 3, "v")
-    sequences = sequences_of(log(rows))
-    places = [
-        place for batch in batches(sequences, tokens=100, cut=7000) for place in batch.positions[batch.counted].tolist()
-    ]
-    assert [int(sequences.item_keys[place + 1]) for place in places] == [item_key(f"i{n}") for n in (7, 8, 9)]
-
-
-def test_an_empty_log_has_no_batches() -> None:
-    sequences = sequences_of(log([]))
-    assert len(sequences) == 0
-    assert list(batches(sequences, tokens=100)) == []
-    assert batch_count(sequences, 100) == 0
+    assert frequent_items(log_of(rows)) == ["a", "b", "c", "d"]
+    assert frequent_items(log_of(rows), least=2) == ["a", "b"]
+    assert frequent_items(log_of(rows), most=1) == ["b"]
 
 
 @pytest.mark.parametrize("cut", [-1, 10**9])
 def test_a_cut_outside_of_the_log(cut: int) -> None:
-    sequences = sequences_of(log(one_user(["view"] * 4)))
+    sequences = sequences_of(log_of(one_user(["view"] * 4)))
     assert len(sequences.before(cut)) == (0 if cut < 0 else 4)

@@ -10,64 +10,43 @@ import numpy as np
 import pytest
 
 from model.data.contexts import unpack_contexts
-from model.data.events import Event, actions_of
 from model.data.recent import RECENT_LENGTH, RecentActions
-from model.data.sequences import Sequences, sequences_of
-from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.data.vocabulary import Vocabulary
 from model.fusion.candidate_features import (
-    ANSWER_FEATURES,
     FEATURES,
-    OWN,
-    OWN_ITEM_FEATURES,
     CandidateSources,
     NetworkBest,
 )
 from model.fusion.candidates import MAX_CANDIDATES, Candidates, collect_candidates, new_seen_index
 from model.fusion.item_statistics import ItemStatistics, Neighbours, item_statistics_of
+from tests.unit.builders.candidates import CATALOGUE, asked_after, random_log, shoppers
 
-ITEMS = [f"item {n}" for n in range(300)]
-WIDTH = 16
 FOLLOWERS_ENTER = (64, 24, 12, 12, 8, 8)
 PREDECESSORS_ENTER = (24, 8, 4, 4, 4, 4)
 
 
 def test_features_are_those_of_a_plain_loop() -> None:
-    log, vocabulary = random_log(1), Vocabulary(ITEMS)
+    log, vocabulary = random_log(1), Vocabulary(CATALOGUE)
     statistics = item_statistics_of(log, vocabulary)
     answers = range(0, len(log), 7)
-    recent, best = asked(log, vocabulary, answers, seed=2)
-    found = collect_candidates(CandidateSources(recent, best, statistics), new_seen_index(len(ITEMS)))
+    recent, best = asked_after(log, vocabulary, answers, seed=2)
+    found = collect_candidates(CandidateSources(recent, best, statistics), new_seen_index(len(CATALOGUE)))
 
     for n in range(len(answers)):
-        expected = by_hand(recent, best, statistics, n)
+        expected = features_by_hand(recent, best, statistics, n)
         assert items_of(found, n) == list(expected)
-        for place, features in enumerate(expected.values(), found.starts[n]):
-            got = dict(zip(FEATURES, found.features[:, place].tolist(), strict=True))
+        for column, features in enumerate(expected.values(), found.starts[n]):
+            got = dict(zip(FEATURES, found.features[:, column].tolist(), strict=True))
             assert got == pytest.approx(features, rel=1e-4, abs=1e-5)
     assert found.starts[-1] == len(found.items) == found.features.shape[1]
 
 
-def test_some_features_are_of_own_items_only_and_some_of_the_answer() -> None:
-    log, vocabulary = random_log(9), Vocabulary(ITEMS)
-    recent, best = asked(log, vocabulary, range(100), seed=10)
-    found = collect_candidates(
-        CandidateSources(recent, best, item_statistics_of(log, vocabulary)), new_seen_index(len(ITEMS))
-    )
-
-    own = found.features[OWN] > 0
-    assert found.features[list(OWN_ITEM_FEATURES)][:, own].any(axis=1).all()
-    assert not found.features[list(OWN_ITEM_FEATURES)][:, ~own].any()
-    first = found.features[:, found.starts[found.answers]]
-    of_answer = np.flatnonzero((found.features == first).all(axis=1))
-    assert set(of_answer) == set(ANSWER_FEATURES)
-
-
 def test_the_same_answers_again_are_the_same_candidates() -> None:
-    log, vocabulary = random_log(3), Vocabulary(ITEMS)
-    statistics, kept = item_statistics_of(log, vocabulary), new_seen_index(len(ITEMS))
-    recent, best = asked(log, vocabulary, range(50), seed=4)
+    log, vocabulary = random_log(3), Vocabulary(CATALOGUE)
+    statistics, index = item_statistics_of(log, vocabulary), new_seen_index(len(CATALOGUE))
+    recent, best = asked_after(log, vocabulary, range(50), seed=4)
 
-    first, second = (collect_candidates(CandidateSources(recent, best, statistics), kept) for _ in range(2))
+    first, second = (collect_candidates(CandidateSources(recent, best, statistics), index) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -77,7 +56,7 @@ def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
     rng = random.Random(5)
     log = shoppers([[rng.choice(items) for _ in range(60)] for _ in range(200)])
     vocabulary = Vocabulary(items)
-    recent, best = asked(log, vocabulary, range(59, len(log), 60), seed=6, best=200)
+    recent, best = asked_after(log, vocabulary, range(59, len(log), 60), seed=6, best=200)
     found = collect_candidates(
         CandidateSources(recent, best, item_statistics_of(log, vocabulary)), new_seen_index(len(items))
     )
@@ -88,11 +67,11 @@ def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
 
 
 def test_users_without_actions_get_what_network_and_popularity_offer() -> None:
-    log, vocabulary = random_log(7), Vocabulary(ITEMS)
+    log, vocabulary = random_log(7), Vocabulary(CATALOGUE)
     statistics = item_statistics_of(log, vocabulary)
-    recent, best = asked(log, vocabulary, [0], seed=8)
+    recent, best = asked_after(log, vocabulary, [0], seed=8)
     nobody = recent._replace(starts=np.zeros(1, np.int64), stops=np.zeros(1, np.int64))
-    found = collect_candidates(CandidateSources(nobody, best, statistics), new_seen_index(len(ITEMS)))
+    found = collect_candidates(CandidateSources(nobody, best, statistics), new_seen_index(len(CATALOGUE)))
 
     assert set(items_of(found, 0)) == {*best.items[0].tolist(), *statistics.popular.tolist()}
 
@@ -102,56 +81,7 @@ def items_of(found: Candidates, n: int) -> list[int]:
     return items
 
 
-def random_log(seed: int) -> Sequences:
-    """Shoppers with all types of actions, searches, sessions, categories and brands for most items."""
-    rng = random.Random(seed)
-    events = []
-    for user in range(60):
-        at = rng.randrange(10**6)
-        for _ in range(rng.randrange(1, 50)):
-            at += rng.choice((1_000, 60_000, 3_600_000))
-            item = min(rng.randrange(len(ITEMS)), rng.randrange(len(ITEMS)))
-            kind = rng.choice(("view", "view", "search", "purchase", "cart"))
-            events.append(
-                Event(
-                    user_id=str(user),
-                    type=kind,
-                    item_id=ITEMS[item],
-                    query="red shoes",
-                    timestamp=at,
-                    category=f"category {item % 7}" if item % 5 else None,
-                    brand=f"brand {item % 11}" if item % 3 else None,
-                )
-            )
-    return sequences_of(actions_of(events, [int(event.timestamp or 0) for event in events]))
-
-
-def shoppers(users: list[list[str]]) -> Sequences:
-    events = [Event(user_id=str(user), type="view", item_id=item) for user, items in enumerate(users) for item in items]
-    return sequences_of(actions_of(events, range(0, 1000 * len(events), 1000)))
-
-
-def asked(
-    log: Sequences, vocabulary: Vocabulary, places: range | list[int], *, seed: int, best: int = 20
-) -> tuple[RecentActions, NetworkBest]:
-    """What is asked after the actions at some places, and what a network of random vectors says."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(len(vocabulary), WIDTH)).astype(np.float32)
-    queries = rng.normal(size=(len(places), WIDTH)).astype(np.float32)
-    logits = queries @ vectors.T
-    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    top = np.argsort(-logits, axis=1)[:, :best]
-    rows = vocabulary.rows_of(log.item_keys) - ITEM_BUCKETS
-    items = np.where(unpack_contexts(log.contexts).types == 1, -1, np.maximum(rows, -1)).astype(np.int32)
-    starts = log.offsets[np.searchsorted(log.offsets, list(places), side="right") - 1]
-    stops = np.array(list(places), np.int64) + 1
-    return (
-        RecentActions(items, log.contexts, starts, stops),
-        NetworkBest(top, np.take_along_axis(log_p, top, 1).astype(np.float32), queries, vectors),
-    )
-
-
-def by_hand(
+def features_by_hand(
     recent: RecentActions, best: NetworkBest, statistics: ItemStatistics, n: int
 ) -> dict[int, dict[str, float]]:
     """Features by item, in the order in which the items become candidates."""
@@ -215,8 +145,8 @@ def by_hand(
             features["same_brand"] = float(brand == statistics.brands[own[0]])
         features.update(
             like_latest=float(best.vectors[item] @ blend / np.linalg.norm(blend)) if own else 0.0,
-            like_last=along(best.vectors, item, own[:1]),
-            like_second=along(best.vectors, item, own[1:2]),
+            like_last=cosines(best.vectors, item, own[:1]),
+            like_second=cosines(best.vectors, item, own[1:2]),
             popularity=float(statistics.popularity[item]),
             trend=float(statistics.trend[item]),
             history=math.log1p(len(actions)) / 3.5,
@@ -228,10 +158,10 @@ def by_hand(
     return found
 
 
-def along(vectors: np.ndarray, item: int, others: list[int]) -> float:
+def cosines(vectors: np.ndarray, item: int, others: list[int]) -> float:
     return sum(float(vectors[item] @ vectors[other] / np.linalg.norm(vectors[other])) for other in others)
 
 
-def row(of: Neighbours, place: int) -> list[tuple[int, float]]:
-    part = slice(of.starts[place], of.starts[place + 1])
-    return list(zip(of.items[part].tolist(), of.shares[part].tolist(), strict=True))
+def row(of: Neighbours, index: int) -> list[tuple[int, float]]:
+    entries = slice(of.starts[index], of.starts[index + 1])
+    return list(zip(of.items[entries].tolist(), of.shares[entries].tolist(), strict=True))

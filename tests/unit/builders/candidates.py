@@ -1,0 +1,66 @@
+"""Logs of shoppers at random, what is asked after some of their actions, and a network of random vectors."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from model.data.contexts import types_of
+from model.data.events import SEARCH, Event, actions_of
+from model.data.recent import RecentActions
+from model.data.sequences import Sequences, sequences_of
+from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.fusion.candidate_features import NetworkBest
+
+CATALOGUE = [f"item {n}" for n in range(300)]
+WIDTH = 16
+
+
+def random_log(seed: int) -> Sequences:
+    """Shoppers with all types of actions, searches, sessions, categories and brands for most items."""
+    rng = random.Random(seed)
+    events = []
+    for user in range(60):
+        at = rng.randrange(10**6)
+        for _ in range(rng.randrange(1, 50)):
+            at += rng.choice((1_000, 60_000, 3_600_000))
+            item = min(rng.randrange(len(CATALOGUE)), rng.randrange(len(CATALOGUE)))
+            kind = rng.choice(("view", "view", "search", "purchase", "cart"))
+            events.append(
+                Event(
+                    user_id=str(user),
+                    type=kind,
+                    item_id=CATALOGUE[item],
+                    query="red shoes",
+                    timestamp=at,
+                    category=f"category {item % 7}" if item % 5 else None,
+                    brand=f"brand {item % 11}" if item % 3 else None,
+                )
+            )
+    return sequences_of(actions_of(events, [int(event.timestamp or 0) for event in events]))
+
+
+def shoppers(users: list[list[str]]) -> Sequences:
+    events = [Event(user_id=str(user), type="view", item_id=item) for user, items in enumerate(users) for item in items]
+    return sequences_of(actions_of(events, range(0, 1000 * len(events), 1000)))
+
+
+def asked_after(
+    log: Sequences, vocabulary: Vocabulary, indices: range | list[int], *, seed: int, best: int = 20
+) -> tuple[RecentActions, NetworkBest]:
+    """What is asked after some actions, and what a network of random vectors says."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(len(vocabulary), WIDTH)).astype(np.float32)
+    queries = rng.normal(size=(len(indices), WIDTH)).astype(np.float32)
+    logits = queries @ vectors.T
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    top = np.argsort(-logits, axis=1)[:, :best]
+    rows = vocabulary.rows_of(log.item_keys) - ITEM_BUCKETS
+    items = np.where(types_of(log.contexts) == SEARCH, -1, np.maximum(rows, -1)).astype(np.int32)
+    starts = log.offsets[np.searchsorted(log.offsets, list(indices), side="right") - 1]
+    stops = np.array(list(indices), np.int64) + 1
+    return (
+        RecentActions(items, log.contexts, starts, stops),
+        NetworkBest(top, np.take_along_axis(log_p, top, 1).astype(np.float32), queries, vectors),
+    )
