@@ -31,8 +31,8 @@ from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.string_columns import Strings, strings
 from stream_app.kafka.record_batch import EncodedBatch, RecordBatch, record_batches
 
-HIDDEN = 12
-LENGTH = 6  # of the rings: short, so that they wrap around
+HIDDEN = 12  # numbers of a hidden state
+LENGTH = 6  # actions of a ring: short, so that they wrap around
 WINDOW = 16  # event ids remembered
 CPU = torch.device("cpu")
 BACKBONES: tuple[BackboneName, ...] = get_args(BackboneName)
@@ -61,7 +61,7 @@ def make_version(
 
 
 def make_fusion(vocabulary: Vocabulary) -> Fusion:
-    """Evidence of a few users who went through the items in order, and a combiner that listens to the network alone."""
+    """Item statistics of a few users who went through the items in order; a combiner that uses the network alone."""
     events = [
         Event(user_id=str(n % 3), type="view", item_id=item, category=f"category {n % 4}", brand=f"brand {n % 5}")
         for n, item in enumerate(vocabulary.items)
@@ -131,7 +131,7 @@ class Logged:
 
 @st.composite
 def logs(draw: st.DrawFn, *, most: int = 30, users: str = "abc") -> list[Logged]:
-    """Logs of two partitions: several events per user, repeated event ids, jumps in time, holes between offsets."""
+    """Logs of two partitions: several events per user, repeated event ids, jumps in time, gaps between offsets."""
     time, offset, found = 1_700_000_000_000, draw(st.integers(0, 5)), []
     for _ in range(draw(st.integers(0, most))):
         time += draw(st.sampled_from([-900_000, -5_000, 0, 900, 70_000, 1_800_000, 1_800_001, 90_000_000]))
@@ -173,7 +173,7 @@ def splits(draw: st.DrawFn, log: list[Logged]) -> list[list[Logged]]:
 
 @dataclass
 class Action:
-    """What the network reads of an event."""
+    """An event as the network reads it."""
 
     type: int
     item: str  # "" for a search
@@ -202,7 +202,7 @@ class UserOracle:
     ids: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def take(self, logged: Logged) -> str:
-        """What becomes of an event: "replay", "repeat" or "applied"."""
+        """Takes an event; returns "replay", "repeat" or "applied"."""
         if logged.offset <= self.offset:
             return "replay"
         self.offset = logged.offset
@@ -251,7 +251,7 @@ def tokens_of(sequence: Sequence[Action], items: Sequence[str]) -> Tokens:
 
 
 def _context_rows(action: Action) -> list[int]:
-    """Behind the row for what is not given: 8 types, 2 boundaries, 32 gaps, 16 prices, 1024 categories, 512 brands."""
+    """After the row for a missing value: 8 types, 2 boundaries, 32 gaps, 16 prices, 1024 categories, 512 brands."""
     given = [(11 + 32, action.price), (11 + 32 + 16, action.category), (11 + 32 + 16 + 1024, action.brand)]
     return [
         1 + action.type,

@@ -50,7 +50,7 @@ def hand_out(consumer: FetchConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
 
 @dataclass
 class Delivery:
-    """Of the delivery only what the transport sees."""
+    """The part of a delivery that the transport uses."""
 
     commits_offsets: bool = False
     taken_over: list[set[int]] = field(default_factory=list)

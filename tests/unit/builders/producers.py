@@ -38,8 +38,8 @@ class Builder:
 
 
 @dataclass
-class Sent:
-    """A batch on its way."""
+class SentBatch:
+    """A batch of records on its way to the broker."""
 
     topic: str
     partition: int
@@ -52,7 +52,7 @@ class Sent:
 
 
 class Producer:
-    """Queues batches at its own pace, and acknowledges them when told to, or at once."""
+    """Queues batches at a given pace; they are acknowledged by the test, or at once."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Producer:
         others: Sequence[int] = (),
     ) -> None:
         self.at_once, self.size = at_once, size
-        self.sent: list[Sent] = []
+        self.sent: list[SentBatch] = []
         self.options: dict[str, Any] = {}
         self.stopped = False
         self._pauses = iter(pauses)
@@ -89,12 +89,12 @@ class Producer:
         records = builder.records if isinstance(builder, Builder) else unpacked([builder.batch])
         self._ends[topic, partition] += len(records)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.sent.append(Sent(topic, partition, records, base, future))
+        self.sent.append(SentBatch(topic, partition, records, base, future))
         if self.at_once:
             self.sent[-1].acknowledge()
         return future
 
-    def of(self, topic: str, partition: int = 1) -> list[Sent]:
+    def of(self, topic: str, partition: int = 1) -> list[SentBatch]:
         return [sent for sent in self.sent if (sent.topic, sent.partition) == (topic, partition)]
 
     def topics(self) -> list[str]:
@@ -106,7 +106,7 @@ def batch(
 ) -> BatchResult:
     def records(kind: str, size: int) -> list[OutgoingRecord]:
         headers = (("h", b"1"),) if kind == "dead letter" else ()
-        return [OutgoingRecord(b"key", f"{kind} {n}.{place}".encode(), headers) for place in range(size)]
+        return [OutgoingRecord(b"key", f"{kind} {n}.{index}".encode(), headers) for index in range(size)]
 
     return BatchResult(
         partition=partition,

@@ -72,7 +72,7 @@ def test_batches_that_are_answered_after_the_next_one_was_stepped_get_the_same_a
     users, rng = [f"user {n}" for n in range(9)], random.Random(1)
     batches = [[view(6 * n + k, rng.choice(users), rng.choice(ITEMS)) for k in range(6)] for n in range(40)]
     at_once, staggered = (make_engines(rules_share=1, most=7) for _ in range(2))  # users take each other's slots
-    expected, found, waiting = list[BatchOutcome](), list[BatchOutcome](), None
+    expected, answered, waiting = list[BatchOutcome](), list[BatchOutcome](), None
     for number, batch in enumerate(batches):
         for engines in (at_once, staggered):
             engines.states.settled = engines.states.batch + 1
@@ -82,13 +82,13 @@ def test_batches_that_are_answered_after_the_next_one_was_stepped_get_the_same_a
                 engines.state_engine.clear()
         expected.append(at_once.advance(batch))
         stepped = staggered.step(batch)
-        found += [] if waiting is None else [staggered.answer(waiting)]
+        answered += [] if waiting is None else [staggered.answer(waiting)]
         waiting = stepped
     assert waiting is not None
-    found.append(staggered.answer(waiting))
-    assert [outcome.answers.version for outcome in found[::10]] == ["baseline", "v1", "v2", "v2"]
-    assert sum(len(outcome.scores.ranks) for outcome in found) > 50
-    for one, other in zip(expected, found, strict=True):
+    answered.append(staggered.answer(waiting))
+    assert [outcome.answers.version for outcome in answered[::10]] == ["baseline", "v1", "v2", "v2"]
+    assert sum(len(outcome.scores.ranks) for outcome in answered) > 50
+    for one, other in zip(expected, answered, strict=True):
         assert one.answers.version == other.answers.version
         np.testing.assert_array_equal(one.answers.items, other.answers.items)
         np.testing.assert_array_equal(one.answers.purchase, other.answers.purchase)

@@ -29,7 +29,7 @@ def test_a_little_worse_is_worse_only_beyond_chance_and_margin() -> None:
     assert regression_message(hits(900_000, 0.40), hits(100_000, 0.44), 0.05) is None
 
 
-def test_places_count_too() -> None:
+def test_ranks_count_too() -> None:
     worse = HitCounts(9000, 4500, 500.0)
     assert "MRR@20" in (regression_message(worse, HitCounts(1000, 500, 300.0), 0.01) or "")
 
@@ -42,8 +42,8 @@ def test_equal_versions_are_hardly_ever_blamed() -> None:
         sides = []
         for users in (180, 20):
             events = rng.integers(1, 30, users)
-            found = rng.binomial(events, rng.beta(2, 2, users))
-            sides.append(HitCounts(int(events.sum()), int(found.sum()), float(found.sum())))
+            correct = rng.binomial(events, rng.beta(2, 2, users))
+            sides.append(HitCounts(int(events.sum()), int(correct.sum()), float(correct.sum())))
         blamed += regression_message(sides[0], sides[1], 0.01) is not None
     assert blamed <= 0.05 * 300
 
@@ -54,5 +54,5 @@ def test_workers_add_up() -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"", b"no json", b"{}"])
-def test_what_is_no_trial_is_none(value: bytes | None) -> None:
+def test_a_record_that_is_not_a_report_is_none(value: bytes | None) -> None:
     assert decode_canary_report(value) is None

@@ -13,22 +13,22 @@ from model.serving.heads import Heads, exponentials, type_given_item
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 @torch.inference_mode()
-def test_heads_say_what_the_layers_say(count: int) -> None:
+def test_the_loops_compute_what_the_layers_compute(count: int) -> None:
     network = make_network()
     heads, vectors = Heads(network), 3 * torch.randn(count, 24)
     close(heads.next_type(vectors.numpy()), network.type_logits(vectors).softmax(-1))
     close(heads.of_user(vectors.numpy()), torch.from_numpy(exponentials(network.type_by_vector(vectors))))
-    habits = np.random.default_rng(1).integers(ROWS, size=(count, NUM_FEATURES)).astype(np.int32)
-    close(heads.purchase(habits), network.purchase(torch.from_numpy(habits)))
+    features = np.random.default_rng(1).integers(ROWS, size=(count, NUM_FEATURES)).astype(np.int32)
+    close(heads.purchase(features), network.purchase(torch.from_numpy(features)))
 
 
 @torch.inference_mode()
-def test_logits_that_lie_far_apart_leave_numbers() -> None:
+def test_logits_far_apart_give_finite_probabilities() -> None:
     network = make_network()
     vectors = 1e4 * torch.randn(20, 24)
-    found = Heads(network).next_type(vectors.numpy())
-    close(found, network.type_logits(vectors).softmax(-1))
-    assert (found == 0).any()
+    computed = Heads(network).next_type(vectors.numpy())
+    close(computed, network.type_logits(vectors).softmax(-1))
+    assert (computed == 0).any()
 
 
 def make_network() -> Network:
@@ -41,18 +41,18 @@ def make_network() -> Network:
     return network
 
 
-def close(found: np.ndarray, expected: torch.Tensor) -> None:
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
+def close(computed: np.ndarray, expected: torch.Tensor) -> None:
+    np.testing.assert_allclose(computed, expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("spread", [1.0, 300.0])
-def test_it_is_the_softmax_of_the_sum(spread: float) -> None:
+def test_the_type_given_the_item_is_the_softmax_of_the_sum(spread: float) -> None:
     drawn = torch.Generator().manual_seed(1)
     users, catalogue = torch.randn(7, 8, generator=drawn) * spread, torch.randn(30, 8, generator=drawn)
     catalogue[:, 3] = float("-inf")
     items = torch.randint(30, (7, 20), generator=drawn)
 
-    found = type_given_item(exponentials(users), exponentials(catalogue), items.numpy())
+    computed = type_given_item(exponentials(users), exponentials(catalogue), items.numpy())
     expected = (users.double()[:, None] + catalogue.double()[items]).softmax(-1).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert not found[:, :, 3].any()
+    np.testing.assert_allclose(computed, expected, atol=1e-6)
+    assert not computed[:, :, 3].any()

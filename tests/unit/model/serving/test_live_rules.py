@@ -30,12 +30,12 @@ class Stream:
     def follow(self, batch: list[Logged], applied: list[bool]) -> tuple[Answers, NDArray[np.uint64]]:
         actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
         slots = np.array(["abc".index(user) for user in actions.users], np.int64)
-        chosen = np.array(applied, np.bool_)
-        answers, ranked = self.rules.follow(actions, slots, chosen, self.histories)
-        kept = np.flatnonzero(chosen)
+        mask = np.array(applied, np.bool_)
+        answers, ranked = self.rules.follow(actions, slots, mask, self.histories)
+        indices = np.flatnonzero(mask)
         assert answers is not None
-        some, slots = actions.take(kept), slots[kept]
-        contexts = contexts_of(some, slots, np.full(len(kept), NO_TIME), np.zeros(len(kept), np.uint64))
+        some, slots = actions.take(indices), slots[indices]
+        contexts = contexts_of(some, slots, np.full(len(indices), NO_TIME), np.zeros(len(indices), np.uint64))
         self.histories.append(slots, ranks_within(slots), some.item_keys, contexts)
         return answers, ranked
 
@@ -72,11 +72,11 @@ def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: l
         start += len(batch)
         applied = data.draw(st.lists(st.booleans(), min_size=len(batch), max_size=len(batch)))
         wanted, types, purchases = [], [], []
-        for place, logged in enumerate(batch):
+        for n, logged in enumerate(batch):
             user = logged.event.user_id
-            applied[place] = applied[place] or user not in first  # a repeat comes after something else
+            applied[n] = applied[n] or user not in first  # a repeat comes after something else
             first.add(user)
-            if applied[place]:
+            if applied[n]:
                 oracle.take(logged)
             wanted.append(oracle.rank(user))
             types.append(oracle.rules.type_probabilities(oracle.last_type[user]))

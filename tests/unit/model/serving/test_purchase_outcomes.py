@@ -1,4 +1,4 @@
-"""What was foretold of purchases is settled when its time is over, whatever batches the events come in."""
+"""Predicted purchases are settled when their time is over, whatever batches the events come in."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from model.serving.purchase_outcomes import _LEFT_MS, _LOOK_EVERY, PurchaseOutco
 VIEW = TYPE_CODES["view"]
 MINUTE_MS = 60_000
 BEGIN_MS = 1_700_000_000_000
-Row = tuple[int, int, bool, float]  # slot, minutes after the row before, a purchase, the probability foretold after it
+Row = tuple[int, int, bool, float]  # slot, minutes after the row before, a purchase, the probability predicted after it
 
 
 def follow(
-    board: PurchaseOutcomeTracker, rows: Sequence[tuple[int, int, bool, float]], partitions: Sequence[int]
+    tracker: PurchaseOutcomeTracker, rows: Sequence[tuple[int, int, bool, float]], partitions: Sequence[int]
 ) -> PurchaseOutcomes:
     """Rows with the minute that they come in, of users on some partitions by slot."""
     slots = np.array([row[0] for row in rows], np.int64)
-    return board.follow(
+    return tracker.follow(
         slots,
         np.array(partitions, np.int32)[slots],
         np.array([PURCHASE if row[2] else VIEW for row in rows], np.uint8),
@@ -32,20 +32,20 @@ def follow(
     )
 
 
-def by_hand(rows: list[Row]) -> list[tuple[float, bool]]:
+def look_ahead(rows: list[Row]) -> list[tuple[float, bool]]:
     """User by user, by looking ahead."""
-    found, time = [], PURCHASE_WITHIN_MS // MINUTE_MS
+    settled, time = [], PURCHASE_WITHIN_MS // MINUTE_MS
     for user in {row[0] for row in rows}:
-        own = [(place, *row[1:]) for place, row in enumerate(rows) if row[0] == user]
+        own = [(n, *row[1:]) for n, row in enumerate(rows) if row[0] == user]
         at = 0
         while at < len(own):
             over = next((n for n in range(at, len(own)) if own[n][1] > own[at][1] + time), None)
             if over is None:
                 break
             bought = any(row[2] for row in own[at + 1 : over][:PURCHASE_HORIZON])
-            found.append((own[over][0], own[at][3], bought))
+            settled.append((own[over][0], own[at][3], bought))
             at = over
-    return [(chance, bought) for _, chance, bought in sorted(found)]
+    return [(chance, bought) for _, chance, bought in sorted(settled)]
 
 
 ROWS = st.tuples(
@@ -57,47 +57,47 @@ ROWS = st.tuples(
 def test_outcomes_are_those_of_looking_ahead(steps: list[Row], sizes: list[int]) -> None:
     minutes = np.cumsum([row[1] for row in steps]).tolist()
     rows = [(slot, at, bought, chance) for (slot, _, bought, chance), at in zip(steps, minutes, strict=True)]
-    board, found, rest = PurchaseOutcomeTracker(), list[tuple[float, bool]](), rows
+    tracker, settled, rest = PurchaseOutcomeTracker(), list[tuple[float, bool]](), rows
     for size in sizes * (1 + len(rows)):
         batch, rest = rest[:size], rest[size:]
         # Everyone has a partition of their own, whose time nobody else moves on.
-        outcomes = follow(board, batch, partitions=[0, 1, 2, 3])
-        found += zip(outcomes.predicted.tolist(), outcomes.bought.tolist(), strict=True)
-    assert found == by_hand(rows)
+        outcomes = follow(tracker, batch, partitions=[0, 1, 2, 3])
+        settled += zip(outcomes.predicted.tolist(), outcomes.bought.tolist(), strict=True)
+    assert settled == look_ahead(rows)
 
 
 def test_nothing_is_settled_before_its_time_is_over() -> None:
     """Neither a purchase nor its absence: else one of them would be too many for a while."""
-    board, time = PurchaseOutcomeTracker(), PURCHASE_WITHIN_MS // MINUTE_MS
-    follow(board, [(0, 0, False, 0.25), (1, 0, False, 0.75)], [0, 0])
+    tracker, time = PurchaseOutcomeTracker(), PURCHASE_WITHIN_MS // MINUTE_MS
+    follow(tracker, [(0, 0, False, 0.25), (1, 0, False, 0.75)], [0, 0])
     busy = [(0, minute, False, 0.5) for minute in range(1, 3 * PURCHASE_HORIZON)]
-    assert len(follow(board, [(1, 5, True, 0.5), *busy, (1, time, False, 0.5)], [0, 0]).bought) == 0
-    outcomes = follow(board, [(0, time + 1, True, 0.5), (1, time + 1, False, 0.5)], [0, 0])
+    assert len(follow(tracker, [(1, 5, True, 0.5), *busy, (1, time, False, 0.5)], [0, 0]).bought) == 0
+    outcomes = follow(tracker, [(0, time + 1, True, 0.5), (1, time + 1, False, 0.5)], [0, 0])
     assert list(zip(*map(list, outcomes), strict=True)) == [(0.25, False), (0.75, True)]
 
 
-def test_who_does_not_come_back_is_settled_when_others_of_the_partition_show_that_time_has_passed() -> None:
-    board, partitions, over = PurchaseOutcomeTracker(), [0, 0, 1, 1], _LEFT_MS // MINUTE_MS + 1
-    follow(board, [(0, 0, False, 0.25), (0, 1, True, 0.5), (2, 0, False, 0.75)], partitions)
-    settled = [follow(board, [(1, over, False, 0.5)], partitions) for _ in range(_LOOK_EVERY)]
+def test_a_user_who_left_is_settled_when_others_of_the_partition_show_that_time_has_passed() -> None:
+    tracker, partitions, over = PurchaseOutcomeTracker(), [0, 0, 1, 1], _LEFT_MS // MINUTE_MS + 1
+    follow(tracker, [(0, 0, False, 0.25), (0, 1, True, 0.5), (2, 0, False, 0.75)], partitions)
+    settled = [follow(tracker, [(1, over, False, 0.5)], partitions) for _ in range(_LOOK_EVERY)]
     assert [outcomes.predicted.tolist() for outcomes in settled if len(outcomes.bought)] == [[0.25]]
     assert [outcomes.bought.tolist() for outcomes in settled if len(outcomes.bought)] == [[True]]
-    settled = [follow(board, [(3, over, False, 0.5)], partitions) for _ in range(_LOOK_EVERY)]
+    settled = [follow(tracker, [(3, over, False, 0.5)], partitions) for _ in range(_LOOK_EVERY)]
     assert [outcomes.bought.tolist() for outcomes in settled if len(outcomes.bought)] == [[False]]
 
 
 def test_clocks_that_are_hours_behind_settle_nothing_early() -> None:
-    board = PurchaseOutcomeTracker()
+    tracker = PurchaseOutcomeTracker()
     rows = [(0, 0, False, 0.25), (1, 1000, False, 0.5)]
-    settled = [follow(board, rows if n == 0 else rows[1:], [0, 0]) for n in range(2 * _LOOK_EVERY)]
-    late = follow(board, [(1, 1001, False, 0.5), (2, 0, False, 0.5)], [0, 0, 0])
+    settled = [follow(tracker, rows if n == 0 else rows[1:], [0, 0]) for n in range(2 * _LOOK_EVERY)]
+    late = follow(tracker, [(1, 1001, False, 0.5), (2, 0, False, 0.5)], [0, 0, 0])
     assert [len(outcomes.bought) for outcomes in (*settled, late)].count(1) == 1  # who began before the others' time
-    settled = [follow(board, rows[1:], [0, 0, 0]) for _ in range(2 * _LOOK_EVERY)]
+    settled = [follow(tracker, rows[1:], [0, 0, 0]) for _ in range(2 * _LOOK_EVERY)]
     assert not any(len(outcomes.bought) for outcomes in settled)
 
 
-def test_what_is_forgotten_is_not_settled() -> None:
-    board, time = PurchaseOutcomeTracker(), PURCHASE_WITHIN_MS // MINUTE_MS
-    follow(board, [(0, 0, False, 0.25), (1, 0, False, 0.5)], [0, 0])
-    board.forget(np.array([0, 7]))
-    assert follow(board, [(0, time + 1, False, 0.5), (1, time + 1, False, 0.5)], [0, 0]).predicted.tolist() == [0.5]
+def test_forgotten_predictions_are_not_settled() -> None:
+    tracker, time = PurchaseOutcomeTracker(), PURCHASE_WITHIN_MS // MINUTE_MS
+    follow(tracker, [(0, 0, False, 0.25), (1, 0, False, 0.5)], [0, 0])
+    tracker.forget(np.array([0, 7]))
+    assert follow(tracker, [(0, time + 1, False, 0.5), (1, time + 1, False, 0.5)], [0, 0]).predicted.tolist() == [0.5]

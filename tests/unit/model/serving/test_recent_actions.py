@@ -17,7 +17,7 @@ from model.state.history_rings import Histories, ranks_within
 VIEW = 3
 KNOWN = ("a", "b", "c")
 VOCABULARY = Vocabulary(KNOWN)
-Action = tuple[int, int]  # object, context
+Action = tuple[int, int]  # item key, context
 
 ACTIONS = st.builds(
     lambda item, search, more: (item_key(item), (SEARCH if search else VIEW) + 8 * more),
@@ -42,12 +42,12 @@ def check(batches: list[list[tuple[int, bool, Action]]], length: int) -> None:
         fresh = [action for _, is_applied, action in batch if is_applied]
         item_keys, contexts = np.array([o for o, _ in fresh], np.uint64), np.array([c for _, c in fresh], np.uint32)
         ranks = ranks_within(slots[applied])
-        found = recent_actions(VOCABULARY, histories, slots, applied, ranks, item_keys, contexts)
+        recent = recent_actions(VOCABULARY, histories, slots, applied, ranks, item_keys, contexts)
         for n, (slot, is_applied, action) in enumerate(batch):
             if is_applied:
                 users[slot].append(action)
-            part = slice(found.starts[n], found.stops[n])
-            pairs = list(zip(found.items[part].tolist(), found.contexts[part].tolist(), strict=True))
+            rows = slice(recent.starts[n], recent.stops[n])
+            pairs = list(zip(recent.items[rows].tolist(), recent.contexts[rows].tolist(), strict=True))
             assert pairs == shown(users[slot][-min(length, 32) :])
         histories.append(slots[applied], ranks, item_keys, contexts)
 

@@ -20,8 +20,8 @@ CLICK = TYPE_CODES["click"]
 
 
 def learn(rules: Rules, items: list[int]) -> None:
-    for place, item in enumerate(items):
-        rules.learn(items[:place][::-1], item, f"item {item}")
+    for n, item in enumerate(items):
+        rules.learn(items[:n][::-1], item, f"item {item}")
 
 
 def test_transitions_in_turn_with_own_items_then_popular() -> None:
@@ -83,9 +83,9 @@ def test_type_probabilities_are_smoothed_frequencies() -> None:
     assert rules.type_probabilities(CLICK) == pytest.approx([1 / len(EVENT_TYPES)] * len(EVENT_TYPES))
     for _ in range(3):
         rules.learn_type(CLICK, PURCHASE)
-    found = rules.type_probabilities(CLICK)
-    assert sum(found) == pytest.approx(1.0)
-    assert found[PURCHASE] == pytest.approx(4 / 10)
+    probabilities = rules.type_probabilities(CLICK)
+    assert sum(probabilities) == pytest.approx(1.0)
+    assert probabilities[PURCHASE] == pytest.approx(4 / 10)
 
 
 def test_purchase_probability_is_near_the_share_of_simulated_chains() -> None:
@@ -97,10 +97,10 @@ def test_purchase_probability_is_near_the_share_of_simulated_chains() -> None:
             kinds.append(PURCHASE if randomness.random() < 0.1 else CLICK)
         for before, kind in pairwise(kinds):
             rules.learn_type(before, kind)
-        for place, kind in enumerate(kinds):
+        for n, kind in enumerate(kinds):
             if kind == CLICK:
                 seen += 1
-                bought += PURCHASE in kinds[place + 1 : place + 11]
+                bought += PURCHASE in kinds[n + 1 : n + 11]
     rules._purchases_due = 0
     assert rules.purchase_probability(CLICK) == pytest.approx(bought / seen, abs=0.02)
 
@@ -121,8 +121,8 @@ def test_reproduces_the_floor_on_yoochoose() -> None:
     ranks = []
     for session in yoochoose("test.tsv.gz"):
         items = [item_key(item) for item in session]
-        for place in range(1, len(items)):
-            ranked = rules.rank(items[:place][::-1], 20)
-            ranks.append(ranked.index(items[place]) + 1 if items[place] in ranked else 0)
+        for n in range(1, len(items)):
+            ranked = rules.rank(items[:n][::-1], 20)
+            ranks.append(ranked.index(items[n]) + 1 if items[n] in ranked else 0)
     assert 100 * sum(rank > 0 for rank in ranks) / len(ranks) == pytest.approx(66.42, abs=0.2)
     assert 100 * sum(1 / rank for rank in ranks if rank) / len(ranks) == pytest.approx(36.42, abs=0.2)

@@ -71,8 +71,8 @@ def trained(backbone: BackboneName) -> Serving:
     shape = NetworkConfig(items=len(ITEMS), width=16, hidden=HIDDEN, backbone=backbone, logit_scale=8.0)
     model = fit_model(shop()[1], Vocabulary(ITEMS), StartingPoint(lambda: cold_start(shape, 1)), SHORT, FitRun(CPU, 1))
     made = make_version(ITEMS, backbone=backbone)
-    parts = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
-    return serve(replace(made, **parts), CPU)
+    fields = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
+    return serve(replace(made, **fields), CPU)
 
 
 def ranking_of(serving: Serving) -> NetworkAndLog:
@@ -95,45 +95,45 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     """Log-probabilities (A, I) of every item after every action that another follows; minus infinity elsewhere."""
     log = shop()[1]
     answered = np.flatnonzero(log.has_next)
-    found = np.full((len(log), len(ITEMS)), -np.inf, np.float32)
+    expected = np.full((len(log), len(ITEMS)), -np.inf, np.float32)
     fusion = ranking_of(serving).fusion
     inputs = FusionRanker(serving.network, serving.vocabulary, fusion, CPU).inputs_of(Holdout(log, answered + 1))
     candidates = inputs.collect(fusion, np.arange(len(answered)))
     scores = fusion.score(candidates)
     outside = fusion.combiner.outside.item()
-    for n, place in enumerate(answered):
-        part = slice(candidates.starts[n], candidates.starts[n + 1])
-        row = scores[part]
-        found[place, candidates.items[part]] = row - np.logaddexp(np.logaddexp.reduce(row), outside)
-    return found
+    for n, position in enumerate(answered):
+        rows = slice(candidates.starts[n], candidates.starts[n + 1])
+        row = scores[rows]
+        expected[position, candidates.items[rows]] = row - np.logaddexp(np.logaddexp.reduce(row), outside)
+    return expected
 
 
-def places_in_sequences(events: list[Event]) -> NDArray[np.int64]:
-    """Where each event of the log stands in `Sequences`."""
+def positions_in_sequences(events: list[Event]) -> NDArray[np.int64]:
+    """The position of each event of the log in `Sequences`."""
     codes: dict[str, int] = {}
     users = [codes.setdefault(event.user_id, len(codes)) for event in events]
-    places = np.empty(len(events), np.int64)
-    places[np.argsort(users, kind="stable")] = np.arange(len(events))
-    return places
+    positions = np.empty(len(events), np.int64)
+    positions[np.argsort(users, kind="stable")] = np.arange(len(events))
+    return positions
 
 
 @pytest.mark.parametrize("most", [2, 40])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
     serving, rng, events = trained(backbone), random.Random(most), shop()[0]
-    expected, places = evaluated(backbone), places_in_sequences(events)
+    expected, positions = evaluated(backbone), positions_in_sequences(events)
     engines = Engines(make_states(length=64), rules_share=0, serving=serving)
     log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
     start, compared = 0, 0
     while start < len(log):
         batch = log[start : start + rng.randint(1, most)]
         answers = engines.advance(batch).answers
-        for row, place in enumerate(places[start : start + len(batch)]):
-            if np.isfinite(expected[place]).any():
-                best = np.sort(expected[place])[::-1][:20]
+        for row, position in enumerate(positions[start : start + len(batch)]):
+            if np.isfinite(expected[position]).any():
+                best = np.sort(expected[position])[::-1][:20]
                 served = np.log(answers.probabilities[row])
                 np.testing.assert_allclose(served, best, atol=STATES)
-                np.testing.assert_allclose(served, expected[place, answers.items[row]], atol=STATES)
+                np.testing.assert_allclose(served, expected[position, answers.items[row]], atol=STATES)
                 assert len(set(answers.items[row].tolist())) == 20
                 compared += 1
         start += len(batch)
@@ -148,13 +148,13 @@ def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: Backbon
     expected = probabilities(head, serving.vocabulary, serving.calibration, sequences, everywhere)
     assert expected.std() > 0.01  # else anything would do
     engines = Engines(make_states(length=64), rules_share=0, serving=serving)
-    places = places_in_sequences(events)
+    positions = positions_in_sequences(events)
     log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
     start = 0
     while start < len(log):
         batch = log[start : start + rng.randint(1, most)]
         served = engines.advance(batch).answers.purchase
-        np.testing.assert_allclose(served, expected[places[start : start + len(batch)]], rtol=1e-5)
+        np.testing.assert_allclose(served, expected[positions[start : start + len(batch)]], rtol=1e-5)
         start += len(batch)
 
 

@@ -1,4 +1,4 @@
-"""What ranks in a worker: shares of a batch in several threads, in order, and the same as by one."""
+"""Rankings by several threads: shards of a batch in order, and the same as by one."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ def fused(log: Sequences, threads: int) -> NetworkAndLog:
     return NetworkAndLog(NetworkAlone(Catalogue(vectors), threads), vectors.numpy(), fusion)
 
 
-def asked(log: Sequences) -> tuple[RecentActions, torch.Tensor]:
-    places = np.arange(len(log))
-    starts = log.offsets[np.searchsorted(log.offsets, places, side="right") - 1]
+def requests(log: Sequences) -> tuple[RecentActions, torch.Tensor]:
+    indices = np.arange(len(log))
+    starts = log.offsets[np.searchsorted(log.offsets, indices, side="right") - 1]
     items = catalogue_items(VOCABULARY, log.item_keys, log.contexts)
     queries = torch.randn(len(log), WIDTH, generator=torch.Generator().manual_seed(3))
-    return RecentActions(items, log.contexts, starts, places + 1), queries
+    return RecentActions(items, log.contexts, starts, indices + 1), queries
 
 
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("answers", [0, 1, 127, 128, 200, 513])
 def test_several_threads_rank_as_one_does(threads: int, answers: int) -> None:
     log = sequences(*random_users(4, users=200))
-    recent, queries = asked(log)
+    recent, queries = requests(log)
     recent, queries = recent.select(slice(0, answers)), queries[:answers]
     one, several = fused(log, 1), fused(log, threads)
 
     expected = one.rank(recent, queries, 20)
-    for _ in range(3):  # rooms are used again
-        found = several.rank(recent, queries, 20)
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+    for _ in range(3):  # buffers are used again
+        ranked = several.rank(recent, queries, 20)
+        np.testing.assert_array_equal(ranked[0], expected[0])
+        np.testing.assert_allclose(ranked[1], expected[1], atol=1e-5)
 
 
-def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     log = sequences(*random_users(4, users=200))
-    recent, queries = asked(log)
+    recent, queries = requests(log)
     ranking, asking, rank = fused(log, 2), threading.get_ident(), Fusion.rank
     by: list[bool] = []
 
@@ -72,7 +72,7 @@ def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_who_asks(monk
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_network_alone_ranks_by_its_scores_over_the_whole_catalogue(threads: int) -> None:
     log = sequences(*random_users(4, users=60))
-    recent, queries = asked(log)
+    recent, queries = requests(log)
     vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
     items, log_probabilities = NetworkAlone(Catalogue(vectors), threads).rank(recent, queries, 20)
 

@@ -1,4 +1,4 @@
-"""What a worker takes and what it refuses to answer with, before anything is served."""
+"""Which versions a worker serves and which it refuses, before anything is answered."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def test_a_version_of_another_state_size_is_refused(tmp_path: Path, backbone: Ba
     assert refused.value.reason == "shape"
 
 
-def test_what_a_batch_needs_is_compiled_when_a_version_is_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_compiles_nothing_once_a_version_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds, rank = [], fusion._rank
 
     def recorded(*arguments: object) -> None:

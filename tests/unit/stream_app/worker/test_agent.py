@@ -1,4 +1,4 @@
-"""From fetches to acknowledgements, with a device, a broker and a Faust of pretence."""
+"""From fetches to acknowledgements, with a pretended device, broker and Faust."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class World:
         self.settled = before
 
     def unawaited(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Nobody awaits a task that has failed, as the process ends then; one that did not say so is a mistake."""
+        """A failed task is not awaited, as the process ends then; one whose error `fail` did not get is a mistake."""
         if context.get("exception") not in self.failed:
             loop.default_exception_handler(context)
 
@@ -208,7 +208,7 @@ def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
     ]
 
 
-def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partition() -> None:
+def test_waiting_fetches_become_one_batch_of_limited_size_in_order_per_partition() -> None:
     async def body(world: World, agent: EventsAgent, _: Any) -> None:
         for n in range(40):
             world.fetch(n % 3, size=1 + n % 4)
@@ -220,9 +220,9 @@ def test_what_waits_becomes_one_batch_of_limited_size_and_order_holds_per_partit
     batches = [entry.split()[1:] for entry in happened if entry.startswith("step")]
     assert max(map(len, batches)) <= SETTINGS.batch_size
     assert len(batches) < 40
-    for kind in ([place for batch in batches for place in batch], [e[4:] for e in happened if e.startswith("ack")]):
+    for entries in ([entry for batch in batches for entry in batch], [e[4:] for e in happened if e.startswith("ack")]):
         for partition in "012":
-            offsets = [int(place[2:]) for place in kind if place[0] == partition]
+            offsets = [int(entry[2:]) for entry in entries if entry[0] == partition]
             assert offsets == sorted(offsets)
     assert sum(entry.startswith("ack") for entry in happened) == 40
 
@@ -258,7 +258,7 @@ def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, paus
     run(body)
 
 
-def test_only_so_many_batches_are_under_way() -> None:
+def test_the_number_of_batches_in_flight_is_limited() -> None:
     async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.release.clear()
         for n in range(8):
@@ -333,10 +333,10 @@ def test_a_small_batch_behind_a_large_one_is_not_encoded_before_it() -> None:
     assert [entry for entry in happened if entry.startswith("ack")] == ["ack 0/299", "ack 0/300"]
 
 
-def test_what_is_left_of_a_backlog_that_moved_away_holds_nothing_up() -> None:
+def test_the_rest_of_a_backlog_that_moved_away_holds_nothing_up() -> None:
     async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.fetch(0, LARGE)
-        world.fetch(1, LARGE, generation=0)  # taken ahead, and someone else's
+        world.fetch(1, LARGE, generation=0)  # begun ahead, and another worker's by then
         await seen(lambda: "ack 0/299" in world.happened)
         await agent.drained()
 
@@ -373,7 +373,7 @@ def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:
 
 @pytest.mark.parametrize("size", [1, LARGE])
 @pytest.mark.parametrize("stage", ["decode", "step", "answer", "encode", "deliver", "write"])
-def test_whatever_breaks_ends_the_process_and_acknowledges_nothing(stage: str, size: int) -> None:
+def test_any_failure_ends_the_process_and_acknowledges_nothing(stage: str, size: int) -> None:
     def broken(where: str) -> None:
         if where == stage:
             raise ConnectionError(stage)

@@ -1,4 +1,4 @@
-"""Limits of dead letters, beside an oracle that looks at the whole log for every record."""
+"""Limits of dead letters: the oracle looks at the whole log for every record."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.unit.builders.basics import make_record
 REASONS = get_args(Reason)[:3]
 
 
-class Taken(NamedTuple):
-    """A record as a worker took it in."""
+class TakenRecord(NamedTuple):
+    """A record as a worker takes it in."""
 
     partition: int
     reason: Reason | None  # None: an event
@@ -31,16 +31,14 @@ def limits(consecutive: int, ratio: float, window: int = 1) -> Settings:
     )
 
 
-def count(counted: DeadLetterLimits, batch: list[Taken], *, first: int = 0, generation: int = 1) -> None:
+def count(counted: DeadLetterLimits, batch: list[TakenRecord], *, first: int = 0, generation: int = 1) -> None:
     records = [make_record(b"", partition=taken.partition, offset=first + n) for n, taken in enumerate(batch)]
-    rejected = [
-        Rejection(place, taken.reason, f"why {first + place}") for place, taken in enumerate(batch) if taken.reason
-    ]
+    rejected = [Rejection(n, taken.reason, f"why {first + n}") for n, taken in enumerate(batch) if taken.reason]
     counted.count(records, rejected, generation)
 
 
-def first_too_many(log: list[Taken], settings: Settings) -> int | None:
-    """The oracle: the place of the first record that is one too many."""
+def first_too_many(log: list[TakenRecord], settings: Settings) -> int | None:
+    """The oracle: the index of the first record that exceeds a limit."""
     for end in range(1, len(log) + 1):
         if log[end - 1].reason is None:
             continue
@@ -56,15 +54,16 @@ def first_too_many(log: list[Taken], settings: Settings) -> int | None:
 
 
 logs = st.lists(
-    st.builds(Taken, st.integers(0, 2), st.sampled_from([None, None, *REASONS])) | st.just(Taken(0, "empty")),
+    st.builds(TakenRecord, st.integers(0, 2), st.sampled_from([None, None, *REASONS]))
+    | st.just(TakenRecord(0, "empty")),
     max_size=40,
 )
 some_limits = st.builds(limits, st.integers(0, 6), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(1, 16))
 
 
 @given(logs, some_limits, st.lists(st.integers(1, 12), min_size=40, max_size=40))
-def test_the_batch_with_one_too_many_is_refused_and_no_other(
-    log: list[Taken], settings: Settings, sizes: list[int]
+def test_only_the_batch_that_exceeds_a_limit_is_refused(
+    log: list[TakenRecord], settings: Settings, sizes: list[int]
 ) -> None:
     counted = DeadLetterLimits(settings)
     expected, start = first_too_many(log, settings), 0
@@ -83,10 +82,10 @@ def test_the_batch_with_one_too_many_is_refused_and_no_other(
 def test_the_message_says_how_many_and_shows_the_newest_of_the_most_frequent(reasons: list[Reason], row: bool) -> None:
     settings = limits(5, 0) if row else limits(0, 0.8, 6)
     with pytest.raises(TooManyDeadLetters) as raised:
-        count(DeadLetterLimits(settings), [Taken(2, reason) for reason in reasons], first=70)
+        count(DeadLetterLimits(settings), [TakenRecord(2, reason) for reason in reasons], first=70)
     message, counts = str(raised.value), Counter(reasons)
     (worst,) = [reason for reason in reasons if f"are {reason}, such as" in message][:1]
-    newest = max(place for place, reason in enumerate(reasons) if reason == worst) + 70
+    newest = max(n for n, reason in enumerate(reasons) if reason == worst) + 70
     assert counts[worst] == max(counts.values())
     assert f"{counts[worst]} of them are {worst}, such as shop.events/2 offset {newest}: why {newest}" in message
     assert ("6 records of shop.events/2 in a row" if row else "6 of the last 6 records") in message
@@ -96,23 +95,23 @@ def test_the_message_says_how_many_and_shows_the_newest_of_the_most_frequent(rea
 
 def test_the_window_forgets_the_reasons_that_left_it() -> None:
     counted = DeadLetterLimits(limits(0, 0.5, 4))
-    count(counted, [*[Taken(0, "empty")] * 2, *[Taken(0, None)] * 4])
-    count(counted, [*[Taken(0, "empty")] * 2, *[Taken(0, None)] * 4])
+    count(counted, [*[TakenRecord(0, "empty")] * 2, *[TakenRecord(0, None)] * 4])
+    count(counted, [*[TakenRecord(0, "empty")] * 2, *[TakenRecord(0, None)] * 4])
     with pytest.raises(TooManyDeadLetters, match="3 of the last 4 records are not events: 3 of them are not_json"):
-        count(counted, [Taken(0, "not_json")] * 3)
+        count(counted, [TakenRecord(0, "not_json")] * 3)
 
 
-def test_a_new_generation_begins_anew() -> None:
+def test_a_new_generation_begins_to_count_again() -> None:
     counted = DeadLetterLimits(limits(3, 0.7, 4))
-    count(counted, [Taken(0, "empty")] * 3)
-    count(counted, [Taken(0, "empty")] * 2, generation=2)
-    count(counted, [Taken(1, "empty")], generation=2)
+    count(counted, [TakenRecord(0, "empty")] * 3)
+    count(counted, [TakenRecord(0, "empty")] * 2, generation=2)
+    count(counted, [TakenRecord(1, "empty")], generation=2)
     with pytest.raises(TooManyDeadLetters, match="4 of the last 4 records"):
-        count(counted, [Taken(1, "empty")], generation=2)
+        count(counted, [TakenRecord(1, "empty")], generation=2)
 
 
-def test_a_thousand_in_a_row_are_survived_by_default() -> None:
+def test_a_thousand_in_a_row_are_allowed_by_default() -> None:
     counted = DeadLetterLimits(load_settings())
     for start in range(0, 20_000, 2000):
-        good = [Taken(n % 8, None) for n in range(1000)]
-        count(counted, [*good, *[Taken(1, "not_json")] * 1000], first=start)
+        good = [TakenRecord(n % 8, None) for n in range(1000)]
+        count(counted, [*good, *[TakenRecord(1, "not_json")] * 1000], first=start)

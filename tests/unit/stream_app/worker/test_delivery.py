@@ -27,7 +27,7 @@ from tests.unit.builders.producers import (
     settled,
 )
 
-OFFSETS = range(1)  # no matter to at-least-once, whose offsets Faust commits
+OFFSETS = range(1)  # at-least-once does not look at them: Faust commits offsets
 
 
 def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]]) -> None:

@@ -17,14 +17,14 @@ from stream_app.worker import delivery as delivery_module
 from stream_app.worker import exactly_once as module
 from stream_app.worker.delivery import DeliveryReceipt
 from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
-from tests.unit.builders.producers import CHANGELOG, DEAD_LETTERS, PREDICTIONS, Producer, Sent, batch, settled
+from tests.unit.builders.producers import CHANGELOG, DEAD_LETTERS, PREDICTIONS, Producer, SentBatch, batch, settled
 
 SETTINGS = load_settings()
 ALL = range(SETTINGS.partitions)
 
 
-class Transactional(Producer):
-    """One partition's producer."""
+class TransactionalProducer(Producer):
+    """One partition's producer, which notes what happens."""
 
     def __init__(self, cluster: Cluster, options: dict[str, Any]) -> None:
         super().__init__(at_once=cluster.at_once)
@@ -32,30 +32,30 @@ class Transactional(Producer):
         self._happened = cluster.happened
         self._name = options["transactional_id"].rpartition(".")[2]
 
-    def say(self, what: str) -> None:
+    def note(self, what: str) -> None:
         self._happened.append(f"{self._name} {what}")
 
     async def start(self) -> None:
         await asyncio.sleep(0)
-        self.say("locked the others out")
+        self.note("locked the others out")
 
     async def stop(self) -> None:
-        self.say("stopped")
+        self.note("stopped")
 
     async def begin_transaction(self) -> None:
-        self.say("begin")
+        self.note("begin")
 
     async def send_batch(self, builder: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
-        self.say(topic)
+        self.note(topic)
         return await super().send_batch(builder, topic, partition=partition)
 
     async def send_offsets_to_transaction(self, offsets: dict[TopicPartition, int], group: str) -> None:
         ((source, offset),) = offsets.items()
         assert (source.topic, group) == (SETTINGS.events_topic, SETTINGS.group)
-        self.say(f"offset {source.partition}/{offset}")
+        self.note(f"offset {source.partition}/{offset}")
 
     async def commit_transaction(self) -> None:
-        self.say("commit")
+        self.note("commit")
 
 
 class Cluster:
@@ -65,10 +65,10 @@ class Cluster:
         self.at_once = at_once
         self.committed_offsets = committed or {}
         self.happened: list[str] = []
-        self.producers: list[Transactional] = []
+        self.producers: list[TransactionalProducer] = []
 
-    def new_producer(self, **options: Any) -> Transactional:
-        self.producers.append(Transactional(self, options))
+    def new_producer(self, **options: Any) -> TransactionalProducer:
+        self.producers.append(TransactionalProducer(self, options))
         return self.producers[-1]
 
     def new_consumer(self, **options: Any) -> Cluster:
@@ -88,7 +88,7 @@ class Cluster:
         return self.committed_offsets.get(tp.partition)
 
     @property
-    def sent(self) -> list[Sent]:
+    def sent(self) -> list[SentBatch]:
         return [sent for producer in self.producers for sent in producer.sent]
 
 
@@ -151,7 +151,7 @@ def test_nothing_is_committed_before_all_is_acknowledged() -> None:
 
 
 @pytest.mark.parametrize("failing", [PREDICTIONS, DEAD_LETTERS, CHANGELOG])
-def test_a_refused_record_is_an_error_and_the_transaction_and_those_behind_it_are_not_committed(failing: str) -> None:
+def test_after_a_refused_record_neither_its_transaction_nor_a_later_one_is_committed(failing: str) -> None:
     cluster = Cluster(at_once=False)
 
     async def body(delivery: ExactlyOnce) -> None:
@@ -214,7 +214,7 @@ def test_others_are_locked_out_before_the_committed_offsets_are_read() -> None:
 
 
 @pytest.mark.parametrize("offsets", [range(4, 8), range(6, 7)])
-def test_what_was_answered_before_the_assignment_is_not_answered_again(offsets: range) -> None:
+def test_offsets_answered_before_the_assignment_are_not_answered_again(offsets: range) -> None:
     async def body(delivery: ExactlyOnce) -> None:
         with pytest.raises(DataPathError, match=f"answered up to offset 7, and offset {offsets.start} came again"):
             await delivery.deliver(batch(), offsets, None)
@@ -222,7 +222,7 @@ def test_what_was_answered_before_the_assignment_is_not_answered_again(offsets: 
     assert run(Cluster(committed={1: 7}), body) == []
 
 
-def test_what_was_answered_in_a_transaction_is_not_answered_again() -> None:
+def test_offsets_answered_in_a_transaction_are_not_answered_again() -> None:
     async def body(delivery: ExactlyOnce) -> None:
         await delivery.deliver(batch(0), range(7, 9), None)
         await delivery.deliver(batch(1), range(12, 13), None)  # offsets without records between them

@@ -63,10 +63,10 @@ def test_only_fetches_of_events_and_changelog_are_wrapped(monkeypatch: pytest.Mo
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER)
         fetched = records(5, 6)
         fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), (fetched, 7))
-        found = await fetches.of(consumer._thread)
-        assert found[OTHER] is fetched
+        wrapped = await fetches.of(consumer._thread)
+        assert wrapped[OTHER] is fetched
         for tp in (EVENTS, CHANGELOG):
-            (fetch,) = found[tp]
+            (fetch,) = wrapped[tp]
             assert (fetch.value, fetch.offset, fetch.partition) == (fetched, 6, tp.partition)
 
     run(body)
@@ -76,8 +76,8 @@ def test_a_fetch_covers_the_markers_after_its_records(monkeypatch: pytest.Monkey
     async def body(consumer: FetchConsumer) -> None:
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG)
         fetches.next = {EVENTS: (records(5, 6), 9), CHANGELOG: (records(5), 7)}
-        found = await fetches.of(consumer._thread)
-        assert (found[EVENTS][0].offset, found[CHANGELOG][0].offset) == (8, 6)
+        wrapped = await fetches.of(consumer._thread)
+        assert (wrapped[EVENTS][0].offset, wrapped[CHANGELOG][0].offset) == (8, 6)
 
     run(body)
 
@@ -88,9 +88,9 @@ def test_only_recovery_gets_fetches_without_records(monkeypatch: pytest.MonkeyPa
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER, still)
         fetches.assignment.state_value(still).await_reset(0)  # no position yet
         fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), ([], 8))
-        found = await fetches.of(consumer._thread)
-        assert set(found) == {CHANGELOG}
-        assert (found[CHANGELOG][0].value, found[CHANGELOG][0].offset) == ([], 7)
+        wrapped = await fetches.of(consumer._thread)
+        assert set(wrapped) == {CHANGELOG}
+        assert (wrapped[CHANGELOG][0].value, wrapped[CHANGELOG][0].offset) == ([], 7)
         fetches.next = {}
         assert await fetches.of(consumer._thread) == {}
 

@@ -1,4 +1,4 @@
-"""What nextact leans on inside Faust and aiokafka, one test per place: an upgrade that changes it fails here.
+"""What nextact leans on inside Faust and aiokafka, a test for each of it: an upgrade that changes it fails here.
 
 Each failure names the module of ours that would break, and why.
 """
@@ -99,17 +99,17 @@ OVERRIDDEN = [
 
 
 @pytest.mark.parametrize("leaning", OVERRIDDEN, ids=str)
-def test_what_is_overridden_takes_what_it_took(leaning: Leaning) -> None:
+def test_overridden_functions_take_the_same_parameters(leaning: Leaning) -> None:
     names = [name for name in inspect.signature(leaning.function).parameters if name != "self"]
     assert names == leaning.parameters.split(), leaning.broken
 
 
 def calls(function: Callable[..., Any]) -> list[str]:
-    """The names of what a function calls, as they stand in its source."""
+    """The names that a function uses, in the order of its source."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name)]
-    found.sort(key=lambda node: (node.end_lineno or 0, node.end_col_offset or 0))
-    return [node.attr if isinstance(node, ast.Attribute) else node.id for node in found]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name)]
+    nodes.sort(key=lambda node: (node.end_lineno or 0, node.end_col_offset or 0))
+    return [node.attr if isinstance(node, ast.Attribute) else node.id for node in nodes]
 
 
 ORDERS = [
@@ -152,7 +152,7 @@ ORDERS = [
         "stop_flow flow_control clear on_partitions_revoked send",
     ),
     (
-        Leaning(TableManager.on_start, "", "table.py", "PromptTableManager does the same but for the sleep"),
+        Leaning(TableManager.on_start, "", "table.py", "NoWaitTableManager does the same but for the sleep"),
         "self sleep self should_stop self _update_channels self recovery start",
     ),
     (
@@ -160,7 +160,7 @@ ORDERS = [
         "table on_rebalance recovery on_rebalance",
     ),
     (
-        Leaning(Recovery.on_rebalance, "", "table.py", "recovery begins behind the persisted offset"),
+        Leaning(Recovery.on_rebalance, "", "table.py", "recovery begins after the persisted offset"),
         "add_active signal_recovery_start",
     ),
     (Leaning(Recovery._build_highwaters, "", "fetch_thread.py", "recovery reads to the real ends"), "highwaters"),
@@ -199,10 +199,10 @@ ORDERS = [
 
 
 @pytest.mark.parametrize(("leaning", "order"), ORDERS, ids=[str(leaning) for leaning, _ in ORDERS])
-def test_steps_come_in_the_order_in_which_they_came(leaning: Leaning, order: str) -> None:
-    found = iter(calls(leaning.function))
+def test_faust_does_its_steps_in_the_order_it_did(leaning: Leaning, order: str) -> None:
+    steps = iter(calls(leaning.function))
     for step in order.split():
-        assert step in found, f"{leaning.broken} ({step} is not where it was)"
+        assert step in steps, f"{leaning.broken} ({step} is not where it was)"
 
 
 def test_the_app_takes_its_transport_and_makes_our_consumer_and_thread() -> None:
@@ -277,13 +277,13 @@ def test_positions_are_where_they_are_read_from() -> None:
 
 
 async def turns(count: int) -> None:
-    """Of the event loop."""
+    """Lets the event loop turn so many times."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 def test_the_request_for_the_next_fetch_is_made_right_after_records_were_taken() -> None:
-    """Of what the fetcher is told then: fetch_thread.py has that one request wait at the broker."""
+    """By the two values that the fetcher has then: fetch_thread.py has that one request wait at the broker."""
 
     async def body() -> None:
         asked: list[tuple[int, int]] = []
@@ -366,7 +366,7 @@ def test_the_table_asks_our_store() -> None:
     with_consumer(body)
 
 
-def test_what_is_taken_in_without_acknowledgement_is_still_an_event() -> None:
+def test_a_stream_without_acknowledgement_still_yields_events() -> None:
     stream = faust.Stream
     assert {"noack", "events"} <= set(dir(stream)), "agent.py iterates stream.noack().events()"
 

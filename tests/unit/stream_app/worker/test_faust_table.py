@@ -45,8 +45,8 @@ def users_store(local: LocalStore, states: UserStates, metrics: WorkerMetrics | 
     return UsersStore("memory://", SimpleNamespace(), None, table_name="users", parts=parts)
 
 
-def local_store(place: Path) -> LocalStore:
-    return LocalStore(place, topic=SETTINGS.state_topic, epoch=1, clock=lambda: 0.0)
+def local_store(directory: Path) -> LocalStore:
+    return LocalStore(directory, topic=SETTINGS.state_topic, epoch=1, clock=lambda: 0.0)
 
 
 def fetched(values: list[bytes | None], first: int) -> Any:
@@ -55,9 +55,9 @@ def fetched(values: list[bytes | None], first: int) -> Any:
     return SimpleNamespace(message=SimpleNamespace(tp=CHANGELOG, value=records, offset=first + len(values) - 1))
 
 
-def recovered(place: Path, *fetches: list[bytes | None]) -> UserStates:
+def recovered(directory: Path, *fetches: list[bytes | None]) -> UserStates:
     """States over the store after fetches of one user's records."""
-    local = local_store(place)
+    local = local_store(directory)
     local.open(0, 0, 1.0, "c")
     states = make_states(stored=local.read)
     store = users_store(local, states)
@@ -80,9 +80,7 @@ def recovered(place: Path, *fetches: list[bytes | None]) -> UserStates:
         [[stored(9, epoch=0), stored(7)]],  # offsets of an older stream say nothing
     ],
 )
-def test_the_newest_record_of_a_user_counts_wherever_it_stands(
-    tmp_path: Path, fetches: list[list[bytes | None]]
-) -> None:
+def test_a_users_newest_record_counts_wherever_it_lies(tmp_path: Path, fetches: list[list[bytes | None]]) -> None:
     states = recovered(tmp_path, *fetches)
     slot = states.slot(0, "u")
     assert slot is not None
@@ -93,7 +91,7 @@ def test_a_removed_user_stays_removed(tmp_path: Path) -> None:
     assert recovered(tmp_path, [stored(3)], [None]).returned == 0
 
 
-def test_what_was_fetched_of_a_partition_that_is_gone_is_left_out(tmp_path: Path) -> None:
+def test_records_of_a_partition_that_is_gone_are_dropped(tmp_path: Path) -> None:
     local, registry = local_store(tmp_path), CollectorRegistry()
     store = users_store(local, make_states(), WorkerMetrics(registry))
     store.apply_changelog_batch([fetched([stored(3)], 0)])
@@ -104,7 +102,7 @@ def test_what_was_fetched_of_a_partition_that_is_gone_is_left_out(tmp_path: Path
     local.stop()
 
 
-def test_a_partition_that_stays_may_have_been_anothers_in_between(tmp_path: Path) -> None:
+def test_a_rebalance_empties_memory_also_of_a_partition_that_stays(tmp_path: Path) -> None:
     local = local_store(tmp_path)
     local.open(0, 0, 1.0, "c")
     states = make_states(stored=local.read)

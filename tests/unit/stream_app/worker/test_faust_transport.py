@@ -43,9 +43,9 @@ def test_fetches_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -
     async def body(consumer: FetchConsumer) -> None:
         assert await consumer._wait_next_records(1.0) == ({}, {EVENTS})
         assert await consumer._wait_next_records(1.0) == (None, {EVENTS})
-        found, active = await consumer._wait_next_records(1.0)
+        handed_on, active = await consumer._wait_next_records(1.0)
         assert active == {EVENTS}
-        assert found[EVENTS] is fetches
+        assert handed_on[EVENTS] is fetches
         assert {tp: list(offsets) for tp, offsets in consumer._handed_out.items()} == {EVENTS: [(1, 2)]}
 
     run(body)
@@ -114,7 +114,7 @@ def test_a_fetch_that_never_came_ends_the_process_unless_a_seek_comes_first(
     run(body)
 
 
-def test_a_partition_stands_at_its_oldest_fetch_under_way_or_at_its_position() -> None:
+def test_a_partition_is_done_up_to_its_oldest_fetch_in_flight_or_its_position() -> None:
     states = {
         tp: SimpleNamespace(position=12, highwater=40, lso=30, has_valid_position=True) for tp in (EVENTS, CHANGELOG)
     }
@@ -151,7 +151,7 @@ def test_partitions_are_acknowledged_apart_and_the_changelog_not_at_all() -> Non
 
 @hypothesis_settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=20))
-def test_a_commit_never_passes_what_is_not_acknowledged(fetches: Sequence[tuple[int, bool]]) -> None:
+def test_a_commit_never_passes_a_fetch_without_acknowledgement(fetches: Sequence[tuple[int, bool]]) -> None:
     async def body(consumer: FetchConsumer) -> None:
         end, waiting, acknowledged = 0, list[Any](), 0
         for size, commit in fetches:
@@ -169,7 +169,7 @@ def test_a_commit_never_passes_what_is_not_acknowledged(fetches: Sequence[tuple[
     run(body)
 
 
-def test_other_topics_commit_only_what_is_without_a_hole() -> None:
+def test_other_topics_commit_only_up_to_the_first_gap() -> None:
     async def body(consumer: FetchConsumer) -> None:
         for offset in (1, 2, 4):
             (record,) = records(offset)
@@ -179,7 +179,7 @@ def test_other_topics_commit_only_what_is_without_a_hole() -> None:
     run(body)
 
 
-def test_gaps_between_fetches_are_none() -> None:
+def test_offsets_between_fetches_are_not_gaps() -> None:
     async def body(consumer: FetchConsumer) -> None:
         await consumer._add_gap(EVENTS, 1, 9)
         await consumer._add_gap(OTHER, 1, 9)
@@ -285,6 +285,6 @@ def test_stopping_waits_for_what_was_taken_in(monkeypatch: pytest.MonkeyPatch) -
     assert happened == ["drained", "last commit"]
 
 
-def test_faust_is_the_one_that_this_was_written_for() -> None:
+def test_faust_has_the_version_that_this_was_written_for() -> None:
     assert version("faust-streaming") == "0.15.3"
     assert faust.__version__ == "0.15.3"

@@ -25,14 +25,14 @@ async def turn() -> None:
     await asyncio.sleep(0.02)
 
 
-def test_it_lasts_for_less_than_the_session_and_is_renewed() -> None:
+def test_a_lease_lasts_for_less_than_the_session_and_is_renewed() -> None:
     async def body() -> None:
         clock = Clock()
         lease = Lease(0.1, clock)
         keeping = asyncio.create_task(lease.keep())
         for _ in range(5):
             await turn()
-            clock.now += 0.07  # of 0.075: the first of them would end it if nobody renewed it
+            clock.now += 0.07  # of 0.075: the first of them would end it if it were not renewed
             lease.check()
         keeping.cancel()
 
@@ -40,7 +40,7 @@ def test_it_lasts_for_less_than_the_session_and_is_renewed() -> None:
 
 
 @pytest.mark.parametrize("keeper_first", [True, False])
-def test_after_a_break_it_has_ended_whoever_looks_first(keeper_first: bool) -> None:
+def test_after_a_break_the_lease_has_ended_whoever_checks_first(keeper_first: bool) -> None:
     async def body() -> None:
         clock = Clock()
         lease = Lease(0.1, clock)

@@ -1,4 +1,4 @@
-"""The local store on a real RocksDB: what it keeps, what it gives up, and what a crash leaves of it."""
+"""The local store on a real RocksDB: what it keeps, what it rebuilds, and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SIZE = 600  # bytes of a record
 
 
 @contextmanager
-def opened(place: Path, *, end: int = 1000, retention: float = 60.0, now: float = 0.0) -> Iterator[LocalStore]:
+def opened(directory: Path, *, end: int = 1000, retention: float = 60.0, now: float = 0.0) -> Iterator[LocalStore]:
     """A store with partition 0 open."""
-    store = LocalStore(place, topic="users", epoch=1, clock=lambda: now)
+    store = LocalStore(directory, topic="users", epoch=1, clock=lambda: now)
     try:
         store.open(0, end, retention, "c")
         yield store
@@ -42,9 +42,9 @@ def rows(value: int, prefix: str = "u") -> list[tuple[bytes, bytes | None]]:
     return [(name.encode(), bytes([value]) * SIZE) for name in names(prefix)]
 
 
-def filled(place: Path, offset: int = 7) -> Path:
+def filled(directory: Path, offset: int = 7) -> Path:
     """A store on the disk; returns the folder of the partition."""
-    with opened(place) as store:
+    with opened(directory) as store:
         store.write(0, rows(3), offset)
         return store.folder / "0"
 
@@ -61,9 +61,9 @@ def test_records_are_read_back_replaced_and_deleted(tmp_path: Path) -> None:
         assert store.offset(0) == 12
 
 
-def test_the_mark_passes_over_nothing_that_another_worker_wrote(tmp_path: Path) -> None:
+def test_the_mark_does_not_pass_records_that_another_worker_wrote(tmp_path: Path) -> None:
     with opened(tmp_path, now=1.0) as store:
-        store.write(0, [(b"a", b"1")], 1, known_from=1)  # what stands at 0 is unknown
+        store.write(0, [(b"a", b"1")], 1, known_from=1)  # the record at 0 is unknown
         assert store.offset(0) is None
         store.write(0, [(b"a", b"1")], 5)
         store.write(0, [(b"a", b"2"), (b"b", b"2")], 7, known_from=6)
@@ -80,12 +80,12 @@ def test_the_mark_passes_over_nothing_that_another_worker_wrote(tmp_path: Path) 
         store.write(0, [(b"a", b"3")], 9, known_from=9)
     with opened(tmp_path) as store:
         assert store.offset(0) == 7
-        assert store.read(0, ["a"]) == {"a": b"3"}  # who was touched is still found
+        assert store.read(0, ["a"]) == {"a": b"3"}  # the newest record is there all the same
         store.write(0, [], 12)  # recovery has read what was missing
         assert store.offset(0) == 12
 
 
-def test_what_contains_the_whole_changelog_is_never_too_old(tmp_path: Path) -> None:
+def test_a_store_with_the_whole_changelog_is_never_too_old(tmp_path: Path) -> None:
     filled(tmp_path, offset=999)
     with opened(tmp_path, now=7201.0, retention=7200.0) as store:
         assert store.offset(0) == 999
@@ -93,7 +93,7 @@ def test_what_contains_the_whole_changelog_is_never_too_old(tmp_path: Path) -> N
         assert store.offset(0) is None
 
 
-def test_no_user_id_is_the_mark(tmp_path: Path) -> None:
+def test_a_user_id_never_collides_with_the_mark(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         store.write(0, [(b"m", b"x"), (b"", b"y")], 5)
         assert store.read(0, ["m", ""]) == {"m": b"x", "": b"y"}
@@ -101,7 +101,7 @@ def test_no_user_id_is_the_mark(tmp_path: Path) -> None:
         assert store.offset(0) == 5
 
 
-def test_what_was_closed_is_there_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_closed_partition_can_be_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     filled(tmp_path, offset=999)
     with opened(tmp_path, now=60.0) as store:
         assert store.offset(0) == 999
@@ -148,11 +148,11 @@ def marked(mark: bytes) -> Callable[[Path], None]:
     [overwritten("CURRENT"), overwritten("MANIFEST-*"), overwritten("*.sst"), marked(b"\xc1")],
     ids=["CURRENT", "MANIFEST", "sst", "mark"],
 )
-def test_damaged_files_are_made_anew(
+def test_damaged_files_are_rebuilt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
     damage(filled(tmp_path))
-    assert_made_anew(tmp_path, caplog, "it is damaged (")
+    assert_rebuilt(tmp_path, caplog, "it is damaged (")
 
 
 @pytest.mark.parametrize(
@@ -163,18 +163,18 @@ def test_damaged_files_are_made_anew(
     ],
     ids=["ahead", "old"],
 )
-def test_what_does_not_fit_the_changelog_is_made_anew(
+def test_a_store_that_does_not_fit_the_changelog_is_rebuilt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, circumstances: dict[str, float], reason: str
 ) -> None:
     filled(tmp_path)
-    assert_made_anew(tmp_path, caplog, reason, **circumstances)
+    assert_rebuilt(tmp_path, caplog, reason, **circumstances)
 
 
 @pytest.mark.parametrize(
     ("format_", "cluster", "topic", "epoch"),
     [(2, "c", "users", 1), (1, "d", "users", 1), (1, "c", "other", 1), (1, "c", "users", 2)],
 )
-def test_what_is_of_another_stream_is_made_anew(
+def test_a_store_of_another_stream_is_rebuilt(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -189,14 +189,14 @@ def test_what_is_of_another_stream_is_made_anew(
         store.open(0, 1000, 60.0, cluster)
         store.write(0, rows(3), 7)
         store.stop()
-    found = (format_, cluster, topic, epoch)
-    reason = f"it is of format, cluster, changelog and stream epoch {found}, not (1, 'c', 'users', 1)"
-    assert_made_anew(tmp_path, caplog, reason)
+    stored = (format_, cluster, topic, epoch)
+    reason = f"it is of format, cluster, changelog and stream epoch {stored}, not (1, 'c', 'users', 1)"
+    assert_rebuilt(tmp_path, caplog, reason)
 
 
-def assert_made_anew(place: Path, caplog: pytest.LogCaptureFixture, reason: str, **circumstances: float) -> None:
+def assert_rebuilt(directory: Path, caplog: pytest.LogCaptureFixture, reason: str, **circumstances: float) -> None:
     """Opening finds nothing and says why; what is written then stays."""
-    with opened(place, **circumstances) as store:  # type: ignore[arg-type]
+    with opened(directory, **circumstances) as store:  # type: ignore[arg-type]
         assert store.offset(0) is None
         assert store.read(0, names()) == {}
         store.write(0, rows(4, "new"), 3)
@@ -204,7 +204,7 @@ def assert_made_anew(place: Path, caplog: pytest.LogCaptureFixture, reason: str,
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith(f"the local store of partition 0 is rebuilt from the changelog: {reason}")
     caplog.clear()
-    with opened(place) as store:
+    with opened(directory) as store:
         assert store.offset(0) == 3
         assert store.read(0, names("new")) == {user.decode(): record for user, record in rows(4, "new")}
     assert not caplog.records
@@ -225,7 +225,7 @@ def test_damage_that_a_read_finds_is_not_found_again_by_the_next_start(tmp_path:
         assert store.read(0, names()) == {}
 
 
-def test_each_worker_of_a_machine_has_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_each_worker_of_a_machine_has_a_directoryof_its_own(tmp_path: Path) -> None:
     first, second = (LocalStore(tmp_path, topic="users", epoch=1, clock=lambda: 0.0) for _ in range(2))
     assert [store.folder for store in (first, second)] == [tmp_path / "0", tmp_path / "1"]
     first.stop()
@@ -235,15 +235,15 @@ def test_each_worker_of_a_machine_has_a_folder_of_its_own(tmp_path: Path) -> Non
     third.stop()
 
 
-def test_a_folder_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_directorythat_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    place = tmp_path / "file" / "states"
-    wanted = f"cannot keep user states in '{place}': Not a directory. Set NEXTACT_DATA_DIR to a folder"
+    directory = tmp_path / "file" / "states"
+    wanted = f"cannot keep user states in '{directory}': Not a directory. Set NEXTACT_DATA_DIR to a folder"
     with pytest.raises(UsageError, match=re.escape(wanted)):
-        LocalStore(place, topic="users", epoch=1, clock=lambda: 0.0)
+        LocalStore(directory, topic="users", epoch=1, clock=lambda: 0.0)
 
 
-def run(place: Path, body: str) -> subprocess.CompletedProcess[str]:
+def run(directory: Path, body: str) -> subprocess.CompletedProcess[str]:
     """Python in a process of its own, with a store whose partition 0 is open."""
     script = f"""
 import os, resource, signal, sys
@@ -258,7 +258,7 @@ def write(offset):
 
 {body}
 """
-    command = [sys.executable, "-c", script, str(place)]
+    command = [sys.executable, "-c", script, str(directory)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -272,7 +272,7 @@ def test_a_killed_process_leaves_the_records_of_all_batches_up_to_the_mark(tmp_p
         for earlier in range(0 if offset is None else offset + 1):
             expected.update({f"u{n}": b"%08d" % earlier * 75 for n in range(earlier % 7, USERS, 7)})
         assert store.read(0, names()) == expected
-    # 600 batches are 20 MB: more than what is kept in memory before it goes to the disk.
+    # 600 batches are 20 MB: more than RocksDB holds in memory before it writes a file.
     assert offset is None if batches == 5 else (offset is not None and 0 < offset < batches)
 
 
@@ -293,12 +293,12 @@ except Exception as error:
     assert "DataPathError" not in done.stdout  # nothing is damaged: the files stay
     offset = int(done.stdout.split()[0])
     with opened(tmp_path, end=1_000_000) as store:
-        kept = store.offset(0)
-        assert kept is None or kept < offset
-        assert store.read(0, [f"{kept}", f"{offset}"]).keys() == (set() if kept is None else {f"{kept}"})
+        last = store.offset(0)
+        assert last is None or last < offset
+        assert store.read(0, [f"{last}", f"{offset}"]).keys() == (set() if last is None else {f"{last}"})
 
 
-def test_a_deleted_folder_is_begun_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deleted_directoryis_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     filled(tmp_path)
     shutil.rmtree(tmp_path)
     with opened(tmp_path) as store:

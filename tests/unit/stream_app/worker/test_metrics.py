@@ -42,33 +42,33 @@ def test_whole_arrays_are_counted_like_single_values(batches: list[list[float]])
         array.observe(np.array(batch))
         for value in batch:
             single.observe(value)
-    found, wanted = samples(ours), samples(theirs)
-    assert found == pytest.approx(wanted)
+    exported, wanted = samples(ours), samples(theirs)
+    assert exported == pytest.approx(wanted)
 
 
 def test_every_label_is_there_from_the_start() -> None:
     registry = CollectorRegistry()
     WorkerMetrics(registry)
-    found = samples(registry)
-    assert {f"nextact_dead_letters_total|{reason}" for reason in REASONS} <= set(found)
+    exported = samples(registry)
+    assert {f"nextact_dead_letters_total|{reason}" for reason in REASONS} <= set(exported)
     for name in ("predictions", "scored", "hits", "reciprocal_ranks"):
-        assert {f"nextact_{name}_total|{ranker}" for ranker in RANKERS} <= set(found)
-    assert {"nextact_reloads_total|loaded", "nextact_reloads_total|refused"} <= set(found)
+        assert {f"nextact_{name}_total|{ranker}" for ranker in RANKERS} <= set(exported)
+    assert {"nextact_reloads_total|loaded", "nextact_reloads_total|refused"} <= set(exported)
 
 
-def test_places_become_hits_and_reciprocal_ranks() -> None:
+def test_ranks_become_hits_and_reciprocal_ranks() -> None:
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
     metrics.score("model", np.array([1, 0, 4, 0, 20], np.int64))
     metrics.score("model", np.zeros(0, np.int64))
-    found = samples(registry)
-    assert found["nextact_scored_total|model"] == 5
-    assert found["nextact_hits_total|model"] == 3
-    assert found["nextact_reciprocal_ranks_total|model"] == pytest.approx(1 + 1 / 4 + 1 / 20)
-    assert found["nextact_scored_total|rules"] == 0
+    exported = samples(registry)
+    assert exported["nextact_scored_total|model"] == 5
+    assert exported["nextact_hits_total|model"] == 3
+    assert exported["nextact_reciprocal_ranks_total|model"] == pytest.approx(1 + 1 / 4 + 1 / 20)
+    assert exported["nextact_scored_total|rules"] == 0
 
 
-def test_a_version_that_was_dropped_counts_for_nothing_any_more() -> None:
+def test_a_dropped_version_is_not_counted() -> None:
     scores = VersionScores()
     scores.begin(["new"])
     for version in ("old", "new"):
@@ -82,7 +82,7 @@ def answers_of(version: str) -> Answers:
     return Answers(version, ["item"], np.zeros((1, 1), np.int64), ones, ones, ones[:, None], ones[0])
 
 
-def test_a_partition_that_moved_away_has_no_lag_any_more() -> None:
+def test_a_partition_that_moved_away_has_no_lag_sample() -> None:
     registry = CollectorRegistry()
     lags = {"0": 3, "1": 4}
     WorkerMetrics(registry).lag.set_function(lambda: lags)

@@ -1,4 +1,4 @@
-"""Records of any kind in; a prediction or a dead letter for each new one out, with every key where it belongs."""
+"""Records of any kind in; a prediction or a dead letter for each new one out, each under its own key."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Bench:
 
     def process(self, records: Sequence[Record]) -> dict[int, BatchResult]:
         results = self.pipeline.encode(self.pipeline.answer(self.pipeline.step(self.pipeline.decode(records, 1))))
-        found = {result.partition: result for result in results}
-        assert len(found) == len(results)
-        return found
+        by_partition = {result.partition: result for result in results}
+        assert len(by_partition) == len(results)
+        return by_partition
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"nextact_{name}", labels)
@@ -69,7 +69,7 @@ def keys(sent: Sequence[OutgoingRecord]) -> list[bytes | None]:
 
 
 def check_sound(prediction: Prediction) -> None:
-    """Whatever made it: probabilities are probabilities, best first."""
+    """Probabilities are probabilities, best first, by model or rules."""
     assert set(prediction.next_type) == set(EVENT_TYPES)
     assert sum(prediction.next_type.values()) == pytest.approx(1, abs=1e-5)
     actions = [action.probability for action in prediction.next_actions]
@@ -100,20 +100,20 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
             event("new", offset=7),
         ]
     ).values()
-    found = predictions(result)
+    answers = predictions(result)
     assert keys(unpacked(result.predictions)) == [b"u", b"u", "é".encode(), b"new"]
-    assert [prediction.user_id for prediction in found] == ["u", "u", "é", "new"]
-    assert [prediction.source.offset for prediction in found] == [2, 4, 5, 7]
-    assert [prediction.history_length for prediction in found] == [2, 2, 2, 1]
-    assert [prediction.event_type for prediction in found] == ["cart", "view", "search", "view"]
-    assert [prediction.event_id for prediction in found] == ["x", "x", None, None]
-    assert [prediction.event_timestamp for prediction in found] == [1000, 1004, 1005, 1007]
-    assert {prediction.model_version for prediction in found} == {"v1"}
+    assert [prediction.user_id for prediction in answers] == ["u", "u", "é", "new"]
+    assert [prediction.source.offset for prediction in answers] == [2, 4, 5, 7]
+    assert [prediction.history_length for prediction in answers] == [2, 2, 2, 1]
+    assert [prediction.event_type for prediction in answers] == ["cart", "view", "search", "view"]
+    assert [prediction.event_id for prediction in answers] == ["x", "x", None, None]
+    assert [prediction.event_timestamp for prediction in answers] == [1000, 1004, 1005, 1007]
+    assert {prediction.model_version for prediction in answers} == {"v1"}
     assert result.record_times.tolist() == [1002, 1004, 1005, 1007]
     assert result.ranker == "model"
     assert (keys(result.dead_letters), result.reasons) == ([b"bad", None], ["not_json", "empty"])
     assert Counter(keys(unpacked(result.changelog))) == Counter([b"u", "é".encode(), b"new"])
-    for prediction in found:
+    for prediction in answers:
         check_sound(prediction)
 
 
@@ -157,9 +157,9 @@ def test_records_of_the_changelog_bring_the_users_back() -> None:
         assert [(sent.key, sent.value) for sent in unpacked(result.changelog)] == result.states
         after.shelf.update({(partition, str(key, "utf-8")): value for key, value in result.states})
     more = [event(offset=3), event("v", offset=4), event(offset=4, partition=1)]
-    found, wanted = after.process(more), before.process(more)
-    assert found.keys() == wanted.keys()
-    for partition, result in found.items():
+    results, wanted = after.process(more), before.process(more)
+    assert results.keys() == wanted.keys()
+    for partition, result in results.items():
         assert unpacked(result.predictions) == unpacked(wanted[partition].predictions)
         assert result.states == wanted[partition].states
         np.testing.assert_array_equal(result.record_times, wanted[partition].record_times)
@@ -167,7 +167,7 @@ def test_records_of_the_changelog_bring_the_users_back() -> None:
 
 def test_every_partition_gets_its_own_effects() -> None:
     bench = Bench()
-    found = bench.process(
+    results = bench.process(
         [
             event(offset=5, partition=2, item_id="item 2"),
             event(offset=5, partition=0),
@@ -176,19 +176,19 @@ def test_every_partition_gets_its_own_effects() -> None:
             make_record(b"", offset=1, partition=1),
         ]
     )
-    assert set(found) == {0, 1, 2}
-    offsets = {number: [(p.source.partition, p.source.offset) for p in predictions(r)] for number, r in found.items()}
+    assert set(results) == {0, 1, 2}
+    offsets = {number: [(p.source.partition, p.source.offset) for p in predictions(r)] for number, r in results.items()}
     assert offsets == {0: [(0, 5)], 1: [], 2: [(2, 5), (2, 6)]}
-    assert {number: len(result.dead_letters) for number, result in found.items()} == {0: 1, 1: 1, 2: 0}
-    assert {number: keys(unpacked(result.changelog)) for number, result in found.items()} == {
+    assert {number: len(result.dead_letters) for number, result in results.items()} == {0: 1, 1: 1, 2: 0}
+    assert {number: keys(unpacked(result.changelog)) for number, result in results.items()} == {
         0: [b"u"],
         1: [],
         2: [b"u"],
     }
-    assert [p.history_length for p in predictions(found[2])] == [1, 2]
+    assert [p.history_length for p in predictions(results[2])] == [1, 2]
 
 
-def test_prediction_ids_depend_on_the_place_of_the_event_alone() -> None:
+def test_prediction_ids_depend_on_partition_and_offset_alone() -> None:
     batch = [event(offset=7, partition=3), event("v", offset=8, partition=3)]
     together = predictions(Bench().process(batch)[3])
     later = Bench(None)
@@ -233,7 +233,7 @@ MIXED = st.lists(
 
 @settings(max_examples=40)
 @given(MIXED, st.booleans(), st.data())
-def test_whatever_comes_every_record_is_accounted_for_once(
+def test_every_record_is_accounted_for_once(
     log: list[tuple[str, str, str | None, int]], model: bool, data: st.DataObject
 ) -> None:
     bench, answered, done = Bench(SERVING if model else None), Counter[tuple[int, int]](), 0
@@ -245,14 +245,14 @@ def test_whatever_comes_every_record_is_accounted_for_once(
         start = data.draw(st.integers(0, done))
         done = data.draw(st.integers(done + 1, len(records)))
         for number, result in bench.process(records[start:done]).items():
-            found = predictions(result)
-            for prediction in found:
+            answers = predictions(result)
+            for prediction in answers:
                 check_sound(prediction)
                 answered[number, prediction.source.offset] += 1
-            assert keys(unpacked(result.predictions)) == [prediction.user_id.encode() for prediction in found]
+            assert keys(unpacked(result.predictions)) == [prediction.user_id.encode() for prediction in answers]
             assert sorted(keys(unpacked(result.changelog)), key=str) == sorted(
-                {p.user_id.encode() for p in found}, key=str
+                {p.user_id.encode() for p in answers}, key=str
             )
-            assert len(result.record_times) == len(found)
+            assert len(result.record_times) == len(answers)
     valid = [record for record, entry in zip(records, log, strict=True) if entry[1] != "nonsense"]
     assert answered == Counter({(record.partition, record.offset): 1 for record in valid})

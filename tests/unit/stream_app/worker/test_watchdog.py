@@ -1,4 +1,4 @@
-"""A worker that stands still is ended; one that has nothing to do, moves, or was suspended is not."""
+"""A worker that stands still is ended; one that has nothing to do, makes progress, or was suspended is not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEP = 5.0  # between two looks
 
 
 class Bench:
-    """A watchdog with a clock and a state of affairs of pretence."""
+    """A watchdog with a pretended clock and pretended work."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,21 +38,21 @@ class Bench:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["idle", "moves", "stands"]), st.integers(1, 24)), max_size=8))
-def test_it_ends_the_process_after_the_timeout_without_a_move_and_not_before(phases: list[tuple[str, int]]) -> None:
+def test_a_worker_is_ended_after_the_timeout_without_progress_and_not_before(phases: list[tuple[str, int]]) -> None:
     bench, still, progress = Bench(), 0.0, 0
-    for kind, looks in phases:
+    for phase, looks in phases:
         for _ in range(looks):
             had_work = bool(bench.pending)
-            progress += kind == "moves"
-            bench.pending = {} if kind == "idle" else {"p": PendingWork("7 events left", progress)}
+            progress += phase == "moves"
+            bench.pending = {} if phase == "idle" else {"p": PendingWork("7 events left", progress)}
             bench.look()
-            still = still + STEP if kind == "stands" and had_work else 0.0
+            still = still + STEP if phase == "stands" and had_work else 0.0
             assert bool(bench.failed) == (still >= TIMEOUT)
             if bench.failed:
                 return
 
 
-def test_one_of_many_is_enough_and_the_message_says_which_and_what_to_do() -> None:
+def test_one_stalled_partition_is_enough_and_the_message_names_it() -> None:
     bench = Bench()
     for n in range(22):
         bench.pending = {
@@ -115,16 +115,16 @@ def app(*, rebalancing: bool = False, ready: bool = True, partition_positions: A
     )
 
 
-def test_a_worker_that_answers_waits_for_its_lagging_partitions() -> None:
+def test_partitions_with_lag_are_pending_work() -> None:
     events = [TP("shop.events", number) for number in range(2)]
-    found = pending_work(
+    pending = pending_work(
         app(partition_positions={events[0]: PartitionPosition(5, 5), events[1]: PartitionPosition(5, 12)})
     )
-    assert found == {"partition 1 of shop.events": PendingWork("7 events left", 5)}
+    assert pending == {"partition 1 of shop.events": PendingWork("7 events left", 5)}
     assert pending_work(app()) == {}
 
 
-def test_a_worker_that_recovers_moves_as_long_as_records_come() -> None:
+def test_recovery_makes_progress_as_long_as_records_come() -> None:
     changelog = TP("shop.users-changelog", 0)
     (before,) = pending_work(app(ready=False, offsets={changelog: 5})).values()
     (same,) = pending_work(app(rebalancing=True, offsets={changelog: 5})).values()
