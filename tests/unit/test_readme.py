@@ -66,6 +66,11 @@ def test_every_room_is_on_the_way_once_and_in_the_table_once() -> None:
     assert sorted(re.findall(r"^\| `([a-z_/]+)` \|", page, re.M)) == names
 
 
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(ROOT)))
+def test_every_room_says_what_it_is(room: Path) -> None:
+    assert re.match(r'"""[A-Z].+\.\n?"""$', text(room / "__init__.py").strip(), re.S)
+
+
 def test_modules_that_are_named_exist() -> None:
     page = text(ROOT / "stream_app" / "README.md")
     modules = {path.stem for package in ("model", "stream_app") for path in (ROOT / package).rglob("*.py")}
