@@ -1,4 +1,4 @@
-"""A seeded load: events of many shoppers, among them repeats, late ones, a hot key, and records that are no events.
+"""A seeded load: events of many shoppers, among them repeats, late ones, a hot key, and records that are not events.
 
 Every record says in a header what must become of it, so that the oracle need not know how records are read.
 """

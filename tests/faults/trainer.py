@@ -104,7 +104,7 @@ def history_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _half_versions(registry: Path) -> int:
-    """Versions whose manifest is not whole; a directory without one is no version, and does no harm."""
+    """Counts versions whose manifest is empty; a directory without one is not a version, and does no harm."""
     return sum(path.stat().st_size == 0 for path in registry.rglob(MANIFEST))
 
 

@@ -85,9 +85,9 @@ def test_a_ratio_is_of_medians_and_told_by_what_was_wanted(ratio: Ratio, verdict
 
 def test_ratios_come_first_and_those_of_who_did_not_run_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     figures = {"peer": [10.0, 20.0, 30.0], "ours": [50.0, 40.0, 60.0]}
-    found = show(figures, "events/s", (Ratio("ours", "peer", least=2), Ratio("ours", "absent", least=9)))
-    assert found["ratios"] == [{"of": "ours", "to": "peer", "ratio": 2.5}]
-    assert found["figures"]["ours"] == {"median": 50, "runs": [50, 40, 60]}
+    shown = show(figures, "events/s", (Ratio("ours", "peer", least=2), Ratio("ours", "absent", least=9)))
+    assert shown["ratios"] == [{"of": "ours", "to": "peer", "ratio": 2.5}]
+    assert shown["figures"]["ours"] == {"median": 50, "runs": [50, 40, 60]}
     assert capsys.readouterr().out.split("\n")[1].split() == [
         "2.5",
         "x",
@@ -102,5 +102,5 @@ def test_ratios_come_first_and_those_of_who_did_not_run_are_left_out(capsys: pyt
 
 
 def test_without_wishes_all_are_compared_with_the_first() -> None:
-    found = show({"peer": [2.0], "a": [4.0], "b": [1.0]}, "seconds")
-    assert [(pair["of"], pair["ratio"]) for pair in found["ratios"]] == [("a", 2.0), ("b", 0.5)]
+    shown = show({"peer": [2.0], "a": [4.0], "b": [1.0]}, "seconds")
+    assert [(pair["of"], pair["ratio"]) for pair in shown["ratios"]] == [("a", 2.0), ("b", 0.5)]

@@ -30,8 +30,8 @@ DEPLOY = ROOT / "deploy"
 DEFAULTS = Settings.model_construct()  # not from the environment
 
 
-def read_yaml(place: str) -> Any:
-    return yaml.safe_load((DEPLOY / place).read_text(encoding="utf-8"))
+def read_yaml(path: str) -> Any:
+    return yaml.safe_load((DEPLOY / path).read_text(encoding="utf-8"))
 
 
 def files() -> list[Path]:
@@ -52,8 +52,8 @@ def dockerfile() -> str:
 
 
 def services() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = read_yaml("compose.yaml")["services"]
-    return found
+    sections: dict[str, dict[str, Any]] = read_yaml("compose.yaml")["services"]
+    return sections
 
 
 def own_services() -> dict[str, dict[str, Any]]:
@@ -113,21 +113,21 @@ def test_workers_scale() -> None:
 
 
 def test_workers_and_trainer_share_the_registry() -> None:
-    place = image_env()[f"{PREFIX}REGISTRY"]
+    path = image_env()[f"{PREFIX}REGISTRY"]
     mounted = {name: service["volumes"][0] for name, service in own_services().items()}
-    assert mounted == {"topics": f"models:{place}", "worker": f"models:{place}:ro", "trainer": f"models:{place}"}
+    assert mounted == {"topics": f"models:{path}", "worker": f"models:{path}:ro", "trainer": f"models:{path}"}
 
 
 def test_the_history_outlives_the_trainer() -> None:
-    place = image_env()[f"{PREFIX}HISTORY"]
-    assert f"history:{place}" in services()["trainer"]["volumes"]
+    path = image_env()[f"{PREFIX}HISTORY"]
+    assert f"history:{path}" in services()["trainer"]["volumes"]
 
 
 def test_the_local_stores_of_workers_outlive_them() -> None:
-    place = image_env()[f"{PREFIX}DATA_DIR"]
-    assert f"states:{place}" in services()["worker"]["volumes"]
+    path = image_env()[f"{PREFIX}DATA_DIR"]
+    assert f"states:{path}" in services()["worker"]["volumes"]
     (made,) = re.findall(r"install --directory --owner=nextact --group=nextact ((?:\\\n|.)*)", dockerfile())
-    assert {place, *(image_env()[f"{PREFIX}{name}"] for name in ("REGISTRY", "HISTORY"))} <= set(made.split())
+    assert {path, *(image_env()[f"{PREFIX}{name}"] for name in ("REGISTRY", "HISTORY"))} <= set(made.split())
     named = {mount.split(":")[0] for service in services().values() for mount in service.get("volumes", ())}
     assert {name for name in named if not name.startswith(".")} == read_yaml("compose.yaml")["volumes"].keys()
 
@@ -170,8 +170,8 @@ def test_files_that_are_mounted_or_copied_exist() -> None:
         name for line in re.findall(r"^COPY ([^-\n]\S*(?: \S+)*) \S+$", dockerfile(), re.M) for name in line.split()
     }
     assert copied > set(packages)
-    kept = {line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
-    assert copied == kept
+    sent = {line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
+    assert copied == sent  # to the builder
     assert all((ROOT / name).exists() for name in copied)
 
 

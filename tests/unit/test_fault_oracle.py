@@ -124,16 +124,16 @@ def test_the_load_is_the_same_for_a_seed_and_holds_every_kind() -> None:
     assert len(set(ids)) < len(ids) - 100
 
 
-def _prediction(run: Run, place: int, **fields: Any) -> Run:
+def _prediction(run: Run, index: int, **fields: Any) -> Run:
     """The run with fields of one prediction changed."""
     changed = [*run.predictions]
-    value = {**json.loads(changed[place].value), **fields}
-    changed[place] = replace(changed[place], value=json.dumps(value).encode())
+    value = {**json.loads(changed[index].value), **fields}
+    changed[index] = replace(changed[index], value=json.dumps(value).encode())
     return replace(run, predictions=changed)
 
 
-def _moved(logged: list[Logged], place: int, **fields: Any) -> list[Logged]:
-    return [*logged[:place], replace(logged[place], **fields), *logged[place + 1 :]]
+def _moved(logged: list[Logged], index: int, **fields: Any) -> list[Logged]:
+    return [*logged[:index], replace(logged[index], **fields), *logged[index + 1 :]]
 
 
 def _unreasonable(run: Run) -> list[tuple[str, bytes]]:
@@ -148,7 +148,7 @@ def _stale_last_record(run: Run) -> Run:
 
 
 def _swapped(run: Run) -> Run:
-    """The first two answers to one user change places."""
+    """Swaps the first two answers to one user."""
     first = run.predictions[0]
     other = next(record for record in run.predictions[1:] if record.key == first.key)
     rest = [record for record in run.predictions if record not in (first, other)]
@@ -211,13 +211,13 @@ FIELDS = {"epoch": 11, "offset": 15, "count": 23, "time": 31, "event id": -12 * 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_record_with_one_other_field_is_a_wrong_state(name: str) -> None:
     run = sound()
-    place = max(place for place, record in enumerate(run.changelog) if record.key == b"hot")
-    value = bytearray(run.changelog[place].value)
+    index = max(index for index, record in enumerate(run.changelog) if record.key == b"hot")
+    value = bytearray(run.changelog[index].value)
     value[FIELDS[name]] ^= 1
     with pytest.raises(ValueError, match="damaged"):
         read(bytes(value))
     value[1:5] = zlib.crc32(value[5:]).to_bytes(4, "little")
-    changed = replace(run, changelog=_moved(run.changelog, place, value=bytes(value)))
+    changed = replace(run, changelog=_moved(run.changelog, index, value=bytes(value)))
     assert changed.verdict().wrong_states == 1
 
 

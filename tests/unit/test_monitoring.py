@@ -22,8 +22,8 @@ from tests.skips import not_installed
 DEPLOY = ROOT / "deploy"
 
 
-def read_yaml(place: str) -> Any:
-    return yaml.safe_load((DEPLOY / place).read_text(encoding="utf-8"))
+def read_yaml(path: str) -> Any:
+    return yaml.safe_load((DEPLOY / path).read_text(encoding="utf-8"))
 
 
 def rules() -> list[dict[str, Any]]:
@@ -31,8 +31,8 @@ def rules() -> list[dict[str, Any]]:
 
 
 def dashboard() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/nextact.json").read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/nextact.json").read_text(encoding="utf-8"))
+    return content
 
 
 def dashboard_targets() -> list[dict[str, Any]]:
@@ -83,9 +83,9 @@ def test_metrics_in_rules_and_dashboard_exist(expression: str) -> None:
 
 
 def test_metrics_in_the_readme_exist() -> None:
-    found = names_in((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert found
-    assert found <= SAMPLES.keys() | FAMILIES
+    content = names_in((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert content
+    assert content <= SAMPLES.keys() | FAMILIES
 
 
 def test_every_recording_is_used() -> None:
@@ -152,9 +152,9 @@ def test_alerts_fire_when_they_should() -> None:
 def test_prometheus_takes_the_expressions_of_the_dashboard(tmp_path: Path) -> None:
     filled = [expression.replace("$__rate_interval", "1m") for expression in expressions()]
     recordings = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(filled)]
-    place = tmp_path / "rules.yml"
-    place.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recordings}]}), encoding="utf-8")
-    promtool("check", "rules", str(place))
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recordings}]}), encoding="utf-8")
+    promtool("check", "rules", str(path))
 
 
 def test_panels_do_not_lie_on_one_another() -> None:

@@ -45,9 +45,9 @@ def nextact(*arguments: str, folder: Path) -> Result:
 
 
 def test_the_days_are_listed(folder: Path, topic: Topic) -> None:
-    found = [json.loads(line) for line in nextact("list", "--json", folder=folder).stdout.splitlines()]
+    days = [json.loads(line) for line in nextact("list", "--json", folder=folder).stdout.splitlines()]
     sizes = [path.stat().st_size for path in files_of(folder)]
-    assert found[1] == {
+    assert days[1] == {
         "day": "2026-01-03",
         "files": 1,
         "rows": 4,
@@ -75,8 +75,8 @@ def test_a_file_that_is_merged_meanwhile_is_not_an_error(
         return read_file(storage, name, size)
 
     monkeypatch.setattr("stream_app.history.listing.read_file", vanishing)
-    found = [json.loads(line) for line in nextact("list", "--json", folder=folder).stdout.splitlines()]
-    assert [day["rows"] for day in found] == [4, 4]
+    days = [json.loads(line) for line in nextact("list", "--json", folder=folder).stdout.splitlines()]
+    assert [day["rows"] for day in days] == [4, 4]
 
 
 def test_users_are_erased_and_nothing_else_changes(folder: Path, topic: Topic, tmp_path: Path) -> None:

@@ -63,15 +63,15 @@ def test_sessions_are_learned_and_measured_beside_the_baselines(
     evaluate: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     lines = evaluate(*write_sessions(tmp_path), "--json", "--plot", str(tmp_path / "pictures"), "--device", "cpu")
-    found = json.loads(lines[-1])
-    jsonschema.validate(found, SCHEMA)
-    assert (found["targets"], found["items"]) == (40, 40)
-    assert found["model"]["recall_at_5"] > 0.9  # a really trained network knows the ring
-    assert found["baselines"]["transitions"]["recall_at_1"] > 0.9
-    assert found["baselines"]["popularity"]["recall_at_20"] < 0.9
-    assert found["events_per_second"] > 0
-    assert len(found["epochs"]) > 1
-    assert found["epochs"][-1]["mrr_at_20"] > found["epochs"][0]["mrr_at_20"]
+    report = json.loads(lines[-1])
+    jsonschema.validate(report, SCHEMA)
+    assert (report["targets"], report["items"]) == (40, 40)
+    assert report["model"]["recall_at_5"] > 0.9  # a really trained network knows the ring
+    assert report["baselines"]["transitions"]["recall_at_1"] > 0.9
+    assert report["baselines"]["popularity"]["recall_at_20"] < 0.9
+    assert report["events_per_second"] > 0
+    assert len(report["epochs"]) > 1
+    assert report["epochs"][-1]["mrr_at_20"] > report["epochs"][0]["mrr_at_20"]
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["by_epoch.png"]
     table = lines[lines.index("") + 1 :][:9]
     assert table[1].startswith("nextact")
@@ -85,14 +85,14 @@ def test_a_log_keeps_what_users_did_before(evaluate: Callable[..., list[str]], t
     version = tmp_path / "v1"
     save_version(version)
     lines = evaluate(*files, "--json", "--model", str(version), "--plot", str(tmp_path / "pictures"))
-    found = json.loads(lines[-1])
-    jsonschema.validate(found, SCHEMA)
-    assert found["model"]["name"] == "v1"
-    assert found["events_per_second"] is None
-    assert found["slices"]["user"]["seen in training"]["rules"]["targets"] == found["targets"] == 360
-    targets = {label: by_ranker["rules"]["targets"] for label, by_ranker in found["slices"]["position"].items()}
+    report = json.loads(lines[-1])
+    jsonschema.validate(report, SCHEMA)
+    assert report["model"]["name"] == "v1"
+    assert report["events_per_second"] is None
+    assert report["slices"]["user"]["seen in training"]["rules"]["targets"] == report["targets"] == 360
+    targets = {label: by_ranker["rules"]["targets"] for label, by_ranker in report["slices"]["position"].items()}
     assert targets == {"11+": 360}
-    assert found["slices"]["day"].keys() == {"2023-11-16"}
+    assert report["slices"]["day"].keys() == {"2023-11-16"}
     assert not (tmp_path / "pictures").exists() or not list((tmp_path / "pictures").iterdir())
 
 
@@ -100,11 +100,11 @@ def test_purchases_are_measured_where_there_are_any(evaluate: Callable[..., list
     version = tmp_path / "v1"
     save_version(version)
     lines = evaluate(*write_logs(tmp_path, "purchase"), "--json", "--model", str(version))
-    found = json.loads(lines[-1])["purchase"]
+    report = json.loads(lines[-1])["purchase"]
     # 60 sessions of six events, a hundred seconds apart: after 42 of them the log goes on for half an hour. The last
     # event of each is its purchase, which none follows.
-    assert (found["number"], found["base_rate"]) == (42 * 6, pytest.approx(5 / 6, abs=1e-6))
-    assert all(0 <= found[name] <= 1 for name in found if name != "number")
+    assert (report["number"], report["base_rate"]) == (42 * 6, pytest.approx(5 / 6, abs=1e-6))
+    assert all(0 <= report[name] <= 1 for name in report if name != "number")
     row = next(line for line in lines if line.startswith("purchase probability"))
     assert row.split()[2:4] == ["252", "0.8333"]
 

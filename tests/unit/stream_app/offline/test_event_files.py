@@ -1,3 +1,5 @@
+"""Files of shop logs in all formats become the same event dicts; what cannot be read is named."""
+
 from __future__ import annotations
 
 import gzip
@@ -55,7 +57,7 @@ def test_formats_give_the_same_events(tmp_path: Path, name: str, content: bytes)
     assert list(log) == EVENTS  # each iteration begins anew
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_parquet_gives_the_same_values(tmp_path: Path) -> None:
     moment = datetime(2024, 5, 1, 12, tzinfo=UTC)
     table = pa.table(
         {
@@ -108,11 +110,11 @@ def test_types_are_mapped_skipped_and_filled_in(tmp_path: Path) -> None:
         ("", {}, None),
     ],
 )
-def test_timestamps(tmp_path: Path, cell: str, options: dict[str, Any], expected: Any) -> None:
+def test_times_become_epoch_milliseconds(tmp_path: Path, cell: str, options: dict[str, Any], expected: Any) -> None:
     assert first_time(tmp_path, cell, **options) == expected
 
 
-def test_cells_that_are_no_numbers_are_left_to_the_worker(tmp_path: Path) -> None:
+def test_cells_that_are_not_numbers_are_left_to_the_worker(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "user_id,price,quantity\nu1,cheap,nan\n")
     assert list(EventFile(path, constant_type="view")) == [
         {"user_id": "u1", "price": "cheap", "quantity": "nan", "type": "view"}
@@ -146,7 +148,7 @@ def test_unreadable_input_names_file_and_way_out(
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none.parquet", "."])
-def test_missing_file(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputUnreadable, match="cannot be opened"):
         list(EventFile(tmp_path / name, format="parquet" if "parquet" in name else "csv"))
 
@@ -155,13 +157,13 @@ def test_missing_file(tmp_path: Path, name: str) -> None:
     "options",
     [{"timezone": "Mars/Olympus"}, {"columns": {"user": "u"}}, {"types": {"a": "b"}}, {"constant_type": "x"}],
 )
-def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(SettingsInvalid):
         EventFile("a.csv", **options)
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason=NO_SHARED_DATA)
-def test_real_logs() -> None:
+def test_real_logs_are_read() -> None:
     jdata = EventFile(
         SHARED_DATA / "jdata" / "test.csv.gz",
         types={"follow": "favorite", "comment": None},

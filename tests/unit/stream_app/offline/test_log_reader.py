@@ -1,3 +1,5 @@
+"""Shop logs become columns of actions; rows that are not events are counted."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -22,16 +24,16 @@ def good(count: int) -> list[str]:
 
 def test_logs_become_actions_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream_app.offline.log_reader._CHUNK", 3)
-    told: list[int] = []
-    reader = LogReader(progress=told.append)
+    shown: list[int] = []
+    reader = LogReader(progress=shown.append)
     actions = reader.read([log(tmp_path / "b.csv", *good(7)), log(tmp_path / "a.csv", *good(2))])
     assert actions.items == [f"i{n}" for n in (*range(7), *range(2))]
     assert actions.times.tolist()[:2] == [1714564800000, 1714564801000]
-    assert told == [3, 6]
+    assert shown == [3, 6]
     assert reader.left_out == 0
 
 
-def test_rows_that_are_no_events_are_counted(tmp_path: Path) -> None:
+def test_rows_that_are_not_events_are_counted(tmp_path: Path) -> None:
     bad = ["u9,view,,2024-05-01 12:00:00\n", "u9,view,i,yesterday\n", "u9,view,i,5\n"]
     reader = LogReader()
     actions = reader.read([log(tmp_path / "a.csv", *good(4), *bad)])
@@ -41,7 +43,7 @@ def test_rows_that_are_no_events_are_counted(tmp_path: Path) -> None:
     assert "item_id" in reader.first_fault
 
 
-def test_logs_that_say_nothing_are_refused(tmp_path: Path) -> None:
+def test_logs_without_events_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputUnreadable, match="no events in it"):
         LogReader().read([log(tmp_path / "a.csv")])
     with pytest.raises(InputUnreadable, match=r"2 of 3 rows of .*b.csv are not events; the first is .*line 3"):

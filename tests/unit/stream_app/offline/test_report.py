@@ -54,14 +54,14 @@ def test_purchases_are_a_table_of_their_own() -> None:
 def test_json_has_shares_and_all_figures() -> None:
     training = TrainingSummary.of(FitReport(epochs=3, steps=9, actions=6000, losses={}), seconds=4.0)
     report = replace(made_report(), purchase=PURCHASE, training=training, epochs=[quality(0.25).means])
-    found = json.loads(json.dumps(report.as_json()))
-    assert found["model"]["name"] == "nextact"
-    assert found["model"]["recall_at_20"] == 0.5
-    assert found["baselines"]["rules"]["popular_share_at_20"] == 0.3
-    assert found["epochs"][0]["mrr_at_5"] == 0.25
-    assert (found["training_seconds"], found["events_per_second"], found["seconds"]) == (4.0, 1500.0, 12.346)
-    assert found["purchase"] == pytest.approx(asdict(PURCHASE))
-    assert found["data"] == {"train": ["train.csv"], "test": ["test.csv"], "events": 1000, "users": 50}
+    content = json.loads(json.dumps(report.as_json()))
+    assert content["model"]["name"] == "nextact"
+    assert content["model"]["recall_at_20"] == 0.5
+    assert content["baselines"]["rules"]["popular_share_at_20"] == 0.3
+    assert content["epochs"][0]["mrr_at_5"] == 0.25
+    assert (content["training_seconds"], content["events_per_second"], content["seconds"]) == (4.0, 1500.0, 12.346)
+    assert content["purchase"] == pytest.approx(asdict(PURCHASE))
+    assert content["data"] == {"train": ["train.csv"], "test": ["test.csv"], "events": 1000, "users": 50}
 
 
 def test_the_speed_of_training_is_told() -> None:

@@ -1,3 +1,5 @@
+"""Sessions and examples in the literature's form; lines that cannot be read are named."""
+
 from __future__ import annotations
 
 import gzip
