@@ -1,4 +1,4 @@
-"""The context of an action: 32 bits of all that the model reads beside type and object, packed and unpacked here alone.
+"""The context of an action: 32 bits of what the model reads of it beside its item, packed and unpacked here alone.
 
 The network embeds them by one table with a row for each value of each field. Its row 0 stays zero: it stands for a
 price, category or brand that is not given.

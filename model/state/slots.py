@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_FREE: Final = -1  # in place of the last batch of a slot without a user
+_FREE: Final = -1  # instead of the last batch, for a slot without a user
 
 
 class Slots:

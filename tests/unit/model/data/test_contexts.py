@@ -1,4 +1,4 @@
-"""The rows of a context: what the packed fields say, told apart."""
+"""Contexts: each field is read alike from an array, from one context and as a row of the table."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_a_row_for_each_value_of_each_field() -> None:
     contexts[0] = 0
     rows, fields = context_rows(contexts), unpack_contexts(contexts)
     assert rows.shape == (50, 40, len(CONTEXT_SLICES))
-    for place, (name, part) in enumerate(CONTEXT_SLICES.items()):
+    for index, (name, part) in enumerate(CONTEXT_SLICES.items()):
         values = getattr(fields, name)
         own = np.arange(CONTEXT_ROWS)[part]
         wanted = own[values]
         if name in OPTIONAL:
             wanted = np.where(values == 0, 0, wanted)
-        assert (rows[..., place] == wanted).all(), name
+        assert (rows[..., index] == wanted).all(), name
 
 
 def test_one_context_reads_as_an_array_of_them() -> None:

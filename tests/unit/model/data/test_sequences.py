@@ -84,21 +84,21 @@ def test_sequences_hold_every_user_in_log_order(rows: list[Row]) -> None:
     actions = log_of(rows)
     sequences = sequences_of(actions)
     by_user: dict[str, list[int]] = defaultdict(list)
-    for place, user in enumerate(actions.users):
-        by_user[user].append(place)
-    order = [place for places in by_user.values() for place in places]
-    assert sequences.item_keys.tolist() == [int(actions.item_keys[place]) for place in order]
-    assert sequences.types.tolist() == [int(actions.types[place]) for place in order]
+    for index, user in enumerate(actions.users):
+        by_user[user].append(index)
+    order = [index for indices in by_user.values() for index in indices]
+    assert sequences.item_keys.tolist() == [int(actions.item_keys[index]) for index in order]
+    assert sequences.types.tolist() == [int(actions.types[index]) for index in order]
     assert sequences.offsets.tolist() == [
         0,
-        *np.cumsum([len(places) for places in by_user.values()]).tolist(),
+        *np.cumsum([len(indices) for indices in by_user.values()]).tolist(),
     ]
     wanted = expected_fields(actions)
-    assert fields(sequences.contexts) == [wanted[place] for place in order]
+    assert fields(sequences.contexts) == [wanted[index] for index in order]
     running = [
-        max(rows[earlier][3] for earlier in places[: rank + 1])
-        for places in by_user.values()
-        for rank in range(len(places))
+        max(rows[earlier][3] for earlier in indices[: rank + 1])
+        for indices in by_user.values()
+        for rank in range(len(indices))
     ]
     assert sequences.times.tolist() == running
 
@@ -137,11 +137,11 @@ def test_a_purchase_is_soon_within_the_horizon(rows: list[Row]) -> None:
     times = sequences.times.tolist()
     expected = [
         any(
-            kinds[later] == "purchase" and times[later] <= times[place] + PURCHASE_WITHIN_MS
-            for later in range(place + 1, min(stop, place + 1 + PURCHASE_HORIZON))
+            kinds[later] == "purchase" and times[later] <= times[index] + PURCHASE_WITHIN_MS
+            for later in range(index + 1, min(stop, index + 1 + PURCHASE_HORIZON))
         )
         for start, stop in zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True)
-        for place in range(start, stop)
+        for index in range(start, stop)
     ]
     assert sequences.purchase_soon.tolist() == expected
 

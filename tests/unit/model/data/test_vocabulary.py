@@ -17,7 +17,7 @@ IDS = st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=30)
 @given(IDS, IDS)
 def test_rows_are_own_rows_or_hash_buckets(items: list[str], asked: list[str]) -> None:
     vocabulary = Vocabulary(items)
-    own = {item: ITEM_BUCKETS + place for place, item in enumerate(items)}
+    own = {item: ITEM_BUCKETS + index for index, item in enumerate(items)}
     wanted = [*items, *asked]
     found = vocabulary.rows_of(np.array([item_key(item) for item in wanted], np.uint64))
     assert found.tolist() == [own.get(item, item_key(item) % ITEM_BUCKETS) for item in wanted]
@@ -32,7 +32,7 @@ def test_growing_only_appends(items: list[str], more: list[str]) -> None:
     assert new.items[len(items) :] == tuple(item for item in more if item not in items)
 
 
-def test_rows_keep_the_shape_of_the_objects() -> None:
+def test_rows_have_the_shape_of_the_item_keys() -> None:
     item_keys = np.array([[item_key("a"), 5], [item_key("b"), 6]], np.uint64)
     assert Vocabulary(["b"]).rows_of(item_keys).tolist() == [
         [item_key("a") % ITEM_BUCKETS, 5],

@@ -51,7 +51,7 @@ def test_the_same_answers_again_are_the_same_candidates() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_there_are_never_more_candidates_than_there_is_room_for() -> None:
+def test_an_answer_has_no_more_than_the_most_candidates() -> None:
     items = [f"item {n}" for n in range(2000)]
     rng = random.Random(5)
     log = shoppers([[rng.choice(items) for _ in range(60)] for _ in range(200)])

@@ -1,4 +1,4 @@
-"""The combiner: its likelihood by hand, what it learns, and that no standardisation is needed to use it."""
+"""The combiner: its likelihood by hand, what it learns, and that it takes features as they are."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def candidates(seed: int, n: int = 400) -> tuple[Candidates, NDArray[np.int32]]:
     return Candidates(items[there], np.ascontiguousarray(features[there].T), starts), targets
 
 
-def chosen(whole: Candidates, some: NDArray[np.int64]) -> Candidates:
-    places = np.concatenate([np.arange(whole.starts[n], whole.starts[n + 1]) for n in some])
+def selected(whole: Candidates, some: NDArray[np.int64]) -> Candidates:
+    indices = np.concatenate([np.arange(whole.starts[n], whole.starts[n + 1]) for n in some])
     sizes = np.diff(whole.starts)[some]
-    return Candidates(whole.items[places], whole.features[:, places], np.concatenate(([0], np.cumsum(sizes))))
+    return Candidates(whole.items[indices], whole.features[:, indices], np.concatenate(([0], np.cumsum(sizes))))
 
 
 def fitted(seed: int = 1, start: Combiner | None = None, **changes: float) -> tuple[Combiner, list[float]]:
@@ -46,12 +46,12 @@ def fitted(seed: int = 1, start: Combiner | None = None, **changes: float) -> tu
     losses: list[float] = []
     config = CombinerConfig(**{"examples": 400 * 30, "batch": 50, **changes})  # type: ignore[arg-type]
     combiner = fit_combiner(
-        lambda some: chosen(whole, some),
+        lambda some: selected(whole, some),
         targets,
         config,
         seed=seed,
         start=start,
-        progress=lambda *told: losses.append(told[2]),
+        progress=lambda _step, _steps, loss: losses.append(loss),
     )
     return combiner, losses
 
@@ -64,13 +64,13 @@ def log_likelihood(combiner: Combiner, whole: Candidates, targets: NDArray[np.in
             part = slice(whole.starts[n], whole.starts[n + 1])
             scores = combiner(torch.from_numpy(whole.features[:, part])).double().tolist()
         by_item = dict(zip(whole.items[part].tolist(), scores, strict=True))
-        outside = float(combiner.outside.detach())
-        norm = sum(map(math.exp, [*scores, outside]))
-        total += by_item.get(target, outside) - math.log(norm)
+        none_logit = float(combiner.none_logit.detach())
+        norm = sum(map(math.exp, [*scores, none_logit]))
+        total += by_item.get(target, none_logit) - math.log(norm)
     return total / len(targets)
 
 
-def test_it_learns_whom_to_trust_and_how_often_none_is_right() -> None:
+def test_a_combiner_learns_what_to_trust_and_how_often_no_candidate_is_right() -> None:
     combiner, losses = fitted()
     whole, targets = candidates(seed=9)  # others than it has learned from
 
@@ -94,26 +94,26 @@ def test_a_seed_fixes_the_result() -> None:
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_it_goes_on_from_a_fitted_one_which_stays_as_it_is() -> None:
+def test_a_fit_starts_from_a_fitted_combiner_which_stays_as_it_is() -> None:
     start = fitted()[0]
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
     short: dict[str, Any] = {"examples": 400, "least_epochs": 1}
 
-    assert fitted(start=start, **short)[1][0] < 0.6 * fitted(**short)[1][0]  # what it knows from the first step on
+    assert fitted(start=start, **short)[1][0] < 0.6 * fitted(**short)[1][0]  # it knows more from the first step on
     features = torch.from_numpy(candidates(seed=9)[0].features)
     same, after = fitted(start=start, **short, learning_rate=1e-12)[0], fitted(start=start, **short)[0]
     with torch.no_grad():
         assert torch.allclose(same(features), start(features), atol=1e-3)
-        assert same.outside.item() == pytest.approx(start.outside.item(), abs=1e-3)
+        assert same.none_logit.item() == pytest.approx(start.none_logit.item(), abs=1e-3)
         assert not torch.allclose(after(features), start(features), atol=1e-3)
     assert all(torch.equal(tensor, before[name]) for name, tensor in start.state_dict().items())
 
 
-def test_from_one_that_is_not_fitted_it_begins_anew() -> None:
+def test_a_fit_from_an_identity_combiner_begins_anew() -> None:
     assert fitted(start=identity_combiner())[1] == fitted()[1]
 
 
-def test_without_examples_the_network_alone_is_heard() -> None:
+def test_without_examples_the_ranking_is_the_networks() -> None:
     combiner = fit_combiner(
         lambda _: pytest.fail("nothing to collect"), np.zeros(0, np.int32), CombinerConfig(), seed=1
     )
@@ -122,7 +122,7 @@ def test_without_examples_the_network_alone_is_heard() -> None:
     assert torch.equal(combiner(features).argsort(), order)
 
 
-def test_an_unfitted_combiner_is_always_the_same_and_draws_nothing() -> None:
+def test_an_identity_combiner_is_always_the_same_and_draws_nothing() -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first = identity_combiner().state_dict()

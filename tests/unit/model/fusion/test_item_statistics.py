@@ -1,4 +1,4 @@
-"""Counts of a log, against loops over letters."""
+"""Item statistics of a log, against loops over letters."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def test_neighbours_weigh_by_distance_age_and_direction() -> None:
     followed, preceded = weights_by_hand(random_users(3))
     for found, expected in ((statistics.followers, followed), (statistics.predecessors, preceded)):
         for item, letter in enumerate(LETTERS):
-            of = expected[letter]
-            total = sum(of.values())
+            weights = expected[letter]
+            total = sum(weights.values())
             got = {LETTERS[other]: share for other, share in row(found, item)}
-            assert got == pytest.approx({other: weight / total for other, weight in of.items()}, rel=1e-5)
+            assert got == pytest.approx({other: weight / total for other, weight in weights.items()}, rel=1e-5)
             shares = [share for _, share in row(found, item)]
             assert shares == sorted(shares, reverse=True)
 
 
-def test_a_row_keeps_its_heaviest() -> None:
+def test_a_row_has_the_heaviest_neighbours() -> None:
     size = MOST_NEIGHBOURS + 40
     items = np.array([step for other in range(1, size) for step in (0, other)])
     offsets = np.arange(0, len(items) + 1, 2)
@@ -53,10 +53,10 @@ def test_a_row_keeps_its_heaviest() -> None:
     pairs.add(items, offsets, weights)
     followers, _ = pairs.neighbours()
 
-    kept = row(followers, 0)
-    assert [item for item, _ in kept] == list(range(size - 1, size - 1 - MOST_NEIGHBOURS, -1))
-    assert sum(share for _, share in kept) < 1  # of all of the row's weight, also of what was dropped
-    assert kept[0][1] == pytest.approx((size - 1) / sum(range(1, size)))
+    heaviest = row(followers, 0)
+    assert [item for item, _ in heaviest] == list(range(size - 1, size - 1 - MOST_NEIGHBOURS, -1))
+    assert sum(share for _, share in heaviest) < 1  # of all of the row's weight, also of what was dropped
+    assert heaviest[0][1] == pytest.approx((size - 1) / sum(range(1, size)))
 
 
 def test_what_is_popular_of_late_comes_first_and_has_a_rising_trend() -> None:
@@ -68,7 +68,7 @@ def test_what_is_popular_of_late_comes_first_and_has_a_rising_trend() -> None:
     assert statistics.trend[2] > 0 > statistics.trend[0]
 
 
-def test_items_without_actions_and_searches_have_no_say() -> None:
+def test_searches_and_items_without_actions_do_not_count() -> None:
     statistics = item_statistics_of(sequences("a?b?a"), Vocabulary(["a", "b", "never"]))
 
     assert sorted(item for item, _ in row(statistics.followers, 0)) == [0, 1]  # a search between them separates nothing
@@ -96,10 +96,10 @@ def test_any_log_can_be_counted_and_comes_back_from_its_arrays(users: list[str])
     statistics = item_statistics_of(log, Vocabulary(list(LETTERS[:20])))
 
     assert len(statistics.popular) == min(POPULAR, 20)
-    for part in (statistics.followers, statistics.predecessors, statistics.popular_alike):
-        assert part.starts[-1] == len(part.items) == len(part.shares)
-        assert (np.diff(part.starts) >= 0).all()
-        assert not len(part.items) or 0 <= part.items.min() <= part.items.max() < 20
+    for rows in (statistics.followers, statistics.predecessors, statistics.popular_alike):
+        assert rows.starts[-1] == len(rows.items) == len(rows.shares)
+        assert (np.diff(rows.starts) >= 0).all()
+        assert not len(rows.items) or 0 <= rows.items.min() <= rows.items.max() < 20
     again = item_statistics_from(tensors_of(statistics))
     assert flat(again).keys() == flat(statistics).keys()
     for name, array in flat(statistics).items():
@@ -126,8 +126,8 @@ def weights_by_hand(users: list[str]) -> tuple[dict[str, dict[str, float]], dict
 
 
 def row(of: Neighbours, item: int) -> list[tuple[int, float]]:
-    part = slice(of.starts[item], of.starts[item + 1])
-    return list(zip(of.items[part].tolist(), of.shares[part].tolist(), strict=True))
+    entries = slice(of.starts[item], of.starts[item + 1])
+    return list(zip(of.items[entries].tolist(), of.shares[entries].tolist(), strict=True))
 
 
 def flat(statistics: ItemStatistics) -> dict[str, object]:

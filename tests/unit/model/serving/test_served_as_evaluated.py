@@ -100,11 +100,11 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     inputs = FusionRanker(serving.network, serving.vocabulary, fusion, CPU).inputs_of(Holdout(log, answered + 1))
     candidates = inputs.collect(fusion, np.arange(len(answered)))
     scores = fusion.score(candidates)
-    outside = fusion.combiner.outside.item()
+    none_logit = fusion.combiner.none_logit.item()
     for n, position in enumerate(answered):
         rows = slice(candidates.starts[n], candidates.starts[n + 1])
         row = scores[rows]
-        expected[position, candidates.items[rows]] = row - np.logaddexp(np.logaddexp.reduce(row), outside)
+        expected[position, candidates.items[rows]] = row - np.logaddexp(np.logaddexp.reduce(row), none_logit)
     return expected
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.state.history_rings import Histories, grown, ranks_within
 
 SLOTS = 4
-Batch: TypeAlias = list[tuple[int, int]]  # (slot, object) in log order; the context is made from the object
+Batch: TypeAlias = list[tuple[int, int]]  # (slot, item key) in log order; the context is made from the key
 BATCHES = st.lists(st.lists(st.tuples(st.integers(0, SLOTS - 1), st.integers(1, 2**64 - 1)), max_size=25), max_size=6)
 LENGTHS = st.integers(1, 7)
 EVERYONE = np.arange(SLOTS)
@@ -48,10 +48,10 @@ def test_rings_hold_the_last_actions_in_order(batches: list[Batch], length: int)
     counts: Counter[int] = Counter()
     for batch in batches:
         after = append(histories, batch)
-        for place, (slot, value) in enumerate(batch):
+        for index, (slot, value) in enumerate(batch):
             oracle[slot].append((value, context(value)))
             counts[slot] += 1
-            assert after[place] == counts[slot]
+            assert after[index] == counts[slot]
         assert held(histories) == [list(oracle[slot]) for slot in range(SLOTS)]
     assert histories.counts.tolist() == [counts[slot] for slot in range(SLOTS)]
 
@@ -115,4 +115,4 @@ def test_new_rows_of_a_grown_array_are_zero(shape: tuple[int, ...]) -> None:
 @given(st.lists(st.integers(0, 5), max_size=40))
 def test_ranks_count_earlier_ones_of_the_same_slot(slots: list[int]) -> None:
     found = ranks_within(np.array(slots, np.int64))
-    assert found.tolist() == [slots[:place].count(slot) for place, slot in enumerate(slots)]
+    assert found.tolist() == [slots[:index].count(slot) for index, slot in enumerate(slots)]

@@ -1,4 +1,4 @@
-"""Users as bytes: everything comes back, and nothing damaged is believed."""
+"""Users as bytes: everything comes back, and every damaged record is refused."""
 
 from __future__ import annotations
 
@@ -73,16 +73,16 @@ def test_every_field_comes_back(stored: UserRecords) -> None:
         "sessions": "session",
         "weights_id": "weights",
     }
-    for place, row in enumerate(unpack(records, HIDDEN, IDS)):
+    for index, row in enumerate(unpack(records, HIDDEN, IDS)):
         assert row["epoch"] == stored.epoch
         for column in fields(UserRecords)[1:6]:
-            assert row[names.get(column.name, column.name)] == getattr(stored, column.name)[place]
-        assert row["hidden"].tobytes() == stored.hidden[place].tobytes()
-        assert row["event_ids"].tolist() == stored.event_ids[place].tolist()
-        size = stored.sizes[place]
+            assert row[names.get(column.name, column.name)] == getattr(stored, column.name)[index]
+        assert row["hidden"].tobytes() == stored.hidden[index].tobytes()
+        assert row["event_ids"].tolist() == stored.event_ids[index].tolist()
+        size = stored.sizes[index]
         assert row["actions_size"] == size
         for name, wanted in (("object", stored.item_keys), ("context", stored.contexts)):
-            assert row["actions"][name][:size].tolist() == wanted[place, :size].tolist()
+            assert row["actions"][name][:size].tolist() == wanted[index, :size].tolist()
             assert not row["actions"][name][size:].any()
 
 
@@ -106,10 +106,10 @@ def test_the_layout_of_version_1_never_changes() -> None:
 
 def test_every_single_flipped_byte_is_refused() -> None:
     record = pack(one_user())[0]
-    for place in range(len(record)):
+    for index in range(len(record)):
         for change in (0x01, 0x80, 0xFF):
             damaged = bytearray(record)
-            damaged[place] ^= change
+            damaged[index] ^= change
             with pytest.raises(RecordCorrupt):
                 unpack([bytes(damaged)], HIDDEN, IDS)
 
@@ -136,10 +136,10 @@ def test_a_record_of_other_sizes_is_refused(hidden: int, ids: int) -> None:
 
 def test_one_damaged_record_among_sound_ones_is_refused() -> None:
     sound = [pack(one_user(size))[0] for size in range(LENGTH + 1)]
-    for place, record in enumerate(sound):
+    for index, record in enumerate(sound):
         for damaged in (record[:-1] + bytes([record[-1] ^ 1]), record[:-1], resealed(record + bytes(12))):
             with pytest.raises(RecordCorrupt):
-                unpack([*sound[:place], damaged, *sound[place + 1 :]], HIDDEN, IDS)
+                unpack([*sound[:index], damaged, *sound[index + 1 :]], HIDDEN, IDS)
 
 
 def resealed(record: bytes) -> bytes:
