@@ -21,22 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.vocabulary import Tokens
-from model.kernels.compiled import compiled
+from model.kernels.compiled import FAST, Floats, compiled
 from model.kernels.fast_math import fast_exp
-from model.kernels.simd import arrays_of, element, splat
+from model.kernels.simd import FLOAT, FLOATS, LANES, LONG, arrays_of, load, splat, store
 from model.network.backbones import GRU
 from model.network.network import Network
 
-Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 _AT_ONCE: Final = 64  # M at most: their intermediate results stay in the processor's caches
 _USERS: Final = 4  # users per block
-_LANES: Final = 16  # float32 per vector
 _VECTORS: Final = 4  # vectors per row of a tile
-_TILE: Final = _LANES * _VECTORS  # units per tile
-_BYTES: Final = 4  # bytes per float32
-_FAST: Final = ("contract", "reassoc")
+_TILE: Final = LANES * _VECTORS  # units per tile
 _FARTHEST: Final = np.float32(40)  # largest input of a sigmoid, which is 0 or 1 beyond it
 
 
@@ -125,26 +121,20 @@ def _block(users: int) -> Any:
     def multiply(_: Any, tile: Any, biases: Any, inputs: Any, units: Any) -> tuple[Any, Callable[..., Any]]:
         def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
             tile, biases, inputs, units = arrays_of(context, builder, signature, arguments)
-            long, vector = ir.IntType(64), ir.VectorType(ir.FloatType(), _LANES)
-
-            def load(array: Any, row: Any, column: Any, kind: Any) -> Any:
-                return builder.load(element(builder, array, row, column, kind), align=_BYTES)
-
-            sums = [[cgutils.alloca_once(builder, vector) for _ in range(_VECTORS)] for _ in range(users)]
+            sums = [[cgutils.alloca_once(builder, FLOATS) for _ in range(_VECTORS)] for _ in range(users)]
             for of_user in sums:
                 for n, total in enumerate(of_user):
-                    builder.store(load(biases, 0, _LANES * n, vector), total)
-            with cgutils.for_range(builder, builder.extract_value(inputs.shape, 1), intp=long) as loop:
-                weights = [load(tile, loop.index, _LANES * n, vector) for n in range(_VECTORS)]
+                    builder.store(load(builder, biases, 0, LANES * n, FLOATS), total)
+            with cgutils.for_range(builder, builder.extract_value(inputs.shape, 1), intp=LONG) as loop:
+                weights = [load(builder, tile, loop.index, LANES * n, FLOATS) for n in range(_VECTORS)]
                 for number, of_user in enumerate(sums):
-                    value = splat(builder, load(inputs, number, loop.index, ir.FloatType()), _LANES)
+                    value = splat(builder, load(builder, inputs, number, loop.index, FLOAT), LANES)
                     for weight, total in zip(weights, of_user, strict=True):
-                        product = builder.fmul(weight, value, flags=_FAST)
-                        builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
+                        product = builder.fmul(weight, value, flags=FAST)
+                        builder.store(builder.fadd(builder.load(total), product, flags=FAST), total)
             for number, of_user in enumerate(sums):
                 for n, total in enumerate(of_user):
-                    target = element(builder, units, number, _LANES * n, vector)
-                    builder.store(builder.load(total), target, align=_BYTES)
+                    store(builder, builder.load(total), units, number, LANES * n)
             return context.get_dummy_value()
 
         return types.void(tile, biases, inputs, units), code
@@ -160,7 +150,7 @@ def _widened(_: Any, bits: Any) -> tuple[Any, Callable[..., Any]]:
     """Widens the bits of a half precision number to a float32."""
 
     def code(_: Any, builder: Any, __: Any, arguments: Sequence[Any]) -> Any:
-        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), FLOAT)
 
     return types.float32(types.uint16), code
 

@@ -13,11 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.kernels.compiled import compiled
+from model.kernels.compiled import Floats, compiled
 from model.kernels.gathered_dot import dot
 from model.network.network import Network
-
-Floats = NDArray[np.float32]
 
 
 class _LinearLayer(NamedTuple):

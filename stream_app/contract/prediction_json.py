@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from model.data.event_time import FLAGS
 from model.data.events import EVENT_TYPES
-from model.kernels.compiled import compiled
+from model.kernels.compiled import Floats, compiled
 from model.serving.answers import Answers, next_actions
 from stream_app.contract.string_columns import Bytes, Ints, Strings, copy, copy_string, frozen, strings
 from stream_app.errors import DataPathError
-
-Floats = NDArray[np.float32]
 
 _MICRO: Final = 1_000_000  # probabilities are written in millionths
 _PER_NUMBER: Final = 64  # most bytes of a number with the names and brackets around it

@@ -1,4 +1,4 @@
-"""Bits of the numbers that compare with a threshold: NumPy is the oracle."""
+"""Masks of the numbers that reach a threshold, and walks along their bits: NumPy is the oracle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from model.kernels.compiled import compiled
 
 
 @compiled
-def places(mask: np.uint64, start: int) -> list[int]:
-    found = [0][:0]
+def indices(mask: np.uint64, start: int) -> list[int]:
+    listed = [0][:0]
     while mask:
-        found.append(start + trailing_zeros(mask))
+        listed.append(start + trailing_zeros(mask))
         mask &= mask - np.uint64(1)
-    return found
+    return listed
 
 
 @compiled
@@ -35,9 +35,9 @@ def count(mask: np.uint64) -> int:
     st.integers(0, 3),
     st.floats(-4, 4, width=16),
 )
-def test_finds_what_reaches_a_threshold_and_what_is_above(values: list[float], start: int, threshold: float) -> None:
+def test_masks_tell_what_reaches_a_threshold_or_passes_it(values: list[float], start: int, threshold: float) -> None:
     numbers, limit = np.array([*values, threshold], np.float32)[::-1].copy(), np.float32(threshold)
-    looked_at = numbers[start : start + WIDTH]
-    for mask, expected in zip(masks(numbers, start, limit), (looked_at >= limit, looked_at > limit), strict=True):
-        assert places(np.uint64(mask), start) == (start + np.flatnonzero(expected)).tolist()
+    compared = numbers[start : start + WIDTH]
+    for mask, expected in zip(masks(numbers, start, limit), (compared >= limit, compared > limit), strict=True):
+        assert indices(np.uint64(mask), start) == (start + np.flatnonzero(expected)).tolist()
         assert count(np.uint64(mask)) == expected.sum()

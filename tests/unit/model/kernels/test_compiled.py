@@ -1,4 +1,4 @@
-"""What was compiled, on disk: nobody calls what was compiled for somebody else, however processes overlap."""
+"""Machine code on disk: it is never run for other types or after a change, however processes overlap."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_index_names_only_what_is_there(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("module", [answers, prediction_json, shortlist])
-def test_compiled_functions_are_saved_so(module: Any) -> None:
+def test_compiled_functions_are_saved_by_our_cache_file(module: Any) -> None:
     functions = [value for value in vars(module).values() if hasattr(value, "py_func")]
     assert functions
     for function in functions:

@@ -1,12 +1,13 @@
-"""Copies to a device hold what was copied, and only a GPU's go by way of pinned memory."""
+"""Copies to a device hold what was copied, only a GPU's use pinned memory, and TF32 is switched back."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from unittest.mock import patch
 
 import torch
 
-from model.kernels.cuda import all_on_device, on_device
+from model.kernels.cuda import all_on_device, on_device, tensor_cores
 
 
 def test_what_is_copied_is_the_same_there(device: torch.device) -> None:
@@ -26,7 +27,22 @@ def test_several_are_copied_together(device: torch.device) -> None:
         assert torch.equal(copied.cpu(), here)
 
 
-def test_a_copy_to_the_processor_is_none() -> None:
+def test_a_tensor_on_the_cpu_is_not_copied_to_the_cpu() -> None:
     tensor = torch.ones(3)
     with patch.object(torch.Tensor, "pin_memory", side_effect=AssertionError):
         assert on_device(tensor, torch.device("cpu")) is tensor
+
+
+def rounded() -> bool:
+    """Whether a GPU's products read their factors rounded to TF32."""
+    return bool(torch.backends.cuda.matmul.allow_tf32)
+
+
+def test_products_are_rounded_inside_only_whatever_happens() -> None:
+    assert not rounded()
+    with tensor_cores():
+        assert rounded()
+    assert not rounded()
+    with suppress(ZeroDivisionError), tensor_cores():
+        _ = 1 / 0
+    assert not rounded()

@@ -1,4 +1,4 @@
-"""Products of chosen rows with others: NumPy's product of matrices is the oracle."""
+"""Products of wanted rows with other vectors: NumPy's matrix product is the oracle."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def test_multiplies_rows_with_four_others(width: int, count: int) -> None:
     rng = np.random.default_rng(width)
     rows = rng.standard_normal((50, width)).astype(np.float32)
     others = rng.standard_normal((FOUR, width)).astype(np.float32)
-    chosen = rng.integers(0, 50, count).astype(np.int32)
+    wanted = rng.integers(0, 50, count).astype(np.int32)
     products = np.full((count + 1, FOUR), 9, np.float32)
-    multiply_by_four(rows, chosen, others, products[:count])
-    np.testing.assert_allclose(products[:count], rows[chosen].astype(np.float64) @ others.T, rtol=1e-5, atol=1e-5)
+    multiply_by_four(rows, wanted, others, products[:count])
+    np.testing.assert_allclose(products[:count], rows[wanted].astype(np.float64) @ others.T, rtol=1e-5, atol=1e-5)
     assert (products[count] == 9).all()
 
 
@@ -26,8 +26,8 @@ def test_multiplies_rows_with_four_others(width: int, count: int) -> None:
 def test_multiplies_rows_with_another(width: int, count: int) -> None:
     rng = np.random.default_rng(width)
     rows = rng.standard_normal((50, width)).astype(np.float32)
-    other, chosen = rng.standard_normal(width).astype(np.float32), rng.integers(0, 50, count).astype(np.int32)
+    other, wanted = rng.standard_normal(width).astype(np.float32), rng.integers(0, 50, count).astype(np.int32)
     products = np.full(count + 1, 9, np.float32)
-    multiply_by_one(rows, chosen, other, products[:count])
-    np.testing.assert_allclose(products[:count], rows[chosen].astype(np.float64) @ other, rtol=1e-5, atol=1e-5)
+    multiply_by_one(rows, wanted, other, products[:count])
+    np.testing.assert_allclose(products[:count], rows[wanted].astype(np.float64) @ other, rtol=1e-5, atol=1e-5)
     assert products[count] == 9
