@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.data.epochs import epochs_over
 from model.fusion.candidate_features import FEATURES, LOG_PROBABILITY_SCALE
 from model.fusion.candidates import Candidates
 
@@ -87,7 +88,7 @@ class CombinerConfig:
 
     def epochs(self, examples: int) -> int:
         """Returns how often to go through so many examples."""
-        return min(self.most_epochs, max(self.least_epochs, round(self.examples / max(1, examples))))
+        return epochs_over(examples, self.examples, least=self.least_epochs, most=self.most_epochs)
 
 
 def fit_combiner(

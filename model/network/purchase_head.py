@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.data.epochs import epochs_over
 from model.network.purchase_features import ROWS
 
 HIDDEN: Final = 32  # units
@@ -61,7 +62,7 @@ class PurchaseConfig:
 
     def epochs(self, examples: int) -> int:
         """Returns how often to go through so many examples."""
-        return min(self.most_epochs, max(1, round(self.examples / max(1, examples))))
+        return epochs_over(examples, self.examples, most=self.most_epochs)
 
 
 def fit_purchase_head(

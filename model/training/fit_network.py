@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.data.batches import Batch, batch_count, batches
+from model.data.epochs import epochs_over
 from model.data.event_log import EventLog, PartedLog, parts, sampled_times
 from model.data.targets import Targets, targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
@@ -52,7 +53,7 @@ class TrainConfig:
 
     def epochs(self, actions: int) -> int:
         """Returns how often to go through a log of so many actions."""
-        return min(self.most_epochs, max(self.least_epochs, round(self.actions / max(1, actions))))
+        return epochs_over(actions, self.actions, least=self.least_epochs, most=self.most_epochs)
 
 
 @dataclass(frozen=True, slots=True)

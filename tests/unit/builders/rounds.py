@@ -14,10 +14,10 @@ CONFIG = RoundConfig(hidden=16, fitting=FitModelConfig(train=TrainConfig(actions
 def circle(users: int = 40, length: int = 20, items: int = 8) -> Actions:
     """Users who go round a circle of items, one after the other."""
     events, times = [], []
-    for place in range(length):
+    for step in range(length):
         for user in range(users):
-            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + place) % items}"))
-            times.append(1000 * (users * place + user))
+            events.append(Event(user_id=str(user), type="view", item_id=f"i{(user + step) % items}"))
+            times.append(1000 * (users * step + user))
     return actions_of(events, times)
 
 

@@ -1,4 +1,4 @@
-"""Drift: nothing where the stream is what it was, much where it has moved."""
+"""Drift: near 0 where the stream is what it was, large where it has moved."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_index_is_the_textbooks() -> None:
     assert population_stability_index(learned, live) == pytest.approx(expected, abs=1e-5)
 
 
-def test_chance_is_no_drift() -> None:
+def test_chance_does_not_count_as_drift() -> None:
     """Small samples of one distribution: on average nothing is left."""
     rng = np.random.default_rng(1)
     shares = rng.dirichlet(np.ones(52))
@@ -69,7 +69,7 @@ def test_chance_is_no_drift() -> None:
     assert np.mean(found) < 0.05
 
 
-def test_nothing_is_no_drift() -> None:
+def test_without_live_events_there_is_no_drift() -> None:
     drift = DriftMonitor(sequences_of(shop(1, 100)))
     assert set(drift.psi().values()) == {0.0}
     assert drift.unseen_share() == 0.0

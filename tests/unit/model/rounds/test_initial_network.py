@@ -39,7 +39,7 @@ def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
     assert 0 < distance < 0.3 * bucket.norm().item()
 
 
-def test_a_warm_start_follows_ids_and_not_places() -> None:
+def test_a_warm_start_follows_ids_and_not_rows() -> None:
     old_words, new_words = Vocabulary(["a", "b"]), Vocabulary(["b", "a"])
     old = as_version(tiny(old_words), old_words)
     network = warm_start(old, new_words, torch.Generator().manual_seed(0))

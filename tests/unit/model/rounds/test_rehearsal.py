@@ -11,7 +11,7 @@ from model.rounds.rehearsal import NEW_SHARE, rehearsal
 
 
 def log(sizes: list[int], newest: list[int]) -> Sequences:
-    """A user for each size; `newest`: times of their last actions. Objects tell the user and the place."""
+    """A user for each size; `newest` are the times of their last actions. Item keys tell the user and the position."""
     offsets = np.concatenate(([0], np.cumsum(sizes)))
     item_keys = np.concatenate([1000 * user + np.arange(size) for user, size in enumerate(sizes)]).astype(np.uint64)
     times = np.concatenate([last - np.arange(size)[::-1] for size, last in zip(sizes, newest, strict=True)])

@@ -47,5 +47,5 @@ def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
         assert word in text
 
 
-def test_the_files_for_people_have_names_of_their_own() -> None:
+def test_the_names_of_the_files_for_people() -> None:
     assert {CARD, REPORT} == {"card.md", "report.json"}

@@ -1,4 +1,4 @@
-"""A round of training: what the challenger starts from."""
+"""A round of training: what the challenger starts from, what it reads, and how an interrupted one resumes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_round_trains_the_backbone_that_is_asked_for_and_goes_on_from_its_own_
 
 
 @pytest.mark.parametrize("change", [{"backbone": "linear"}, {"hidden": 24}])
-def test_a_network_of_another_kind_than_the_champion_begins_anew(change: dict[str, object]) -> None:
+def test_a_network_of_another_kind_than_the_champion_begins_from_scratch(change: dict[str, object]) -> None:
     champion, cold = run(CONFIG)
     config = replace(CONFIG, **change)  # type: ignore[arg-type]
     challenger, steps = run(config, as_version(champion))
@@ -75,8 +75,8 @@ def test_a_round_on_a_champion_learns_from_no_more_than_it_may() -> None:
     assert _starting_point(champion, vocabulary, replace(config, hidden=24)).sample(known) is known
 
 
-class Ended(Exception):
-    """The process ends here."""
+class ProcessEnd(Exception):
+    """Stands for the end of the process."""
 
 
 def log_of(actions: int, *, users: int = 20, items: int = 8, step_ms: int = 1000) -> Actions:
@@ -120,7 +120,6 @@ def round_in(
     tell: Callable[[str, Progress], None],
 ) -> Round:
     """A round with checkpoints in a folder."""
-    points = Checkpoints(folder)
     return train_round(
         window_in_memory(actions),
         champion,
@@ -128,7 +127,7 @@ def round_in(
         device=CPU,
         clock=time.thread_time,
         progress=tell,
-        checkpoints=points,
+        checkpoints=Checkpoints(folder),
     )
 
 
@@ -140,7 +139,7 @@ def weights_of(round_: Round) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_a_round_that_is_ended_again_and_again_gives_the_weights_of_one_that_was_not(
+def test_a_round_that_is_interrupted_again_and_again_gives_the_weights_of_one_that_was_not(
     tmp_path: Path, warm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A challenger that wins takes in the newest slice, too.
@@ -161,11 +160,11 @@ def test_a_round_that_is_ended_again_and_again_gives_the_weights_of_one_that_was
         again[stage] += 1
         if step.step in (step.steps // 2 + 1, step.steps) and (stage, step.step) not in ends:
             ends.add((stage, step.step))
-            raise Ended
+            raise ProcessEnd
 
     found = None
     while found is None:
-        with suppress(Ended):
+        with suppress(ProcessEnd):
             found = run_in(tmp_path / "fits", tell=end_once)
     assert {stage for stage, _ in ends} == stages.keys()
     assert again["fitting"] <= 3 * stages["fitting"]  # ended twice: what was done was not done again
@@ -181,26 +180,26 @@ def begins_at(folder: Path, actions: Actions = LONG, config: RoundConfig = CONFI
 
     def end(stage: str, step: Progress) -> None:
         begun.append((stage, step.step))
-        raise Ended
+        raise ProcessEnd
 
-    with pytest.raises(Ended):
+    with pytest.raises(ProcessEnd):
         round_in(folder, actions=actions, config=config, tell=end)
     return begun[0]
 
 
-def test_only_the_same_round_goes_on_where_one_was_ended(tmp_path: Path) -> None:
+def test_only_the_same_round_resumes_where_one_was_interrupted(tmp_path: Path) -> None:
     def end(_stage: str, step: Progress) -> None:
         if step.step > step.steps // 2 + 1:
-            raise Ended
+            raise ProcessEnd
 
     for actions, config in ((circle(users=41, length=40), CONFIG), (LONG, replace(CONFIG, seed=2))):
-        with pytest.raises(Ended):
+        with pytest.raises(ProcessEnd):
             round_in(tmp_path, tell=end)
         stage, step = begins_at(tmp_path)
         assert stage == "fitting"
         assert step > 1
         assert begins_at(tmp_path, actions, config) == ("fitting", 1)
-        assert begins_at(tmp_path) == ("fitting", 1)  # the other one has taken its place
+        assert begins_at(tmp_path) == ("fitting", 1)  # the other round has deleted its checkpoints
 
 
 def test_a_round_reads_a_log_on_disk_a_few_times_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,21 +15,21 @@ METADATA = {"epochs": 2, "big": 2**100, "rate": 0.1 + 0.2}
 
 
 def saved_in(folder: Path) -> tuple[Checkpoint, Path, list[str]]:
-    """A file that something was saved to, and the lines that were told about it later."""
+    """Saves a checkpoint; returns it, its file and the lines of its messages."""
     lines: list[str] = []
-    point = Checkpoint(folder / "fit-1.safetensors", lines.append)
-    point.save(TENSORS, METADATA)
-    return point, folder / "fit-1.safetensors", lines
+    checkpoint = Checkpoint(folder / "fit-1.safetensors", lines.append)
+    checkpoint.save(TENSORS, METADATA)
+    return checkpoint, folder / "fit-1.safetensors", lines
 
 
 def test_what_was_saved_last_comes_back(tmp_path: Path) -> None:
-    point, _, lines = saved_in(tmp_path)
-    point.save(TENSORS | {"a": torch.ones(2)}, METADATA | {"epochs": 3})
-    found = point.load()
-    assert found is not None
-    assert found.metadata == METADATA | {"epochs": 3}
-    assert torch.equal(found.tensors["a"], torch.ones(2))
-    assert torch.equal(found.tensors["step"], TENSORS["step"])
+    checkpoint, _, lines = saved_in(tmp_path)
+    checkpoint.save(TENSORS | {"a": torch.ones(2)}, METADATA | {"epochs": 3})
+    contents = checkpoint.load()
+    assert contents is not None
+    assert contents.metadata == METADATA | {"epochs": 3}
+    assert torch.equal(contents.tensors["a"], torch.ones(2))
+    assert torch.equal(contents.tensors["step"], TENSORS["step"])
     assert lines == []
     assert [path.name for path in tmp_path.iterdir()] == ["fit-1.safetensors"]
 
@@ -53,49 +53,49 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_one_is_dropped_with_a_line(tmp_path: Path, how: str) -> None:
-    point, path, lines = saved_in(tmp_path)
+def test_a_damaged_checkpoint_is_dropped_with_a_message(tmp_path: Path, how: str) -> None:
+    checkpoint, path, lines = saved_in(tmp_path)
     before = path.read_bytes()
     DAMAGE[how](path)
     assert path.read_bytes() != before
-    assert point.load() is None
+    assert checkpoint.load() is None
     assert len(lines) == 1
     assert f"checkpoint {path} is dropped, its fit begins from scratch" in lines[0]
     assert not path.exists()
 
 
-def test_a_place_that_takes_nothing_is_told_and_does_no_harm(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_costs_the_checkpoints_and_not_the_round(tmp_path: Path) -> None:
     lines: list[str] = []
     (tmp_path / "file").write_text("")
-    points = Checkpoints(tmp_path / "file" / "fits", lines.append)
-    points.begin("one")
-    point = points.next()
-    assert point is not None
-    point.save(TENSORS, METADATA)
-    assert point.load() is None
+    checkpoints = Checkpoints(tmp_path / "file" / "fits", lines.append)
+    checkpoints.begin("one")
+    checkpoint = checkpoints.next()
+    assert checkpoint is not None
+    checkpoint.save(TENSORS, METADATA)
+    assert checkpoint.load() is None
     assert "no checkpoints, the round goes on without them" in lines[0]
     assert "cannot be written, the round goes on without it" in lines[1]
 
 
-def test_a_round_finds_its_own_and_deletes_those_of_another(tmp_path: Path) -> None:
-    points = Checkpoints(tmp_path / "fits")
-    for fingerprint, kept in (("one", False), ("one", True), ("two", False), ("two", True)):
-        points.begin(fingerprint)
-        first, second = points.next(), points.next()
+def test_a_round_finds_its_own_checkpoints_and_deletes_those_of_another(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "fits")
+    for fingerprint, is_own in (("one", False), ("one", True), ("two", False), ("two", True)):
+        checkpoints.begin(fingerprint)
+        first, second = checkpoints.next(), checkpoints.next()
         assert first is not None
         assert second is not None
-        assert (first.load() is not None, second.load() is not None) == (False, kept)
+        assert (first.load() is not None, second.load() is not None) == (False, is_own)
         second.save(TENSORS, METADATA)
-    points.clear()
+    checkpoints.clear()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_place_nothing_is_saved() -> None:
+def test_without_a_folder_nothing_is_saved() -> None:
     NO_CHECKPOINTS.begin("one")
     assert NO_CHECKPOINTS.next() is None
 
 
-def test_a_fingerprint_is_of_all_that_it_is_given() -> None:
+def test_a_fingerprint_depends_on_all_that_it_is_given() -> None:
     different = [
         fingerprint_of(("a", 1), ["x", "y"]),
         fingerprint_of(("a", 2), ["x", "y"]),

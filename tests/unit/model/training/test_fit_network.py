@@ -41,8 +41,8 @@ def circle(users: int = 60, length: int = 12) -> tuple[Sequences, Vocabulary]:
     randomness, events = random.Random(0), []
     for user in range(users):
         first = randomness.randrange(8)
-        for place in range(length):
-            item = (first + place) % 8
+        for step in range(length):
+            item = (first + step) % 8
             kind = "purchase" if item == 7 else "view"
             events.append(Event(user_id=str(user), type=kind, item_id=f"i{item}"))
     actions = actions_of(events, [1000 * (n % length) for n in range(len(events))])
@@ -133,20 +133,20 @@ def test_too_little_to_learn_from(users: int) -> None:
         fit_network(tiny(vocabulary), vocabulary, sequences, SMALL, FitRun(CPU, 0))
 
 
-def test_a_loss_that_is_no_number_ends_it() -> None:
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     sequences, vocabulary = circle(10)
     network = tiny(vocabulary)
     with torch.no_grad():
         network.vector.bias.fill_(float("nan"))
-    with pytest.raises(NextactError, match="at step 1"):
+    with pytest.raises(NextactError, match="the loss is not finite at step 1"):
         fit_network(network, vocabulary, sequences, SMALL, FitRun(CPU, 0))
 
 
 class EnoughError(Exception):
-    """What a caller may raise to stop."""
+    """Ends a training."""
 
 
-def test_progress_can_end_it() -> None:
+def test_whoever_hears_of_the_steps_can_end_the_training() -> None:
     sequences, vocabulary = circle(10)
 
     def stop(_stage: str, progress: Progress) -> None:
@@ -189,7 +189,7 @@ def test_products_of_a_training_are_those_of_tensor_cores_and_no_others() -> Non
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
-def test_unknown_items_and_the_padding_rows_are_taken_care_of() -> None:
+def test_buckets_learn_for_unknown_items_and_padding_rows_stay_zero() -> None:
     sequences, vocabulary = circle(20)
     network = tiny(vocabulary)
     bucket = item_key("i3") % ITEM_BUCKETS

@@ -66,23 +66,23 @@ def test_a_large_vocabulary_gets_a_sample_with_the_log_of_its_chances() -> None:
     assert len(set(candidates)) == len(candidates) <= 43
     total, flat = counts.sum(), sum((count + 1) ** 0.75 for count in counts)
     expected = 0.0
-    for place, (vector, target) in enumerate(zip(vectors, targets, strict=True)):
+    for step, (vector, target) in enumerate(zip(vectors, targets, strict=True)):
         logits = cosine_logits(network, vector)
-        certain = [t for n, t in enumerate(targets) if sequences[n] == sequences[place] and n != place]
+        certain = [t for n, t in enumerate(targets) if sequences[n] == sequences[step] and n != step]
         corrected = {}
         for item in candidates:
             times = 6 * counts[item] / total + 40 * (counts[item] + 1) ** 0.75 / flat
             corrected[item] = logits[item] - (0 if item in certain else math.log(1 - math.exp(-times)))
         normaliser = math.log(sum(map(math.exp, corrected.values())))
-        expected += weights[place] * (normaliser - corrected[target])
-        if sequences[place] == [*sequences, None][place + 1]:
-            expected += 0.3 * weights[place] * (normaliser - corrected[targets[place + 1]])
+        expected += weights[step] * (normaliser - corrected[target])
+        if sequences[step] == [*sequences, None][step + 1]:
+            expected += 0.3 * weights[step] * (normaliser - corrected[targets[step + 1]])
     next_items = NextItems(torch.tensor(targets), torch.tensor(sequences), torch.tensor(weights))
     found = item_loss(network, vectors, next_items, popularity, generator(9))
     assert found.item() == pytest.approx(expected / 6, rel=1e-4)
 
 
-def test_the_chances_are_those_of_the_draw() -> None:
+def test_the_inclusion_chances_are_those_of_the_draw() -> None:
     counts = np.array([400, 100, 50, 10, 3, 1, 0, 0])
     popularity = Popularity(counts, negatives=4)
     shares, draws, rounds = torch.from_numpy(counts / counts.sum()), generator(3), 4000
@@ -124,7 +124,7 @@ def test_all_losses_of_a_batch_by_hand() -> None:
 
     # Actions 2 and 4 end their users' sequences; of the next ones, 1 is a search and 4 is on an unknown item.
     assert found["next_type"] == pytest.approx(
-        -sum(log_p(network.type_logits(vectors[place]), names[place + 1]) for place in (0, 1, 3)) / 3,
+        -sum(log_p(network.type_logits(vectors[action]), names[action + 1]) for action in (0, 1, 3)) / 3,
         rel=1e-4,
     )
     logits = cosine_logits(network, vectors[1])
@@ -137,13 +137,13 @@ def test_all_losses_of_a_batch_by_hand() -> None:
         -(log_p(given[0], "purchase") + log_p(given[1], "view")) / 2, rel=1e-4
     )
     expected = 0.0
-    for place in range(5):
-        p = 1 / (1 + math.exp(-network.purchase_soon_logits(vectors[place]).item()))
-        expected -= math.log(p if place in (0, 1) else 1 - p) / 5
+    for action in range(5):
+        p = 1 / (1 + math.exp(-network.purchase_soon_logits(vectors[action]).item()))
+        expected -= math.log(p if action in (0, 1) else 1 - p) / 5
     assert found["purchase"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_nothing_to_learn_is_no_loss_and_not_nan() -> None:
+def test_without_targets_a_loss_is_zero_and_not_nan() -> None:
     sequences = sequences_of(actions_of([Event(user_id="u", type="search", query="x")], [0]))
     (batch,) = batches(sequences, tokens=10)
     vocabulary, network = Vocabulary(["a", "b"]), small(2)

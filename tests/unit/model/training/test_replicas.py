@@ -77,13 +77,13 @@ def test_a_log_in_parts_is_handed_out_part_by_part(together: None, tmp_path: Pat
     assert all(np.isfinite(list(report.losses.values())))
 
 
-def test_a_batch_of_fewer_sequences_than_processes(together: None) -> None:
+def test_a_batch_may_have_fewer_sequences_than_there_are_processes(together: None) -> None:
     lone = sequences("abcab" * 12)
     _, report = fitted(lone, LETTERS)
     assert report.steps == 2
 
 
-def test_the_others_go_on_after_what_the_first_one_is_told(together: None) -> None:
+def test_the_others_survive_an_error_of_the_first_one(together: None) -> None:
     with pytest.raises(TooLittleData):
         fitted(sequences("ab"), LETTERS)
     _, report = fitted(LOG, LETTERS)

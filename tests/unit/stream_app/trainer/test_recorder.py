@@ -1,4 +1,4 @@
-"""When what was read is written: enough of it, or a minute after the first event."""
+"""Events are written when there are many, or a minute after the first of them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ EVENT = make_record(b'{"user_id": "u", "type": "view", "item_id": "i"}')
 BAD = make_record(b"no json")
 
 
-def test_events_wait_for_a_minute_at_most() -> None:
-    waiting = UnwrittenEvents()
+def test_events_stay_unwritten_for_a_minute_at_most() -> None:
+    unwritten = UnwrittenEvents()
     for value, now in [(BAD, 10.0), (EVENT, 20.0), (EVENT, 50.0)]:
-        waiting.add(rows_of(0, [0], decode_batch([value])), 1, now)
-    assert not waiting.is_due(79.9)
-    assert waiting.is_due(80.0)
-    assert [batch.num_rows for batch in waiting.batches] == [1, 1]
+        unwritten.add(rows_of(0, [0], decode_batch([value])), 1, now)
+    assert not unwritten.is_due(79.9)
+    assert unwritten.is_due(80.0)
+    assert [batch.num_rows for batch in unwritten.batches] == [1, 1]
 
 
-def test_what_is_no_event_makes_no_file_until_there_is_much_of_it() -> None:
-    waiting = UnwrittenEvents()
-    waiting.add(rows_of(0, [0], decode_batch([BAD])), 49_999, 0.0)
-    assert not waiting.is_due(1e9)
-    waiting.add(rows_of(0, [0], decode_batch([BAD])), 1, 0.0)
-    assert waiting.is_due(0.0)
+def test_records_that_are_not_events_make_no_file_until_there_are_many() -> None:
+    unwritten = UnwrittenEvents()
+    unwritten.add(rows_of(0, [0], decode_batch([BAD])), 49_999, 0.0)
+    assert not unwritten.is_due(1e9)
+    unwritten.add(rows_of(0, [0], decode_batch([BAD])), 1, 0.0)
+    assert unwritten.is_due(0.0)

@@ -1,4 +1,4 @@
-"""The trainer: what it found in a round counts only against the champion that serves."""
+"""The trainer: what it publishes, when a round is due, and what becomes of rounds that fail."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def outcome(
 
 def test_a_winner_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = promoted_after(None, save_version(tmp_path / "first"), {}, NOON)
-    said, published = outcome(monkeypatch, tmp_path, first, first)
-    assert said == "promoted"
+    result, published = outcome(monkeypatch, tmp_path, first, first)
+    assert result == "promoted"
     assert [promotion.version for promotion in published] == ["new"]
 
 
@@ -110,7 +110,7 @@ def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
 
 
 def moved(events: int, **change: Any) -> DriftMonitor:
-    """A population that learned from a circle of views, and what came since."""
+    """A monitor that learned from a circle of views, and what came since."""
     found = DriftMonitor(sequences_of(circle()))
     found.add(replace(circle(users=1, length=events), **change))
     return found
@@ -167,8 +167,8 @@ def attempt(
         made = trainer.Trainer(settings, clock=lambda: now, progress=lambda _: None)
         return await made._round(7)
 
-    def small(window: TrainingWindow, champion: Version | None, _: RoundConfig, **going: Any) -> Round:
-        return train_round(window, champion, CONFIG, **going)
+    def small(window: TrainingWindow, champion: Version | None, _: RoundConfig, **options: Any) -> Round:
+        return train_round(window, champion, CONFIG, **options)
 
     log = SimpleNamespace(window=lambda *_: window_in_memory(actions), events=7)
     monkeypatch.setattr(trainer, "EventRecorder", lambda *_: log)
@@ -188,7 +188,7 @@ def test_an_empty_topic_is_a_round_that_is_skipped(
     assert "round skipped: the log has no events: collect some first" in caplog.text
 
 
-def test_a_registry_that_is_full_or_takes_nothing_fails_the_round_and_no_more(
+def test_a_registry_that_is_full_or_cannot_be_written_fails_only_the_round(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     full = tmp_path / "full" / NOON.strftime("%Y%m%dT%H%M%S.%fZ")
@@ -205,7 +205,7 @@ def test_a_registry_that_is_full_or_takes_nothing_fails_the_round_and_no_more(
     assert "Is it there, with room and permission?" in caplog.text
 
 
-def test_a_champion_that_has_vanished_is_told_and_training_starts_anew(
+def test_a_champion_that_has_vanished_is_logged_and_training_starts_from_scratch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = promoted_after(None, save_version(tmp_path / "models" / "gone"), {}, NOON)
@@ -287,7 +287,7 @@ def test_rounds_begin_in_time_though_the_clock_jumps(
         assert time.monotonic() - begun > 2 * every
 
 
-def test_a_round_that_was_ended_goes_on_with_the_files_that_it_had(
+def test_an_interrupted_round_goes_on_with_the_files_that_it_had(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = partial(rounds_of, monkeypatch, tmp_path, clock=lambda: 0.0, train_every=0.01)

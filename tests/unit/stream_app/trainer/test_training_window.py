@@ -1,4 +1,4 @@
-"""What a round learns from: as much as may be in memory, the rest on disk."""
+"""What a round learns from is in memory as far as that may grow, and on disk beyond."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ROWS = 40_000
 
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHistory]:
-    place = tmp_path_factory.mktemp("history")
-    make_history(place, ROWS, items=50)
-    with closing(EventHistory(HistoryStorage(str(place)))) as found:
-        yield found
+    folder = tmp_path_factory.mktemp("history")
+    make_history(folder, ROWS, items=50)
+    with closing(EventHistory(HistoryStorage(str(folder)))) as history:
+        yield history
 
 
 @pytest.mark.parametrize(("memory", "parts"), [(16, 16), (25, 1)])
@@ -45,7 +45,7 @@ def test_a_window_has_no_more_than_the_newest_events(history: EventHistory, tmp_
         assert window.log.newest(1.0) == window.newest.times.max() - 999 * 100
 
 
-def test_a_full_disk_is_said_in_one_line(history: EventHistory, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_its_remedies(history: EventHistory, tmp_path: Path) -> None:
     with ExitStack() as files, files_of_at_most(50_000), pytest.raises(NoRoomOnDisk) as full:
         training_window(history, Settings(train_memory=16, data_dir=tmp_path), files, history.newest)
     for word in (f"{ROWS:,} events", str(tmp_path), "NEXTACT_DATA_DIR", "NEXTACT_TRAIN_MEMORY"):
