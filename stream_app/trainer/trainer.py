@@ -129,7 +129,7 @@ class Trainer:
             await self._round_while_reading(self._recorder.history.newest)
 
     async def _resume_round(self) -> int:
-        """Ends the round that an earlier process began, with the same events; returns how many these were.
+        """Finishes the round that an earlier process began, on the same events; returns how many these were.
 
         Called before the history's upkeep, which merges files: the journal names them by number.
         """
@@ -202,28 +202,8 @@ class Trainer:
         promotion = await current_champion(self._settings)
         incumbent = await self._load(promotion) if promotion else None
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
-        settings = self._settings
-        config = RoundConfig(
-            hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
-        )
-        # Processor time says what a prediction costs even where the machine is busy with other things.
-        clock = time.thread_time if self._device.type == "cpu" else time.perf_counter
-        train = partial(
-            train_round,
-            device=self._device,
-            clock=clock,
-            progress=self._report,
-            checkpoints=self._journal.checkpoints,
-        )
-        loop = asyncio.get_running_loop()
-        with ExitStack() as files:
-            window = await asyncio.to_thread(self._recorder.window, files, until)
-            self._recorder.drift = await asyncio.to_thread(DriftMonitor, window.log)
-            result = await loop.run_in_executor(self._training_thread, train, window, incumbent, config)
-        self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
-        self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
-        logger.info("%s (rules %.4f)", result.verdict.sentence, result.challenger.rules.recall[20])
-        self._metrics.verdicts.labels(result.verdict.reason).inc()
+        result = await self._train(incumbent, until)
+        self._show(result)
         version = await self._save(result, result.report.window.events)
         self._facts = {"version": version.version, "verdict": result.verdict.reason} | {
             name: round(value, 6) for name, value in result.metrics().items() if name in _LOGGED
@@ -231,15 +211,41 @@ class Trainer:
         if not result.verdict.promoted:
             await self._prune(promotion)
             return "rejected"
-        if await current_champion(settings) != promotion:
+        if await current_champion(self._settings) != promotion:
             logger.info("dropped: another version was promoted during the round, the next one begins from it")
             return "rejected"
         now = datetime.fromtimestamp(self._clock(), UTC)
         promotion = promoted_after(promotion, version, result.metrics(), now)
-        await publish_promotion(promotion, settings)
+        await publish_promotion(promotion, self._settings)
         logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
         await self._prune(promotion)
         return "promoted"
+
+    async def _train(self, incumbent: Version | None, until: int) -> Round:
+        """Runs the round itself, in the training thread; from here on drift is measured against its window."""
+        settings = self._settings
+        config = RoundConfig(
+            hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
+        )
+        train = partial(
+            train_round,
+            device=self._device,
+            # Processor time says what a prediction costs even where the machine is busy with other things.
+            clock=time.thread_time if self._device.type == "cpu" else time.perf_counter,
+            progress=self._report,
+            checkpoints=self._journal.checkpoints,
+        )
+        with ExitStack() as files:
+            window = await asyncio.to_thread(self._recorder.window, files, until)
+            self._recorder.drift = await asyncio.to_thread(DriftMonitor, window.log)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._training_thread, train, window, incumbent, config)
+
+    def _show(self, result: Round) -> None:
+        self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
+        self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
+        logger.info("%s (rules %.4f)", result.verdict.sentence, result.challenger.rules.recall[20])
+        self._metrics.verdicts.labels(result.verdict.reason).inc()
 
     async def _load(self, promotion: Promotion) -> Version | None:
         """Returns the champion; None when it is damaged or of another format. Raises `VersionRefused` while its path
@@ -273,7 +279,7 @@ class Trainer:
                 calibration=result.model.calibration,
                 metrics=metrics,
                 facts={
-                    # An event from the future must not make all that come before its time seem learned.
+                    # An event from the future must not make those seem learned that come until then.
                     "trained_until": min(result.trained_until, round(1000 * self._clock())),
                     "verdict": verdict.sentence,
                     "verdict_reason": verdict.reason,

@@ -41,10 +41,10 @@ EVENTS = st.lists(
 )
 
 
-def users_of(found: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
+def users_of(result: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
     """The sequence of each user, in no order."""
-    rows = list(zip(found.item_keys.tolist(), found.contexts.tolist(), found.times.tolist(), strict=True))
-    return Counter(tuple(rows[low:high]) for low, high in pairwise(found.offsets.tolist()))
+    rows = list(zip(result.item_keys.tolist(), result.contexts.tolist(), result.times.tolist(), strict=True))
+    return Counter(tuple(rows[low:high]) for low, high in pairwise(result.offsets.tolist()))
 
 
 @pytest.fixture
@@ -78,12 +78,12 @@ def test_what_is_streamed_from_files_is_what_is_read_at_once(
         chunks = history.chunks(ROOMY)
         window = window_of_chunks(chunks, rows=history.rows, room=room, folder=Path(folder), files=files)
         close_all()
-        found, expected = concatenate_sequences(list(parts(window.log))), sequences_of(whole)
+        result, expected = concatenate_sequences(list(parts(window.log))), sequences_of(whole)
         assert isinstance(window.log, DiskLog) == (len(events) > room)
         assert len(window.log) == len(whole) == len(events)
-        assert users_of(found) == users_of(expected)
+        assert users_of(result) == users_of(expected)
         if len(events) <= room:
-            assert np.array_equal(found.offsets, expected.offsets)  # users in the same order, too
+            assert np.array_equal(result.offsets, expected.offsets)  # users in the same order, too
         assert window.items == frequent_items(whole)
         assert window.newest.users == whole.users
 
@@ -109,9 +109,9 @@ def test_parts_are_small_and_nothing_is_left_behind(files: ExitStack, tmp_path: 
 def test_batches_have_every_step_once_and_are_as_many_as_is_said(files: ExitStack, tmp_path: Path) -> None:
     whole = sequences(*random_users(5))
     log = in_parts(whole, 4, ROOMY, tmp_path, files)
-    found = list(batches(log, tokens=60, randomness=np.random.default_rng(1)))
-    assert len(found) == batch_count(log, 60)
-    times = np.concatenate([batch.next_times[batch.has_next] for batch in found])
+    result = list(batches(log, tokens=60, randomness=np.random.default_rng(1)))
+    assert len(result) == batch_count(log, 60)
+    times = np.concatenate([batch.next_times[batch.has_next] for batch in result])
     assert np.array_equal(np.sort(times), np.sort(whole.times[np.flatnonzero(whole.has_next) + 1]))
 
 

@@ -24,10 +24,10 @@ from tests.unit.builders.sequences import random_users, sequences
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
-def users_of(found: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
+def users_of(result: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
     """The sequence of each user, in no order."""
-    rows = list(zip(found.item_keys.tolist(), found.contexts.tolist(), found.times.tolist(), strict=True))
-    return Counter(tuple(rows[low:high]) for low, high in pairwise(found.offsets.tolist()))
+    rows = list(zip(result.item_keys.tolist(), result.contexts.tolist(), result.times.tolist(), strict=True))
+    return Counter(tuple(rows[low:high]) for low, high in pairwise(result.offsets.tolist()))
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_what_is_asked_of_all_parts_is_what_the_whole_says(files: ExitStack, tmp
     assert users_of(concatenate_sequences(list(parts(log.before(late))))) == users_of(whole.before(late))
     assert users_of(latest_actions(log)) == users_of(whole)
     assert held_out(log, late, 10).item_keys.tolist() == held_out(whole, late, 10).item_keys.tolist()
-    found, expected = (tensors_of(item_statistics_of(of, vocabulary)) for of in (log, whole))
+    result, expected = (tensors_of(item_statistics_of(of, vocabulary)) for of in (log, whole))
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-5)  # type: ignore[arg-type]
+        np.testing.assert_allclose(result[name], array, rtol=1e-5)  # type: ignore[arg-type]
     for name, counts in DriftMonitor(whole)._learned.items():
         assert np.array_equal(DriftMonitor(log)._learned[name], counts)
 
@@ -63,9 +63,9 @@ def test_what_is_asked_of_all_parts_is_what_the_whole_says(files: ExitStack, tmp
 def test_where_there_is_no_room_users_are_drawn_and_stay_whole(files: ExitStack, tmp_path: Path) -> None:
     whole = sequences(*["abcd"] * 100)
     log = in_parts(whole, 5, 200, tmp_path, files)
-    found = active_sequences(log, 0)
-    assert 150 <= len(found) <= 200
-    assert not users_of(found) - users_of(whole)
+    result = active_sequences(log, 0)
+    assert 150 <= len(result) <= 200
+    assert not users_of(result) - users_of(whole)
     some = latest_actions(log)
     assert len(some) == pytest.approx(200, abs=2)
     assert np.array_equal(np.sort(some.times), np.sort(whole.times)[-len(some) :])

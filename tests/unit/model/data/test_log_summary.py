@@ -36,12 +36,12 @@ def summaries(whole: Sequences, folder: Path, files: ExitStack, *, targets: int 
 
 def test_a_summary_has_what_the_log_has_whatever_its_parts(files: ExitStack, tmp_path: Path) -> None:
     targets = WHOLE.targets_from()
-    for found in summaries(WHOLE, tmp_path, files, targets=30):
-        assert (found.actions, found.users) == (len(WHOLE), len(WHOLE.offsets) - 1)
-        assert found.span == (WHOLE.times.min(), WHOLE.times.max())
-        assert np.array_equal(found.items, np.unique(WHOLE.item_keys[WHOLE.types != SEARCH]))
-        assert np.array_equal(found.times, np.sort(WHOLE.times))
-        assert np.array_equal(found.newest_targets, np.sort(WHOLE.times[targets])[-30:])
+    for result in summaries(WHOLE, tmp_path, files, targets=30):
+        assert (result.actions, result.users) == (len(WHOLE), len(WHOLE.offsets) - 1)
+        assert result.span == (WHOLE.times.min(), WHOLE.times.max())
+        assert np.array_equal(result.items, np.unique(WHOLE.item_keys[WHOLE.types != SEARCH]))
+        assert np.array_equal(result.times, np.sort(WHOLE.times))
+        assert np.array_equal(result.newest_targets, np.sort(WHOLE.times[targets])[-30:])
 
 
 @given(share=st.floats(0, 1), seed=st.integers(0, 5))
@@ -90,5 +90,5 @@ def test_the_digest_tells_logs_apart_by_any_column() -> None:
 
 
 def test_an_empty_log_has_a_summary() -> None:
-    found = summarise(sequences_of(log()), targets=50)
-    assert (found.actions, found.users, found.span, found.items.tolist()) == (0, 0, (0, 0), [])
+    result = summarise(sequences_of(log()), targets=50)
+    assert (result.actions, result.users, result.span, result.items.tolist()) == (0, 0, (0, 0), [])

@@ -31,21 +31,21 @@ def moved(live: Actions) -> tuple[dict[str, float], float]:
 
 
 def test_the_same_shop_has_not_moved() -> None:
-    found, unseen = moved(shop(2, 2000))
-    assert all(value < 0.02 for value in found.values())
+    result, unseen = moved(shop(2, 2000))
+    assert all(value < 0.02 for value in result.values())
     assert unseen < 0.01
 
 
 def test_a_sale_is_seen_in_the_types() -> None:
-    found, _ = moved(shop(2, 2000, types="view cart cart purchase"))
-    assert found["types"] > 0.25
-    assert found["items"] < 0.02
+    result, _ = moved(shop(2, 2000, types="view cart cart purchase"))
+    assert result["types"] > 0.25
+    assert result["items"] < 0.02
 
 
 def test_new_items_are_seen_in_the_items_and_as_unseen() -> None:
-    found, unseen = moved(shop(2, 2000, first=150))
-    assert found["items"] > 0.25  # the few old ones among them are those that were rare
-    assert found["types"] < 0.02
+    result, unseen = moved(shop(2, 2000, first=150))
+    assert result["items"] > 0.25  # the few old ones among them are those that were rare
+    assert result["types"] < 0.02
     assert unseen == pytest.approx(0.75**2, abs=0.05)  # both draws among the 150 new ones
 
 
@@ -63,10 +63,10 @@ def test_chance_does_not_count_as_drift() -> None:
     """Small samples of one distribution: on average nothing is left."""
     rng = np.random.default_rng(1)
     shares = rng.dirichlet(np.ones(52))
-    found = [
+    result = [
         population_stability_index(rng.multinomial(20_000, shares), rng.multinomial(500, shares)) for _ in range(200)
     ]
-    assert np.mean(found) < 0.05
+    assert np.mean(result) < 0.05
 
 
 def test_without_live_events_there_is_no_drift() -> None:

@@ -45,14 +45,14 @@ def fitted(log: Sequences, seed: int = 1) -> tuple[PurchaseHead, Calibration]:
 def test_learns_who_buys_and_how_many() -> None:
     log, later = shop(800), shop(800, seed=1)
     head, calibration = fitted(log)
-    found = purchase_quality(head, VOCABULARY, calibration, later, cut=0)
-    assert found is not None
+    result = purchase_quality(head, VOCABULARY, calibration, later, cut=0)
+    assert result is not None
     # Users' last actions too, as an answer follows each; but not those of the log's last half hour.
-    assert found.number == later.purchase_known.sum() == len(later) - PURCHASE_WITHIN_MS // EVERY_MS
-    assert found.base_rate == later.purchase_soon[later.purchase_known].mean()
+    assert result.number == later.purchase_known.sum() == len(later) - PURCHASE_WITHIN_MS // EVERY_MS
+    assert result.base_rate == later.purchase_soon[later.purchase_known].mean()
     true = np.select([later.types == CART, later.types == PURCHASE], [0.8, 0.0], 0.3 * 0.8 + 0.7 * 0.05)
-    assert found.auroc > auroc(true[later.purchase_known], later.purchase_soon[later.purchase_known]) - 0.02
-    assert found.calibration_error < 0.04
+    assert result.auroc > auroc(true[later.purchase_known], later.purchase_soon[later.purchase_known]) - 0.02
+    assert result.calibration_error < 0.04
     said = probabilities(head, VOCABULARY, calibration, later, np.flatnonzero(later.types == CART))
     learned = log.purchase_soon[log.purchase_known & (log.types == CART)]
     assert said.mean() == pytest.approx(learned.mean(), abs=0.06)
@@ -62,9 +62,9 @@ def test_only_what_comes_after_the_cut_is_measured() -> None:
     log = shop(300)
     head, calibration = PurchaseHead().eval(), Calibration()
     cut = int(log.times.max()) - PURCHASE_WITHIN_MS - 100 * EVERY_MS
-    found = purchase_quality(head, VOCABULARY, calibration, log, cut=cut)
-    assert found is not None
-    assert found.number == 101
+    result = purchase_quality(head, VOCABULARY, calibration, log, cut=cut)
+    assert result is not None
+    assert result.number == 101
     assert purchase_quality(head, VOCABULARY, calibration, log, cut=2 * DAY_MS) is None
 
 

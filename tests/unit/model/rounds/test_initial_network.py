@@ -32,8 +32,8 @@ def test_a_warm_start_keeps_what_was_known(backbone: BackboneName) -> None:
     weights = old.network.state_dict()
     known = ITEM_BUCKETS + 3
     for key, tensor in network.state_dict().items():
-        found = tensor[:known] if key in ("items.weight", "sides") else tensor
-        assert torch.equal(found, weights[key])
+        result = tensor[:known] if key in ("items.weight", "sides") else tensor
+        assert torch.equal(result, weights[key])
     bucket = weights["items.weight"][item_key("new") % ITEM_BUCKETS]
     distance = (network.items.weight[known] - bucket).norm().item()
     assert 0 < distance < 0.3 * bucket.norm().item()

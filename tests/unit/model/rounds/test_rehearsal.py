@@ -31,30 +31,30 @@ def test_a_log_that_is_short_enough_is_taken_whole() -> None:
 def test_it_is_bounded_and_users_stay_whole(sizes: list[int], seed: int, most: int) -> None:
     rng = np.random.default_rng(seed)
     sequences = log(sizes, rng.integers(100, 200, len(sizes)).tolist())
-    found = rehearsal(sequences, 150, most, rng).part(0)
-    assert len(found) <= max(most, 0) or found is sequences
-    for user, size in zip(users_of(found), np.diff(found.offsets).tolist(), strict=True):
+    result = rehearsal(sequences, 150, most, rng).part(0)
+    assert len(result) <= max(most, 0) or result is sequences
+    for user, size in zip(users_of(result), np.diff(result.offsets).tolist(), strict=True):
         assert size == sizes[user]
 
 
 def test_half_is_new_and_half_is_old_where_both_are_plenty() -> None:
     sequences = log([10] * 1000, [100] * 500 + [1000] * 500)
-    found = rehearsal(sequences, 500, 2000, np.random.default_rng(1)).part(0)
-    new = sum(user >= 500 for user in users_of(found))
-    assert len(found) == 2000
+    result = rehearsal(sequences, 500, 2000, np.random.default_rng(1)).part(0)
+    new = sum(user >= 500 for user in users_of(result))
+    assert len(result) == 2000
     # The old half is drawn from all the others, new ones among them.
     assert NEW_SHARE * 200 <= new <= 180
 
 
 def test_few_new_users_are_all_there() -> None:
     sequences = log([10] * 1000, [100] * 990 + [1000] * 10)
-    found = rehearsal(sequences, 500, 2000, np.random.default_rng(1)).part(0)
-    assert set(range(990, 1000)) <= set(users_of(found))
+    result = rehearsal(sequences, 500, 2000, np.random.default_rng(1)).part(0)
+    assert set(range(990, 1000)) <= set(users_of(result))
 
 
 def test_of_a_user_with_very_many_actions_the_newest_are_taken() -> None:
     sequences = log([900, 50, 50], [10_000, 100, 100])
-    found = rehearsal(sequences, 9000, 990, np.random.default_rng(1)).part(0)
-    assert np.diff(found.offsets).max() <= 512
-    assert found.item_keys.max() < 3000
-    assert (found.item_keys[found.times == 10_000] == 899).all()
+    result = rehearsal(sequences, 9000, 990, np.random.default_rng(1)).part(0)
+    assert np.diff(result.offsets).max() <= 512
+    assert result.item_keys.max() < 3000
+    assert (result.item_keys[result.times == 10_000] == 899).all()

@@ -26,20 +26,20 @@ def test_a_curve_keeps_the_mean_of_all_steps() -> None:
 
 
 def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
-    found = train_round(window_in_memory(circle(items=60)), None, CONFIG, device=CPU, clock=time.thread_time)
-    report, window = found.report, found.report.window
+    result = train_round(window_in_memory(circle(items=60)), None, CONFIG, device=CPU, clock=time.thread_time)
+    report, window = result.report, result.report.window
     assert (window.events, window.users, window.items) == (800, 40, 59)
     assert window.since < window.held_out_from < window.until
     for kind in {part.kind for part in report.parts}:
         parts = [part for part in report.parts if part.kind == kind]
-        assert sum(part.targets for part in parts) == found.challenger.targets
+        assert sum(part.targets for part in parts) == result.challenger.targets
         hits = sum(part.recall * part.targets for part in parts)
-        assert hits / found.challenger.targets == pytest.approx(found.challenger.served.recall[20])
+        assert hits / result.challenger.targets == pytest.approx(result.challenger.served.recall[20])
     assert report.curve[0].stage == "fitting"
-    text = card("v1", report, found.verdict.sentence, found.metrics())
+    text = card("v1", report, result.verdict.sentence, result.metrics())
     assert text.startswith("# v1\n")
     for word in (
-        found.verdict.sentence,
+        result.verdict.sentence,
         "800 events of 40 users on 59 items",
         "Intended use",
         "| item: seen in training |",

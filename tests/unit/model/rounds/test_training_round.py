@@ -102,9 +102,9 @@ def test_a_log_that_nothing_can_be_learned_from_is_too_little(actions: Actions, 
 
 
 def test_a_single_user_can_be_learned_from_and_proves_nothing() -> None:
-    found = train_round(window_in_memory(log_of(1500, users=1)), None, CONFIG, device=CPU, clock=time.thread_time)
-    assert found.verdict.reason == "no_better"
-    assert all(map(math.isfinite, found.metrics().values()))
+    result = train_round(window_in_memory(log_of(1500, users=1)), None, CONFIG, device=CPU, clock=time.thread_time)
+    assert result.verdict.reason == "no_better"
+    assert all(map(math.isfinite, result.metrics().values()))
 
 
 LONG = circle(length=40)
@@ -162,16 +162,16 @@ def test_a_round_that_is_interrupted_again_and_again_gives_the_weights_of_one_th
             ends.add((stage, step.step))
             raise ProcessEnd
 
-    found = None
-    while found is None:
+    result = None
+    while result is None:
         with suppress(ProcessEnd):
-            found = run_in(tmp_path / "fits", tell=end_once)
+            result = run_in(tmp_path / "fits", tell=end_once)
     assert {stage for stage, _ in ends} == stages.keys()
     assert again["fitting"] <= 3 * stages["fitting"]  # ended twice: what was done was not done again
-    assert weights_of(found).keys() == weights_of(wanted).keys()
+    assert weights_of(result).keys() == weights_of(wanted).keys()
     for name, tensor in weights_of(wanted).items():
-        assert torch.equal(tensor, weights_of(found)[name]), name
-    assert found.model.report == wanted.model.report
+        assert torch.equal(tensor, weights_of(result)[name]), name
+    assert result.model.report == wanted.model.report
 
 
 def begins_at(folder: Path, actions: Actions = LONG, config: RoundConfig = CONFIG) -> tuple[str, int]:

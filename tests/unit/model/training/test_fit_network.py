@@ -74,15 +74,15 @@ def test_learns_what_follows_what(backbone: BackboneName, device: torch.device) 
 
 def test_a_seed_fixes_the_weights_and_leaves_the_callers_randomness_alone() -> None:
     sequences, vocabulary = circle(users=15)
-    found = []
+    result = []
     for seed in (1, 1, 2):
         torch.rand(1)
         before, network = torch.get_rng_state(), tiny(vocabulary, seed=5)
         fit_network(network, vocabulary, sequences, replace(SMALL, actions=1000), FitRun(CPU, seed))
         assert torch.equal(torch.get_rng_state(), before)
-        found.append(network.state_dict())
-    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
-    assert not torch.equal(found[0]["items.weight"], found[2]["items.weight"])
+        result.append(network.state_dict())
+    assert all(torch.equal(result[0][key], result[1][key]) for key in result[0])
+    assert not torch.equal(result[0]["items.weight"], result[2]["items.weight"])
 
 
 def test_small_logs_are_repeated_more_often_and_in_smaller_batches() -> None:
@@ -96,12 +96,12 @@ def test_the_rate_rises_and_falls_and_is_higher_for_embeddings() -> None:
     network = cold_start(NetworkConfig(items=3, width=4, hidden=4), 0)
     config = TrainConfig(learning_rate=0.1, embedding_rate=3.0, warm_up=0.2)
     optimizer, schedule = adam_with_schedule(network, config, steps=10)
-    found = []
+    result = []
     for _ in range(10):
-        found.append([group["lr"] for group in optimizer.param_groups])
+        result.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         schedule.step()
-    slow, fast = np.array(found).T
+    slow, fast = np.array(result).T
     np.testing.assert_allclose(slow, [0.05, 0.1, *(0.1 * (10 - step) / 8 for step in range(2, 10))])
     np.testing.assert_allclose(fast, 3 * slow)
     tables = optimizer.param_groups[1]["params"]

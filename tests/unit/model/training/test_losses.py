@@ -51,8 +51,8 @@ def test_a_small_vocabulary_gets_the_full_softmax() -> None:
     for vector, target in zip(vectors, (0, 6, 3), strict=True):
         logits = cosine_logits(network, vector)
         expected += math.log(sum(map(math.exp, logits))) - logits[target]
-    found = item_loss(network, vectors, strangers(0, 6, 3), Popularity(np.ones(7, np.int64)), generator())
-    assert found.item() == pytest.approx(expected / 3, rel=1e-4)
+    result = item_loss(network, vectors, strangers(0, 6, 3), Popularity(np.ones(7, np.int64)), generator())
+    assert result.item() == pytest.approx(expected / 3, rel=1e-4)
 
 
 def test_a_large_vocabulary_gets_a_sample_with_the_log_of_its_chances() -> None:
@@ -78,8 +78,8 @@ def test_a_large_vocabulary_gets_a_sample_with_the_log_of_its_chances() -> None:
         if sequences[step] == [*sequences, None][step + 1]:
             expected += 0.3 * weights[step] * (normaliser - corrected[targets[step + 1]])
     next_items = NextItems(torch.tensor(targets), torch.tensor(sequences), torch.tensor(weights))
-    found = item_loss(network, vectors, next_items, popularity, generator(9))
-    assert found.item() == pytest.approx(expected / 6, rel=1e-4)
+    result = item_loss(network, vectors, next_items, popularity, generator(9))
+    assert result.item() == pytest.approx(expected / 6, rel=1e-4)
 
 
 def test_the_inclusion_chances_are_those_of_the_draw() -> None:
@@ -113,7 +113,7 @@ def test_all_losses_of_a_batch_by_hand() -> None:
     (batch,) = batches(sequences, tokens=100)
     tokens = vocabulary.tokens(batch.item_keys, batch.contexts)
     popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
-    found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
+    result = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
     counted = torch.from_numpy(batch.counted)
     vectors = dict(zip(batch.positions[batch.counted].tolist(), network(tokens)[1][counted], strict=True))
     names = [kind for _, kind, _ in rows]
@@ -123,24 +123,24 @@ def test_all_losses_of_a_batch_by_hand() -> None:
         return float(values[EVENT_TYPES.index(kind)] - math.log(sum(map(math.exp, values))))
 
     # Actions 2 and 4 end their users' sequences; of the next ones, 1 is a search and 4 is on an unknown item.
-    assert found["next_type"] == pytest.approx(
+    assert result["next_type"] == pytest.approx(
         -sum(log_p(network.type_logits(vectors[action]), names[action + 1]) for action in (0, 1, 3)) / 3,
         rel=1e-4,
     )
     logits = cosine_logits(network, vectors[1])
-    assert found["item"] == pytest.approx(math.log(sum(map(math.exp, logits))) - logits[1], rel=1e-4)
+    assert result["item"] == pytest.approx(math.log(sum(map(math.exp, logits))) - logits[1], rel=1e-4)
     rows_of_next = vocabulary.rows_of(sequences.item_keys[[2, 4]])
     given = network.type_given_item_logits(
         torch.stack([vectors[1], vectors[3]]), network.item_vectors(torch.from_numpy(rows_of_next))
     )
-    assert found["type_given_item"] == pytest.approx(
+    assert result["type_given_item"] == pytest.approx(
         -(log_p(given[0], "purchase") + log_p(given[1], "view")) / 2, rel=1e-4
     )
     expected = 0.0
     for action in range(5):
         p = 1 / (1 + math.exp(-network.purchase_soon_logits(vectors[action]).item()))
         expected -= math.log(p if action in (0, 1) else 1 - p) / 5
-    assert found["purchase"] == pytest.approx(expected, rel=1e-4)
+    assert result["purchase"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_without_targets_a_loss_is_zero_and_not_nan() -> None:
@@ -149,9 +149,9 @@ def test_without_targets_a_loss_is_zero_and_not_nan() -> None:
     vocabulary, network = Vocabulary(["a", "b"]), small(2)
     tokens = vocabulary.tokens(batch.item_keys, batch.contexts)
     popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
-    found = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
-    assert (found["item"], found["next_type"], found["type_given_item"]) == (0.0, 0.0, 0.0)
-    assert found["purchase"] > 0
+    result = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
+    assert (result["item"], result["next_type"], result["type_given_item"]) == (0.0, 0.0, 0.0)
+    assert result["purchase"] > 0
 
 
 def test_recency_halves_with_every_share_of_the_log_that_came_later() -> None:

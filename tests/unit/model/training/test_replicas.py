@@ -62,11 +62,11 @@ def test_two_processes_train_the_model_that_one_trains(
     alone: dict[int, tuple[Network, FitReport]], together: None, items: list[str]
 ) -> None:
     expected, report = alone[len(items)]
-    found, other = fitted(LOG, items)
+    result, other = fitted(LOG, items)
     assert other.steps == report.steps > 15
     assert other.losses == pytest.approx(report.losses, rel=1e-4)
     for name, weights in expected.state_dict().items():
-        torch.testing.assert_close(found.state_dict()[name], weights, rtol=0, atol=1e-4, msg=name)
+        torch.testing.assert_close(result.state_dict()[name], weights, rtol=0, atol=1e-4, msg=name)
 
 
 def test_a_log_in_parts_is_handed_out_part_by_part(together: None, tmp_path: Path) -> None:

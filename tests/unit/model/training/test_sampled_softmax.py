@@ -28,13 +28,13 @@ def problem(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Pairs, Pairs, Tensor
 def test_loss_and_gradients_are_those_of_the_plain_way(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.training.sampled_softmax._BLOCK_ON_CPU", block)
     queries, candidates, log_q, always, labels, weights = problem()
-    found = 2 * cross_entropy(queries, candidates, log_q, always, labels, weights)
-    gradients = torch.autograd.grad(found, (queries, candidates))
+    result = 2 * cross_entropy(queries, candidates, log_q, always, labels, weights)
+    gradients = torch.autograd.grad(result, (queries, candidates))
     correction = log_q.repeat(7, 1)
     correction[always.rows, always.columns] = 0
     log_p = (queries @ candidates.T - correction).log_softmax(1)
     plain = -2 * (weights * log_p[labels.rows, labels.columns]).sum()
-    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(result, plain)
     torch.testing.assert_close(gradients, torch.autograd.grad(plain, (queries, candidates)))
 
 

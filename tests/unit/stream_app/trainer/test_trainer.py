@@ -53,10 +53,10 @@ def outcome(
     monkeypatch: pytest.MonkeyPatch, folder: Path, *champions: Promotion, wins: bool = True
 ) -> tuple[str, list[Promotion]]:
     """Of a round, and what it published; `champions` before and after the training, `folder` the registry."""
-    found, published = iter(champions), list[Promotion]()
+    serving, published = iter(champions), list[Promotion]()
 
     async def champion(_: Settings) -> Promotion:
-        return next(found)
+        return next(serving)
 
     async def publish(promotion: Promotion, _: Settings) -> None:
         published.append(promotion)
@@ -111,9 +111,9 @@ def test_a_winner_over_a_version_that_was_rolled_back_meanwhile_is_dropped(
 
 def moved(events: int, **change: Any) -> DriftMonitor:
     """A monitor that learned from a circle of views, and what came since."""
-    found = DriftMonitor(sequences_of(circle()))
-    found.add(replace(circle(users=1, length=events), **change))
-    return found
+    monitor = DriftMonitor(sequences_of(circle()))
+    monitor.add(replace(circle(users=1, length=events), **change))
+    return monitor
 
 
 def due(monkeypatch: pytest.MonkeyPatch, drift: DriftMonitor | None, waited: float, limit: float = 0.25) -> bool:
@@ -159,7 +159,7 @@ def attempt(
 ) -> str:
     """What comes of a real round, a small one, on these actions; it may publish nothing and leave no checkpoint."""
 
-    async def found(_: Settings) -> Promotion | None:
+    async def current_champion(_: Settings) -> Promotion | None:
         return champion
 
     async def round_() -> str:
@@ -172,7 +172,7 @@ def attempt(
 
     log = SimpleNamespace(window=lambda *_: window_in_memory(actions), events=7)
     monkeypatch.setattr(trainer, "EventRecorder", lambda *_: log)
-    monkeypatch.setattr(trainer, "current_champion", found)
+    monkeypatch.setattr(trainer, "current_champion", current_champion)
     monkeypatch.setattr(trainer, "publish_promotion", None)
     monkeypatch.setattr(trainer, "train_round", small)
     outcome = asyncio.run(round_())
@@ -253,7 +253,7 @@ def rounds_of(
     monkeypatch: pytest.MonkeyPatch, folder: Path, count: int, *, clock: Callable[[], float], **settings: Any
 ) -> list[tuple[int, int]]:
     """Up to which file rounds learned, and after how many upkeeps of the history; the last one is ended."""
-    found: list[tuple[int, int]] = []
+    rounds: list[tuple[int, int]] = []
 
     async def until_enough() -> None:
         chosen = Settings(device="cpu", data_dir=folder, train_min_events=10, **settings)
@@ -261,8 +261,8 @@ def rounds_of(
         log: Any = made._recorder
 
         async def attempted(until: int) -> str:
-            found.append((until, log.upkeeps))
-            if len(found) == count:
+            rounds.append((until, log.upkeeps))
+            if len(rounds) == count:
                 task.cancel()
                 await asyncio.sleep(60)
             return "rejected"
@@ -274,7 +274,7 @@ def rounds_of(
 
     monkeypatch.setattr(trainer, "EventRecorder", lambda *_: FakeLog())
     asyncio.run(until_enough())
-    return found
+    return rounds
 
 
 @pytest.mark.parametrize("jump", [-1e9, 1e9])
