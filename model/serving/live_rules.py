@@ -44,7 +44,7 @@ class LiveRules:
         purchases: list[float] = []
         recents, last_types = _recents(slots, histories)
         types, item_keys = actions.types.tolist(), actions.item_keys.tolist()
-        names = [self._rules.names]  # with those before an item was dropped in the midst of this batch
+        names = [self._rules.names]  # and the mappings before items were dropped during this batch
         for n, slot in enumerate(slots.tolist()):
             recent, type_code = recents[slot], types[n]
             if applied[n]:

@@ -276,7 +276,7 @@ class StateEngine:
         slots, ranks = applied.slots, applied.ranks
         tokens = serving.vocabulary.tokens(applied.actions.item_keys, applied.contexts).to(serving.device)
         users = torch.from_numpy(slots).to(serving.device)
-        if not ranks.any():  # nobody is there twice, as in most small batches
+        if not ranks.any():  # no user is there twice, as in most small batches
             return serving.stepper.step(tokens, users, np.array([0, len(slots)]), self.states.hidden)
         order = np.argsort(ranks, kind="stable")
         rows = torch.from_numpy(order).to(serving.device)

@@ -4,10 +4,11 @@ Only committed records are read: publishers may use transactions, and so does ou
 offsets without a record for a reader: markers at the end of transactions, records of aborted ones. So a fetch's offset
 is taken from the position of the consumer, not from its last record.
 
-What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`: of
-`AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`, `_highwaters`,
-`earliest_offsets` and `highwater`; in aiokafka the consumer's `_isolation_level` and `_fetch_max_wait_ms`, its
-fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, and the positions in a subscription's assignment.
+What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
+of `AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`,
+`_highwaters`, `earliest_offsets` and `highwater`; in aiokafka the consumer's `_isolation_level` and
+`_fetch_max_wait_ms`, its fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, and the positions in a subscription's
+assignment.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
         Leans on: Faust makes its consumer here, and aiokafka reads these two when it starts.
         Faust offers `read_committed` under its own processing guarantee only, and has a fetch that finds nothing wait
-        at the broker for 1.5 s. Recovery, which asks for offsets over the same connection, would wait behind it.
+        at the broker for 1.5 s. Recovery, which asks for offsets over the same connection, would have to wait for it.
         """
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"

@@ -4,7 +4,7 @@ Stock Faust spends tens of microseconds per event on futures, queues and sensors
 shows its bare loop). Here a message's value is the list of the records of a fetch, and its offset is the last one that
 the fetch covers, so that Faust does its work once per fetch.
 
-What this leans on in Faust 0.15.3, each marked at its place below and each with a test in `test_faust_internals`:
+What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
 `Consumer._getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`,
 `_commit`, `on_partitions_assigned`, `_new_consumer_thread`, `_thread._consumer`, `tables.actives_ready`,
 `app.transport` being assignable, and topics decoding with their `schema`.

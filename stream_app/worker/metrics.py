@@ -105,8 +105,8 @@ class VersionScores(Collector):
 
 _VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[VersionScore], float]]]] = (
     ("scored", "Next items that scored a version's answer before them", lambda score: score.scored),
-    ("hits", "Of the scored, found among the 20 best", lambda score: score.hits),
-    ("reciprocal_ranks", "Sum of 1 / place of the hits", lambda score: score.reciprocal_ranks),
+    ("hits", "Of the scored, those among the 20 best", lambda score: score.hits),
+    ("reciprocal_ranks", "Sum of 1 / rank of the hits", lambda score: score.reciprocal_ranks),
     ("purchase_outcomes", "Purchase probabilities whose half hour is over", lambda score: score.outcomes),
     ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_predicted),
     ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases),
@@ -182,10 +182,10 @@ class WorkerMetrics:
         self.scored = Counter(
             "nextact_scored", "Next items that scored the answer before them", ["ranker"], registry=registry
         )
-        self.hits = Counter("nextact_hits", "Of the scored, found among the 20 best", ["ranker"], registry=registry)
+        self.hits = Counter("nextact_hits", "Of the scored, those among the 20 best", ["ranker"], registry=registry)
         self.reciprocal_ranks = Counter(
             "nextact_reciprocal_ranks",
-            "Sum of 1 / place of the hits: MRR@20 = this / scored",
+            "Sum of 1 / rank of the hits: MRR@20 = this / scored",
             ["ranker"],
             registry=registry,
         )
