@@ -50,7 +50,7 @@ def _of_size(size: int, device: torch.device, options: argparse.Namespace) -> di
     repeats = options.repeats or max(3, 2_000_000 // size)
     wanted = [Ratio(f"Catalogue.rank, the best {k}", f"float32 product and top-k, the best {k}") for k in (20, 64)]
     way = ours.shortlists.kind if ours.shortlists else "none"
-    print(f"\n{size:,} items, {batch} queries at once, shortlists by rough scores: {way}")
+    print(f"\n{size:,} items, {batch} queries at once, shortlists by coarse scores: {way}")
     found = show(in_turn(runs, min(repeats, 30), said=False), "us per query", wanted)
     memory = _bytes(ours) / size
     print(f"{memory:12,.0f} bytes per item, room for the scores of a batch included; a vector has {4 * WIDTH}")
