@@ -10,7 +10,6 @@ import asyncio
 import inspect
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,65 +33,54 @@ from stream_app.worker.faust_table import TABLE, NoWaitTableManager, UsersStore
 from stream_app.worker.faust_transport import FetchConsumer
 from tests.unit.builders.consumers import OFFSETS
 from tests.unit.builders.consumers import run as with_consumer
+from tests.unit.builders.leanings import Leaning
 
 EVENTS = TP(load_settings().events_topic, 3)
 
 
-@dataclass(frozen=True)
-class Leaning:
-    """A function of somebody else that a module of ours overrides or calls."""
-
-    function: Callable[..., Any]
-    parameters: str  # as they were when ours was written
-    ours: str  # the end of the name of a file in stream_app/worker
-    why: str
-
-    def __str__(self) -> str:
-        return self.function.__qualname__
-
-    @property
-    def broken(self) -> str:
-        return f"{self.function.__module__}.{self} has changed. stream_app/worker/*{self.ours} leans on it: {self.why}"
-
-
+AGENT = "stream_app/worker/agent.py"
+APP = "stream_app/worker/faust_app.py"
+FETCH_THREAD = "stream_app/worker/faust_fetch_thread.py"
+USERS_TABLE = "stream_app/worker/faust_table.py"
+TRANSPORT = "stream_app/worker/faust_transport.py"
 Thread = driver.AIOKafkaConsumerThread
 OVERRIDDEN = [
     Leaning(
         transport.ThreadDelegateConsumer._getmany,
         "active_partitions timeout",
-        "transport.py",
+        TRANSPORT,
         "holds events back",
     ),
-    Leaning(transport.Consumer._wait_next_records, "timeout", "transport.py", "notes which fetches were handed out"),
-    Leaning(transport.Consumer.perform_seek, "", "transport.py", "forgets which fetches were handed out"),
-    Leaning(transport.Consumer.ack, "message", "transport.py", "checks that no fetch was lost"),
-    Leaning(transport.Consumer._new_offset, "tp", "transport.py", "commits up to the end of a fetch"),
-    Leaning(transport.Consumer._add_gap, "tp offset_from offset_to", "transport.py", "fetches have no gaps"),
-    Leaning(transport.Consumer.on_stop, "", "transport.py", "waits for what was taken in"),
-    Leaning(transport.ThreadDelegateConsumer._commit, "offsets", "transport.py", "exactly-once commits by itself"),
-    Leaning(transport.Consumer.on_partitions_assigned, "assigned generation_id", "transport.py", "locks others out"),
-    Leaning(driver.Consumer._new_consumer_thread, "", "transport.py", "has FetchThread made"),
-    Leaning(Thread._create_worker_consumer, "transport", "fetch_thread.py", "has it read committed records"),
+    Leaning(transport.Consumer._wait_next_records, "timeout", TRANSPORT, "notes which fetches were handed out"),
+    Leaning(transport.Consumer.perform_seek, "", TRANSPORT, "forgets which fetches were handed out"),
+    Leaning(transport.Consumer.ack, "message", TRANSPORT, "checks that no fetch was lost"),
+    Leaning(transport.Consumer._new_offset, "tp", TRANSPORT, "commits up to the end of a fetch"),
+    Leaning(transport.Consumer._add_gap, "tp offset_from offset_to", TRANSPORT, "fetches have no gaps"),
+    Leaning(transport.Consumer.on_stop, "", TRANSPORT, "waits for what was taken in"),
+    Leaning(transport.ThreadDelegateConsumer._commit, "offsets", TRANSPORT, "exactly-once commits by itself"),
+    Leaning(transport.Consumer.on_partitions_assigned, "assigned generation_id", TRANSPORT, "locks others out"),
+    Leaning(driver.Consumer._new_consumer_thread, "", TRANSPORT, "has FetchThread made"),
+    Leaning(Thread._create_worker_consumer, "transport", FETCH_THREAD, "has it read committed records"),
     Leaning(
         Thread._fetch_records,
         "consumer active_partitions timeout max_records",
-        "fetch_thread.py",
+        FETCH_THREAD,
         "wraps fetches",
     ),
-    Leaning(Thread._seek_wait, "consumer partitions", "fetch_thread.py", "seeks of recovery and fetches take turns"),
-    Leaning(Thread.seek_to_committed, "", "fetch_thread.py", "seeks of streams and fetches take turns"),
-    Leaning(Thread._highwaters, "partitions", "fetch_thread.py", "says how far recovery must read"),
-    Leaning(Thread.earliest_offsets, "partitions", "fetch_thread.py", "says where the changelog begins"),
-    Leaning(Thread.highwater, "tp", "fetch_thread.py", "says where lag is counted to"),
-    Leaning(faust.Table._new_store, "", "table.py", "makes UsersStore"),
-    Leaning(Store.persisted_offset, "tp", "table.py", "says where recovery begins"),
-    Leaning(Store.apply_changelog_batch, "batch to_key to_value", "table.py", "restores users"),
-    Leaning(Store.on_rebalance, "assigned revoked newly_assigned generation_id", "table.py", "gives slots up"),
-    Leaning(Store.on_recovery_completed, "active_tps standby_tps", "table.py", "says that the worker answers"),
+    Leaning(Thread._seek_wait, "consumer partitions", FETCH_THREAD, "seeks of recovery and fetches take turns"),
+    Leaning(Thread.seek_to_committed, "", FETCH_THREAD, "seeks of streams and fetches take turns"),
+    Leaning(Thread._highwaters, "partitions", FETCH_THREAD, "says how far recovery must read"),
+    Leaning(Thread.earliest_offsets, "partitions", FETCH_THREAD, "says where the changelog begins"),
+    Leaning(Thread.highwater, "tp", FETCH_THREAD, "says where lag is counted to"),
+    Leaning(faust.Table._new_store, "", USERS_TABLE, "makes UsersStore"),
+    Leaning(Store.persisted_offset, "tp", USERS_TABLE, "says where recovery begins"),
+    Leaning(Store.apply_changelog_batch, "batch to_key to_value", USERS_TABLE, "restores users"),
+    Leaning(Store.on_rebalance, "assigned revoked newly_assigned generation_id", USERS_TABLE, "gives slots up"),
+    Leaning(Store.on_recovery_completed, "active_tps standby_tps", USERS_TABLE, "says that the worker answers"),
     Leaning(
         faust.Schema.compile,
         "app on_key_decode_error on_value_decode_error default_propagate",
-        "transport.py",
+        TRANSPORT,
         "",
     ),
 ]
@@ -113,86 +101,84 @@ def calls(function: Callable[..., Any]) -> list[str]:
 
 
 ORDERS = [
-    (Leaning(transport.Consumer.getmany, "", "transport.py", "fetches are noted in it"), "_wait_next_records"),
+    (Leaning(transport.Consumer.getmany, "", TRANSPORT, "fetches are noted in it"), "_wait_next_records"),
     (
-        Leaning(transport.Consumer._wait_next_records, "", "transport.py", "events are held back in it"),
+        Leaning(transport.Consumer._wait_next_records, "", TRANSPORT, "events are held back in it"),
         "_getmany",
     ),
     (
-        Leaning(transport.ThreadDelegateConsumer._getmany, "", "fetch_thread.py", "it fetches in the thread"),
+        Leaning(transport.ThreadDelegateConsumer._getmany, "", FETCH_THREAD, "it fetches in the thread"),
         "_thread getmany",
     ),
     (
-        Leaning(Thread.getmany, "", "fetch_thread.py", "fetches are wrapped in the thread"),
+        Leaning(Thread.getmany, "", FETCH_THREAD, "fetches are wrapped in the thread"),
         "call_thread _fetch_records",
     ),
-    (Leaning(transport.Consumer._drain_messages, "", "transport.py", "gaps are added there"), "getmany _add_gap"),
+    (Leaning(transport.Consumer._drain_messages, "", TRANSPORT, "gaps are added there"), "getmany _add_gap"),
     (
-        Leaning(transport.Consumer._commit_tps, "", "transport.py", "the offset to commit is asked for"),
+        Leaning(transport.Consumer._commit_tps, "", TRANSPORT, "the offset to commit is asked for"),
         "_filter_committable_offsets _commit_offsets",
     ),
     (
-        Leaning(transport.Consumer._filter_committable_offsets, "", "transport.py", "it asks _new_offset"),
+        Leaning(transport.Consumer._filter_committable_offsets, "", TRANSPORT, "it asks _new_offset"),
         "_new_offset",
     ),
     (
-        Leaning(transport.Consumer._commit_offsets, "", "transport.py", "all commits go through _commit"),
+        Leaning(transport.Consumer._commit_offsets, "", TRANSPORT, "all commits go through _commit"),
         "_commit",
     ),
     (
-        Leaning(transport.Consumer.on_partitions_assigned, "", "transport.py", "recovery must not begin before it"),
+        Leaning(transport.Consumer.on_partitions_assigned, "", TRANSPORT, "recovery must not begin before it"),
         "_on_partitions_assigned",
     ),
     (
-        Leaning(App._on_partitions_assigned, "", "table.py", "the store hears of a rebalance, errors end the app"),
+        Leaning(App._on_partitions_assigned, "", USERS_TABLE, "the store hears of a rebalance, errors end the app"),
         "_update_assignment tables on_rebalance crash",
     ),
     (
-        Leaning(App._on_partitions_revoked, "", "app.py", "nothing is handed out while `finish_first` waits"),
+        Leaning(App._on_partitions_revoked, "", APP, "nothing is handed out while `finish_first` waits"),
         "stop_flow flow_control clear on_partitions_revoked send",
     ),
     (
-        Leaning(TableManager.on_start, "", "table.py", "NoWaitTableManager does the same but for the sleep"),
+        Leaning(TableManager.on_start, "", USERS_TABLE, "NoWaitTableManager does the same but for the sleep"),
         "self sleep self should_stop self _update_channels self recovery start",
     ),
     (
-        Leaning(TableManager.on_rebalance, "", "table.py", "the store gives slots up before recovery begins"),
+        Leaning(TableManager.on_rebalance, "", USERS_TABLE, "the store gives slots up before recovery begins"),
         "table on_rebalance recovery on_rebalance",
     ),
     (
-        Leaning(Recovery.on_rebalance, "", "table.py", "recovery begins after the persisted offset"),
+        Leaning(Recovery.on_rebalance, "", USERS_TABLE, "recovery begins after the persisted offset"),
         "add_active signal_recovery_start",
     ),
-    (Leaning(Recovery._build_highwaters, "", "fetch_thread.py", "recovery reads to the real ends"), "highwaters"),
+    (Leaning(Recovery._build_highwaters, "", FETCH_THREAD, "recovery reads to the real ends"), "highwaters"),
     (
-        Leaning(Recovery._build_offsets, "", "fetch_thread.py", "recovery asks where the changelog begins"),
+        Leaning(Recovery._build_offsets, "", FETCH_THREAD, "recovery asks where the changelog begins"),
         "earliest_offsets",
     ),
     (
         Leaning(
             Recovery.on_recovery_completed,
             "",
-            "transport.py",
+            TRANSPORT,
             "events are fetched after the seek and the clearing",
         ),
         "perform_seek flow_control resume on_actives_ready",
     ),
     (
-        Leaning(Recovery._restart_recovery.fun, "", "transport.py", "standbys resume before the last clearing"),
+        Leaning(Recovery._restart_recovery.fun, "", TRANSPORT, "standbys resume before the last clearing"),
         "resume_partitions standby_tps flow_control resume on_recovery_completed",
     ),
     (
-        Leaning(Recovery._slurp_changelogs.fun, "", "fetch_thread.py", "a fetch without records moves recovery on"),
+        Leaning(Recovery._slurp_changelogs.fun, "", FETCH_THREAD, "a fetch without records moves recovery on"),
         "need_recovery signal_recovery_end message offset apply_changelog_batch",
     ),
     (
-        Leaning(
-            driver.ConsumerRebalanceListener.on_partitions_assigned, "", "agent.py", "fetches know their generation"
-        ),
+        Leaning(driver.ConsumerRebalanceListener.on_partitions_assigned, "", AGENT, "fetches know their generation"),
         "generation consumer_generation_id on_partitions_assigned",
     ),
     (
-        Leaning(Thread.verify_event_path, "", "transport.py", "Faust complains of a partition without a commit"),
+        Leaning(Thread.verify_event_path, "", TRANSPORT, "Faust complains of a partition without a commit"),
         "tp_last_committed_at",
     ),
 ]
