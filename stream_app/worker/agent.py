@@ -78,9 +78,7 @@ class EventsAgent:
         self._waiting: deque[Any] = deque()  # Faust events, each a fetch
         self._arrived = asyncio.Event()
         self._waiting_records = 0
-        self._space = (
-            asyncio.Event()
-        )  # set while few records wait; else Faust's own buffer fills, and it stops fetching
+        self._space = asyncio.Event()  # set while few records wait; else Faust's own buffer fills, then it stops
         self._space.set()
         self._in_flight = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
