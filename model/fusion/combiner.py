@@ -182,9 +182,8 @@ def _fold_in_scaling(combiner: Combiner, means: Tensor, spreads: Tensor) -> None
     for layer in (combiner.first, combiner.linear):
         layer.weight.div_(spreads.T)
     combiner.first.bias.sub_((combiner.first.weight @ means)[:, 0])
-    combiner.none_logit.add_(
-        (combiner.linear.weight @ means)[0]
-    )  # the other scores rose by as much: `linear` has no bias
+    # The other scores rose by as much: `linear` has no bias.
+    combiner.none_logit.add_((combiner.linear.weight @ means)[0])
 
 
 @torch.no_grad()

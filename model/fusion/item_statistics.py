@@ -84,9 +84,8 @@ class _ItemCounts:
         rows = vocabulary.rows_of(sequences.item_keys) - ITEM_BUCKETS
         known = (sequences.types != SEARCH) & (rows >= 0)
         items = rows[known]
-        ages = (self._newest - sequences.times[known]) / max(
-            1, self._newest - self._oldest
-        )  # as shares of the log's time
+        log_time = max(1, self._newest - self._oldest)
+        ages = (self._newest - sequences.times[known]) / log_time  # as shares of it
         weights = 0.5 ** (ages / HALF_LIFE)
         self.popularity += _sums(items, weights, len(vocabulary))
         self.late += _sums(items, 0.5 ** (ages / LATE), len(vocabulary))

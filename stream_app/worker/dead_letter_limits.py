@@ -43,9 +43,8 @@ class DeadLetterLimits:
         self._begin()
 
     def _begin(self) -> None:
-        self._runs: defaultdict[int, _ReasonCounts] = defaultdict(
-            _ReasonCounts
-        )  # by partition: its last dead letters in a row
+        # By partition: its last dead letters in a row.
+        self._runs: defaultdict[int, _ReasonCounts] = defaultdict(_ReasonCounts)
         self._seen = 0  # records
         self._window: deque[tuple[int, Reason]] = deque()  # dead letters of the window: value of `_seen`, reason
         self._window_counts = _ReasonCounts()  # of the same

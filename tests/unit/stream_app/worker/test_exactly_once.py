@@ -115,9 +115,8 @@ def run(
 
 def test_a_batch_is_one_transaction() -> None:
     async def body(delivery: ExactlyOnce) -> None:
-        assert await delivery.deliver(batch(), range(10, 17), None) == DeliveryReceipt(
-            102.0, range(42)
-        )  # stamped at 100 and 101
+        # The batch is stamped at 100 and 101.
+        assert await delivery.deliver(batch(), range(10, 17), None) == DeliveryReceipt(102.0, range(42))
 
     happened = run(Cluster(), body)
     assert (happened[0], happened[-1]) == ("1 begin", "1 commit")

@@ -235,9 +235,8 @@ def test_a_bad_version_is_refused_and_the_one_before_serves_on(
     if hostile:
         digest = sha256((tmp_path / "bad" / MANIFEST).read_bytes()).hexdigest()
         version_ref = msgspec.structs.replace(version_ref, manifest_sha256=digest)
-    bad = promoted_after(
-        good, version_ref, {}, NOON + timedelta(days=365)
-    )  # by a clock that is ahead: it must not matter later
+    # By a clock that is ahead: it must not matter later.
+    bad = promoted_after(good, version_ref, {}, NOON + timedelta(days=365))
     better = promoted_after(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
     worker = Following(encode_promotion(good), timeout=0.3 if damage is hang else 10.0)
 
