@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import RecordCorrupt
+from model.kernels.crc32 import checksums
 
 RECORD_VERSION: Final = 1
 _CHECKED_FROM: Final = 5  # bytes: the version and the checksum itself come before
@@ -89,11 +90,9 @@ def pack(users: UserRecords) -> list[bytes]:
     rows["actions"]["context"] = users.contexts
     whole = dtype.itemsize
     ends = whole - (length - users.sizes) * ACTION.itemsize
-    spans = [(i * whole, i * whole + end) for i, end in enumerate(ends.tolist())]
-    content = rows.view(np.uint8).data
-    rows["checksum"] = [zlib.crc32(content[begin + _CHECKED_FROM : end]) for begin, end in spans]
+    rows["checksum"] = checksums(rows.view(np.uint8).reshape(n, whole), _CHECKED_FROM, ends)
     data = rows.tobytes()
-    return [data[begin:end] for begin, end in spans]
+    return [data[i * whole : i * whole + end] for i, end in enumerate(ends.tolist())]
 
 
 def record_position(record: bytes) -> tuple[int, int]:
