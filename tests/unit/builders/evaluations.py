@@ -5,6 +5,7 @@ from __future__ import annotations
 from model.evaluation.quality import Quality
 from model.evaluation.ranking import DEPTHS, Ranking
 from stream_app.offline.report import DataSummary, Report
+from stream_app.versions.admin import ModelLine
 
 
 def quality(share: float, targets: int = 40) -> Quality:
@@ -28,4 +29,21 @@ def made_report() -> Report:
         epochs=[],
         training=None,
         seconds=12.3456,
+    )
+
+
+def model_line(version: str, recall: float | None, champion: float | None = None, verdict: str = "better") -> ModelLine:
+    return ModelLine(
+        version=version,
+        state="never promoted",
+        created="2026-01-02T03:04:05+00:00",
+        events=100,
+        recall_at_20=recall,
+        champion_recall_at_20=champion,
+        rules_recall_at_20=0.3,
+        recall_gain=None,
+        verdict=verdict,
+        size_bytes=1,
+        path=version,
+        damage=None,
     )

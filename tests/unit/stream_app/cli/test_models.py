@@ -15,23 +15,7 @@ from model.training.fit_run import Progress
 from stream_app.cli.models import models
 from stream_app.errors import VersionUnusable
 from stream_app.versions.admin import ModelLine
-
-
-def line(version: str, recall: float | None) -> ModelLine:
-    return ModelLine(
-        version=version,
-        state="never promoted",
-        created="2026-01-02T03:04:05+00:00",
-        events=100,
-        recall_at_20=recall,
-        champion_recall_at_20=None,
-        rules_recall_at_20=0.3,
-        recall_gain=None,
-        verdict="better",
-        size_bytes=1,
-        path=version,
-        damage=None,
-    )
+from tests.unit.builders.evaluations import model_line
 
 
 @pytest.fixture
@@ -54,7 +38,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> list[ModelLine]:
 
 
 def test_versions_are_listed_as_a_table_or_as_json(registry: list[ModelLine]) -> None:
-    registry += [line("v1", 0.4), line("v2", None)]
+    registry += [model_line("v1", 0.4), model_line("v2", None)]
     table = CliRunner().invoke(models, ["list"]).stdout.splitlines()
     assert [row.split()[0] for row in table] == ["version", "v1", "v2"]
     as_json = [json.loads(row) for row in CliRunner().invoke(models, ["list", "--json"]).stdout.splitlines()]
@@ -62,13 +46,13 @@ def test_versions_are_listed_as_a_table_or_as_json(registry: list[ModelLine]) ->
 
 
 def test_the_newest_measured_version_is_drawn(registry: list[ModelLine], tmp_path: Path) -> None:
-    registry += [line("v1", 0.4), line("v2", 0.5), line("v3", None)]
+    registry += [model_line("v1", 0.4), model_line("v2", 0.5), model_line("v3", None)]
     done = CliRunner().invoke(models, ["plot", str(tmp_path)])
     assert done.exit_code == 0, done.exception
     assert done.stdout.splitlines() == [f"wrote {tmp_path / name}" for name in ("versions.png", "losses.png")]
 
 
 def test_a_registry_without_figures_cannot_be_drawn(registry: list[ModelLine], tmp_path: Path) -> None:
-    registry.append(line("v1", None))
+    registry.append(model_line("v1", None))
     with pytest.raises(VersionUnusable, match=r"no version in .* has figures yet"):
         models.main(["plot", str(tmp_path)], standalone_mode=False)

@@ -13,31 +13,17 @@ from model.rounds.training_report import LossCurve
 from model.training.fit_run import Progress
 from stream_app.errors import RuntimeMissing, UsageError
 from stream_app.offline.plots import _save, check_drawing, draw, draw_losses, draw_versions
-from stream_app.versions.admin import ModelLine
-from tests.unit.builders.evaluations import made_report, quality
+from tests.unit.builders.evaluations import made_report, model_line, quality
 
 PNG = b"\x89PNG"
 
 
-def line(version: str, recall: float, champion: float | None, verdict: str) -> ModelLine:
-    return ModelLine(
-        version=version,
-        state="never promoted",
-        created="2026-01-02T03:04:05+00:00",
-        events=100,
-        recall_at_20=recall,
-        champion_recall_at_20=champion,
-        rules_recall_at_20=0.3,
-        recall_gain=None,
-        verdict=verdict,
-        size_bytes=1,
-        path=version,
-        damage=None,
-    )
-
-
 def test_versions_and_losses_are_drawn(tmp_path: Path) -> None:
-    versions = [line("a", 0.4, None, "better"), line("b", 0.5, 0.4, "better"), line("c", 0.45, 0.5, "no_better")]
+    versions = [
+        model_line("a", 0.4, None, "better"),
+        model_line("b", 0.5, 0.4, "better"),
+        model_line("c", 0.45, 0.5, "no_better"),
+    ]
     curve = LossCurve()
     for stage in ("fitting", "weighing"):
         for step in range(1, 50):
