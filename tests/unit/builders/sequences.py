@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -51,3 +53,9 @@ def rows(*texts: str, width: int = 20) -> np.ndarray[tuple[int, int], np.dtype[n
     for place, text in enumerate(texts):
         found[place, : len(text)] = [item_key(item) for item in text]
     return found
+
+
+def users_of(result: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
+    """The sequence of each user, in no order."""
+    rows = list(zip(result.item_keys.tolist(), result.contexts.tolist(), result.times.tolist(), strict=True))
+    return Counter(tuple(rows[low:high]) for low, high in pairwise(result.offsets.tolist()))

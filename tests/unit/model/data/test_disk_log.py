@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,12 +16,12 @@ from model.data.batches import batch_count, batches
 from model.data.disk_log import DiskLog, window_of_chunks
 from model.data.event_log import parts
 from model.data.events import EVENT_TYPES, Actions, concatenate
-from model.data.sequences import Sequences, concatenate_sequences, frequent_items, sequences_of
+from model.data.sequences import concatenate_sequences, frequent_items, sequences_of
 from stream_app.history import files as history_file
 from tests.unit.builders.histories import HOUR, NOON, Reader, Topic, close_all
 from tests.unit.builders.logs import ROOMY, in_parts
 from tests.unit.builders.rounds import circle
-from tests.unit.builders.sequences import random_users, sequences
+from tests.unit.builders.sequences import random_users, sequences, users_of
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -39,18 +36,6 @@ EVENTS = st.lists(
     min_size=1,
     max_size=40,
 )
-
-
-def users_of(result: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
-    """The sequence of each user, in no order."""
-    rows = list(zip(result.item_keys.tolist(), result.contexts.tolist(), result.times.tolist(), strict=True))
-    return Counter(tuple(rows[low:high]) for low, high in pairwise(result.offsets.tolist()))
-
-
-@pytest.fixture
-def files() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @settings(deadline=None, max_examples=60)

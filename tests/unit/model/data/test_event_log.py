@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.data.event_log import active_sequences, latest_actions, parts, sampled_times
-from model.data.sequences import Sequences, concatenate_sequences
+from model.data.sequences import concatenate_sequences
 from model.data.vocabulary import Vocabulary
 from model.fusion.item_statistics import item_statistics_of, tensors_of
 from model.rounds.drift import DriftMonitor
 from model.rounds.fit_model import held_out
 from model.rounds.rehearsal import rehearsal
 from tests.unit.builders.logs import ROOMY, in_parts
-from tests.unit.builders.sequences import random_users, sequences
+from tests.unit.builders.sequences import random_users, sequences, users_of
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-def users_of(result: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
-    """The sequence of each user, in no order."""
-    rows = list(zip(result.item_keys.tolist(), result.contexts.tolist(), result.times.tolist(), strict=True))
-    return Counter(tuple(rows[low:high]) for low, high in pairwise(result.offsets.tolist()))
-
-
-@pytest.fixture
-def files() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.mark.parametrize("cut", [None, 200_000])
