@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     dead_letters_topic: str = "shop.events.dead-letters"
     state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
     models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
+    canary_topic: str = Field("shop.canary-reports", description="workers' reports on a canary (compacted)")
     instance_id: str = Field(
         "",
         description="name of this worker in its group, unique and the same after a restart: a restart within the "

@@ -32,4 +32,5 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.dead_letters_topic, settings.partitions, large),
         TopicSpec(settings.state_topic, settings.partitions, compacted),
         TopicSpec(settings.models_topic, 1, compacted),
+        TopicSpec(settings.canary_topic, 1, compacted),
     ]

@@ -17,6 +17,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from stream_app.contract.access import REPLAY_GROUP
 from stream_app.contract.dead_letters import DeadLetter, replay_record
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.dead_letters.reader import Progress, Selection, read_dead_letters
@@ -86,7 +87,7 @@ def outcome(counts: ReplayCounts, dry_run: bool) -> str:
 
 def group_of(letter: DeadLetter, group: str) -> str:
     """Returns the consumer group whose committed offsets say up to where such dead letters were replayed."""
-    return f"{group}-dead-letter-replay.{letter.reason}{'.again' if letter.replays else ''}"
+    return f"{group}{REPLAY_GROUP}{letter.reason}{'.again' if letter.replays else ''}"
 
 
 class ReplayPositions:

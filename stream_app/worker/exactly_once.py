@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from stream_app.contract.access import transactional_prefix
 from stream_app.errors import DataPathError
 from stream_app.settings import Settings
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, new_producer, send, send_batches
@@ -116,4 +117,4 @@ class ExactlyOnce:
 
 def transactional_id(settings: Settings, partition: int) -> str:
     """The transactional id of a source partition, whichever worker has it."""
-    return f"{settings.group}.{settings.events_topic}.{partition}"
+    return f"{transactional_prefix(settings)}{partition}"

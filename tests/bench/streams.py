@@ -46,7 +46,15 @@ class Streams:
     def new(self, promotion: Promotion | None = None, **changes: Any) -> Settings:
         """Topics that nobody has used, with a champion if one is given; `changes` to the default settings."""
         prefix = f"bench-{next(self._numbers)}"
-        names = ("events_topic", "predictions_topic", "dead_letters_topic", "state_topic", "models_topic", "group")
+        names = (
+            "events_topic",
+            "predictions_topic",
+            "dead_letters_topic",
+            "state_topic",
+            "models_topic",
+            "canary_topic",
+            "group",
+        )
         own: dict[str, Any] = {name: f"{prefix}.{name}" for name in names}
         own |= {"partitions": PARTITIONS, "data_dir": self.place / prefix, "device": self._device}
         settings = Settings(brokers=self.broker.bootstrap_servers, **own | changes)

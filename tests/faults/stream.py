@@ -27,6 +27,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
         dead_letters_topic=f"{name}.dead-letters",
         state_topic=f"{name}.changelog",
         models_topic=f"{name}.models",
+        canary_topic=f"{name}.canary-reports",
         partitions=PARTITIONS,
         registry=str(place / "models"),
         history=str(place / "history"),

@@ -36,6 +36,7 @@ def settings(kafka: Broker, tmp_path: Path) -> Settings:
         dead_letters_topic=f"{prefix}.dead-letters",
         state_topic=f"{prefix}.changelog",
         models_topic=f"{prefix}.models",
+        canary_topic=f"{prefix}.canary-reports",
         partitions=4,
         registry=str(tmp_path / "models"),
         history=str(tmp_path / "history"),

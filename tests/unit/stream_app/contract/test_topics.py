@@ -12,6 +12,7 @@ NAMED = {
     "dead_letters_topic": "d",
     "state_topic": "s",
     "models_topic": "m",
+    "canary_topic": "c",
     "partitions": 3,
 }
 
@@ -21,16 +22,16 @@ def specs() -> dict[str, TopicSpec]:
 
 
 def test_every_topic_is_named_by_its_setting() -> None:
-    assert list(specs()) == ["e", "p", "d", "s", "m"]
+    assert list(specs()) == ["e", "p", "d", "s", "m", "c"]
 
 
 def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
-    assert {name: spec.partitions for name, spec in specs().items()} == {"e": 3, "p": 3, "d": 3, "s": 3, "m": 1}
+    assert {name: spec.partitions for name, spec in specs().items()} == {"e": 3, "p": 3, "d": 3, "s": 3, "m": 1, "c": 1}
 
 
 def test_states_and_models_are_compacted_and_never_deleted() -> None:
     policies = {name: spec.config.get("cleanup.policy") for name, spec in specs().items()}
-    assert policies == {"e": None, "p": None, "d": None, "s": "compact", "m": "compact"}
+    assert policies == {"e": None, "p": None, "d": None, "s": "compact", "m": "compact", "c": "compact"}
 
 
 def test_dead_letters_of_any_size_fit() -> None:

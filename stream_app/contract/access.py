@@ -1,0 +1,144 @@
+"""Says which rights each role needs on a Kafka that grants nothing else, as data.
+
+Operations and resources have Kafka's own names. A right to read or write is also one to describe, as Kafka implies
+that (its documentation, "Authorization and ACLs"), so it is not listed. Nor is `IdempotentWrite` on the cluster, which
+only brokers before 2.8 want of everybody who writes (KIP-679).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from stream_app.settings import Settings
+
+Role = Literal["worker", "trainer", "operator", "publisher", "subscriber"]
+Operation = Literal["Read", "Write", "Create", "Describe", "DescribeConfigs"]
+Resource = Literal["Topic", "Group", "TransactionalId"]
+
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+REPLAY_GROUP: Final = "-dead-letter-replay."  # between the workers' group and the reason, in a replay's group
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One right of a role."""
+
+    role: Role
+    operation: Operation
+    resource: Resource
+    name: str  # of the topic, the group or the transactional id
+    why: str  # what the role does with it
+    prefixed: bool = False  # `name` is the beginning of the names that are meant
+
+
+def grants(settings: Settings) -> list[Grant]:
+    """Returns the least rights of all roles with these settings, role by role.
+
+    Only workers with `delivery` exactly-once, and the operator who examines it, need transactional ids.
+    """
+    return [
+        *_worker(settings),
+        *_trainer(settings),
+        *_operator(settings),
+        *_publisher(settings),
+        *_subscriber(settings),
+    ]
+
+
+def transactional_prefix(settings: Settings) -> str:
+    """Returns what the transactional ids of this stream's workers begin with; the partition follows."""
+    return f"{settings.group}.{settings.events_topic}."
+
+
+def doctor_transactional_id(settings: Settings) -> str:
+    """Returns the transactional id with which `nextact doctor` tries whether the cluster has transactions."""
+    return f"{transactional_prefix(settings)}doctor"
+
+
+def topics_of(settings: Settings, role: Role) -> frozenset[str]:
+    """Returns the names of the topics on which the role has any right: those that it looks at."""
+    return frozenset(grant.name for grant in grants(settings) if grant.role == role and grant.resource == "Topic")
+
+
+def _worker(settings: Settings) -> list[Grant]:
+    written = {
+        settings.predictions_topic: "publishes predictions",
+        settings.dead_letters_topic: "keeps records that are not events",
+        settings.state_topic: "keeps users' states",
+        settings.canary_topic: "reports how a new version does",
+    }
+    rights = [
+        Grant("worker", "Read", "Topic", settings.events_topic, "reads events"),
+        Grant("worker", "Read", "Group", settings.group, "shares the partitions with other workers"),
+        Grant("worker", "Read", "Topic", settings.state_topic, "recovers users' states"),
+        Grant("worker", "Read", "Topic", settings.models_topic, "follows promotions"),
+        *(Grant("worker", "Write", "Topic", topic, why) for topic, why in written.items()),
+        *_looks("worker", settings.models_topic, *written),
+    ]
+    if settings.delivery == "exactly-once":
+        prefix, why = transactional_prefix(settings), "makes a batch one transaction"
+        rights.append(Grant("worker", "Write", "TransactionalId", prefix, why, prefixed=True))
+    return rights
+
+
+def _trainer(settings: Settings) -> list[Grant]:
+    return [
+        Grant("trainer", "Read", "Topic", settings.events_topic, "learns from events"),
+        Grant("trainer", "Read", "Topic", settings.models_topic, "follows promotions"),
+        Grant("trainer", "Write", "Topic", settings.models_topic, "promotes versions and takes them back"),
+        Grant("trainer", "Read", "Topic", settings.canary_topic, "judges a new version by the workers' reports"),
+        *_looks("trainer", settings.models_topic, settings.canary_topic),
+    ]
+
+
+def _operator(settings: Settings) -> list[Grant]:
+    topics = all_topics(settings)
+    neither_read_nor_written = (settings.predictions_topic, settings.state_topic, settings.canary_topic)
+    replays = f"{settings.group}{REPLAY_GROUP}"
+    rights = [
+        *(Grant("operator", "Create", "Topic", topic, "makes the topics") for topic in topics),
+        *(Grant("operator", "Describe", "Topic", topic, "checks the topics") for topic in neither_read_nor_written),
+        *_looks("operator", *topics),
+        Grant("operator", "Read", "Topic", settings.events_topic, "looks for records on a wrong partition"),
+        Grant("operator", "Read", "Topic", settings.models_topic, "lists versions"),
+        Grant("operator", "Write", "Topic", settings.models_topic, "promotes versions and rolls back"),
+        Grant("operator", "Read", "Topic", settings.dead_letters_topic, "replays dead letters"),
+        Grant("operator", "Write", "Topic", settings.events_topic, "publishes replayed records"),
+        Grant("operator", "Read", "Group", replays, "remembers what was replayed", prefixed=True),
+    ]
+    if settings.delivery == "exactly-once":
+        name = doctor_transactional_id(settings)
+        rights.append(Grant("operator", "Write", "TransactionalId", name, "tries whether there are transactions"))
+    return rights
+
+
+def _publisher(settings: Settings) -> list[Grant]:
+    return [Grant("publisher", "Write", "Topic", settings.events_topic, "publishes events")]
+
+
+def _subscriber(settings: Settings) -> list[Grant]:
+    return [
+        Grant("subscriber", "Read", "Topic", settings.predictions_topic, "watches predictions"),
+        Grant("subscriber", "Read", "Topic", settings.dead_letters_topic, "lists dead letters"),
+    ]
+
+
+def all_topics(settings: Settings) -> tuple[str, ...]:
+    """Returns the names of all topics of the stream."""
+    return (
+        settings.events_topic,
+        settings.predictions_topic,
+        settings.dead_letters_topic,
+        settings.state_topic,
+        settings.models_topic,
+        settings.canary_topic,
+    )
+
+
+def _looks(role: Role, *topics: str) -> list[Grant]:
+    """Rights to see how topics are set; without one the role goes on, with a warning."""
+    return [
+        Grant(role, "DescribeConfigs", "Topic", topic, "checks how the topic is set (warns without it)")
+        for topic in topics
+    ]

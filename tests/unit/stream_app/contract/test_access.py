@@ -1,0 +1,48 @@
+"""The rights of the roles: enough for the topics that each looks at, and none beyond."""
+
+from __future__ import annotations
+
+from stream_app.contract.access import ROLES, Grant, Role, grants, topics_of
+from stream_app.contract.topics import topics
+from stream_app.settings import load_settings
+from stream_app.worker.exactly_once import transactional_id
+
+SETTINGS = load_settings()
+EXACTLY_ONCE = load_settings({"delivery": "exactly-once"})
+
+
+def rights(role: Role, operation: str, resource: str = "Topic") -> set[str]:
+    wanted = (role, operation, resource)
+    return {each.name for each in grants(SETTINGS) if (each.role, each.operation, each.resource) == wanted}
+
+
+def test_no_right_is_there_twice() -> None:
+    listed = [(each.role, each.operation, each.resource, each.name) for each in grants(EXACTLY_ONCE)]
+    assert len(set(listed)) == len(listed)
+    assert {each.role for each in grants(SETTINGS)} == set(ROLES)
+
+
+def test_only_trainer_and_operator_promote_and_only_the_operator_makes_topics() -> None:
+    writers = {each.role for each in grants(SETTINGS) if each.operation == "Write" and each.name == "shop.models"}
+    assert writers == {"trainer", "operator"}
+    assert {each.role for each in grants(SETTINGS) if each.operation == "Create"} == {"operator"}
+    assert rights("operator", "Create") == {spec.name for spec in topics(SETTINGS)}
+
+
+def test_each_role_looks_at_its_own_topics() -> None:
+    assert topics_of(SETTINGS, "worker") == {spec.name for spec in topics(SETTINGS)}
+    assert topics_of(SETTINGS, "trainer") == {"shop.events", "shop.models", "shop.canary-reports"}
+    assert topics_of(SETTINGS, "publisher") == {"shop.events"}
+    assert topics_of(SETTINGS, "subscriber") == {"shop.predictions", "shop.events.dead-letters"}
+    assert rights("worker", "Write") == topics_of(SETTINGS, "worker") - {"shop.events", "shop.models"}
+
+
+def test_transactions_need_rights_where_delivery_is_exactly_once() -> None:
+    def transactional(each: Grant) -> bool:
+        return each.resource == "TransactionalId"
+
+    assert not any(map(transactional, grants(SETTINGS)))
+    worker, operator = filter(transactional, grants(EXACTLY_ONCE))
+    assert worker.prefixed
+    assert transactional_id(EXACTLY_ONCE, 3).startswith(worker.name)
+    assert not operator.prefixed
