@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     dead_letters_topic: str = "shop.events.dead-letters"
     state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
     models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
-    canary_topic: str = Field("shop.canary-reports", description="workers' reports on a canary (compacted)")
+    canary_topic: str = Field(
+        "shop.canary-reports", description="the workers' reports on a new version, for the trainer (compacted)"
+    )
     instance_id: str = Field(
         "",
         description="name of this worker in its group, unique and the same after a restart: a restart within the "

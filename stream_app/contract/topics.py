@@ -8,6 +8,7 @@ from typing import Final
 from stream_app.settings import Settings
 
 LARGEST_DEAD_LETTER: Final = 16 * 1024 * 1024  # bytes: any record that Kafka took, and nextact's headers
+_CANARY_REPORTS_KEPT_MS: Final = 7 * 86_400_000  # a week; a worker that is no more leaves its newest report behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ def topics(settings: Settings) -> list[TopicSpec]:
     Events, predictions, dead letters and the changelog have equal numbers of partitions, so order holds end to end.
     """
     compacted = {"cleanup.policy": "compact"}
+    short_lived = {"cleanup.policy": "compact,delete", "retention.ms": str(_CANARY_REPORTS_KEPT_MS)}
     large = {"max.message.bytes": str(LARGEST_DEAD_LETTER)}
     return [
         TopicSpec(settings.events_topic, settings.partitions),
@@ -32,5 +34,5 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.dead_letters_topic, settings.partitions, large),
         TopicSpec(settings.state_topic, settings.partitions, compacted),
         TopicSpec(settings.models_topic, 1, compacted),
-        TopicSpec(settings.canary_topic, 1, compacted),
+        TopicSpec(settings.canary_topic, 1, short_lived),
     ]

@@ -17,6 +17,8 @@ from stream_app.versions.promotions import CHAMPION, Promotion, Promotions, elec
 
 logger: Final = logging.getLogger(__name__)
 
+_MOST_WORKERS: Final = 10_000  # whose reports are kept; a worker without an instance id has a new name at each start
+
 
 class RollbackWatch:
     """Holds the champion and what the workers report of it; rolls it back when it does worse."""
@@ -27,12 +29,12 @@ class RollbackWatch:
         self._metrics = metrics
         self._clock = clock
         self._champion: Promotion | None = None
-        self._reports: dict[str, CanaryReport] = {}  # the newest of each worker
+        self._reports: dict[str, CanaryReport] = {}  # the newest of each worker, the latest to come last
         self._rolled_back: set[str] = set()
 
     async def run(self) -> None:
         """Rolls back versions that do worse, until cancelled."""
-        promotions = Promotions(self._settings)
+        promotions = Promotions(self._settings, self._settings.canary_topic)
         try:
             self._champion = elect(await promotions.start()).champion
             async for records in promotions.records():
@@ -42,12 +44,21 @@ class RollbackWatch:
             await promotions.stop()
 
     def add(self, records: Iterable[Any]) -> None:
-        """Adds records of the models topic."""
+        """Adds records of the models topic, where earlier nextacts report too, and of the one for reports.
+
+        Only the models topic promotes: who may write reports must not decide what serves.
+        """
         for record in records:
-            if record.key == CHAMPION:
+            if record.key == CHAMPION and record.topic == self._settings.models_topic:
                 self._champion = elect([record.value], self._champion).champion
             elif report := decode_canary_report(record.value):
-                self._reports[report.worker] = report
+                self._keep(report)
+
+    def _keep(self, report: CanaryReport) -> None:
+        self._reports.pop(report.worker, None)
+        self._reports[report.worker] = report
+        if len(self._reports) > _MOST_WORKERS:
+            del self._reports[next(iter(self._reports))]
 
     def regression_message(self) -> str | None:
         """Says how the champion does worse; None where it does not yet, or where there is no version before it."""

@@ -1,6 +1,8 @@
 """Canary reports: how a new version and the one before do live, sent by the workers to the trainer, which judges.
 
-They go to the models topic. Every worker has a key of its own, so compaction leaves its newest report.
+They go to a topic of their own, so that a worker needs no right to write promotions. Every worker has a key of its
+own, so compaction leaves its newest report, and after a while the topic forgets it. Workers of earlier nextacts report
+to the models topic, under the same keys.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from stream_app.settings import Settings
 logger: Final = logging.getLogger(__name__)
 
 KEY: Final = b"trial:"  # in front of the worker's name in a record's key
+_LONGEST: Final = 4096  # bytes of a report that is read: the trainer keeps one per worker
+_MOST_EVENTS: Final = 2**53  # that a report may count: above, sums of floats are not exact
 _EVERY_S: Final = 5.0  # seconds between two reports
 
 
@@ -34,11 +38,18 @@ class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_canary_report(value: bytes | None) -> CanaryReport | None:
-    """Decodes a report; returns None for a value that is not a report, or not one of this nextact."""
+    """Decodes a report; returns None for a value that is not a report, not one of this nextact, or cannot be true."""
+    if not value or len(value) > _LONGEST:
+        return None
     try:
-        return msgspec.json.decode(value or b"", type=CanaryReport)
+        report = msgspec.json.decode(value, type=CanaryReport)
     except (ValueError, RecursionError):
         return None
+    return report if _possible(report.new) and _possible(report.old) else None
+
+
+def _possible(counts: HitCounts) -> bool:
+    return 0 <= counts.reciprocal_ranks <= counts.hits <= counts.scored <= _MOST_EVENTS
 
 
 async def report_canary(settings: Settings, worker: str, current_report: Callable[[], CanaryReport | None]) -> None:
@@ -56,7 +67,7 @@ async def report_canary(settings: Settings, worker: str, current_report: Callabl
             if report is not None and report != sent:
                 try:
                     await producer.send_and_wait(
-                        settings.models_topic, msgspec.json.encode(report), KEY + worker.encode(), partition=0
+                        settings.canary_topic, msgspec.json.encode(report), KEY + worker.encode(), partition=0
                     )
                     sent = report
                 except KafkaError as error:

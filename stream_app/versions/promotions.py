@@ -124,22 +124,26 @@ async def publish_promotion(promotion: Promotion, settings: Settings) -> None:
 class Promotions:
     """Reads the models topic without a consumer group, so that every process sees every promotion."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *beside: str) -> None:
+        """`records` also yields those of the topics `beside`."""
         self._settings = settings
         self._partition = TopicPartition(settings.models_topic, 0)
+        self._beside = [TopicPartition(topic, 0) for topic in beside]
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.brokers, auto_offset_reset="earliest", enable_auto_commit=False
         )
 
     async def start(self) -> list[bytes | None]:
         """Connects and returns the values of the promotions that are there, oldest first."""
-        self._consumer.assign([self._partition])  # first, so that it connects knowing the topic
+        self._consumer.assign([self._partition, *self._beside])  # first, so that it connects knowing the topics
         end = (await ends_of(self._settings.brokers, [self._partition]))[self._partition]
         await self._consumer.start()
-        await self._consumer.seek_to_beginning(self._partition)
+        await self._consumer.seek_to_beginning()
+        self._consumer.pause(*self._beside)
         values: list[bytes | None] = []
         while await self._consumer.position(self._partition) < end:
             values += _champion_records(await self._fetch(timeout_ms=500))
+        self._consumer.resume(*self._beside)
         return values
 
     async def follow(self) -> AsyncIterator[list[bytes | None]]:
@@ -149,7 +153,7 @@ class Promotions:
                 yield values
 
     async def records(self) -> AsyncIterator[list[Any]]:
-        """Yields all new records of the topic as they come, those of a fetch together."""
+        """Yields all new records of the topic, and all of those beside, as they come, those of a fetch together."""
         while True:
             if records := await self._fetch(timeout_ms=60_000):
                 yield records
@@ -160,7 +164,7 @@ class Promotions:
 
     async def _fetch(self, timeout_ms: int) -> list[Any]:
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms)
-        return list(fetched.get(self._partition, []))
+        return [record for records in fetched.values() for record in records]
 
 
 def _champion_records(records: Iterable[Any]) -> list[bytes | None]:

@@ -46,16 +46,8 @@ class Streams:
     def new(self, promotion: Promotion | None = None, **changes: Any) -> Settings:
         """Topics that nobody has used, with a champion if one is given; `changes` to the default settings."""
         prefix = f"bench-{next(self._numbers)}"
-        names = (
-            "events_topic",
-            "predictions_topic",
-            "dead_letters_topic",
-            "state_topic",
-            "models_topic",
-            "canary_topic",
-            "group",
-        )
-        own: dict[str, Any] = {name: f"{prefix}.{name}" for name in names}
+        names = [name for name in Settings.model_fields if name.endswith("_topic")]
+        own: dict[str, Any] = {name: f"{prefix}.{name}" for name in [*names, "group"]}
         own |= {"partitions": PARTITIONS, "data_dir": self.place / prefix, "device": self._device}
         settings = Settings(brokers=self.broker.bootstrap_servers, **own | changes)
         asyncio.run(_make_output(settings))

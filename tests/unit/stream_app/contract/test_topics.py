@@ -31,7 +31,11 @@ def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
 
 def test_states_and_models_are_compacted_and_never_deleted() -> None:
     policies = {name: spec.config.get("cleanup.policy") for name, spec in specs().items()}
-    assert policies == {"e": None, "p": None, "d": None, "s": "compact", "m": "compact", "c": "compact"}
+    assert policies == {"e": None, "p": None, "d": None, "s": "compact", "m": "compact", "c": "compact,delete"}
+
+
+def test_a_report_of_a_worker_that_is_no_more_is_forgotten() -> None:
+    assert int(specs()["c"].config["retention.ms"]) > 1000 * load_settings(NAMED).canary_seconds
 
 
 def test_dead_letters_of_any_size_fit() -> None:

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 
 from model.serving.canary import HitCounts
 from stream_app.settings import Settings
+from stream_app.trainer import rollback_watch
 from stream_app.trainer.rollback_watch import RollbackWatch
 from stream_app.versions.canary_reports import KEY, CanaryReport
 from stream_app.versions.promotions import CHAMPION, Promotion, VersionRef, encode_promotion, promoted_after
@@ -19,13 +21,18 @@ def hits(scored: int, share: float) -> HitCounts:
     return HitCounts(scored, round(scored * share), round(scored * share) / 2)
 
 
-def record(key: bytes, value: bytes) -> Any:
-    return SimpleNamespace(key=key, value=value)
+SETTINGS = Settings()
 
 
-def reported(worker: str, version: str, before: str, new: HitCounts, old: HitCounts) -> Any:
+def record(key: bytes, value: bytes, topic: str = SETTINGS.models_topic) -> Any:
+    return SimpleNamespace(key=key, value=value, topic=topic)
+
+
+def reported(
+    worker: str, version: str, before: str, new: HitCounts, old: HitCounts, topic: str = SETTINGS.canary_topic
+) -> Any:
     report = CanaryReport(worker=worker, version=version, before=before, new=new, old=old)
-    return record(KEY + worker.encode(), msgspec.json.encode(report))
+    return record(KEY + worker.encode(), msgspec.json.encode(report), topic)
 
 
 def promoted(name: str, after: Promotion | None) -> Promotion:
@@ -35,7 +42,7 @@ def promoted(name: str, after: Promotion | None) -> Promotion:
 def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
     first = promoted("first", None)
     second = promoted("second", first)
-    watch = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
+    watch = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
     watch.add([record(CHAMPION, encode_promotion(first)), record(CHAMPION, encode_promotion(second))])
     bad, good = hits(900, 0.1), hits(100, 0.5)
     watch.add([reported("a", "second", "zeroth", bad, good), reported("b", "first", "second", bad, good)])
@@ -49,7 +56,7 @@ def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
 
 
 def test_a_first_champion_cannot_be_rolled_back() -> None:
-    watch = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
+    watch = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
     assert watch.regression_message() is None, "there is no champion yet"
     watch.add([record(CHAMPION, encode_promotion(promoted("first", None)))])
     watch.add([reported("a", "first", "zeroth", hits(900, 0.1), hits(100, 0.5))])
@@ -57,7 +64,7 @@ def test_a_first_champion_cannot_be_rolled_back() -> None:
 
 
 def test_of_each_worker_only_the_newest_report_counts() -> None:
-    watch, first = RollbackWatch(Settings(), SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
+    watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
     watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
     watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
     assert watch.regression_message() is not None
@@ -65,3 +72,29 @@ def test_of_each_worker_only_the_newest_report_counts() -> None:
     assert watch.regression_message() is None
     watch.add([record(KEY + b"b", b"not a report")])
     assert watch.regression_message() is None
+
+
+def test_reports_of_earlier_workers_come_on_the_models_topic_and_count_too() -> None:
+    watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
+    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
+    watch.add([reported("old", "second", "first", hits(900, 0.1), hits(60, 0.5), SETTINGS.models_topic)])
+    assert watch.regression_message() is None
+    watch.add([reported("new", "second", "first", hits(900, 0.1), hits(60, 0.5))])
+    assert "on 1,800 events" in (watch.regression_message() or "")
+
+
+def test_who_may_only_report_cannot_promote() -> None:
+    watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
+    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
+    watch.add([record(CHAMPION, encode_promotion(promoted("third", None)), SETTINGS.canary_topic)])
+    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    assert watch.regression_message() is not None, "the second is still the champion"
+
+
+def test_reports_of_many_made_up_workers_push_out_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollback_watch, "_MOST_WORKERS", 2)
+    watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
+    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
+    watch.add([reported(worker, "second", "first", hits(900, 0.1), hits(100, 0.5)) for worker in "abab"])
+    watch.add([reported("c", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    assert "on 1,800 events" in (watch.regression_message() or "")

@@ -33,6 +33,22 @@ def test_a_value_that_is_not_a_report_is_ignored(value: bytes | None) -> None:
     assert decode_canary_report(value) is None
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [(-1, 0, 0.0), (5, 6, 1.0), (5, 5, 5.5), (5, -1, 0.0), (5, 3, -1.0), (2**60, 1, 1.0)],
+    ids=["negative", "more hits than events", "ranks above hits", "negative hits", "negative ranks", "too many"],
+)
+def test_counts_that_cannot_be_true_are_ignored(counts: tuple[int, int, float]) -> None:
+    good = report(3)
+    for field_name in ("new", "old"):
+        bad = msgspec.structs.replace(good, **{field_name: HitCounts(*counts)})
+        assert decode_canary_report(msgspec.json.encode(bad)) is None
+
+
+def test_a_report_that_is_too_long_to_keep_is_ignored() -> None:
+    assert decode_canary_report(msgspec.json.encode(msgspec.structs.replace(report(3), worker="w" * 5000))) is None
+
+
 @dataclass
 class Sends:
     """A producer that keeps what it is given, after as many failures as it is asked for."""
@@ -85,7 +101,7 @@ def test_a_report_is_sent_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -
     producer = Sends()
     assert sent(monkeypatch, producer, report(1), report(1), report(2)) == [report(1), report(2)]
     assert {(topic, key, partition) for topic, _, key, partition in producer.records} == {
-        (SETTINGS.models_topic, b"trial:w", 0)
+        (SETTINGS.canary_topic, b"trial:w", 0)
     }
     assert not CHAMPION.startswith(canary_reports.KEY)
 
