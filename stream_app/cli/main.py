@@ -72,15 +72,18 @@ def demo(seconds: float | None, events: int | None, rate: float, history: int, s
     "--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="First node's; 0: a free one."
 )
 @click.option("--nodes", type=click.IntRange(1, 9), default=1, show_default=True, help="Brokers of the cluster.")
-def broker(data_dir: Path | None, port: int, nodes: int) -> None:
+@click.option("--kafka-version", help="As 3.9.2, or 3.3, 3.9, 4.4. [the data directory's, or 4.4.0]")
+def broker(data_dir: Path | None, port: int, nodes: int, kafka_version: str | None) -> None:
     """Run a real Apache Kafka here, without Docker or Java on the system; Ctrl-C stops it."""
     from stream_app.sandbox.cluster import Broker
 
     settings = settings_of({})
     directory = data_dir or settings.data_dir / "kafka"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Broker(directory, nodes=nodes, port=port, report=click.echo) as running:
-        click.echo(f"Kafka listens at {running.bootstrap_servers}, data in {directory}. Ctrl-C stops it.")
+    with Broker(directory, nodes=nodes, port=port, version=kafka_version, report=click.echo) as running:
+        click.echo(
+            f"Kafka {running.version} listens at {running.bootstrap_servers}, data in {directory}. Ctrl-C stops it."
+        )
         try:
             running.wait()
         except KeyboardInterrupt:

@@ -27,7 +27,7 @@ from stream_app.errors import BrokerFailed, UsageError
 from stream_app.sandbox.layout import Layout, Node, logging_properties, plan_layout, server_properties
 from stream_app.sandbox.ports import HOST
 from stream_app.sandbox.processes import GRACE_S, ChildProcess
-from stream_app.sandbox.runtime import find_jars, find_java
+from stream_app.sandbox.runtime import complete_version, find_jars, find_java
 
 log: Final = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Broker:
     """A Kafka cluster of one or more nodes in `data_dir`; a context manager that starts and stops it.
 
     `port`: the first node's port, the others count up from it; 0 takes the remembered ports, or free ones.
+    `version` of Kafka, as 3.9.2 or 3.9: by default the one that the directory was made by, or the present one.
     `heap_mb`: Java heap per node in MiB. `start_timeout_s`: seconds that a start may take, without downloads.
     `report` is called with a line of text about what takes long.
     All methods block; from a coroutine, call them through `asyncio.to_thread`.
@@ -47,6 +48,7 @@ class Broker:
         *,
         nodes: int = 1,
         port: int = 0,
+        version: str | None = None,
         heap_mb: int = 512,
         start_timeout_s: float = 60.0,
         report: Callable[[str], None] = log.info,
@@ -54,6 +56,7 @@ class Broker:
         self.data_dir = data_dir.absolute()
         self._node_count = nodes
         self._port = port
+        self._version = version and complete_version(version)
         self._heap_mb = heap_mb
         self._start_timeout_s = start_timeout_s
         self._report = report
@@ -79,6 +82,13 @@ class Broker:
         return self._layout.nodes
 
     @property
+    def version(self) -> str:
+        """The version of Kafka that the cluster runs; raises BrokerFailed before the first start."""
+        if self._layout is None:
+            raise BrokerFailed(f"the broker in {self.data_dir} has not been started")
+        return self._layout.kafka_version
+
+    @property
     def bootstrap_servers(self) -> str:
         """The address that Kafka clients take: `host:port` of each node, with commas between them."""
         return ",".join(node.address for node in self.nodes)
@@ -91,8 +101,8 @@ class Broker:
     def start(self) -> None:
         """Starts every node and waits until all of them answer.
 
-        Raises UsageError for a data directory in use, SettingsInvalid for an impossible port or number of
-        nodes, RuntimeMissing without Java or jars, BrokerFailed when a node ends or is late.
+        Raises UsageError for a data directory in use, SettingsInvalid for an impossible port, number of nodes
+        or version, RuntimeMissing without Java or jars, BrokerFailed when a node ends or is late.
         """
         if self._running:
             raise BrokerFailed(f"the broker in {self.data_dir} has been started already")
@@ -168,9 +178,9 @@ class Broker:
 
     def _prepare(self) -> None:
         memory = self.data_dir / "cluster.json"
-        self._layout = plan_layout(Layout.read(memory), nodes=self._node_count, port=self._port)
+        self._layout = plan_layout(Layout.read(memory), nodes=self._node_count, port=self._port, version=self._version)
         java = str(find_java())
-        jars = find_jars(self._report)
+        jars = find_jars(self._report, self._layout.kafka_version)
         self._java = (java, "-cp", os.pathsep.join(map(str, jars)), *_jvm_options(self._heap_mb))
         for node in self.nodes:
             directory = self._directory(node)

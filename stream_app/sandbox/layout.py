@@ -8,9 +8,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from stream_app.errors import SettingsInvalid, UsageError
 from stream_app.sandbox.ports import HOST, free_port, is_free
+from stream_app.sandbox.runtime import KAFKA_VERSION
+
+_VERSION_BEFORE: Final = "4.4.0"  # of the data directories that do not say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +33,19 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The id of a cluster, and its nodes with their ports."""
+    """The id of a cluster, its nodes with their ports, and the version of Kafka that its records are kept by."""
 
     cluster_id: str
     nodes: tuple[Node, ...]
+    kafka_version: str = _VERSION_BEFORE
 
     @classmethod
     def read(cls, path: Path) -> Layout | None:
         """Reads the layout from file `path`; None if there is no file. Raises UsageError if it cannot be read."""
         try:
             fields = json.loads(path.read_bytes())
-            return cls(fields["cluster_id"], tuple(Node(**node) for node in fields["nodes"]))
+            nodes = tuple(Node(**node) for node in fields["nodes"])
+            return cls(fields["cluster_id"], nodes, fields.get("kafka_version", _VERSION_BEFORE))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:
@@ -52,11 +58,12 @@ class Layout:
         draft.replace(path)
 
 
-def plan_layout(known: Layout | None, *, nodes: int, port: int) -> Layout:
+def plan_layout(known: Layout | None, *, nodes: int, port: int, version: str | None = None) -> Layout:
     """Returns the layout to start with: the known one, with the requested ports, and new ports for those in use.
 
     `port` is the first node's, the others count up from it; 0 means the remembered ports, or free ones.
-    Raises SettingsInvalid for a requested port in use, and for another number of nodes than the known one's.
+    `version` of Kafka: None means the remembered one, or the present one.
+    Raises SettingsInvalid for a requested port in use, and for another number of nodes or version than the known ones.
     """
     if nodes < 1 or not 0 <= port <= 65_536 - nodes:
         raise SettingsInvalid(f"nodes={nodes}, port={port}: there must be 1 node or more, on ports up to 65535")
@@ -64,6 +71,11 @@ def plan_layout(known: Layout | None, *, nodes: int, port: int) -> Layout:
         raise SettingsInvalid(
             f"the data directory was made for nodes={len(known.nodes)}, not {nodes}; "
             f"start it with nodes={len(known.nodes)} or use another directory"
+        )
+    if known is not None and version not in (None, known.kafka_version):
+        raise SettingsInvalid(
+            f"the data directory was made by Kafka {known.kafka_version}, not {version}; start it with "
+            f"{known.kafka_version} or use another directory"
         )
     requested = [port + index for index in range(nodes)] if port else []
     for number in requested:
@@ -78,6 +90,7 @@ def plan_layout(known: Layout | None, *, nodes: int, port: int) -> Layout:
     return Layout(
         cluster_id=known.cluster_id if known else _new_cluster_id(),
         nodes=tuple(Node(index, *pair) for index, pair in enumerate(ports, start=1)),
+        kafka_version=known.kafka_version if known else version or KAFKA_VERSION,
     )
 
 

@@ -17,10 +17,22 @@ from tests.integration.running import Running
 _numbers = itertools.count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option; it is there when pytest is given this folder, or a file of it."""
+    parser.addoption("--kafka", metavar="VERSION", help="version of the embedded Kafka: 3.3, 3.9, 4.4, or one in full")
+
+
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def kafka_version(pytestconfig: pytest.Config) -> str | None:
+    """The version of Kafka to test with; None: the present one."""
+    version: str | None = pytestconfig.getoption("kafka", None)
+    return version
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory, kafka_version: str | None) -> Iterator[Broker]:
     prepare()
-    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+    with Broker(tmp_path_factory.mktemp("kafka"), version=kafka_version) as broker:
         yield broker
 
 

@@ -13,7 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from stream_app.errors import BrokerFailed, SettingsInvalid, UsageError
+from stream_app.errors import BrokerFailed, RuntimeMissing, SettingsInvalid, UsageError
 from stream_app.sandbox.cluster import Broker
 
 pytestmark = pytest.mark.broker
@@ -45,8 +45,8 @@ async def consume(bootstrap_servers: str, count: int) -> list[bytes]:
         return [(await consumer.getone()).value for _ in range(count)]
 
 
-def test_records_and_ports_survive_a_restart_and_a_killed_parent(tmp_path: Path) -> None:
-    with Broker(tmp_path) as first:
+def test_records_and_ports_survive_a_restart_and_a_killed_parent(tmp_path: Path, kafka_version: str | None) -> None:
+    with Broker(tmp_path, version=kafka_version) as first:
         address = first.bootstrap_servers
         asyncio.run(create_topic(address, copies=1))
         asyncio.run(produce(address, b"one"))
@@ -92,8 +92,24 @@ with Broker(Path({str(data_dir)!r})) as broker:
     return pid
 
 
-def test_three_nodes_take_records_while_one_is_down(tmp_path: Path) -> None:
-    with Broker(tmp_path, nodes=3) as cluster:
+def test_the_oldest_kafka_runs_and_its_directory_stays_with_it(tmp_path: Path) -> None:
+    with Broker(tmp_path, version="3.3") as old:
+        assert old.version == "3.3.2"
+        asyncio.run(create_topic(old.bootstrap_servers, copies=1))
+        asyncio.run(produce(old.bootstrap_servers, b"old"))
+        assert asyncio.run(consume(old.bootstrap_servers, 1)) == [b"old"]
+    with pytest.raises(SettingsInvalid, match=r"made by Kafka 3\.3\.2, not 4\.4\.0"):
+        Broker(tmp_path, version="4.4").start()
+    assert "FATAL" not in (tmp_path / "node-1" / "kafka.log").read_text()
+
+
+def test_a_version_that_no_repository_has_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeMissing, match=r"Apache Kafka 3\.9\.99 is not complete"):
+        Broker(tmp_path, version="3.9.99").start()
+
+
+def test_three_nodes_take_records_while_one_is_down(tmp_path: Path, kafka_version: str | None) -> None:
+    with Broker(tmp_path, nodes=3, version=kafka_version) as cluster:
         address = cluster.bootstrap_servers
         asyncio.run(create_topic(address, copies=3))
         asyncio.run(produce(address, b"three nodes"))

@@ -118,3 +118,22 @@ def test_impossible_numbers_are_refused(nodes: int, port: int) -> None:
 def test_a_directory_made_for_another_number_of_nodes_is_refused() -> None:
     with pytest.raises(SettingsInvalid, match="made for nodes=3, not 1"):
         plan_layout(THREE, nodes=1, port=0)
+
+
+def test_a_directory_remembers_its_version_and_refuses_another() -> None:
+    old = plan_layout(None, nodes=1, port=0, version="3.9.2")
+    assert old.kafka_version == "3.9.2"
+    assert plan_layout(old, nodes=1, port=0).kafka_version == "3.9.2"
+    assert plan_layout(old, nodes=1, port=0, version="3.9.2") == old
+    with pytest.raises(
+        SettingsInvalid, match=r"made by Kafka 3\.9\.2, not 4\.4\.0; start it with 3\.9\.2 or use another"
+    ):
+        plan_layout(old, nodes=1, port=0, version="4.4.0")
+
+
+def test_a_directory_from_before_versions_were_remembered_is_of_4_4_0(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    path.write_text('{"cluster_id": "N", "nodes": [{"id": 1, "port": 9092, "controller_port": 9093}]}')
+    known = Layout.read(path)
+    assert known is not None
+    assert known.kafka_version == "4.4.0"
