@@ -81,7 +81,9 @@ class GpuShortlists:
         overflowed = logits[:, -1] < best[:, -1] + self._error_bound.of(norms, residuals)
         if chosen.shape[1] == self._groups:
             overflowed.zero_()
-        return _items_at(chosen, columns), logits - _log_sum_exp(total, exact, coarse, bounds), overflowed
+        log_probabilities = logits - _log_sum_exp(total, exact, coarse, bounds)
+        # The sum is off a little, so what stands alone could come out above 1; NaN stays as it is.
+        return _items_at(chosen, columns), log_probabilities.clamp_(max=0), overflowed
 
     def _group_maxima(self, queries: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns queries as halves, (N, D) and padding; maxima (N, G); sums of exp(coarse score - bound), (N,)."""

@@ -197,7 +197,9 @@ def _rank(values: Floats, log_total: np.float32, indices: NDArray[np.int64], log
             rank += 1
         if rank < k:
             indices[rank] = high_indices[c]
-            log_probabilities[rank] = high[c] - log_total
+            log_probability = high[c] - log_total
+            # The sum is off by millionths, so what stands alone could come out above 1; NaN stays as it is.
+            log_probabilities[rank] = np.float32(0) if log_probability > 0 else log_probability
     if count < k:  # some values are NaN: then none of these must pass for a probability
         log_probabilities[:] = np.nan
 

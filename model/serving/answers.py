@@ -34,7 +34,8 @@ class Answers:
 def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The most probable actions: types (N, count), columns of the ranked items (-1: a search), and probabilities.
 
-    P(search) comes from the type; any other action is P(not a search) P(item) P(type | item).
+    P(search) comes from the type; any other action is P(not a search) P(item) P(type | item). Where one of these is
+    NaN, all probabilities of the answer are.
     """
     n, k, num_types = answers.type_given_item.shape
     shape = n, min(count, k * num_types + 1)
@@ -56,12 +57,14 @@ def _choose(
     """Fills in `next_actions`; of equal ones the first item's first type comes first, a search last."""
     n, k, num_types = type_given_item.shape
     for row in range(n):
+        sound = True
         for column in range(k):
             on_item = (np.float32(1) - search[row]) * probabilities[row, column]
             for code in range(num_types):
                 chance = on_item * type_given_item[row, column, code]
-                _insert(types[row], columns[row], chances[row], code, column, chance)
-        _insert(types[row], columns[row], chances[row], SEARCH, -1, search[row])
+                sound &= _insert(types[row], columns[row], chances[row], code, column, chance)
+        if not _insert(types[row], columns[row], chances[row], SEARCH, -1, search[row]) or not sound:
+            chances[row] = np.nan
 
 
 @compiled
@@ -72,12 +75,18 @@ def _insert(
     code: int,
     column: int,
     chance: np.float32,
-) -> None:
-    """Puts an action where it belongs among the best of one answer, which are sorted by their chances."""
+) -> bool:
+    """Puts an action where it belongs among the best of one answer, which are sorted by their chances.
+
+    Returns False, and changes nothing, for a chance that is NaN.
+    """
     at = len(chances) - 1
     if chance <= chances[at]:
-        return
+        return True
+    if np.isnan(chance):
+        return False
     while at > 0 and chances[at - 1] < chance:
         types[at], columns[at], chances[at] = types[at - 1], columns[at - 1], chances[at - 1]
         at -= 1
     types[at], columns[at], chances[at] = code, column, chance
+    return True

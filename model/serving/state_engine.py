@@ -86,6 +86,12 @@ class StateEngine:
         self._versions_begun += 1
 
     @property
+    def item_names(self) -> list[Sequence[str]]:
+        """The ids of the items, by catalogue index, of each version that serves; empty while none does."""
+        serving = (self.serving, self.canary.before if self.canary else None)
+        return [version.vocabulary.items for version in serving if version is not None]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all that is kept per user."""
         return self.states.nbytes + self._rules_scores.nbytes

@@ -6,7 +6,7 @@ Shapes: N predictions, k recommended items, a actions, K event types.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -51,6 +51,7 @@ _SCORE: Final = _text(',"score":')
 _PURCHASE: Final = _text('],"purchase_probability":')
 _COMMA, _COLON, _CLOSE, _DASH, _SLASH = (ord(character) for character in ",:}-/")
 _ZERO, _POINT = ord("0"), ord(".")
+_TEN: Final = np.uint64(10)
 _HEX: Final = _text("0123456789abcdef")
 
 
@@ -103,6 +104,14 @@ class _AnswerColumns(NamedTuple):
     purchase: Floats  # (N,)
 
 
+class _ItemLabels(NamedTuple):
+    """The JSON of a version's item ids."""
+
+    names: Sequence[str]  # (I,), the version's own: known by identity, as comparing them would take too long
+    json: Strings  # (I,)
+    lengths: Ints  # (I + 1,) bytes; the last is that of index -1, which has no item
+
+
 class _Sha1Scratch(NamedTuple):
     """Memory for hashing one name, kept from prediction to prediction."""
 
@@ -111,22 +120,28 @@ class _Sha1Scratch(NamedTuple):
 
 
 class PredictionEncoder:
-    """Encodes predictions and keeps the JSON of the item ids from batch to batch. Not for two threads at once."""
+    """Encodes predictions and keeps the JSON of item ids from batch to batch, of two versions while a canary runs.
+
+    Not for two threads at once.
+    """
 
     def __init__(self, *, epoch: int, topic: str, recommendations: int, actions: int) -> None:
         """`epoch` and `topic` of the events; a prediction has at most so many recommendations and actions."""
         self._namespace = np.frombuffer(uuid5(UUID(int=0), f"nextact/{epoch}/{topic}").bytes, np.uint8)
         self._recommendations = recommendations
         self._actions = actions
-        self._set_names(())
+        self._labels: list[_ItemLabels] = []
+
+    def keep(self, serving: Collection[Sequence[str]]) -> None:
+        """Forgets the item ids of all versions but those that serve, given by their names of items."""
+        self._labels = [labels for labels in self._labels if any(labels.names is names for names in serving)]
 
     def encode(self, events: SourceEvents, answers: Answers) -> Strings:
         """Returns the JSON of N predictions: each event with the answer to it.
 
         Raises `DataPathError` when a number is not a probability: then the model's state cannot be trusted.
         """
-        if answers.names is not self._names:
-            self._set_names(answers.names)
+        labels = self._labels_of(answers.names)
         event_columns = self._event_columns(events, answers.version)
         types, ranks, probabilities = next_actions(answers, self._actions)
         columns = _AnswerColumns(
@@ -138,17 +153,22 @@ class PredictionEncoder:
             scores=answers.probabilities,
             purchase=answers.purchase,
         )
-        text = np.empty(self._most_bytes(event_columns, columns), np.uint8)
+        text = np.empty(_most_bytes(event_columns, columns, labels.lengths), np.uint8)
         starts = np.zeros(len(columns.items) + 1, np.int64)
-        if not _write(text, starts[1:], event_columns, columns, self._json_names, _TYPES, _FLAGS):
+        if not _write(text, starts[1:], event_columns, columns, labels.json, _TYPES, _FLAGS):
             raise DataPathError(
                 f"version {answers.version} gave a number that is not a probability (NaN, or not from 0 to 1)"
             )
         return frozen(text[: starts[-1]], starts)
 
-    def _set_names(self, names: Sequence[str]) -> None:
-        self._names, self._json_names = names, json_strings(names)
-        self._lengths = np.append(np.diff(self._json_names.starts), 0)  # the last one is that of -1, which has no item
+    def _labels_of(self, names: Sequence[str]) -> _ItemLabels:
+        for labels in self._labels:
+            if labels.names is names:
+                return labels
+        json = json_strings(names)
+        labels = _ItemLabels(names, json, np.append(np.diff(json.starts), 0))
+        self._labels = [*self._labels[-1:], labels]
+        return labels
 
     def _event_columns(self, events: SourceEvents, version: str) -> _EventColumns:
         return _EventColumns(
@@ -164,11 +184,13 @@ class PredictionEncoder:
             namespace=self._namespace,
         )
 
-    def _most_bytes(self, events: _EventColumns, columns: _AnswerColumns) -> int:
-        numbers = columns.items.size + columns.action_items.size + columns.next_type.size
-        ids = int(self._lengths[columns.items].sum() + self._lengths[columns.action_items].sum())
-        once = len(columns.items) * (_PER_PREDICTION + len(events.version))
-        return numbers * _PER_NUMBER + once + ids + len(events.users.text) + len(events.event_ids.text)
+
+def _most_bytes(events: _EventColumns, columns: _AnswerColumns, lengths: Ints) -> int:
+    """Returns how many bytes the predictions take at most; `lengths` are those of the item ids."""
+    numbers = columns.items.size + columns.action_items.size + columns.next_type.size
+    ids = int(lengths[columns.items].sum() + lengths[columns.action_items].sum())
+    once = len(columns.items) * (_PER_PREDICTION + len(events.version))
+    return numbers * _PER_NUMBER + once + ids + len(events.users.text) + len(events.event_ids.text)
 
 
 @compiled
@@ -187,16 +209,17 @@ def _probability(out: Bytes, at: int, value: float) -> int:
 
 @compiled
 def _integer(out: Bytes, at: int, value: int) -> int:
-    """Writes an integer and returns where it ends."""
+    """Writes an integer of 64 bits and returns where it ends."""
+    size = np.uint64(value)
     if value < 0:
         out[at] = _DASH
-        at, value = at + 1, -value
-    digits, rest = 1, value // 10
+        at, size = at + 1, np.uint64(0) - size  # unsigned, as the least integer has no positive counterpart
+    digits, rest = 1, size // _TEN
     while rest:
-        digits, rest = digits + 1, rest // 10
+        digits, rest = digits + 1, rest // _TEN
     for digit in range(at + digits - 1, at - 1, -1):
-        out[digit] = _ZERO + value % 10
-        value //= 10
+        out[digit] = _ZERO + np.uint8(size % _TEN)
+        size //= _TEN
     return at + digits
 
 

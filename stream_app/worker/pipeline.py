@@ -67,6 +67,7 @@ class SteppedBatch:
     received: ReceivedBatch
     shares: Sequence[VersionShare]
     number: int  # of the batch
+    item_names: Sequence[Sequence[str]]  # of the versions that serve, by catalogue index
     state_bytes: int  # of all user states in memory
 
 
@@ -131,7 +132,7 @@ class Pipeline:
             slots = engine.slots_of(received.partitions.tolist(), received.actions.users)
             shares = [self._share(received, one) for one in engine.step_all(slots, received.actions, received.offsets)]
         self._count(received.decoded, shares)
-        return SteppedBatch(received, shares, engine.batch_number, engine.nbytes)
+        return SteppedBatch(received, shares, engine.batch_number, engine.item_names, engine.nbytes)
 
     def _share(self, received: ReceivedBatch, stepped: SteppedEvents) -> VersionShare:
         given = received.verdicts[stepped.events.indices]
@@ -167,6 +168,7 @@ class Pipeline:
             record = received.records[rejected.position]
             results[record.partition].dead_letters.append(dead_letter(record, rejected))
             results[record.partition].reasons.append(rejected.reason)
+        self._predictions.keep(batch.stepped.item_names)
         if shares:
             self._add_predictions(received, shares, batch.answers, results)
         for share in shares:

@@ -58,6 +58,19 @@ def test_the_highest_come_first_and_of_equal_ones_the_first(count: int) -> None:
     np.testing.assert_allclose(result.log_probabilities[0], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("scale", np.linspace(8, 16, 9).tolist())
+def test_an_item_that_stands_alone_is_not_more_than_certain(scale: float) -> None:
+    vectors = np.tile(np.eye(8, dtype=np.float32)[:1], (321, 1))
+    vectors[7] *= -1
+    queries = np.float32(scale) * vectors[7:8]
+    result = searched(vectors, queries, np.zeros((1, 321), np.float32), 0.01)
+    assert result.items[0, 0] == 7
+    assert -1e-3 < result.log_probabilities[0, 0] <= 0
+    alone = np.full(320, -30, np.float32)
+    alone[3] = scale
+    assert highest_of(alone, np.float32(-30)).log_probabilities[0, 0] <= 0
+
+
 @pytest.mark.parametrize("broken", [1, 150, 200])
 def test_scores_that_are_not_numbers_leave_no_probability(broken: int) -> None:
     scores = np.random.default_rng(1).normal(size=200).astype(np.float32)

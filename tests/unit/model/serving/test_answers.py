@@ -48,3 +48,15 @@ def test_next_actions_are_the_most_probable_pairs(seed: int, n: int, k: int, mis
         for pair, probability in zip(actions, probabilities[row].tolist(), strict=True):
             assert probability == pytest.approx(oracle.get(pair, 0.0), abs=1e-6)
         assert len(set(actions)) == len(actions)
+
+
+@pytest.mark.parametrize("count", [1, 3, 50])
+@pytest.mark.parametrize("part", ["next_type", "probabilities", "type_given_item"])
+def test_a_number_that_is_none_leaves_no_probability(part: str, count: int) -> None:
+    for item in range(4):
+        answers = make_answers(1, 2, 4, 0)
+        place = {"next_type": SEARCH, "probabilities": item, "type_given_item": (item, 0)}[part]
+        getattr(answers, part)[1][place] = np.nan
+        _, _, probabilities = next_actions(answers, count)
+        assert np.isnan(probabilities[1]).all()
+        assert not np.isnan(probabilities[0]).any()
