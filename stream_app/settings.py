@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_app.errors import SettingsInvalid
 
 PREFIX = "NEXTACT_"
+_OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of a connection begin
 
 
 class Settings(BaseSettings):
@@ -21,6 +22,24 @@ class Settings(BaseSettings):
 
     # Kafka
     brokers: str = Field("localhost:9092", description="addresses of Kafka brokers, host:port, separated by commas")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL (TLS), SASL_PLAINTEXT or SASL_SSL, as the brokers' listener has it"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    )
+    sasl_username: str = Field("", description="user of PLAIN and SCRAM")
+    sasl_password: SecretStr = Field(SecretStr(""), description="password of PLAIN and SCRAM")
+    ssl_cafile: str = Field(
+        "", description="file with the certificates of the authorities that are trusted, PEM; empty: the system's"
+    )
+    ssl_certfile: str = Field("", description="file with the client's certificate (and those between), PEM, for mTLS")
+    ssl_keyfile: str = Field("", description="file with the certificate's key, PEM; empty: it is in the same file")
+    ssl_password: SecretStr = Field(SecretStr(""), description="password of the key")
+    ssl_check_hostname: bool = Field(True, description="refuse a broker whose certificate is for another host")
+    client_rack: str = Field(
+        "", description="rack or zone of this process: consumers then read from a replica in it, if brokers allow that"
+    )
     group: str = Field("nextact", min_length=1, description="consumer group of the workers")
     events_topic: str = "shop.events"
     predictions_topic: str = "shop.predictions"
@@ -168,6 +187,37 @@ class Settings(BaseSettings):
         """The address of the history; a local folder as an absolute path, so that messages say which one it is."""
         return _absolute(self.history)
 
+    @property
+    def uses_tls(self) -> bool:
+        """Whether connections to Kafka are encrypted."""
+        return self.security_protocol.endswith("SSL")
+
+    @property
+    def uses_sasl(self) -> bool:
+        """Whether clients name themselves to Kafka by a mechanism of SASL."""
+        return self.security_protocol.startswith("SASL")
+
+    def variables(self) -> dict[str, str]:
+        """Returns the environment that gives another process the same settings, secrets included."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {
+            f"{PREFIX}{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in values
+        }
+
+    def unsecured(self, **changes: Any) -> Self:
+        """Returns the settings for a broker of our own that asks for no security, with other changes."""
+        fields = type(self).model_fields.items()
+        return self.model_copy(
+            update={name: field.default for name, field in fields if name.startswith(_OF_SECURITY)} | changes
+        )
+
+    @model_validator(mode="after")
+    def _security_fits(self) -> Self:
+        if problem := _security_problem(self):
+            raise ValueError(problem)
+        return self
+
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
         names = [getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")]
@@ -186,6 +236,37 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsInvalid("\n".join(_message(problem) for problem in error.errors())) from error
+
+
+def _security_problem(settings: Settings) -> str:
+    """Says which of the settings of a connection is missing, or has no meaning beside the others; empty: none."""
+    protocol, mechanism = settings.security_protocol, settings.sasl_mechanism
+    given = {name for name in type(settings).model_fields if name.startswith(_OF_SECURITY) and _given(settings, name)}
+    if not settings.uses_tls and (files := sorted(given & {"ssl_cafile", "ssl_certfile", "ssl_keyfile"})):
+        return f"{_variable(files[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SSL or SASL_SSL"
+    if not settings.uses_sasl and (names := sorted(name for name in given if name.startswith("sasl_"))):
+        return (
+            f"{_variable(names[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SASL_SSL or "
+            "SASL_PLAINTEXT"
+        )
+    if "ssl_certfile" not in given and (names := sorted(given & {"ssl_keyfile", "ssl_password"})):
+        return f"{_variable(names[0])} is given without NEXTACT_SSL_CERTFILE, the certificate that it belongs to"
+    if settings.uses_sasl:
+        missing = [name for name in ("sasl_username", "sasl_password") if name not in given]
+        if missing:
+            return f"NEXTACT_SASL_MECHANISM {mechanism} needs {' and '.join(map(_variable, missing))}"
+    return ""
+
+
+def _given(settings: Settings, name: str) -> bool:
+    value = getattr(settings, name)
+    if isinstance(value, SecretStr):
+        return bool(value.get_secret_value())
+    return bool(value != type(settings).model_fields[name].default)
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
 
 
 def _absolute(address: str) -> str:

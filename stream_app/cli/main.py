@@ -276,7 +276,7 @@ def _publish(settings: Settings, events: Iterable[Any], pace: Pace, *, skipped: 
 
     async def run() -> str:
         await ensure_topics(settings)
-        sent = await publish(events, kafka=settings.brokers, topic=settings.events_topic, pace=pace, progress=progress)
+        sent = await publish(events, kafka=settings, topic=settings.events_topic, pace=pace, progress=progress)
         rate = sent.sent / max(sent.seconds, 1e-9)
         left_out = skipped() + sent.skipped
         return f"{sent.sent:,} events in {sent.seconds:.1f} s ({rate:,.0f}/s), {left_out:,} rows left out"

@@ -9,6 +9,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream_app.contract.predictions import NextAction, Prediction, decode_prediction
+from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 
@@ -27,9 +28,7 @@ async def watch_predictions(
 ) -> None:
     """Says predictions (of one user) until `stop` is set or `count` of them are said."""
     await ensure_topics(settings, create=False)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level="read_committed"
-    )
+    consumer = new_consumer(settings, "subscriber", isolation_level="read_committed")
     await consumer.start()
     try:
         partitions = [TopicPartition(settings.predictions_topic, number) for number in range(settings.partitions)]

@@ -14,6 +14,7 @@ from stream_app.contract.dead_letters import DeadLetter, read_dead_letter
 from stream_app.contract.events import REASONS
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import UsageError
+from stream_app.kafka.clients import Role, new_consumer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 
@@ -46,7 +47,7 @@ class Selection:
 
 
 async def read_dead_letters(
-    settings: Settings, selection: Selection, progress: Progress
+    settings: Settings, selection: Selection, progress: Progress, role: Role = "subscriber"
 ) -> AsyncGenerator[list[DeadLetter], None]:
     """Yields the selected dead letters, fetch by fetch, those of one partition in order.
 
@@ -54,9 +55,9 @@ async def read_dead_letters(
     """
     partitions = _partitions(settings, selection.partitions)
     await ensure_topics(settings, create=False)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers,
-        enable_auto_commit=False,
+    consumer = new_consumer(
+        settings,
+        role,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         max_partition_fetch_bytes=LARGEST_DEAD_LETTER,

@@ -22,6 +22,7 @@ from stream_app.contract.dead_letters import DeadLetter, replay_record
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.dead_letters.reader import Progress, Selection, read_dead_letters
 from stream_app.errors import UsageError
+from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.publisher import started_producer
 from stream_app.settings import Settings
 
@@ -60,11 +61,11 @@ async def replay_dead_letters(
 
     Returns when all are acknowledged and remembered. Raises `UsageError`.
     """
-    producer = await started_producer(settings.brokers, max_request_size=LARGEST_DEAD_LETTER)
+    producer = await started_producer(settings, "operator", max_request_size=LARGEST_DEAD_LETTER)
     positions = ReplayPositions(settings)
     replay = _Replay(settings, options, producer, positions)
     try:
-        async with aclosing(read_dead_letters(settings, selection, progress)) as fetches:
+        async with aclosing(read_dead_letters(settings, selection, progress, "operator")) as fetches:
             async for letters in fetches:
                 if not await replay.take(letters) or stop.is_set():
                     break
@@ -123,9 +124,7 @@ class ReplayPositions:
 
     async def _consumer(self, group: str) -> AIOKafkaConsumer:
         if group not in self._consumers:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._settings.brokers, group_id=group, enable_auto_commit=False
-            )
+            consumer = new_consumer(self._settings, "operator", group_id=group)
             await consumer.start()
             self._consumers[group] = consumer
             partitions = [self._partition(number) for number in range(self._settings.partitions)]

@@ -6,36 +6,47 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream_app.kafka.clients import Role, new_consumer
+from stream_app.settings import Settings
 
 _RETRY_MS: Final = 10  # ms between attempts to learn a topic's leaders; aiokafka's 100 would delay each start
 
 Offsets = Mapping[TopicPartition, int]
 
 
-async def ends_of(brokers: str | list[str], partitions: Collection[TopicPartition]) -> Offsets:
+async def ends_of(settings: Settings, role: Role, partitions: Collection[TopicPartition]) -> Offsets:
     """Returns the offset that the next record of each partition will have, records of open transactions included.
 
     Raises aiokafka's errors.
     """
     if not partitions:
         return {}
-    async with _consumer(brokers) as consumer:
+    async with _asking(settings, role) as consumer:
         ends: Offsets = await consumer.end_offsets(list(partitions))
     return ends
 
 
-async def beginnings_of(brokers: str | list[str], partitions: Collection[TopicPartition]) -> Offsets:
+async def beginnings_of(settings: Settings, role: Role, partitions: Collection[TopicPartition]) -> Offsets:
     """Returns the offset of the oldest record of each partition. Raises aiokafka's errors."""
     if not partitions:
         return {}
-    async with _consumer(brokers) as consumer:
+    async with _asking(settings, role) as consumer:
         beginnings: Offsets = await consumer.beginning_offsets(list(partitions))
     return beginnings
 
 
-def _consumer(brokers: str | list[str]) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False, retry_backoff_ms=_RETRY_MS)
+@asynccontextmanager
+async def _asking(settings: Settings, role: Role) -> AsyncIterator[AIOKafkaConsumer]:
+    """Connects a consumer; closes it also when it could not connect."""
+    consumer = new_consumer(settings, role, retry_backoff_ms=_RETRY_MS)
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await consumer.stop()

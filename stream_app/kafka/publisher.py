@@ -20,7 +20,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError,
 from aiokafka.errors import UnknownTopicOrPartitionError as UnknownTopicError
 
 from stream_app.errors import BrokerUnreachable, TopicMismatch, UsageError
+from stream_app.kafka.clients import Role, new_producer
 from stream_app.kafka.pace import Pace, Schedule, Timing
+from stream_app.settings import Settings
 
 Event = dict[str, Any]  # the fields as they will stand in the record's JSON
 RawRecord = tuple[bytes | None, bytes | None]  # key and value of a record, sent as they are
@@ -58,7 +60,7 @@ class PublishResult:
 async def publish(
     events: Iterable[Event | RawRecord] | AsyncIterable[Event | RawRecord],
     *,
-    kafka: Producer | str,
+    kafka: Producer | Settings,
     topic: str,
     pace: Pace | None = None,
     progress: Callable[[int], None] | None = None,
@@ -66,25 +68,26 @@ async def publish(
 ) -> PublishResult:
     """Publishes all events and returns when the broker has acknowledged them.
 
-    `kafka`: a started producer, or bootstrap servers ("host:port,..."). `progress` gets the number of acknowledged
+    `kafka`: a started producer, or settings that say where to connect. `progress` gets the number of acknowledged
     events about twice a second and at the end. When cancelled, what was handed over is flushed and counted in a last
     call of `progress`. Wrap an iterable that blocks (standard input) in `from_thread`.
 
     Raises `BrokerUnreachable`, `TopicMismatch` (no such topic), `UsageError` (any other refusal).
     """
-    if not isinstance(kafka, str):
+    if not isinstance(kafka, Settings):
         return await _Publication(kafka, topic, pace or Pace(), progress, timing or Timing()).run(events)
-    producer = await started_producer(kafka)
+    producer = await started_producer(kafka, "publisher")
     try:
         return await publish(events, kafka=producer, topic=topic, pace=pace, progress=progress, timing=timing)
     finally:
         await producer.stop()
 
 
-async def started_producer(bootstrap: str, **options: Any) -> AIOKafkaProducer:
-    """Starts an idempotent producer; `options` are aiokafka's (security, client id). Raises `BrokerUnreachable`."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+async def started_producer(settings: Settings, role: Role, **options: Any) -> AIOKafkaProducer:
+    """Starts an idempotent producer; `options` are aiokafka's. Raises `BrokerUnreachable`."""
+    producer = new_producer(
+        settings,
+        role,
         acks="all",
         enable_idempotence=True,
         linger_ms=5,
@@ -96,7 +99,7 @@ async def started_producer(bootstrap: str, **options: Any) -> AIOKafkaProducer:
     except KafkaConnectionError as error:
         await producer.stop()
         raise BrokerUnreachable(
-            f"no Kafka broker answers at {bootstrap}: start one there, or give the address of yours"
+            f"no Kafka broker answers at {settings.brokers}: start one there, or give the address of yours"
         ) from error
     return producer
 

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrP
 
 from stream_app.contract.topics import TopicSpec, topics
 from stream_app.errors import BrokerUnreachable, TopicMismatch
+from stream_app.kafka.clients import Role, new_admin
 from stream_app.kafka.offsets import ends_of
 from stream_app.settings import Settings
 
@@ -37,7 +38,7 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
 
     Raises `BrokerUnreachable` when no broker answers, `TopicMismatch` when a topic is missing or not as it must be.
     """
-    async with _admin_client(settings) as admin:
+    async with _admin_client(settings, "operator") as admin:
         wanted = topics(settings)
         existing = await _described(admin, wanted)
         missing = [spec for spec in wanted if spec.name not in existing]
@@ -60,26 +61,27 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> list[Topi
         ]
 
 
-async def cluster_id(settings: Settings) -> str:
+async def cluster_id(settings: Settings, role: Role) -> str:
     """Returns the id of the Kafka cluster. Raises `BrokerUnreachable`."""
-    async with _admin_client(settings) as admin:
+    async with _admin_client(settings, role) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
 
 
 async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float, str]:
     """Returns what the local store must know of the changelog: the ends of these partitions, for how many seconds it
     keeps tombstones, and the id of its cluster."""
-    async with _admin_client(settings) as admin:
+    async with _admin_client(settings, "worker") as admin:
         retention = float(await _config(admin, settings.state_topic, "delete.retention.ms")) / 1000
         cluster = str((await admin.describe_cluster())["cluster_id"])
-    ends = await ends_of(settings.brokers, [TopicPartition(settings.state_topic, number) for number in partitions])
+    changelog = [TopicPartition(settings.state_topic, number) for number in partitions]
+    ends = await ends_of(settings, "worker", changelog)
     return {tp.partition: end for tp, end in ends.items()}, retention, cluster
 
 
 @asynccontextmanager
-async def _admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def _admin_client(settings: Settings, role: Role) -> AsyncIterator[AIOKafkaAdminClient]:
     """Connects an admin client; raises `BrokerUnreachable` when a broker that is needed does not answer."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers, request_timeout_ms=10_000)
+    admin = new_admin(settings, role, request_timeout_ms=10_000)
     try:
         await admin.start()
         yield admin

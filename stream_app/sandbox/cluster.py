@@ -20,14 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.errors import BrokerFailed, UsageError
+from stream_app.kafka.clients import new_admin
 from stream_app.sandbox.layout import Layout, Node, logging_properties, plan_layout, server_properties
 from stream_app.sandbox.ports import HOST
 from stream_app.sandbox.processes import GRACE_S, ChildProcess
 from stream_app.sandbox.runtime import complete_version, find_jars, find_java
+from stream_app.settings import Settings
 
 log: Final = logging.getLogger(__name__)
 
@@ -285,7 +286,7 @@ def node_is_ready(node: Node, expected: set[int]) -> bool:
 
 
 async def _registered_nodes(address: str) -> set[int]:
-    client = AIOKafkaAdminClient(bootstrap_servers=address, request_timeout_ms=2000)
+    client = new_admin(Settings.model_construct(brokers=address), "operator", request_timeout_ms=2000)
     async with asyncio.timeout(5.0):
         try:
             await client.start()

@@ -87,15 +87,13 @@ async def _with_broker(
     stop: asyncio.Event,
     say: Callable[[str], None],
 ) -> Summary:
-    settings = settings.model_copy(
-        update={
-            "brokers": broker.bootstrap_servers,
-            "registry": str(folder / "models"),
-            "history": str(folder / "history"),
-            "data_dir": folder,
-            "rules_share": 1.0,
-            "train_every": _TRAIN_EVERY_S,
-        }
+    settings = settings.unsecured(
+        brokers=broker.bootstrap_servers,
+        registry=str(folder / "models"),
+        history=str(folder / "history"),
+        data_dir=folder,
+        rules_share=1.0,
+        train_every=_TRAIN_EVERY_S,
     )
     await ensure_topics(settings)
     port = free_port()
@@ -121,9 +119,9 @@ def child_command(command: str) -> list[str]:
 
 def _child(command: str, settings: Settings, folder: Path, port: int) -> ChildProcess:
     """Starts a worker or trainer with these settings."""
-    values = settings.model_dump(mode="json") | {"http_host": "127.0.0.1", "http_port": port}
-    variables = {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
-    environment = {**os.environ, **variables}
+    own = settings.model_copy(update={"http_host": "127.0.0.1", "http_port": port})
+    others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment = others | own.variables()
     log_path = folder / f"{command}.log"
     return ChildProcess.start(child_command(command), name=command, log_path=log_path, env=environment)
 
@@ -187,7 +185,7 @@ class _Demo:
             f"publishing a history of {history:,} events, then live ones at {options.rate:g}/s; a trainer starts ..."
         )
         past = _with_faults(shop.events(history), rng)
-        sent = await publish(_until(stop, past, history), kafka=self._settings.brokers, topic=topic)
+        sent = await publish(_until(stop, past, history), kafka=self._settings, topic=topic)
         self._sent = sent.sent
         await self._drain(_DRAIN_S)
         self._start_trainer()
@@ -196,7 +194,7 @@ class _Demo:
         live = _until(stop, _with_faults(shop.events(now=time.time), rng), left, options.seconds)
         sent = await publish(
             live,
-            kafka=self._settings.brokers,
+            kafka=self._settings,
             topic=topic,
             pace=Pace(rate=options.rate),
             progress=self._count_live,

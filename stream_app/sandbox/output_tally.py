@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from stream_app.contract.predictions import decode_prediction
 from stream_app.contract.topics import topics
+from stream_app.kafka.clients import new_consumer
 from stream_app.settings import Settings
 from stream_app.versions.promotions import CHAMPION
 
@@ -24,11 +25,8 @@ class OutputTally:
         """`clock` gives seconds since the epoch; it is the one that stamps the live events."""
         self._settings = settings
         self._clock = clock
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            isolation_level="read_committed",
+        self._consumer = new_consumer(
+            settings, "subscriber", auto_offset_reset="earliest", isolation_level="read_committed"
         )
         self.predictions = 0
         self.dead_letters = 0

@@ -82,7 +82,7 @@ class EventRecorder:
 
     async def open(self) -> None:
         """Opens the history. Raises `HistoryUnusable` when another process has it, or it is another stream's."""
-        self._stream = Stream(await cluster_id(self._settings), self._stream.topic, self._stream.epoch)
+        self._stream = Stream(await cluster_id(self._settings, "trainer"), self._stream.topic, self._stream.epoch)
         self._history = EventHistory(HistoryStorage(self._settings.history_address))
         self._written = self._history.positions(self._stream)
         self.events = self._history.rows

@@ -34,7 +34,7 @@ class RollbackWatch:
 
     async def run(self) -> None:
         """Rolls back versions that do worse, until cancelled."""
-        promotions = Promotions(self._settings, self._settings.canary_topic)
+        promotions = Promotions(self._settings, "trainer", self._settings.canary_topic)
         try:
             self._champion = elect(await promotions.start()).champion
             async for records in promotions.records():
@@ -76,7 +76,8 @@ class RollbackWatch:
             return
         self._rolled_back.add(champion.version)
         try:
-            done = await roll_back(self._settings, datetime.fromtimestamp(self._clock(), UTC), only=champion.version)
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            done = await roll_back(self._settings, now, only=champion.version, role="trainer")
         except VersionUnusable as error:
             logger.error(
                 "version %s does worse than the one before, but serves on: %s: %s", champion.version, message, error

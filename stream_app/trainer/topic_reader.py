@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from stream_app.contract.records import Record
 from stream_app.history.files import Span
+from stream_app.kafka.clients import new_consumer
 from stream_app.settings import Settings
 
 _MOST: Final = 20_000  # records per read
@@ -21,10 +22,10 @@ class TopicReader:
     """Reads committed events in order per partition."""
 
     def __init__(self, settings: Settings) -> None:
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers,
+        self._consumer = new_consumer(
+            settings,
+            "trainer",
             auto_offset_reset="none",  # offsets that Kafka no longer has are counted, not passed over
-            enable_auto_commit=False,
             isolation_level="read_committed",
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )

@@ -199,7 +199,7 @@ class Trainer:
             return "failed"
 
     async def _train_and_judge(self, until: int) -> Outcome:
-        promotion = await current_champion(self._settings)
+        promotion = await current_champion(self._settings, "trainer")
         incumbent = await self._load(promotion) if promotion else None
         logger.info("round begins from %s", f"version {incumbent.name}" if incumbent else "nothing")
         result = await self._train(incumbent, until)
@@ -211,12 +211,12 @@ class Trainer:
         if not result.verdict.promoted:
             await self._prune(promotion)
             return "rejected"
-        if await current_champion(self._settings) != promotion:
+        if await current_champion(self._settings, "trainer") != promotion:
             logger.info("dropped: another version was promoted during the round, the next one begins from it")
             return "rejected"
         now = datetime.fromtimestamp(self._clock(), UTC)
         promotion = promoted_after(promotion, version, result.metrics(), now)
-        await publish_promotion(promotion, self._settings)
+        await publish_promotion(promotion, self._settings, "trainer")
         logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
         await self._prune(promotion)
         return "promoted"

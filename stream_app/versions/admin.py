@@ -18,6 +18,7 @@ from model.versions.manifest import read
 from model.versions.registry import ListedVersion, describe, version_names
 from model.versions.version import Version
 from stream_app.errors import VersionUnusable
+from stream_app.kafka.clients import Role
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.versions.promotions import (
@@ -85,13 +86,13 @@ async def promote(settings: Settings, name: str, now: datetime) -> str:
     return f"promoted {name}" + (f", after {champion.version}" if champion else "")
 
 
-async def roll_back(settings: Settings, now: datetime, *, only: str | None = None) -> str:
+async def roll_back(settings: Settings, now: datetime, *, only: str | None = None, role: Role = "operator") -> str:
     """Makes the version that served before the champion the champion again; returns a sentence about it.
 
     Raises `VersionUnusable` when there is no such version, no worker would serve it, or `only` is given and is not the
     champion.
     """
-    champion = elect(await _records(settings)).champion
+    champion = elect(await _records(settings, role)).champion
     if only is not None and (champion is None or champion.version != only):
         raise VersionUnusable(f"{only} does not serve any more: nothing was rolled back")
     if champion is None:
@@ -102,7 +103,7 @@ async def roll_back(settings: Settings, now: datetime, *, only: str | None = Non
         )
     before = champion.predecessors[0]
     version = await _verified(settings, before.version, before.path, before.manifest_sha256)
-    await publish_promotion(rolled_back(champion, version.metrics, now), settings)
+    await publish_promotion(rolled_back(champion, version.metrics, now), settings, role)
     return f"went back from {champion.version} to {before.version}"
 
 
@@ -124,9 +125,9 @@ def models_table(lines: Sequence[ModelLine]) -> Iterable[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-async def _records(settings: Settings) -> list[bytes | None]:
+async def _records(settings: Settings, role: Role = "operator") -> list[bytes | None]:
     await ensure_topics(settings, create=False)
-    return await champion_records(settings)
+    return await champion_records(settings, role)
 
 
 async def _verified(settings: Settings, name: str, path: str, sha256: str | None) -> Version:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from model.serving.canary import HitCounts
+from stream_app.kafka.clients import new_producer
 from stream_app.settings import Settings
 
 logger: Final = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ async def report_canary(settings: Settings, worker: str, current_report: Callabl
 
     A report that could not be sent needs no repeat: the next one has its counts, too.
     """
-    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers)
+    producer = new_producer(settings, "worker")
     sent = None
     await producer.start()
     try:

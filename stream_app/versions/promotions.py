@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from model.errors import VersionRefused
+from stream_app.kafka.clients import Role, new_consumer, new_producer
 from stream_app.kafka.offsets import ends_of
 from stream_app.settings import Settings
 
@@ -111,9 +112,9 @@ def rolled_back(champion: Promotion, metrics: dict[str, float], now: datetime) -
     return _promotion(version, metrics, before, _later_than(champion, now))
 
 
-async def publish_promotion(promotion: Promotion, settings: Settings) -> None:
+async def publish_promotion(promotion: Promotion, settings: Settings, role: Role = "operator") -> None:
     """Publishes a promotion and returns when the broker has acknowledged it."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all", enable_idempotence=True)
+    producer = new_producer(settings, role, acks="all", enable_idempotence=True)
     await producer.start()
     try:
         await producer.send_and_wait(settings.models_topic, encode_promotion(promotion), CHAMPION, partition=0)
@@ -124,19 +125,17 @@ async def publish_promotion(promotion: Promotion, settings: Settings) -> None:
 class Promotions:
     """Reads the models topic without a consumer group, so that every process sees every promotion."""
 
-    def __init__(self, settings: Settings, *beside: str) -> None:
+    def __init__(self, settings: Settings, role: Role, *beside: str) -> None:
         """`records` also yields those of the topics `beside`."""
-        self._settings = settings
+        self._settings, self._role = settings, role
         self._partition = TopicPartition(settings.models_topic, 0)
         self._beside = [TopicPartition(topic, 0) for topic in beside]
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers, auto_offset_reset="earliest", enable_auto_commit=False
-        )
+        self._consumer = new_consumer(settings, role, auto_offset_reset="earliest")
 
     async def start(self) -> list[bytes | None]:
         """Connects and returns the values of the promotions that are there, oldest first."""
         self._consumer.assign([self._partition, *self._beside])  # first, so that it connects knowing the topics
-        end = (await ends_of(self._settings.brokers, [self._partition]))[self._partition]
+        end = (await ends_of(self._settings, self._role, [self._partition]))[self._partition]
         await self._consumer.start()
         await self._consumer.seek_to_beginning()
         self._consumer.pause(*self._beside)
@@ -171,18 +170,18 @@ def _champion_records(records: Iterable[Any]) -> list[bytes | None]:
     return [record.value for record in records if record.key == CHAMPION]
 
 
-async def champion_records(settings: Settings) -> list[bytes | None]:
+async def champion_records(settings: Settings, role: Role = "operator") -> list[bytes | None]:
     """Returns the values of the promotions that are on the topic now, oldest first."""
-    promotions = Promotions(settings)
+    promotions = Promotions(settings, role)
     try:
         return await promotions.start()
     finally:
         await promotions.stop()
 
 
-async def current_champion(settings: Settings) -> Promotion | None:
+async def current_champion(settings: Settings, role: Role = "operator") -> Promotion | None:
     """Returns the current champion, None before the first promotion."""
-    return elect(await champion_records(settings)).champion
+    return elect(await champion_records(settings, role)).champion
 
 
 def _promotion(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from stream_app.contract.events import Reason
 from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
+from stream_app.kafka.clients import new_producer
 from stream_app.kafka.record_batch import LARGEST, EncodedBatch, RecordBatch
 from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
@@ -95,7 +96,7 @@ class AtLeastOnce:
 
     async def start(self) -> None:
         """Connects; raises aiokafka's errors."""
-        self._producer = new_producer(self._settings, enable_idempotence=True)
+        self._producer = delivery_producer(self._settings, enable_idempotence=True)
         await self._producer.start()
         self._lease = Lease(self._settings.session_timeout, asyncio.get_running_loop().time)
         self._renewing = asyncio.create_task(self._lease.keep())
@@ -131,11 +132,11 @@ class AtLeastOnce:
         return DeliveryReceipt(answered_at, without_gap(await acknowledged(changes)))
 
 
-def new_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
+def delivery_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
     """Makes a producer, not connected yet, for all that a batch writes; `guarantee` are aiokafka's options for it."""
-    return AIOKafkaProducer(
-        bootstrap_servers=settings.brokers,
-        client_id=f"{settings.group}-delivery",
+    return new_producer(
+        settings,
+        "worker",
         acks="all",
         max_batch_size=LARGEST,
         max_request_size=LARGEST_DEAD_LETTER,

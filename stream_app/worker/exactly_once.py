@@ -13,12 +13,13 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from stream_app.contract.access import transactional_prefix
 from stream_app.errors import DataPathError
+from stream_app.kafka.clients import new_consumer
 from stream_app.settings import Settings
-from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, new_producer, send, send_batches
+from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, delivery_producer, send, send_batches
 
 # A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long if nobody
 # does. Far above the time of a batch, below the 15 minutes that brokers allow.
@@ -53,7 +54,7 @@ class ExactlyOnce:
         self._answered = await self._committed(partitions)
 
     def _new_producer(self, partition: int) -> AIOKafkaProducer:
-        return new_producer(
+        return delivery_producer(
             self._settings,
             transactional_id=transactional_id(self._settings, partition),
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
@@ -62,10 +63,7 @@ class ExactlyOnce:
     async def _committed(self, partitions: Collection[int]) -> dict[int, int]:
         """The committed offsets, where the last transactions ended; no other worker can add one any more."""
         settings = self._settings
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.brokers, group_id=settings.group, enable_auto_commit=False
-        )
-        async with consumer:
+        async with new_consumer(settings, "worker", group_id=settings.group) as consumer:
             tps = [TopicPartition(settings.events_topic, partition) for partition in partitions]
             consumer.assign(tps)
             offsets = {tp.partition: await consumer.committed(tp) for tp in tps}

@@ -43,7 +43,7 @@ def create_app(
     app.transport = FetchTransport(
         app.conf.broker,
         app,
-        fetch_topics=(settings.events_topic, settings.state_topic),
+        settings=settings,
         drained=agent.drained,
         take_over=take_over,
         commits=not delivery.commits_offsets,

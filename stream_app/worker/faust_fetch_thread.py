@@ -5,10 +5,9 @@ offsets without a record for a reader: markers at the end of transactions, recor
 is taken from the position of the consumer, not from its last record.
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
-of `AIOKafkaConsumerThread` `_create_worker_consumer`, `_fetch_records`, `_seek_wait`, `seek_to_committed`,
-`_highwaters`, `earliest_offsets` and `highwater`; in aiokafka the consumer's `_isolation_level` and
-`_fetch_max_wait_ms`, its fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, and the positions in a subscription's
-assignment.
+of `AIOKafkaConsumerThread` `_create_worker_consumer`, `_assignor`, `_fetch_records`, `_seek_wait`, `seek_to_committed`,
+`_highwaters`, `earliest_offsets` and `highwater`; in aiokafka its fetcher's `_fetch_max_wait_ms` and
+`_fetch_min_bytes`, and the positions in a subscription's assignment.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.offsets import beginnings_of, ends_of
 
 _FETCH_WAIT_MS: Final = 200  # that a fetch waits at the broker when it finds nothing
@@ -76,16 +76,34 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._end_of_pause: asyncio.TimerHandle | None = None
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        """Makes the consumer with two settings that Faust does not offer.
+        """Makes the consumer where all clients are made, with what Faust would give it, but for two options.
 
-        Leans on: Faust makes its consumer here, and aiokafka reads these two when it starts.
         Faust offers `read_committed` under its own processing guarantee only, and has a fetch that finds nothing wait
         at the broker for 1.5 s. Recovery, which asks for offsets over the same connection, would have to wait for it.
+        Leans on: Faust makes its consumer here, and an app with tables has its partitions assigned by its assignor.
         """
-        consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
-        return consumer
+        conf = self.app.conf
+        self._assignor = self.app.assignor
+        return new_consumer(
+            transport.settings,
+            "worker",
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            partition_assignment_strategy=[self._assignor],
+            auto_offset_reset=conf.consumer_auto_offset_reset,
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=_milliseconds(conf.broker_max_poll_interval),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            request_timeout_ms=_milliseconds(conf.broker_request_timeout),
+            check_crcs=conf.broker_check_crcs,
+            session_timeout_ms=_milliseconds(conf.broker_session_timeout),
+            rebalance_timeout_ms=_milliseconds(conf.broker_rebalance_timeout),
+            heartbeat_interval_ms=_milliseconds(conf.broker_heartbeat_interval),
+            isolation_level="read_committed",
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+        )
 
     async def _fetch_records(
         self,
@@ -167,18 +185,21 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         Leans on: recovery asks here how far the changelog goes. To a reader of committed records it would seem to end
         at the first open transaction, before acknowledged records that lie after it.
         """
-        return await ends_of(self._brokers(), partitions)
+        return await ends_of(self.transport.settings, "worker", partitions)
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
         """Asks for the first offsets there are. Leans on: recovery asks here where the changelog begins."""
-        return await self.call_thread(beginnings_of, self._brokers(), partitions)  # type: ignore[no-any-return]
-
-    def _brokers(self) -> list[str]:
-        return driver.server_list(self.transport.url, self.transport.default_port)  # type: ignore[no-any-return]
+        beginnings: Mapping[TP, int]
+        beginnings = await self.call_thread(beginnings_of, self.transport.settings, "worker", partitions)
+        return beginnings
 
     def highwater(self, tp: TP) -> int | None:
         """The end of what can be read: lag is counted to it, not to the end of an open transaction."""
         return self._ensure_consumer().last_stable_offset(tp)  # type: ignore[no-any-return]
+
+
+def _milliseconds(seconds: float | None) -> int:
+    return int((seconds or 0) * 1000)
 
 
 def _at_once(fetcher: Any) -> None:

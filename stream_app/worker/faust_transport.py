@@ -6,8 +6,8 @@ the fetch covers, so that Faust does its work once per fetch.
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
 `Consumer._getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`,
-`_commit`, `on_partitions_assigned`, `_new_consumer_thread`, `_thread._consumer`, `tables.actives_ready`,
-`app.transport` being assignable, and topics decoding with their `schema`.
+`_commit`, `on_partitions_assigned`, `_new_consumer_thread`, `_thread._consumer`, `Producer._new_producer`,
+`tables.actives_ready`, `app.transport` being assignable, and topics decoding with their `schema`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
 import faust
+from aiokafka import AIOKafkaProducer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_app.errors import DataPathError
+from stream_app.kafka.clients import new_producer
+from stream_app.settings import Settings
 from stream_app.worker.faust_fetch_thread import FetchThread
 
 _RECOVERY_POLL_S: Final = 0.02  # between two looks for something to recover
@@ -193,29 +196,44 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
             await super()._add_gap(tp, offset_from, offset_to)
 
 
+class FaustProducer(driver.Producer):  # type: ignore[misc]
+    """Faust's producer, which it starts though nothing is written with it: deliveries have their own."""
+
+    def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
+        """Makes the producer where all clients are made. Leans on: Faust makes its producer here."""
+        return new_producer(
+            self.transport.settings,
+            "worker",
+            request_timeout_ms=int(self.request_timeout * 1000),
+            transactional_id=transactional_id,
+        )
+
+
 class FetchTransport(driver.Transport):  # type: ignore[misc]
     """Faust's aiokafka transport with `FetchConsumer`; assign it to `app.transport`."""
 
     Consumer: ClassVar[type] = FetchConsumer
+    Producer: ClassVar[type] = FaustProducer
 
     def __init__(
         self,
         *args: Any,
-        fetch_topics: Collection[str],
+        settings: Settings,
         drained: Callable[[], Awaitable[None]],
         take_over: Callable[[set[int]], Awaitable[None]],
         commits: bool,
         pause: Callable[[], float],
         **kwargs: Any,
     ) -> None:
-        """Fetches of `fetch_topics` become one message each.
+        """Fetches of the events and of the changelog become one message each.
 
         `drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these partitions
         of the events. `commits` says whether acknowledged offsets are to be committed, `pause` for how many seconds
         after a fetch of events the worker is too busy for the next one.
         """
         super().__init__(*args, **kwargs)
-        self.fetch_topics = frozenset(fetch_topics)
+        self.settings = settings
+        self.fetch_topics = frozenset((settings.events_topic, settings.state_topic))
         self.drained = drained
         self.take_over = take_over
         self.commits = commits

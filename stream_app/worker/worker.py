@@ -87,7 +87,7 @@ class Worker:
         self._delivery = GUARANTEES[settings.delivery](settings, time.time)
         self._reloader = Reloader(
             settings=settings,
-            promotions=Promotions(settings),
+            promotions=Promotions(settings, "worker"),
             engine=engine,
             device=device,
             threads=threads,

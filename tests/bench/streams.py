@@ -22,7 +22,7 @@ from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, publish_promotion
-from stream_app.worker.delivery import acknowledged, new_producer, send
+from stream_app.worker.delivery import acknowledged, delivery_producer, send
 from tests.integration.running import Running
 
 PARTITIONS: Final = 8
@@ -82,7 +82,7 @@ def fill(settings: Settings, topic: str, records: Iterable[Record]) -> None:
 
 
 async def _write(settings: Settings, topic: str, parts: Sequence[list[OutgoingRecord]]) -> None:
-    async with new_producer(settings, enable_idempotence=True) as producer:
+    async with delivery_producer(settings, enable_idempotence=True) as producer:
         queued = await asyncio.gather(
             *(send(producer, topic, partition, part) for partition, part in enumerate(parts) if part)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,11 +75,12 @@ class Cluster:
         """Returns when every partition of every topic has all its replicas in sync."""
         await until(self._in_sync, _HEALTHY_S, "all replicas in sync")
 
-    async def throttle(self, client: str, rate: int | None) -> None:
-        """Brokers take `rate` bytes per second from producers with a client id; None: as many as come."""
+    async def throttle(self, clients: Sequence[str], rate: int | None) -> None:
+        """Brokers take `rate` bytes per second from each of these client ids; None: as many as come."""
         admin = await self._admin()
         try:
-            await limit_producers(admin, client, rate)
+            for client in clients:
+                await limit_producers(admin, client, rate)
         finally:
             await admin.close()
 

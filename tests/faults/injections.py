@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
 
+from stream_app.kafka.clients import client_id
 from tests.faults.full_disk import full_disk
 from tests.faults.points import command
 from tests.faults.supervisor import Slot
@@ -197,11 +198,12 @@ async def some_kills(stage: Stage) -> None:
 
 async def throttled_output(stage: Stage) -> None:
     """Brokers take from the workers a third of what they have to write."""
-    client = f"{stage.settings.group}-delivery"
-    await stage.cluster.throttle(client, _THROTTLE)
+    pids = [slot.child.pid for slot in stage.supervisor.running if slot.child is not None]
+    clients = [client_id(stage.settings, "worker", pid=pid) for pid in pids]
+    await stage.cluster.throttle(clients, _THROTTLE // max(len(clients), 1))
     stage.injected("throttle")
     await asyncio.sleep(stage.pick(40, 10))
-    await stage.cluster.throttle(client, None)
+    await stage.cluster.throttle(clients, None)
     stage.over()
 
 

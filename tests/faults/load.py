@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from stream_app.kafka.publisher import started_producer
 from stream_app.sandbox.simulate import POISON_KINDS, poisoned
+from stream_app.settings import Settings
 
 EXPECT: Final = "faults.expect"  # header: "event", or the reason of the dead letter
 EVENT: Final = "event"
@@ -99,10 +100,9 @@ def _event(mix: Mix, rng: random.Random, number: int, start_ms: int) -> dict[str
 class Publisher:
     """Publishes a load at a bounded rate until told to stop; survives any outage of the brokers."""
 
-    def __init__(self, brokers: str, topic: str, load: Iterator[Labelled], rate: float) -> None:
+    def __init__(self, settings: Settings, load: Iterator[Labelled], rate: float) -> None:
         """`rate` in records per second."""
-        self._brokers = brokers
-        self._topic = topic
+        self._settings = settings
         self._load = load
         self._rate = rate
         self._stop = asyncio.Event()
@@ -115,7 +115,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Raises the producer's error for a record that could not be published."""
-        producer = await started_producer(self._brokers, request_timeout_ms=_OUTAGE_MS)
+        producer = await started_producer(self._settings, "publisher", request_timeout_ms=_OUTAGE_MS)
         try:
             while not self._stop.is_set():
                 # What was not sent in time, because brokers were away, is not made up for: the rate is a bound.
@@ -129,7 +129,7 @@ class Publisher:
 
     async def _send(self, producer: Any) -> None:
         key, value, expect = next(self._load)
-        future = await producer.send(self._topic, value, key, headers=[(EXPECT, expect.encode())])
+        future = await producer.send(self._settings.events_topic, value, key, headers=[(EXPECT, expect.encode())])
         self._in_flight.add(future)
         future.add_done_callback(self._done)
 

@@ -115,7 +115,7 @@ def _label(record: Record) -> str | None:
 
 @asynccontextmanager
 async def _load(settings: Settings, seed: int) -> AsyncIterator[Publisher]:
-    publisher = Publisher(settings.brokers, settings.events_topic, records(Mix(), seed, _START_MS), _RATE)
+    publisher = Publisher(settings, records(Mix(), seed, _START_MS), _RATE)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(publisher.run())
         yield publisher

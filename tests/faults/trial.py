@@ -125,7 +125,7 @@ async def _experiment(row: Row, seed: int, stage: Stage) -> Outcome:
     for _ in range(row.workers):
         supervisor.add()
     load = records(row.mix, seed, round(time.time() * 1000))
-    publisher = Publisher(settings.brokers, settings.events_topic, load, row.rate)
+    publisher = Publisher(settings, load, row.rate)
     async with asyncio.TaskGroup() as tasks:
         looking_after = tasks.create_task(supervisor.run())
         await supervisor.ready()

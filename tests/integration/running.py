@@ -16,15 +16,14 @@ from tempfile import TemporaryDirectory
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.settings import PREFIX, Settings
+from stream_app.settings import Settings
 from tests.integration.forked import start
 from tests.integration.fresh import FreshProcess
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as variables, so that a process sees what the test has."""
-    values = settings.model_dump(mode="json").items()
-    return {**os.environ, **{f"{PREFIX}{name.upper()}": str(value) for name, value in values}}
+    return {**os.environ, **settings.variables()}
 
 
 def nextact(*command: str, settings: Settings, timeout: float = 90) -> CompletedProcess[str]:

@@ -43,9 +43,7 @@ def load(settings: Settings) -> Iterator[None]:
     paced = chain(takewhile(lambda _: not closed.is_set(), events), islice(events, 200))
     with ThreadPoolExecutor(1) as threads:
         publishing = threads.submit(
-            lambda: asyncio.run(
-                publish(paced, kafka=settings.brokers, topic=settings.events_topic, pace=Pace(rate=200.0))
-            )
+            lambda: asyncio.run(publish(paced, kafka=settings, topic=settings.events_topic, pace=Pace(rate=200.0)))
         )
         try:
             yield

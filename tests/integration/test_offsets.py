@@ -25,7 +25,8 @@ def test_partitions_begin_behind_what_was_deleted_and_end_behind_the_last_record
             await admin.delete_records({partitions[1]: RecordsToDelete(2)})
         finally:
             await admin.close()
-        firsts, ends = await beginnings_of(settings.brokers, partitions), await ends_of(settings.brokers, partitions)
+        firsts = await beginnings_of(settings, "operator", partitions)
+        ends = await ends_of(settings, "operator", partitions)
         return {tp.partition: firsts[tp] for tp in partitions}, {tp.partition: ends[tp] for tp in partitions}
 
     asyncio.run(ensure_topics(settings))

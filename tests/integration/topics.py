@@ -34,7 +34,7 @@ def read_topics(settings: Settings, *topics: str) -> list[list[Record]]:
 
 def send_all(settings: Settings, events: Iterable[Any]) -> PublishResult:
     """Publishes events (or raw pairs of key and value) to the events topic."""
-    return asyncio.run(publish(events, kafka=settings.brokers, topic=settings.events_topic))
+    return asyncio.run(publish(events, kafka=settings, topic=settings.events_topic))
 
 
 async def _read_all(settings: Settings, found: list[TopicPartition], isolation: str) -> dict[str, list[Record]]:

@@ -88,3 +88,43 @@ def test_every_setting_is_used() -> None:
     code = "\n".join(source.read_text() for source in sources if source.name != "settings.py")
     unused = [name for name in Settings.model_fields if f".{name}" not in code]
     assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sasl_username": "ada"}, "NEXTACT_SASL_USERNAME is given, but NEXTACT_SECURITY_PROTOCOL is PLAINTEXT"),
+        ({"security_protocol": "SSL", "sasl_password": "x"}, "NEXTACT_SASL_PASSWORD is given, but"),
+        ({"security_protocol": "SASL_PLAINTEXT", "ssl_cafile": "ca.pem"}, "NEXTACT_SSL_CAFILE is given, but"),
+        (
+            {"security_protocol": "SSL", "ssl_keyfile": "key"},
+            "SSL_KEYFILE is given without NEXTACT_SSL_CERTFILE",
+        ),
+        ({"security_protocol": "SASL_SSL"}, "PLAIN needs NEXTACT_SASL_USERNAME and NEXTACT_SASL_PASSWORD"),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-256", "sasl_username": "ada"},
+            "SCRAM-SHA-256 needs NEXTACT_SASL_PASSWORD",
+        ),
+        ({"security_protocol": "TLS"}, "NEXTACT_SECURITY_PROTOCOL"),
+        ({"sasl_mechanism": "GSSAPI"}, "NEXTACT_SASL_MECHANISM"),
+    ],
+)
+def test_settings_of_a_connection_that_do_not_fit_are_named(given: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsInvalid, match=message) as caught:
+        load_settings(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_processes_get_the_same_settings_secrets_included(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"security_protocol": "SASL_SSL", "sasl_username": "ada", "sasl_password": "s3cret", "partitions": 3}
+    settings = load_settings(given)
+    assert "s3cret" not in repr(settings)
+    for name, value in settings.variables().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
+    assert load_settings().sasl_password.get_secret_value() == "s3cret"
+
+
+def test_a_broker_of_our_own_asks_for_no_security() -> None:
+    given = {"security_protocol": "SASL_SSL", "sasl_username": "ada", "sasl_password": "x", "ssl_cafile": "ca.pem"}
+    assert load_settings(given).unsecured(partitions=3) == load_settings({"partitions": 3})

@@ -16,6 +16,7 @@ from stream_app.errors import BrokerUnreachable, TopicMismatch
 from stream_app.kafka import publisher
 from stream_app.kafka.pace import Pace, Timing
 from stream_app.kafka.publisher import Event, PublishResult, RawRecord, event_time_ms, from_thread, publish, record_of
+from stream_app.settings import Settings
 
 NOW_MS = 1_700_000_000_000
 
@@ -153,7 +154,7 @@ def test_an_event_too_large_for_the_broker_is_skipped() -> None:
 
 def test_a_broker_that_does_not_answer_is_named() -> None:
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
-        asyncio.run(publish([], kafka="127.0.0.1:1", topic="t"))
+        asyncio.run(publish([], kafka=Settings(brokers="127.0.0.1:1"), topic="t"))
 
 
 def test_record_of_an_event() -> None:

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from stream_app.errors import BrokerUnreachable
-from stream_app.kafka import topic_admin
+from stream_app.kafka import clients, topic_admin
 from stream_app.settings import load_settings
 
 
@@ -35,6 +35,6 @@ class Admin:
 def test_a_broker_that_does_not_answer_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, broken: str, message: str
 ) -> None:
-    monkeypatch.setattr(topic_admin, "AIOKafkaAdminClient", type("Broken", (Admin,), {"broken": broken}))
+    monkeypatch.setattr(clients, "AIOKafkaAdminClient", type("Broken", (Admin,), {"broken": broken}))
     with pytest.raises(BrokerUnreachable, match=f"{message}.*--brokers"):
         asyncio.run(topic_admin.ensure_topics(load_settings()))

@@ -55,10 +55,10 @@ def outcome(
     """Of a round, and what it published; `champions` before and after the training, `folder` the registry."""
     serving, published = iter(champions), list[Promotion]()
 
-    async def champion(_: Settings) -> Promotion:
+    async def champion(*_: object) -> Promotion:
         return next(serving)
 
-    async def publish(promotion: Promotion, _: Settings) -> None:
+    async def publish(promotion: Promotion, *_: object) -> None:
         published.append(promotion)
 
     async def save(*_: Any) -> VersionRef:
@@ -159,7 +159,7 @@ def attempt(
 ) -> str:
     """What comes of a real round, a small one, on these actions; it may publish nothing and leave no checkpoint."""
 
-    async def current_champion(_: Settings) -> Promotion | None:
+    async def current_champion(*_: object) -> Promotion | None:
         return champion
 
     async def round_() -> str:

@@ -38,10 +38,10 @@ class ModelsTopic:
     def __init__(self) -> None:
         self.records: list[bytes | None] = [b"not a promotion"]
 
-    async def read(self, _: Settings) -> list[bytes | None]:
+    async def read(self, *_: object) -> list[bytes | None]:
         return self.records
 
-    async def publish(self, promotion: Promotion, _: Settings) -> None:
+    async def publish(self, promotion: Promotion, *_: object) -> None:
         self.records.append(encode_promotion(promotion))
 
     @property

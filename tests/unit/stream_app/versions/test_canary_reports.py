@@ -11,6 +11,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 
 from model.serving.canary import HitCounts
+from stream_app.kafka import clients
 from stream_app.settings import Settings
 from stream_app.versions import canary_reports
 from stream_app.versions.canary_reports import CanaryReport, decode_canary_report, report_canary
@@ -75,7 +76,7 @@ class Sends:
 def sent(monkeypatch: pytest.MonkeyPatch, producer: Sends, *reports: CanaryReport | None) -> list[CanaryReport | None]:
     """Runs the reporter with these reports, one after the other; returns those that were sent."""
     upcoming = iter(reports)
-    monkeypatch.setattr(canary_reports, "AIOKafkaProducer", producer)
+    monkeypatch.setattr(clients, "AIOKafkaProducer", producer)
     monkeypatch.setattr(canary_reports, "_EVERY_S", 0)
 
     async def run() -> None:

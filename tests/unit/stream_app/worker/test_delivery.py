@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import DataPathError
-from stream_app.worker import delivery as module
+from stream_app.kafka import clients
 from stream_app.worker.delivery import AtLeastOnce, BatchResult, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 from tests.unit.builders.producers import (
@@ -39,7 +39,7 @@ def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]]) -> N
         await delivery.stop()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "AIOKafkaProducer", producer)
+        patch.setattr(clients, "AIOKafkaProducer", producer)
         asyncio.run(whole())
     assert producer.stopped
 

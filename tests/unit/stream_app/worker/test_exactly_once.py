@@ -12,9 +12,8 @@ from aiokafka import TopicPartition
 
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import DataPathError
+from stream_app.kafka import clients
 from stream_app.settings import load_settings
-from stream_app.worker import delivery as delivery_module
-from stream_app.worker import exactly_once as module
 from stream_app.worker.delivery import DeliveryReceipt
 from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
 from tests.unit.builders.producers import CHANGELOG, DEAD_LETTERS, PREDICTIONS, Producer, SentBatch, batch, settled
@@ -107,8 +106,8 @@ def run(
         await delivery.stop()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delivery_module, "AIOKafkaProducer", cluster.new_producer)
-        patch.setattr(module, "AIOKafkaConsumer", cluster.new_consumer)
+        patch.setattr(clients, "AIOKafkaProducer", cluster.new_producer)
+        patch.setattr(clients, "AIOKafkaConsumer", cluster.new_consumer)
         asyncio.run(whole())
     return [entry for entry in cluster.happened if not entry.endswith("stopped")]
 

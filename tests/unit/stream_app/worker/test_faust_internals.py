@@ -27,6 +27,7 @@ from faust.transport import consumer as transport
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream_app.kafka import clients
 from stream_app.settings import load_settings
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
 from stream_app.worker.faust_table import TABLE, NoWaitTableManager, UsersStore
@@ -60,7 +61,8 @@ OVERRIDDEN = [
     Leaning(transport.ThreadDelegateConsumer._commit, "offsets", TRANSPORT, "exactly-once commits by itself"),
     Leaning(transport.Consumer.on_partitions_assigned, "assigned generation_id", TRANSPORT, "locks others out"),
     Leaning(driver.Consumer._new_consumer_thread, "", TRANSPORT, "has FetchThread made"),
-    Leaning(Thread._create_worker_consumer, "transport", FETCH_THREAD, "has it read committed records"),
+    Leaning(Thread._create_worker_consumer, "transport", FETCH_THREAD, "has clients.py make the consumer"),
+    Leaning(driver.Producer._new_producer, "transactional_id", TRANSPORT, "has clients.py make the producer"),
     Leaning(
         Thread._fetch_records,
         "consumer active_partitions timeout max_records",
@@ -224,25 +226,29 @@ def test_events_wait_for_the_flag_that_recovery_sets() -> None:
     with_consumer(body)
 
 
-def test_the_thread_makes_a_consumer_that_reads_committed_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver.aiokafka, "AIOKafkaConsumer", lambda **options: SimpleNamespace(**options))
+def test_the_thread_makes_a_consumer_with_faust_s_options_but_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    def note(*topics: str, **options: Any) -> dict[str, Any]:
+        return options
+
+    monkeypatch.setattr(clients, "AIOKafkaConsumer", note)
+    monkeypatch.setattr(driver.aiokafka, "AIOKafkaConsumer", note)
 
     async def body(consumer: Any) -> None:
-        made = consumer._thread._create_consumer(loop=asyncio.get_running_loop())
-        assert made.isolation_level == "read_uncommitted", (
-            "Faust can read committed records: fetch_thread.py need not see to it"
+        thread = consumer._thread
+        made = thread._create_consumer(loop=asyncio.get_running_loop())
+        assert thread._assignor is consumer.app.assignor, "fetch_thread.py: recovery asks the app's assignor"
+        stock = Thread._create_worker_consumer(thread, consumer.transport)
+        assert thread._assignor is consumer.app.assignor, "fetch_thread.py assigns as Faust does for an app with tables"
+        stock["bootstrap_servers"] = ",".join(stock["bootstrap_servers"])
+        differing = {name for name in made.keys() | stock.keys() if made.get(name) != stock.get(name)}
+        assert differing == {"isolation_level", "fetch_max_wait_ms", "client_id"}, (
+            "fetch_thread.py has Faust's consumer made with Faust's options"
         )
-        assert made._isolation_level == "read_committed", "fetch_thread.py leans on Thread._create_worker_consumer"
-        assert made.fetch_max_wait_ms > made._fetch_max_wait_ms, "Faust's fetches wait no longer than ours"
-        assert made.enable_auto_commit is False, "transport.py commits in one place"
+        assert made["isolation_level"] == "read_committed", "fetch_thread.py reads committed records only"
+        assert made["fetch_max_wait_ms"] < stock["fetch_max_wait_ms"], "fetch_thread.py: recovery waits for a fetch"
+        assert made["enable_auto_commit"] is False, "transport.py commits in one place"
 
     with_consumer(body)
-
-
-@pytest.mark.parametrize("option", ["isolation_level", "fetch_max_wait_ms"])
-def test_aiokafka_takes_what_is_set_when_it_starts(option: str) -> None:
-    assert f"self._{option} = {option}" in inspect.getsource(AIOKafkaConsumer.__init__), "fetch_thread.py sets it"
-    assert f"{option}=self._{option}" in inspect.getsource(AIOKafkaConsumer.start), "fetch_thread.py sets it"
 
 
 def test_positions_are_where_they_are_read_from() -> None:
