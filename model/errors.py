@@ -19,6 +19,7 @@ RefusalReason = Literal[
     "older",  # it was announced before the version that serves
     "unreadable",  # the storage does not answer or denies access
     "missing_file",
+    "size",  # a file is larger or smaller than its manifest says, or the manifest says too much
     "hash",
     "format",
     "shape",

@@ -21,8 +21,6 @@ from model.evaluation.ranking import LIST_SIZE, Holdout, ranking
 from model.evaluation.split import Split
 from model.training.fit_run import Progress
 
-CARD: Final = "card.md"
-REPORT: Final = "report.json"
 _POINTS: Final = 100  # points of a stage's curve, at most
 
 

@@ -1,7 +1,8 @@
 """The manifest of a version: which files it has, the SHA-256 and the size of each.
 
 A directory without a manifest is not a version, and the hash of the manifest stands for all of its bytes.
-Bytes are compared with their hashes before anything parses them; files that are not listed are never opened.
+Bytes are compared with their hashes before anything parses them; files that are not listed are never opened, and of no
+file more is read than its manifest says, so that whoever may write into a registry cannot fill a worker's memory.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import fsspec
 import msgspec
 
 from model.errors import VersionNotSaved, VersionRefused
+from model.versions.version_name import NAME_RULE, is_version_name, quoted
 
 FORMAT: Final = 3  # 1: without FUSION; 2: contexts in tables of their own, a combiner with one feature less
 MANIFEST: Final = "manifest.json"
@@ -27,6 +29,15 @@ CONFIG: Final = "config.json"
 VOCABULARY: Final = "vocabulary.json"
 METRICS: Final = "metrics.json"
 FILES: Final = (WEIGHTS, FUSION, CONFIG, VOCABULARY, METRICS)
+CARD: Final = "card.md"
+REPORT: Final = "report.json"
+FOR_PEOPLE: Final = (CARD, REPORT)  # beside the others, not in the manifest
+
+LARGEST_MANIFEST: Final = 1 << 20  # bytes; a manifest of ours has less than a thousand
+LARGEST_VERSION: Final = 32 << 30  # bytes of all files; five million items of 128 numbers take about three of 2^30
+LARGEST_REPORT: Final = 64 << 20  # bytes of a file for people
+
+_NAMED: Final = 5  # unknown files that a message names
 
 T = TypeVar("T")
 
@@ -35,7 +46,7 @@ class FileEntry(msgspec.Struct, frozen=True):
     """What the manifest says of a file."""
 
     sha256: str  # in hex
-    size: int  # bytes
+    size: Annotated[int, msgspec.Meta(ge=0)]  # bytes
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -84,8 +95,9 @@ def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], 
 def read_files(path: str, expected_manifest_sha256: str | None = None) -> VersionFiles:
     """Reads and verifies all files in the directory `path`.
 
-    Raises `VersionRefused`: missing_file; unreadable; hash, if any byte differs from the manifest or the manifest
-    from `expected_manifest_sha256`; format, for a manifest that is newer, older or not one at all.
+    Raises `VersionRefused`: missing_file; unreadable; size, if a file has another one than the manifest says, or that
+    is too large; hash, if any byte differs from the manifest or the manifest from `expected_manifest_sha256`; format,
+    for a manifest that is newer, older or not one at all.
     """
     manifest, digest = read_manifest(path, expected_manifest_sha256)
     return VersionFiles(path, manifest, digest, {key: read_verified(path, key, manifest) for key in FILES})
@@ -93,7 +105,7 @@ def read_files(path: str, expected_manifest_sha256: str | None = None) -> Versio
 
 def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manifest, str]:
     """Returns the manifest in the directory `path`, and its SHA-256 in hex. Raises `VersionRefused`."""
-    content = read(path, MANIFEST)
+    content = read(path, MANIFEST, LARGEST_MANIFEST)
     digest = sha256(content).hexdigest()
     if expected_sha256 not in (None, digest):
         raise VersionRefused(
@@ -107,6 +119,7 @@ def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manife
         raise VersionRefused("format", f"{path} has format {number}, this nextact reads format {FORMAT}: {remedy}")
     manifest = decode(path, MANIFEST, content, Manifest)
     _check_names(path, manifest)
+    _check_sizes(path, manifest)
     _check_created(path, manifest)
     return manifest, digest
 
@@ -114,26 +127,42 @@ def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manife
 def read_verified(path: str, key: str, manifest: Manifest) -> bytes:
     """Reads a file and compares it with its entry in the manifest. Raises `VersionRefused`."""
     entry = manifest.files[key]
-    content = read(path, key)
+    content = read(path, key, entry.size)
+    if len(content) != entry.size:
+        raise size_refusal(path, key, f"{len(content)} bytes", entry)
     digest = sha256(content).hexdigest()
-    if (len(content), digest) != (entry.size, entry.sha256):
+    if digest != entry.sha256:
         raise VersionRefused(
             "hash",
-            f"{path}/{key} has {len(content)} bytes with SHA-256 {digest}, the manifest says {entry.size} "
-            f"with {entry.sha256}: it was truncated or changed; publish the version again",
+            f"{path}/{key} has SHA-256 {digest}, the manifest says {quoted(entry.sha256)}: it was changed; publish "
+            "the version again",
         )
     return content
 
 
-def read(path: str, key: str) -> bytes:
-    """Reads a file without any check. Raises `VersionRefused` (missing_file, unreadable)."""
+def size_refusal(path: str, key: str, found: str, entry: FileEntry) -> VersionRefused:
+    """Returns the refusal of a file that has another size than its manifest says."""
+    return VersionRefused(
+        "size",
+        f"{path}/{key} has {found}, the manifest says {entry.size}: it was cut or changed; publish the version again",
+    )
+
+
+def read(path: str, key: str, most: int) -> bytes:
+    """Reads a file of at most so many bytes, and no byte more than one beyond, without any other check.
+
+    Raises `VersionRefused` (missing_file, unreadable, size).
+    """
     try:
         files, root = fsspec.core.url_to_fs(path)
-        content: bytes = files.cat_file(f"{root}/{key}")
+        with files.open(f"{root}/{key}", "rb") as file:
+            content: bytes = file.read(most + 1)
     except FileNotFoundError as error:
         raise VersionRefused("missing_file", f"{path} has no {key}: the version is not complete") from error
     except Exception as error:  # every kind of storage raises errors of its own
         raise VersionRefused("unreadable", f"{path}/{key} cannot be read: {error!r}") from error
+    if len(content) > most:
+        raise VersionRefused("size", f"{path}/{key} has more than the {most} bytes that it may have")
     return content
 
 
@@ -150,10 +179,11 @@ def _write(path: str, contents: Mapping[str, bytes], manifest: bytes) -> None:
     if files.exists(f"{root}/{MANIFEST}"):
         raise VersionNotSaved(f"{path} already holds a version; a version never changes: choose a new name")
     files.makedirs(root, exist_ok=True)
+    # The manifest gets its name when all is there: a crash before that leaves a directory that is not a version, and is
+    # known for one that was to be.
+    files.pipe_file(f"{root}/{PARTIAL}", manifest)
     for key, content in contents.items():
         files.pipe_file(f"{root}/{key}", content)
-    # The manifest is renamed once it is complete: a crash before that leaves a directory that is not a version.
-    files.pipe_file(f"{root}/{PARTIAL}", manifest)
     files.mv(f"{root}/{PARTIAL}", f"{root}/{MANIFEST}")
 
 
@@ -169,16 +199,29 @@ def _remove_partial(path: str, names: Iterable[str]) -> None:
 
 def _check_names(path: str, manifest: Manifest) -> None:
     """Refuses missing names and other ones: `../` or an unknown file mean a publisher that is not nextact."""
+    if not is_version_name(manifest.name):
+        raise VersionRefused("format", f"the manifest of {path} calls it {quoted(manifest.name)}: {NAME_RULE}")
     missing = [key for key in FILES if key not in manifest.files]
     unknown = sorted(manifest.files.keys() - set(FILES))
     if missing:
         raise VersionRefused("missing_file", f"the manifest of {path} does not list {', '.join(missing)}")
     if unknown:
-        raise VersionRefused("format", f"the manifest of {path} lists files that a version does not have: {unknown}")
+        names = ", ".join(map(quoted, unknown[:_NAMED]))
+        raise VersionRefused("format", f"the manifest of {path} lists files that a version does not have: {names}")
+
+
+def _check_sizes(path: str, manifest: Manifest) -> None:
+    total = sum(entry.size for entry in manifest.files.values())
+    if total > LARGEST_VERSION:
+        raise VersionRefused(
+            "size", f"the manifest of {path} lists {total} bytes, a version has at most {LARGEST_VERSION}"
+        )
 
 
 def _check_created(path: str, manifest: Manifest) -> None:
     try:
-        datetime.fromisoformat(manifest.created)
-    except ValueError as error:
-        raise VersionRefused("format", f"the manifest of {path}: {error}") from error
+        datetime.fromisoformat(manifest.created).timestamp()
+    except (ValueError, OverflowError, OSError) as error:  # not a time, or none that a clock can show
+        raise VersionRefused(
+            "format", f"the manifest of {path} has {quoted(manifest.created)} for the time when it was made"
+        ) from error

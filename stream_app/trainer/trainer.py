@@ -25,10 +25,11 @@ from prometheus_client import CollectorRegistry
 
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
 from model.rounds.drift import DriftMonitor
-from model.rounds.training_report import CARD, REPORT, card
+from model.rounds.training_report import card
 from model.rounds.training_round import Round, RoundConfig, train_round
 from model.training.fit_run import Progress
 from model.versions import version as versions
+from model.versions.manifest import CARD, REPORT
 from model.versions.registry import prune
 from model.versions.version import Version, VersionContents
 from stream_app.device import choose_device

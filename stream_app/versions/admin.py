@@ -12,9 +12,9 @@ import torch
 
 from model.errors import VersionRefused
 from model.evaluation.gate import Difference
-from model.rounds.training_report import REPORT, TrainingReport
+from model.rounds.training_report import TrainingReport
 from model.serving.serving import serve_files
-from model.versions.manifest import read
+from model.versions.manifest import LARGEST_REPORT, REPORT, read
 from model.versions.registry import ListedVersion, describe, version_names
 from model.versions.version import Version
 from stream_app.errors import VersionUnusable
@@ -110,7 +110,7 @@ async def roll_back(settings: Settings, now: datetime, *, only: str | None = Non
 async def training_report(settings: Settings, version: str) -> TrainingReport:
     """Reads the report on a version's training from the registry. Raises `VersionUnusable` when it has none."""
     path = f"{settings.registry_address}/{version}"
-    content = await _ask_registry(settings, partial(read, path, REPORT))
+    content = await _ask_registry(settings, partial(read, path, REPORT, LARGEST_REPORT))
     try:
         return msgspec.json.decode(content, type=TrainingReport)
     except ValueError as error:

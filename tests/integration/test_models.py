@@ -73,7 +73,7 @@ def states(settings: Settings) -> dict[str, str]:
 
 
 BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "truncated": ("hash", lambda path: cut_off(path / WEIGHTS)),
+    "truncated": ("size", lambda path: cut_off(path / WEIGHTS)),
     "incomplete": ("missing_file", lambda path: (path / MANIFEST).unlink()),
     "gone": ("missing_file", shutil.rmtree),
     "pickled": ("hash", lambda path: replace_file(path, WEIGHTS, pickle.dumps(Bomb()))),
@@ -136,7 +136,7 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
 
 def announced(version_ref: VersionRef, reason: str) -> VersionRef:
     """With the hash that the manifest has after the damage, where the damage is to be found by a later check."""
-    if reason in ("hash", "missing_file"):
+    if reason in ("size", "hash", "missing_file"):
         return version_ref
     return msgspec.structs.replace(
         version_ref, manifest_sha256=sha256((Path(version_ref.path) / MANIFEST).read_bytes()).hexdigest()

@@ -58,6 +58,13 @@ def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def flip_a_bit(path: Path) -> None:
+    """The size stays."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 class Bomb:
     """What unpickles it runs it."""
 

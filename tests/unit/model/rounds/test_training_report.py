@@ -7,7 +7,7 @@ import time
 import pytest
 
 from model.data.disk_log import window_in_memory
-from model.rounds.training_report import CARD, REPORT, LossCurve, card
+from model.rounds.training_report import LossCurve, card
 from model.rounds.training_round import train_round
 from model.training.fit_run import Progress
 from tests.unit.builders.basics import CPU
@@ -45,7 +45,3 @@ def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
         "| item: seen in training |",
     ):
         assert word in text
-
-
-def test_the_names_of_the_files_for_people() -> None:
-    assert {CARD, REPORT} == {"card.md", "report.json"}

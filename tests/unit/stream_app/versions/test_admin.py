@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from model.rounds.training_report import REPORT, DataWindow, TrainingReport
-from model.versions.manifest import MANIFEST, WEIGHTS
+from model.rounds.training_report import DataWindow, TrainingReport
+from model.versions.manifest import MANIFEST, REPORT, WEIGHTS
 from stream_app.errors import VersionUnusable
 from stream_app.settings import Settings, load_settings
 from stream_app.versions import admin
@@ -83,7 +83,7 @@ def test_versions_are_listed_with_what_is_known_of_them(settings: Settings, topi
     files = [path for path in (tmp_path / "v1").iterdir() if path.name != MANIFEST]
     assert first.size_bytes == sum(path.stat().st_size for path in files)
     assert (second.events, second.recall_at_20, second.recall_gain) == (None, None, None)
-    assert (third.damage or "").startswith("hash: ")
+    assert (third.damage or "").startswith("size: ")
 
 
 def test_a_champion_outside_of_the_registry_is_listed_too(topic: ModelsTopic, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_table_has_a_column_for_everything(settings: Settings, topic: Models
     ]  # fmt: skip
     assert "1,500" in first
     assert "0.2500     0.2400    0.2000  +0.0100 (+0.0050 to +0.0150)" in first
-    assert second.endswith("damaged (hash)")
+    assert second.endswith("damaged (size)")
 
 
 def test_promotions_and_rollbacks_are_published(settings: Settings, topic: ModelsTopic, tmp_path: Path) -> None:

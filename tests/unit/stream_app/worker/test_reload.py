@@ -34,7 +34,15 @@ from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.reload import Reloader, logger
 from stream_app.worker.threads import WorkerThreads
 from tests.unit.builders.basics import CPU, make_states
-from tests.unit.builders.versions import Bomb, change_json, change_weights, cut_off, replace_file, save_version
+from tests.unit.builders.versions import (
+    Bomb,
+    change_json,
+    change_weights,
+    cut_off,
+    flip_a_bit,
+    replace_file,
+    save_version,
+)
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -183,7 +191,8 @@ def not_finite(path: Path) -> None:
 
 
 HONEST: list[tuple[str, Any]] = [  # the hash announced is that of the version before the damage
-    ("hash", lambda path: cut_off(path / WEIGHTS)),
+    ("size", lambda path: cut_off(path / WEIGHTS)),
+    ("hash", lambda path: flip_a_bit(path / WEIGHTS)),
     ("hash", lambda path: replace_file(path, WEIGHTS, b"")),
     ("missing_file", lambda path: (path / WEIGHTS).unlink()),
     ("missing_file", lambda path: (path / MANIFEST).unlink()),
@@ -263,7 +272,7 @@ def test_at_the_start_the_rules_answer_where_the_champion_is_refused(
 
     async def steps(worker: Following) -> None:
         assert worker.serving is None
-        assert_refused(worker, log(), "good", "hash", None)
+        assert_refused(worker, log(), "good", "size", None)
         worker.topic.put(encode_promotion(promoted_after(good, save_version(tmp_path / "better"), {}, NOON)))
         await worker.until(lambda: worker.serving == "better")
 
