@@ -1,6 +1,6 @@
 """The root of the error tree, and the errors of the model package.
 
-A message says what happened, with which value, and what to do about it.
+A message says what happened, with which value, and what to do about it. It hides the secrets of addresses in it.
 
     NextactError
     ├── RecordCorrupt        a stored user record that fails its checks
@@ -13,6 +13,8 @@ A message says what happened, with which value, and what to do about it.
 from __future__ import annotations
 
 from typing import Literal
+
+from model.addresses import without_secrets
 
 RefusalReason = Literal[
     "promotion",  # the record that announces it cannot be read
@@ -32,6 +34,9 @@ class NextactError(Exception):
     """Root of all errors that nextact raises on purpose."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_secrets(message))
 
 
 class RecordCorrupt(NextactError):

@@ -1,24 +1,31 @@
-"""All settings, in one frozen object. `NEXTACT_*` variables are read here and nowhere else."""
+"""All settings, in one frozen object. `NEXTACT_*` variables are read here, by `environment`, and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model.addresses import HIDDEN, secrets_in, shown
+from stream_app.environment import PREFIX, FilesSource, variable_of
 from stream_app.errors import SettingsInvalid
 
-PREFIX = "NEXTACT_"
+__all__ = ["PREFIX", "Settings", "load_settings"]
+
+_LEAST_SECRET: Final = 4  # characters: a shorter one cannot be told from what is no secret
 _OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of a connection begin
 
 
 class Settings(BaseSettings):
-    """All settings; each comes from the command line, else from its `NEXTACT_*` variable, else from its default."""
+    """All settings; each comes from the command line, else from its `NEXTACT_*` variable, or the file that such a
+    variable with `_FILE` behind it names, else from its default."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Kafka
     brokers: str = Field("localhost:9092", description="addresses of Kafka brokers, host:port, separated by commas")
@@ -201,7 +208,7 @@ class Settings(BaseSettings):
         """Returns the environment that gives another process the same settings, secrets included."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {
-            f"{PREFIX}{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            variable_of(name): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             for name, value in values
         }
 
@@ -211,6 +218,38 @@ class Settings(BaseSettings):
         return self.model_copy(
             update={name: field.default for name, field in fields if name.startswith(_OF_SECURITY)} | changes
         )
+
+    def secrets(self) -> frozenset[str]:
+        """Returns all passwords, tokens and signatures among the settings, so that they can be hidden in texts."""
+        secrets: set[str] = set()
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            secrets |= {value.get_secret_value()} if isinstance(value, SecretStr) else secrets_in(str(value))
+        return frozenset(secret for secret in secrets if len(secret) >= _LEAST_SECRET)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, shown(value) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Returns where settings come from, the most important first. Raises `SettingsInvalid`."""
+        return init_settings, env_settings, FilesSource(settings_cls, os.environ)
+
+    @field_validator("registry", "history")
+    @classmethod
+    def _user_has_no_blank(cls, address: str) -> str:
+        """Refuses what could not be told from the text around it, to be hidden."""
+        if re.search(r"://.*\s.*@", address):
+            raise ValueError("write a blank in a user or password as %20")
+        return address
 
     @model_validator(mode="after")
     def _security_fits(self) -> Self:
@@ -243,18 +282,18 @@ def _security_problem(settings: Settings) -> str:
     protocol, mechanism = settings.security_protocol, settings.sasl_mechanism
     given = {name for name in type(settings).model_fields if name.startswith(_OF_SECURITY) and _given(settings, name)}
     if not settings.uses_tls and (files := sorted(given & {"ssl_cafile", "ssl_certfile", "ssl_keyfile"})):
-        return f"{_variable(files[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SSL or SASL_SSL"
+        return f"{variable_of(files[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SSL or SASL_SSL"
     if not settings.uses_sasl and (names := sorted(name for name in given if name.startswith("sasl_"))):
         return (
-            f"{_variable(names[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SASL_SSL or "
+            f"{variable_of(names[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SASL_SSL or "
             "SASL_PLAINTEXT"
         )
     if "ssl_certfile" not in given and (names := sorted(given & {"ssl_keyfile", "ssl_password"})):
-        return f"{_variable(names[0])} is given without NEXTACT_SSL_CERTFILE, the certificate that it belongs to"
+        return f"{variable_of(names[0])} is given without NEXTACT_SSL_CERTFILE, the certificate that it belongs to"
     if settings.uses_sasl:
         missing = [name for name in ("sasl_username", "sasl_password") if name not in given]
         if missing:
-            return f"NEXTACT_SASL_MECHANISM {mechanism} needs {' and '.join(map(_variable, missing))}"
+            return f"NEXTACT_SASL_MECHANISM {mechanism} needs {' and '.join(map(variable_of, missing))}"
     return ""
 
 
@@ -265,10 +304,6 @@ def _given(settings: Settings, name: str) -> bool:
     return bool(value != type(settings).model_fields[name].default)
 
 
-def _variable(name: str) -> str:
-    return f"{PREFIX}{name.upper()}"
-
-
 def _absolute(address: str) -> str:
     return address if "://" in address else str(Path(address).absolute())
 
@@ -276,5 +311,10 @@ def _absolute(address: str) -> str:
 def _message(problem: Any) -> str:
     if not problem["loc"]:
         return str(problem["msg"])
-    name = ".".join(map(str, problem["loc"]))
-    return f"setting {name} ({PREFIX}{name.upper()}) is {problem['input']!r}: {problem['msg']}"
+    name, value = ".".join(map(str, problem["loc"])), problem["input"]
+    field = Settings.model_fields.get(name)
+    if field is not None and field.annotation is SecretStr:
+        value = HIDDEN
+    elif isinstance(value, str):
+        value = shown(value)
+    return f"setting {name} ({variable_of(name)}) is {value!r}: {problem['msg']}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
@@ -15,7 +16,11 @@ from typing import Any, Final, TypeVar, cast
 
 import click
 
+from model.addresses import HIDDEN, without_secrets
+from stream_app.environment import unknown_variables
 from stream_app.settings import PREFIX, Settings, load_settings
+
+logger: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,15 +77,38 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
+class LineFormatter(logging.Formatter):
+    """Formats what is logged, and errors that nobody foresaw, without the secrets in them: also in lines of others."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line of a record."""
+        return self._hide(super().format(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name in logging
+        """Returns the traceback of an error."""
+        return self._hide(super().formatException(ei))
+
+    def _hide(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return without_secrets(text)
+
+
 def settings_of(options: dict[str, Any]) -> Settings:
     """Returns the settings of a command (options, environment, defaults), and sets up logging as they say."""
     settings = load_settings(options)
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    lines = LineFormatter(settings.secrets())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(lines)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    sys.excepthook = lambda *error: click.echo(lines.formatException(error), err=True)
     if settings.log_level != "debug":
         for library in ("aiokafka", "faust", "mode", "matplotlib"):
             logging.getLogger(library).setLevel("WARNING")
+    for variable in unknown_variables(os.environ, Settings.model_fields):
+        logger.warning("%s", variable)
     return settings

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection
 from importlib.metadata import version
-from typing import Final
 
 import torch
 
+from model.addresses import shown
 from model.errors import NextactError
 from stream_app.device import choose_device
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import PREFIX, Settings
-
-_SECRET: Final = re.compile(r"(?<=://)[^/@]+(?=@)")  # user and password in an address
 
 
 async def check_setup(settings: Settings, given: Collection[str], say: Callable[[str], None]) -> bool:
@@ -24,16 +21,11 @@ async def check_setup(settings: Settings, given: Collection[str], say: Callable[
     say(packages)
     say("\nsettings")
     for name, value in settings:
-        say(f"  {name:20} {masked(str(value)):30} {_origin(name, given)}")
+        say(f"  {name:20} {shown(str(value)):30} {_origin(name, given)}")
     say("\nchecks")
     device = _device(settings, say)
     topics = await _topics(settings, say)
     return device and topics
-
-
-def masked(value: str) -> str:
-    """Hides the user and password that an address in a value may carry."""
-    return _SECRET.sub("***", value)
 
 
 def _origin(name: str, given: Collection[str]) -> str:

@@ -21,6 +21,7 @@ import fsspec
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from model.addresses import shown
 from stream_app.errors import HistoryFailed, HistoryUnusable
 
 LOCK: Final = ".lock"  # name of the lock file in a local folder
@@ -37,12 +38,12 @@ class HistoryStorage:
 
     def __init__(self, address: str) -> None:
         """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` if no driver can open it."""
-        self.address = address
+        self.address = shown(address)  # for messages
         try:
             self._files, self._root = fsspec.core.url_to_fs(address)
         except Exception as error:  # an unknown protocol, a driver that is not installed
             raise HistoryUnusable(
-                f"NEXTACT_HISTORY={address!r} is neither a folder nor an fsspec address: {error}"
+                f"NEXTACT_HISTORY={self.address!r} is neither a folder nor an fsspec address: {error}"
             ) from error
         self._local = isinstance(self._files, LocalFileSystem)
         self._lock: IO[str] | None = None

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 import torch
 
+from model.addresses import shown
 from model.errors import VersionRefused
 from model.evaluation.gate import Difference
 from model.rounds.training_report import TrainingReport
@@ -187,7 +188,7 @@ def _line(version: ListedVersion, champion: Promotion | None, promoted: set[str]
         recall_gain=_gain(version.metrics),
         verdict=str(verdict) if (verdict := version.facts.get("verdict_reason")) else None,
         size_bytes=version.size or None,
-        path=version.path,
+        path=shown(version.path),
         damage=version.damage or None,
     )
 

@@ -75,6 +75,41 @@ def test_an_error_names_setting_variable_and_value(name: str, value: object) -> 
     assert isinstance(error.value, UsageError)
 
 
+@pytest.mark.parametrize("name", ["sasl_password", "ssl_password"])
+def test_an_error_shows_no_secret(name: str) -> None:
+    with pytest.raises(SettingsInvalid) as error:
+        load_settings({name: ["hunter2"]})
+    assert f"{name} (NEXTACT_{name.upper()}) is '***': " in str(error.value)
+    assert "hunter2" not in str(error.value)
+
+
+def test_an_error_hides_the_secrets_of_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTACT_PARTITIONS", "s3://key:hunter2@bucket")  # in the wrong place
+    monkeypatch.setenv("NEXTACT_REGISTRY", "s3://key:hunter2 3@bucket")
+    with pytest.raises(SettingsInvalid) as error:
+        load_settings()
+    assert "NEXTACT_PARTITIONS) is 's3://***@bucket'" in str(error.value)
+    assert "NEXTACT_REGISTRY) is 's3://***@bucket': Value error, write a blank in a user or password as %20" in str(
+        error.value
+    )
+    assert "hunter2" not in str(error.value)
+
+
+def test_the_secrets_of_all_settings_are_known_and_never_in_what_python_shows() -> None:
+    settings = load_settings(
+        {
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_username": "nextact",
+            "sasl_password": "hunter2",
+            "registry": "s3://key:hunter3@bucket",
+            "history": "https://host/x?sig=hunter4-long&ssl=true",
+        }
+    )
+    assert settings.secrets() == {"hunter2", "hunter3", "hunter4-long"}
+    assert "hunter" not in f"{settings!r} {settings}"
+    assert settings.variables()["NEXTACT_REGISTRY"] == "s3://key:hunter3@bucket"
+
+
 def test_all_errors_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXTACT_HIDDEN", "x")
     with pytest.raises(SettingsInvalid) as error:

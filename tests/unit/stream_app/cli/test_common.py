@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import signal
+import sys
 from dataclasses import dataclass
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from stream_app.cli.common import grouped, importing, setting, stoppable
+from stream_app.cli.common import LineFormatter, grouped, importing, setting, stoppable
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,15 @@ def test_collections_come_back_and_leave_alone_what_was_imported(fails: bool) ->
         assert gc.get_freeze_count() > frozen
     finally:
         gc.unfreeze()
+
+
+def test_a_log_line_and_its_traceback_hide_secrets_also_those_of_others() -> None:
+    lines = LineFormatter({"hunter2"})
+    try:
+        raise OSError("GET https://host/x?sig=abcdef hunter2 is wrong")
+    except OSError:
+        record = logging.LogRecord("other", logging.ERROR, "f", 1, "%s said %s", ("s3", "hunter2"), sys.exc_info())
+    text = lines.format(record)
+    assert "s3 said ***" in text
+    assert "GET https://host/x?sig=*** *** is wrong" in text
+    assert "hunter2" not in text

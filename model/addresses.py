@@ -1,0 +1,50 @@
+"""Hides the secrets in addresses that are printed or logged: users, passwords, tokens, signatures.
+
+An address of a storage or a broker may carry them as `user:password@` or in its query (`?sig=…`, `;SharedAccessKey=…`).
+Which parts of a query are secret differs from store to store, so all its values are hidden. Where a text can be read
+in two ways, more is hidden than need be.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+HIDDEN: Final = "***"  # stands for a secret
+
+_MARKS: Final = re.compile(r"[@?;#]")  # no secret without one of them
+_USER: Final = re.compile(
+    r"(?<=://)\S*:\S*@"
+)  # with a password, which may have any characters but blanks: to the last @
+_TOKEN: Final = re.compile(  # a user alone; in addresses of Azure a container stands there
+    r"(?<=://)(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://)[^\s/@]+@"
+)
+_NO_SCHEME: Final = re.compile(r"(?<![^\s/:@'\"(])[^\s/:@'\"(]+:(?!//|:)\S+@")  # user:password@host
+_QUERY: Final = re.compile(r"([?&;#][^\s?&;=#'\"]+=)([^\s&;'\"#]+)")
+_LONG: Final = 8  # characters from which on a value in a query is taken for a secret, and not for a word such as `true`
+
+
+def shown(address: str) -> str:
+    """Returns an address as it may be printed; a plain path and `host:port` stay as they are."""
+    return without_secrets(re.sub(r"\s", "_", address) if _MARKS.search(address) else address)
+
+
+def without_secrets(text: str) -> str:
+    """Returns a text with the secrets hidden in all addresses in it that have no blanks."""
+    if not _MARKS.search(text):
+        return text
+    for user in (_USER, _TOKEN, _NO_SCHEME):
+        text = user.sub(f"{HIDDEN}@", text)
+    return _QUERY.sub(rf"\g<1>{HIDDEN}", text)
+
+
+def secrets_in(address: str) -> frozenset[str]:
+    """Returns the secrets of an address, as they are written there and decoded: to be found in texts of others."""
+    user, at, _ = address.partition("://")[2].rpartition("@") if "://" in address else address.rpartition("@")
+    secrets = {value for _, value in _QUERY.findall(address) if len(value) >= _LONG}
+    if at and ":" in user:
+        secrets.add(user.partition(":")[2])
+    elif at and address.startswith(("http://", "https://")) and "/" not in user:
+        secrets.add(user)
+    return frozenset(secrets | {unquote(secret) for secret in secrets} - {""})
