@@ -6,6 +6,9 @@ late answers are, long before the machine is busy, so there are as few of both a
 A small batch is decoded, computed and encoded in one go, as late as possible, so that no event waits while it goes from
 thread to thread, or has just missed it; with a backlog, one batch is decoded or encoded, one is stepped and one is
 answered at the same time. Whatever fails ends the process.
+
+A fetch can be without records, where a position moved without them (aborted transactions, markers, deleted records). It
+goes the same way as the others, so that its offset is committed in its turn.
 """
 
 from __future__ import annotations
@@ -247,6 +250,7 @@ class EventsAgent:
             if results is None:
                 answered = await _run_in(self._threads.ranking, self._pipeline.answer, stepped)
                 results = await _run_in(self._threads.coding, self._pipeline.encode, answered)
+            results = [*results, *_without_records(batch, results)]
             if before is not None:
                 await before
             deliveries = self._deliver_later(batch, results)
@@ -261,9 +265,9 @@ class EventsAgent:
         """Begins the deliveries of a batch, one per partition, each after the one before it of the same partition."""
         covered: dict[int, range] = {}
         for event in batch:
-            partition, end = event.message.partition, event.message.offset + 1
-            begin = covered[partition].start if partition in covered else event.value[0].offset
-            covered[partition] = range(begin, end)
+            partition, last = event.message.partition, event.message.offset
+            first = event.value[0].offset if event.value else last
+            covered[partition] = range(covered[partition].start if partition in covered else first, last + 1)
         for result in results:
             partition = result.partition
             deliver = self._delivery.deliver(result, covered[partition], self._latest.get(partition))
@@ -323,6 +327,12 @@ class EventsAgent:
         self._under_way -= fetches
         if not self._under_way:
             self._idle.set()
+
+
+def _without_records(batch: list[Any], results: list[BatchResult]) -> list[BatchResult]:
+    """Makes the results of partitions whose fetches have no records: only the offset to commit moves."""
+    others = {event.message.partition for event in batch} - {result.partition for result in results}
+    return [BatchResult(partition, "rules") for partition in sorted(others)]
 
 
 def _run_in(thread: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:

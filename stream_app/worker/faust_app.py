@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import faust
+from faust.types import TP
 from yarl import URL
 
 from model.serving.state_engine import StateEngine
@@ -15,9 +18,12 @@ from stream_app.worker.delivery import Delivery
 from stream_app.worker.faust_table import NoWaitTableManager, UsersTable
 from stream_app.worker.faust_transport import FetchSchema, FetchTransport
 from stream_app.worker.local_store import LocalStore
+from stream_app.worker.log_range import OffsetGap
 from stream_app.worker.metrics import WorkerMetrics
 
 _BUFFERED_FETCHES: Final = 64  # that wait for the agent before Faust stops fetching
+
+logger: Final = logging.getLogger(__name__)
 
 
 def create_app(
@@ -48,6 +54,7 @@ def create_app(
         take_over=take_over,
         commits=not delivery.commits_offsets,
         pause=agent.pause,
+        missed=partial(_report_missed, metrics),
     )
     events = app.topic(settings.events_topic, schema=FetchSchema(), partitions=settings.partitions)
     app.agent(events, name="events")(agent.consume)
@@ -60,6 +67,12 @@ def create_app(
         await sender.consumer.commit()
 
     return app
+
+
+def _report_missed(metrics: WorkerMetrics, tp: TP, gap: OffsetGap) -> None:
+    """Counts and logs events that this worker cannot answer, or that it answered and the log lost."""
+    metrics.missed.labels(gap.reason).inc(gap.records)
+    logger.error("partition %d of %s: %s", tp.partition, tp.topic, gap)
 
 
 def _bare_app(settings: Settings) -> faust.App:
@@ -80,7 +93,7 @@ def _bare_app(settings: Settings) -> faust.App:
         broker_request_timeout=max(40.0, settings.session_timeout + 5),
         broker_max_poll_records=settings.batch_size,
         broker_commit_interval=1.0,
-        consumer_auto_offset_reset="earliest",
+        consumer_auto_offset_reset="none",  # `FetchThread` finds out where to go on, and says what is missing
         stream_buffer_maxsize=_BUFFERED_FETCHES,
         stream_wait_empty=False,  # `finish_first` waits instead
         producer_request_timeout=30.0,

@@ -2,30 +2,43 @@
 
 Only committed records are read: publishers may use transactions, and so does our own changelog. Between them lie
 offsets without a record for a reader: markers at the end of transactions, records of aborted ones. So a fetch's offset
-is taken from the position of the consumer, not from its last record.
+is taken from the position of the consumer, not from its last record, and a position that moves without records makes
+a fetch without records: what is expected next moves with it, and so does what can be committed.
+
+aiokafka would go on at the oldest record, and hardly say so, where a log does not have the offset that is wanted. It is
+told not to (`auto_offset_reset`): `log_range` says what to do, and the fetch says what it means.
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
 of `AIOKafkaConsumerThread` `_create_worker_consumer`, `_assignor`, `_fetch_records`, `_seek_wait`, `seek_to_committed`,
 `_highwaters`, `earliest_offsets` and `highwater`; in aiokafka its fetcher's `_fetch_max_wait_ms` and
-`_fetch_min_bytes`, and the positions in a subscription's assignment.
+`_fetch_min_bytes`, the positions in a subscription's assignment, and the two errors that a fetch raises for an offset
+that is not there, with what they carry.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.offsets import beginnings_of, ends_of
+from stream_app.worker.log_range import LogRange, OffsetGap, gap_to
 
 _FETCH_WAIT_MS: Final = 200  # that a fetch waits at the broker when it finds nothing
 _LONGEST_PAUSE_S: Final = 0.02  # between two fetches of a busy worker
 _BULK: Final = 65_536  # bytes that end the pause: some 500 events
+_SECOND_LOOK_S: Final = 1.0  # after which a log that seems to be cut is looked at again
+_REFUSALS: Final = (OffsetOutOfRangeError, NoOffsetForPartitionError)
+
+logger: Final = logging.getLogger(__name__)
 
 
 class Fetch:
@@ -33,6 +46,7 @@ class Fetch:
 
     __slots__ = (
         "checksum",
+        "gap",
         "headers",
         "key",
         "offset",
@@ -46,9 +60,15 @@ class Fetch:
         "value",
     )
 
-    def __init__(self, tp: TP, records: Sequence[ConsumerRecord], start: int, position: int) -> None:
-        """`start` is where this fetch began, `position` where the next one will; there may be no records in between."""
+    def __init__(
+        self, tp: TP, records: Sequence[ConsumerRecord], start: int, position: int, gap: OffsetGap | None = None
+    ) -> None:
+        """`start` is where this fetch began, `position` where the next one will; there may be no records in between.
+
+        `gap` says that the log does not have `start`.
+        """
         self.start = start
+        self.gap = gap
         self.topic: str = tp.topic
         self.partition: int = tp.partition
         self.offset: int = position - 1
@@ -114,14 +134,17 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     ) -> dict[TP, list[Any]]:
         """Wraps the records of each partition in a `Fetch`, in the thread, where no position moves in between.
 
-        Recovery waits for the last offset of the changelog, so it gets a `Fetch` without records for offsets that have
-        none for a reader. Leans on: `Consumer._getmany` ends here; only fetches and seeks move a position.
+        Offsets without a record for a reader are handed on too, in a `Fetch` without records.
+        Leans on: `Consumer._getmany` ends here; only fetches and seeks move a position.
         """
         async with self._turn:
             before = _positions(consumer, list(active_partitions))
-            fetched = await super()._fetch_records(
-                consumer, active_partitions, timeout=timeout, max_records=max_records
-            )
+            try:
+                fetched = await super()._fetch_records(
+                    consumer, active_partitions, timeout=timeout, max_records=max_records
+                )
+            except _REFUSALS as error:
+                return await self._find_the_log(consumer, *_refused(error))
             now = _positions(consumer, [*fetched, *before])
             if any(self._has_events(tp) for tp in fetched):
                 self._pause(consumer)
@@ -133,10 +156,42 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         passed = {
             tp: now[tp]
             for tp in before
-            if tp not in fetched and self.consumer._is_changelog_tp(tp) and now.get(tp, 0) > before[tp]
+            if tp not in fetched and tp.topic in self.transport.fetch_topics and now.get(tp, 0) > before[tp]
         }
         fetches |= {tp: [Fetch(tp, [], before[tp], position)] for tp, position in passed.items()}
         return {**fetched, **fetches}
+
+    async def _find_the_log(self, consumer: AIOKafkaConsumer, tp: TP, wanted: int | None) -> dict[TP, list[Any]]:
+        """Goes on where the log of a partition is, which does not have the offset `wanted` (None: nobody said any).
+
+        A replica that lags behind refuses offsets too, so the log is what its leader says, and is looked at again
+        before it counts as cut. Nothing is done for a partition that a rebalance or a seek has moved meanwhile.
+        """
+        log = await self._log_range(tp)
+        if wanted is not None and wanted > log.end:
+            await asyncio.sleep(_SECOND_LOOK_S)
+            log = await self._log_range(tp)
+        if _positions(consumer, [tp]).get(tp) != wanted or tp not in consumer.assignment():
+            return {}
+        if wanted is None:
+            consumer.seek(tp, log.start)
+            return {}
+        gap = gap_to(log, wanted)
+        if gap is None:
+            logger.warning("%s: a broker did not have offset %d, which its leader has; asking again", tp, wanted)
+            return {}
+        if gap.reason == "truncated" and not self._has_events(tp):
+            raise DataPathError(
+                f"{tp}: the changelog ends at offset {log.end}, after {wanted} had been read: it was cut. The next "
+                "start rebuilds the local state from what is left"
+            )
+        consumer.seek(tp, gap.next)
+        return {tp: [Fetch(tp, [], wanted, gap.next, gap)]} if tp.topic in self.transport.fetch_topics else {}
+
+    async def _log_range(self, tp: TP) -> LogRange:
+        beginnings = await beginnings_of(self.transport.settings, "worker", [tp])
+        ends = await ends_of(self.transport.settings, "worker", [tp])
+        return LogRange(beginnings[tp], ends[tp])
 
     def _pause(self, consumer: AIOKafkaConsumer) -> None:
         """Has the next fetch wait at the broker while the worker is busy with this one.
@@ -164,16 +219,19 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return await self.call_thread(self._seek_to_committed)  # type: ignore[no-any-return]
 
     async def _seek_to_committed(self) -> Mapping[TP, int]:
-        """Seeks to the committed offsets, and to the beginning of event partitions without one.
+        """Seeks to the committed offsets, and to the oldest record of event partitions without one.
 
         aiokafka moves only to a committed offset above 0, else it stays where it is: after a fetch that was given up.
         """
         async with self._turn:
             consumer = self._ensure_consumer()
             committed: Mapping[TP, int] = await consumer.seek_to_committed()  # None where nothing is
-            untouched = [tp for tp, offset in committed.items() if not offset and self._has_events(tp)]
-            for tp in _positions(consumer, untouched):  # others have none yet, and get the first offset there is
-                consumer.seek(tp, 0)
+            events = {tp: offset for tp, offset in committed.items() if self._has_events(tp)}
+            new = [tp for tp, offset in events.items() if offset is None]
+            oldest = await beginnings_of(self.transport.settings, "worker", new)
+            for tp, offset in events.items():
+                if tp in consumer.assignment():
+                    consumer.seek(tp, oldest[tp] if offset is None else offset)
         return committed
 
     def _has_events(self, tp: TP) -> bool:
@@ -205,6 +263,14 @@ def _milliseconds(seconds: float | None) -> int:
 def _at_once(fetcher: Any) -> None:
     """Lets the first event end a fetch, from the next request on."""
     fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = 1, _FETCH_WAIT_MS
+
+
+def _refused(error: Exception) -> tuple[TP, int | None]:
+    """The partition and the offset that a fetch was refused. Leans on: aiokafka raises for one partition at a time."""
+    if isinstance(error, NoOffsetForPartitionError):
+        return TP(*error.args[0]), None
+    ((tp, offset),) = error.args[0].items()
+    return TP(*tp), offset
 
 
 def _positions(consumer: AIOKafkaConsumer, tps: Iterable[TP]) -> dict[TP, int]:

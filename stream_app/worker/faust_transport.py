@@ -27,6 +27,7 @@ from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_producer
 from stream_app.settings import Settings
 from stream_app.worker.faust_fetch_thread import FetchThread
+from stream_app.worker.log_range import OffsetGap
 
 _RECOVERY_POLL_S: Final = 0.02  # between two looks for something to recover
 _RECOVERY_FETCH_S: Final = 0.1  # longest fetch during recovery
@@ -114,7 +115,10 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
                 raise DataPathError(f"{tp}: a fetch begins at offset {fetch.start}, after {expected}: one got lost")
             self._expected[tp] = fetch.offset + 1
             if not self._is_changelog_tp(tp):
-                self._handed_out[tp].append((fetch.value[0].offset, fetch.offset))
+                first = fetch.value[0].offset if fetch.value else fetch.offset + 1
+                self._handed_out[tp].append((first, fetch.offset))
+                if fetch.gap is not None:
+                    self.transport.missed(tp, fetch.gap)
 
     async def perform_seek(self) -> None:
         """Goes back to the committed offsets: what was handed out before will be fetched again."""
@@ -145,20 +149,21 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
 
         Leans on: the thread's aiokafka consumer, whose position also passes offsets that are never handed out
         (transaction markers, what retention took). So these are not lag, nor is what an open transaction of a publisher
-        holds back.
+        holds back. The thread may reset a position meanwhile: aiokafka's `position` would then fail.
         """
         consumer = self._thread._consumer
         subscription = consumer._subscription.subscription if consumer is not None else None
         assignment = subscription.assignment if subscription is not None else None
         if assignment is None:
             return {}
-        states = {TP(*tp): assignment.state_value(tp) for tp in assignment.tps}
-        return {
-            tp: PartitionPosition(waiting[0][0] if waiting else state.position, state.lso)
-            for tp, state in states.items()
-            if tp.topic in self.transport.fetch_topics and not self._is_changelog_tp(tp)
-            if ((waiting := self._handed_out.get(tp)) or state.has_valid_position) and state.lso is not None
-        }
+        positions = {}
+        for tp in map(TP._make, assignment.tps):
+            if tp.topic in self.transport.fetch_topics and not self._is_changelog_tp(tp):
+                state, waiting = assignment.state_value(tp), self._handed_out.get(tp)
+                done, end = waiting[0][0] if waiting else state._position, state.lso  # None where not known yet
+                if done is not None and end is not None:
+                    positions[tp] = PartitionPosition(done, end)
+        return positions
 
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit. Acknowledgements of a partition's fetches come in order, so the last one counts.
@@ -223,13 +228,14 @@ class FetchTransport(driver.Transport):  # type: ignore[misc]
         take_over: Callable[[set[int]], Awaitable[None]],
         commits: bool,
         pause: Callable[[], float],
+        missed: Callable[[TP, OffsetGap], None],
         **kwargs: Any,
     ) -> None:
         """Fetches of the events and of the changelog become one message each.
 
         `drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these partitions
         of the events. `commits` says whether acknowledged offsets are to be committed, `pause` for how many seconds
-        after a fetch of events the worker is too busy for the next one.
+        after a fetch of events the worker is too busy for the next one, `missed` hears of events that are not there.
         """
         super().__init__(*args, **kwargs)
         self.settings = settings
@@ -238,3 +244,4 @@ class FetchTransport(driver.Transport):  # type: ignore[misc]
         self.take_over = take_over
         self.commits = commits
         self.pause = pause
+        self.missed = missed

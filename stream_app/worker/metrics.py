@@ -15,6 +15,7 @@ from model.data.event_time import FLAGS
 from model.serving.answers import Answers
 from model.serving.online_scores import BatchScores, VersionScore
 from stream_app.contract.events import REASONS
+from stream_app.worker.log_range import MISSED_REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -136,6 +137,12 @@ class WorkerMetrics:
         self.stale_batches = Counter(
             "nextact_stale_batches", "Fetches of partitions lost before they were handled", registry=registry
         )
+        self.missed = Counter(
+            "nextact_missed_records",
+            "Offsets of the events topic that were gone before they were answered, or after, by reason",
+            ["reason"],
+            registry=registry,
+        )
         self.batch_events = Histogram(
             "nextact_batch_events",
             "Records per batch",
@@ -195,6 +202,8 @@ class WorkerMetrics:
             self.event_time.labels(flag or "ok")
         for reason in REASONS:
             self.dead_letters.labels(reason)
+        for missed in MISSED_REASONS:
+            self.missed.labels(missed)
         for ranker in RANKERS:
             for counter in (self.predictions, self.scored, self.hits, self.reciprocal_ranks):
                 counter.labels(ranker)

@@ -104,7 +104,8 @@ class Pipeline:
 
         `generation` is the consumer group's. Raises `TooManyDeadLetters`.
         """
-        self._metrics.batch_events.observe(len(records))
+        if records:
+            self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
             decoded = decode_batch(records)
             self._limits.count(records, decoded.rejected, generation)

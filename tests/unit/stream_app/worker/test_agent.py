@@ -63,7 +63,7 @@ class World:
         offsets = range(self._next, self._next + size)
         self._next += size + behind
         message = SimpleNamespace(
-            partition=partition, generation_id=generation, offset=offsets[-1] + behind, tp=TP("shop.events", partition)
+            partition=partition, generation_id=generation, offset=self._next - 1, tp=TP("shop.events", partition)
         )
         records = [make_record(b"", offset=offset, partition=partition) for offset in offsets]
         name = f"ack {partition}/{message.offset}"
@@ -205,6 +205,28 @@ def test_a_delivery_covers_all_that_its_fetches_cover() -> None:
         "delivered 3/0-7",
         "ack 3/2",
         "ack 3/6",
+    ]
+
+
+def test_fetches_without_records_are_delivered_in_their_turn_so_that_their_offsets_are_committed() -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
+        world.fetch(3, size=2)
+        world.fetch(3, size=0, behind=2)
+        world.fetch(4, size=0, behind=1)
+        await seen(lambda: world.fetches.empty())
+        await agent.drained()
+        world.fetch(4, size=0, behind=3)
+        await seen(lambda: world.fetches.empty())
+        await agent.drained()
+
+    assert [entry for entry in run(body).happened if entry.startswith(("delivered", "ack"))] == [
+        "delivered 3/0-4",
+        "delivered 4/4-5",
+        "ack 3/1",
+        "ack 3/3",
+        "ack 4/4",
+        "delivered 4/7-8",
+        "ack 4/7",
     ]
 
 

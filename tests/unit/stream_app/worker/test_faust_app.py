@@ -55,6 +55,6 @@ def test_the_broker_is_asked_as_the_settings_say() -> None:
         assert conf.id == SETTINGS.group
         assert conf.broker_session_timeout == SETTINGS.session_timeout
         assert conf.broker_request_timeout > SETTINGS.session_timeout
-        assert conf.consumer_auto_offset_reset == "earliest"
+        assert conf.consumer_auto_offset_reset == "none"  # `FetchThread` finds out where to go on
 
     run(body)

@@ -10,11 +10,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from stream_app.errors import DataPathError
+from stream_app.worker import faust_fetch_thread
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
 from stream_app.worker.faust_transport import FetchConsumer
+from stream_app.worker.log_range import OffsetGap
 from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, SETTINGS, records, run
 
 NEW = TP(SETTINGS.events_topic, 4)  # just assigned
@@ -82,17 +86,115 @@ def test_a_fetch_covers_the_markers_after_its_records(monkeypatch: pytest.Monkey
     run(body)
 
 
-def test_only_recovery_gets_fetches_without_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_position_that_moves_without_records_makes_a_fetch_without_records(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(consumer: FetchConsumer) -> None:
         still = TP(CHANGELOG.topic, 4)
         fetches = Fetches(monkeypatch, EVENTS, CHANGELOG, OTHER, still)
         fetches.assignment.state_value(still).await_reset(0)  # no position yet
         fetches.next = dict.fromkeys((EVENTS, CHANGELOG, OTHER), ([], 8))
         wrapped = await fetches.of(consumer._thread)
-        assert set(wrapped) == {CHANGELOG}
-        assert (wrapped[CHANGELOG][0].value, wrapped[CHANGELOG][0].offset) == ([], 7)
+        assert set(wrapped) == {EVENTS, CHANGELOG}
+        for tp in (EVENTS, CHANGELOG):
+            (fetch,) = wrapped[tp]
+            assert (fetch.value, fetch.start, fetch.offset, fetch.gap) == ([], 5, 7, None)
+            consumer._expect(tp, wrapped[tp])
+        fetches.next = {EVENTS: (records(8), 9)}  # an aborted transaction before it once ended the worker
+        consumer._expect(EVENTS, (await fetches.of(consumer._thread))[EVENTS])
         fetches.next = {}
         assert await fetches.of(consumer._thread) == {}
+
+    run(body)
+
+
+class Log:
+    """A log that refuses a fetch, and what a fetch thread that finds its range makes of that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception, *ranges: tuple[int, int]) -> None:
+        """`ranges`: of the log, (start, end) as it is looked at again and again."""
+        self.ranges = list(ranges)
+        self.error = error
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", self._refuse)
+        monkeypatch.setattr(faust_fetch_thread, "beginnings_of", self._start)
+        monkeypatch.setattr(faust_fetch_thread, "ends_of", self._end)
+        monkeypatch.setattr(faust_fetch_thread, "_SECOND_LOOK_S", 0.0)
+
+    async def _refuse(self, *_: Any, **__: Any) -> dict[TP, list[Any]]:
+        raise self.error
+
+    async def _start(self, *arguments: Any) -> dict[TP, int]:
+        (tp,) = arguments[-1]
+        return {tp: self.ranges[0][0]}
+
+    async def _end(self, *arguments: Any) -> dict[TP, int]:
+        (tp,) = arguments[-1]
+        return {tp: (self.ranges.pop(0) if len(self.ranges) > 1 else self.ranges[0])[1]}
+
+    async def fetch(self, consumer: FetchConsumer, tp: TP, position: int | None) -> tuple[list[Any], int | None]:
+        """The fetches of the partition, and where the next one begins."""
+        assignment = Assignment([tp])
+        state = assignment.state_value(tp)
+        if position is not None:
+            state.reset_to(position)
+        fetched = await consumer._thread._fetch_records(consumer_of(assignment), {tp}, timeout=1.0)
+        return fetched.get(tp, []), state._position
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        ([(9, 20)], OffsetGap("retention", 5, 9)),
+        ([(0, 3)], OffsetGap("truncated", 5, 3)),
+        ([(0, 0)], OffsetGap("truncated", 5, 0)),
+        ([(0, 3), (0, 20)], None),  # the second look: it was only a replica that lags behind
+        ([(0, 5)], None),
+    ],
+)
+def test_an_offset_that_the_log_does_not_have_is_told_and_passed(
+    monkeypatch: pytest.MonkeyPatch, ranges: list[tuple[int, int]], expected: OffsetGap | None
+) -> None:
+    log = Log(monkeypatch, OffsetOutOfRangeError({EVENTS: 5}), *ranges)
+
+    async def body(consumer: FetchConsumer) -> None:
+        fetched, position = await log.fetch(consumer, EVENTS, 5)
+        if expected is None:
+            assert (fetched, position) == ([], 5)
+        else:
+            (fetch,) = fetched
+            assert (fetch.value, fetch.start, fetch.offset + 1, fetch.gap) == ([], 5, expected.next, expected)
+            assert position == expected.next
+
+    run(body)
+
+
+def test_an_offset_that_was_refused_before_a_rebalance_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(monkeypatch, OffsetOutOfRangeError({EVENTS: 5}), (9, 20))
+
+    async def body(consumer: FetchConsumer) -> None:
+        assert await log.fetch(consumer, EVENTS, None) == ([], None)
+        assert await log.fetch(consumer, EVENTS, 7) == ([], 7)
+        assert await log.fetch(consumer, CHANGELOG, 5) == ([], 5)
+
+    run(body)
+
+
+@pytest.mark.parametrize("tp", [EVENTS, CHANGELOG])
+def test_a_partition_without_an_offset_begins_at_its_oldest_record(monkeypatch: pytest.MonkeyPatch, tp: TP) -> None:
+    log = Log(monkeypatch, NoOffsetForPartitionError(tp), (9, 20))
+
+    async def body(consumer: FetchConsumer) -> None:
+        assert await log.fetch(consumer, tp, None) == ([], 9)
+
+    run(body)
+
+
+def test_recovery_goes_on_where_the_changelog_begins_and_ends_where_it_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        log = Log(monkeypatch, OffsetOutOfRangeError({CHANGELOG: 5}), (6, 20))
+        ((fetch,), position) = await log.fetch(consumer, CHANGELOG, 5)
+        assert (fetch.offset, position) == (5, 6)
+        cut = Log(monkeypatch, OffsetOutOfRangeError({CHANGELOG: 5}), (0, 3))
+        with pytest.raises(DataPathError, match="the changelog ends at offset 3, after 5 had been read"):
+            await cut.fetch(consumer, CHANGELOG, 5)
 
     run(body)
 
@@ -103,6 +205,11 @@ def test_a_seek_to_committed_gives_back_the_first_fetch_of_a_partition_too(
 ) -> None:
     """A first fetch that a rebalance had Faust give up once took 644 events with it."""
     offsets = {EVENTS: committed, CHANGELOG: None, NEW: None}
+
+    async def beginnings(*arguments: Any) -> dict[TP, int]:
+        return dict.fromkeys(arguments[-1], 2)
+
+    monkeypatch.setattr(faust_fetch_thread, "beginnings_of", beginnings)
 
     async def committed_of(_: Any, tp: TP) -> int | None:
         return offsets[tp]
@@ -116,9 +223,9 @@ def test_a_seek_to_committed_gives_back_the_first_fetch_of_a_partition_too(
         aiokafka = consumer_of(assignment)
         monkeypatch.setattr(FetchThread, "_ensure_consumer", lambda _: aiokafka)
         assert await consumer._thread._seek_to_committed() == offsets
-        assert assignment.state_value(EVENTS).position == (committed or 0)
+        assert assignment.state_value(EVENTS).position == (2 if committed is None else committed)
         assert assignment.state_value(CHANGELOG).position == 5
-        assert not assignment.state_value(NEW).has_valid_position
+        assert assignment.state_value(NEW).position == 2
 
     run(body)
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from stream_app.errors import DataPathError
 from stream_app.worker.faust_fetch_thread import Fetch
 from stream_app.worker.faust_transport import FetchConsumer, FetchSchema, PartitionPosition
+from stream_app.worker.log_range import OffsetGap
 from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, STANDBY, Delivery, hand_out, records, run
 
 
@@ -47,6 +48,38 @@ def test_fetches_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -
         assert active == {EVENTS}
         assert handed_on[EVENTS] is fetches
         assert {tp: list(offsets) for tp, offsets in consumer._handed_out.items()} == {EVENTS: [(1, 2)]}
+
+    run(body)
+
+
+def test_a_fetch_without_records_moves_what_is_expected_and_is_acknowledged_in_its_turn() -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        first = hand_out(consumer, 5, 6)
+        passed = Fetch(EVENTS, [], 7, 9)
+        consumer._expect(EVENTS, [passed])
+        assert list(consumer._handed_out[EVENTS]) == [(5, 6), (9, 8)]
+        second = hand_out(consumer, 9)  # was once taken for the one after a lost one
+        consumer.ack(first)
+        assert consumer._new_offset(EVENTS) == 7
+        consumer.ack(consumer._to_message(EVENTS, passed))
+        assert consumer._new_offset(EVENTS) == 9
+        consumer.ack(second)
+        assert consumer._new_offset(EVENTS) == 10
+
+    run(body)
+
+
+def test_offsets_that_are_gone_are_told_once_and_passed() -> None:
+    told: list[Any] = []
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.transport.missed = lambda *gap: told.append(gap)
+        hand_out(consumer, 5, 6)
+        gap = OffsetGap("retention", 7, 20)
+        consumer._expect(EVENTS, [Fetch(EVENTS, [], 7, 20, gap)])
+        hand_out(consumer, 20)
+        consumer._expect(CHANGELOG, [Fetch(CHANGELOG, [], 7, 20, gap)])
+        assert told == [(EVENTS, gap)]
 
     run(body)
 
@@ -115,9 +148,7 @@ def test_a_fetch_that_never_came_ends_the_process_unless_a_seek_comes_first(
 
 
 def test_a_partition_is_done_up_to_its_oldest_fetch_in_flight_or_its_position() -> None:
-    states = {
-        tp: SimpleNamespace(position=12, highwater=40, lso=30, has_valid_position=True) for tp in (EVENTS, CHANGELOG)
-    }
+    states = {tp: SimpleNamespace(_position=12, highwater=40, lso=30) for tp in (EVENTS, CHANGELOG)}
     assignment = SimpleNamespace(tps=set(states), state_value=states.get)
     subscribed = SimpleNamespace(_subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)))
 
@@ -130,7 +161,12 @@ def test_a_partition_is_done_up_to_its_oldest_fetch_in_flight_or_its_position() 
         assert consumer.partition_positions()[EVENTS] == PartitionPosition(5, 30)
         consumer.ack(first)
         assert consumer.partition_positions()[EVENTS].lag == 22
+        states[EVENTS]._position = None  # the thread has just lost it
+        assert consumer.partition_positions()[EVENTS] == PartitionPosition(8, 30)
         states[EVENTS].lso = None  # no fetch has told it
+        assert consumer.partition_positions() == {}
+        states[EVENTS].lso = 30
+        consumer._handed_out.clear()
         assert consumer.partition_positions() == {}
         consumer._thread._consumer = None
 

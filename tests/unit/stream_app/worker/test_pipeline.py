@@ -117,6 +117,14 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
         check_sound(prediction)
 
 
+@pytest.mark.parametrize("serving", [SERVING, None])
+def test_a_batch_without_records_passes_and_is_not_counted(serving: Serving | None) -> None:
+    bench = Bench(serving)
+    assert bench.process([]) == {}
+    bench.process([event(offset=0)])
+    assert bench.value("batch_events_count") == 1
+
+
 def test_everything_is_counted() -> None:
     bench = Bench()
     bench.process([event(offset=0, event_id="x"), make_record(b"", offset=1)])

@@ -1,0 +1,148 @@
+"""Logs with holes, on a real broker: aborted transactions, deleted records, offsets that the log does not have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from stream_app.contract.predictions import decode_prediction
+from stream_app.kafka.clients import new_admin, new_consumer, new_producer
+from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.settings import Settings
+from tests.integration.running import Running
+from tests.integration.test_end_to_end import Start
+from tests.integration.topics import read_all
+
+pytestmark = pytest.mark.broker
+
+MODES = ["at-least-once", "exactly-once"]
+
+
+def event(user: str, item: str = "shoe") -> tuple[bytes, bytes]:
+    return user.encode(), f'{{"user_id":"{user}","type":"view","item_id":"{item}"}}'.encode()
+
+
+async def write(
+    settings: Settings, partitions: Iterable[int], events: Sequence[tuple[bytes, bytes]], *, transaction: str = ""
+) -> None:
+    """Writes events to each of the partitions; with `transaction` ("commit" or "abort") in one that ends so."""
+    options = {"transactional_id": f"{settings.group}-publisher"} if transaction else {}
+    async with new_producer(settings, "publisher", **options) as producer:
+        if transaction:
+            await producer.begin_transaction()
+        for partition in partitions:
+            for key, value in events:
+                await producer.send_and_wait(settings.events_topic, key=key, value=value, partition=partition)
+        if transaction == "abort":
+            await producer.abort_transaction()
+        elif transaction:
+            await producer.commit_transaction()
+
+
+async def delete_before(settings: Settings, offset: int) -> None:
+    """Deletes the records before an offset, in partition 0."""
+    admin = new_admin(settings, "operator")
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(settings.events_topic, 0): RecordsToDelete(offset)})
+    finally:
+        await admin.close()
+
+
+async def commit(settings: Settings, offset: int) -> None:
+    """Commits an offset of partition 0 for the group, as if a worker had come so far."""
+    tp = TopicPartition(settings.events_topic, 0)
+    async with new_consumer(settings, "worker", group_id=settings.group) as consumer:
+        consumer.assign([tp])
+        await consumer.commit({tp: offset})
+
+
+async def committed(settings: Settings) -> list[int | None]:
+    """The group's offsets, by partition."""
+    tps = [TopicPartition(settings.events_topic, number) for number in range(settings.partitions)]
+    async with new_consumer(settings, "worker", group_id=settings.group) as consumer:
+        consumer.assign(tps)
+        return [await consumer.committed(tp) for tp in tps]
+
+
+def answered(settings: Settings) -> list[tuple[int, int]]:
+    """Partition and offset of each event with an answer, as often as it has one."""
+    sources = [decode_prediction(record.value).source for record in read_all(settings, settings.predictions_topic)]
+    return sorted((source.partition, source.offset) for source in sources)
+
+
+def wait_predictions(worker: Running, count: int) -> None:
+    worker.wait_until(lambda: worker.metric("nextact_predictions_total", "rules") >= count)
+
+
+def missed(worker: Running, reason: str) -> float:
+    return worker.metric("nextact_missed_records_total", reason)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_offsets_without_records_pass_a_worker_that_has_caught_up(settings: Settings, start: Start, mode: str) -> None:
+    """An aborted transaction once ended every worker that had caught up."""
+    everywhere = range(settings.partitions)
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(write(settings, everywhere, [event("ada")]))
+    worker = start("worker", delivery=mode)
+    worker.wait_ready()
+    wait_predictions(worker, 4)
+    asyncio.run(write(settings, everywhere, [event("eve")] * 2, transaction="abort"))
+    # The offsets are committed, although no event came: lag is not stuck, and retention that takes them is no loss.
+    worker.wait_until(lambda: asyncio.run(committed(settings)) == [4] * settings.partitions)
+    asyncio.run(write(settings, everywhere, [event("bob")], transaction="commit"))
+    asyncio.run(write(settings, everywhere, [event("ada")]))
+    wait_predictions(worker, 12)
+    worker.wait_until(lambda: asyncio.run(committed(settings)) == [7] * settings.partitions)
+    assert worker.terminate() == 0
+    assert answered(settings) == [(partition, offset) for partition in everywhere for offset in (0, 4, 6)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_records_deleted_while_no_worker_ran_are_counted(settings: Settings, start: Start, mode: str) -> None:
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(write(settings, [0], [event("ada")] * 10))
+    asyncio.run(commit(settings, 2))
+    asyncio.run(delete_before(settings, 7))
+    worker = start("worker", delivery=mode)
+    worker.wait_ready()
+    wait_predictions(worker, 3)
+    assert missed(worker, "retention") == 5
+    assert "offsets 2 to 6 were deleted before they were answered" in worker.log.read_text()
+    assert worker.terminate() == 0
+    assert answered(settings) == [(0, 7), (0, 8), (0, 9)]
+
+
+def test_what_was_deleted_before_the_first_worker_came_is_not_missed(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(write(settings, [0], [event("ada")] * 3))
+    asyncio.run(delete_before(settings, 1))
+    worker = start("worker")
+    worker.wait_ready()
+    wait_predictions(worker, 2)
+    assert missed(worker, "retention") == 0
+
+
+def test_records_deleted_under_a_worker_that_lags_are_counted(settings: Settings, start: Start) -> None:
+    """It once ended, saying that Faust had lost them."""
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(write(settings, [0], [event("ada")]))
+    worker = start("worker")
+    worker.wait_ready()
+    wait_predictions(worker, 1)
+    worker.freeze()
+    asyncio.run(write(settings, [0], [event("bob")] * 9))
+    asyncio.run(delete_before(settings, 10))  # the fetch that waits at the broker may have some of them
+    asyncio.run(write(settings, [0], [event("ada")] * 2))
+    worker.thaw()
+    worker.wait_until(lambda: asyncio.run(committed(settings))[0] == 12)
+    found = answered(settings)
+    assert found[-2:] == [(0, 10), (0, 11)]
+    assert len(found) + missed(worker, "retention") == 12
+    assert missed(worker, "retention") > 0
+    assert worker.terminate() == 0
