@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.errors import NextactError
+from stream_app.cli.broker import broker
 from stream_app.cli.common import CLEAR, INTERRUPTED, grouped, importing, setting, settings_of, stoppable
 from stream_app.cli.dead_letters import dead_letters
 from stream_app.cli.evaluate import evaluate
@@ -35,6 +35,7 @@ def cli() -> None:
     """Predicts what each shopper does next: Kafka in, a recurrent state per user, Kafka out."""
 
 
+cli.add_command(broker)
 cli.add_command(models)
 cli.add_command(dead_letters)
 cli.add_command(evaluate)
@@ -62,32 +63,6 @@ def demo(seconds: float | None, events: int | None, rate: float, history: int, s
 
     if stoppable(run):
         sys.exit(INTERRUPTED)
-
-
-@cli.command()
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Where the records are stored. [NEXTACT_DATA_DIR/kafka]"
-)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=9092, show_default=True, help="First node's; 0: a free one."
-)
-@click.option("--nodes", type=click.IntRange(1, 9), default=1, show_default=True, help="Brokers of the cluster.")
-@click.option("--kafka-version", help="As 3.9.2, or 3.3, 3.9, 4.4. [the data directory's, or 4.4.0]")
-def broker(data_dir: Path | None, port: int, nodes: int, kafka_version: str | None) -> None:
-    """Run a real Apache Kafka here, without Docker or Java on the system; Ctrl-C stops it."""
-    from stream_app.sandbox.cluster import Broker
-
-    settings = settings_of({})
-    directory = data_dir or settings.data_dir / "kafka"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Broker(directory, nodes=nodes, port=port, version=kafka_version, report=click.echo) as running:
-        click.echo(
-            f"Kafka {running.version} listens at {running.bootstrap_servers}, data in {directory}. Ctrl-C stops it."
-        )
-        try:
-            running.wait()
-        except KeyboardInterrupt:
-            click.echo("stopping ...")
 
 
 @cli.command()

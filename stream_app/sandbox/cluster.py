@@ -9,28 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import fcntl
 import logging
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from aiokafka.errors import KafkaError
 
-from stream_app.errors import BrokerFailed, UsageError
+from stream_app.errors import BrokerFailed, SettingsInvalid, UsageError
 from stream_app.kafka.clients import new_admin
+from stream_app.sandbox.access_admin import set_passwords
 from stream_app.sandbox.layout import Layout, Node, logging_properties, plan_layout, server_properties
 from stream_app.sandbox.ports import HOST
 from stream_app.sandbox.processes import GRACE_S, ChildProcess
-from stream_app.sandbox.runtime import complete_version, find_jars, find_java
+from stream_app.sandbox.runtime import complete_version, find_jars, find_java, release
+from stream_app.sandbox.secure import ADMIN, OLDEST, SecureFolder
 from stream_app.settings import Settings
 
 log: Final = logging.getLogger(__name__)
+
+_START_TIMEOUT_S: Final = 120.0  # seconds that a start may take, without downloads; a node that ends is noticed before
 
 
 class Broker:
@@ -38,7 +43,8 @@ class Broker:
 
     `port`: the first node's port, the others count up from it; 0 takes the remembered ports, or free ones.
     `version` of Kafka, as 3.9.2 or 3.9: by default the one that the directory was made by, or the present one.
-    `heap_mb`: Java heap per node in MiB. `start_timeout_s`: seconds that a start may take, without downloads.
+    `secure`: folder for the certificates and users' settings of a secured broker (`sandbox.secure`); None: an open one.
+    `heap_mb`: Java heap per node in MiB.
     `report` is called with a line of text about what takes long.
     All methods block; from a coroutine, call them through `asyncio.to_thread`.
     """
@@ -50,8 +56,8 @@ class Broker:
         nodes: int = 1,
         port: int = 0,
         version: str | None = None,
+        secure: Path | None = None,
         heap_mb: int = 512,
-        start_timeout_s: float = 60.0,
         report: Callable[[str], None] = log.info,
     ) -> None:
         self.data_dir = data_dir.absolute()
@@ -59,7 +65,7 @@ class Broker:
         self._port = port
         self._version = version and complete_version(version)
         self._heap_mb = heap_mb
-        self._start_timeout_s = start_timeout_s
+        self._secure = None if secure is None else SecureFolder(secure.absolute())
         self._report = report
         self._layout: Layout | None = None
         self._java: tuple[str, ...] = ()
@@ -95,6 +101,13 @@ class Broker:
         return ",".join(node.address for node in self.nodes)
 
     @property
+    def secure(self) -> SecureFolder:
+        """The users and files of a secured broker; raises BrokerFailed for an open one."""
+        if self._secure is None:
+            raise BrokerFailed(f"the broker in {self.data_dir} is not secured")
+        return self._secure
+
+    @property
     def pids(self) -> dict[int, int]:
         """The process id of each running node, by node id."""
         return {node_id: child.pid for node_id, child in self._running.items() if child.poll() is None}
@@ -113,6 +126,7 @@ class Broker:
             for node in self.nodes:
                 self._launch(node)
             self._wait_ready(self.nodes)
+            self._make_users()
         except BaseException:
             self._stop_all(timeout=0.0)
             raise
@@ -179,17 +193,52 @@ class Broker:
 
     def _prepare(self) -> None:
         memory = self.data_dir / "cluster.json"
-        self._layout = plan_layout(Layout.read(memory), nodes=self._node_count, port=self._port, version=self._version)
+        self._layout = plan_layout(
+            Layout.read(memory),
+            nodes=self._node_count,
+            port=self._port,
+            version=self._version,
+            secured=self._secure is not None,
+        )
+        security = self._prepare_security()
         java = str(find_java())
         jars = find_jars(self._report, self._layout.kafka_version)
         self._java = (java, "-cp", os.pathsep.join(map(str, jars)), *_jvm_options(self._heap_mb))
         for node in self.nodes:
             directory = self._directory(node)
             directory.mkdir(exist_ok=True)
-            (directory / "server.properties").write_text(server_properties(self._layout, node, directory))
+            (directory / "server.properties").write_text(
+                server_properties(self._layout, node, directory, security(node))
+            )
             (directory / "log4j2.properties").write_text(logging_properties(directory))
         self._layout.write(memory)
         self._format([node for node in self.nodes if not self._is_formatted(node)])
+
+    def _prepare_security(self) -> Callable[[Node], dict[str, object]]:
+        """Makes what is missing of a secured broker's files; returns what its nodes have in their configuration."""
+        if self._secure is None:
+            return lambda _node: {}
+        if release(self.version) < OLDEST:
+            raise SettingsInvalid(
+                f"Kafka {self.version} has no users of its own without ZooKeeper; a secured broker needs "
+                f"{'.'.join(map(str, OLDEST))} or newer"
+            )
+        self._secure.prepare(datetime.datetime.now(datetime.UTC))
+        return self._secure.server_properties
+
+    def _make_users(self) -> None:
+        """Gives the users of a secured broker their passwords, and writes the files that their settings are in."""
+        if self._secure is None:
+            return
+        passwords = self._secure.passwords()
+        asyncio.run(_set_passwords(self._node_settings(self.nodes[0]), passwords))
+        self._secure.write_settings(self.bootstrap_servers, passwords)
+
+    def _node_settings(self, node: Node) -> Settings:
+        """Returns the settings of a client for one node that may do anything."""
+        if self._secure is None:
+            return Settings.model_construct(brokers=node.address)
+        return Settings.model_construct(**self._secure.certificate_settings(ADMIN, node.internal_address))
 
     def _is_formatted(self, node: Node) -> bool:
         return (self._directory(node) / "records" / "meta.properties").exists()
@@ -202,7 +251,7 @@ class Broker:
             node.id: self._start_java(node, "kafka.tools.StorageTool", *options, "server.properties") for node in nodes
         }
         for node_id, child in formats.items():
-            if _exit_code(child, self._start_timeout_s) != 0:
+            if _exit_code(child, _START_TIMEOUT_S) != 0:
                 raise BrokerFailed(f"the storage of node {node_id} could not be formatted{_tail(child.log_path)}")
 
     def _launch(self, node: Node) -> None:
@@ -219,14 +268,14 @@ class Broker:
         )
 
     def _wait_ready(self, nodes: Iterable[Node]) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline = time.monotonic() + _START_TIMEOUT_S
         expected = set(self._running)
         for node in nodes:
-            while not node_is_ready(node, expected):
+            while not node_is_ready(node, self._node_settings(node), expected):
                 self._check_running()
                 if time.monotonic() > deadline:
                     logs = _tail(self._directory(node) / "kafka.log")
-                    raise BrokerFailed(f"node {node.id} was not ready after {self._start_timeout_s} s{logs}")
+                    raise BrokerFailed(f"node {node.id} was not ready after {_START_TIMEOUT_S} s{logs}")
                 time.sleep(0.1)
 
     def _check_running(self) -> None:
@@ -275,18 +324,18 @@ def _is_locked(path: Path) -> bool:
         return False
 
 
-def node_is_ready(node: Node, expected: set[int]) -> bool:
-    """Tells whether `node` answers a Kafka request and knows of all `expected` nodes (ids)."""
+def node_is_ready(node: Node, settings: Settings, expected: set[int]) -> bool:
+    """Tells whether `node` answers a Kafka request to a client with `settings`, and knows all nodes (ids)."""
     try:
         # First without aiokafka, which logs a complaint while nobody listens.
         socket.create_connection((HOST, node.port), timeout=1.0).close()
-        return asyncio.run(_registered_nodes(node.address)) >= expected
+        return asyncio.run(_registered_nodes(settings)) >= expected
     except (KafkaError, OSError, TimeoutError):
         return False
 
 
-async def _registered_nodes(address: str) -> set[int]:
-    client = new_admin(Settings.model_construct(brokers=address), "operator", request_timeout_ms=2000)
+async def _registered_nodes(settings: Settings) -> set[int]:
+    client = new_admin(settings, "operator", request_timeout_ms=2000)
     async with asyncio.timeout(5.0):
         try:
             await client.start()
@@ -294,6 +343,16 @@ async def _registered_nodes(address: str) -> set[int]:
         finally:
             await client.close()
     return {int(node["node_id"]) for node in cluster["brokers"]}
+
+
+async def _set_passwords(settings: Settings, passwords: Mapping[str, str]) -> None:
+    async with asyncio.timeout(_START_TIMEOUT_S):
+        admin = new_admin(settings, "operator")
+        await admin.start()
+        try:
+            await set_passwords(admin, passwords)
+        finally:
+            await admin.close()
 
 
 def _tail(path: Path, lines: int = 20) -> str:

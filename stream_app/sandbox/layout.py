@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -24,11 +24,18 @@ class Node:
     id: int
     port: int
     controller_port: int
+    internal_port: int = 0
+    """Where the brokers of a secured cluster listen to each other; 0: the cluster is open."""
 
     @property
     def address(self) -> str:
         """The address for Kafka clients, `host:port`."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def internal_address(self) -> str:
+        """The address for clients of a secured cluster that show a certificate, `host:port`."""
+        return f"{HOST}:{self.internal_port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,11 @@ class Layout:
     cluster_id: str
     nodes: tuple[Node, ...]
     kafka_version: str = _VERSION_BEFORE
+
+    @property
+    def secured(self) -> bool:
+        """Whether clients must say who they are, and may do only what they have the right to."""
+        return all(node.internal_port for node in self.nodes)
 
     @classmethod
     def read(cls, path: Path) -> Layout | None:
@@ -58,12 +70,15 @@ class Layout:
         draft.replace(path)
 
 
-def plan_layout(known: Layout | None, *, nodes: int, port: int, version: str | None = None) -> Layout:
+def plan_layout(
+    known: Layout | None, *, nodes: int, port: int, version: str | None = None, secured: bool = False
+) -> Layout:
     """Returns the layout to start with: the known one, with the requested ports, and new ports for those in use.
 
     `port` is the first node's, the others count up from it; 0 means the remembered ports, or free ones.
     `version` of Kafka: None means the remembered one, or the present one.
-    Raises SettingsInvalid for a requested port in use, and for another number of nodes or version than the known ones.
+    Raises SettingsInvalid for a requested port in use, and for another number of nodes or version than the known ones,
+    or when one is secured and the other open.
     """
     if nodes < 1 or not 0 <= port <= 65_536 - nodes:
         raise SettingsInvalid(f"nodes={nodes}, port={port}: there must be 1 node or more, on ports up to 65535")
@@ -77,6 +92,12 @@ def plan_layout(known: Layout | None, *, nodes: int, port: int, version: str | N
             f"the data directory was made by Kafka {known.kafka_version}, not {version}; start it with "
             f"{known.kafka_version} or use another directory"
         )
+    if known is not None and secured != known.secured:
+        raise SettingsInvalid(
+            "the data directory is that of a secured broker; start it with --secure or use another directory"
+            if known.secured
+            else "the data directory is that of a broker without security; start it so or use another directory"
+        )
     requested = [port + index for index in range(nodes)] if port else []
     for number in requested:
         if not is_free(number):
@@ -86,10 +107,12 @@ def plan_layout(known: Layout | None, *, nodes: int, port: int, version: str | N
     remembered = known.nodes if known else ()
     client_ports = requested or _keep_free([node.port for node in remembered], nodes, taken=[])
     controllers = _keep_free([node.controller_port for node in remembered], nodes, taken=client_ports)
-    ports = zip(client_ports, controllers, strict=True)
+    internal = [node.internal_port for node in remembered]
+    internals = _keep_free(internal, nodes, taken=[*client_ports, *controllers]) if secured else [0] * nodes
+    ports = zip(client_ports, controllers, internals, strict=True)
     return Layout(
         cluster_id=known.cluster_id if known else _new_cluster_id(),
-        nodes=tuple(Node(index, *pair) for index, pair in enumerate(ports, start=1)),
+        nodes=tuple(Node(index, *each) for index, each in enumerate(ports, start=1)),
         kafka_version=known.kafka_version if known else version or KAFKA_VERSION,
     )
 
@@ -106,8 +129,11 @@ def _new_cluster_id() -> str:
     return base64.urlsafe_b64encode(b"N" + os.urandom(15)).decode().rstrip("=")
 
 
-def server_properties(layout: Layout, node: Node, directory: Path) -> str:
-    """Returns Kafka's configuration of a node that keeps its records in `directory`/records."""
+def server_properties(layout: Layout, node: Node, directory: Path, security: Mapping[str, object] | None = None) -> str:
+    """Returns Kafka's configuration of a node that keeps its records in `directory`/records.
+
+    `security`: what a secured node has other than an open one.
+    """
     replicas = min(3, len(layout.nodes))
     in_sync = 2 if replicas == 3 else 1
     settings: dict[str, object] = {
@@ -119,7 +145,7 @@ def server_properties(layout: Layout, node: Node, directory: Path) -> str:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "log.dirs": _escape(directory / "records"),
+        "log.dirs": _log_directory(directory / "records"),
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
         "default.replication.factor": replicas,
@@ -139,7 +165,7 @@ def server_properties(layout: Layout, node: Node, directory: Path) -> str:
         # A killed node is noticed after 6 s, not 9 s.
         "broker.session.timeout.ms": 6000,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
+    return "".join(f"{name}={value}\n" for name, value in {**settings, **(security or {})}.items())
 
 
 def logging_properties(directory: Path) -> str:
@@ -147,8 +173,8 @@ def logging_properties(directory: Path) -> str:
     return f"""status=error
 appender.file.type=RollingFile
 appender.file.name=file
-appender.file.fileName={_escape(directory / "kafka.log")}
-appender.file.filePattern={_escape(directory / "kafka.log.%i")}
+appender.file.fileName={escape(directory / "kafka.log")}
+appender.file.filePattern={escape(directory / "kafka.log.%i")}
 appender.file.layout.type=PatternLayout
 appender.file.layout.pattern=%d %p %m (%c)%n
 appender.file.policies.type=SizeBasedTriggeringPolicy
@@ -160,8 +186,12 @@ rootLogger.appenderRef.file.ref=file
 """
 
 
-def _escape(path: Path) -> str:
-    """Escapes a path as a value of a Java properties file, whose escapes for non-ASCII text are those of JSON."""
+def _log_directory(path: Path) -> str:
     if "," in str(path):
         raise SettingsInvalid(f"data directory {path}: Kafka takes no directory with a comma in its name")
+    return escape(path)
+
+
+def escape(path: Path) -> str:
+    """Escapes a path as a value of a Java properties file, whose escapes for non-ASCII text are those of JSON."""
     return json.dumps(str(path))[1:-1]

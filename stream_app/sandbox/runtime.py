@@ -42,7 +42,7 @@ def complete_version(version: str) -> str:
         raise SettingsInvalid(
             f"Kafka version {version!r}: give one in full, as 3.9.2, or {', '.join(map(_short, TESTED_VERSIONS))}"
         )
-    if _release(version) < _release(TESTED_VERSIONS[0]):
+    if release(version) < release(TESTED_VERSIONS[0]):
         raise SettingsInvalid(
             f"Kafka version {version!r}: the oldest that runs without ZooKeeper is {_short(TESTED_VERSIONS[0])}"
         )
@@ -53,7 +53,8 @@ def _short(version: str) -> str:
     return version.rpartition(".")[0]
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release(version: str) -> tuple[int, ...]:
+    """Returns the numbers of a release, by which releases are in order: (3, 9) of 3.9.2."""
     return tuple(map(int, version.split(".")[:2]))
 
 
@@ -94,7 +95,7 @@ def find_jars(report: Callable[[str], None], version: str = KAFKA_VERSION) -> li
 
 def _log4j_1(version: str) -> list[str]:
     """Returns what stands for log4j 1, whose classes Kafka 3 uses: so one configuration of log4j 2 serves all."""
-    return ["log4j-1.2-api"] if _release(version) < (4, 0) else []
+    return ["log4j-1.2-api"] if release(version) < (4, 0) else []
 
 
 def without_doubles(jars: list[Path]) -> list[Path]:

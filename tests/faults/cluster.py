@@ -25,7 +25,7 @@ class Cluster:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._broker = Broker(place, nodes=NODES, heap_mb=_HEAP_MB, start_timeout_s=120.0)
+        self._broker = Broker(place, nodes=NODES, heap_mb=_HEAP_MB)
 
     async def start(self) -> None:
         """Starts all nodes; raises `BrokerFailed`."""

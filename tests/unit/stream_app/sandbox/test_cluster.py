@@ -12,6 +12,7 @@ from stream_app.errors import BrokerFailed, UsageError
 from stream_app.sandbox.cluster import Broker, node_is_ready
 from stream_app.sandbox.layout import Node
 from stream_app.sandbox.ports import free_port
+from stream_app.settings import Settings
 
 
 def test_a_data_directory_in_use_is_refused(tmp_path: Path) -> None:
@@ -40,5 +41,6 @@ def test_a_broker_that_was_not_started_has_no_address(tmp_path: Path) -> None:
 
 def test_a_node_where_nobody_listens_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        assert not node_is_ready(Node(1, free_port(), free_port()), {1})
+        node = Node(1, free_port(), free_port())
+        assert not node_is_ready(node, Settings.model_construct(brokers=node.address), {1})
     assert not [record for record in caplog.records if record.name.startswith("aiokafka")]

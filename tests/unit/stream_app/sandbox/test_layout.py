@@ -137,3 +137,19 @@ def test_a_directory_from_before_versions_were_remembered_is_of_4_4_0(tmp_path: 
     known = Layout.read(path)
     assert known is not None
     assert known.kafka_version == "4.4.0"
+
+
+def test_a_secured_cluster_has_a_port_of_its_own_between_brokers_and_stays_secured() -> None:
+    secured = plan_layout(None, nodes=3, port=0, secured=True)
+    assert secured.secured
+    assert len({p for node in secured.nodes for p in (node.port, node.controller_port, node.internal_port)}) == 9
+    assert plan_layout(secured, nodes=3, port=0, secured=True) == secured
+    with pytest.raises(SettingsInvalid, match="that of a secured broker; start it with --secure"):
+        plan_layout(secured, nodes=3, port=0)
+    with pytest.raises(SettingsInvalid, match="that of a broker without security"):
+        plan_layout(THREE, nodes=3, port=0, secured=True)
+
+
+def test_what_a_secured_node_has_replaces_what_an_open_one_has(tmp_path: Path) -> None:
+    lines = server_properties(ONE, ONE.nodes[0], tmp_path, {"listeners": "CLIENTS://x", "new": 1}).splitlines()
+    assert [line for line in lines if line.startswith(("listeners=", "new="))] == ["listeners=CLIENTS://x", "new=1"]
