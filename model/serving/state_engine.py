@@ -31,7 +31,7 @@ from model.serving.rules import Rules
 from model.serving.serving import RankingRequest, Serving
 from model.state.history_rings import ranks_within
 from model.state.user_record import UserRecords
-from model.state.user_states import UserStates
+from model.state.user_states import DamagedRecord, UserStates
 
 _ENCODED_AT_ONCE: Final = 256  # users per forward pass, so that (users, L, D) stays small
 
@@ -55,11 +55,12 @@ class SteppedEvents:
 
 
 class UserCounts(NamedTuple):
-    """Users in memory after the last batch, and how many it sent to the store or brought back."""
+    """Users in memory after the last batch, how many it sent to the store or brought back, and whom it could not."""
 
     in_memory: int
     evicted: int
     returned: int
+    damaged: Sequence[DamagedRecord]
 
 
 class StateEngine:
@@ -108,7 +109,7 @@ class StateEngine:
 
     def user_counts(self) -> UserCounts:
         """Counts the users whom the batch begun last found, sent away and brought back."""
-        return UserCounts(len(self.states), len(self.states.evicted), self.states.returned)
+        return UserCounts(len(self.states), len(self.states.evicted), self.states.returned, self.states.damaged)
 
     def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
         """Begins a batch: the slots of its users, (N,); see `UserStates.slots_of`."""

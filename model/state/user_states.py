@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from itertools import compress
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.data.events import NO_TIME, Actions, event_keys
-from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.state.history_rings import Histories, grown
 from model.state.slots import Slots
@@ -28,6 +26,14 @@ EVENT_ID_WINDOW: Final = 16  # last event ids of a user that are remembered
 _EVICTED_SHARE: Final = 32  # one slot of so many, at least, is freed at once, as looking for the oldest costs
 
 RecordLookup = Callable[[int, Sequence[str]], dict[str, bytes]]  # partition, user ids -> the records that exist
+
+
+class DamagedRecord(NamedTuple):
+    """A stored record that cannot be read: its user begins anew, and their next record replaces it."""
+
+    partition: int
+    user: str  # id
+    fault: str  # what is wrong
 
 
 def nothing_stored(_: int, __: Sequence[str]) -> dict[str, bytes]:
@@ -65,6 +71,7 @@ class UserStates:
         self.settled = 0  # all batches before this number are durable, so their users may leave memory
         self.evicted = np.zeros(0, np.int64)  # slots that the current batch took from their users
         self.returned = 0  # how many users the current batch brought back from the store
+        self.damaged: list[DamagedRecord] = []  # that the current batch found in the store
         self._slots = Slots(slots)
         self._most = most
         self._stored = stored
@@ -90,7 +97,7 @@ class UserStates:
         A user without a slot gets one, with the state from the store if there is any.
         """
         self.batch += 1
-        self.evicted, self.returned = np.zeros(0, np.int64), 0
+        self.evicted, self.returned, self.damaged = np.zeros(0, np.int64), 0, []
         slots = self._slots.find(partitions, users)
         absent = np.flatnonzero(slots < 0)
         self._slots.touch(slots[slots >= 0], self.batch)
@@ -198,16 +205,17 @@ class UserStates:
         )
 
     def restore(self, partition: int, records: dict[str, bytes]) -> int:
-        """Puts stored users of a partition into the slots that they have; skips records of another stream epoch.
+        """Puts stored users of a partition into the slots that they have; returns how many.
 
-        Returns how many users it restored. Raises `RecordCorrupt` with the partition when a record is damaged.
+        Leaves out records of another stream epoch, and damaged ones, which it adds to `damaged`. Users whose record has
+        a hidden state of another size are to be encoded again, as under new weights.
         """
         if not records:
             return 0
-        rows = self._unpacked(partition, list(records.values()))
-        known = rows["epoch"] == self.epoch
-        rows = rows[known]
-        users = list(compress(records, known.tolist()))
+        users = list(records)
+        stored = unpack(list(records.values()), epoch=self.epoch, hidden=self.hidden.shape[1], ids=EVENT_ID_WINDOW)
+        self.damaged += [DamagedRecord(partition, users[index], fault) for index, fault in stored.faults.items()]
+        users, rows = [users[index] for index in stored.indices.tolist()], stored.rows
         slots = self._slots.find([partition] * len(users), users)
         self.offsets[slots] = rows["offset"]
         self.last_times[slots] = rows["last_time"]
@@ -218,12 +226,6 @@ class UserStates:
         actions = rows["actions"]
         self.histories.restore(slots, actions["object"], actions["context"], rows["actions_size"], rows["count"])
         return len(users)
-
-    def _unpacked(self, partition: int, records: Sequence[bytes]) -> NDArray[np.void]:
-        try:
-            return unpack(records, self.hidden.shape[1], EVENT_ID_WINDOW)
-        except RecordCorrupt as error:
-            raise RecordCorrupt(f"partition {partition} of the state: {error}") from error
 
     def _grow(self, slots: int) -> None:
         before = self.capacity

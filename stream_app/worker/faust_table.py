@@ -5,7 +5,7 @@ Recovery brings the local store up to date; users come into memory when they are
 What this leans on in Faust 0.15.3: `Table._new_store`; recovery asks `persisted_offset` of the store where to begin and
 hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with the partitions
 that were taken away before recovery begins; what `TableManager.on_start` does. Faust's recovery swallows exceptions, so
-damage ends the process right here.
+what goes wrong ends the process right here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import faust
@@ -20,10 +21,12 @@ from faust.stores.base import Store
 from faust.tables.manager import TableManager
 from faust.types import TP
 
+from model.errors import RecordCorrupt
 from model.serving.state_engine import StateEngine
 from model.state.user_record import record_position
 from stream_app.kafka.topic_admin import changelog_facts
 from stream_app.settings import Settings
+from stream_app.worker.damaged_users import DamagedUsers
 from stream_app.worker.faust_transport import FetchSchema
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
@@ -53,6 +56,7 @@ class UsersStore(Store):  # type: ignore[misc]
         self._store = parts.store
         self._settings = parts.settings
         self._metrics = parts.metrics
+        self._damaged = DamagedUsers(parts.metrics)
         self._fail = parts.fail
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -75,9 +79,10 @@ class UsersStore(Store):  # type: ignore[misc]
         """
         if tp.partition not in self._store.partitions:
             return
-        known = self._store.read(tp.partition, list({record.key.decode() for record in records}))
-        changes = [(user.encode(), value) for user, value in _newest(records, known).items()]
-        self._store.write(tp.partition, changes, offset)
+        states = [(user, record.value) for record in records if (user := _user_of(record)) is not None]
+        known = self._store.read(tp.partition, list(dict(states)))
+        newest = _newest(states, known, partial(self._damaged.note, tp.partition))
+        self._store.write(tp.partition, [(user.encode(), value) for user, value in newest.items()], offset)
         self._metrics.recovered.inc(len(records))
 
     async def on_rebalance(
@@ -126,18 +131,38 @@ class UsersStore(Store):  # type: ignore[misc]
         return self._engine.user_counts().in_memory
 
 
-def _newest(records: Sequence[Any], known: Mapping[str, bytes]) -> dict[str, bytes | None]:
+def _user_of(record: Any) -> str | None:
+    """Returns the user of a changelog record; None for a record that no worker wrote."""
+    try:
+        user: str = record.key.decode()
+    except (AttributeError, UnicodeDecodeError):
+        return None
+    return user
+
+
+def _newest(
+    states: Sequence[tuple[str, bytes | None]], known: Mapping[str, bytes], damaged: Callable[[str, str], None]
+) -> dict[str, bytes | None]:
     """Each user's newest record by the events that it has seen, if it is not older than the known one.
 
-    A worker that had lost its partitions without knowing it may have written an older record after a newer one.
+    A worker that had lost its partitions without knowing it may have written an older record after a newer one. Of two
+    records of which one cannot be read, which `damaged` is told of, the other one counts.
     """
     newest: dict[str, bytes | None] = {}
-    for record in records:
-        user, value = record.key.decode(), record.value
+    for user, value in states:
         before = newest.get(user, known.get(user))
-        if not (before and value and record_position(value) < record_position(before)):
+        if before is None or value is None or _position(user, value, damaged) >= _position(user, before, damaged):
             newest[user] = value
     return newest
+
+
+def _position(user: str, record: bytes, damaged: Callable[[str, str], None]) -> tuple[int, int]:
+    """Where a record stands among its user's; a damaged one stands before all others."""
+    try:
+        return record_position(record)
+    except RecordCorrupt as error:
+        damaged(user, str(error))
+        return -1, -1
 
 
 class NoWaitTableManager(TableManager):  # type: ignore[misc]

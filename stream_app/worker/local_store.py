@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import logging
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,32 @@ _MARK: Final = b"m"  # the key of the mark
 _USER: Final = b"u"  # before every user id
 _WRITE_BUFFER: Final = 8 * 2**20  # bytes per partition
 _BLOCK_CACHE: Final = 64 * 2**20  # bytes for all partitions together
-_DISK_FULL: Final = os.strerror(errno.ENOSPC)  # text of RocksDB's error
+# Texts of RocksDB's errors, which have no codes. These say nothing against the files, also inside of another error.
+_NOT_DAMAGE: Final = tuple(
+    map(
+        os.strerror,
+        (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EMFILE,
+            errno.ENFILE,
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.EIO,
+            errno.ENOMEM,
+            errno.ENOLCK,
+            errno.EAGAIN,
+        ),
+    )
+)
+_OTHER_OPTIONS: Final = "does not match"  # the files were written with another comparator or merge operator
+_FILE_MISSING: Final = os.strerror(errno.ENOENT)
+_TOO_MANY_FILES: Final = (os.strerror(errno.EMFILE), os.strerror(errno.ENFILE))
+_MOST_TABLES: Final = 256  # open table files of a partition; beyond, those used longest ago are closed
+_LEAST_TABLES: Final = 20  # RocksDB takes no smaller limit
+_OTHER_FILES: Final = 200  # that a worker needs beside the stores: sockets, logs, libraries
+_FILES_BESIDE_TABLES: Final = 8  # of a partition
 _BLOOM_BITS: Final = 10  # per user: 1 % of unknown users cost a look at the disk
 
 logger: Final = logging.getLogger(__name__)
@@ -48,15 +74,18 @@ class StoreMark(msgspec.Struct, frozen=True):
 class LocalStore:
     """The open partitions' users. Reading and writing may happen in different threads."""
 
-    def __init__(self, directory: Path, *, topic: str, epoch: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, directory: Path, *, topic: str, epoch: int, clock: Callable[[], float], tables: int = _MOST_TABLES
+    ) -> None:
         """Takes a folder of its own below `directory`, as other workers on this machine do.
 
-        The users are those of changelog `topic` under a stream `epoch`; `clock` in seconds since the epoch. Raises
-        `UsageError` when nothing can be written there.
+        The users are those of changelog `topic` under a stream `epoch`; `clock` in seconds since the epoch. A partition
+        keeps at most so many `tables` open. Raises `UsageError` when nothing can be written there.
         """
         self._topic = topic
         self._epoch = epoch
         self._clock = clock
+        self._tables = tables
         self._folder, self._lock = _own_folder(directory)
         self._cache = Cache(_BLOCK_CACHE)
         self._open: dict[int, Rdict] = {}
@@ -77,18 +106,20 @@ class LocalStore:
         """Opens a partition; starts it empty where its files cannot be used.
 
         Its changelog ends at offset `end` on a Kafka cluster (by id), which keeps tombstones for `retention` seconds: a
-        store that is older and not at the end may have missed some.
+        store that is older and not at the end may have missed some. Raises `DataPathError` where the files cannot be
+        read for another reason than damage: they stay as they are.
         """
         self._cluster = cluster
         path = self._path(partition)
+        database: Rdict | None = None
         try:
             database = Rdict(str(path), self._options())
             mark = _read_mark(database)
             useless = self._why_useless(mark, end, retention)
         except Exception as error:  # rocksdict has no errors of its own
-            if _DISK_FULL in str(error):
-                raise
-            database, mark, useless = None, None, f"it is damaged ({error})"
+            if not _is_damage(error):
+                raise DataPathError(_why_not_opened(partition, path, error)) from error
+            mark, useless = None, f"it is damaged ({error})"
         if useless is not None:
             logger.warning("the local store of partition %d is rebuilt from the changelog: %s", partition, useless)
             if database is not None:
@@ -170,7 +201,7 @@ class LocalStore:
         try:
             yield
         except Exception as error:
-            if not str(error).startswith("Corruption"):
+            if not _is_damage(error):
                 raise
             shutil.rmtree(self._path(partition), ignore_errors=True)
             raise DataPathError(
@@ -185,12 +216,48 @@ class LocalStore:
         options, blocks = Options(raw_mode=True), BlockBasedOptions()
         options.create_if_missing(True)
         options.set_keep_log_file_num(2)  # RocksDB's own log of each start; by default it keeps a thousand
+        options.set_max_open_files(self._tables)
         options.set_write_buffer_size(_WRITE_BUFFER)
         options.set_compression_type(DBCompressionType.none())  # hashes and half precision numbers do not get smaller
         blocks.set_block_cache(self._cache)
         blocks.set_bloom_filter(_BLOOM_BITS, False)
         options.set_block_based_table_factory(blocks)
         return options
+
+
+def raise_file_limit() -> int:
+    """Lets this process have as many open files as it may without asking (`getrlimit(2)`); returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft
+
+
+def tables_per_partition(files: int, partitions: int) -> int:
+    """Returns how many table files each of so many partitions may keep open in a process of so many open files."""
+    share = (files - _OTHER_FILES) // partitions - _FILES_BESIDE_TABLES
+    return min(max(share, _LEAST_TABLES), _MOST_TABLES)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Returns whether an error says that the files are no good, so that only removing them helps.
+
+    What a limit, a right or a failing disk may have caused does not: the store would be lost when it is needed most.
+    """
+    if isinstance(error, msgspec.DecodeError):  # of the mark
+        return True
+    text = str(error)
+    if any(cause in text for cause in _NOT_DAMAGE):
+        return False
+    return text.startswith("Corruption") or _OTHER_OPTIONS in text or _FILE_MISSING in text
+
+
+def _why_not_opened(partition: int, path: Path, error: Exception) -> str:
+    text = f"the local store of partition {partition} in {str(path)!r} cannot be opened, and was left as it is: {error}"
+    if any(cause in text for cause in _TOO_MANY_FILES):
+        return f"{text}. Raise the limit of open files (ulimit -n, LimitNOFILE)"
+    return text
 
 
 def _own_folder(directory: Path) -> tuple[Path, IO[Any]]:

@@ -171,6 +171,9 @@ class WorkerMetrics:
         self.returned = Counter(
             "nextact_returned_users", "Users who came into memory from the local store", registry=registry
         )
+        self.damaged_users = Counter(
+            "nextact_damaged_users", "Stored states that could not be read: their users began anew", registry=registry
+        )
         self.recovered = Counter(
             "nextact_recovered_records",
             "Changelog records that the local store has taken in, to recover a partition or to follow it as a standby",

@@ -28,6 +28,7 @@ from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.string_columns import Strings, concatenate, strings
 from stream_app.kafka.record_batch import record_batches
 from stream_app.settings import Settings
+from stream_app.worker.damaged_users import DamagedUsers
 from stream_app.worker.dead_letter_limits import DeadLetterLimits
 from stream_app.worker.delivery import BatchResult
 from stream_app.worker.metrics import Ranker, WorkerMetrics
@@ -92,6 +93,7 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._limits = DeadLetterLimits(settings)
+        self._damaged = DamagedUsers(metrics)
         self._predictions = PredictionEncoder(
             epoch=settings.stream_epoch,
             topic=settings.events_topic,
@@ -221,6 +223,8 @@ class Pipeline:
         metrics.evicted.inc(users.evicted)
         metrics.returned.inc(users.returned)
         metrics.users.set(users.in_memory)
+        for partition, user, fault in users.damaged:
+            self._damaged.note(partition, user, fault)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

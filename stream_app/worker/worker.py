@@ -34,7 +34,7 @@ from stream_app.worker.agent import BatchStages, EventsAgent
 from stream_app.worker.delivery import AtLeastOnce, BatchResult, Delivery
 from stream_app.worker.exactly_once import ExactlyOnce
 from stream_app.worker.faust_app import create_app
-from stream_app.worker.local_store import LocalStore
+from stream_app.worker.local_store import LocalStore, raise_file_limit, tables_per_partition
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
 from stream_app.worker.reload import Reloader
@@ -254,6 +254,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         topic=settings.state_topic,
         epoch=settings.stream_epoch,
         clock=time.time,
+        tables=tables_per_partition(raise_file_limit(), settings.partitions),
     )
     try:
         await Worker(settings, device, store).run(stop)

@@ -96,7 +96,7 @@ def final_states(settings: Settings) -> dict[tuple[int, bytes], tuple[int, int]]
     """By partition and user: the offset of the last event and the number of events in the newest record."""
     states = {}
     for record in read_all(settings, settings.state_topic):
-        (row,) = unpack([record.value], settings.hidden, EVENT_ID_WINDOW)
+        (row,) = unpack([record.value], epoch=settings.stream_epoch, hidden=settings.hidden, ids=EVENT_ID_WINDOW).rows
         states[record.partition, record.key] = (int(row["offset"]), int(row["count"]))
     return states
 

@@ -21,6 +21,7 @@ from model.serving.answers import RANKED
 from model.serving.canary import Canary
 from model.serving.serving import Serving
 from model.state.user_record import pack
+from model.state.user_states import UserStates
 from tests.unit.builders.basics import (
     BACKBONES,
     CPU,
@@ -244,6 +245,32 @@ def test_users_touched_under_other_weights_are_encoded_again(
             )
     for row, (_, sequence) in enumerate(shown):
         check_answer(outcome, row, new, sequence)
+
+
+@settings(max_examples=15)
+@given(logs(), logs(users="abcd"))
+def test_users_stored_with_another_hidden_size_go_on_from_their_sequences(
+    first: list[Logged], second: list[Logged]
+) -> None:
+    serving, shelf, oracle = serving_on(CPU), Shelf(), Oracle()
+    before = Engines(UserStates(hidden=HIDDEN + 4, length=LENGTH, epoch=1, device=CPU), rules_share=0)
+    oracle.take(first)
+    before.advance(first)
+    before.states.weights_id[:] = serving.weights_id  # a version of the same id: the size alone must tell
+    before.states.hidden[:] = 9
+    shelf.update(records_of(before, first))
+    start = first[-1].offset + 1 if first else 0
+    moved = [replace(logged, offset=logged.offset + start) for logged in second]
+    for user in oracle.users.values():
+        user.sequence = user.sequence[-LENGTH:]
+    shown = oracle.take(moved)
+    engines = make_engines(serving=serving, stored=shelf)
+    outcome = engines.advance(moved)
+    for owner in {logged.owner for logged in moved}:
+        encoded = whole(serving, oracle.users[owner].sequence)[0]
+        torch.testing.assert_close(engines.states.hidden[slot_of(engines, owner)].float(), encoded, atol=HALVES, rtol=0)
+    for row, (_, sequence) in enumerate(shown):
+        check_answer(outcome, row, serving, sequence)
 
 
 def test_more_users_than_are_encoded_at_once_are_all_encoded(device: torch.device) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.data.events import NO_TIME, Event, actions_of
-from model.errors import RecordCorrupt
 from model.state.history_rings import ranks_within
 from model.state.user_record import pack
 from model.state.user_states import EVENT_ID_WINDOW, UserStates
@@ -152,12 +151,43 @@ def test_records_of_another_epoch_are_left_out_among_others() -> None:
     assert everything_of(states, a) == everything_of(states, c) == everything_of(make_states(), 0)
 
 
-def test_a_damaged_record_is_refused_with_its_partition() -> None:
+def test_the_user_of_a_damaged_record_begins_anew_and_the_others_come_back() -> None:
     record = bytearray(records_of(filled())["b"])
     record[-1] ^= 1
     mixed = records_of(filled()) | {"b": bytes(record)}
-    with pytest.raises(RecordCorrupt, match="partition 3 "):
-        slots_of(make_states(stored=shelf(mixed, 3)), 3, ["a", "b", "c"])
+    stored = shelf(mixed, 3)
+    states = make_states(stored=stored)
+    slots = slots_of(states, 3, ["a", "b", "c"])
+    assert [(one.partition, one.user) for one in states.damaged] == [(3, "b")]
+    assert "checksum" in states.damaged[0].fault
+    assert states.returned == 2
+    assert everything_of(states, slots[1]) == everything_of(make_states(), 0)
+    assert {user: record for user, record in records_of(states, 3).items() if user != "b"} == {
+        user: record for user, record in mixed.items() if user != "b"
+    }
+    stored.update(shelf(records_of(states, 3), 3))  # the record after the user's next event replaces the damaged one
+    states = make_states(stored=stored)
+    slots_of(states, 3, ["a", "b", "c"])
+    assert (states.returned, states.damaged) == (3, [])
+
+
+@pytest.mark.parametrize("hidden", [HIDDEN - 5, HIDDEN + 5])
+def test_a_sequence_outlives_the_size_of_the_hidden_state(hidden: int, device: torch.device) -> None:
+    before = filled("abc", device)
+    records = records_of(before)
+    one_of_another_epoch = records_of(filled(), users="b")["b"]
+    after = UserStates(hidden=hidden, length=LENGTH, epoch=1, device=device, stored=shelf(records))
+    slots, old = slots_of(after, 0, ["a", "b", "c"]), slots_of(before, 0, ["a", "b", "c"])
+    assert (after.returned, after.damaged) == (3, [])
+    for name in ("offsets", "last_times", "sessions", "event_ids"):
+        np.testing.assert_array_equal(getattr(after, name)[slots], getattr(before, name)[old])
+    for wanted, restored in zip(before.histories.gather(old), after.histories.gather(slots), strict=True):
+        np.testing.assert_array_equal(restored, wanted)
+    assert not after.weights_id[slots].any()  # of no version: to be encoded again
+    assert not after.hidden[torch.from_numpy(slots)].any()
+    later = UserStates(hidden=hidden, length=LENGTH, epoch=2, device=device, stored=shelf({"b": one_of_another_epoch}))
+    slots_of(later, 0, ["b"])
+    assert (later.returned, later.damaged) == (0, [])
 
 
 @pytest.mark.parametrize("length", [1, LENGTH - 1, LENGTH, LENGTH + 3])

@@ -131,7 +131,7 @@ def compare_prediction(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 def compare_user(ours: bytes, theirs: bytes) -> None:
     assert len(ours) == len(theirs)
-    (new,), (old,) = (unpack([value], HIDDEN, EVENT_ID_WINDOW) for value in (ours, theirs))
+    (new,), (old,) = (unpack([value], epoch=1, hidden=HIDDEN, ids=EVENT_ID_WINDOW).rows for value in (ours, theirs))
     exact = [name for name in old.dtype.names if name not in ("checksum", "hidden")]
     assert {name: new[name].tolist() for name in exact} == {name: old[name].tolist() for name in exact}
     np.testing.assert_allclose(new["hidden"].astype(float), old["hidden"].astype(float), atol=HALF)

@@ -55,12 +55,12 @@ def fetched(values: list[bytes | None], first: int) -> Any:
     return SimpleNamespace(message=SimpleNamespace(tp=CHANGELOG, value=records, offset=first + len(values) - 1))
 
 
-def recovered(directory: Path, *fetches: list[bytes | None]) -> UserStates:
+def recovered(directory: Path, *fetches: list[bytes | None], metrics: WorkerMetrics | None = None) -> UserStates:
     """States over the store after fetches of one user's records."""
     local = local_store(directory)
     local.open(0, 0, 1.0, "c")
     states = make_states(stored=local.read)
-    store = users_store(local, states)
+    store = users_store(local, states, metrics)
     offset = 0
     for values in fetches:
         store.apply_changelog_batch([fetched(values, offset)])
@@ -85,6 +85,50 @@ def test_a_users_newest_record_counts_wherever_it_lies(tmp_path: Path, fetches: 
     slot = states.slot(0, "u")
     assert slot is not None
     assert states.offsets[slot] == 7
+
+
+def damaged(offset: int) -> bytes:
+    return stored(offset)[:-1] + b"?"
+
+
+@pytest.mark.parametrize(
+    ("fetches", "wanted", "left_out"),
+    [
+        ([[stored(3), damaged(7)]], 3, 1),
+        ([[stored(3)], [damaged(7)]], 3, 1),
+        ([[damaged(7), stored(3)]], 3, 1),
+        ([[damaged(7)], [stored(9)]], 9, 1),
+        ([[stored(3), b"", b"no record"]], 3, 2),
+    ],
+)
+def test_a_damaged_record_is_left_out_where_there_is_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fetches: list[list[bytes | None]], wanted: int, left_out: int
+) -> None:
+    registry = CollectorRegistry()
+    states = recovered(tmp_path, *fetches, metrics=WorkerMetrics(registry))
+    assert states.offsets[states.slots_of([0], ["u"])].tolist() == [wanted]
+    assert registry.get_sample_value("nextact_damaged_users_total") == left_out
+    assert states.damaged == []
+    (line,) = caplog.messages
+    assert "partition 0 was left out" in line
+
+
+def test_a_damaged_record_alone_ends_nothing(tmp_path: Path) -> None:
+    states = recovered(tmp_path, [damaged(7)])
+    assert (states.returned, [one.user for one in states.damaged]) == (0, ["u"])
+
+
+@pytest.mark.parametrize("key", [None, b"\xff"])
+def test_a_record_that_no_worker_wrote_is_passed_over(tmp_path: Path, key: bytes | None) -> None:
+    local = local_store(tmp_path)
+    local.open(0, 0, 1.0, "c")
+    states = make_states(stored=local.read)
+    fetch = fetched([stored(3), stored(9)], 0)
+    fetch.message.value[1].key = key
+    users_store(local, states).apply_changelog_batch([fetch])
+    assert local.offset(0) == 1
+    assert states.offsets[states.slots_of([0], ["u"])].tolist() == [3]
+    local.stop()
 
 
 def test_a_removed_user_stays_removed(tmp_path: Path) -> None:

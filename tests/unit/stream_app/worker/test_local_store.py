@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 import shutil
 import signal
@@ -17,7 +19,7 @@ from rocksdict import Rdict
 
 from stream_app.errors import DataPathError, UsageError
 from stream_app.worker import local_store
-from stream_app.worker.local_store import LocalStore
+from stream_app.worker.local_store import LocalStore, _is_damage, tables_per_partition
 
 USERS = 400
 SIZE = 600  # bytes of a record
@@ -134,6 +136,14 @@ def overwritten(pattern: str, start: int = 0) -> Callable[[Path], None]:
     return damage
 
 
+def removed(pattern: str) -> Callable[[Path], None]:
+    def remove(folder: Path) -> None:
+        (path,) = folder.glob(pattern)
+        path.unlink()
+
+    return remove
+
+
 def marked(mark: bytes) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         database = Rdict(str(folder))
@@ -145,8 +155,16 @@ def marked(mark: bytes) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize(
     "damage",
-    [overwritten("CURRENT"), overwritten("MANIFEST-*"), overwritten("*.sst"), marked(b"\xc1")],
-    ids=["CURRENT", "MANIFEST", "sst", "mark"],
+    [
+        overwritten("CURRENT"),
+        overwritten("MANIFEST-*"),
+        overwritten("*.sst"),
+        removed("MANIFEST-*"),
+        removed("*.sst"),
+        marked(b"\xc1"),
+        marked(b"\x80"),
+    ],
+    ids=["CURRENT", "MANIFEST", "sst", "no MANIFEST", "no sst", "mark", "empty mark"],
 )
 def test_damaged_files_are_rebuilt(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
@@ -208,6 +226,83 @@ def assert_rebuilt(directory: Path, caplog: pytest.LogCaptureFixture, reason: st
         assert store.offset(0) == 3
         assert store.read(0, names("new")) == {user.decode(): record for user, record in rows(4, "new")}
     assert not caplog.records
+
+
+def test_a_store_that_another_process_holds_is_left_as_it_is(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with opened(tmp_path) as store:
+        other = LocalStore(tmp_path, topic="users", epoch=1, clock=lambda: 0.0)
+        other._folder = store.folder
+        with pytest.raises(DataPathError, match=r"partition 0 in '.*' cannot be opened, and was left as it is: .*lock"):
+            other.open(0, 1000, 60.0, "c")
+        other.stop()
+        assert store.read(0, ["u1"]) == {"u1": bytes([3]) * SIZE}
+
+
+NOT_DAMAGE = [
+    errno.EMFILE, errno.ENFILE, errno.EDQUOT, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", NOT_DAMAGE)
+@pytest.mark.parametrize("text", ["IO error: While opendir: x: {}", "Corruption: IO error: {}", "Invalid argument: {}"])
+def test_what_a_limit_or_a_failing_disk_causes_is_not_damage(code: int, text: str) -> None:
+    assert not _is_damage(Exception(text.format(os.strerror(code))))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Corruption: block checksum mismatch", "Invalid argument: leveldb.X: does not match existing comparator y"],
+)
+def test_what_only_removing_mends_is_damage(text: str) -> None:
+    assert _is_damage(Exception(text))
+
+
+@pytest.mark.parametrize("more", range(1, 6))
+def test_a_store_outlives_a_limit_of_open_files(tmp_path: Path, more: int) -> None:
+    body = f"""
+write(7)
+store.close(0)
+files = sorted(path.name for path in store.folder.glob("0/*"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1 + {more}, 4096))
+try:
+    store.open(0, 1_000_000, 60.0, "c")
+except Exception as error:
+    print(type(error).__name__, error)
+assert {{name for name in files if name.endswith(".sst")}} <= {{path.name for path in store.folder.glob("0/*")}}
+"""
+    done = run(tmp_path, body)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("DataPathError the local store of partition 0 in ")
+    assert "Too many open f" in done.stdout
+    with opened(tmp_path, end=1_000_000) as store:
+        assert store.offset(0) == 7
+        assert store.read(0, ["u0"]) == {"u0": b"%08d" % 7 * 75}
+
+
+def test_a_partition_keeps_as_many_files_open_as_the_limit_leaves() -> None:
+    assert [tables_per_partition(files, 8) for files in (64, 1024, 4096, 10**6)] == [20, 95, 256, 256]
+    assert tables_per_partition(1024, 200) == 20
+
+
+def test_the_soft_limit_of_open_files_becomes_the_hard_one(tmp_path: Path) -> None:
+    body = """
+from stream_app.worker.local_store import raise_file_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (512, 2048))
+print(raise_file_limit(), resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    assert run(tmp_path, body).stdout == "2048 (2048, 2048)\n"
+
+
+def test_more_tables_than_may_be_open_are_all_read(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path, topic="users", epoch=1, clock=lambda: 0.0, tables=20)
+    store.open(0, 1000, 60.0, "c")
+    for offset in range(3):
+        store.write(0, rows(offset, f"{offset} "), offset)
+        store.close(0)
+        store.open(0, 1000, 60.0, "c")
+    assert len(store.read(0, [name for offset in range(3) for name in names(f"{offset} ")])) == 3 * USERS
+    store.stop()
 
 
 def test_damage_that_a_read_finds_is_not_found_again_by_the_next_start(tmp_path: Path) -> None:

@@ -173,6 +173,20 @@ def test_records_of_the_changelog_bring_the_users_back() -> None:
         np.testing.assert_array_equal(result.record_times, wanted[partition].record_times)
 
 
+def test_a_damaged_user_begins_anew_and_is_sound_from_then_on(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.shelf.update({(0, "u"): b"\x01 no record"})
+    (result,) = bench.process([event(offset=7), event("v", offset=8)]).values()
+    assert [prediction.history_length for prediction in predictions(result)] == [1, 1]
+    assert bench.value("damaged_users_total") == 1
+    assert "partition 0" in caplog.text
+    after = Bench()
+    after.shelf.update({(0, str(key, "utf-8")): value for key, value in result.states})
+    (result,) = after.process([event(offset=9)]).values()
+    assert [prediction.history_length for prediction in predictions(result)] == [2]
+    assert after.value("damaged_users_total") == 0
+
+
 def test_every_partition_gets_its_own_effects() -> None:
     bench = Bench()
     results = bench.process(
