@@ -19,6 +19,8 @@ __all__ = ["PREFIX", "Settings", "load_settings"]
 
 _LEAST_SECRET: Final = 4  # characters: a shorter one cannot be told from what is no secret
 _OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of a connection begin
+_OF_PASSWORD: Final = ("sasl_username", "sasl_password")
+_OF_TOKEN_SERVER: Final = ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl_oauth_client_secret")
 
 
 class Settings(BaseSettings):
@@ -32,11 +34,20 @@ class Settings(BaseSettings):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL (TLS), SASL_PLAINTEXT or SASL_SSL, as the brokers' listener has it"
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
     )
     sasl_username: str = Field("", description="user of PLAIN and SCRAM")
     sasl_password: SecretStr = Field(SecretStr(""), description="password of PLAIN and SCRAM")
+    sasl_oauth_token_url: str = Field("", description="address at which OAUTHBEARER gets tokens by client credentials")
+    sasl_oauth_client_id: str = Field("", description="client that asks for tokens there")
+    sasl_oauth_client_secret: SecretStr = Field(SecretStr(""), description="its secret")
+    sasl_oauth_scope: str = Field("", description="scope of the tokens; empty: the server's default")
+    sasl_oauth_provider: str = Field(
+        "",
+        description="module:attribute that returns tokens for OAUTHBEARER instead, for Amazon MSK "
+        "stream_app.kafka.msk:token",
+    )
     ssl_cafile: str = Field(
         "", description="file with the certificates of the authorities that are trusted, PEM; empty: the system's"
     )
@@ -279,7 +290,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 def _security_problem(settings: Settings) -> str:
     """Says which of the settings of a connection is missing, or has no meaning beside the others; empty: none."""
-    protocol, mechanism = settings.security_protocol, settings.sasl_mechanism
+    protocol = settings.security_protocol
     given = {name for name in type(settings).model_fields if name.startswith(_OF_SECURITY) and _given(settings, name)}
     if not settings.uses_tls and (files := sorted(given & {"ssl_cafile", "ssl_certfile", "ssl_keyfile"})):
         return f"{variable_of(files[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SSL or SASL_SSL"
@@ -291,9 +302,28 @@ def _security_problem(settings: Settings) -> str:
     if "ssl_certfile" not in given and (names := sorted(given & {"ssl_keyfile", "ssl_password"})):
         return f"{variable_of(names[0])} is given without NEXTACT_SSL_CERTFILE, the certificate that it belongs to"
     if settings.uses_sasl:
-        missing = [name for name in ("sasl_username", "sasl_password") if name not in given]
-        if missing:
-            return f"NEXTACT_SASL_MECHANISM {mechanism} needs {' and '.join(map(variable_of, missing))}"
+        return _mechanism_problem(settings.sasl_mechanism, given)
+    return ""
+
+
+def _mechanism_problem(mechanism: str, given: set[str]) -> str:
+    """Says which of the settings of a mechanism is missing, or belongs to another one; empty: none."""
+    strange: set[str]
+    needed: tuple[str, ...]
+    if mechanism != "OAUTHBEARER":
+        needed, strange = _OF_PASSWORD, {name for name in given if name.startswith("sasl_oauth_")}
+    elif "sasl_oauth_provider" in given:
+        needed, strange = (), given & {*_OF_PASSWORD, *_OF_TOKEN_SERVER, "sasl_oauth_scope"}
+    else:
+        needed, strange = _OF_TOKEN_SERVER, given & set(_OF_PASSWORD)
+    if strange:
+        beside = f"NEXTACT_SASL_MECHANISM {mechanism}"
+        if "sasl_oauth_provider" in given and mechanism == "OAUTHBEARER":
+            beside = "NEXTACT_SASL_OAUTH_PROVIDER"
+        return f"{variable_of(min(strange))} has no meaning beside {beside}: take one of them away"
+    if missing := [variable_of(name) for name in needed if name not in given]:
+        instead = ", or NEXTACT_SASL_OAUTH_PROVIDER" if needed == _OF_TOKEN_SERVER else ""
+        return f"NEXTACT_SASL_MECHANISM {mechanism} needs {' and '.join(missing)}{instead}"
     return ""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_app.errors import SettingsInvalid
+from stream_app.kafka.oauth import token_provider
 from stream_app.settings import Settings
 
 
@@ -17,8 +18,11 @@ def security_options(settings: Settings) -> dict[str, Any]:
         options["ssl_context"] = ssl_context(settings)
     if settings.uses_sasl:
         options["sasl_mechanism"] = settings.sasl_mechanism
-        options["sasl_plain_username"] = settings.sasl_username
-        options["sasl_plain_password"] = settings.sasl_password.get_secret_value()
+        if settings.sasl_mechanism == "OAUTHBEARER":
+            options["sasl_oauth_token_provider"] = token_provider(settings)
+        else:
+            options["sasl_plain_username"] = settings.sasl_username
+            options["sasl_plain_password"] = settings.sasl_password.get_secret_value()
     return options
 
 

@@ -79,6 +79,7 @@ def _bare_app(settings: Settings) -> faust.App:
     """Makes a Faust app, with settings in place of the defaults that would lose events or cost time."""
     return faust.App(
         settings.group,
+        env={},  # else variables such as WEB_PORT, as Kubernetes sets them for a service `web`, go before what is given
         broker=[URL(f"kafka://{address.strip()}") for address in settings.brokers.split(",")],
         store="memory://",
         datadir=settings.data_dir / "faust",  # Faust makes it though nothing is put there, by default where it runs

@@ -13,6 +13,8 @@ from stream_app.errors import SettingsInvalid, UsageError
 from stream_app.settings import PREFIX, Settings, load_settings
 from tests.paths import ROOT
 
+TOKENS = {"security_protocol": "SASL_SSL", "sasl_mechanism": "OAUTHBEARER"}
+
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +141,16 @@ def test_every_setting_is_used() -> None:
         (
             {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-256", "sasl_username": "ada"},
             "SCRAM-SHA-256 needs NEXTACT_SASL_PASSWORD",
+        ),
+        (TOKENS, "OAUTHBEARER needs NEXTACT_SASL_OAUTH_TOKEN_URL and .*SECRET, or NEXTACT_SASL_OAUTH_PROVIDER"),
+        (TOKENS | {"sasl_username": "ada", "sasl_oauth_provider": "a:b"}, "SASL_USERNAME has no meaning beside"),
+        (
+            TOKENS | {"sasl_oauth_client_id": "a", "sasl_oauth_provider": "a:b"},
+            "SASL_OAUTH_CLIENT_ID has no meaning beside NEXTACT_SASL_OAUTH_PROVIDER",
+        ),
+        (
+            {"security_protocol": "SASL_SSL", "sasl_username": "ada", "sasl_password": "x", "sasl_oauth_scope": "a"},
+            "SASL_OAUTH_SCOPE has no meaning beside NEXTACT_SASL_MECHANISM PLAIN",
         ),
         ({"security_protocol": "TLS"}, "NEXTACT_SECURITY_PROTOCOL"),
         ({"sasl_mechanism": "GSSAPI"}, "NEXTACT_SASL_MECHANISM"),

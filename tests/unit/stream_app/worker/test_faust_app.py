@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import faust
 import pytest
 
+from stream_app.worker.faust_app import _bare_app
 from stream_app.worker.faust_table import TABLE
 from stream_app.worker.faust_transport import FetchConsumer, FetchTransport
+from tests.paths import ROOT
 from tests.unit.builders.consumers import SETTINGS, Delivery, run
 
 
@@ -29,6 +36,43 @@ def test_the_agent_reads_the_events_and_the_table_the_changelog() -> None:
         assert app.tables[TABLE].changelog_topic.get_topic_name() == SETTINGS.state_topic
 
     run(body)
+
+
+NONSENSE = "tcp://10.0.0.1:80"  # what Kubernetes sets WEB_PORT to for a service that is called web
+
+
+def test_no_variable_of_faust_changes_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would go before what the app is given: of a name as common as WEB_PORT or TIMEZONE."""
+
+    def settings_of_app() -> dict[str, str]:
+        conf = _bare_app(SETTINGS).conf
+        names = [name for name, param in conf.SETTINGS.items() if not param.version_deprecated and name != "reply_to"]
+        return {name: str(getattr(conf, name)) for name in names}  # without the one that is random
+
+    expected = settings_of_app()
+    names = [param.env_name for param in faust.Settings.SETTINGS.values() if param.env_name]
+    assert {"WEB_PORT", "PROCESSING_GUARANTEE", "CONSUMER_MAX_FETCH_SIZE", "TIMEZONE", "APP_DATADIR"} <= set(names)
+    for name in names:
+        monkeypatch.setenv(name, NONSENSE)
+    assert settings_of_app() == expected
+
+
+def test_no_variable_that_faust_reads_when_it_is_imported_changes_anything() -> None:
+    script = (
+        "from stream_app.cli.common import importing\n"
+        "with importing(): import faust.app.base, faust.streams, faust.types._env as env, mode.utils.logging as log\n"
+        "import os\n"
+        "print(env.WEB_PORT, env.DATADIR, env.DEBUG, env.STRICT, env.BLOCKING_TIMEOUT, faust.streams.NO_CYTHON, "
+        "log.DEVLOG, os.environ.get('F_DATADIR'))\n"
+    )
+    names = (
+        "FAUST_LOOP FAUST_WEB_PORT F_WEB_PORT F_DATADIR F_DEBUG FAUST_STRICT F_BLOCKING_TIMEOUT F_CONSOLE_PORT "
+        "NO_CYTHON DEVLOG"
+    )
+    environment = os.environ | dict.fromkeys(names.split(), NONSENSE) | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["6066", "{conf.name}-data", *["False"] * 2, "10.0", *["False"] * 2, NONSENSE]
 
 
 def test_all_that_was_begun_is_finished_then_committed_before_partitions_go(monkeypatch: pytest.MonkeyPatch) -> None:
