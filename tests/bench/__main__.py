@@ -22,11 +22,11 @@ from tests.bench.backbones import backbones
 from tests.bench.catalogue import catalogue
 from tests.bench.fusion import fusion
 from tests.bench.incremental import incremental
-from tests.bench.latency import latency
 from tests.bench.per_user import memory
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
 from tests.bench.streams import Streams
+from tests.bench.sustainable import sustainable
 from tests.bench.throughput import throughput
 from tests.bench.training import training
 
@@ -39,8 +39,8 @@ IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
     "fusion": fusion,
 }
 ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
+    "sustainable": sustainable,
     "throughput": throughput,
-    "latency": latency,
     "reload": reload,
     "recovery": recovery,
     "memory": memory,
@@ -80,11 +80,13 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--device", default="cpu", help="of workers and of the parts in one process: cpu, cuda")
     found.add_argument("--threads", type=int, default=1, help="of PyTorch, of the parts in one process")
     found.add_argument(
-        "--only", action="append", metavar="WORD", help="throughput: only who has it in the name, or is it"
+        "--only", action="append", metavar="WORD", help="sustainable, throughput: only who has it in the name, or is it"
     )
+    found.add_argument("--quick", action="store_true", help="sustainable: fewer rates, once, in five minutes")
+    found.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="sustainable: events/s offered to all")
     found.add_argument("--scaling", action="store_true", help="throughput: by partitions and workers too")
     found.add_argument("--peer-events", type=int, default=5_000, help="throughput: of the slow peer")
-    found.add_argument("--seconds", type=float, default=10.0, help="latency: of a run; reload: three times as long")
+    found.add_argument("--seconds", type=float, default=10.0, help="reload: a third of a run")
     found.add_argument("--sizes", type=int, nargs="+", help="recovery: users; catalogue: items; instead of the default")
     found.add_argument("--actions", type=float, default=10.0, help="recovery, memory: of a stored user, in the mean")
     found.add_argument("--stock-users", type=int, default=200_000, help="recovery: the most that the peer is given")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 
 T = TypeVar("T")
 Figures = Mapping[str, Sequence[float]]  # of each contestant, one per counted repeat
+Percentiles = Mapping[str, float]  # milliseconds; infinite where answers were lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def show(figures: Figures, unit: str, wanted: Sequence[Ratio] = ()) -> dict[str,
     """Prints a table of figures in `unit` and returns it; by default with ratios to the first contestant."""
     names = list(figures)
     pairs = [pair for pair in wanted if pair.of in figures and pair.to in figures]
-    pairs = pairs or [Ratio(name, names[0]) for name in names[1:]]
+    pairs = pairs or [Ratio(name, names[0]) for name in names[1:] if median(figures[names[0]])]
     ratios = [{"of": pair.of, "to": pair.to, "ratio": _rounded(pair.value(figures))} for pair in pairs]
     print()
     for pair in pairs:
@@ -64,8 +66,36 @@ def show(figures: Figures, unit: str, wanted: Sequence[Ratio] = ()) -> dict[str,
         print(f"{value:10.3g} x  {pair.of} : {pair.to}  {pair.verdict(value)}".rstrip())
     print(f"{'median':>12} {'min':>12} {'max':>12}  {unit}")
     for name, values in figures.items():
-        print(f"{median(values):12,.4g} {min(values):12,.4g} {max(values):12,.4g}  {name}", flush=True)
+        print(
+            " ".join(f"{_short(value):>12}" for value in (median(values), min(values), max(values))) + f"  {name}",
+            flush=True,
+        )
     return {"unit": unit, "ratios": ratios, "figures": {name: _row(values) for name, values in figures.items()}}
+
+
+def show_percentiles(title: str, found: Mapping[str, Sequence[Percentiles]], to: str) -> dict[str, Any]:
+    """Prints medians over the repeats, and the ratio of each p99 to that of one contestant; returns the same."""
+    medians = {
+        name: {key: median(one[key] for one in several) for key in several[0]} for name, several in found.items()
+    }
+    ratios = {name: round(row["p99"] / medians[to]["p99"], 3) for name, row in medians.items()}
+    print(f"\n{'p99':>7} " + " ".join(f"{key:>9}" for key in medians[to]) + f"  milliseconds at {title}")
+    for name, row in medians.items():
+        figures = " ".join(f"{value:9,.1f}" for value in row.values())
+        spread = " ".join(f"{run['p99']:.1f}" for run in found[name])
+        print(f"{ratios[name]:6.2f}x {figures}  {name} (p99 of the repeats: {spread})", flush=True)
+    return {
+        name: {
+            "medians": {key: finite(value) for key, value in {**row, "p99_ratio": ratios[name]}.items()},
+            "p99_of_the_repeats": [finite(run["p99"]) for run in found[name]],
+        }
+        for name, row in medians.items()
+    }
+
+
+def finite(value: float) -> float | None:
+    """Returns None for what JSON does not have: infinity, and the ratio of two of them."""
+    return value if math.isfinite(value) else None
 
 
 def clock_of(device: torch.device) -> Callable[[], float]:
@@ -96,4 +126,6 @@ def _rounded(value: float) -> float:
 
 
 def _short(value: object) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else ""
+    if not isinstance(value, float):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, promoted_after, publish_promotion
-from tests.bench.compare import in_turn
-from tests.bench.latency import Percentiles, show_percentiles, summary
+from tests.bench.compare import Percentiles, in_turn, show_percentiles
 from tests.bench.made_up import records, version_of_a_log
-from tests.bench.open_loop import Load
+from tests.bench.open_loop import AiokafkaLoad, EventPool, LoadRun, percentiles
 from tests.bench.streams import LONGEST_S, POLL_S, Streams, fill, predictions, workers
 
 RATE: Final = 1000.0  # events/s
 EVERY_S: Final = 5.0
 VERSIONS: Final = 3
+WARM_UP: Final = 0.2  # of a run: these events load as the others do, and do not count
 STILL: Final = "no swaps"
 SWAPPED: Final = f"a swap every {EVERY_S:g} s"
 
@@ -37,7 +37,7 @@ def reload(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     ]
     own = streams.new(versions[0])
     fill(own, own.events_topic, log)
-    client, seconds = Load(own, options.users, options.items), 3 * options.seconds
+    client, seconds = AiokafkaLoad(own, EventPool(options.users, options.items)), 3 * options.seconds
     swaps = _swaps(own, versions)
     with workers(own) as running:
         running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S, every=POLL_S)
@@ -48,16 +48,21 @@ def reload(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     return show_percentiles(f"{RATE:,.0f} events/s", found, STILL) | {"versions_loaded": loaded}
 
 
-def _run(client: Load, swaps: Iterator[Any] | None, seconds: float) -> Percentiles:
+def _run(client: AiokafkaLoad, swaps: Iterator[Any] | None, seconds: float) -> Percentiles:
     async def loaded() -> Percentiles:
         swapping = asyncio.create_task(_swap(swaps)) if swaps is not None else None
         try:
-            return summary(await client.run(RATE, seconds))
+            return _summary(await client.run(RATE, seconds))
         finally:
             if swapping is not None:
                 swapping.cancel()
 
     return asyncio.run(loaded())
+
+
+def _summary(run: LoadRun) -> Percentiles:
+    """Percentiles behind the warm-up, and how many were lost in all."""
+    return percentiles(run.after(WARM_UP * len(run.sent) / run.rate).latencies) | {"lost": float(run.lost)}
 
 
 async def _swap(swaps: Iterator[Any]) -> None:

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.partitioner import murmur2
 
 from stream_app.contract.records import OutgoingRecord
+from stream_app.kafka.clients import new_admin, new_consumer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
@@ -65,7 +66,7 @@ async def _make_output(settings: Settings) -> None:
     """Predictions with the broker's time on them: some peers' clients would write that of the event."""
     config = {"message.timestamp.type": "LogAppendTime"}
     topic = NewTopic(settings.predictions_topic, settings.partitions, 1, topic_configs=config)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    admin = new_admin(settings, "operator")
     await admin.start()
     try:
         await admin.create_topics([topic], timeout_ms=10_000)
@@ -95,7 +96,7 @@ def written(settings: Settings, topic: str) -> int:
 
 
 async def _written(settings: Settings, topic: str) -> int:
-    async with AIOKafkaConsumer(bootstrap_servers=settings.brokers) as consumer:
+    async with new_consumer(settings, "subscriber") as consumer:
         return sum((await consumer.end_offsets(_partitions(settings, topic))).values())
 
 
@@ -108,9 +109,7 @@ def rate(settings: Settings, topic: str) -> tuple[int, float]:
 async def _times(settings: Settings, topic: str) -> list[int]:
     """When the broker wrote each committed record, in milliseconds."""
     times: list[int] = []
-    async with AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers, enable_auto_commit=False, isolation_level="read_committed"
-    ) as consumer:
+    async with new_consumer(settings, "subscriber", isolation_level="read_committed") as consumer:
         partitions = _partitions(settings, topic)
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)

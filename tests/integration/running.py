@@ -102,6 +102,12 @@ class Running:
         return 0.0
 
     @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
     def resident(self) -> int:
         """Bytes of memory that it has now."""
         size: int = psutil.Process(self._process.pid).memory_info().rss
