@@ -101,6 +101,11 @@ class Broker:
         return ",".join(node.address for node in self.nodes)
 
     @property
+    def secured(self) -> bool:
+        """Whether clients must say who they are, and may do only what they have the right to."""
+        return self._secure is not None
+
+    @property
     def secure(self) -> SecureFolder:
         """The users and files of a secured broker; raises BrokerFailed for an open one."""
         if self._secure is None:

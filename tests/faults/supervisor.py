@@ -193,7 +193,10 @@ class Supervisor:
         slot.started, slot.footprint = time.monotonic(), Footprint()
         slot.sent, slot.killed = slot.fate if slot.fate == signal.SIGKILL else 0, False
         slot.child = ChildProcess.start(
-            [sys.executable, *slot.command], name=slot.name, log_path=slot.log, env=environment(slot.settings)
+            [sys.executable, *slot.command],
+            name=slot.name,
+            log_path=slot.log,
+            env=environment(slot.settings, slot.command),
         )
         slot.command, slot.fate = WORKER, 0
 

@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.parquet as pq
-from aiokafka import AIOKafkaProducer
 
 from model.versions.manifest import MANIFEST
+from stream_app.kafka.clients import new_producer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from tests.faults.load import EVENT, EXPECT, Mix, Publisher, records
 from tests.faults.stream import stream_settings
+from tests.integration.principals import allow
 from tests.integration.running import Running
 from tests.integration.topics import Record, read_all
 
@@ -144,7 +145,8 @@ async def _last_life(settings: Settings, log: Path) -> None:
 
 async def transaction(settings: Settings, *, committed: bool) -> None:
     """An event in every partition, and the marker of its transaction behind it; one that is aborted never happened."""
-    async with AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=settings.events_topic) as producer:
+    allow(settings, "publisher", "Write", "TransactionalId", settings.events_topic)
+    async with new_producer(settings, "publisher", transactional_id=settings.events_topic) as producer:
         await producer.begin_transaction()
         for partition in range(settings.partitions):
             event = {"user_id": "t", "type": "view", "item_id": f"item {partition}"}

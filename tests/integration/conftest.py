@@ -12,13 +12,15 @@ import pytest
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from tests.integration.forked import prepare
+from tests.integration.principals import be_the_role_that_asks, secured_fields
 from tests.integration.running import Running
 
 _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the option; it is there when pytest is given this folder, or a file of it."""
+    """Adds the options; they are there when pytest is given this folder, or a file of it."""
+    parser.addoption("--kafka-secure", action="store_true", help="on a secured broker, each role with its rights alone")
     parser.addoption("--kafka", metavar="VERSION", help="version of the embedded Kafka: 3.3, 3.9, 4.4, or one in full")
 
 
@@ -30,9 +32,18 @@ def kafka_version(pytestconfig: pytest.Config) -> str | None:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory, kafka_version: str | None) -> Iterator[Broker]:
+def kafka(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config, kafka_version: str | None
+) -> Iterator[Broker]:
     prepare()
-    with Broker(tmp_path_factory.mktemp("kafka"), version=kafka_version) as broker:
+    folder = tmp_path_factory.mktemp("kafka")
+    secure = folder / "secure" if pytestconfig.getoption("kafka_secure", None) else None
+    with (
+        Broker(folder / "kafka", version=kafka_version, secure=secure) as broker,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if secure:
+            be_the_role_that_asks(patch)
         yield broker
 
 
@@ -40,8 +51,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, kafka_version: str | None) -
 def settings(kafka: Broker, tmp_path: Path) -> Settings:
     """Settings of a stream that nobody else uses."""
     prefix = f"t{next(_numbers)}"
+    connection = secured_fields(kafka) if kafka.secured else {"brokers": kafka.bootstrap_servers}
     return Settings(
-        brokers=kafka.bootstrap_servers,
+        **connection,
         group=f"{prefix}-nextact",
         events_topic=f"{prefix}.events",
         predictions_topic=f"{prefix}.predictions",

@@ -19,18 +19,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream_app.settings import Settings
 from tests.integration.forked import start
 from tests.integration.fresh import FreshProcess
+from tests.integration.principals import as_role, role_of
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The settings as variables, so that a process sees what the test has."""
-    return {**os.environ, **settings.variables()}
+def environment(settings: Settings, command: Sequence[str]) -> dict[str, str]:
+    """The settings as variables, so that a process sees what the test has; on a secured broker those of its role."""
+    return {**os.environ, **as_role(settings, role_of(command)).variables()}
 
 
 def nextact(*command: str, settings: Settings, timeout: float = 90) -> CompletedProcess[str]:
     """A command that ends by itself."""
     with TemporaryDirectory() as folder:
         said, complained = Path(folder, "stdout"), Path(folder, "stderr")
-        process = start("stream_app", command, environment(settings), stdout=said, stderr=complained)
+        process = start("stream_app", command, environment(settings, command), stdout=said, stderr=complained)
         process.join(timeout)
         process.kill()
         process.join()
@@ -57,9 +58,9 @@ class Running:
         log.touch()
         self._process: ForkServerProcess | FreshProcess
         if fresh:
-            self._process = FreshProcess(module, command, environment(own), log)
+            self._process = FreshProcess(module, command, environment(own, command), log)
         else:
-            self._process = start(module, command, environment(own), stdout=log, stderr=log)
+            self._process = start(module, command, environment(own, command), stdout=log, stderr=log)
 
     @property
     def _port(self) -> int:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.broker
 
 
 def nextact(*arguments: str, settings: Settings | None = None, timeout: float = 90) -> subprocess.CompletedProcess[str]:
-    env = environment(settings) if settings else dict(os.environ)
+    env = environment(settings, arguments) if settings else dict(os.environ)
     command = [sys.executable, "-m", "stream_app", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.events import Rejection
 from stream_app.contract.predictions import decode_prediction
+from stream_app.kafka.clients import new_admin, new_producer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from tests.integration.principals import allow
 from tests.integration.running import Running, environment
 from tests.integration.topics import Record, read_all, send_all
 
@@ -31,7 +31,7 @@ POISON = [(b"u", b"\xff\xfe"), (b"u", b'{"user_id":"u'), (b"other", GOOD)]
 
 def dead_letters(settings: Settings, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stream_app", "dead-letters", *arguments]
-    env = environment(settings) | {"COLUMNS": "100"}
+    env = environment(settings, arguments) | {"COLUMNS": "100"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stderr
     return done
@@ -54,7 +54,8 @@ def put(settings: Settings, topic: str, partition: int, records: list[Any]) -> N
     """Writes records with headers, in one transaction, whose marker then is the end of the partition."""
 
     async def run() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=f"put-{topic}")
+        allow(settings, "worker", "Write", "TransactionalId", f"put-{topic}")
+        producer = new_producer(settings, "worker", transactional_id=f"put-{topic}")
         await producer.start()
         async with producer.transaction():
             for key, value, headers in records:
@@ -159,7 +160,7 @@ def test_errors_are_one_line(settings: Settings, arguments: list[str], message: 
 
 async def committed(settings: Settings) -> int:
     """Returns how many records of the events topic the workers have acknowledged."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    admin = new_admin(settings, "worker")
     await admin.start()
     try:
         offsets = await admin.list_consumer_group_offsets(settings.group)

@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from itertools import chain, islice, takewhile
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from model.state.user_record import unpack
 from model.state.user_states import EVENT_ID_WINDOW
 from stream_app.contract.predictions import decode_prediction
+from stream_app.kafka.clients import new_consumer, new_producer
 from stream_app.kafka.pace import Pace
 from stream_app.kafka.publisher import publish
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from tests.integration.principals import allow, reader_of
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import Seen, Start, expected_lengths, shop_events, wait_answered
 from tests.integration.topics import read_all, send_all
@@ -53,7 +55,7 @@ def load(settings: Settings) -> Iterator[None]:
 
 
 async def ends(settings: Settings, topic: str, isolation: str) -> dict[TopicPartition, int]:
-    async with AIOKafkaConsumer(bootstrap_servers=settings.brokers, isolation_level=isolation) as consumer:
+    async with new_consumer(settings, reader_of(settings, topic), isolation_level=isolation) as consumer:
         return dict(await consumer.end_offsets([TopicPartition(topic, n) for n in range(settings.partitions)]))
 
 
@@ -102,8 +104,7 @@ def final_states(settings: Settings) -> dict[tuple[int, bytes], tuple[int, int]]
 
 
 async def committed(settings: Settings) -> dict[TopicPartition, int]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, group_id=settings.group, enable_auto_commit=False)
-    async with consumer:
+    async with new_consumer(settings, "worker", group_id=settings.group) as consumer:
         partitions = [TopicPartition(settings.events_topic, n) for n in range(settings.partitions)]
         consumer.assign(partitions)
         return {partition: await consumer.committed(partition) or 0 for partition in partitions}
@@ -150,10 +151,16 @@ def test_a_worker_that_hangs_in_a_transaction_is_locked_out(settings: Settings, 
     assert_exactly_once(seen, settings)
 
 
+def other_writer(settings: Settings) -> AIOKafkaProducer:
+    """Somebody else who may write to the changelog, in transactions."""
+    name = f"{settings.group}.test"
+    allow(settings, "worker", "Write", "TransactionalId", name)
+    return new_producer(settings, "worker", transactional_id=name)
+
+
 async def write_in_transaction(settings: Settings, partitions: Sequence[int], *, commit: bool) -> None:
     """One record that nobody can read as a user, to the changelog, in a transaction of somebody else."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=f"{settings.group}.test")
-    async with producer:
+    async with other_writer(settings) as producer:
         await producer.begin_transaction()
         for partition in partitions:
             await producer.send_and_wait(settings.state_topic, b"damage", b"nobody", partition=partition)
@@ -190,8 +197,7 @@ def test_recovery_waits_for_an_open_transaction_and_reads_what_lies_behind(setti
 
 
 async def recover_behind_a_transaction(settings: Settings, first: Running, start: Start) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, transactional_id=f"{settings.group}.test")
-    async with producer:
+    async with other_writer(settings) as producer:
         await producer.begin_transaction()
         for partition in range(settings.partitions):
             await producer.send_and_wait(settings.state_topic, b"damage", b"nobody", partition=partition)

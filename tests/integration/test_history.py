@@ -16,12 +16,14 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.contract.events import decode_batch
 from stream_app.errors import HistoryUnusable
+from stream_app.kafka.clients import new_admin
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import EventRecorder
 from stream_app.trainer.topic_reader import TopicReader
 from tests.faults.trainer import kill_again_and_again, quick_rounds, transaction
+from tests.integration.principals import allow
 from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events
@@ -77,12 +79,19 @@ def events_in_kafka(settings: Settings) -> Counter[tuple[int, int]]:
     return Counter((record.partition, record.offset) for record in records if decode_batch([record]).events)
 
 
+async def deleter(settings: Settings) -> AIOKafkaAdminClient:
+    """A client that may delete the events topic and its records."""
+    allow(settings, "operator", "Delete", "Topic", settings.events_topic)
+    admin = new_admin(settings, "operator")
+    await admin.start()
+    return admin
+
+
 def remove_before(settings: Settings, before: dict[int, int]) -> None:
     """Deletes records up to these offsets, as retention does."""
 
     async def remove() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
-        await admin.start()
+        admin = await deleter(settings)
         try:
             topic = settings.events_topic
             await admin.delete_records({TopicPartition(topic, p): RecordsToDelete(o) for p, o in before.items()})
@@ -94,8 +103,7 @@ def remove_before(settings: Settings, before: dict[int, int]) -> None:
 
 def create_topic_again(settings: Settings) -> None:
     async def again() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
-        await admin.start()
+        admin = await deleter(settings)
         try:
             await admin.delete_topics([settings.events_topic])
         finally:

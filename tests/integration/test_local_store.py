@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
+from stream_app.kafka.clients import new_producer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.simulate import Shop, with_duplicates
 from stream_app.settings import Settings
@@ -173,7 +173,7 @@ def neighbour(user: str, partitions: int) -> str:
 
 
 async def write_as_another_worker(settings: Settings, user: str, record: Record) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
+    async with new_producer(settings, "worker") as producer:
         await producer.send_and_wait(settings.state_topic, record.value, user.encode(), partition=record.partition)
 
 

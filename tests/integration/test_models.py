@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from aiokafka import AIOKafkaProducer
 
 from model.versions.manifest import FUSION, MANIFEST, WEIGHTS
 from stream_app.errors import VersionUnusable
+from stream_app.kafka.clients import new_producer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.versions.admin import list_models, promote, roll_back
@@ -56,7 +56,7 @@ def now() -> datetime:
 
 def put_record(settings: Settings, value: bytes | None) -> None:
     async def put() -> None:
-        async with AIOKafkaProducer(bootstrap_servers=settings.brokers) as producer:
+        async with new_producer(settings, "operator") as producer:
             await producer.send_and_wait(settings.models_topic, value, CHAMPION, partition=0)
 
     asyncio.run(put())

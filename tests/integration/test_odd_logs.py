@@ -13,6 +13,7 @@ from stream_app.contract.predictions import decode_prediction
 from stream_app.kafka.clients import new_admin, new_consumer, new_producer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from tests.integration.principals import allow
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import Start
 from tests.integration.topics import read_all
@@ -31,6 +32,8 @@ async def write(
 ) -> None:
     """Writes events to each of the partitions; with `transaction` ("commit" or "abort") in one that ends so."""
     options = {"transactional_id": f"{settings.group}-publisher"} if transaction else {}
+    if transaction:
+        allow(settings, "publisher", "Write", "TransactionalId", options["transactional_id"])
     async with new_producer(settings, "publisher", **options) as producer:
         if transaction:
             await producer.begin_transaction()
@@ -45,6 +48,7 @@ async def write(
 
 async def delete_before(settings: Settings, offset: int) -> None:
     """Deletes the records before an offset, in partition 0."""
+    allow(settings, "operator", "Delete", "Topic", settings.events_topic)
     admin = new_admin(settings, "operator")
     await admin.start()
     try:

@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 
+from stream_app.kafka.clients import new_admin
 from stream_app.kafka.offsets import beginnings_of, ends_of
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from tests.integration.principals import allow
 from tests.integration.topics import send_all
 
 pytestmark = pytest.mark.broker
@@ -19,7 +21,8 @@ pytestmark = pytest.mark.broker
 def test_partitions_begin_behind_what_was_deleted_and_end_behind_the_last_record(settings: Settings) -> None:
     async def bounds() -> tuple[dict[int, int], dict[int, int]]:
         partitions = [TopicPartition(settings.events_topic, number) for number in range(settings.partitions)]
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+        allow(settings, "operator", "Delete", "Topic", settings.events_topic)
+        admin = new_admin(settings, "operator")
         await admin.start()
         try:
             await admin.delete_records({partitions[1]: RecordsToDelete(2)})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
+from stream_app.kafka.clients import Role, new_consumer
 from stream_app.kafka.publisher import PublishResult, publish
 from stream_app.settings import Settings
+from tests.integration.principals import reader_of
 
 if TYPE_CHECKING:
     Record: TypeAlias = ConsumerRecord[bytes, bytes]
@@ -22,13 +25,20 @@ def read_all(
 ) -> list[Record]:
     """Every record that is in a topic now, by partition and offset; committed ones up to an open transaction."""
     found = [TopicPartition(topic, number) for number in range(partitions or settings.partitions)]
-    return asyncio.run(_read_all(settings, found, isolation))[topic]
+    return asyncio.run(_read_all(settings, reader_of(settings, topic), found, isolation))[topic]
 
 
 def read_topics(settings: Settings, *topics: str) -> list[list[Record]]:
     """Every committed record that is in each of these topics now, as `read_all` has them."""
-    found = [TopicPartition(topic, number) for topic in topics for number in range(settings.partitions)]
-    records = asyncio.run(_read_all(settings, found, "read_committed"))
+    found: defaultdict[Role, list[TopicPartition]] = defaultdict(list)
+    for topic in topics:
+        found[reader_of(settings, topic)] += [TopicPartition(topic, number) for number in range(settings.partitions)]
+
+    async def read() -> dict[str, list[Record]]:
+        reads = (_read_all(settings, role, partitions, "read_committed") for role, partitions in found.items())
+        return {topic: records for read in await asyncio.gather(*reads) for topic, records in read.items()}
+
+    records = asyncio.run(read())
     return [records[topic] for topic in topics]
 
 
@@ -37,10 +47,12 @@ def send_all(settings: Settings, events: Iterable[Any]) -> PublishResult:
     return asyncio.run(publish(events, kafka=settings, topic=settings.events_topic))
 
 
-async def _read_all(settings: Settings, found: list[TopicPartition], isolation: str) -> dict[str, list[Record]]:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers,
-        enable_auto_commit=False,
+async def _read_all(
+    settings: Settings, role: Role, found: list[TopicPartition], isolation: str
+) -> dict[str, list[Record]]:
+    consumer = new_consumer(
+        settings,
+        role,
         isolation_level=isolation,
         retry_backoff_ms=10,  # until it has found out who leads the partitions
     )
