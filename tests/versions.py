@@ -24,15 +24,14 @@ def untrained_version(
     path: Path,
     items: int,
     *,
-    name: str = "untrained",
     seed: int = 1,
     fusion: Callable[[Vocabulary], Fusion] | None = None,
 ) -> Promotion:
-    """A version of the default size in the folder `path`; items are called item-0, item-1, …"""
+    """A version of the default size in the folder `path`, called like it; items are called item-0, item-1, …"""
     vocabulary = Vocabulary([f"item-{number}" for number in range(items)])
     created = "2026-01-01T00:00:00+00:00"
     contents = VersionContents(
-        name=name,
+        name=path.name,
         created=created,
         network=cold_start(NetworkConfig(items=items), seed=seed),
         vocabulary=vocabulary,
@@ -42,9 +41,7 @@ def untrained_version(
         facts={},
     )
     sha256 = save(str(path), contents)
-    return Promotion(
-        version=name, path=str(path), manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={}
-    )
+    return Promotion(version=path.name, manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={})
 
 
 def fusion_without_a_log(vocabulary: Vocabulary) -> Fusion:

@@ -41,8 +41,10 @@ from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import EventRecorder
 from stream_app.trainer.rollback_watch import RollbackWatch
 from stream_app.trainer.round_journal import RoundJournal
+from stream_app.versions.own_registry import read_version, version_path
+from stream_app.versions.promoter import promoter
 from stream_app.versions.promotions import Promotion, VersionRef, current_champion, promoted_after, publish_promotion
-from stream_app.versions.timeouts import read_with_timeout, with_timeout
+from stream_app.versions.timeouts import with_timeout
 
 logger: Final = logging.getLogger(__name__)
 
@@ -216,7 +218,7 @@ class Trainer:
             logger.info("dropped: another version was promoted during the round, the next one begins from it")
             return "rejected"
         now = datetime.fromtimestamp(self._clock(), UTC)
-        promotion = promoted_after(promotion, version, result.metrics(), now)
+        promotion = promoted_after(promotion, version, result.metrics(), now, promoter(self._settings, "trainer"))
         await publish_promotion(promotion, self._settings, "trainer")
         logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
         await self._prune(promotion)
@@ -252,7 +254,7 @@ class Trainer:
         """Returns the champion; None when it is damaged or of another format. Raises `VersionRefused` while its path
         cannot be read: what is trained without it could not be compared with it."""
         try:
-            files = await read_with_timeout(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+            files = await read_version(self._settings, promotion.version, promotion.manifest_sha256)
             return await asyncio.to_thread(versions.parse, files)
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
@@ -266,7 +268,7 @@ class Trainer:
         """Writes the challenger and the verdict on it into the registry, promoted or not."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         name = now.strftime("%Y%m%dT%H%M%S.%fZ")
-        path = f"{self._settings.registry_address}/{name}"
+        path = version_path(self._settings, name)
         metrics, verdict = result.metrics(), result.verdict
         save = partial(
             versions.save,
@@ -296,7 +298,7 @@ class Trainer:
             sha256 = await with_timeout(self._settings.registry_timeout, save)
         except TimeoutError as error:
             raise VersionNotSaved(f"{path} was not written in time (NEXTACT_REGISTRY_TIMEOUT)") from error
-        return VersionRef(version=name, path=path, manifest_sha256=sha256)
+        return VersionRef(version=name, manifest_sha256=sha256)
 
     async def _prune(self, promotion: Promotion | None) -> None:
         """Deletes old versions, but none that serves or that a rollback may return to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
@@ -22,22 +22,27 @@ from stream_app.errors import VersionUnusable
 from stream_app.kafka.clients import Role
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from stream_app.versions.own_registry import read_version, version_path
+from stream_app.versions.promoter import promoter
 from stream_app.versions.promotions import (
     Promotion,
     VersionRef,
     champion_records,
     decode_promotion,
     elect,
+    printable,
     promoted_after,
     publish_promotion,
     rolled_back,
 )
-from stream_app.versions.timeouts import read_with_timeout, with_timeout
+from stream_app.versions.timeouts import with_timeout
 
 T = TypeVar("T")
 
 State = Literal["serving", "promoted before", "never promoted", "damaged"]
-_COLUMNS: Final = ("version", "created", "events", "recall@20", "champion", "rules", "gain", "verdict", "MB", "state")
+_COLUMNS: Final = (
+    *("version", "created", "events", "recall@20", "champion", "rules", "gain", "verdict", "MB", "state", "promoted"),
+)
 
 
 class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,16 +60,18 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None
     path: str
     damage: str | None
+    promoted_at: str | None = None  # RFC 3339; the last time, as far as the topic still knows it
+    promoted_by: str | None = None
 
 
 async def list_models(settings: Settings) -> list[ModelLine]:
-    """Lists the versions of the registry, oldest first, and the champion also if it lies elsewhere.
+    """Lists the versions of the registry, oldest first, and the champion also if it is missing there.
 
     Raises `VersionUnusable` when the registry cannot be read.
     """
     records = await _records(settings)
     champion = elect(records).champion
-    versions = await _ask_registry(settings, partial(_described, settings.registry_address, champion))
+    versions = await _ask_registry(settings, partial(_described, settings, champion))
     promoted = _promoted(records)
     return [_line(version, champion, promoted) for version in versions]
 
@@ -75,15 +82,15 @@ async def promote(settings: Settings, name: str, now: datetime) -> str:
     Raises `VersionUnusable` when it is not there or no worker would serve it.
     """
     champion = elect(await _records(settings)).champion
-    registry = settings.registry_address
-    if name not in await _ask_registry(settings, partial(version_names, registry)):
+    _path(settings, name)
+    if name not in await _ask_registry(settings, partial(version_names, settings.registry_address)):
         raise VersionUnusable(
             f"there is no version {name} in {settings.registry}: `nextact models list` shows all versions"
         )
-    path = f"{registry}/{name}"
-    version = await _verified(settings, name, path, None)
-    version_ref = VersionRef(version=name, path=path, manifest_sha256=version.manifest_sha256)
-    await publish_promotion(promoted_after(champion, version_ref, version.metrics, now), settings)
+    version = await _verified(settings, name, None)
+    version_ref = VersionRef(version=name, manifest_sha256=version.manifest_sha256)
+    by = promoter(settings, "operator")
+    await publish_promotion(promoted_after(champion, version_ref, version.metrics, now, by), settings)
     return f"promoted {name}" + (f", after {champion.version}" if champion else "")
 
 
@@ -103,14 +110,15 @@ async def roll_back(settings: Settings, now: datetime, *, only: str | None = Non
             f"no version is known that served before {champion.version}: `nextact models promote` takes any other"
         )
     before = champion.predecessors[0]
-    version = await _verified(settings, before.version, before.path, before.manifest_sha256)
-    await publish_promotion(rolled_back(champion, version.metrics, now), settings, role)
+    version = await _verified(settings, before.version, before.manifest_sha256)
+    by = promoter(settings, role)
+    await publish_promotion(rolled_back(champion, version.metrics, now, by), settings, role)
     return f"went back from {champion.version} to {before.version}"
 
 
 async def training_report(settings: Settings, version: str) -> TrainingReport:
     """Reads the report on a version's training from the registry. Raises `VersionUnusable` when it has none."""
-    path = f"{settings.registry_address}/{version}"
+    path = _path(settings, version)
     content = await _ask_registry(settings, partial(read, path, REPORT, LARGEST_REPORT))
     try:
         return msgspec.json.decode(content, type=TrainingReport)
@@ -131,15 +139,20 @@ async def _records(settings: Settings, role: Role = "operator") -> list[bytes | 
     return await champion_records(settings, role)
 
 
-async def _verified(settings: Settings, name: str, path: str, sha256: str | None) -> Version:
+def _path(settings: Settings, version: str) -> str:
+    try:
+        return version_path(settings, version)
+    except VersionRefused as refusal:
+        raise VersionUnusable(f"{refusal}. `nextact models list` shows all versions") from refusal
+
+
+async def _verified(settings: Settings, name: str, sha256: str | None) -> Version:
     """Loads a version and answers one event with it on the CPU, as every worker will do before it serves it."""
     try:
-        files = await read_with_timeout(settings.registry_timeout, path, sha256)
+        files = await read_version(settings, name, sha256)
         version, _ = serve_files(files, hidden=settings.hidden, device=torch.device("cpu"))
     except VersionRefused as refusal:
         raise VersionUnusable(f"{name} is not promoted: {refusal.reason}: {refusal}") from refusal
-    if version.name != name:
-        raise VersionUnusable(f"{name} is not promoted: the version in {path} calls itself {version.name}")
     return version
 
 
@@ -156,27 +169,30 @@ async def _ask_registry(settings: Settings, work: Callable[[], T]) -> T:
         ) from error
 
 
-def _described(registry: str, champion: Promotion | None) -> list[ListedVersion]:
-    paths = {name: f"{registry}/{name}" for name in version_names(registry)}
-    if champion is not None:
-        paths.setdefault(champion.version, champion.path)
-    return [describe(name, path) for name, path in paths.items()]
+def _described(settings: Settings, champion: Promotion | None) -> list[ListedVersion]:
+    names = version_names(settings.registry_address)
+    if champion is not None and champion.version not in names:
+        names.append(champion.version)
+    return [describe(name, version_path(settings, name)) for name in names]
 
 
-def _promoted(records: Iterable[bytes | None]) -> set[str]:
-    """Returns the names of all versions of which the topic still knows that they served."""
-    names: set[str] = set()
+def _promoted(records: Iterable[bytes | None]) -> dict[str, Promotion | None]:
+    """Returns all versions of which the topic still knows that they served, with the last promotion that it has of
+    each."""
+    promotions: dict[str, Promotion | None] = {}
     for record in records:
         try:
             promotion = decode_promotion(record)
         except VersionRefused:
             continue
-        names |= {promotion.version, *(before.version for before in promotion.predecessors)}
-    return names
+        for before in promotion.predecessors:
+            promotions.setdefault(before.version, None)
+        promotions[promotion.version] = promotion
+    return promotions
 
 
-def _line(version: ListedVersion, champion: Promotion | None, promoted: set[str]) -> ModelLine:
-    events = version.facts.get("events")
+def _line(version: ListedVersion, champion: Promotion | None, promoted: Mapping[str, Promotion | None]) -> ModelLine:
+    events, promotion = version.facts.get("events"), promoted.get(version.name)
     return ModelLine(
         version=version.name,
         state=_state(version, champion, promoted),
@@ -186,10 +202,12 @@ def _line(version: ListedVersion, champion: Promotion | None, promoted: set[str]
         champion_recall_at_20=version.metrics.get("champion_recall@20"),
         rules_recall_at_20=version.metrics.get("rules_recall@20"),
         recall_gain=_gain(version.metrics),
-        verdict=str(verdict) if (verdict := version.facts.get("verdict_reason")) else None,
+        verdict=printable(str(verdict)) if (verdict := version.facts.get("verdict_reason")) else None,
         size_bytes=version.size or None,
         path=shown(version.path),
         damage=version.damage or None,
+        promoted_at=promotion.promoted_at.isoformat() if promotion else None,
+        promoted_by=(promotion.promoted_by or None) if promotion else None,
     )
 
 
@@ -198,7 +216,7 @@ def _gain(metrics: Mapping[str, float]) -> tuple[float, float, float] | None:
     return None if mean is None or low is None or high is None else (mean, low, high)
 
 
-def _state(version: ListedVersion, champion: Promotion | None, promoted: set[str]) -> State:
+def _state(version: ListedVersion, champion: Promotion | None, promoted: Collection[str]) -> State:
     if champion is not None and version.name == champion.version:
         return "serving"
     if version.damage:
@@ -217,7 +235,13 @@ def _cells(line: ModelLine) -> tuple[str, ...]:
         _shown(line.verdict),
         _shown(line.size_bytes and line.size_bytes / 1e6, ".1f"),
         line.state + (f" ({line.damage.partition(':')[0]})" if line.damage else ""),
+        _promotion_cell(line),
     )
+
+
+def _promotion_cell(line: ModelLine) -> str:
+    when = line.promoted_at and line.promoted_at[:19].replace("T", " ")
+    return _shown(when) + (f" by {line.promoted_by}" if line.promoted_by else "")
 
 
 def _shown(value: Any, format_spec: str = "") -> str:

@@ -2,10 +2,15 @@
 
 All have one key, so compaction leaves only the newest. Each therefore also names the versions that served before it,
 to which a rollback returns.
+
+A record names a version and its manifest's hash, and never says where the version lies: every reader looks it up in its
+own registry, so that whoever may write the topic cannot have bytes read from anywhere else. Earlier nextacts read the
+fields `path`, which are still written for them, and ignored here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +19,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from aiokafka import TopicPartition
 
+from model.addresses import shown
 from model.errors import VersionRefused
+from model.versions.version_name import NAME_RULE, is_version_name, quoted
 from stream_app.kafka.clients import Role, new_consumer, new_producer
 from stream_app.kafka.offsets import ends_of
 from stream_app.settings import Settings
@@ -23,13 +30,15 @@ CHAMPION: Final = b"champion"  # the key of all promotions
 FORMAT: Final = 1
 _PREDECESSORS: Final = 10  # most predecessors that a promotion names
 _UNREADABLE: Final = "?"  # the name of a version whose record cannot be read
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_LAST_YEAR: Final = 9000  # of a promotion: the next one is a microsecond later, which must be a time, too
+_LONGEST_PROMOTER: Final = 128  # characters
 
 
 class VersionRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a version lies; `manifest_sha256` stands for all of its bytes, as the manifest has their hashes."""
+    """A version by its name; `manifest_sha256` stands for all of its bytes, as the manifest has their hashes."""
 
     version: str
-    path: str
     manifest_sha256: str
 
 
@@ -39,12 +48,19 @@ class Promotion(VersionRef, frozen=True, kw_only=True):
     promoted_at: Annotated[datetime, msgspec.Meta(tz=True)]
     metrics: dict[str, float]
     predecessors: tuple[VersionRef, ...] = ()  # champions before it that were not rolled back, newest first
+    promoted_by: str = ""  # a role, and which process or user of it; earlier records do not say
     format: int = FORMAT
 
     @property
     def version_ref(self) -> VersionRef:
         """The version without the circumstances of its promotion."""
-        return VersionRef(version=self.version, path=self.path, manifest_sha256=self.manifest_sha256)
+        return VersionRef(version=self.version, manifest_sha256=self.manifest_sha256)
+
+    @property
+    def circumstances(self) -> str:
+        """Says when it was promoted, and by whom as far as it is known."""
+        by = f" by {self.promoted_by}" if self.promoted_by else ""
+        return f"{self.promoted_at.isoformat(' ', 'seconds')}{by}"
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -61,22 +77,61 @@ class Election:
     refused: list[tuple[str, VersionRefused]]
 
 
-def encode_promotion(promotion: Promotion) -> bytes:
-    """Returns the promotion as JSON in UTF-8."""
-    return msgspec.json.encode(promotion)
+def encode_promotion(promotion: Promotion, registry: str) -> bytes:
+    """Returns the promotion as JSON in UTF-8.
+
+    Earlier nextacts look for its versions in the `registry` of who promotes. An address with secrets is left out: they
+    do not go to Kafka.
+    """
+    fields = msgspec.to_builtins(promotion)
+    for version in (fields, *fields["predecessors"]):
+        version["path"] = (
+            f"{registry.removesuffix('/')}/{version['version']}" if shown(registry) == registry else version["version"]
+        )
+    return msgspec.json.encode(fields)
 
 
 def decode_promotion(value: bytes | None) -> Promotion:
-    """Decodes what `encode_promotion` wrote; raises `VersionRefused` (promotion) for anything else, None included."""
+    """Decodes what `encode_promotion` wrote; raises `VersionRefused` (promotion) for anything else, None included.
+
+    Predecessors to which no rollback could return are left out.
+    """
     if value is None:
         raise VersionRefused("promotion", "its record was deleted by a tombstone")
     try:
         version = msgspec.json.decode(value, type=_Format).format
         if version > FORMAT:
             raise VersionRefused("promotion", f"its record has format {version}, this nextact reads format {FORMAT}")
-        return msgspec.json.decode(value, type=Promotion)
+        promotion = msgspec.json.decode(value, type=Promotion)
     except (ValueError, RecursionError) as error:  # not the JSON of a promotion, not UTF-8, or nested too deep
         raise VersionRefused("promotion", f"its record cannot be read: {error}") from error
+    if fault := _fault(promotion) or _fault_in_time(promotion.promoted_at):
+        raise VersionRefused("promotion", f"its record {fault}")
+    return msgspec.structs.replace(
+        promotion,
+        promoted_by=printable(promotion.promoted_by),
+        predecessors=tuple(before for before in promotion.predecessors if not _fault(before)),
+    )
+
+
+def printable(text: str) -> str:
+    """Returns a promoter's name as it may be printed: without control characters, cut."""
+    return "".join(character for character in text if character.isprintable())[:_LONGEST_PROMOTER]
+
+
+def _fault(version: VersionRef) -> str:
+    """Says what is wrong with the name or the hash of a version in a record; empty where nothing is."""
+    if not is_version_name(version.version):
+        return f"names the version {quoted(version.version)}: {NAME_RULE}"
+    if not _SHA256.fullmatch(version.manifest_sha256):
+        return f"of {version.version} has {quoted(version.manifest_sha256)} for the SHA-256 of a manifest"
+    return ""
+
+
+def _fault_in_time(promoted_at: datetime) -> str:
+    if promoted_at.year <= _LAST_YEAR:
+        return ""
+    return f"says that it is of the year {promoted_at.year}: no promotion could follow it"
 
 
 def elect(values: Iterable[bytes | None], champion: Promotion | None = None) -> Election:
@@ -96,20 +151,21 @@ def elect(values: Iterable[bytes | None], champion: Promotion | None = None) -> 
 
 
 def promoted_after(
-    champion: Promotion | None, version: VersionRef, metrics: dict[str, float], now: datetime
+    champion: Promotion | None, version: VersionRef, metrics: dict[str, float], now: datetime, by: str = ""
 ) -> Promotion:
-    """Returns the promotion that makes `version` the champion after `champion`."""
+    """Returns the promotion that makes `version` the champion after `champion`; `by` says who promotes it."""
     before = (champion.version_ref, *champion.predecessors) if champion else ()
-    return _promotion(version, metrics, [p for p in before if p.version != version.version], _later_than(champion, now))
+    before = tuple(ref for ref in before if ref.version != version.version)
+    return _promotion(version, metrics, before, _later_than(champion, now), by)
 
 
-def rolled_back(champion: Promotion, metrics: dict[str, float], now: datetime) -> Promotion:
+def rolled_back(champion: Promotion, metrics: dict[str, float], now: datetime, by: str = "") -> Promotion:
     """Returns the promotion that makes the champion's first predecessor champion again; there must be one.
 
     The champion is not among its predecessors, so that another rollback goes further back.
     """
     version, *before = champion.predecessors
-    return _promotion(version, metrics, before, _later_than(champion, now))
+    return _promotion(version, metrics, before, _later_than(champion, now), by)
 
 
 async def publish_promotion(promotion: Promotion, settings: Settings, role: Role = "operator") -> None:
@@ -117,7 +173,8 @@ async def publish_promotion(promotion: Promotion, settings: Settings, role: Role
     producer = new_producer(settings, role, acks="all", enable_idempotence=True)
     await producer.start()
     try:
-        await producer.send_and_wait(settings.models_topic, encode_promotion(promotion), CHAMPION, partition=0)
+        value = encode_promotion(promotion, settings.registry_address)
+        await producer.send_and_wait(settings.models_topic, value, CHAMPION, partition=0)
     finally:
         await producer.stop()
 
@@ -185,13 +242,15 @@ async def current_champion(settings: Settings, role: Role = "operator") -> Promo
 
 
 def _promotion(
-    version: VersionRef, metrics: dict[str, float], predecessors: Sequence[VersionRef], promoted_at: datetime
+    version: VersionRef, metrics: dict[str, float], predecessors: Sequence[VersionRef], promoted_at: datetime, by: str
 ) -> Promotion:
     return Promotion(
-        **msgspec.structs.asdict(version),
+        version=version.version,
+        manifest_sha256=version.manifest_sha256,
         promoted_at=promoted_at,
         metrics=metrics,
         predecessors=tuple(predecessors[:_PREDECESSORS]),
+        promoted_by=printable(by),
     )
 
 

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from model.errors import VersionRefused
-from model.versions.manifest import VersionFiles, read_files
-
 T = TypeVar("T")
 
 _LOOP_CLOSED: Final = RuntimeError  # raised by an event loop that was closed while the work went on
@@ -45,11 +42,3 @@ async def with_timeout(seconds: float, work: Callable[[], T]) -> T:
     threading.Thread(target=run, name="bounded", daemon=True).start()
     async with asyncio.timeout(seconds):
         return await done
-
-
-async def read_with_timeout(seconds: float, path: str, manifest_sha256: str | None) -> VersionFiles:
-    """Reads the files of a version; raises `VersionRefused`, as unreadable if they do not come in time."""
-    try:
-        return await with_timeout(seconds, lambda: read_files(path, manifest_sha256))
-    except TimeoutError as error:
-        raise VersionRefused("unreadable", f"{path} does not answer within {seconds:g} s") from error

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from model.data.event_time import FLAGS
+from model.errors import RefusalReason
 from model.serving.answers import Answers
 from model.serving.online_scores import BatchScores, VersionScore
 from stream_app.contract.events import REASONS
@@ -24,7 +25,8 @@ _BATCH_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 STAGES: Final = ("decode", "step", "answer", "encode", "deliver")
 Ranker = Literal["model", "rules"]
 RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
-RELOADS: Final = ("loaded", "refused")
+RELOADS: Final = ("loaded", "refused", "unreadable")
+REFUSALS: Final[tuple[RefusalReason, ...]] = get_args(RefusalReason)
 
 
 class ArrayHistogram(Collector):
@@ -189,6 +191,9 @@ class WorkerMetrics:
         self.reloads = Counter(
             "nextact_reloads", "Versions offered to this worker, by outcome", ["outcome"], registry=registry
         )
+        self._unserved = Gauge(
+            "nextact_promotion_unserved", "1 for why the newest promotion does not serve", ["reason"], registry=registry
+        )
         self.scored = Counter(
             "nextact_scored", "Next items that scored the answer before them", ["ranker"], registry=registry
         )
@@ -212,6 +217,12 @@ class WorkerMetrics:
                 counter.labels(ranker)
         for outcome in RELOADS:
             self.reloads.labels(outcome)
+        self.explain_unserved(None)
+
+    def explain_unserved(self, reason: RefusalReason | None) -> None:
+        """Notes why the newest promotion does not serve; None: it does, or there is none."""
+        for each in REFUSALS:
+            self._unserved.labels(each).set(each == reason)
 
     def score(self, ranker: Ranker, ranks: NDArray[np.int64]) -> None:
         """Counts the ranks of next items in the answers before them, from 1; 0: not among the best."""

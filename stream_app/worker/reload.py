@@ -1,13 +1,16 @@
 """Hot reload: follows promotions, loads and warms a version aside, swaps it in between two batches.
 
-A version that must not be served is refused with a log line and a counter, and the old one goes on serving.
+A version that must not be served is refused with a log line and a counter, and the old one goes on serving. One that
+cannot be read now is tried again until it serves, is refused, or another is promoted: a registry that was away for a
+while must not leave workers behind. A gauge says why the newest promotion does not serve.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
@@ -20,14 +23,14 @@ from model.serving.serving import Serving, serve_files
 from model.serving.state_engine import StateEngine
 from model.versions.manifest import VersionFiles
 from stream_app.settings import Settings
+from stream_app.versions.own_registry import read_version
 from stream_app.versions.promotions import Promotion, elect
-from stream_app.versions.timeouts import read_with_timeout
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.threads import WorkerThreads
 
 logger: Final = logging.getLogger(__name__)
 
-PAUSES_S: Final = (1.0, 5.0, 25.0)  # seconds between the tries of a version that cannot be read now
+PAUSES_S: Final = (1.0, 5.0, 25.0, 60.0)  # seconds between the tries of a version that cannot be read now; the last: on
 
 
 class PromotionSource(Protocol):
@@ -64,15 +67,16 @@ class Reloader:
         device: torch.device,
         threads: WorkerThreads,
         metrics: WorkerMetrics,
-        pauses_s: Sequence[float] = PAUSES_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`sleep` waits for so many seconds."""
         self._settings = settings
         self._promotions = promotions
         self._engine = engine
         self._device = device
         self._threads = threads
         self._metrics = metrics
-        self._pauses_s = pauses_s
+        self._sleep = sleep
         self._wanted: Promotion | None = None  # of the version that serves, or that is to serve
         self._served: _ReadyVersion | None = None
         self._previous: _ReadyVersion | None = None  # kept, so that a rollback needs no loading
@@ -112,45 +116,49 @@ class Reloader:
         election = elect(values, self._wanted)
         self._wanted = election.champion
         for name, refusal in election.refused:
+            if refusal.reason != "older":
+                self._metrics.explain_unserved(refusal.reason)
             self._refuse(name, refusal)
 
     async def _adopt(self, promotion: Promotion) -> None:
         """Tries a version until it serves or is refused, or another is wanted; then ends its canary in time."""
-        for pause in self._pauses_s:
-            if await self._try(promotion):
-                break
-            await asyncio.sleep(pause)
-        else:
-            await self._try(promotion, last=True)
+        pauses = itertools.chain(PAUSES_S, itertools.repeat(PAUSES_S[-1]))
+        while not await self._try(promotion):
+            await self._sleep(next(pauses))
         await self._end_canary(promotion)
 
     async def _end_canary(self, promotion: Promotion) -> None:
         """Gives all users the version after a while, if it still serves then."""
         if self._canary_runs and self._served is not None and self._served.promotion is promotion:
-            await asyncio.sleep(self._settings.canary_seconds)
+            await self._sleep(self._settings.canary_seconds)
             if self._served.promotion is promotion:
                 self._canary_runs = False
                 await self._serve(self._served, None)
                 logger.info("the canary of version %s has ended, all users have it", promotion.version)
 
-    async def _try(self, promotion: Promotion, *, last: bool = False) -> bool:
+    async def _try(self, promotion: Promotion) -> bool:
         """Tries to serve a version; returns False when it cannot be read now and may be later, else True."""
         if self._superseded(promotion):
             return True
         try:
             ready = self._loaded_before(promotion) or await self._load(promotion)
         except VersionRefused as refusal:
-            return self._failed(promotion, refusal, last=last)
+            return self._failed(promotion, refusal)
         if self._superseded(promotion):
             return True
         await self._swap(ready)
         return True
 
-    def _failed(self, promotion: Promotion, refusal: VersionRefused, *, last: bool) -> bool:
+    def _failed(self, promotion: Promotion, refusal: VersionRefused) -> bool:
         if self._superseded(promotion):
             return True
-        if refusal.reason == "unreadable" and not last:
-            logger.warning("version %s is tried again: %s: %s", promotion.version, refusal.reason, refusal)
+        self._metrics.explain_unserved(refusal.reason)
+        if refusal.reason == "unreadable":
+            self._metrics.reloads.labels("unreadable").inc()
+            logger.warning(
+                "version %s is tried again: %s: %s; still serving: %s",
+                *(promotion.version, refusal.reason, refusal, self._serving_name),
+            )
             return False
         self._wanted = self._served.promotion if self._served else None
         self._refuse(promotion.version, refusal)
@@ -169,7 +177,7 @@ class Reloader:
         return None
 
     async def _load(self, promotion: Promotion) -> _ReadyVersion:
-        files = await read_with_timeout(self._settings.registry_timeout, promotion.path, promotion.manifest_sha256)
+        files = await read_version(self._settings, promotion.version, promotion.manifest_sha256)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads.loading, self._make_ready, promotion, files)
 
@@ -184,6 +192,7 @@ class Reloader:
         return _ReadyVersion(promotion, serving, datetime.fromisoformat(version.created).timestamp())
 
     async def _swap(self, ready: _ReadyVersion) -> None:
+        self._metrics.explain_unserved(None)
         before, self._served = self._served, ready
         if before is not None and before.serving is ready.serving:
             return
@@ -218,9 +227,17 @@ class Reloader:
             self._metrics.model.remove(before.serving.name)
         self._metrics.model.labels(ready.serving.name).set(1)
         self._metrics.model_created.set(ready.created)
-        logger.info("serving version %s, %d items", ready.serving.name, len(ready.serving.vocabulary))
+        logger.info(
+            "serving version %s, %d items, promoted %s",
+            *(ready.serving.name, len(ready.serving.vocabulary), ready.promotion.circumstances),
+        )
 
     def _refuse(self, name: str, refusal: VersionRefused) -> None:
         self._metrics.reloads.labels("refused").inc()
-        serving = self._served.serving.name if self._served else "the rules"
-        logger.warning("refused version %s: %s: %s; still serving: %s", name, refusal.reason, refusal, serving)
+        logger.warning(
+            "refused version %s: %s: %s; still serving: %s", name, refusal.reason, refusal, self._serving_name
+        )
+
+    @property
+    def _serving_name(self) -> str:
+        return self._served.serving.name if self._served else "the rules"

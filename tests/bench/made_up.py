@@ -72,7 +72,7 @@ def version_of_a_log(path: Path, log: list[tuple[bytes, bytes]], items: int, *, 
     """A saved version of the default size that knows a log, as a trained one does; see `fusion_of`."""
     happened = [Event(**json.loads(value)) for _, value in log]
     sequences = sequences_of(actions_of(happened, 1000 * np.arange(len(happened))))
-    return untrained_version(path, items, name=path.name, seed=seed, fusion=lambda known: fusion_of(sequences, known))
+    return untrained_version(path, items, seed=seed, fusion=lambda known: fusion_of(sequences, known))
 
 
 def served_version(sequences: Sequences, vocabulary: Vocabulary, device: torch.device) -> Serving:

@@ -49,7 +49,12 @@ class Streams:
         prefix = f"bench-{next(self._numbers)}"
         names = [name for name in Settings.model_fields if name.endswith("_topic")]
         own: dict[str, Any] = {name: f"{prefix}.{name}" for name in [*names, "group"]}
-        own |= {"partitions": PARTITIONS, "data_dir": self.place / prefix, "device": self._device}
+        own |= {
+            "registry": str(self.place),
+            "partitions": PARTITIONS,
+            "data_dir": self.place / prefix,
+            "device": self._device,
+        }
         settings = Settings(brokers=self.broker.bootstrap_servers, **own | changes)
         asyncio.run(_make_output(settings))
         self.make(settings)

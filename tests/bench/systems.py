@@ -45,11 +45,12 @@ def systems(streams: Streams, options: argparse.Namespace) -> list[System]:
     Peers begin with empty topics each time, as their groups would wait for the member that was killed.
     """
     log = records(options.events, options.users, options.items)
-    version = version_of_a_log(streams.place / "sustainable", log, options.items)
+    path = streams.place / "sustainable"
+    version = version_of_a_log(path, log, options.items)
     found = [
         System(OURS, "nextact, fused", _ours(streams, version, log)),
         System(ECHO, "bare aiokafka echo", partial(_peer, streams, "bare_aiokafka")),
-        System("stock", "stock Faust, the same job", partial(_peer, streams, "stock_job", PARTITIONS, version.path)),
+        System("stock", "stock Faust, the same job", partial(_peer, streams, "stock_job", PARTITIONS, path)),
     ]
     if find_spec("quixstreams") is None:
         print("Quix Streams is left out, as it is not installed: pip install 'nextact[bench]'")

@@ -76,7 +76,7 @@ def _meant(word: str, name: str, names: Iterable[str]) -> bool:
 
 def _peers(streams: Streams, backlog: Settings, options: argparse.Namespace, version: Promotion) -> Contestants:
     def job() -> float:
-        return _peer(streams, backlog, "stock_job", options.peer_events, PARTITIONS, version.path)
+        return _peer(streams, backlog, "stock_job", options.peer_events, PARTITIONS, streams.place / version.version)
 
     found: Contestants = {
         STOCK_LOOP: lambda: _stock_loop(streams, backlog, options.events),

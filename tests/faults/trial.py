@@ -69,7 +69,7 @@ class Stage:
         self.versions += 1
         name = f"v{self.versions}"
         promotion = await asyncio.to_thread(
-            untrained_version, self.place / "models" / name, self.items, name=name, seed=self.versions
+            untrained_version, self.place / "models" / name, self.items, seed=self.versions
         )
         await publish_promotion(promotion, self.settings)
         return promotion

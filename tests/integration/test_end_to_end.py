@@ -158,7 +158,7 @@ def test_weights_go_live_without_a_pause_and_a_broken_version_is_refused(
     seen = wait_answered(worker, settings)
     assert {p.model_version for _, p in seen.predictions} == {"baseline", first.version}
 
-    broken = publish_broken_copy(settings, first, tmp_path / "broken")
+    broken = publish_broken_copy(settings, first)
     worker.wait_until(lambda: worker.metric("nextact_reloads_total", "refused") == 1)
     send_all(settings, events[4500:])
     seen = wait_answered(worker, settings)
@@ -177,7 +177,7 @@ def test_a_linear_recurrence_is_trained_by_two_processes_and_served(settings: Se
     assert "process 2 of 2 trains along" in trainer.log.read_text()
     promoted = asyncio.run(current_champion(settings))
     assert promoted is not None, trainer.tail()
-    assert load(promoted.path).network.config.backbone == "linear"
+    assert load(f"{settings.registry_address}/{promoted.version}").network.config.backbone == "linear"
     worker = start("worker")
     worker.wait_ready()
     send_all(settings, events[2000:])
@@ -185,17 +185,18 @@ def test_a_linear_recurrence_is_trained_by_two_processes_and_served(settings: Se
     assert {prediction.model_version for _, prediction in seen.predictions} == {promoted.version}
 
 
-def publish_broken_copy(settings: Settings, good: Promotion, place: Path) -> str:
+def publish_broken_copy(settings: Settings, good: Promotion) -> str:
     """Promotes a copy of a version in which one byte of the weights is another."""
+    registry = Path(settings.registry)
+    place = registry / "broken"
     place.mkdir()
-    for file in Path(good.path).iterdir():
+    for file in (registry / good.version).iterdir():
         content = bytearray(file.read_bytes())
         if file.suffix == ".safetensors":
             content[-1] ^= 1
         (place / file.name).write_bytes(content)
     promotion = Promotion(
         version="broken",
-        path=str(place),
         manifest_sha256=good.manifest_sha256,
         promoted_at=good.promoted_at,
         metrics={},

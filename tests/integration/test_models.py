@@ -8,9 +8,13 @@ import os
 import pickle
 import shutil
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ from stream_app.versions.promotions import (
     Promotion,
     VersionRef,
     current_champion,
+    encode_promotion,
     promoted_after,
     publish_promotion,
 )
@@ -37,7 +42,7 @@ from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events, wait_answered
 from tests.integration.topics import send_all
 from tests.unit.builders.basics import HIDDEN
-from tests.unit.builders.versions import Bomb, change_weights, cut_off, replace_file, save_version
+from tests.unit.builders.versions import Bomb, change_weights, cut_off, flip_a_bit, replace_file, save_version
 
 pytestmark = pytest.mark.broker
 
@@ -107,7 +112,8 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
     for name, (reason, damage) in BAD.items():
         version_ref = save_version(registry / name, seed=1)
         damage(registry / name)
-        asyncio.run(publish_promotion(promoted_after(first, announced(version_ref, reason), {}, now()), settings))
+        bad = promoted_after(first, announced(registry, version_ref, reason), {}, now())
+        asyncio.run(publish_promotion(bad, settings))
         assert_refused(name, reason)
     for value in (b"no json", None, b'{"format": 2}'):
         put_record(settings, value)
@@ -134,12 +140,92 @@ def test_a_worker_goes_through_bad_promotions_and_takes_the_good_one(
     assert worker.terminate() == 0
 
 
-def announced(version_ref: VersionRef, reason: str) -> VersionRef:
+@contextmanager
+def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serves a folder over HTTP; yields its address and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None:
+            asked.append(self.path)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_promotion_is_looked_up_in_the_own_registry_and_each_bad_one_is_refused_with_a_line(
+    settings: Settings, start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What anybody could do who may write the models topic: name other addresses, folders, bytes."""
+    asyncio.run(ensure_topics(settings))
+    registry, elsewhere = Path(settings.registry), tmp_path / "elsewhere"
+    worker = start("worker")
+    worker.wait_ready()
+
+    def put(version_ref: VersionRef, **changes: Any) -> None:
+        promotion = promoted_after(None, version_ref, {}, now(), "somebody")
+        put_record(settings, json.dumps(json.loads(encode_promotion(promotion, "")) | changes).encode())
+
+    def line_of(outcome: str, count: int, beginning: str) -> str:
+        worker.wait_until(lambda: worker.metric("nextact_reloads_total", outcome) == count)
+        return next(line for line in reversed(worker.tail().splitlines()) if beginning in line).strip()
+
+    with web_server(elsewhere) as (address, asked):
+        theirs = save_version(elsewhere / "v1", seed=7)
+        (elsewhere / "refs.json").write_text('{"version": 1, "refs": {"v1/manifest.json": "{}"}}')
+        ours = save_version(registry / "v1")
+        lines = []
+        for number, path in enumerate((f"{address}/v1", f"reference::{address}/refs.json", "/etc", "../elsewhere/v1")):
+            put(theirs, path=path)
+            lines.append(line_of("refused", number + 1, "refused version v1: hash: "))
+            assert f"{registry}/v1/manifest.json has SHA-256 " in lines[-1], "it looked in its own registry"
+        put(ours, path=f"{address}/v1")
+        lines.append(line_of("loaded", 1, "serving version v1, "))
+        assert lines[-1].endswith("by somebody")
+        assert asked == []
+    refused = 4
+    for name, damage, reason in (
+        ("cut", lambda path: cut_off(path / WEIGHTS), "size: "),
+        ("large", lambda path: (path / FUSION).write_bytes((path / FUSION).read_bytes() + b"!"), "size: "),
+        ("endless", lambda path: put_endless(path / MANIFEST), "size: "),
+        ("changed", lambda path: flip_a_bit(path / WEIGHTS), "hash: "),
+    ):
+        bad = save_version(registry / name, seed=2)
+        damage(registry / name)
+        put(bad)
+        refused += 1
+        lines.append(line_of("refused", refused, f"refused version {name}: {reason}"))
+    for text in ("../elsewhere/v1", "..", ".v1", "-v1", "", "v1\nserving version v2", "x" * 10_000):
+        put(ours, version=text)
+        refused += 1
+        lines.append(line_of("refused", refused, "refused version ?: promotion: "))
+        assert len(lines[-1]) < 400
+    assert worker.metric("nextact_promotion_unserved", "promotion") == 1
+    assert all(line.endswith("; still serving: v1") for line in lines[5:])
+    with capsys.disabled():
+        print("", *lines, sep="\n")
+    assert worker.terminate() == 0
+
+
+def put_endless(path: Path) -> None:
+    """A file without an end."""
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def announced(registry: Path, version_ref: VersionRef, reason: str) -> VersionRef:
     """With the hash that the manifest has after the damage, where the damage is to be found by a later check."""
     if reason in ("size", "hash", "missing_file"):
         return version_ref
     return msgspec.structs.replace(
-        version_ref, manifest_sha256=sha256((Path(version_ref.path) / MANIFEST).read_bytes()).hexdigest()
+        version_ref, manifest_sha256=sha256((registry / version_ref.version / MANIFEST).read_bytes()).hexdigest()
     )
 
 
@@ -156,7 +242,7 @@ def test_versions_are_listed_promoted_and_rolled_back_by_hand(settings: Settings
     change_weights(registry / "v5", lambda tensors: tensors["purchase.bias"].fill_(torch.nan))
 
     assert_mistake(nextact("models", "promote", "v4", settings=settings), "v4", "missing_file")
-    for name, why in (("v5", "not_finite"), ("../v1", "nextact models list")):
+    for name, why in (("v5", "not_finite"), ("../v1", "nextact models list"), ("v9", "nextact models list")):
         with pytest.raises(VersionUnusable, match=why):
             asyncio.run(promote(settings, name, now()))
     with pytest.raises(VersionUnusable, match="no version was promoted yet"):
@@ -269,15 +355,13 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
     asyncio.run(ensure_topics(settings))
     send_all(settings, shop_events(2500))
     version_ref = save_version(Path(settings.registry) / "first")
-    away: Any = msgspec.structs.replace(version_ref, path="nowhere-at-all://models/first")
-    asyncio.run(publish_promotion(promoted_after(None, away, {}, now()), settings))
-    trainer = start("trainer", "--once")
+    asyncio.run(publish_promotion(promoted_after(None, version_ref, {}, now()), settings))
+    trainer = start("trainer", "--once", registry="nowhere-at-all://models")
     assert trainer.wait(120) == 1, trainer.tail()
     assert "round failed, the champion stays: nowhere-at-all://models/first/manifest.json" in trainer.tail()
     assert champion_name(settings) == "first"
 
     cut_off(Path(settings.registry) / "first" / WEIGHTS)
-    asyncio.run(publish_promotion(promoted_after(None, version_ref, {}, now()), settings))
     said = train(start)
     assert "the champion first cannot be used, training starts from scratch" in said
     assert "round begins from nothing" in said

@@ -69,7 +69,7 @@ def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     user did something in the test before, as the answer to what came before it was the rules'."""
     promotion = asyncio.run(current_champion(settings))
     assert promotion is not None
-    version = load(promotion.path, promotion.manifest_sha256)
+    version = load(f"{settings.registry_address}/{promotion.version}", promotion.manifest_sha256)
     reading = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}
     reading |= {"time_unit": "auto", "file_format": "auto"}
     known, test = (LogReader().read([event_file(str(JDATA / name), reading)]) for name in FILES)

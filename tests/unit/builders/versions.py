@@ -30,7 +30,7 @@ def save_version(
     """A small version under the name of its directory."""
     made = replace(make_version(name=path.name, seed=seed), metrics=dict(metrics or {}), facts=dict(facts or {}))
     digest = save(str(path), made)
-    return VersionRef(version=path.name, path=str(path), manifest_sha256=digest)
+    return VersionRef(version=path.name, manifest_sha256=digest)
 
 
 def replace_file(path: Path, key: str, content: bytes) -> None:

@@ -36,14 +36,16 @@ def reported(
 
 
 def promoted(name: str, after: Promotion | None) -> Promotion:
-    return promoted_after(after, VersionRef(version=name, path=name, manifest_sha256=""), {}, NOON)
+    return promoted_after(after, VersionRef(version=name, manifest_sha256="0" * 64), {}, NOON)
 
 
 def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
     first = promoted("first", None)
     second = promoted("second", first)
     watch = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
-    watch.add([record(CHAMPION, encode_promotion(first)), record(CHAMPION, encode_promotion(second))])
+    watch.add(
+        [record(CHAMPION, encode_promotion(first, "/models")), record(CHAMPION, encode_promotion(second, "/models"))]
+    )
     bad, good = hits(900, 0.1), hits(100, 0.5)
     watch.add([reported("a", "second", "zeroth", bad, good), reported("b", "first", "second", bad, good)])
     assert watch.regression_message() is None
@@ -51,21 +53,23 @@ def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
     assert watch.regression_message() is None
     watch.add([reported("b", "second", "first", bad, hits(60, 0.5))])
     assert "on 1,800 events" in (watch.regression_message() or "")
-    watch.add([record(CHAMPION, encode_promotion(promoted("third", second)))])
+    watch.add([record(CHAMPION, encode_promotion(promoted("third", second), "/models"))])
     assert watch.regression_message() is None
 
 
 def test_a_first_champion_cannot_be_rolled_back() -> None:
     watch = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
     assert watch.regression_message() is None, "there is no champion yet"
-    watch.add([record(CHAMPION, encode_promotion(promoted("first", None)))])
+    watch.add([record(CHAMPION, encode_promotion(promoted("first", None), "/models"))])
     watch.add([reported("a", "first", "zeroth", hits(900, 0.1), hits(100, 0.5))])
     assert watch.regression_message() is None
 
 
 def test_of_each_worker_only_the_newest_report_counts() -> None:
     watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
-    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
+    watch.add(
+        [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
+    )
     watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
     assert watch.regression_message() is not None
     watch.add([reported("a", "second", "first", hits(9000, 0.5), hits(1000, 0.5))])
@@ -76,7 +80,9 @@ def test_of_each_worker_only_the_newest_report_counts() -> None:
 
 def test_reports_of_earlier_workers_come_on_the_models_topic_and_count_too() -> None:
     watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
-    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
+    watch.add(
+        [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
+    )
     watch.add([reported("old", "second", "first", hits(900, 0.1), hits(60, 0.5), SETTINGS.models_topic)])
     assert watch.regression_message() is None
     watch.add([reported("new", "second", "first", hits(900, 0.1), hits(60, 0.5))])
@@ -85,8 +91,10 @@ def test_reports_of_earlier_workers_come_on_the_models_topic_and_count_too() -> 
 
 def test_who_may_only_report_cannot_promote() -> None:
     watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
-    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
-    watch.add([record(CHAMPION, encode_promotion(promoted("third", None)), SETTINGS.canary_topic)])
+    watch.add(
+        [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
+    )
+    watch.add([record(CHAMPION, encode_promotion(promoted("third", None), "/models"), SETTINGS.canary_topic)])
     watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
     assert watch.regression_message() is not None, "the second is still the champion"
 
@@ -94,7 +102,9 @@ def test_who_may_only_report_cannot_promote() -> None:
 def test_reports_of_many_made_up_workers_push_out_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollback_watch, "_MOST_WORKERS", 2)
     watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
-    watch.add([record(CHAMPION, encode_promotion(promotion)) for promotion in (first, promoted("second", first))])
+    watch.add(
+        [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
+    )
     watch.add([reported(worker, "second", "first", hits(900, 0.1), hits(100, 0.5)) for worker in "abab"])
     watch.add([reported("c", "second", "first", hits(900, 0.1), hits(100, 0.5))])
     assert "on 1,800 events" in (watch.regression_message() or "")

@@ -17,6 +17,7 @@ from stream_app.errors import VersionUnusable
 from stream_app.settings import Settings, load_settings
 from stream_app.versions import admin
 from stream_app.versions.admin import list_models, models_table, promote, roll_back, training_report
+from stream_app.versions.promoter import promoter
 from stream_app.versions.promotions import Promotion, decode_promotion, elect, encode_promotion
 from tests.unit.builders.basics import HIDDEN
 from tests.unit.builders.versions import cut_off, save_version
@@ -42,7 +43,7 @@ class ModelsTopic:
         return self.records
 
     async def publish(self, promotion: Promotion, *_: object) -> None:
-        self.records.append(encode_promotion(promotion))
+        self.records.append(encode_promotion(promotion, "/nowhere"))
 
     @property
     def champion(self) -> Promotion:
@@ -84,15 +85,20 @@ def test_versions_are_listed_with_what_is_known_of_them(settings: Settings, topi
     assert first.size_bytes == sum(path.stat().st_size for path in files)
     assert (second.events, second.recall_at_20, second.recall_gain) == (None, None, None)
     assert (third.damage or "").startswith("size: ")
+    assert [line.promoted_at is not None for line in (first, second, third)] == [True, True, False]
+    assert first.promoted_by == second.promoted_by == promoter(settings, "operator")
 
 
-def test_a_champion_outside_of_the_registry_is_listed_too(topic: ModelsTopic, tmp_path: Path) -> None:
+def test_a_champion_that_is_missing_in_the_own_registry_is_listed_as_damaged(
+    topic: ModelsTopic, tmp_path: Path
+) -> None:
     save_version(tmp_path / "old" / "v1")
     asyncio.run(promote(load_settings({"registry": str(tmp_path / "old"), "hidden": HIDDEN}), "v1", NOON))
     save_version(tmp_path / "new" / "v2")
     lines = asyncio.run(list_models(load_settings({"registry": str(tmp_path / "new")})))
     assert {line.version: line.state for line in lines} == {"v1": "serving", "v2": "never promoted"}
-    assert lines[1].path == str(tmp_path / "old" / "v1")
+    assert lines[1].path == str(tmp_path / "new" / "v1")
+    assert (lines[1].damage or "").startswith("missing_file: ")
 
 
 def test_the_table_has_a_column_for_everything(settings: Settings, topic: ModelsTopic, tmp_path: Path) -> None:
@@ -101,10 +107,12 @@ def test_the_table_has_a_column_for_everything(settings: Settings, topic: Models
     header, first, second = models_table(asyncio.run(list_models(settings)))
     assert header.split() == [
         "version", "created", "events", "recall@20", "champion", "rules", "gain", "verdict", "MB", "state",
+        "promoted",
     ]  # fmt: skip
     assert "1,500" in first
+    assert first.rstrip().endswith("-"), "never promoted"
     assert "0.2500     0.2400    0.2000  +0.0100 (+0.0050 to +0.0150)" in first
-    assert second.endswith("damaged (size)")
+    assert second.rstrip("- ").endswith("damaged (size)")
 
 
 def test_promotions_and_rollbacks_are_published(settings: Settings, topic: ModelsTopic, tmp_path: Path) -> None:
@@ -122,10 +130,15 @@ def test_promotions_and_rollbacks_are_published(settings: Settings, topic: Model
 def test_what_no_worker_would_serve_is_not_promoted(settings: Settings, topic: ModelsTopic, tmp_path: Path) -> None:
     save_version(tmp_path / "v1")
     (tmp_path / "v1").rename(tmp_path / "renamed")
-    with pytest.raises(VersionUnusable, match=r"renamed is not promoted: the version in .* calls itself v1"):
+    with pytest.raises(VersionUnusable, match=r"renamed is not promoted: format: the version in .* calls itself v1"):
         asyncio.run(promote(settings, "renamed", NOON))
     with pytest.raises(VersionUnusable, match=r"there is no version v1 in .*`nextact models list`"):
         asyncio.run(promote(settings, "v1", NOON))
+    for name in ("../v1", "--help", "v1\n", ""):
+        with pytest.raises(VersionUnusable, match=r"is not the name of a version: .*`nextact models list`"):
+            asyncio.run(promote(settings, name, NOON))
+        with pytest.raises(VersionUnusable, match="is not the name of a version"):
+            asyncio.run(training_report(settings, name))
     save_version(tmp_path / "v2")
     with pytest.raises(VersionUnusable, match="v2 is not promoted: "):
         asyncio.run(promote(settings.model_copy(update={"hidden": 2 * HIDDEN}), "v2", NOON))

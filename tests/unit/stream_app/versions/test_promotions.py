@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Annotated
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,14 +24,37 @@ from stream_app.versions.promotions import (
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+REGISTRY = "s3://bucket/models"
+HASH = "0123456789abcdef" * 4
 FIRST_RECORDS = (  # from before there were predecessors and a format
-    b'{"version":"v0","path":"/models/v0","manifest_sha256":"aa",'
+    b'{"version":"v0","path":"/models/v0","manifest_sha256":"' + HASH.encode() + b'",'
     b'"promoted_at":"2026-01-02T11:00:00.000001+00:00","metrics":{"recall@20":0.25}}'
 )
 
 
+class EarlierVersionRef(msgspec.Struct, frozen=True, kw_only=True):
+    """As nextact 0.1.0 read and wrote it."""
+
+    version: str
+    path: str
+    manifest_sha256: str
+
+
+class EarlierPromotion(EarlierVersionRef, frozen=True, kw_only=True):
+    """As nextact 0.1.0 read and wrote it."""
+
+    promoted_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    metrics: dict[str, float]
+    predecessors: tuple[EarlierVersionRef, ...] = ()
+    format: int = 1
+
+
+def encode(promotion: Promotion) -> bytes:
+    return encode_promotion(promotion, REGISTRY)
+
+
 def version_ref(name: str) -> VersionRef:
-    return VersionRef(version=name, path=f"/models/{name}", manifest_sha256=name * 2)
+    return VersionRef(version=name, manifest_sha256=sha256(name.encode()).hexdigest())
 
 
 def promoted(*names: str) -> Promotion:
@@ -45,8 +71,8 @@ def predecessors(promotion: Promotion) -> list[str]:
 
 
 def test_what_is_written_is_read() -> None:
-    promotion = promoted("a", "b")
-    assert decode_promotion(encode_promotion(promotion)) == promotion
+    promotion = msgspec.structs.replace(promoted("a", "b"), promoted_by="trainer t1")
+    assert decode_promotion(encode(promotion)) == promotion
     assert promotion.version_ref == version_ref("b")
 
 
@@ -63,6 +89,77 @@ def test_fields_of_the_future_are_ignored_but_a_format_of_the_future_is_refused(
         decode_promotion(json.dumps({"format": 2}).encode())
 
 
+def test_an_earlier_nextact_reads_what_is_written_and_finds_it_in_the_registry_of_who_promotes() -> None:
+    promotion = promoted_after(promoted("a", "b"), version_ref("c"), {"recall@20": 0.5}, NOON, "trainer t1")
+    read = msgspec.json.decode(encode(promotion), type=EarlierPromotion)
+    assert (read.version, read.path, read.manifest_sha256) == (
+        "c",
+        "s3://bucket/models/c",
+        version_ref("c").manifest_sha256,
+    )
+    assert [(before.version, before.path) for before in read.predecessors] == [
+        ("b", "s3://bucket/models/b"),
+        ("a", "s3://bucket/models/a"),
+    ]
+    assert (read.promoted_at, read.metrics, read.format) == (promotion.promoted_at, {"recall@20": 0.5}, 1)
+
+
+def test_what_an_earlier_nextact_wrote_is_read_but_for_the_addresses() -> None:
+    before = EarlierVersionRef(version="a", path="http://elsewhere/a", manifest_sha256=HASH)
+    record = EarlierPromotion(
+        version="b",
+        path="reference::http://elsewhere/refs.json",
+        manifest_sha256=HASH[::-1],
+        promoted_at=NOON,
+        metrics={"recall@20": 0.5},
+        predecessors=(before,),
+    )
+    promotion = decode_promotion(msgspec.json.encode(record))
+    assert promotion.version_ref == VersionRef(version="b", manifest_sha256=HASH[::-1])
+    assert promotion.predecessors == (VersionRef(version="a", manifest_sha256=HASH),)
+    assert (promotion.promoted_at, promotion.metrics, promotion.promoted_by) == (NOON, {"recall@20": 0.5}, "")
+    assert b"elsewhere" not in encode(promotion)
+
+
+@pytest.mark.parametrize(
+    "registry", ["s3://key:hunter2hunter2@bucket/models", "https://h/models?sv=2024&sig=hunter2hunter2"]
+)
+def test_secrets_of_the_registry_do_not_go_to_kafka(registry: str) -> None:
+    record = encode_promotion(promoted("a", "b"), registry)
+    assert b"hunter2" not in record
+    read = msgspec.json.decode(record, type=EarlierPromotion)
+    assert (read.path, read.predecessors[0].path) == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a", ".a", "-a", "--help", "a/b", "/etc", "a\n", "a\nb", "a..b", "x" * 65, "a::b", "é"]
+)
+def test_a_record_that_names_what_is_no_version_is_refused_in_one_short_line(name: str) -> None:
+    record = json.loads(FIRST_RECORDS) | {"version": name}
+    with pytest.raises(VersionRefused, match="its record names the version ") as refused:
+        decode_promotion(json.dumps(record).encode())
+    assert refused.value.reason == "promotion"
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 300
+    kept = {"version": "a", "path": "", "manifest_sha256": HASH}
+    predecessors = [{**kept, "version": name}, kept, {**kept, "manifest_sha256": "x"}]
+    found = decode_promotion(json.dumps(json.loads(FIRST_RECORDS) | {"predecessors": predecessors}).encode())
+    assert found.predecessors == (VersionRef(version="a", manifest_sha256=HASH),), "no rollback goes to the others"
+
+
+def test_who_promoted_and_when_is_in_the_record_and_safe_to_print() -> None:
+    promotion = promoted_after(None, version_ref("a"), {}, NOON, "operator alice@host")
+    assert decode_promotion(encode(promotion)).circumstances == "2026-01-02 12:00:00+00:00 by operator alice@host"
+    back = rolled_back(promoted("a", "b"), {}, NOON, "trainer t1")
+    assert decode_promotion(encode(back)).promoted_by == "trainer t1"
+    hostile = json.loads(FIRST_RECORDS) | {"promoted_by": "me\x1b[2J\r\nrefused version" + 500 * "x"}
+    found = decode_promotion(json.dumps(hostile).encode()).promoted_by
+    assert found.isprintable()
+    assert found.startswith("me[2Jrefused version")
+    assert len(found) == 128
+    assert decode_promotion(FIRST_RECORDS).circumstances == "2026-01-02 11:00:00+00:00"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -75,7 +172,11 @@ def test_fields_of_the_future_are_ignored_but_a_format_of_the_future_is_refused(
         FIRST_RECORDS.replace(b"v0", b"\xff"),
         FIRST_RECORDS.replace(b"+00:00", b""),
         FIRST_RECORDS.replace(b"2026-01-02T", b"someday "),
-        FIRST_RECORDS.replace(b'"aa"', b"7"),
+        FIRST_RECORDS.replace(b'"' + HASH.encode() + b'"', b"7"),
+        FIRST_RECORDS.replace(HASH.encode(), b"aa"),
+        FIRST_RECORDS.replace(HASH.encode(), HASH.encode() + b"\\n"),
+        FIRST_RECORDS.replace(HASH.encode(), HASH.upper().encode()),
+        FIRST_RECORDS.replace(b"2026-01-02T11:00:00.000001+00:00", b"9999-12-31T23:59:59.999999-14:00"),
         b"[" * 9999,
     ],
 )
@@ -91,7 +192,7 @@ def test_a_record_that_cannot_be_read_is_refused_and_changes_nothing(value: byte
 
 def test_a_late_record_is_refused_and_changes_nothing() -> None:
     late, champion = promoted("a"), promoted("b", "c")
-    election = elect([encode_promotion(late)], champion)
+    election = elect([encode(late)], champion)
     assert election.champion is champion
     ((name, refusal),) = election.refused
     assert (name, refusal.reason) == ("a", "older")
@@ -101,7 +202,7 @@ def test_a_late_record_is_refused_and_changes_nothing() -> None:
 @given(st.lists(st.integers(0, 5), max_size=6))
 def test_the_latest_promotion_counts_and_of_equals_the_last_record(minutes: list[int]) -> None:
     records = [
-        encode_promotion(promoted_after(None, version_ref(f"v{number}"), {}, NOON + timedelta(minutes=minute)))
+        encode(promoted_after(None, version_ref(f"v{number}"), {}, NOON + timedelta(minutes=minute)))
         for number, minute in enumerate(minutes)
     ]
     best = max(enumerate(minutes), key=lambda pair: (pair[1], pair[0]), default=None)

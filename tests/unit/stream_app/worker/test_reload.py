@@ -21,6 +21,7 @@ import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
+from model.errors import VersionRefused
 from model.serving import serving
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog, RankedBy
 from model.serving.serving import Serving
@@ -28,7 +29,7 @@ from model.serving.state_engine import StateEngine
 from model.versions import manifest
 from model.versions.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
 from stream_app.settings import Settings
-from stream_app.versions import timeouts
+from stream_app.versions import own_registry
 from stream_app.versions.promotions import Promotion, encode_promotion, promoted_after, rolled_back
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.reload import Reloader, logger
@@ -45,6 +46,11 @@ from tests.unit.builders.versions import (
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def record_of(promotion: Promotion) -> bytes:
+    """With an address of versions that nobody may read."""
+    return encode_promotion(promotion, "/nowhere")
 
 
 class Records:
@@ -82,11 +88,13 @@ class Said(logging.Handler):
 class Following:
     """A reloader at work, and what it has done."""
 
+    folder: Path  # of the registry, set by a fixture
+
     def __init__(
         self,
         *there: bytes | None,
         timeout: float = 10.0,
-        pauses_s: tuple[float, ...] = (0.0, 0.0),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         canary_s: float = 300.0,
         ranked_by: RankedBy = "network-and-log",
     ) -> None:
@@ -96,7 +104,9 @@ class Following:
         self.registry = CollectorRegistry()
         self.device_thread, self.loading_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.reloader = Reloader(
-            settings=Settings(registry_timeout=timeout, canary_seconds=canary_s, ranked_by=ranked_by),
+            settings=Settings(
+                registry=str(self.folder), registry_timeout=timeout, canary_seconds=canary_s, ranked_by=ranked_by
+            ),
             promotions=self.topic,
             engine=self.engine,
             device=CPU,
@@ -107,7 +117,7 @@ class Following:
                 loading=self.loading_thread,
             ),
             metrics=WorkerMetrics(self.registry),
-            pauses_s=pauses_s,
+            sleep=sleep,
         )
 
     @property
@@ -121,6 +131,12 @@ class Following:
 
     def count(self, outcome: str) -> int:
         return int(self.registry.get_sample_value("nextact_reloads_total", {"outcome": outcome}) or 0)
+
+    @property
+    def unserved(self) -> set[str]:
+        """The reasons that the metrics give for why the newest promotion does not serve."""
+        families = {family.name: family for family in self.registry.collect()}
+        return {each.labels["reason"] for each in families["nextact_promotion_unserved"].samples if each.value}
 
     def shown(self) -> list[str]:
         """The versions that the metrics say serve."""
@@ -160,6 +176,13 @@ def run(following: Following, steps: Callable[[Following], Awaitable[None]]) -> 
         following.loading_thread.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the reloader looks versions up."""
+    monkeypatch.setattr(Following, "folder", tmp_path, raising=False)
+    return tmp_path
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Promotion:
     return promoted_after(None, save_version(tmp_path / "good"), {}, NOON)
@@ -190,6 +213,13 @@ def not_finite(path: Path) -> None:
     change_weights(path, lambda tensors: tensors["backbone.gru.bias_hh_l0"].fill_(float("nan")))
 
 
+def another_version(path: Path) -> None:
+    """A sound version that calls itself otherwise."""
+    shutil.rmtree(path)
+    save_version(path.parent / "other", seed=3)
+    (path.parent / "other").rename(path)
+
+
 HONEST: list[tuple[str, Any]] = [  # the hash announced is that of the version before the damage
     ("size", lambda path: cut_off(path / WEIGHTS)),
     ("hash", lambda path: flip_a_bit(path / WEIGHTS)),
@@ -197,10 +227,11 @@ HONEST: list[tuple[str, Any]] = [  # the hash announced is that of the version b
     ("missing_file", lambda path: (path / WEIGHTS).unlink()),
     ("missing_file", lambda path: (path / MANIFEST).unlink()),
     ("missing_file", shutil.rmtree),
-    ("unreadable", a_folder_for_a_file),
-    ("unreadable", hang),
+    ("hash", another_version),
 ]
+AWAY = (a_folder_for_a_file, hang)  # cannot be read now, and may be later
 HOSTILE: list[tuple[str, Any]] = [  # the hash announced is that of what lies there
+    ("format", another_version),
     ("format", lambda path: change_json(path, CONFIG, dict.clear)),
     ("format", lambda path: replace_file(path, WEIGHTS, pickle.dumps(Bomb()))),
     ("format", lambda path: replace_file(path, "../other.json", b"{}")),
@@ -211,7 +242,7 @@ HOSTILE: list[tuple[str, Any]] = [  # the hash announced is that of what lies th
 
 @pytest.mark.parametrize(("ranked_by", "kind"), [("network", NetworkAlone), ("network-and-log", NetworkAndLog)])
 def test_items_are_ranked_by_what_the_setting_says(good: Promotion, ranked_by: RankedBy, kind: type) -> None:
-    worker = Following(encode_promotion(good), ranked_by=ranked_by)
+    worker = Following(record_of(good), ranked_by=ranked_by)
 
     async def steps(worker: Following) -> None:
         await worker.until(lambda: worker.serving == "good")
@@ -247,19 +278,21 @@ def test_a_bad_version_is_refused_and_the_one_before_serves_on(
     # By a clock that is ahead: it must not matter later.
     bad = promoted_after(good, version_ref, {}, NOON + timedelta(days=365))
     better = promoted_after(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
-    worker = Following(encode_promotion(good), timeout=0.3 if damage is hang else 10.0)
+    worker = Following(record_of(good))
 
     async def steps(worker: Following) -> None:
         before = worker.engine.serving
-        worker.topic.put(encode_promotion(bad))
+        worker.topic.put(record_of(bad))
         await worker.until(lambda: worker.count("refused") == 1)
         assert worker.engine.serving is before
         assert worker.shown() == ["good"]
         assert_refused(worker, log(), "bad", reason, "good")
-        worker.topic.put(encode_promotion(better))
+        assert worker.unserved == {reason}
+        worker.topic.put(record_of(better))
         await worker.until(lambda: worker.count("loaded") == 2)
         assert worker.serving == "better"
         assert worker.shown() == ["better"]
+        assert worker.unserved == set()
 
     run(worker, steps)
 
@@ -267,13 +300,13 @@ def test_a_bad_version_is_refused_and_the_one_before_serves_on(
 def test_at_the_start_the_rules_answer_where_the_champion_is_refused(
     good: Promotion, tmp_path: Path, log: Callable[[], str]
 ) -> None:
-    cut_off(Path(good.path) / WEIGHTS)
-    worker = Following(encode_promotion(good))
+    cut_off((tmp_path / good.version) / WEIGHTS)
+    worker = Following(record_of(good))
 
     async def steps(worker: Following) -> None:
         assert worker.serving is None
         assert_refused(worker, log(), "good", "size", None)
-        worker.topic.put(encode_promotion(promoted_after(good, save_version(tmp_path / "better"), {}, NOON)))
+        worker.topic.put(record_of(promoted_after(good, save_version(tmp_path / "better"), {}, NOON)))
         await worker.until(lambda: worker.serving == "better")
 
     run(worker, steps)
@@ -281,7 +314,7 @@ def test_at_the_start_the_rules_answer_where_the_champion_is_refused(
 
 @pytest.mark.parametrize("record", [b"no json", None, b'{"format": 2}'])
 def test_a_record_that_cannot_be_read_is_refused(good: Promotion, log: Callable[[], str], record: bytes | None) -> None:
-    worker = Following(encode_promotion(good), record)
+    worker = Following(record_of(good), record)
 
     async def steps(worker: Following) -> None:
         assert worker.serving == "good"
@@ -289,6 +322,7 @@ def test_a_record_that_cannot_be_read_is_refused(good: Promotion, log: Callable[
         await worker.until(lambda: worker.count("refused") == 2)
         assert worker.serving == "good"
         assert "refused version ?: promotion: " in log()
+        assert worker.unserved == {"promotion"}
 
     run(worker, steps)
 
@@ -298,7 +332,7 @@ def test_a_good_promotion_counts_that_comes_together_with_a_bad_record(good: Pro
 
     async def steps(worker: Following) -> None:
         assert worker.serving is None
-        worker.topic.put(encode_promotion(good), b"no json")
+        worker.topic.put(record_of(good), b"no json")
         await worker.until(lambda: worker.serving == "good")
         assert worker.count("refused") == 1
 
@@ -309,14 +343,14 @@ def test_a_late_promotion_is_refused_but_a_rollback_to_the_same_version_is_not(
     good: Promotion, tmp_path: Path, log: Callable[[], str]
 ) -> None:
     newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
-    worker = Following(encode_promotion(good), encode_promotion(newer))
+    worker = Following(record_of(good), record_of(newer))
 
     async def steps(worker: Following) -> None:
         assert worker.serving == "newer"
-        worker.topic.put(encode_promotion(good))
+        worker.topic.put(record_of(good))
         await worker.until(lambda: worker.count("refused") == 1)
         assert_refused(worker, log(), "good", "older", "newer")
-        worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
+        worker.topic.put(record_of(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.serving == "good")
 
     run(worker, steps)
@@ -324,14 +358,14 @@ def test_a_late_promotion_is_refused_but_a_rollback_to_the_same_version_is_not(
 
 def test_the_version_before_serves_again_without_being_read_again(good: Promotion, tmp_path: Path) -> None:
     newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
-    worker = Following(encode_promotion(good))
+    worker = Following(record_of(good))
 
     async def steps(worker: Following) -> None:
         before = worker.engine.serving
-        worker.topic.put(encode_promotion(newer))
+        worker.topic.put(record_of(newer))
         await worker.until(lambda: worker.serving == "newer")
-        shutil.rmtree(good.path)
-        worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
+        shutil.rmtree(tmp_path / good.version)
+        worker.topic.put(record_of(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.count("loaded") == 3)
         assert worker.engine.serving is before
         assert worker.shown() == ["good"]
@@ -340,11 +374,11 @@ def test_the_version_before_serves_again_without_being_read_again(good: Promotio
 
 
 def test_what_serves_is_not_loaded_again_when_it_is_promoted_again(good: Promotion) -> None:
-    worker = Following(encode_promotion(good))
+    worker = Following(record_of(good))
 
     async def steps(worker: Following) -> None:
         before = worker.engine.serving
-        worker.topic.put(encode_promotion(promoted_after(good, good.version_ref, {}, NOON)), b"no json")
+        worker.topic.put(record_of(promoted_after(good, good.version_ref, {}, NOON)), b"no json")
         await worker.until(lambda: worker.count("refused") == 1)
         assert worker.engine.serving is before
         assert worker.count("loaded") == 1
@@ -359,12 +393,12 @@ def test_a_version_that_does_not_answer_on_the_device_is_refused(
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
     large = promoted_after(good, save_version(tmp_path / "large", seed=1), {}, NOON)
-    worker = Following(encode_promotion(good))
+    worker = Following(record_of(good))
 
     async def steps(worker: Following) -> None:
         before = worker.engine.serving
         monkeypatch.setattr(serving, "_warm_up", out_of_memory)
-        worker.topic.put(encode_promotion(large))
+        worker.topic.put(record_of(large))
         await worker.until(lambda: worker.count("refused") == 1)
         assert worker.engine.serving is before
         assert_refused(worker, log(), "large", "warm_up", "good")
@@ -374,7 +408,7 @@ def test_a_version_that_does_not_answer_on_the_device_is_refused(
 
 
 def test_states_of_another_size_are_refused(good: Promotion, log: Callable[[], str]) -> None:
-    worker = Following(encode_promotion(good))
+    worker = Following(record_of(good))
     worker.engine.states.hidden = worker.engine.states.hidden[:, :-1]
 
     async def steps(worker: Following) -> None:
@@ -384,20 +418,76 @@ def test_states_of_another_size_are_refused(good: Promotion, log: Callable[[], s
     run(worker, steps)
 
 
-def test_a_folder_that_comes_back_is_read_at_a_later_try(
-    good: Promotion, tmp_path: Path, log: Callable[[], str]
+class FakeTime:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.pauses.append(seconds)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("away_s", "served_s"), [(60.0, 91.0), (600.0, 631.0)])
+def test_a_registry_that_was_away_is_read_when_it_is_back(
+    good: Promotion,
+    log: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    away_s: float,
+    served_s: float,
 ) -> None:
-    a_folder_for_a_file(Path(good.path))
-    worker = Following(encode_promotion(good), pauses_s=(0.0, 0.05, 10.0))
+    time, read_files = FakeTime(), manifest.read_files
+
+    def away(path: str, manifest_sha256: str | None) -> manifest.VersionFiles:
+        if time.now < away_s:
+            raise VersionRefused("unreadable", f"{path} is away")
+        return read_files(path, manifest_sha256)
+
+    monkeypatch.setattr(own_registry, "read_files", away)
+    worker = Following(record_of(good), sleep=time.sleep)
 
     async def steps(worker: Following) -> None:
         assert worker.serving is None
-        assert worker.count("refused") == 0
-        shutil.rmtree(good.path)
-        save_version(tmp_path / "good")
+        assert worker.unserved == {"unreadable"}
         await worker.until(lambda: worker.serving == "good")
-        assert "version good is tried again: unreadable: " in log()
+        assert time.now == served_s
+        assert time.pauses[:4] == [1.0, 5.0, 25.0, 60.0]
+        assert set(time.pauses[4:]) <= {60.0}
         assert worker.count("refused") == 0
+        assert worker.count("unreadable") == len(time.pauses) + 1, "each try, and the one at the start"
+        assert worker.unserved == set()
+        assert "version good is tried again: unreadable: " in log()
+        assert "still serving: the rules" in log()
+
+    run(worker, steps)
+
+
+@pytest.mark.parametrize("damage", AWAY)
+def test_a_newer_promotion_ends_the_tries_of_a_version_that_cannot_be_read(
+    good: Promotion, tmp_path: Path, log: Callable[[], str], damage: Callable[[Path], object]
+) -> None:
+    bad = promoted_after(good, save_version(tmp_path / "bad", seed=1), {}, NOON + timedelta(minutes=1))
+    damage(tmp_path / "bad")
+    better = promoted_after(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
+    tried = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await (asyncio.sleep(1000) if seconds > 60 else tried.wait())  # a canary's time is not over
+
+    worker = Following(record_of(good), timeout=0.3, sleep=sleep)
+
+    async def steps(worker: Following) -> None:
+        worker.topic.put(record_of(bad))
+        await worker.until(lambda: worker.count("unreadable") == 1)
+        assert (worker.serving, worker.unserved) == ("good", {"unreadable"})
+        worker.topic.put(record_of(better))
+        await worker.until(lambda: worker.serving == "better")
+        tried.set()
+        await worker.until(lambda: "version bad was superseded before it served" in log())
+        assert (worker.count("unreadable"), worker.count("refused"), worker.unserved) == (1, 0, set())
 
     run(worker, steps)
 
@@ -407,20 +497,20 @@ def test_a_later_promotion_does_not_wait_for_a_slow_folder_whose_version_is_drop
 ) -> None:
     slow = promoted_after(good, save_version(tmp_path / "slow", seed=1), {}, NOON + timedelta(minutes=1))
     better = promoted_after(good, save_version(tmp_path / "better", seed=2), {}, NOON + timedelta(minutes=2))
-    worker = Following(encode_promotion(good))
+    worker = Following(record_of(good))
     begun, release = threading.Event(), threading.Event()
 
     def read_slowly(path: str, manifest_sha256: str | None) -> manifest.VersionFiles:
-        if path == slow.path:
+        if path == str(tmp_path / "slow"):
             begun.set()
             release.wait(10)
         return manifest.read_files(path, manifest_sha256)
 
     async def steps(worker: Following) -> None:
-        monkeypatch.setattr(timeouts, "read_files", read_slowly)
-        worker.topic.put(encode_promotion(slow))
+        monkeypatch.setattr(own_registry, "read_files", read_slowly)
+        worker.topic.put(record_of(slow))
         assert await asyncio.to_thread(begun.wait, 10)
-        worker.topic.put(encode_promotion(better))
+        worker.topic.put(record_of(better))
         await worker.until(lambda: worker.serving == "better")
         release.set()
         await worker.until(lambda: "version slow was superseded" in log())
@@ -438,7 +528,7 @@ def test_an_error_of_our_own_ends_the_following(good: Promotion, monkeypatch: py
 
     async def steps(worker: Following) -> None:
         monkeypatch.setattr(worker.reloader, "_report", broken)
-        worker.topic.put(encode_promotion(good))
+        worker.topic.put(record_of(good))
         await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup):
@@ -447,12 +537,12 @@ def test_an_error_of_our_own_ends_the_following(good: Promotion, monkeypatch: py
 
 def test_a_new_version_runs_as_a_canary_beside_the_one_before_it_for_a_while(good: Promotion, tmp_path: Path) -> None:
     newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
-    worker = Following(encode_promotion(good), canary_s=0.05)
+    worker = Following(record_of(good), canary_s=0.05)
 
     async def steps(worker: Following) -> None:
         before = worker.engine.serving
         assert (worker.staying, worker.reloader.canary_names) == (None, None)
-        worker.topic.put(encode_promotion(newer))
+        worker.topic.put(record_of(newer))
         await worker.until(lambda: worker.staying is not None)
         assert worker.staying is before
         assert worker.reloader.canary_names == ("newer", "good")
@@ -465,12 +555,12 @@ def test_a_new_version_runs_as_a_canary_beside_the_one_before_it_for_a_while(goo
 
 def test_a_rollback_has_no_canary(good: Promotion, tmp_path: Path) -> None:
     newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
-    worker = Following(encode_promotion(good))
+    worker = Following(record_of(good))
 
     async def steps(worker: Following) -> None:
-        worker.topic.put(encode_promotion(newer))
+        worker.topic.put(record_of(newer))
         await worker.until(lambda: worker.staying is not None)
-        worker.topic.put(encode_promotion(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
+        worker.topic.put(record_of(rolled_back(newer, {}, NOON + timedelta(minutes=2))))
         await worker.until(lambda: worker.serving == "good")
         assert (worker.staying, worker.reloader.canary_names) == (None, None)
 
