@@ -21,7 +21,14 @@ from xxhash import xxh3_64_intdigest
 
 from model.data.event_log import EventLog, parts, sampled_times
 from model.data.events import Actions, concatenate
-from model.data.sequences import Sequences, frequent_items, group_by_user, most_frequent, sequences_of
+from model.data.sequences import (
+    Sequences,
+    frequent_items,
+    group_by_user,
+    known_span,
+    most_frequent,
+    sequences_of,
+)
 
 _PARTS_IN_ROOM: Final = 8  # parts that there is room for
 _FILL: Final = 0.8  # expected share of a part's size: users fall on parts by chance
@@ -105,7 +112,7 @@ class DiskLog:
             for name in _COLUMNS:
                 np.save(file, getattr(part, name))
             size += len(part)
-            bounds += part.span if len(part) else ()
+            bounds += known_span(part.times) or ()
         return cls(file, starts, room, size, _span(bounds))
 
     def __len__(self) -> int:
@@ -124,7 +131,7 @@ class DiskLog:
         for part in parts(self):
             times = part.times[part.times < cut]
             size += len(times)
-            bounds += (int(times.min()), int(times.max())) if len(times) else ()
+            bounds += known_span(times) or ()
         return DiskLog(self._file, self._starts, self.room, size, _span(bounds), cut)
 
     def newest(self, share: float) -> int:

@@ -39,7 +39,7 @@ class EventLog(PartedLog, Protocol):
 
     @property
     def span(self) -> tuple[int, int]:
-        """The times (ms) of the oldest and of the newest action; both 0 without any."""
+        """The oldest and the newest known time (ms) of an action; both 0 without any."""
 
     def before(self, cut: int) -> EventLog:
         """See `Sequences.before`."""

@@ -22,7 +22,7 @@ class LogSummary:
 
     actions: int
     users: int
-    span: tuple[int, int]  # times (ms) of the oldest and of the newest action; both 0 without any
+    span: tuple[int, int]  # the oldest and the newest known time (ms) of an action; both 0 without any
     items: NDArray[np.uint64]  # (I,) keys, rising
     first_seen: NDArray[np.int64]  # (I,) ms: the time of each item's first action
     times: NDArray[np.int64]  # (N,) ms, rising: those of `sampled_times`

@@ -24,7 +24,7 @@ class Sequences:
 
     item_keys: NDArray[np.uint64]  # (A,)
     contexts: NDArray[np.uint32]  # (A,)
-    times: NDArray[np.int64]  # (A,) ms; never falling within a user, so that a cut in time is a cut in order
+    times: NDArray[np.int64]  # (A,) ms or NO_TIME; never falling within a user, so a cut in time is one in order
     offsets: NDArray[np.int64]  # (U + 1,)
 
     def __len__(self) -> int:
@@ -46,8 +46,8 @@ class Sequences:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The times (ms) of the oldest and of the newest action; both 0 without any."""
-        return (int(self.times.min()), int(self.times.max())) if len(self) else (0, 0)
+        """The oldest and the newest known time (ms) of an action; both 0 without any."""
+        return known_span(self.times) or (0, 0)
 
     @property
     def types(self) -> NDArray[np.uint8]:
@@ -92,7 +92,7 @@ class Sequences:
         ends = np.repeat(self.offsets[1:], np.diff(self.offsets))
         soon = coming < np.minimum(indices + 1 + PURCHASE_HORIZON, ends)
         times = np.append(self.times, 0)
-        return soon & (times[coming] - self.times <= PURCHASE_WITHIN_MS)
+        return soon & (times[coming] - PURCHASE_WITHIN_MS <= self.times)  # so that an unknown time is before all others
 
     @property
     def purchase_known(self) -> NDArray[np.bool_]:
@@ -134,6 +134,12 @@ class Sequences:
     def newest(self, share: float) -> int:
         """Returns the time (ms) at or after which about `share` of the actions lie."""
         return int(np.quantile(self.times, 1.0 - share, method="higher"))
+
+
+def known_span(times: NDArray[np.int64]) -> tuple[int, int] | None:
+    """Returns the oldest and the newest of the times (ms) that are known, or None."""
+    known = times[times != NO_TIME]
+    return (int(known.min()), int(known.max())) if len(known) else None
 
 
 def sequences_of(actions: Actions) -> Sequences:

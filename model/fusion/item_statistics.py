@@ -85,7 +85,8 @@ class _ItemCounts:
         known = (sequences.types != SEARCH) & (rows >= 0)
         items = rows[known]
         log_time = max(1, self._newest - self._oldest)
-        ages = (self._newest - sequences.times[known]) / log_time  # as shares of it
+        times = np.maximum(sequences.times[known], self._oldest)  # an unknown time counts as the oldest
+        ages = (self._newest - times) / log_time  # as shares of it
         weights = 0.5 ** (ages / HALF_LIFE)
         self.popularity += _sums(items, weights, len(vocabulary))
         self.late += _sums(items, 0.5 ** (ages / LATE), len(vocabulary))

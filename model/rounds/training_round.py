@@ -125,7 +125,9 @@ def _holdout_start(summary: LogSummary, share: float, champion: Version | None) 
         raise TooLittleData("the log has no events: collect some first")
     newest = summary.newest(share)
     if newest <= summary.span[0]:
-        raise TooLittleData("all events of the log are of one time: nothing can be held out, collect more events")
+        raise TooLittleData(
+            "the events of the log are of one or no known time: nothing can be held out, collect more events"
+        )
     for cut in (max(newest, middle) for middle in (*_middle_of_the_new(summary, champion), newest)):
         if _targets_from(summary, cut) >= LEAST_TARGETS:
             return cut

@@ -136,6 +136,11 @@ class WorkerMetrics:
         self.event_time = Counter(
             "nextact_event_time", "New events by the verdict on their time", ["verdict"], registry=registry
         )
+        self.misplaced = Counter(
+            "nextact_misplaced_records",
+            "Events on another partition than Kafka's default partitioner (murmur2) chooses for their key",
+            registry=registry,
+        )
         self.stale_batches = Counter(
             "nextact_stale_batches", "Fetches of partitions lost before they were handled", registry=registry
         )

@@ -26,6 +26,7 @@ from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.events import DecodedBatch, decode_batch
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.string_columns import Strings, concatenate, strings
+from stream_app.kafka.key_partitions import misplaced_keys
 from stream_app.kafka.record_batch import record_batches
 from stream_app.settings import Settings
 from stream_app.worker.damaged_users import DamagedUsers
@@ -115,15 +116,18 @@ class Pipeline:
             publisher_times = np.array(decoded.times, np.int64)
             record_times = np.array(decoded.record_times, np.int64)
             times, verdicts = judge_times(publisher_times, record_times)
+            keys = strings([source.key for source in sources])
+            partitions = np.array([source.partition for source in sources], np.int64)
+            self._metrics.misplaced.inc(misplaced_keys(keys, partitions, self._settings.partitions))
             return ReceivedBatch(
                 records=records,
                 decoded=decoded,
                 sources=sources,
-                keys=strings([source.key for source in sources]),
+                keys=keys,
                 record_times=record_times,
                 publisher_times=publisher_times,
                 actions=actions_of(decoded.events, times),
-                partitions=np.array([source.partition for source in sources], np.int64),
+                partitions=partitions,
                 offsets=np.array([source.offset for source in sources], np.int64),
                 verdicts=verdicts,
             )

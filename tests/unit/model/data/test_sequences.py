@@ -152,6 +152,15 @@ def test_a_purchase_is_soon_within_half_an_hour(after: int, soon: bool) -> None:
     assert sequences.purchase_soon.tolist() == [soon, False]
 
 
+def test_unknown_times_are_before_all_others_and_in_no_span() -> None:
+    sequences = sequences_of(
+        log_of([("u", "view", "i", NO_TIME, None), ("u", "purchase", "i", 9, None), ("v", "view", "i", 5, None)])
+    )
+    assert sequences.span == (5, 9)
+    assert sequences.purchase_soon.tolist() == [False, False, False]
+    assert sequences_of(log_of([("u", "view", "i", NO_TIME, None)])).span == (0, 0)
+
+
 @given(ROWS)
 def test_what_is_known_of_purchases_does_not_change_when_the_log_goes_on(rows: list[Row]) -> None:
     now = 10 * SESSION_GAP_MS

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.covisits import COVISIT_WINDOW
-from model.data.events import CATEGORY_BUCKETS, Event, actions_of
+from model.data.events import CATEGORY_BUCKETS, NO_TIME, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.item_statistics import (
@@ -65,6 +65,14 @@ def test_what_is_popular_of_late_comes_first_and_has_a_rising_trend() -> None:
 
     assert {"abcd"[item] for item in statistics.popular[:2]} == {"c", "d"}
     assert statistics.popularity[0] > statistics.popularity[2]
+    assert statistics.trend[2] > 0 > statistics.trend[0]
+
+
+def test_a_user_without_a_known_time_does_not_make_everything_old_recent() -> None:
+    log = sequences(*["ab" * 4] * 200, *["cd" * 4] * 10, "ab")
+    log.times[-2:] = NO_TIME
+    statistics = item_statistics_of(log, Vocabulary(list("abcd")))
+    assert {"abcd"[item] for item in statistics.popular[:2]} == {"c", "d"}
     assert statistics.trend[2] > 0 > statistics.trend[0]
 
 

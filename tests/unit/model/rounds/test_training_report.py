@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from model.data.disk_log import window_in_memory
+from model.data.disk_log import window_in_memory, window_of_chunks
+from model.data.events import NO_TIME
 from model.rounds.training_report import LossCurve, card
 from model.rounds.training_round import train_round
 from model.training.fit_run import Progress
@@ -45,3 +49,17 @@ def test_the_report_of_a_round_adds_up_and_the_card_says_it() -> None:
         "| item: seen in training |",
     ):
         assert word in text
+
+
+def test_users_without_a_known_time_end_no_round(tmp_path: Path) -> None:
+    actions = circle(users=80, items=60)
+    oldest, newest = int(actions.times.min()), int(actions.times.max())
+    for user, known_from in (("1", newest + 1), ("2", newest + 1), ("3", newest // 2)):
+        actions.times[(np.array(actions.users) == user) & (actions.times < known_from)] = NO_TIME
+    for room in (len(actions), len(actions) // 2):
+        with ExitStack() as files:
+            window = window_of_chunks([actions], rows=len(actions), room=room, folder=tmp_path, files=files)
+            result = train_round(window, None, CONFIG, device=CPU, clock=time.thread_time)
+        described = result.report.window
+        assert (described.events, described.since, described.until) == (1600, oldest, newest)
+        assert "from 1970-01-01 00:00 UTC" in card("v1", result.report, result.verdict.sentence, result.metrics())

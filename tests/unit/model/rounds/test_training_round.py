@@ -92,7 +92,7 @@ def log_of(actions: int, *, users: int = 20, items: int = 8, step_ms: int = 1000
         (log_of(900, items=1), "on 1 known items"),
         (log_of(60, users=1), "a verdict needs 50"),
         (log_of(900, users=900), "only 0 held-out actions on items follow another of their user"),
-        (log_of(900, step_ms=0), "all events of the log are of one time"),
+        (log_of(900, step_ms=0), "the events of the log are of one or no known time"),
     ],
     ids=["no events", "one item", "one short user", "one action each", "one time"],
 )

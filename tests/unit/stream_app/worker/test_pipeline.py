@@ -12,11 +12,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from aiokafka import ConsumerRecord
+from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.data.events import EVENT_TYPES
+from model.serving.canary import Canary
 from model.serving.serving import Serving, serve
 from model.serving.state_engine import StateEngine
 from stream_app.contract.predictions import Prediction, decode_prediction
@@ -30,6 +32,7 @@ from tests.unit.builders.basics import CPU, ITEMS, Shelf, make_record, make_stat
 SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 SERVING = serve(make_version(), CPU)
+OLD_SERVING = serve(make_version(ITEMS[:50], name="v0", seed=1), CPU)
 
 
 class Bench:
@@ -187,6 +190,19 @@ def test_a_damaged_user_begins_anew_and_is_sound_from_then_on(caplog: pytest.Log
     assert after.value("damaged_users_total") == 0
 
 
+def test_events_that_lie_where_their_key_does_not_belong_are_counted() -> None:
+    partitioner, every = DefaultPartitioner(), list(range(SETTINGS.partitions))
+    bench = Bench()
+    users = [f"user {n}" for n in range(40)]
+    right = [partitioner(user.encode(), every, every) for user in users]
+    pairs = list(zip(users, right, strict=True))
+    bench.process([event(user, offset=n, partition=partition) for n, (user, partition) in enumerate(pairs)])
+    assert bench.value("misplaced_records_total") == 0
+    bench.process([event(user, offset=100 + n, partition=3) for n, user in enumerate(users)])
+    bench.process([make_record(b"{", key=b"bad", offset=500)])
+    assert bench.value("misplaced_records_total") == sum(partition != 3 for partition in right) > 20
+
+
 def test_every_partition_gets_its_own_effects() -> None:
     bench = Bench()
     results = bench.process(
@@ -278,3 +294,61 @@ def test_every_record_is_accounted_for_once(
             assert len(result.record_times) == len(answers)
     valid = [record for record, entry in zip(records, log, strict=True) if entry[1] != "nonsense"]
     assert answered == Counter({(record.partition, record.offset): 1 for record in valid})
+
+
+INT64 = st.sampled_from([-(2**63), 1 - 2**63, -(10**18), -1, 0, 1, 2**31, 10**12, 10**18, 2**63 - 1]) | st.integers(
+    -(2**63), 2**63 - 1
+)
+ID = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6) | st.sampled_from(
+    ["a", "\0" * 256, "\U0001f600" * 256]
+)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from(["", "\x7f" * 5000])
+NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0, -0.0, 5e-324, 1.7e308, -1e308, 10**300])
+TIME = (
+    st.none()
+    | INT64
+    | NUMBER
+    | st.sampled_from(["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-31t12:00:00z", "", "now"])
+)
+ANY_EVENT = st.fixed_dictionaries(
+    {"user_id": ID, "type": st.sampled_from([*EVENT_TYPES, "Order Completed", "VIEW_ITEM"])},
+    optional={
+        "item_id": ID,
+        "query": TEXT,
+        "timestamp": TIME,
+        "event_id": TEXT,
+        "session_id": TEXT,
+        "category": TEXT,
+        "brand": TEXT,
+        "currency": TEXT,
+        "price": NUMBER,
+        "quantity": NUMBER,
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(ANY_EVENT, INT64, st.integers(0, 1)), max_size=8), min_size=1, max_size=4),
+    st.sampled_from(["rules", "model", "canary"]),
+)
+def test_no_event_whatever_its_numbers_and_texts_fails(
+    batches: list[list[tuple[dict[str, Any], int, int]]], answered_by: str
+) -> None:
+    bench = Bench(None if answered_by == "rules" else SERVING)
+    if answered_by == "canary":
+        bench.engine.serve(SERVING, Canary(OLD_SERVING, 0.5))
+    offset = 0
+    for batch in batches:
+        records = []
+        for content, time, partition in batch:
+            offset += 2**58 - 1
+            value = json.dumps(content).encode()
+            key = content["user_id"].encode()
+            records.append(make_record(value, key=key, offset=offset, timestamp=time, partition=partition))
+        made = 0
+        for result in bench.process(records).values():
+            made += len(predictions(result)) + len(result.dead_letters)
+            for prediction in predictions(result):
+                check_sound(prediction)
+        assert made == len(batch)
