@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from stream_app.cli.common import INTERRUPTED
 from stream_app.settings import Settings
 from tests.faults.cluster import Cluster
@@ -27,6 +29,7 @@ from tests.faults.report import Report
 from tests.faults.rows import ROWS, SAMPLER
 from tests.faults.stream import stream_settings
 from tests.faults.trial import Row, run_trial
+from tests.integration.principals import be_the_role_that_asks
 
 _ROWS_HELP: Final = f"of {', '.join(row.name for row in ROWS)}; default: all, in the short dose {SAMPLER.name} only"
 
@@ -36,7 +39,9 @@ def main() -> None:
     options = _parser().parse_args()
     report = Report(options.report)
     try:
-        asyncio.run(_Suite(options, report).run())
+        with pytest.MonkeyPatch.context() as patch:
+            be_the_role_that_asks(patch)
+            asyncio.run(_Suite(options, report).run())
     except asyncio.CancelledError:
         say("interrupted; the same command with the same --report goes on from here")
         sys.exit(INTERRUPTED)
@@ -57,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="runs per row; default: those of the dose")
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="begin no run after so many minutes")
     parser.add_argument("--report", type=Path, metavar="FILE", help="kept up to date; what went well before is skipped")
+    parser.add_argument("--kafka", metavar="VERSION", help="version of the embedded Kafka; default: the present one")
+    parser.add_argument("--secure", action="store_true", help="a secured Kafka, each role with its rights alone")
     parser.add_argument("--dir", type=Path, help="folder of brokers and logs, kept; default: a temporary one")
     return parser
 
@@ -90,7 +97,8 @@ class _Suite:
             asyncio.get_running_loop().add_signal_handler(signum, running.cancel)
         end = time.monotonic() + 60 * (self._options.budget or float("inf"))
         with _folder(self._options.dir) as directory:
-            cluster = Cluster(directory / "kafka")
+            secure = directory / "secure" if self._options.secure else None
+            cluster = Cluster(directory / "kafka", version=self._options.kafka, secure=secure)
             await cluster.start()
             try:
                 for row, seed in self._runs():
@@ -136,7 +144,7 @@ class _Suite:
 
     def _settings(self, cluster: Cluster, name: str, place: Path) -> Settings:
         settings = stream_settings(cluster.addresses, name, place)
-        changed: dict[str, Any] = {"delivery": self._options.delivery}
+        changed: dict[str, Any] = {**cluster.connection, "delivery": self._options.delivery}
         if self._short:  # the dead are missed sooner; no broker allows less
             changed["session_timeout"] = 6.0
         return settings.model_copy(update=changed)

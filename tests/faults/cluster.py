@@ -11,9 +11,13 @@ from typing import Any, Final
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from stream_app.kafka.clients import new_admin
 from stream_app.sandbox.cluster import Broker
+from stream_app.sandbox.secure import ADMIN
+from stream_app.settings import Settings
 from tests.faults.quotas import limit_producers
 from tests.faults.waiting import until
+from tests.integration.principals import secured_fields
 
 NODES: Final = 3
 _HEAP_MB: Final = 384
@@ -23,9 +27,9 @@ _HEALTHY_S: Final = 90.0
 class Cluster:
     """An embedded Kafka of three nodes; every partition has three replicas, two of them must be in sync."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, version: str | None = None, secure: Path | None = None) -> None:
         self._place = place
-        self._broker = Broker(place, nodes=NODES, heap_mb=_HEAP_MB)
+        self._broker = Broker(place, nodes=NODES, version=version, secure=secure, heap_mb=_HEAP_MB)
 
     async def start(self) -> None:
         """Starts all nodes; raises `BrokerFailed`."""
@@ -39,6 +43,11 @@ class Cluster:
     def addresses(self) -> str:
         """Bootstrap servers: all nodes, up or not."""
         return self._broker.bootstrap_servers
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The settings with which a stream's processes and clients connect, before they take a role."""
+        return secured_fields(self._broker) if self._broker.secured else {"brokers": self.addresses}
 
     @property
     def running(self) -> set[int]:
@@ -109,6 +118,7 @@ class Cluster:
             await admin.close()
 
     async def _admin(self) -> AIOKafkaAdminClient:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.addresses, request_timeout_ms=10_000)
+        fields = self._broker.secure.settings_for(ADMIN) if self._broker.secured else {"brokers": self.addresses}
+        admin = new_admin(Settings.model_construct(**fields), "operator", request_timeout_ms=10_000)
         await admin.start()
         return admin

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from stream_app.kafka.clients import new_admin, new_consumer
 from stream_app.settings import Settings
 
 PARTITIONS: Final = 8
@@ -57,8 +57,7 @@ async def _lag(settings: Settings) -> int | None:
     Publishers of events use no transactions, so that the end of the log is the last record's.
     """
     partitions = [TopicPartition(settings.events_topic, number) for number in range(settings.partitions)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.brokers, enable_auto_commit=False)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    consumer, admin = new_consumer(settings, "worker"), new_admin(settings, "worker")
     try:
         await consumer.start()
         await admin.start()

@@ -11,8 +11,12 @@ import pytest
 pytestmark = pytest.mark.broker
 
 
-def test_nothing_is_lost_or_wrong_when_workers_and_a_broker_die() -> None:
+def test_nothing_is_lost_or_wrong_when_workers_and_a_broker_die(
+    kafka_version: str | None, pytestconfig: pytest.Config
+) -> None:
     command = [sys.executable, "-m", "tests.faults", "--dose", "short"]
+    command += ["--kafka", kafka_version] if kafka_version else []
+    command += ["--secure"] if pytestconfig.getoption("kafka_secure", None) else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr + done.stdout
     report = json.loads(done.stdout)
