@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     replication: int = Field(
         0, ge=0, description="replicas of topics that are created; 0: as many as there are brokers, up to 3"
     )
+    create_topics: bool = Field(
+        True, description="make topics that are missing; false: never, as somebody else makes them"
+    )
     stream_epoch: int = Field(
         1,
         ge=0,

@@ -68,10 +68,15 @@ def demo(seconds: float | None, events: int | None, rate: float, history: int, s
 @cli.command()
 @setting("brokers")
 @click.option("--check", is_flag=True, help="Only check, create nothing.")
-def topics(check: bool, **options: Any) -> None:
+@click.option("--acls", is_flag=True, help="Only print the lines of kafka-acls that grant each role its rights.")
+def topics(check: bool, acls: bool, **options: Any) -> None:
     """Create the topics of the contract where they are missing, and check those that exist."""
+    from stream_app.contract.access import acl_lines
     from stream_app.kafka.topic_admin import ensure_topics
 
+    if acls:
+        click.echo("\n".join(acl_lines(settings_of(options))))
+        return
     for topic in asyncio.run(ensure_topics(settings_of(options), create=not check)):
         state = "made" if topic.created else "ok"
         click.echo(f"{state:5} {topic.name}  {topic.partitions} partitions, {topic.replicas} replicas")
@@ -250,7 +255,7 @@ def _publish(settings: Settings, events: Iterable[Any], pace: Pace, *, skipped: 
             click.echo(f"{CLEAR}{sent:,} events", nl=False, err=True)
 
     async def run() -> str:
-        await ensure_topics(settings)
+        await ensure_topics(settings, "publisher")
         sent = await publish(events, kafka=settings, topic=settings.events_topic, pace=pace, progress=progress)
         rate = sent.sent / max(sent.seconds, 1e-9)
         left_out = skipped() + sent.skipped

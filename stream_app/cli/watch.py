@@ -27,7 +27,7 @@ async def watch_predictions(
     count: int | None,
 ) -> None:
     """Says predictions (of one user) until `stop` is set or `count` of them are said."""
-    await ensure_topics(settings, create=False)
+    await ensure_topics(settings, "subscriber", settings.predictions_topic, create=False)
     consumer = new_consumer(settings, "subscriber", isolation_level="read_committed")
     await consumer.start()
     try:

@@ -7,6 +7,7 @@ only brokers before 2.8 want of everybody who writes (KIP-679).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -17,6 +18,11 @@ Operation = Literal["Read", "Write", "Create", "Describe", "DescribeConfigs"]
 Resource = Literal["Topic", "Group", "TransactionalId"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
+_OPTIONS: Final[dict[Resource, str]] = {  # of kafka-acls
+    "Topic": "--topic",
+    "Group": "--group",
+    "TransactionalId": "--transactional-id",
+}
 REPLAY_GROUP: Final = "-dead-letter-replay."  # between the workers' group and the reason, in a replay's group
 
 
@@ -43,6 +49,27 @@ def grants(settings: Settings) -> list[Grant]:
         *_operator(settings),
         *_publisher(settings),
         *_subscriber(settings),
+    ]
+
+
+def acl_lines(settings: Settings) -> list[str]:
+    """Returns the lines that grant the rights by Kafka's own `kafka-acls`, to users who are called like the roles."""
+    operations: defaultdict[tuple[Role, Resource, str, bool], list[str]] = defaultdict(list)
+    for right in grants(settings):
+        operations[right.role, right.resource, right.name, right.prefixed].append(right.operation)
+    names: defaultdict[tuple[Role, Resource, bool, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (role, resource, name, prefixed), several in operations.items():
+        names[role, resource, prefixed, tuple(sorted(several))].append(name)
+    return [
+        " ".join(
+            [
+                f"kafka-acls.sh $KAFKA --add --allow-principal User:{role}",
+                *(f"--operation {operation}" for operation in several),
+                *(["--resource-pattern-type prefixed"] if prefixed else []),
+                *(f"{_OPTIONS[resource]} {name}" for name in found),
+            ]
+        )
+        for (role, resource, prefixed, several), found in names.items()
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from stream_app.settings import Settings
 
 LARGEST_DEAD_LETTER: Final = 16 * 1024 * 1024  # bytes: any record that Kafka took, and nextact's headers
+LARGEST_BATCH: Final = 900_000  # most bytes of a batch of several records; brokers take a little over 1 MB by default
 _CANARY_REPORTS_KEPT_MS: Final = 7 * 86_400_000  # a week; a worker that is no more leaves its newest report behind
 
 

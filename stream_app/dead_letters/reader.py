@@ -54,7 +54,7 @@ async def read_dead_letters(
     Raises `BrokerUnreachable`, `TopicMismatch`, or `UsageError` for a partition that does not exist.
     """
     partitions = _partitions(settings, selection.partitions)
-    await ensure_topics(settings, create=False)
+    await ensure_topics(settings, role, settings.dead_letters_topic, create=False)
     consumer = new_consumer(
         settings,
         role,

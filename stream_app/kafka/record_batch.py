@@ -15,8 +15,8 @@ from aiokafka.record.util import calc_crc32c
 
 from model.kernels.compiled import compiled
 from stream_app.contract.string_columns import Bytes, Ints, Strings, copy_string
+from stream_app.contract.topics import LARGEST_BATCH
 
-LARGEST: Final = 900_000  # most bytes of a batch with several records; brokers take a little over 1 MB by default
 _FRONT: Final = struct.Struct(">qiibI")  # base offset, length of what follows, leader epoch, magic, CRC-32C of the rest
 # Attributes, last offset delta, first and last timestamp, producer id and epoch, first sequence number, records.
 _CHECKED: Final = struct.Struct(">hiqqqhii")
@@ -44,7 +44,7 @@ class _KeyedValues(NamedTuple):
 
 
 def record_batches(
-    keys: Strings, owners: Ints, values: Strings, selected: Ints, *, largest: int = LARGEST
+    keys: Strings, owners: Ints, values: Strings, selected: Ints, *, largest: int = LARGEST_BATCH
 ) -> list[RecordBatch]:
     """Makes batches of up to `largest` bytes from the selected (M,) of N values, in that order.
 

@@ -1,8 +1,12 @@
-"""Makes the topics of the contract that are missing, and checks those that exist."""
+"""Makes the topics of the contract that are missing, and checks those that exist, each role its own.
+
+What this leans on: `AIOKafkaAdminClient._send_request` takes any request of aiokafka's protocol.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,16 +15,38 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidConfigurationError,
+    KafkaError,
+    NoError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
+from stream_app.contract.access import grants, topics_of
 from stream_app.contract.topics import TopicSpec, topics
 from stream_app.errors import BrokerUnreachable, TopicMismatch
 from stream_app.kafka.clients import Role, new_admin
 from stream_app.kafka.offsets import ends_of
+from stream_app.kafka.topic_checks import (
+    MAX_BYTES,
+    TopicState,
+    config_of,
+    max_bytes,
+    missing_topics,
+    problem_of,
+    replicas_of,
+)
 from stream_app.settings import Settings
 
-_MOST_REPLICAS: Final = 3  # of a topic, unless NEXTACT_REPLICATION says otherwise
 _VISIBLE_SECONDS: Final = 15.0  # seconds after which every broker must know a topic that was just made
+
+logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +59,43 @@ class TopicReport:
     created: bool
 
 
-async def ensure_topics(settings: Settings, *, create: bool = True) -> list[TopicReport]:
-    """Makes missing topics (if `create`) and checks all; returns one report per topic.
+async def ensure_topics(
+    settings: Settings, role: Role = "operator", *names: str, create: bool = True
+) -> list[TopicReport]:
+    """Makes missing topics (if `create`, and if the settings allow it) and checks all; returns one report per topic.
 
-    Raises `BrokerUnreachable` when no broker answers, `TopicMismatch` when a topic is missing or not as it must be.
+    Looks at the topics of the role only, or at those of them that are named. Raises `BrokerUnreachable` when no broker
+    answers, `TopicMismatch` when a topic is missing or not as it must be.
     """
-    async with _admin_client(settings, "operator") as admin:
-        wanted = topics(settings)
-        existing = await _described(admin, wanted)
-        missing = [spec for spec in wanted if spec.name not in existing]
-        if missing and not create:
-            names = ", ".join(spec.name for spec in missing)
-            raise TopicMismatch(f"missing topics: {names}. `nextact topics` makes them")
+    async with _admin_client(settings, role) as admin:
+        states = await _states(admin, settings, role, names)
+        missing = [state.spec for state in states if not state.partitions]
         if missing:
-            await _create(admin, missing, settings)
-            existing |= await _visible(admin, missing)
-        await _check(admin, wanted, existing)
-        created = {spec.name for spec in missing}
-        return [
-            TopicReport(
-                spec.name,
-                len(existing[spec.name]),
-                len(existing[spec.name][0]["replicas"]),
-                spec.name in created,
-            )
-            for spec in wanted
-        ]
+            replicas = replicas_of(settings, len((await admin.describe_cluster())["brokers"]))
+            if not (create and settings.create_topics):
+                raise TopicMismatch(missing_topics(settings, missing, replicas))
+            for spec in missing:
+                await _create(admin, settings, spec, replicas)
+            states = await _visible(admin, settings, role, names)
+    for state in states:
+        if problem := problem_of(settings, state):
+            raise TopicMismatch(problem)
+    created = {spec.name for spec in missing}
+    return [TopicReport(state.name, state.partitions, state.replicas, state.name in created) for state in states]
+
+
+async def topic_states(settings: Settings, role: Role, *names: str) -> list[TopicState]:
+    """Returns the role's topics, or those of them that are named, as they are. Raises `BrokerUnreachable`."""
+    async with _admin_client(settings, role) as admin:
+        return await _states(admin, settings, role, names)
+
+
+async def message_limits(settings: Settings, role: Role, *names: str) -> dict[str, int]:
+    """Returns how many bytes a batch may have for the role's topics, or those of them that are named.
+
+    Kafka's default where the role may not see it, with a warning. Raises `BrokerUnreachable`.
+    """
+    return {state.name: max_bytes(state.config) for state in await topic_states(settings, role, *names)}
 
 
 async def cluster_id(settings: Settings, role: Role) -> str:
@@ -69,9 +106,13 @@ async def cluster_id(settings: Settings, role: Role) -> str:
 
 async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float, str]:
     """Returns what the local store must know of the changelog: the ends of these partitions, for how many seconds it
-    keeps tombstones, and the id of its cluster."""
+    keeps tombstones, and the id of its cluster.
+
+    Where the worker may not see how long tombstones are kept, they are taken to be gone at once.
+    """
     async with _admin_client(settings, "worker") as admin:
-        retention = float(await _config(admin, settings.state_topic, "delete.retention.ms")) / 1000
+        config = (await _configs(admin, [settings.state_topic]))[settings.state_topic] or {}
+        retention = float(config.get("delete.retention.ms", 0)) / 1000
         cluster = str((await admin.describe_cluster())["cluster_id"])
     changelog = [TopicPartition(settings.state_topic, number) for number in partitions]
     ends = await ends_of(settings, "worker", changelog)
@@ -99,55 +140,96 @@ def unreachable(settings: Settings, error: Exception) -> BrokerUnreachable:
     )
 
 
-async def _described(admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec]) -> dict[str, list[Any]]:
-    described = await admin.describe_topics([spec.name for spec in wanted])
-    return {topic["topic"]: topic["partitions"] for topic in described if topic["error_code"] == 0}
+async def _states(
+    admin: AIOKafkaAdminClient, settings: Settings, role: Role, names: Collection[str]
+) -> list[TopicState]:
+    chosen = names or topics_of(settings, role)
+    wanted = [spec for spec in topics(settings) if spec.name in chosen]
+    existing = await _partitions(admin, [spec.name for spec in wanted])
+    seen = {right.name for right in grants(settings) if (right.role, right.operation) == (role, "DescribeConfigs")}
+    configs = await _configs(admin, [name for name in existing if name in seen])
+    replicas = {name: len(partitions[0]["replicas"]) for name, partitions in existing.items()}
+    return [
+        TopicState(spec, len(existing.get(spec.name, [])), replicas.get(spec.name, 0), configs.get(spec.name))
+        for spec in wanted
+    ]
 
 
-async def _visible(admin: AIOKafkaAdminClient, created: Sequence[TopicSpec]) -> dict[str, list[Any]]:
-    """Returns the descriptions of topics that were just made; waits, as brokers learn of them one after the other."""
+async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Returns the partitions of those topics that exist. Raises aiokafka's error of a topic that may not be seen.
+
+    `AIOKafkaAdminClient.describe_topics` would make the missing ones where the broker makes topics by itself.
+    """
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
-            described = await _described(admin, created)
-            if len(described) == len(created):
-                return described
+            response = await admin._send_request(MetadataRequest(list(names), allow_auto_topic_creation=False))
+            described = {topic["topic"]: topic for topic in response.to_object()["topics"]}
+            codes = {name: for_code(topic["error_code"]) for name, topic in described.items()}
+            for name, error in codes.items():
+                if error not in (NoError, UnknownTopicOrPartitionError) and not error.retriable:
+                    raise error(f"Describe on topic {name!r}")
+            if all(error in (NoError, UnknownTopicOrPartitionError) for error in codes.values()):
+                return {name: described[name]["partitions"] for name, error in codes.items() if error is NoError}
             await asyncio.sleep(0.1)
 
 
-async def _create(admin: AIOKafkaAdminClient, missing: Sequence[TopicSpec], settings: Settings) -> None:
-    brokers = len((await admin.describe_cluster())["brokers"])
-    replication = settings.replication or min(_MOST_REPLICAS, brokers)
-    for spec in missing:
-        topic = NewTopic(spec.name, spec.partitions, replication, topic_configs=dict(spec.config))
-        response = await admin.create_topics([topic], timeout_ms=10_000)
-        _, code, *rest = response.topic_errors[0]
-        if code and for_code(code) is not TopicAlreadyExistsError:  # another process was first
-            raise TopicMismatch(f"cannot make topic {spec.name!r}: {for_code(code).__name__} {rest}")
-
-
-async def _check(admin: AIOKafkaAdminClient, wanted: Sequence[TopicSpec], existing: dict[str, list[Any]]) -> None:
-    for spec in wanted:
-        count = len(existing[spec.name])
-        if count != spec.partitions:
-            raise TopicMismatch(
-                f"topic {spec.name!r} has {count} partitions, settings say {spec.partitions}. Set NEXTACT_PARTITIONS "
-                f"to {count} if all topics of the stream have as many, or name another topic"
-            )
-        if spec.config.get("cleanup.policy") == "compact":
-            policy = await _config(admin, spec.name, "cleanup.policy")
-            if policy != "compact":
-                raise TopicMismatch(
-                    f"topic {spec.name!r} has cleanup.policy={policy!r}; it must be 'compact', "
-                    "or states and versions get lost"
-                )
-
-
-async def _config(admin: AIOKafkaAdminClient, topic: str, name: str) -> str:
-    """Returns a setting of a topic, "" if it has none of that name. Waits until the broker knows the topic."""
+async def _visible(
+    admin: AIOKafkaAdminClient, settings: Settings, role: Role, names: Collection[str]
+) -> list[TopicState]:
+    """Returns the topics once all are there; waits, as brokers learn of new ones one after the other."""
     async with asyncio.timeout(_VISIBLE_SECONDS):
         while True:
-            responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-            code, _message, _type, _topic, entries = responses[0].resources[0]
-            if for_code(code) is not UnknownTopicOrPartitionError:
-                return next((str(entry[1]) for entry in entries if entry[0] == name), "")
+            states = await _states(admin, settings, role, names)
+            if all(state.partitions for state in states):
+                return states
             await asyncio.sleep(0.1)
+
+
+async def _create(admin: AIOKafkaAdminClient, settings: Settings, spec: TopicSpec, replicas: int) -> None:
+    """Makes a topic; without a size where the broker allows none so large. Raises `TopicMismatch`."""
+    config = config_of(spec, replicas)
+    error, message = await _try_to_create(admin, spec, replicas, config)
+    if error in (InvalidConfigurationError, PolicyViolationError) and MAX_BYTES in config:
+        refused = config.pop(MAX_BYTES)
+        logger.warning("topic %s gets the broker's own %s, as it refuses %s", spec.name, MAX_BYTES, refused)
+        error, message = await _try_to_create(admin, spec, replicas, config)
+    if error in (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
+        raise TopicMismatch(
+            f"{missing_topics(settings, [spec], replicas)} for a user with the right Create on it, which this one lacks"
+        )
+    if error not in (NoError, TopicAlreadyExistsError):  # another process was first
+        raise TopicMismatch(f"cannot make topic {spec.name!r}: {error.__name__} {message or ''}".rstrip())
+
+
+async def _try_to_create(
+    admin: AIOKafkaAdminClient, spec: TopicSpec, replicas: int, config: dict[str, str]
+) -> tuple[type[KafkaError], str | None]:
+    topic = NewTopic(spec.name, spec.partitions, replicas, topic_configs=config)
+    response = await admin.create_topics([topic], timeout_ms=10_000)
+    _, code, *message = response.topic_errors[0]
+    return for_code(code), message[0] if message else None
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str] | None]:
+    """Returns the settings of topics, None where they may not be seen. Waits until the broker knows the topics."""
+    if not names:
+        return {}
+    async with asyncio.timeout(_VISIBLE_SECONDS):
+        while True:
+            responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+            resources = [resource for response in responses for resource in response.resources]
+            codes = {name: for_code(code) for code, _, _, name, _ in resources}
+            if UnknownTopicOrPartitionError not in codes.values():
+                break
+            await asyncio.sleep(0.1)
+    denied = [name for name, error in codes.items() if error is not NoError]
+    if denied:
+        logger.warning(
+            "not checked how topics %s are set (cleanup policy, sizes): %s; grant DescribeConfigs on them",
+            ", ".join(denied),
+            codes[denied[0]].__name__,
+        )
+    return {
+        name: None if name in denied else {entry[0]: str(entry[1]) for entry in entries}
+        for _, _, _, name, entries in resources
+    }

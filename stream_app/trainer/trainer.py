@@ -80,7 +80,7 @@ class Trainer:
 
     async def run_once(self) -> Outcome:
         """Reads all events that were published and runs one round."""
-        await ensure_topics(self._settings)
+        await ensure_topics(self._settings, "trainer")
         try:
             await self._recorder.open()
             await self._recorder.start()
@@ -92,7 +92,7 @@ class Trainer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs a round every `train_every` seconds, when there are enough new events, until `stop` is set."""
-        await ensure_topics(self._settings)
+        await ensure_topics(self._settings, "trainer")
         try:
             await self._recorder.open()
             await self._http.start(self._settings.http_host, self._settings.http_port)

@@ -135,7 +135,7 @@ def models_table(lines: Sequence[ModelLine]) -> Iterable[str]:
 
 
 async def _records(settings: Settings, role: Role = "operator") -> list[bytes | None]:
-    await ensure_topics(settings, create=False)
+    await ensure_topics(settings, role, settings.models_topic, create=False)
     return await champion_records(settings, role)
 
 

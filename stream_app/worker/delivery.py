@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from stream_app.contract.events import Reason
 from stream_app.contract.records import OutgoingRecord
-from stream_app.contract.topics import LARGEST_DEAD_LETTER
+from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.clients import new_producer
-from stream_app.kafka.record_batch import LARGEST, EncodedBatch, RecordBatch
+from stream_app.kafka.record_batch import EncodedBatch, RecordBatch
 from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
 from stream_app.worker.metrics import Ranker
@@ -138,7 +138,7 @@ def delivery_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:
         settings,
         "worker",
         acks="all",
-        max_batch_size=LARGEST,
+        max_batch_size=LARGEST_BATCH,
         max_request_size=LARGEST_DEAD_LETTER,
         **guarantee,
     )

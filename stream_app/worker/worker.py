@@ -123,7 +123,7 @@ class Worker:
         settings = self._settings
         _quieten_collector()
         _share_interpreter()
-        await ensure_topics(settings)
+        await ensure_topics(settings, "worker")
         async with AsyncExitStack() as stopping:
             await self._http.start(settings.http_host, settings.http_port)
             stopping.push_async_callback(self._http.stop)

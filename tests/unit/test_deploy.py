@@ -18,12 +18,14 @@ from packaging.specifiers import SpecifierSet
 from prometheus_client import CollectorRegistry
 
 from stream_app.cli.main import cli
+from stream_app.contract.access import acl_lines
 from stream_app.contract.topics import topics
 from stream_app.http_server import HttpServer
 from stream_app.sandbox.ports import HOST
 from stream_app.sandbox.runtime import KAFKA_VERSION
 from stream_app.settings import PREFIX, Settings
 from tests.paths import ROOT
+from tests.unit.builders.access_tables import access_rows
 from tests.unit.builders.commands import check_command
 
 DEPLOY = ROOT / "deploy"
@@ -64,7 +66,7 @@ def own_services() -> dict[str, dict[str, Any]]:
 def test_variables_are_settings_and_topics_are_those_of_the_contract(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert {name.lower() for name in re.findall(rf"\b{PREFIX}([A-Z_]+)", text)} <= Settings.model_fields.keys()
-    assert set(re.findall(r"\bshop\.[a-z.-]*[a-z]", text)) <= {spec.name for spec in topics(DEFAULTS)}
+    assert set(re.findall(r"(?<![\w.])shop\.[a-z.-]*[a-z]", text)) <= {spec.name for spec in topics(DEFAULTS)}
 
 
 def test_partitions_and_configuration_are_those_of_the_contract() -> None:
@@ -209,3 +211,15 @@ def test_probes_tell_alive_from_ready() -> None:
 
     assert probed_paths() == {"/healthz", "/readyz"}
     asyncio.run(ask())
+
+
+def test_the_rights_of_the_roles_are_those_of_the_code() -> None:
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    exactly_once = DEFAULTS.model_copy(update={"delivery": "exactly-once"})
+    first, more = text.partition("## Rights on Kafka")[2].split("With `NEXTACT_DELIVERY=exactly-once` also:")
+    rows, more_rows = (re.findall(r"^\| [a-z]+ \| [A-Z].*\|$", part, re.M) for part in (first, more))
+    assert rows == access_rows(DEFAULTS)
+    assert sorted(rows + more_rows) == sorted(access_rows(exactly_once))
+    lines, more_lines = text.partition("KAFKA=")[2].partition("```")[0].split("# with NEXTACT_DELIVERY=exactly-once")
+    assert re.findall(r"^kafka-acls.*$", lines, re.M) == acl_lines(DEFAULTS)
+    assert sorted(re.findall(r"^kafka-acls.*$", lines + more_lines, re.M)) == sorted(acl_lines(exactly_once))
