@@ -11,6 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -71,6 +72,12 @@ class Delivery(Protocol):
         Raises on any failure: the process must then end.
         """
 
+    def heartbeat(self, sent: float, *, accepted: bool) -> None:
+        """Notes whether the group took a heartbeat, sent at this time (seconds, monotonic), or knows no such member.
+
+        Called in the thread of Faust's consumer; not at all for a heartbeat without an answer.
+        """
+
     async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
         """Makes a batch durable after the partition's batch before it (`after`).
 
@@ -91,33 +98,38 @@ class AtLeastOnce:
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
         self._lease: Lease | None = None
-        self._renewing: asyncio.Task[None] | None = None
         self._order: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
         """Connects; raises aiokafka's errors."""
         self._producer = delivery_producer(self._settings, enable_idempotence=True)
         await self._producer.start()
-        self._lease = Lease(self._settings.session_timeout, asyncio.get_running_loop().time)
-        self._renewing = asyncio.create_task(self._lease.keep())
+        self._lease = Lease(self._settings.session_timeout, monotonic)
 
     async def stop(self) -> None:
         """Sends what is left and disconnects."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
 
     async def assigned(self, partitions: Collection[int]) -> None:
-        """Does nothing: whoever had the partitions before may still repeat a prediction."""
+        """Begins a lease; whoever had the partitions before may still repeat a prediction."""
+        assert self._lease is not None
+        self._lease.begin()
+
+    def heartbeat(self, sent: float, *, accepted: bool) -> None:
+        """See `Delivery`."""
+        assert self._lease is not None
+        if accepted:
+            self._lease.renew(sent)
+        else:
+            self._lease.lose()
 
     async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
         """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
         assert self._producer is not None
         assert self._lease is not None
         settings, partition = self._settings, batch.partition
-        self._lease.check()
+        await self._lease.held()
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
             answers = await send_batches(
                 self._producer, settings.predictions_topic, partition, batch.predictions, self._clock
@@ -127,7 +139,7 @@ class AtLeastOnce:
         answered_at = self._clock()
         if after is not None:
             await after
-        self._lease.check()
+        await self._lease.held()
         changes = await send_batches(self._producer, settings.state_topic, partition, batch.changelog, self._clock)
         return DeliveryReceipt(answered_at, without_gap(await acknowledged(changes)))
 

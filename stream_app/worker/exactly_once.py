@@ -53,6 +53,9 @@ class ExactlyOnce:
         await asyncio.gather(*(producer.start() for producer in self._producers.values()))
         self._answered = await self._committed(partitions)
 
+    def heartbeat(self, sent: float, *, accepted: bool) -> None:
+        """Does nothing: transactions lock out whoever has lost a partition."""
+
     def _new_producer(self, partition: int) -> AIOKafkaProducer:
         return delivery_producer(
             self._settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -12,16 +13,21 @@ from faust.types import TP
 from yarl import URL
 
 from model.serving.state_engine import StateEngine
+from stream_app.errors import DataPathError
 from stream_app.settings import Settings
 from stream_app.worker.agent import EventsAgent
 from stream_app.worker.delivery import Delivery
 from stream_app.worker.faust_table import NoWaitTableManager, UsersTable
-from stream_app.worker.faust_transport import FetchSchema, FetchTransport
+from stream_app.worker.faust_transport import FetchSchema, FetchTransport, TransportHooks
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.log_range import OffsetGap
 from stream_app.worker.metrics import WorkerMetrics
 
 _BUFFERED_FETCHES: Final = 64  # that wait for the agent before Faust stops fetching
+_REBALANCE_S: Final = (
+    60.0  # that the group waits for its members in a rebalance, or a session timeout if that is longer
+)
+_DRAIN_SHARE: Final = 0.75  # of it, for finishing what was begun
 
 logger: Final = logging.getLogger(__name__)
 
@@ -46,25 +52,44 @@ def create_app(
             fail(error)
             raise
 
-    app.transport = FetchTransport(
-        app.conf.broker,
-        app,
-        settings=settings,
+    async def finish_first() -> None:
+        """Finishes and commits all that was begun: the next owner begins at the committed offsets.
+
+        The group does not wait for ever. Before it gives the partitions away without us, this process ends: what it
+        has not written yet must not come after what the next owner writes.
+        """
+        patience = _patience(app.conf)
+        try:
+            async with asyncio.timeout(patience):
+                await agent.drained()
+                await app.consumer.commit_all()
+        except TimeoutError:
+            fail(
+                DataPathError(
+                    f"what was begun could not be finished within {patience:g} s, and soon the group gives the "
+                    "partitions away: is Kafka slow, or NEXTACT_BATCH_SIZE too large? Nothing is lost, the next owner "
+                    "goes on at the committed offsets"
+                )
+            )
+            raise
+
+    hooks = TransportHooks(
         drained=agent.drained,
+        finish_first=finish_first,
         take_over=take_over,
         commits=not delivery.commits_offsets,
         pause=agent.pause,
         missed=partial(_report_missed, metrics),
+        heartbeat=delivery.heartbeat,
     )
+    app.transport = FetchTransport(app.conf.broker, app, settings=settings, hooks=hooks)
     events = app.topic(settings.events_topic, schema=FetchSchema(), partitions=settings.partitions)
     app.agent(events, name="events")(agent.consume)
     app.tables.add(UsersTable(app, settings=settings, engine=engine, store=store, metrics=metrics, fail=fail))
 
     @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
-    async def finish_first(sender: faust.App, revoked: Any, **_: Any) -> None:
-        """Finishes and commits all that was begun: the next owner begins at the committed offsets."""
-        await agent.drained()
-        await sender.consumer.commit()
+    async def revoked(_: faust.App, __: Any, **___: Any) -> None:
+        await finish_first()
 
     return app
 
@@ -73,6 +98,11 @@ def _report_missed(metrics: WorkerMetrics, tp: TP, gap: OffsetGap) -> None:
     """Counts and logs events that this worker cannot answer, or that it answered and the log lost."""
     metrics.missed.labels(gap.reason).inc(gap.records)
     logger.error("partition %d of %s: %s", tp.partition, tp.topic, gap)
+
+
+def _patience(conf: Any) -> float:
+    """Seconds for finishing in a rebalance: the group began to wait up to a heartbeat before this process knew."""
+    return float(_DRAIN_SHARE * conf.broker_rebalance_timeout - conf.broker_heartbeat_interval)
 
 
 def _bare_app(settings: Settings) -> faust.App:
@@ -90,6 +120,7 @@ def _bare_app(settings: Settings) -> faust.App:
         broker_session_timeout=settings.session_timeout,
         consumer_group_instance_id=settings.instance_id or None,
         table_standby_replicas=settings.standby_replicas,
+        broker_rebalance_timeout=max(_REBALANCE_S, settings.session_timeout),
         broker_heartbeat_interval=settings.session_timeout / 5,
         broker_request_timeout=max(40.0, settings.session_timeout + 5),
         broker_max_poll_records=settings.batch_size,

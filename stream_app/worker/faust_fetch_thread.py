@@ -9,10 +9,10 @@ aiokafka would go on at the oldest record, and hardly say so, where a log does n
 told not to (`auto_offset_reset`): `log_range` says what to do, and the fetch says what it means.
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
-of `AIOKafkaConsumerThread` `_create_worker_consumer`, `_assignor`, `_fetch_records`, `_seek_wait`, `seek_to_committed`,
-`_highwaters`, `earliest_offsets` and `highwater`; in aiokafka its fetcher's `_fetch_max_wait_ms` and
-`_fetch_min_bytes`, the positions in a subscription's assignment, and the two errors that a fetch raises for an offset
-that is not there, with what they carry.
+of `AIOKafkaConsumerThread` `on_start`, `_create_worker_consumer`, `_assignor`, `_fetch_records`, `_seek_wait`,
+`seek_to_committed`, `_highwaters`, `earliest_offsets` and `highwater`; in aiokafka its coordinator's `_do_heartbeat`
+and `member_id`, its fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, the positions in a subscription's
+assignment, and the two errors that a fetch raises for an offset that is not there, with what they carry.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.protocol.group import JoinGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -94,6 +96,25 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._turn = asyncio.Lock()
         self._end_of_pause: asyncio.TimerHandle | None = None
+
+    async def on_start(self) -> None:
+        """Starts the consumer, and has each heartbeat reported with the time when it was sent.
+
+        Leans on: Faust starts aiokafka's consumer in here, and joins the group later; each heartbeat is one call of the
+        coordinator's `_do_heartbeat`, which says whether it was taken and forgets the member's id when it is unknown.
+        """
+        await super().on_start()
+        coordinator = self._consumer._coordinator
+        beat = coordinator._do_heartbeat
+
+        async def reported() -> bool:
+            sent = monotonic()
+            accepted: bool = await beat()
+            if accepted or coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
+                self.transport.hooks.heartbeat(sent, accepted=accepted)
+            return accepted
+
+        coordinator._do_heartbeat = reported
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         """Makes the consumer where all clients are made, with what Faust would give it, but for two options.
@@ -200,7 +221,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         interpreter. If that fetch finds nothing, the one after it is answered with the next event again.
         Leans on: aiokafka makes the request for the next fetch right after records were taken from it, by these two.
         """
-        fetcher, milliseconds = consumer._fetcher, round(1000 * min(self.transport.pause(), _LONGEST_PAUSE_S))
+        fetcher, milliseconds = consumer._fetcher, round(1000 * min(self.transport.hooks.pause(), _LONGEST_PAUSE_S))
         if self._end_of_pause is not None:
             self._end_of_pause.cancel()
         if milliseconds:

@@ -16,7 +16,8 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import faust
 from aiokafka import AIOKafkaProducer
@@ -32,6 +33,12 @@ from stream_app.worker.log_range import OffsetGap
 _RECOVERY_POLL_S: Final = 0.02  # between two looks for something to recover
 _RECOVERY_FETCH_S: Final = 0.1  # longest fetch during recovery
 _FETCH_S: Final = 0.5  # longest fetch: a seek waits for it
+
+
+class Heartbeats(Protocol):
+    """Hears of each heartbeat that the group answered."""
+
+    def __call__(self, sent: float, *, accepted: bool) -> None: ...
 
 
 class FetchSchema(faust.Schema):  # type: ignore[misc]
@@ -70,6 +77,7 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         # First and last offsets of the fetches not acknowledged yet.
         self._handed_out: defaultdict[TP, deque[tuple[int, int]]] = defaultdict(deque)
+        self._done: dict[TP, int] = {}  # where the last acknowledged fetch ended
         self._expected: dict[TP, int] = {}  # where the next fetch must begin, at the latest
 
     def _new_consumer_thread(self) -> FetchThread:
@@ -77,8 +85,17 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Locks out whoever had the partitions. Leans on: Faust begins to recover in here, so this comes first."""
-        await self.transport.take_over({tp.partition for tp in assigned if not self._is_changelog_tp(tp)})
+        await self.transport.hooks.take_over({tp.partition for tp in assigned if not self._is_changelog_tp(tp)})
         await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finishes what was begun also while the app stops.
+
+        Leans on: then Faust leaves the group at once, and asks nobody; else it asks after it has stopped the flow.
+        """
+        if self.app.should_stop:
+            await self.transport.hooks.finish_first()
+        await super().on_partitions_revoked(revoked)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         """Fetches events, and what standbys read, only once recovery has ended.
@@ -118,12 +135,13 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
                 first = fetch.value[0].offset if fetch.value else fetch.offset + 1
                 self._handed_out[tp].append((first, fetch.offset))
                 if fetch.gap is not None:
-                    self.transport.missed(tp, fetch.gap)
+                    self.transport.hooks.missed(tp, fetch.gap)
 
     async def perform_seek(self) -> None:
         """Goes back to the committed offsets: what was handed out before will be fetched again."""
         await super().perform_seek()
         self._handed_out.clear()
+        self._done.clear()
         self._expected = {tp: offset for tp, offset in self._expected.items() if self._is_changelog_tp(tp)}
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
@@ -142,6 +160,8 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
             raise DataPathError(
                 f"{message.tp}: the fetch up to offset {message.offset} is done, but one before it got lost in Faust"
             )
+        if waiting is not None:
+            self._done[message.tp] = message.offset + 1
         return super().ack(message)  # type: ignore[no-any-return]
 
     def partition_positions(self) -> dict[TP, PartitionPosition]:
@@ -168,31 +188,39 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_offset(self, tp: TP) -> int | None:
         """The offset to commit. Acknowledgements of a partition's fetches come in order, so the last one counts.
 
-        Leans on: acknowledged offsets collect in `_acked` and `_acked_index` and are removed here.
+        Leans on: acknowledged offsets collect in `_acked` and `_acked_index` and are removed here; one that is
+        committed already is not committed again.
         """
         if tp.topic not in self.transport.fetch_topics:
             return super()._new_offset(tp)  # type: ignore[no-any-return]
-        acked = self._acked[tp]
-        if not acked:
-            return None
-        newest = max(acked)
-        acked.clear()
+        self._acked[tp].clear()
         self._acked_index[tp].clear()
-        return newest + 1  # type: ignore[no-any-return]
+        return self._done.get(tp)
+
+    async def commit_all(self) -> None:
+        """Commits all that is acknowledged, also of partitions that are being given away.
+
+        Leans on: Faust forgets what is acknowledged of them before anybody hears of it, and commits what is a key of
+        `_acked`; a commit that is on its way makes another one wait for it and do nothing.
+        """
+        for tp in self._done:
+            self._acked[tp]  # a defaultdict
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commits, unless deliveries do: this late, it could set back what a later transaction has committed.
 
         Leans on: all commits come through here, and Faust complains of a partition without one for long.
         """
-        if self.transport.commits:
+        if self.transport.hooks.commits:
             return await super()._commit(offsets)  # type: ignore[no-any-return]
         self._thread.tp_last_committed_at.update(dict.fromkeys(offsets, time.monotonic()))
         return True
 
     async def on_stop(self) -> None:
         """Waits until all that was taken in is durable and acknowledged, so that the last commit covers it."""
-        await self.transport.drained()
+        await self.transport.hooks.drained()
         await super().on_stop()
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -214,34 +242,27 @@ class FaustProducer(driver.Producer):  # type: ignore[misc]
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TransportHooks:
+    """What the transport asks of the worker around it, and tells it."""
+
+    drained: Callable[[], Awaitable[None]]  # returns when no fetch is being worked on
+    finish_first: Callable[[], Awaitable[None]]  # returns when all that was begun is finished and committed
+    take_over: Callable[[set[int]], Awaitable[None]]  # returns when nobody else can answer these partitions' events
+    commits: bool  # whether acknowledged offsets are to be committed
+    pause: Callable[[], float]  # for how many seconds after a fetch of events the worker is too busy for the next one
+    missed: Callable[[TP, OffsetGap], None]  # hears of events that are not there
+    heartbeat: Heartbeats  # hears of heartbeats, in the thread: see `Delivery`
+
+
 class FetchTransport(driver.Transport):  # type: ignore[misc]
     """Faust's aiokafka transport with `FetchConsumer`; assign it to `app.transport`."""
 
     Consumer: ClassVar[type] = FetchConsumer
-    Producer: ClassVar[type] = FaustProducer
 
-    def __init__(
-        self,
-        *args: Any,
-        settings: Settings,
-        drained: Callable[[], Awaitable[None]],
-        take_over: Callable[[set[int]], Awaitable[None]],
-        commits: bool,
-        pause: Callable[[], float],
-        missed: Callable[[TP, OffsetGap], None],
-        **kwargs: Any,
-    ) -> None:
-        """Fetches of the events and of the changelog become one message each.
-
-        `drained` returns when no fetch is being worked on, `take_over` when nobody else can answer for these partitions
-        of the events. `commits` says whether acknowledged offsets are to be committed, `pause` for how many seconds
-        after a fetch of events the worker is too busy for the next one, `missed` hears of events that are not there.
-        """
+    def __init__(self, *args: Any, settings: Settings, hooks: TransportHooks, **kwargs: Any) -> None:
+        """Fetches of the events and of the changelog become one message each."""
         super().__init__(*args, **kwargs)
         self.settings = settings
+        self.hooks = hooks
         self.fetch_topics = frozenset((settings.events_topic, settings.state_topic))
-        self.drained = drained
-        self.take_over = take_over
-        self.commits = commits
-        self.pause = pause
-        self.missed = missed

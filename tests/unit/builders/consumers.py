@@ -55,11 +55,15 @@ class Delivery:
     commits_offsets: bool = False
     taken_over: list[set[int]] = field(default_factory=list)
     broken: bool = False
+    heartbeats: list[tuple[float, bool]] = field(default_factory=list)
 
     async def assigned(self, partitions: set[int]) -> None:
         if self.broken:
             raise ConnectionError("no broker")
         self.taken_over.append(partitions)
+
+    def heartbeat(self, sent: float, *, accepted: bool) -> None:
+        self.heartbeats.append((sent, accepted))
 
 
 def run(

@@ -15,6 +15,7 @@ from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import DataPathError
 from stream_app.kafka import clients
+from stream_app.worker import delivery as delivery_module
 from stream_app.worker.delivery import AtLeastOnce, BatchResult, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 from tests.unit.builders.producers import (
@@ -50,7 +51,7 @@ class BrokenOff:
     def __init__(self, checks: int) -> None:
         self.left = checks
 
-    def check(self) -> None:
+    async def held(self) -> None:
         self.left -= 1
         if self.left < 0:
             raise DataPathError("stood still")
@@ -125,6 +126,27 @@ def test_every_topic_gets_its_records_in_the_order_of_the_log(pauses: list[int],
         (CHANGELOG, [unpacked(result.changelog) for result in results]),
     ):
         assert [record for one in producer.of(topic) for record in one.records] == list(chain.from_iterable(sent))
+
+
+def test_nothing_is_written_while_no_heartbeat_gets_through_nor_after_the_group_gave_the_process_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    producer, now = Producer(at_once=True), [100.0]
+    monkeypatch.setattr(delivery_module, "monotonic", lambda: now[0])
+
+    async def body(delivery: AtLeastOnce) -> None:
+        await delivery.assigned({1})
+        now[0] += SETTINGS.session_timeout
+        task = asyncio.create_task(delivery.deliver(batch(), OFFSETS, None))
+        await settled()
+        assert producer.topics() == []
+        delivery.heartbeat(now[0] - 0.1, accepted=True)
+        await task
+        delivery.heartbeat(now[0], accepted=False)
+        with pytest.raises(DataPathError, match="the group has given this process up"):
+            await delivery.deliver(batch(), OFFSETS, None)
+
+    run(producer, body)
 
 
 def test_partitions_do_not_wait_for_each_other() -> None:

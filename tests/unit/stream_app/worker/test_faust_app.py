@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import faust
 import pytest
 
+from stream_app.worker import faust_app
 from stream_app.worker.faust_app import _bare_app
 from stream_app.worker.faust_table import TABLE
 from stream_app.worker.faust_transport import FetchConsumer, FetchTransport
@@ -22,8 +24,8 @@ def test_the_transport_hands_out_fetches_of_events_and_changelog(delivery_commit
         transport = consumer.app.transport
         assert isinstance(transport, FetchTransport)
         assert transport.fetch_topics == {SETTINGS.events_topic, SETTINGS.state_topic}
-        assert transport.commits is not delivery_commits
-        assert transport.pause() == 0.25
+        assert transport.hooks.commits is not delivery_commits
+        assert transport.hooks.pause() == 0.25
 
     run(body, delivery=Delivery(commits_offsets=delivery_commits), pause=0.25)
 
@@ -90,6 +92,25 @@ def test_all_that_was_begun_is_finished_then_committed_before_partitions_go(monk
 
     run(body, drained=drained)
     assert happened == ["drained", "committed"]
+
+
+def test_the_process_ends_before_the_group_gives_partitions_away_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[BaseException] = []
+
+    async def drained() -> None:
+        await asyncio.Event().wait()  # a broker that answers nothing
+
+    async def body(consumer: FetchConsumer) -> None:
+        conf = consumer.app.conf
+        waits, heartbeat = conf.broker_rebalance_timeout, conf.broker_heartbeat_interval
+        assert waits >= SETTINGS.session_timeout
+        assert faust_app._patience(conf) + 2 * heartbeat < waits
+        monkeypatch.setattr(faust_app, "_patience", lambda _: 0.01)
+        with pytest.raises(TimeoutError):
+            await consumer.app.transport.hooks.finish_first()
+
+    run(body, drained=drained, fail=failed.append)
+    assert ["could not be finished within 0.01 s" in str(error) for error in failed] == [True]
 
 
 def test_the_broker_is_asked_as_the_settings_say() -> None:

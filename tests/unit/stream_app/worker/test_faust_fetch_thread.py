@@ -19,7 +19,7 @@ from stream_app.worker import faust_fetch_thread
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
 from stream_app.worker.faust_transport import FetchConsumer
 from stream_app.worker.log_range import OffsetGap
-from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, SETTINGS, records, run
+from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, SETTINGS, Delivery, records, run
 
 NEW = TP(SETTINGS.events_topic, 4)  # just assigned
 
@@ -258,6 +258,35 @@ def test_the_fetch_after_one_of_events_waits_at_the_broker_while_the_worker_is_b
         return fetches.fetcher._fetch_min_bytes, fetches.fetcher._fetch_max_wait_ms
 
     run(body, pause=busy)
+
+
+@pytest.mark.parametrize(
+    ("answers", "member", "expected"), [(True, "m1", [True]), (False, "m1", []), (False, "", [False])]
+)
+def test_heartbeats_are_reported_with_the_time_when_they_were_sent(
+    monkeypatch: pytest.MonkeyPatch, answers: bool, member: str, expected: list[bool]
+) -> None:
+    """One without an answer is not."""
+    monkeypatch.setattr(faust_fetch_thread, "monotonic", iter([7.0, 8.0]).__next__)
+
+    async def beat() -> bool:
+        return answers
+
+    async def started(_: Any) -> None: ...
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_start", started)
+    delivery = Delivery()
+
+    async def body(consumer: FetchConsumer) -> None:
+        thread = consumer._thread
+        coordinator = SimpleNamespace(_do_heartbeat=beat, member_id=member)
+        thread._consumer = SimpleNamespace(_coordinator=coordinator)
+        await thread.on_start()
+        assert await coordinator._do_heartbeat() is answers
+        thread._consumer = None
+
+    run(body, delivery=delivery)
+    assert delivery.heartbeats == [(7.0, accepted) for accepted in expected]
 
 
 def consumer_of(assignment: Assignment) -> Any:

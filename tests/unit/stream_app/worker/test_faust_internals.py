@@ -17,8 +17,10 @@ import aiokafka
 import faust
 import pytest
 from aiokafka.consumer.consumer import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, OffsetResetStrategy, PartitionRecords
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, Subscription, SubscriptionState
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.app.base import App
 from faust.stores.base import Store
 from faust.tables.manager import TableManager
@@ -29,7 +31,7 @@ from faust.types import TP
 
 from stream_app.kafka import clients
 from stream_app.settings import load_settings
-from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
+from stream_app.worker.faust_fetch_thread import Fetch, FetchThread, _refused
 from stream_app.worker.faust_table import TABLE, NoWaitTableManager, UsersStore
 from stream_app.worker.faust_transport import FetchConsumer
 from tests.unit.builders.consumers import OFFSETS
@@ -61,6 +63,9 @@ OVERRIDDEN = [
     Leaning(transport.ThreadDelegateConsumer._commit, "offsets", TRANSPORT, "exactly-once commits by itself"),
     Leaning(transport.Consumer.on_partitions_assigned, "assigned generation_id", TRANSPORT, "locks others out"),
     Leaning(driver.Consumer._new_consumer_thread, "", TRANSPORT, "has FetchThread made"),
+    Leaning(Thread.on_start, "", FETCH_THREAD, "has heartbeats reported"),
+    Leaning(transport.Consumer.on_partitions_revoked, "revoked", TRANSPORT, "finishes what was begun while it stops"),
+    Leaning(transport.Consumer.commit, "topics start_new_transaction", TRANSPORT, "commits what Faust forgets"),
     Leaning(Thread._create_worker_consumer, "transport", FETCH_THREAD, "has clients.py make the consumer"),
     Leaning(driver.Producer._new_producer, "transactional_id", TRANSPORT, "has clients.py make the producer"),
     Leaning(
@@ -133,6 +138,24 @@ ORDERS = [
         Leaning(transport.Consumer.on_partitions_assigned, "", TRANSPORT, "recovery must not begin before it"),
         "_on_partitions_assigned",
     ),
+    (
+        Leaning(transport.Consumer.on_partitions_revoked, "", TRANSPORT, "what is acknowledged is forgotten first"),
+        "_acked pop _on_partitions_revoked",
+    ),
+    (
+        Leaning(App._on_partitions_revoked, "", TRANSPORT, "while it stops, nobody is asked"),
+        "should_stop _on_rebalance_when_stopped",
+    ),
+    (
+        Leaning(GroupCoordinator._heartbeat_routine, "", FETCH_THREAD, "each heartbeat is one call, made by name"),
+        "self _do_heartbeat",
+    ),
+    (
+        Leaning(GroupCoordinator._do_heartbeat, "", FETCH_THREAD, "an unknown member's id is forgotten"),
+        "IllegalGenerationError reset_generation UnknownMemberIdError reset_generation",
+    ),
+    (Leaning(GroupCoordinator.reset_generation, "", FETCH_THREAD, "forgets the id"), "member_id UNKNOWN_MEMBER_ID"),
+    (Leaning(Thread.on_start, "", FETCH_THREAD, "aiokafka's consumer is started in it"), "_consumer start"),
     (
         Leaning(App._on_partitions_assigned, "", USERS_TABLE, "the store hears of a rebalance, errors end the app"),
         "_update_assignment tables on_rebalance crash",
@@ -251,6 +274,45 @@ def test_the_thread_makes_a_consumer_with_faust_s_options_but_for_two(monkeypatc
     with_consumer(body)
 
 
+def test_refused_offsets_are_raised_with_what_was_refused() -> None:
+    """fetch_thread.py reads partition and offset from the errors of a consumer that resets nothing by itself."""
+
+    async def body() -> None:
+        response = SimpleNamespace(API_VERSION=11, topics=[(EVENTS.topic, [(3, 1, -1, -1, -1, [], -1, b"")])])
+
+        async def send(*_: Any) -> Any:
+            return response
+
+        client = SimpleNamespace(send=send, _loop=asyncio.get_running_loop(), _metadata_max_age_ms=1000)
+        subscriptions = SubscriptionState()
+        subscriptions.assign_from_user([EVENTS])
+        assignment = subscriptions.subscription.assignment
+        assignment.state_value(EVENTS).reset_to(5)
+        fetcher: Any = Fetcher.__new__(Fetcher)
+        vars(fetcher).update(
+            _client=client,
+            _subscriptions=subscriptions,
+            _records={},
+            _client_rack=None,
+            _rack_warning_logged=False,
+            _preferred_read_replica={},
+            _default_reset_strategy=OffsetResetStrategy.from_str("none"),
+            _prefetch_backoff=0.0,
+            _wait_consume_future=None,
+        )
+        request = SimpleNamespace(topics=[(EVENTS.topic, [(3, 5, 100)])])
+        assert await fetcher._proc_fetch_request(assignment, 1, request), "fetch_thread.py: whoever fetches hears of it"
+        with pytest.raises(OffsetOutOfRangeError) as refused:
+            await fetcher.fetched_records([EVENTS])
+        assert _refused(refused.value) == (EVENTS, 5), "fetch_thread.py reads it from there"
+        assert assignment.state_value(EVENTS).position == 5, "fetch_thread.py: the position stays"
+        assert _refused(NoOffsetForPartitionError(EVENTS)) == (EVENTS, None), "fetch_thread.py reads it from there"
+        source = inspect.getsource(Fetcher._update_fetch_positions)
+        assert "NoOffsetForPartitionError(tp)" in source, "fetch_thread.py reads the partition from it"
+
+    asyncio.run(body())
+
+
 def test_positions_are_where_they_are_read_from() -> None:
     async def body() -> None:
         subscription: Any = Subscription({EVENTS.topic})
@@ -261,6 +323,7 @@ def test_positions_are_where_they_are_read_from() -> None:
         state.reset_to(5)
         state.consumed_to(9)
         assert (state.has_valid_position, state.position) == (True, 9), "fetch_thread.py reads position"
+        assert state._position == 9, "transport.py reads _position, which another thread may unset"
         consumer = AIOKafkaConsumer()
         assert consumer._subscription.subscription is None, "fetch_thread.py reads consumer._subscription.subscription"
         await consumer.stop()

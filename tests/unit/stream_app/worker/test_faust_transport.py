@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -73,7 +74,8 @@ def test_offsets_that_are_gone_are_told_once_and_passed() -> None:
     told: list[Any] = []
 
     async def body(consumer: FetchConsumer) -> None:
-        consumer.transport.missed = lambda *gap: told.append(gap)
+        missed = lambda *gap: told.append(gap)  # noqa: E731
+        consumer.transport.hooks = replace(consumer.transport.hooks, missed=missed)
         hand_out(consumer, 5, 6)
         gap = OffsetGap("retention", 7, 20)
         consumer._expect(EVENTS, [Fetch(EVENTS, [], 7, 20, gap)])
@@ -91,7 +93,7 @@ def test_acknowledged_fetches_move_the_commit_to_their_end() -> None:
         assert consumer.ack(first)
         assert consumer.ack(second)
         assert consumer._new_offset(EVENTS) == 9
-        assert consumer._new_offset(EVENTS) is None
+        assert not consumer._acked[EVENTS]
         assert consumer.ack(third)
         assert not consumer.ack(third)  # once only
         assert consumer._new_offset(EVENTS) == 21
@@ -200,7 +202,7 @@ def test_a_commit_never_passes_a_fetch_without_acknowledgement(fetches: Sequence
                 assert consumer._new_offset(EVENTS) == acknowledged
         for message in waiting:
             consumer.ack(message)
-        assert consumer._new_offset(EVENTS) == (end if waiting else None)
+        assert consumer._new_offset(EVENTS) == (end or None)
 
     run(body)
 
@@ -269,6 +271,32 @@ def test_offsets_are_committed_once_by_faust_or_by_the_delivery(
 
     run(body, delivery=Delivery(commits_offsets=delivery_commits))
     assert committed == ([] if delivery_commits else [{EVENTS: 7}])
+
+
+def test_what_is_acknowledged_is_committed_although_faust_forgets_it_in_a_rebalance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    committed: list[Any] = []
+
+    async def commit(_: Any, offsets: Any) -> bool:
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+    monkeypatch.setattr(driver.Consumer, "assignment", lambda _: {EVENTS})
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.app._stopped.set()  # then Faust asks nobody before it leaves the group
+        monkeypatch.setattr(consumer.app, "_on_rebalance_when_stopped", lambda: None)
+        consumer.ack(hand_out(consumer, 5, 6))
+        hand_out(consumer, 7)
+        await driver.Consumer.on_partitions_revoked(consumer, {EVENTS})
+        assert committed == []
+        await consumer.on_partitions_revoked({EVENTS})
+        await consumer.on_partitions_revoked({EVENTS})
+
+    run(body)
+    assert committed == [{EVENTS: 7}] * 2
 
 
 def test_whoever_had_the_partitions_is_locked_out_before_faust_recovers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A lease runs out when the event loop has stood still, and never comes back."""
+"""A lease lasts as long as the group counts on the process, which heartbeats tell."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from stream_app.errors import DataPathError
+from stream_app.worker import lease as module
 from stream_app.worker.lease import Lease
 
 
@@ -20,39 +21,69 @@ class Clock:
         return self.now
 
 
-async def turn() -> None:
-    """Lets the keeper run; its pauses are real, and short."""
-    await asyncio.sleep(0.02)
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK_S", 0.0)
 
 
-def test_a_lease_lasts_for_less_than_the_session_and_is_renewed() -> None:
+async def holds(lease: Lease) -> bool:
+    """Whether the lease is valid now; raises what it raises."""
+    held = asyncio.ensure_future(lease.held())
+    await asyncio.sleep(0.005)
+    done = held.done()
+    if done:
+        held.result()
+    held.cancel()
+    return done
+
+
+def test_a_lease_lasts_for_less_than_the_session_after_the_last_heartbeat_was_sent() -> None:
     async def body() -> None:
         clock = Clock()
-        lease = Lease(0.1, clock)
-        keeping = asyncio.create_task(lease.keep())
-        for _ in range(5):
-            await turn()
-            clock.now += 0.07  # of 0.075: the first of them would end it if it were not renewed
-            lease.check()
-        keeping.cancel()
+        lease = Lease(10.0, clock)
+        clock.now = 107.0
+        assert await holds(lease)
+        clock.now = 108.0
+        assert not await holds(lease)
+        lease.renew(100.4)  # was sent before the process stood still, and answered after
+        assert not await holds(lease)
+        lease.renew(104.0)
+        assert await holds(lease)
+        lease.renew(103.0)
+        clock.now = 111.0
+        assert await holds(lease)
 
     asyncio.run(body())
 
 
-@pytest.mark.parametrize("keeper_first", [True, False])
-def test_after_a_break_the_lease_has_ended_whoever_checks_first(keeper_first: bool) -> None:
+def test_who_waits_for_a_lease_goes_on_with_the_next_heartbeat() -> None:
     async def body() -> None:
         clock = Clock()
-        lease = Lease(0.1, clock)
-        keeping = asyncio.create_task(lease.keep())
-        await turn()
-        clock.now += 0.08
-        if keeper_first:
-            with pytest.raises(DataPathError):
-                await asyncio.wait_for(keeping, 5)
-        with pytest.raises(DataPathError, match=r"stood still for 0\.1 s"):
-            lease.check()
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        lease = Lease(10.0, clock)
+        clock.now = 130.0
+        waiting = asyncio.create_task(lease.held())
+        await asyncio.sleep(0.005)
+        assert not waiting.done()
+        lease.renew(129.0)
+        await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(body())
+
+
+def test_a_lease_that_is_lost_is_only_held_again_after_the_next_assignment() -> None:
+    async def body() -> None:
+        clock = Clock()
+        lease = Lease(10.0, clock)
+        clock.now = 130.0
+        waiting = asyncio.create_task(lease.held())
+        await asyncio.sleep(0.005)
+        lease.lose()
+        with pytest.raises(DataPathError, match="the group has given this process up"):
+            await asyncio.wait_for(waiting, 5)
+        lease.renew(130.0)
+        with pytest.raises(DataPathError):
+            await lease.held()
+        lease.begin()
+        assert await holds(lease)
 
     asyncio.run(body())
