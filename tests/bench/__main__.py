@@ -25,10 +25,11 @@ from tests.bench.incremental import incremental
 from tests.bench.per_user import memory
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
-from tests.bench.streams import Streams
+from tests.bench.streams import HEAP_MB, Streams
 from tests.bench.sustainable import sustainable
 from tests.bench.throughput import throughput
 from tests.bench.training import training
+from tests.bench.variants import VARIANTS
 
 Options = argparse.Namespace
 IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
@@ -84,6 +85,14 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--quick", action="store_true", help="sustainable: fewer rates, once, in five minutes")
     found.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="sustainable: events/s offered to all")
+    found.add_argument(
+        "--with",
+        dest="variants",
+        nargs="+",
+        default=[],
+        choices=list(VARIANTS),
+        help="sustainable, throughput: ours with these settings too",
+    )
     found.add_argument("--scaling", action="store_true", help="throughput: by partitions and workers too")
     found.add_argument("--peer-events", type=int, default=5_000, help="throughput: of the slow peer")
     found.add_argument("--seconds", type=float, default=10.0, help="reload: a third of a run")
@@ -101,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
 def started(stack: ExitStack, device: str) -> Streams:
     """A broker in a folder that is removed at the end."""
     place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nextact-bench-")))
-    return Streams(stack.enter_context(Broker(place / "kafka", heap_mb=1024)), place, device)
+    return Streams(stack.enter_context(Broker(place / "kafka", heap_mb=HEAP_MB)), place, device)
 
 
 def _load() -> str:

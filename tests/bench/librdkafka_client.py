@@ -25,7 +25,7 @@ class LibrdkafkaLoad:
         self._pool = pool
         self._run = 0
         self._problem: object = None
-        address = {"bootstrap.servers": settings.brokers, "socket.nagle.disable": True, "log_level": 2}
+        common = {"socket.nagle.disable": True, "log_level": 2, **connection(settings)}
         publishing = {
             "acks": "all",
             "enable.idempotence": True,
@@ -41,8 +41,8 @@ class LibrdkafkaLoad:
             "fetch.wait.max.ms": 100,
             "isolation.level": "read_committed",
         }
-        self._producer = Producer(address | publishing)
-        self._consumer = Consumer(address | subscribing)
+        self._producer = Producer(common | publishing)
+        self._consumer = Consumer(common | subscribing)
 
     def __enter__(self) -> Self:
         return self
@@ -91,3 +91,18 @@ class LibrdkafkaLoad:
 
     def _note(self, error: Any, _record: Any) -> None:
         self._problem = error
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """Returns where and how a client connects, by librdkafka's names. Tokens of OAUTHBEARER are left out."""
+    options: dict[str, Any] = {"bootstrap.servers": settings.brokers, "security.protocol": settings.security_protocol}
+    if settings.uses_tls:
+        files = {"ca": settings.ssl_cafile, "certificate": settings.ssl_certfile, "key": settings.ssl_keyfile}
+        options |= {f"ssl.{name}.location": path for name, path in files.items() if path}
+        options["ssl.key.password"] = settings.ssl_password.get_secret_value()
+        options["ssl.endpoint.identification.algorithm"] = "https" if settings.ssl_check_hostname else "none"
+    if settings.uses_sasl:
+        options["sasl.mechanism"] = settings.sasl_mechanism
+        options["sasl.username"] = settings.sasl_username
+        options["sasl.password"] = settings.sasl_password.get_secret_value()
+    return options

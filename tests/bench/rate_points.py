@@ -10,6 +10,7 @@ from typing import Final
 
 from tests.bench.open_loop import LEAD_S, LoadRun, percentiles
 from tests.bench.processors import Processors
+from tests.bench.systems import Batches, RunningSystem
 
 SETTLE_S: Final = 0.5  # of a run: these events load as the others do, and do not count
 MOST_GROWTH: Final = 0.05  # seconds by which answers may get later per second
@@ -26,6 +27,7 @@ class Point:
     keeps_up: bool
     late_share: float  # of the events that the client itself sent late
     micros: dict[str, float]  # of processor time per event, by process
+    batch: dict[str, float]  # events of a batch, and milliseconds for which the engine computed it; empty for peers
 
     def sustained(self, limit_ms: float) -> bool:
         """Tells whether the rate was sustained; see `sustainable`."""
@@ -42,9 +44,11 @@ def judged(run: LoadRun, offered: int) -> tuple[dict[str, float], bool]:
 class PointMeter:
     """Measures points of one system that runs, and prints a line for each."""
 
-    def __init__(self, pids: dict[str, int], seconds: float, said: str) -> None:
-        """`pids` of worker and broker; `seconds` of a run that count; `said` begins each line."""
-        self._processors = Processors(pids | {"client": os.getpid()})
+    def __init__(self, running: RunningSystem, seconds: float, said: str) -> None:
+        """`seconds` of a run that count; `said` begins each line."""
+        pids = {"worker": running.pid, "broker": running.broker_pid, "client": os.getpid()}
+        self._processors = Processors(pids)
+        self._batches = running.batches
         self._seconds = SETTLE_S + seconds
         self._said = said
 
@@ -61,13 +65,20 @@ class PointMeter:
 
     def point(self, load: RunLoad, rate: float, also: str = "") -> Point:
         """Offers a rate by a client."""
-        before = self._processors.seconds()
+        batches, before = self._batches(), self._processors.seconds()
         run = load(rate, self._seconds)
         micros = {name: 1e6 * used / len(run.sent) for name, used in self._processors.since(before).items()}
         milliseconds, keeps_up = judged(run, round(rate * self._seconds))
-        point = Point(milliseconds, keeps_up, run.late_share, micros)
+        batch = per_batch(self._batches().since(batches), len(run.sent))
+        point = Point(milliseconds, keeps_up, run.late_share, micros, batch)
         print(f"{self._said} {rate:8,.0f}/s  {line(point)}{also}", flush=True)
         return point
+
+
+def per_batch(batches: Batches, events: int) -> dict[str, float]:
+    """Returns the events of a batch and its milliseconds; nothing where there was none."""
+    count = batches.count
+    return {"events": events / count, "ms": 1000 * batches.seconds / count} if count else {}
 
 
 def line(point: Point) -> str:

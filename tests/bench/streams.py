@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +22,14 @@ from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.clients import new_admin, new_consumer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
+from stream_app.sandbox.secure import ADMIN
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, publish_promotion
 from stream_app.worker.delivery import acknowledged, delivery_producer, send
 from tests.integration.running import Running
 
 PARTITIONS: Final = 8
+HEAP_MB: Final = 1024  # of a broker
 LONGEST_S: Final = 600.0  # that anything may take
 POLL_S: Final = 0.5  # between two looks at how far a contestant is: each takes processor time from it
 _ROOT: Final = Path(__file__).parents[2]
@@ -38,11 +41,29 @@ Record = tuple[bytes, bytes]  # key and value
 class Streams:
     """Makes streams, and fills them."""
 
-    def __init__(self, broker: Broker, place: Path, device: str) -> None:
+    def __init__(self, broker: Broker, place: Path, device: str, *, registry: Path | None = None) -> None:
+        """`registry`: the folder of versions, by default `place`."""
         self.broker = broker
         self.place = place
         self._device = device
+        self._registry = registry or place
         self._numbers = itertools.count(1)
+
+    @cached_property
+    def secured(self) -> Streams:
+        """The same on a broker that takes TLS and passwords only, which runs while `running` is entered."""
+        place = self.place / "secured"
+        broker = Broker(place / "kafka", secure=place / "secure", heap_mb=HEAP_MB)
+        return Streams(broker, place, self._device, registry=self._registry)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Starts the broker and stops it, where it does not run anyway; its topics stay."""
+        if self.broker.pids:
+            yield
+        else:
+            with self.broker:
+                yield
 
     def new(self, promotion: Promotion | None = None, **changes: Any) -> Settings:
         """Topics that nobody has used, with a champion if one is given; `changes` to the default settings."""
@@ -50,17 +71,23 @@ class Streams:
         names = [name for name in Settings.model_fields if name.endswith("_topic")]
         own: dict[str, Any] = {name: f"{prefix}.{name}" for name in [*names, "group"]}
         own |= {
-            "registry": str(self.place),
+            "registry": str(self._registry),
             "partitions": PARTITIONS,
             "data_dir": self.place / prefix,
             "device": self._device,
         }
-        settings = Settings(brokers=self.broker.bootstrap_servers, **own | changes)
+        settings = Settings(**own | self._access() | changes)
         asyncio.run(_make_output(settings))
         self.make(settings)
         if promotion is not None:
             asyncio.run(publish_promotion(promotion, settings))
         return settings
+
+    def _access(self) -> dict[str, Any]:
+        """Where the broker is, and who connects: its administrator, where it asks."""
+        if self.broker.secured:
+            return self.broker.secure.settings_for(ADMIN)
+        return {"brokers": self.broker.bootstrap_servers}
 
     def make(self, settings: Settings) -> None:
         """Makes the topics that are missing."""

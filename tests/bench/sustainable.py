@@ -114,8 +114,7 @@ def _turn(streams: Streams, system: System, pool: EventPool, plan: Plan, repeat:
         load = stack.enter_context(LibrdkafkaLoad(running.settings, pool))
         running.wait_until(load.answers)
         load.run(*WARM_UP)
-        pids = {"worker": running.pid, "broker": next(iter(streams.broker.pids.values()))}
-        meter = PointMeter(pids, plan.seconds, f"  {repeat + 1}/{plan.repeats}  {system.name:32}")
+        meter = PointMeter(running, plan.seconds, f"  {repeat + 1}/{plan.repeats}  {system.name:32}")
         if not repeat:
             turn.idle.update(meter.idle(plan.idle))
         if not repeat and system.key == ECHO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
+from math import inf, nan
 from statistics import median
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ class Turn:
 
 
 Names = Mapping[str, str]  # of systems in tables, by their keys
+ByRate = dict[str, dict[str, float | None]]  # a figure by events/s and system
 Turns = Mapping[str, Sequence[Turn]]  # by system, one per repeat
 
 
@@ -44,7 +45,12 @@ def tables(names: Names, turns: Turns, rates: Sequence[float]) -> dict[str, Any]
         _show_rate(names, turns, rate)
     for name in ("p50", "p90", "p99", "p99.9"):
         found[f"{name}_ms"] = _by_rate(turns, partial(_percentile, name), rates)
-    found["cpu_us_per_event"] = {process: _processor_time(names, turns, rates, process) for process in PROCESSES}
+    found["cpu_us_per_event"] = {process: _by_rate(turns, partial(_micros, process)) for process in PROCESSES}
+    for process, by_rate in found["cpu_us_per_event"].items():
+        _print_by_rate(f"microseconds of processor time of the {process} per event", names, by_rate, rates)
+    found["batch"] = {figure: _by_rate(turns, partial(_of_batch, figure)) for figure in ("events", "ms")}
+    _print_by_rate("events of a batch", names, found["batch"]["events"], rates)
+    _print_by_rate("milliseconds for which an engine computed a batch", names, found["batch"]["ms"], rates)
     found["sent_late"] = _by_rate(turns, lambda point: point.late_share)
     found["kept_up"] = _by_rate(turns, lambda point: float(point.keeps_up))
     found["idle_cores"] = _idle(names, turns)
@@ -83,12 +89,10 @@ def _milliseconds(several: Sequence[Turn], rate: float) -> list[dict[str, float]
     return [turn.points[rate].milliseconds if rate in turn.points else dict.fromkeys(known, inf) for turn in several]
 
 
-def _by_rate(
-    turns: Turns, figure: Callable[[Point], float], all_repeats: Sequence[float] = ()
-) -> dict[str, dict[str, float | None]]:
-    """Medians of a figure by events/s and system. A system that was not offered a rate of `all_repeats` in a repeat
-    had fallen behind before: its figure is infinite there, None in JSON."""
-    found: dict[str, dict[str, float | None]] = {}
+def _by_rate(turns: Turns, figure: Callable[[Point], float], all_repeats: Sequence[float] = ()) -> ByRate:
+    """Medians of a figure that is no number where it is not known. A system that was not offered a rate of
+    `all_repeats` in a repeat had fallen behind before: its figure is infinite there. JSON has None for both."""
+    found: ByRate = {}
     for rate in sorted({rate for several in turns.values() for turn in several for rate in turn.points}):
         row = found.setdefault(f"{rate:g}", {})
         for key, several in turns.items():
@@ -108,15 +112,20 @@ def _percentile(name: str, point: Point) -> float:
     return point.milliseconds[name]
 
 
-def _processor_time(names: Names, turns: Turns, rates: Sequence[float], process: str) -> dict[str, Any]:
-    found = _by_rate(turns, lambda point: point.micros[process])
-    print(
-        f"\nmicroseconds of processor time of the {process} per event\n" + "".join(f"{rate:10,.0f}/s" for rate in rates)
-    )
+def _micros(process: str, point: Point) -> float:
+    return point.micros[process]
+
+
+def _of_batch(figure: str, point: Point) -> float:
+    return point.batch.get(figure, nan)
+
+
+def _print_by_rate(title: str, names: Names, found: ByRate, rates: Sequence[float]) -> None:
+    print(f"\n{title}\n" + "".join(f"{rate:10,.0f}/s" for rate in rates))
     for key, name in names.items():
-        row = (found.get(f"{rate:g}", {}).get(key) for rate in rates)
-        print("".join(f"{'' if value is None else f'{value:,.0f}':>12}" for value in row) + f"  {name}")
-    return found
+        row = [found.get(f"{rate:g}", {}).get(key) for rate in rates]
+        if any(value is not None for value in row):
+            print("".join(f"{'' if value is None else f'{value:,.1f}':>12}" for value in row) + f"  {name}", flush=True)
 
 
 def _idle(names: Names, turns: Turns) -> dict[str, dict[str, float]]:

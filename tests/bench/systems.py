@@ -14,9 +14,30 @@ from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion
 from tests.bench.made_up import records, version_of_a_log
 from tests.bench.streams import LONGEST_S, PARTITIONS, POLL_S, Record, Streams, fill, peer, wait_for, workers
+from tests.bench.variants import VARIANTS
+from tests.integration.running import Running
 
 OURS: Final = "ours"
 ECHO: Final = "echo"
+FUSED: Final = "nextact, fused"
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """How many batches a worker has computed, and for how many seconds its engine did."""
+
+    count: float = 0.0
+    seconds: float = 0.0
+
+    def since(self, before: Batches) -> Batches:
+        """Returns those after `before`."""
+        return Batches(self.count - before.count, self.seconds - before.seconds)
+
+    @classmethod
+    def of(cls, worker: Running) -> Batches:
+        """Reads the worker's metrics."""
+        computed = [worker.metric("nextact_stage_seconds_sum", stage) for stage in ("step", "answer")]
+        return cls(worker.metric("nextact_stage_seconds_count", "step"), sum(computed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +46,9 @@ class RunningSystem:
 
     settings: Settings
     pid: int
+    broker_pid: int
     wait_until: Callable[[Callable[[], bool]], None]  # fails with its log where it ends before
+    batches: Callable[[], Batches]  # until now; of a peer none are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +71,7 @@ def systems(streams: Streams, options: argparse.Namespace) -> list[System]:
     path = streams.place / "sustainable"
     version = version_of_a_log(path, log, options.items)
     found = [
-        System(OURS, "nextact, fused", _ours(streams, version, log)),
+        System(OURS, FUSED, _ours(streams, version, log)),
         System(ECHO, "bare aiokafka echo", partial(_peer, streams, "bare_aiokafka")),
         System("stock", "stock Faust, the same job", partial(_peer, streams, "stock_job", PARTITIONS, path)),
     ]
@@ -58,7 +81,15 @@ def systems(streams: Streams, options: argparse.Namespace) -> list[System]:
         found.insert(
             1, System("quix", "Quix Streams, stateful counter", partial(_peer, streams, "quix_counter", "state"))
         )
-    return found
+    chosen = [VARIANTS[key] for key in options.variants]
+    return found + [
+        System(
+            f"{OURS}_{one.key}",
+            f"{FUSED}, {one.name}",
+            _ours(streams.secured if one.secured else streams, version, log, **one.changes),
+        )
+        for one in chosen
+    ]
 
 
 def _ours(streams: Streams, version: Promotion, log: Sequence[Record], **changes: Any) -> Callable[[], Any]:
@@ -70,9 +101,10 @@ def _ours(streams: Streams, version: Promotion, log: Sequence[Record], **changes
 
     @contextmanager
     def start() -> Iterator[RunningSystem]:
-        with workers(stream()) as running:
+        with streams.running(), workers(stream()) as running:
             wait = partial(running[0].wait_until, timeout=LONGEST_S, every=POLL_S)
-            yield RunningSystem(stream(), running[0].pid, wait)
+            batches = partial(Batches.of, running[0])
+            yield RunningSystem(stream(), running[0].pid, _broker_pid(streams), wait, batches)
 
     return start
 
@@ -82,4 +114,9 @@ def _peer(streams: Streams, module: str, *more: object) -> Iterator[RunningSyste
     own = streams.new()
     log = own.data_dir / f"{module}.log"
     with peer(module, own.brokers, own.events_topic, own.predictions_topic, own.group, *more, log=log) as process:
-        yield RunningSystem(own, process.pid, lambda holds: wait_for(holds, process, log))
+        wait = partial(wait_for, process=process, log=log)
+        yield RunningSystem(own, process.pid, _broker_pid(streams), wait, Batches)
+
+
+def _broker_pid(streams: Streams) -> int:
+    return next(iter(streams.broker.pids.values()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from tests.bench.streams import (
     workers,
     written,
 )
+from tests.bench.variants import VARIANTS, Variant
 
 STOCK_LOOP: Final = "stock Faust, bare loop"
 STOCK_JOB: Final = "stock Faust, the same job per event"
@@ -61,13 +62,16 @@ def throughput(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     backlog = streams.new()
     fill(backlog, backlog.events_topic, log)
     runs = _peers(streams, backlog, options, fused) | _ours(streams, backlog, options, fused)
+    chosen = [VARIANTS[key] for key in options.variants if key != "exactly-once"]  # which is there anyway
+    runs |= {_named(one): _variant(streams, log, one, fused) for one in chosen}
     if options.scaling:
         runs |= _scaling(streams, log, fused)
     if options.only:
         runs = {name: run for name, run in runs.items() if any(_meant(word, name, runs) for word in options.only)}
     print(f"{options.events:,} events, {options.users:,} users, {options.items:,} items, {PARTITIONS} partitions;")
     print(f"  {STOCK_JOB}: {options.peer_events:,} events")
-    return show(in_turn(runs, options.repeats or 3), "events/s", WANTED)
+    wanted = [*WANTED, *(Ratio(_named(one), FUSED) for one in chosen)]
+    return show(in_turn(runs, options.repeats or 3), "events/s", wanted)
 
 
 def _meant(word: str, name: str, names: Iterable[str]) -> bool:
@@ -125,6 +129,30 @@ def _ours(streams: Streams, backlog: Settings, options: argparse.Namespace, vers
         FUSED: partial(run, version),
         EXACTLY_ONCE: partial(run, version, delivery="exactly-once"),
     }
+
+
+def _named(variant: Variant) -> str:
+    return f"{FUSED}, {variant.name}"
+
+
+def _variant(streams: Streams, log: list[Record], variant: Variant, version: Promotion) -> Callable[[], float]:
+    """Ours with other settings, which the publisher of its backlog has too."""
+    of = streams.secured if variant.secured else streams
+
+    @cache
+    def events_topic() -> str:
+        backlog = of.new(**variant.changes)
+        fill(backlog, backlog.events_topic, log)
+        return backlog.events_topic
+
+    def run() -> float:
+        with of.running():
+            own = of.new(version, events_topic=events_topic(), **variant.changes)
+            with workers(own) as running:
+                running[0].wait_until(lambda: predictions(running) >= len(log), LONGEST_S, every=POLL_S)
+            return _checked(own, len(log))
+
+    return run
 
 
 def _scaling(streams: Streams, log: list[Record], version: Promotion) -> Contestants:

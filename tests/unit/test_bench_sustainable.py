@@ -14,12 +14,16 @@ import pytest
 
 from model.data.events import TYPE_CODES
 from stream_app.contract.events import decode_event
+from stream_app.settings import Settings
+from tests.bench.librdkafka_client import connection
 from tests.bench.open_loop import GIVE_UP_S, LEAD_S, EventPool, LoadRun, Record, numbers, offer
 from tests.bench.processors import Processors
-from tests.bench.rate_points import Point, judged
+from tests.bench.rate_points import Point, judged, per_batch
 from tests.bench.rate_search import Bounds, highest_held, next_rate
 from tests.bench.sustainable import HIGHEST, LOWEST, climb, search
 from tests.bench.sustainable_tables import Turn, tables
+from tests.bench.systems import Batches
+from tests.bench.variants import VARIANTS, Variant
 
 BOUNDS = Bounds(LOWEST, HIGHEST, 1.1)
 
@@ -154,9 +158,8 @@ def test_a_search_goes_down_from_rates_that_failed_and_by_those_that_are_known()
 
 
 def a_point(p99: float, *, keeps_up: bool = True) -> Point:
-    return Point(
-        dict.fromkeys(("p50", "p90", "p99", "p99.9"), p99), keeps_up, 0.0, {"worker": 9, "broker": 8, "client": 7}
-    )
+    micros = {"worker": 9.0, "broker": 8.0, "client": 7.0}
+    return Point(dict.fromkeys(("p50", "p90", "p99", "p99.9"), p99), keeps_up, 0.0, micros, {"events": 5, "ms": 3})
 
 
 def slower_with_load(rate: float) -> Point:
@@ -203,6 +206,7 @@ def test_the_figures_are_medians_and_a_rate_that_was_not_reached_is_none(capsys:
         "4000": {"echo": 20},
     }
     assert found["cpu_us_per_event"]["worker"]["1000"] == {"ours": 9, "echo": 9, "stock": 9}
+    assert found["batch"]["events"]["1000"] == {"ours": 5, "echo": 5, "stock": 5}
     assert found["idle_cores"] == {"worker": {"ours": 0.01}, "broker": {"ours": 0.03}}
     assert found["clients"]["librdkafka_echo"]["1000"]["p99"] == 10
     assert found["clients"]["aiokafka_echo"]["1000"] == {"p50": 5, "p99": 5, "client_us": 7, "broker_us": 8}
@@ -225,3 +229,31 @@ def test_processor_time_is_of_the_whole_tree_but_for_this_process() -> None:
         process.communicate(b"\n")
     assert since["tree"] >= 0.25
     assert since["this"] < 0.2
+
+
+def test_a_client_on_librdkafka_connects_as_the_settings_say() -> None:
+    options: dict[str, Any] = {"security_protocol": "SASL_SSL", "ssl_cafile": "/ca.pem", "ssl_check_hostname": False}
+    login: dict[str, Any] = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "admin", "sasl_password": "secret"}
+    assert connection(Settings(brokers="here:1", **options, **login)) == {
+        "bootstrap.servers": "here:1",
+        "security.protocol": "SASL_SSL",
+        "ssl.ca.location": "/ca.pem",
+        "ssl.key.password": "",
+        "ssl.endpoint.identification.algorithm": "none",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "admin",
+        "sasl.password": "secret",
+    }
+    assert connection(Settings(brokers="here:1")) == {"bootstrap.servers": "here:1", "security.protocol": "PLAINTEXT"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_a_variant_is_of_settings_that_there_are(variant: Variant) -> None:
+    changed = Settings(**variant.changes)
+    assert variant.secured or changed != Settings()
+
+
+def test_a_batch_is_a_share_of_the_events_between_two_looks() -> None:
+    batches = Batches(60, 0.5).since(Batches(10, 0.3))
+    assert per_batch(batches, 1000) == {"events": 20, "ms": pytest.approx(4)}
+    assert per_batch(Batches().since(Batches()), 1000) == {}
