@@ -193,3 +193,25 @@ def test_a_restart_reads_what_another_worker_wrote_between_our_own_records(setti
     view(settings, other)
     seen = wait_answered(second, settings)
     assert [(p.user_id, p.history_length) for _, p in seen.predictions] == [("ada", 1), ("ada", 2), (other, 2)]
+
+
+def test_users_outlive_another_hidden_size_and_damaged_records(settings: Settings, start: Start) -> None:
+    async def damage(users: list[str]) -> None:
+        async with new_producer(settings, "worker") as producer:
+            for user in users:
+                await producer.send_and_wait(settings.state_topic, b"\1 not a record", user.encode())
+
+    events = left_behind(settings, start)
+    known = next(event["user_id"] for event in events)
+    asyncio.run(damage(["stray", known]))  # of the known one the sound record on the disk counts
+    wider = started(start, hidden=2 * settings.hidden)
+    stray = {"user_id": "stray", "type": "view", "item_id": "i"}
+    send_all(settings, [*events, stray | {"event_id": "first"}])
+    check(wait_answered(wider, settings))
+    assert wider.metric("nextact_damaged_users_total") == 2
+    stop(wider)
+
+    shutil.rmtree(settings.data_dir / "states")  # all from the changelog, whose records are of two sizes
+    third = started(start)
+    send_all(settings, [stray | {"event_id": "second"}])
+    check(wait_answered(third, settings))
