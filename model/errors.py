@@ -12,7 +12,7 @@ A message says what happened, with which value, and what to do about it. It hide
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from model.addresses import without_secrets
 
@@ -28,6 +28,15 @@ RefusalReason = Literal[
     "not_finite",
     "warm_up",  # it cannot answer on this device
 ]
+
+
+_LONGEST_LINE: Final = 500  # characters of an error of others in a message of ours
+
+
+def one_line(error: BaseException) -> str:
+    """Returns class and message of an error of others as one line, cut: compilers say a lot."""
+    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…"
 
 
 class NextactError(Exception):

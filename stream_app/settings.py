@@ -17,6 +17,8 @@ from stream_app.errors import SettingsInvalid
 
 __all__ = ["PREFIX", "Settings", "load_settings"]
 
+# File systems of fsspec that read from another one, or from the address itself.
+_LEADING_ON: Final = ("reference", "simplecache", "filecache", "blockcache", "cached", "dir", "data")
 _LEAST_SECRET: Final = 4  # characters: a shorter one cannot be told from what is no secret
 _OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of a connection begin
 _OF_PASSWORD: Final = ("sasl_username", "sasl_password")
@@ -256,6 +258,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Returns where settings come from, the most important first. Raises `SettingsInvalid`."""
         return init_settings, env_settings, FilesSource(settings_cls, os.environ)
+
+    @field_validator("registry", "history")
+    @classmethod
+    def _names_a_store(cls, address: str) -> str:
+        """Refuses addresses that lead on to others: what is read through them is not where it seems to be."""
+        protocol = address.partition("://")[0].lower() if "://" in address else ""
+        if "::" in address or protocol in _LEADING_ON:
+            raise ValueError(
+                "give the address of the store itself, not a chain (`::`), a cache or a file of references"
+            )
+        return address
 
     @field_validator("registry", "history")
     @classmethod

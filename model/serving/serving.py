@@ -12,7 +12,7 @@ from torch import Tensor
 from model.data.events import stable_hash
 from model.data.recent import RecentActions
 from model.data.vocabulary import Vocabulary
-from model.errors import VersionRefused
+from model.errors import VersionRefused, one_line
 from model.network.calibration import Calibration
 from model.network.network import Network
 from model.network.purchase_features import purchase_features
@@ -91,7 +91,7 @@ def serve_files(
     except VersionRefused:
         raise
     except Exception as error:  # no room on the device, or whatever else keeps it from answering
-        raise VersionRefused("warm_up", f"{files.path} does not answer on {device}: {error!r}") from error
+        raise VersionRefused("warm_up", f"{files.path} does not answer on {device}: {one_line(error)}") from error
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -10,6 +10,8 @@ from model.evaluation.gate import REASONS as VERDICTS
 from model.rounds.drift import DISTRIBUTIONS
 
 ROUNDS: Final = ("promoted", "rejected", "skipped", "failed")
+FailureReason = Literal["registry", "kafka", "disk", "memory", "device", "other"]  # of a round
+FAILURES: Final[tuple[FailureReason, ...]] = get_args(FailureReason)
 
 
 class TrainerMetrics:
@@ -20,6 +22,12 @@ class TrainerMetrics:
         self.rejected = Counter("nextact_trainer_rejected", "Records that are not events", registry=registry)
         self.rounds = Counter(
             "nextact_trainer_rounds", "Rounds of training, by outcome", ["outcome"], registry=registry
+        )
+        self.failures = Counter(
+            "nextact_trainer_round_failures",
+            "Rounds of training that failed, by reason",
+            ["reason"],
+            registry=registry,
         )
         self.verdicts = Counter(
             "nextact_trainer_verdicts", "Challengers by what the gate said of them", ["reason"], registry=registry
@@ -57,6 +65,8 @@ class TrainerMetrics:
         )
         for outcome in ROUNDS:
             self.rounds.labels(outcome)
+        for reason in FAILURES:
+            self.failures.labels(reason)
         for kind in DISTRIBUTIONS:
             self.psi.labels(kind)
         for verdict in VERDICTS:

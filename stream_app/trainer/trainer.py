@@ -28,6 +28,7 @@ from model.rounds.drift import DriftMonitor
 from model.rounds.training_report import card
 from model.rounds.training_round import Round, RoundConfig, train_round
 from model.training.fit_run import Progress
+from model.training.replicas import replicas
 from model.versions import version as versions
 from model.versions.manifest import CARD, REPORT
 from model.versions.registry import prune
@@ -40,6 +41,7 @@ from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import EventRecorder
 from stream_app.trainer.rollback_watch import RollbackWatch
+from stream_app.trainer.round_failures import RoundFailures
 from stream_app.trainer.round_journal import RoundJournal
 from stream_app.versions.own_registry import read_version, version_path
 from stream_app.versions.promoter import promoter
@@ -72,6 +74,7 @@ class Trainer:
         self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
+        self._failures = RoundFailures(self._metrics)
         self._recorder = EventRecorder(settings, self._metrics, clock)
         self._journal = RoundJournal(settings)
         self._http = HttpServer(registry, lambda: None)
@@ -195,10 +198,12 @@ class Trainer:
         except TooLittleData as error:
             logger.info("round skipped: %s", error)
             return "skipped"
-        except DataPathError:
+        except (DataPathError, RoundInterruption):
             raise
-        except NextactError as error:
-            logger.error("round failed, the champion stays: %s", error)
+        except Exception as error:  # whatever a device, a compiler or a store raises
+            if replicas() > 1 and not isinstance(error, NextactError):
+                raise  # the other processes wait for this one in the middle of a step: torchrun ends them all
+            self._failures.note(error)
             return "failed"
 
     async def _train_and_judge(self, until: int) -> Outcome:

@@ -358,7 +358,7 @@ def test_a_round_fails_while_the_champion_cannot_be_read_and_begins_anew_when_it
     asyncio.run(publish_promotion(promoted_after(None, version_ref, {}, now()), settings))
     trainer = start("trainer", "--once", registry="nowhere-at-all://models")
     assert trainer.wait(120) == 1, trainer.tail()
-    assert "round failed, the champion stays: nowhere-at-all://models/first/manifest.json" in trainer.tail()
+    assert "round failed (registry), the champion stays: nowhere-at-all://models/first/manifest.json" in trainer.tail()
     assert champion_name(settings) == "first"
 
     cut_off(Path(settings.registry) / "first" / WEIGHTS)

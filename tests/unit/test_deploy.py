@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -25,6 +28,7 @@ from stream_app.sandbox.ports import HOST
 from stream_app.sandbox.runtime import KAFKA_VERSION
 from stream_app.settings import PREFIX, Settings
 from tests.paths import ROOT
+from tests.skips import not_installed
 from tests.unit.builders.access_tables import access_rows
 from tests.unit.builders.commands import check_command
 
@@ -159,6 +163,57 @@ def test_versions_are_those_of_the_project() -> None:
     assert env()["PYTHON_VERSION"] in SpecifierSet(project["requires-python"])
     assert env()["IMAGE_VERSION"] == project["version"]
     assert env()["KAFKA_VERSION"] == KAFKA_VERSION
+
+
+def runtime_stage() -> str:
+    """The Dockerfile's last stage: what is in the image."""
+    return dockerfile().rpartition("\nFROM ")[2]
+
+
+def test_the_image_for_gpus_has_what_triton_compiles_with() -> None:
+    """Triton builds a launcher for each kernel with a C compiler, when a worker or a round of training runs it first:
+    `triton/runtime/build.py`. gcc only recommends the C library's headers."""
+    (packages,) = re.findall(r"^apt-get install --yes --no-install-recommends (.*)$", runtime_stage(), re.M)
+    assert {"gcc", "libc6-dev"} <= set(packages.split())
+    (check,) = re.findall(r'^RUN \[ "\$TORCH" != cuda \] \|\| \S+ /opt/nextact/(\S+)$', runtime_stage(), re.M)
+    assert (DEPLOY / check).is_file(), "fails the build of an image in which Triton could not compile"
+    assert "\nARG TORCH=" in runtime_stage(), "an argument ends with its stage"
+    made = runtime_stage().partition("install --directory")[2].partition("COPY")[0].split()
+    assert image_env()["TRITON_CACHE_DIR"] in made, "its owner may write there"
+
+
+def check_compiler(tmp_path: Path, path: str) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("triton", reason=not_installed("triton"))
+    variables = {"PATH": path, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, str(DEPLOY / "check_compiler.py")]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_an_image_in_which_triton_cannot_compile_is_not_built(tmp_path: Path) -> None:
+    done = check_compiler(tmp_path, "")
+    assert done.returncode == 1
+    assert "Failed to find C compiler" in done.stderr
+
+
+def test_an_image_in_which_triton_can_compile_is_built(tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip(not_installed("gcc"))
+    done = check_compiler(tmp_path, os.environ["PATH"])
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == [], "Triton's own cache stays empty"
+
+
+@pytest.mark.parametrize("extras", ["", "s3", "s3,gcs,azure,msk"])
+def test_the_image_installs_the_dependencies_and_the_extras_that_are_asked_for(
+    extras: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (script,) = re.findall(r"^python -c '\n(.*?)\n' \"\$EXTRAS\" > ", dockerfile(), re.M | re.S)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["-c", extras])
+    exec(script, {})
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [each for name in extras.split(",") if name for each in project["optional-dependencies"][name]]
+    assert capsys.readouterr().out.splitlines() == [*project["dependencies"], *wanted]
 
 
 def test_files_that_are_mounted_or_copied_exist() -> None:

@@ -77,6 +77,34 @@ def test_an_error_names_setting_variable_and_value(name: str, value: object) -> 
     assert isinstance(error.value, UsageError)
 
 
+@pytest.mark.parametrize("name", ["registry", "history"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "reference::http://elsewhere/refs.json",
+        "simplecache::s3://bucket/models",
+        "filecache::s3://bucket",
+        "zip://models::s3://bucket/all.zip",
+        "reference://",
+        "Reference://x",
+        "simplecache://x",
+        "data:://x",
+        "models::v1",
+    ],
+)
+def test_addresses_that_lead_on_to_others_are_refused(name: str, address: str) -> None:
+    with pytest.raises(SettingsInvalid) as error:
+        load_settings({name: address})
+    assert f"{name} (NEXTACT_{name.upper()}) is {address!r}: Value error, give the address of the store itself" in str(
+        error.value
+    )
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/models", "memory://models", "/data/models", "models", "file:///m"])
+def test_addresses_of_stores_are_taken(address: str) -> None:
+    assert load_settings({"registry": address, "history": address}).registry == address
+
+
 @pytest.mark.parametrize("name", ["sasl_password", "ssl_password"])
 def test_an_error_shows_no_secret(name: str) -> None:
     with pytest.raises(SettingsInvalid) as error:

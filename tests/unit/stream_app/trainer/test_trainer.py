@@ -26,6 +26,7 @@ from model.rounds.training_round import Round, RoundConfig, train_round
 from model.versions.manifest import WEIGHTS
 from model.versions.registry import describe, version_names
 from model.versions.version import Version
+from stream_app.errors import HistoryFailed
 from stream_app.history.event_history import EventHistory
 from stream_app.history.storage import HistoryStorage
 from stream_app.settings import Settings
@@ -156,8 +157,10 @@ def attempt(
     registry: Path | None = None,
     champion: Promotion | None = None,
     now: float = NOON.timestamp(),
+    train: Callable[..., Round] | None = None,
 ) -> str:
-    """What comes of a real round, a small one, on these actions; it may publish nothing and leave no checkpoint."""
+    """What comes of a round on these actions, a real and small one or `train`; it may publish nothing and leave no
+    checkpoint."""
 
     async def current_champion(*_: object) -> Promotion | None:
         return champion
@@ -174,7 +177,7 @@ def attempt(
     monkeypatch.setattr(trainer, "EventRecorder", lambda *_: log)
     monkeypatch.setattr(trainer, "current_champion", current_champion)
     monkeypatch.setattr(trainer, "publish_promotion", None)
-    monkeypatch.setattr(trainer, "train_round", small)
+    monkeypatch.setattr(trainer, "train_round", train or small)
     outcome = asyncio.run(round_())
     assert [path for path in (folder / "data").rglob("*") if path.is_file()] == []
     return outcome
@@ -195,7 +198,7 @@ def test_a_registry_that_is_full_or_cannot_be_written_fails_only_the_round(
     full.mkdir(parents=True)
     (full / WEIGHTS).symlink_to("/dev/full")
     assert attempt(monkeypatch, tmp_path, circle(), registry=full.parent) == "failed"
-    assert "round failed, the champion stays" in caplog.text
+    assert "round failed (registry), the champion stays" in caplog.text
     assert "No space left on device" in caplog.text
     assert list(full.parent.iterdir()) == []
     (tmp_path / "file").touch()
@@ -203,6 +206,43 @@ def test_a_registry_that_is_full_or_cannot_be_written_fails_only_the_round(
     assert attempt(monkeypatch, tmp_path, circle(), registry=tmp_path / "file") == "failed"
     assert "cannot be written" in caplog.text
     assert "Is it there, with room and permission?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("Failed to find C compiler."), "round failed (device), the champion stays: RuntimeError: Failed"),
+        (MemoryError("20 GiB"), "round failed (memory), the champion stays: MemoryError: 20 GiB"),
+        (ValueError("a bug"), "round failed (other), the champion stays: ValueError: a bug"),
+    ],
+)
+def test_whatever_a_round_raises_fails_only_the_round(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception, line: str
+) -> None:
+    def fails(*_: Any, **__: Any) -> Round:
+        raise error
+
+    assert attempt(monkeypatch, tmp_path, circle(), train=fails) == "failed"
+    assert line in caplog.text
+
+
+def test_what_ends_the_data_path_or_the_process_ends_the_trainer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for error in (HistoryFailed("a file is gone"), trainer.RoundInterruption("the trainer is to stop")):
+
+        def fails(*_: Any, error: Exception = error, **__: Any) -> Round:
+            raise error
+
+        with pytest.raises(type(error)):
+            attempt(monkeypatch, tmp_path, circle(), train=fails)
+    monkeypatch.setattr(trainer, "replicas", lambda: 2)
+    with pytest.raises(ValueError, match="the other process waits"):
+        attempt(monkeypatch, tmp_path, circle(), train=waited_for)
+
+
+def waited_for(*_: Any, **__: Any) -> Round:
+    raise ValueError("the other process waits")
 
 
 def test_a_champion_that_has_vanished_is_logged_and_training_starts_from_scratch(
