@@ -4,6 +4,10 @@ NextactError (model.errors)
 ├── UsageError               the user can mend it: a value, a file, an address (exit code 2)
 │   ├── SettingsInvalid      a setting has a value that is not allowed
 │   ├── BrokerUnreachable    no Kafka broker answers
+│   ├── AuthenticationFailed Kafka does not know this user, or does not believe them
+│   ├── AuthorizationFailed  Kafka does not let this user do what they are to do
+│   ├── TlsRefused           broker or client does not accept the other's certificate
+│   ├── WrongProtocol        a port does not speak as this client does: with or without TLS or SASL
 │   ├── TopicMismatch        a topic is missing, or not as the contract requires it
 │   ├── VersionUnusable      a model version is missing, or no worker would serve it
 │   ├── InputUnreadable      a file, a column or a row cannot be read
@@ -35,6 +39,22 @@ class SettingsInvalid(UsageError):
 
 class BrokerUnreachable(UsageError):
     """No Kafka broker answers at the address."""
+
+
+class AuthenticationFailed(UsageError):
+    """Kafka does not know this user, or does not believe them."""
+
+
+class AuthorizationFailed(UsageError):
+    """Kafka does not let this user do what they are to do."""
+
+
+class TlsRefused(UsageError):
+    """The broker or the client does not accept the other's certificate."""
+
+
+class WrongProtocol(UsageError):
+    """A port does not speak as this client does: with or without TLS or SASL."""
 
 
 class TopicMismatch(UsageError):

@@ -28,9 +28,7 @@ async def watch_predictions(
 ) -> None:
     """Says predictions (of one user) until `stop` is set or `count` of them are said."""
     await ensure_topics(settings, "subscriber", settings.predictions_topic, create=False)
-    consumer = new_consumer(settings, "subscriber", isolation_level="read_committed")
-    await consumer.start()
-    try:
+    async with new_consumer(settings, "subscriber", isolation_level="read_committed") as consumer:
         partitions = [TopicPartition(settings.predictions_topic, number) for number in range(settings.partitions)]
         consumer.assign(partitions)
         await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
@@ -41,8 +39,6 @@ async def watch_predictions(
                 left = None if left is None else left - 1
                 if left == 0:
                     break
-    finally:
-        await consumer.stop()
 
 
 async def _values(consumer: AIOKafkaConsumer, user: str | None) -> list[bytes]:

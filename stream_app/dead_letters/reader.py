@@ -62,8 +62,7 @@ async def read_dead_letters(
         isolation_level="read_committed",
         max_partition_fetch_bytes=LARGEST_DEAD_LETTER,
     )
-    await consumer.start()
-    try:
+    async with consumer:
         starts, ends = await _bounds(consumer, partitions, selection)
         consumer.assign(partitions)
         for partition, start in starts.items():
@@ -76,8 +75,6 @@ async def read_dead_letters(
                 read += len(letters)
                 yield [letter for letter in letters if letter in selection]
             progress(read, total)
-    finally:
-        await consumer.stop()
 
 
 def time_of(text: str, now: float) -> int:

@@ -24,6 +24,7 @@ from stream_app.dead_letters.reader import Progress, Selection, read_dead_letter
 from stream_app.errors import UsageError
 from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.publisher import started_producer
+from stream_app.kafka.refusals import refusal
 from stream_app.settings import Settings
 
 MOST_REPLAYS: Final = 3  # of one record: if it is still rejected then, nobody has found out what is wrong
@@ -70,6 +71,8 @@ async def replay_dead_letters(
                 if not await replay.take(letters) or stop.is_set():
                     break
     except KafkaError as error:
+        if (missing := refusal(error, "Write")) is not None:
+            raise missing from error
         raise UsageError(
             f"{replay.counts.published:,} were published, then {error!r}; run the command again when the broker is well"
         ) from error

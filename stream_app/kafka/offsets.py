@@ -6,13 +6,12 @@ waits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from stream_app.kafka.clients import Role, new_consumer
+from stream_app.kafka.clients import Consumer, Role, new_consumer
 from stream_app.settings import Settings
 
 _RETRY_MS: Final = 10  # ms between attempts to learn a topic's leaders; aiokafka's 100 would delay each start
@@ -23,7 +22,7 @@ Offsets = Mapping[TopicPartition, int]
 async def ends_of(settings: Settings, role: Role, partitions: Collection[TopicPartition]) -> Offsets:
     """Returns the offset that the next record of each partition will have, records of open transactions included.
 
-    Raises aiokafka's errors.
+    Raises `UsageError`.
     """
     if not partitions:
         return {}
@@ -33,7 +32,7 @@ async def ends_of(settings: Settings, role: Role, partitions: Collection[TopicPa
 
 
 async def beginnings_of(settings: Settings, role: Role, partitions: Collection[TopicPartition]) -> Offsets:
-    """Returns the offset of the oldest record of each partition. Raises aiokafka's errors."""
+    """Returns the offset of the oldest record of each partition. Raises `UsageError`."""
     if not partitions:
         return {}
     async with _asking(settings, role) as consumer:
@@ -41,12 +40,5 @@ async def beginnings_of(settings: Settings, role: Role, partitions: Collection[T
     return beginnings
 
 
-@asynccontextmanager
-async def _asking(settings: Settings, role: Role) -> AsyncIterator[AIOKafkaConsumer]:
-    """Connects a consumer; closes it also when it could not connect."""
-    consumer = new_consumer(settings, role, retry_backoff_ms=_RETRY_MS)
-    try:
-        await consumer.start()
-        yield consumer
-    finally:
-        await consumer.stop()
+def _asking(settings: Settings, role: Role) -> Consumer:
+    return new_consumer(settings, role, retry_backoff_ms=_RETRY_MS)

@@ -22,6 +22,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError as UnknownTopicError
 from stream_app.errors import BrokerUnreachable, TopicMismatch, UsageError
 from stream_app.kafka.clients import Role, new_producer
 from stream_app.kafka.pace import Pace, Schedule, Timing
+from stream_app.kafka.refusals import refusal
 from stream_app.settings import Settings
 
 Event = dict[str, Any]  # the fields as they will stand in the record's JSON
@@ -84,7 +85,7 @@ async def publish(
 
 
 async def started_producer(settings: Settings, role: Role, **options: Any) -> AIOKafkaProducer:
-    """Starts an idempotent producer; `options` are aiokafka's. Raises `BrokerUnreachable`."""
+    """Starts an idempotent producer; `options` are aiokafka's. Raises `UsageError`."""
     producer = new_producer(
         settings,
         role,
@@ -94,13 +95,7 @@ async def started_producer(settings: Settings, role: Role, **options: Any) -> AI
         max_batch_size=256 * 1024,
         **options,
     )
-    try:
-        await producer.start()
-    except KafkaConnectionError as error:
-        await producer.stop()
-        raise BrokerUnreachable(
-            f"no Kafka broker answers at {settings.brokers}: start one there, or give the address of yours"
-        ) from error
+    await producer.start()
     return producer
 
 
@@ -243,6 +238,8 @@ class _Publication:
         self.progress(self.sent)
 
     def _refusal(self, error: KafkaError) -> UsageError:
+        if (missing := refusal(error, "Write")) is not None:
+            return missing
         message = f"topic {self.topic}: {self.sent} events were acknowledged, then {error!r}"
         if isinstance(error, UnknownTopicError):
             return TopicMismatch(f"{message}; create the topic first")

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,8 +29,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from stream_app.contract.access import grants, topics_of
 from stream_app.contract.topics import TopicSpec, topics
-from stream_app.errors import BrokerUnreachable, TopicMismatch
-from stream_app.kafka.clients import Role, new_admin
+from stream_app.errors import TopicMismatch
+from stream_app.kafka.clients import AdminClient, Role, new_admin
 from stream_app.kafka.offsets import ends_of
 from stream_app.kafka.topic_checks import (
     MAX_BYTES,
@@ -119,25 +118,8 @@ async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tu
     return {tp.partition: end for tp, end in ends.items()}, retention, cluster
 
 
-@asynccontextmanager
-async def _admin_client(settings: Settings, role: Role) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Connects an admin client; raises `BrokerUnreachable` when a broker that is needed does not answer."""
-    admin = new_admin(settings, role, request_timeout_ms=10_000)
-    try:
-        await admin.start()
-        yield admin
-    except (KafkaError, OSError, ValueError) as error:
-        raise unreachable(settings, error) from error
-    finally:
-        await admin.close()
-
-
-def unreachable(settings: Settings, error: Exception) -> BrokerUnreachable:
-    """Returns the error for a Kafka that does not answer, which says what to do."""
-    return BrokerUnreachable(
-        f"no Kafka broker answers at {settings.brokers!r} ({error}). Is it running? Give another address with "
-        "--brokers or NEXTACT_BROKERS; `nextact broker` starts one here"
-    )
+def _admin_client(settings: Settings, role: Role) -> AdminClient:
+    return new_admin(settings, role, request_timeout_ms=10_000)
 
 
 async def _states(
@@ -167,7 +149,7 @@ async def _partitions(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
             codes = {name: for_code(topic["error_code"]) for name, topic in described.items()}
             for name, error in codes.items():
                 if error not in (NoError, UnknownTopicOrPartitionError) and not error.retriable:
-                    raise error(f"Describe on topic {name!r}")
+                    raise error(name)
             if all(error in (NoError, UnknownTopicOrPartitionError) for error in codes.values()):
                 return {name: described[name]["partitions"] for name, error in codes.items() if error is NoError}
             await asyncio.sleep(0.1)

@@ -335,7 +335,7 @@ def node_is_ready(node: Node, settings: Settings, expected: set[int]) -> bool:
         # First without aiokafka, which logs a complaint while nobody listens.
         socket.create_connection((HOST, node.port), timeout=1.0).close()
         return asyncio.run(_registered_nodes(settings)) >= expected
-    except (KafkaError, OSError, TimeoutError):
+    except (KafkaError, UsageError, OSError, TimeoutError):
         return False
 
 

@@ -21,6 +21,7 @@ from typing import Final, Literal
 import click
 import msgspec
 import torch
+from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
@@ -36,6 +37,7 @@ from model.versions.version import Version, VersionContents
 from stream_app.device import choose_device
 from stream_app.errors import DataPathError
 from stream_app.http_server import HttpServer
+from stream_app.kafka.refusals import explained
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
@@ -326,13 +328,19 @@ class Trainer:
 
 
 async def run_trainer(settings: Settings, stop: asyncio.Event) -> None:
-    """Runs a trainer until `stop` is set."""
-    await Trainer(settings, clock=time.time, progress=terminal_progress).run(stop)
+    """Runs a trainer until `stop` is set. Raises `UsageError` for what Kafka refuses."""
+    try:
+        await Trainer(settings, clock=time.time, progress=terminal_progress).run(stop)
+    except KafkaError as error:
+        raise await explained(settings, error, "Read") from error
 
 
 async def train_once(settings: Settings) -> Outcome:
-    """Reads all events that were published and runs one round."""
-    return await Trainer(settings, clock=time.time, progress=terminal_progress).run_once()
+    """Reads all events that were published and runs one round. Raises `UsageError` for what Kafka refuses."""
+    try:
+        return await Trainer(settings, clock=time.time, progress=terminal_progress).run_once()
+    except KafkaError as error:
+        raise await explained(settings, error, "Read") from error
 
 
 def terminal_progress(line: str) -> None:

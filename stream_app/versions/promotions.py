@@ -18,12 +18,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from model.addresses import shown
 from model.errors import VersionRefused
 from model.versions.version_name import NAME_RULE, is_version_name, quoted
 from stream_app.kafka.clients import Role, new_consumer, new_producer
 from stream_app.kafka.offsets import ends_of
+from stream_app.kafka.refusals import explained
 from stream_app.settings import Settings
 
 CHAMPION: Final = b"champion"  # the key of all promotions
@@ -170,13 +172,9 @@ def rolled_back(champion: Promotion, metrics: dict[str, float], now: datetime, b
 
 async def publish_promotion(promotion: Promotion, settings: Settings, role: Role = "operator") -> None:
     """Publishes a promotion and returns when the broker has acknowledged it."""
-    producer = new_producer(settings, role, acks="all", enable_idempotence=True)
-    await producer.start()
-    try:
-        value = encode_promotion(promotion, settings.registry_address)
+    value = encode_promotion(promotion, settings.registry_address)
+    async with new_producer(settings, role, acks="all", enable_idempotence=True) as producer:
         await producer.send_and_wait(settings.models_topic, value, CHAMPION, partition=0)
-    finally:
-        await producer.stop()
 
 
 class Promotions:
@@ -232,6 +230,8 @@ async def champion_records(settings: Settings, role: Role = "operator") -> list[
     promotions = Promotions(settings, role)
     try:
         return await promotions.start()
+    except KafkaError as error:
+        raise await explained(settings, error, "Read") from error
     finally:
         await promotions.stop()
 

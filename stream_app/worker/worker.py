@@ -26,7 +26,8 @@ from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.http_server import HttpServer
-from stream_app.kafka.topic_admin import ensure_topics, unreachable
+from stream_app.kafka.refusals import explained, refusal
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.versions.canary_reports import CanaryReport, report_canary
 from stream_app.versions.promotions import Promotions
@@ -51,8 +52,9 @@ GUARANTEES: Final[dict[str, Callable[[Settings, Callable[[], float]], Delivery]]
 
 def fail(error: BaseException) -> NoReturn:
     """Ends the process at once: its state cannot be trusted. The supervisor starts another."""
-    if isinstance(error, TooManyDeadLetters):
-        logger.critical("this worker ends: %s", error)
+    named = error if isinstance(error, TooManyDeadLetters) else refusal(error, "Read")
+    if named is not None:
+        logger.critical("this worker ends: %s", named)
     else:
         logger.critical("the data path failed, this worker ends: %r", error, exc_info=error)
     if advice := hint(error):
@@ -262,6 +264,6 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         device = cpu_fallback(error, fallback=settings.device_fallback)
         await Worker(settings, device, store).run(stop)
     except KafkaError as error:  # at the start or the stop; in between `fail` has ended the process
-        raise unreachable(settings, error) from error
+        raise await explained(settings, error, "Read") from error
     finally:
         store.stop()

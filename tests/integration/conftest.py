@@ -47,6 +47,14 @@ def kafka(
         yield broker
 
 
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory, kafka_version: str | None) -> Iterator[Broker]:
+    """A secured broker on which nobody but its admin has any rights, but for those that a test gives."""
+    folder = tmp_path_factory.mktemp("secured")
+    with Broker(folder / "kafka", version=kafka_version, secure=folder / "secure") as broker:
+        yield broker
+
+
 @pytest.fixture
 def settings(kafka: Broker, tmp_path: Path) -> Settings:
     """Settings of a stream that nobody else uses."""

@@ -63,7 +63,7 @@ def reading(spans: dict[int, Span], body: Callable[[TopicReader, LogInMemory], A
     async def run() -> None:
         reader, log = TopicReader(Settings(partitions=2)), LogInMemory(spans)
         await reader.stop()
-        reader._consumer = log
+        vars(reader)["_consumer"] = log
         await body(reader, log)
 
     asyncio.run(run())

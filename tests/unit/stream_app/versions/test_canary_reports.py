@@ -76,7 +76,7 @@ class Sends:
 def sent(monkeypatch: pytest.MonkeyPatch, producer: Sends, *reports: CanaryReport | None) -> list[CanaryReport | None]:
     """Runs the reporter with these reports, one after the other; returns those that were sent."""
     upcoming = iter(reports)
-    monkeypatch.setattr(clients, "AIOKafkaProducer", producer)
+    monkeypatch.setattr(clients, "Producer", producer)
     monkeypatch.setattr(canary_reports, "_EVERY_S", 0)
 
     async def run() -> None:

@@ -40,7 +40,7 @@ def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]]) -> N
         await delivery.stop()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clients, "AIOKafkaProducer", producer)
+        patch.setattr(clients, "Producer", producer)
         asyncio.run(whole())
     assert producer.stopped
 

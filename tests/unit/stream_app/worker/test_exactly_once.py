@@ -106,8 +106,8 @@ def run(
         await delivery.stop()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clients, "AIOKafkaProducer", cluster.new_producer)
-        patch.setattr(clients, "AIOKafkaConsumer", cluster.new_consumer)
+        patch.setattr(clients, "Producer", cluster.new_producer)
+        patch.setattr(clients, "Consumer", cluster.new_consumer)
         asyncio.run(whole())
     return [entry for entry in cluster.happened if not entry.endswith("stopped")]
 

@@ -253,7 +253,7 @@ def test_the_thread_makes_a_consumer_with_faust_s_options_but_for_two(monkeypatc
     def note(*topics: str, **options: Any) -> dict[str, Any]:
         return options
 
-    monkeypatch.setattr(clients, "AIOKafkaConsumer", note)
+    monkeypatch.setattr(clients, "Consumer", note)
     monkeypatch.setattr(driver.aiokafka, "AIOKafkaConsumer", note)
 
     async def body(consumer: Any) -> None:
@@ -264,7 +264,7 @@ def test_the_thread_makes_a_consumer_with_faust_s_options_but_for_two(monkeypatc
         assert thread._assignor is consumer.app.assignor, "fetch_thread.py assigns as Faust does for an app with tables"
         stock["bootstrap_servers"] = ",".join(stock["bootstrap_servers"])
         differing = {name for name in made.keys() | stock.keys() if made.get(name) != stock.get(name)}
-        assert differing == {"isolation_level", "fetch_max_wait_ms", "client_id"}, (
+        assert differing == {"isolation_level", "fetch_max_wait_ms", "client_id", "settings"}, (
             "fetch_thread.py has Faust's consumer made with Faust's options"
         )
         assert made["isolation_level"] == "read_committed", "fetch_thread.py reads committed records only"
