@@ -259,6 +259,7 @@ class FetchTransport(driver.Transport):  # type: ignore[misc]
     """Faust's aiokafka transport with `FetchConsumer`; assign it to `app.transport`."""
 
     Consumer: ClassVar[type] = FetchConsumer
+    Producer: ClassVar[type] = FaustProducer
 
     def __init__(self, *args: Any, settings: Settings, hooks: TransportHooks, **kwargs: Any) -> None:
         """Fetches of the events and of the changelog become one message each."""
