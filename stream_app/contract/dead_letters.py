@@ -12,6 +12,7 @@ from stream_app.contract.records import OutgoingRecord
 
 HEADER_PREFIX: Final = "nextact.error."
 REPLAY_HEADER: Final = "nextact.replay"  # number of replays; with .partition and .offset: those of the dead letter
+_LONGEST_NUMBER: Final = 19  # digits of the largest integer of 64 bits
 Header: TypeAlias = tuple[str, bytes]
 
 
@@ -81,4 +82,4 @@ def _text(value: bytes | None) -> str:
 
 def _number(value: bytes | None, default: int) -> int:
     text = _text(value)
-    return int(text) if text.isdecimal() else default
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else default

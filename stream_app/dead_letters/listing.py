@@ -45,12 +45,19 @@ async def list_dead_letters(
 
 def line(letter: DeadLetter, width: int) -> str:
     """Returns a dead letter as a line of at most `width` characters, in which nothing can control a terminal."""
-    time = datetime.fromtimestamp(letter.timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     replays = f" (replay {letter.replays})" if letter.replays else ""
-    source = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
+    source = f"{_moment(letter.timestamp)} {letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
     reason = f"{letter.reason or 'unknown'}{replays}: {letter.message}"
-    text = f"{time} {source} {reason} key={_shown(letter.key, width)} value={_shown(letter.value, width)}"
+    text = f"{source} {reason} key={_shown(letter.key, width)} value={_shown(letter.value, width)}"
     return _cut(_printable(text), width)
+
+
+def _moment(time: int) -> str:
+    """Returns a record's timestamp (ms) as text, as a number where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{time} ms"
 
 
 def as_json(letter: DeadLetter) -> str:

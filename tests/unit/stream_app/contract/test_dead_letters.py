@@ -78,6 +78,8 @@ def test_a_second_replay_counts_on_and_names_the_second_letter() -> None:
 
 def test_headers_that_cannot_be_read_count_as_missing() -> None:
     foreign = [("nextact.error.offset", b"\xff"), ("nextact.error.reason", None), ("nextact.replay", b"-4")]
+    foreign.append(("nextact.error.timestamp", b"9" * 5000))  # more digits than Python reads
     own: list[Any] = [("x", None)]  # Kafka has headers without a value
     letter = read_back([*foreign, *own])
     assert (letter.reason, letter.source_offset, letter.replays, letter.headers) == ("", -1, 0, own)
+    assert letter.source_timestamp == -1

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,11 @@ def test_a_line_fits_and_cannot_control_a_terminal(value: bytes, key: bytes, mes
     text = line(letter(value, key=key)._replace(message=message), width)
     assert len(text) <= width
     assert text.isprintable()
+
+
+@pytest.mark.parametrize("time", [-(2**63), 2**63 - 1, 10**15])
+def test_a_time_that_no_calendar_has_is_shown_as_it_is(time: int) -> None:
+    assert line(letter(b"{")._replace(timestamp=time), 200).startswith(f"{time} ms shop.events/7@41 ")
 
 
 @given(st.none() | st.binary(max_size=40), st.none() | st.binary(max_size=10))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from model.data.event_time import EARLIEST_MS, LATEST_MS
-from model.data.events import concatenate
+from model.data.event_time import EARLIEST_MS, LATEST_MS, judge_times
+from model.data.events import actions_of, concatenate
 from stream_app.contract.events import decode_batch
 from stream_app.history.rows import ACTION_COLUMNS, SCHEMA, actions_in, day_of, known_time, rows_of
+from tests.unit.builders.any_event import ANY_EVENT, INT64
+from tests.unit.builders.basics import make_record
 from tests.unit.builders.histories import (
     DAY,
     NOON,
@@ -57,6 +62,19 @@ def test_actions_from_files_are_those_of_the_events(tmp_path: Path) -> None:
     order = positions_in(tmp_path)
     assert len(order) == 3 * len(VARIED)
     assert_same_actions(concatenate(list(reader.history.chunks(1000))), actions_at(topic, order))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(ANY_EVENT, INT64), max_size=8))
+def test_any_event_becomes_a_row_and_an_action(sent: list[tuple[dict[str, Any], int]]) -> None:
+    records = [
+        make_record(json.dumps(event).encode(), key=event["user_id"].encode(), offset=n, timestamp=time)
+        for n, (event, time) in enumerate(sent)
+    ]
+    decoded = decode_batch(records)
+    times, _ = judge_times(decoded.times, decoded.record_times)
+    rows = rows_of(0, [record.offset for record in records], decoded)
+    assert_same_actions(actions_in(rows), actions_of(decoded.events, times))
 
 
 def test_actions_need_only_some_of_the_columns() -> None:
