@@ -30,6 +30,7 @@ from model.serving.recent_actions import recent_actions
 from model.serving.rules import Rules
 from model.serving.serving import RankingRequest, Serving
 from model.state.history_rings import ranks_within
+from model.state.log_cuts import LogCut
 from model.state.user_record import UserRecords
 from model.state.user_states import DamagedRecord, UserStates
 
@@ -66,8 +67,8 @@ class UserCounts(NamedTuple):
 class StateEngine:
     """The users' states, the version that serves them, and the rules that run beside it.
 
-    The thread that steps owns it. Two calls come from elsewhere: `settle`, which sets one number, and `clear`, while no
-    batch is on its way.
+    The thread that steps owns it. Three calls come from elsewhere: `settle`, which sets one number, `clear`, while no
+    batch is on its way, and `cut`, which sets an entry of a partition without one.
     """
 
     def __init__(self, states: UserStates, *, rules_share: float) -> None:
@@ -107,6 +108,14 @@ class StateEngine:
         """The number of the batch begun last."""
         return self.states.batch
 
+    def positions(self, partitions: Sequence[int], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the positions of N offsets in the logs of their partitions, (N,); see `UserStates.positions`."""
+        return self.states.positions(partitions, offsets)
+
+    def cut(self, partition: int, cut: LogCut) -> None:
+        """Notes where the log of a partition was just cut, while no batch of it is on its way."""
+        self.states.cut(partition, cut)
+
     def user_counts(self) -> UserCounts:
         """Counts the users whom the batch begun last found, sent away and brought back."""
         return UserCounts(len(self.states), len(self.states.evicted), self.states.returned, self.states.damaged)
@@ -133,16 +142,16 @@ class StateEngine:
         self._rules_scores.forget(slots)
         self._freed_slots = np.concatenate((self._freed_slots, slots))
 
-    def step_all(self, slots: NDArray[np.int64], actions: Actions, offsets: NDArray[np.int64]) -> list[SteppedEvents]:
+    def step_all(self, slots: NDArray[np.int64], actions: Actions, positions: NDArray[np.int64]) -> list[SteppedEvents]:
         """Steps a batch as `step` does, but users of a canary for the version before: one result per version."""
         if self.canary is None:
-            return [self.step(slots, actions, offsets)]
+            return [self.step(slots, actions, positions)]
         stays = self.canary.stays(actions.users)
         shares = (np.flatnonzero(~stays), self.serving), (np.flatnonzero(stays), self.canary.before)
         stepped = []
         for indices, serving in shares:
             if len(indices):
-                share = self.step(slots[indices], actions.take(indices), offsets[indices], serving)
+                share = self.step(slots[indices], actions.take(indices), positions[indices], serving)
                 events = replace(share.events, indices=indices[share.events.indices])
                 stepped.append(replace(share, events=events))
         return stepped
@@ -152,19 +161,19 @@ class StateEngine:
         self,
         slots: NDArray[np.int64],
         actions: Actions,
-        offsets: NDArray[np.int64],
+        positions: NDArray[np.int64],
         serving: Serving | None = None,
     ) -> SteppedEvents:
-        """Applies the events (N,) of users in `slots`, each user's by rising offset.
+        """Applies the events (N,) of users in `slots`, each user's by rising position in the log.
 
         By default the version that serves is to answer, or the rules where none does.
         """
         states, serving = self.states, serving or self.serving
-        new = np.flatnonzero(offsets > states.offsets[slots])
+        new = np.flatnonzero(positions > states.offsets[slots])
         events = self._new_events(new, slots[new], actions.take(new))
         rules_answers, rules_ranks = self._follow_by_rules(events, answer=serving is None)
         request, lengths = self._apply(serving, events)
-        states.offsets[events.slots] = offsets[new]  # ascending, so each user's last one stays
+        states.offsets[events.slots] = positions[new]  # ascending, so each user's last one stays
         freed, self._freed_slots = self._freed_slots, self._freed_slots[:0]
         return SteppedEvents(
             events=events,

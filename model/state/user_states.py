@@ -17,8 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from model.data.events import NO_TIME, Actions, event_keys
+from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.state.history_rings import Histories, grown
+from model.state.log_cuts import CUT_USER, LogCut, cut_of
 from model.state.slots import Slots
 from model.state.user_record import UserRecords, unpack
 
@@ -60,7 +62,7 @@ class UserStates:
         self.device = device
         self.epoch = epoch
         self.histories = Histories(length, slots)
-        self.offsets: NDArray[np.int64] = np.full(slots, -1, np.int64)
+        self.offsets: NDArray[np.int64] = np.full(slots, -1, np.int64)  # positions, see `log_cuts`
         self.last_times: NDArray[np.int64] = np.full(slots, NO_TIME, np.int64)
         self.sessions: NDArray[np.uint64] = np.zeros(slots, np.uint64)
         self.event_ids: NDArray[np.uint64] = np.zeros((slots, EVENT_ID_WINDOW), np.uint64)
@@ -73,6 +75,7 @@ class UserStates:
         self.returned = 0  # how many users the current batch brought back from the store
         self.damaged: list[DamagedRecord] = []  # that the current batch found in the store
         self._slots = Slots(slots)
+        self._cuts: dict[int, LogCut] = {}  # by partition, of those touched since the last `clear`
         self._most = most
         self._stored = stored
 
@@ -90,6 +93,34 @@ class UserStates:
         arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights_id)
         rings = (self.histories.item_keys, self.histories.contexts, self.histories.counts)
         return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
+
+    def positions(self, partitions: Sequence[int], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the positions of N offsets in the logs of their partitions, (N,); see `log_cuts`.
+
+        A cut that cannot be read is added to `damaged`, and the log counts as never cut.
+        """
+        touched = set(partitions)
+        for partition in touched - self._cuts.keys():
+            self._cuts[partition] = self._stored_cut(partition)
+        was_cut = [partition for partition in touched if self._cuts[partition].number]
+        if not was_cut:
+            return offsets
+        positions, of = offsets.copy(), np.array(partitions)
+        for partition in was_cut:
+            here = of == partition
+            positions[here] = self._cuts[partition].positions(offsets[here])
+        return positions
+
+    def _stored_cut(self, partition: int) -> LogCut:
+        try:
+            return cut_of(self._stored(partition, [CUT_USER]).get(CUT_USER), self.epoch)
+        except RecordCorrupt as error:
+            self.damaged.append(DamagedRecord(partition, CUT_USER, str(error)))
+            return LogCut()
+
+    def cut(self, partition: int, cut: LogCut) -> None:
+        """Notes where the log of a partition was just cut: what is written from there on is new to every user."""
+        self._cuts[partition] = cut
 
     def slots_of(self, partitions: Sequence[int], users: Sequence[str]) -> NDArray[np.int64]:
         """Begins a batch and returns the slot of each of N users on their partitions, (N,).
@@ -143,6 +174,7 @@ class UserStates:
         """Forgets all users and returns the slots that they had."""
         slots = self._slots.taken()
         self._clear(slots)
+        self._cuts.clear()
         return slots
 
     def _clear(self, slots: NDArray[np.int64]) -> None:

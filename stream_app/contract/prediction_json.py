@@ -1,6 +1,7 @@
 """Writes the predictions of a batch as JSON in one compiled loop; Python would take most of the interpreter's time.
 
-Probabilities have six decimals. A prediction's id is a UUIDv5 (RFC 9562) of stream epoch, topic, partition and offset.
+Probabilities have six decimals. A prediction's id is a UUIDv5 (RFC 9562) of stream epoch, topic, partition and offset
+(where a log was cut and gives an offset again, of the position that `model.state.log_cuts` gives it).
 Shapes: N predictions, k recommended items, a actions, K event types.
 """
 
@@ -74,6 +75,7 @@ class SourceEvents(NamedTuple):
     verdicts: NDArray[np.uint8]  # indices into FLAGS: whether the times can be relied on
     partitions: Ints
     offsets: Ints
+    positions: Ints  # in the logs of their partitions: as the offsets, but never given twice
     history_lengths: Ints  # events of the user so far, this one included
 
 
@@ -88,6 +90,7 @@ class _EventColumns(NamedTuple):
     verdicts: NDArray[np.uint8]
     partitions: Ints
     offsets: Ints
+    positions: Ints
     history_lengths: Ints
     namespace: Bytes  # (16,), UUID namespace of the prediction ids
 
@@ -180,6 +183,7 @@ class PredictionEncoder:
             verdicts=events.verdicts,
             partitions=events.partitions,
             offsets=events.offsets,
+            positions=events.positions,
             history_lengths=events.history_lengths,
             namespace=self._namespace,
         )
@@ -287,7 +291,7 @@ def _write_event(
 ) -> int:
     """Writes the fields of prediction n about its event and the version that made it; returns where they end."""
     at = copy(out, at, _ID)
-    at = _id(out, at, events.namespace, events.partitions[n], events.offsets[n], scratch)
+    at = _id(out, at, events.namespace, events.partitions[n], events.positions[n], scratch)
     at = copy_string(out, copy(out, at, _USER), events.users, n)
     at = copy_string(out, copy(out, at, _EVENT), events.event_ids, n)
     at = copy_string(out, copy(out, at, _EVENT_TYPE), types, events.types[n])

@@ -74,6 +74,12 @@ class Delivery(Protocol):
         Raises on any failure: the process must then end.
         """
 
+    def log_was_cut(self, partition: int) -> None:
+        """Notes that the log of a partition of the events gives offsets again that were answered before.
+
+        Called while nothing of it is being delivered.
+        """
+
     def heartbeat(self, sent: float, *, accepted: bool) -> None:
         """Notes whether the group took a heartbeat, sent at this time (seconds, monotonic), or knows no such member.
 
@@ -117,6 +123,9 @@ class AtLeastOnce:
         """Begins a lease; whoever had the partitions before may still repeat a prediction."""
         assert self._lease is not None
         self._lease.begin()
+
+    def log_was_cut(self, partition: int) -> None:
+        """Does nothing: no offset is refused here."""
 
     def heartbeat(self, sent: float, *, accepted: bool) -> None:
         """See `Delivery`."""

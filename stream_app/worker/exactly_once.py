@@ -55,6 +55,10 @@ class ExactlyOnce:
         await asyncio.gather(*(producer.start() for producer in self._producers.values()))
         self._answered = await self._committed(partitions)
 
+    def log_was_cut(self, partition: int) -> None:
+        """See `Delivery`: the offsets from the cut on are no longer answered."""
+        self._answered.pop(partition, None)
+
     def heartbeat(self, sent: float, *, accepted: bool) -> None:
         """Does nothing: transactions lock out whoever has lost a partition."""
 

@@ -16,6 +16,7 @@ from model.serving.state_engine import StateEngine
 from stream_app.errors import DataPathError
 from stream_app.settings import Settings
 from stream_app.worker.agent import EventsAgent
+from stream_app.worker.cut_logs import CutLogs
 from stream_app.worker.delivery import Delivery
 from stream_app.worker.faust_table import NoWaitTableManager, UsersTable
 from stream_app.worker.faust_transport import FetchSchema, FetchTransport, TransportHooks
@@ -79,6 +80,7 @@ def create_app(
         take_over=take_over,
         commits=not delivery.commits_offsets,
         pause=agent.pause,
+        follow_cut=CutLogs(engine=engine, store=store, delivery=delivery, epoch=settings.stream_epoch).note,
         missed=partial(_report_missed, metrics),
         heartbeat=delivery.heartbeat,
     )

@@ -6,7 +6,8 @@ the fetch covers, so that Faust does its work once per fetch.
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
 `Consumer._getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`,
-`_commit`, `on_partitions_assigned`, `_new_consumer_thread`, `_thread._consumer`, `Producer._new_producer`,
+`_read_offset`, `_committed_offset`, `_commit`, `commit`, `on_partitions_assigned`, `on_partitions_revoked`,
+`_new_consumer_thread`, `_thread._consumer`, `Producer._new_producer`, a position's `_position`,
 `tables.actives_ready`, `app.transport` being assignable, and topics decoding with their `schema`.
 """
 
@@ -118,9 +119,38 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here.
         """
         records, active = await super()._wait_next_records(timeout)
-        for tp, fetched in (records or {}).items():
-            self._expect(tp, fetched)
+        for tp, fetched in list((records or {}).items()):
+            gap = getattr(fetched[0], "gap", None)
+            if gap is not None and gap.reason == "truncated":
+                del records[tp]
+                await self._follow_cut(tp, gap)
+            else:
+                self._expect(tp, fetched)
         return records, active
+
+    async def _follow_cut(self, tp: TP, gap: OffsetGap) -> None:
+        """Goes on at the end of a log that was cut, once all that was fetched before is finished.
+
+        A rebalance meanwhile ends that: the committed offset, which the log does not have, will be refused again.
+        Leans on: Faust drops what lies below `_read_offset`, and commits nothing below `_committed_offset`.
+        """
+        generation = self.app.consumer_generation_id
+        while self.flow_active and self.app.consumer_generation_id == generation:
+            if not self._handed_out[tp]:
+                break
+            await asyncio.sleep(_RECOVERY_POLL_S)
+        else:
+            return
+        await self.transport.hooks.follow_cut(tp.partition, gap.next)
+        await self.maybe_wait_for_commit_to_finish()
+        if self.transport.hooks.commits and not await super()._commit({tp: gap.next}):
+            return
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        self._done.pop(tp, None)
+        for offsets in (self._read_offset, self._committed_offset, self._expected):
+            offsets[tp] = gap.next
+        self.transport.hooks.missed(tp, gap)
 
     def _expect(self, tp: TP, fetches: list[Any]) -> None:
         """Raises `DataPathError` when a fetch before these never came here: it would count as read."""
@@ -251,6 +281,7 @@ class TransportHooks:
     take_over: Callable[[set[int]], Awaitable[None]]  # returns when nobody else can answer these partitions' events
     commits: bool  # whether acknowledged offsets are to be committed
     pause: Callable[[], float]  # for how many seconds after a fetch of events the worker is too busy for the next one
+    follow_cut: Callable[[int, int], Awaitable[None]]  # has states take events from an offset on for new, by partition
     missed: Callable[[TP, OffsetGap], None]  # hears of events that are not there
     heartbeat: Heartbeats  # hears of heartbeats, in the thread: see `Delivery`
 

@@ -9,7 +9,7 @@ any more, so they are counted, and the worker goes on with the oldest record tha
 restored from a copy, or the topic was made anew under the group's old offsets. From the end on the log gives offsets to
 new records that it had given before, and to a state that knows later offsets these would be replays: never answered.
 The worker goes on at the end, so that each record written from now on is answered, and has the state forget that it has
-seen these offsets (`log_cuts`). Nobody can tell which of the records before the end were written after the cut and
+seen these offsets (`cut_logs`). Nobody can tell which of the records before the end were written after the cut and
 before it was noticed: they are not answered, which the log says. The count is of the offsets that are gone.
 """
 

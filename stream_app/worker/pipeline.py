@@ -50,6 +50,7 @@ class ReceivedBatch:
     actions: Actions  # (N,)
     partitions: NDArray[np.int64]  # (N,)
     offsets: NDArray[np.int64]  # (N,)
+    positions: NDArray[np.int64]  # (N,) in the logs of their partitions; the offsets, before `step` looks for cuts
     verdicts: NDArray[np.uint8]  # (N,) on the publisher's times, but for LATE
 
 
@@ -128,7 +129,8 @@ class Pipeline:
                 publisher_times=publisher_times,
                 actions=actions_of(decoded.events, times),
                 partitions=partitions,
-                offsets=np.array([source.offset for source in sources], np.int64),
+                offsets=(offsets := np.array([source.offset for source in sources], np.int64)),
+                positions=offsets,
                 verdicts=verdicts,
             )
 
@@ -136,8 +138,11 @@ class Pipeline:
         """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("step"):
             engine = self._state_engine
-            slots = engine.slots_of(received.partitions.tolist(), received.actions.users)
-            shares = [self._share(received, one) for one in engine.step_all(slots, received.actions, received.offsets)]
+            partitions = received.partitions.tolist()
+            slots = engine.slots_of(partitions, received.actions.users)
+            received = replace(received, positions=engine.positions(partitions, received.offsets))
+            stepped = engine.step_all(slots, received.actions, received.positions)
+            shares = [self._share(received, one) for one in stepped]
         self._count(received.decoded, shares)
         return SteppedBatch(received, shares, engine.batch_number, engine.item_names, engine.nbytes)
 
@@ -257,5 +262,6 @@ def _source_events(received: ReceivedBatch, share: VersionShare) -> SourceEvents
         verdicts=share.verdicts,
         partitions=received.partitions[indices],
         offsets=received.offsets[indices],
+        positions=received.positions[indices],
         history_lengths=share.stepped.history_lengths,
     )

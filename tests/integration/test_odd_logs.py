@@ -57,6 +57,19 @@ async def delete_before(settings: Settings, offset: int) -> None:
         await admin.close()
 
 
+async def make_anew(settings: Settings) -> None:
+    """Deletes the events topic and makes it again."""
+    admin = new_admin(settings, "operator")
+    await admin.start()
+    try:
+        await admin.delete_topics([settings.events_topic])
+        while settings.events_topic in await admin.list_topics():  # noqa: ASYNC110 - nothing says when it is gone
+            await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+    await ensure_topics(settings)
+
+
 async def commit(settings: Settings, offset: int) -> None:
     """Commits an offset of partition 0 for the group, as if a worker had come so far."""
     tp = TopicPartition(settings.events_topic, 0)
@@ -150,3 +163,52 @@ def test_records_deleted_under_a_worker_that_lags_are_counted(settings: Settings
     assert len(found) + missed(worker, "retention") == 12
     assert missed(worker, "retention") > 0
     assert worker.terminate() == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_committed_offset_beyond_the_end_of_the_log_ends_nothing(settings: Settings, start: Start, mode: str) -> None:
+    """It once was a crash loop, until the log had grown past that offset: all events before were then lost."""
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(write(settings, [0], [event("ada")] * 10))
+    asyncio.run(commit(settings, 1000))
+    worker = start("worker", delivery=mode)
+    worker.wait_ready()
+    worker.wait_until(lambda: missed(worker, "truncated") == 990)
+    assert "the log ends at offset 10, but offset 1000 was reached before" in worker.log.read_text()
+    asyncio.run(write(settings, [0, 1], [event("ada"), event("bob")]))
+    wait_predictions(worker, 4)
+    worker.wait_until(lambda: asyncio.run(committed(settings))[:2] == [12, 2])
+    assert worker.terminate() == 0
+    assert answered(settings) == [(0, 10), (0, 11), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_users_who_know_later_offsets_than_a_cut_log_are_answered(settings: Settings, start: Start, mode: str) -> None:
+    """The topic is made anew under the group's offsets: to the users' states its events would be replays."""
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(write(settings, [0], [event("ada")] * 20 + [event("bob")] * 3))
+    worker = start("worker", delivery=mode)
+    worker.wait_ready()
+    wait_predictions(worker, 23)
+    worker.wait_until(lambda: asyncio.run(committed(settings))[0] == 23)
+    assert worker.terminate() == 0
+    asyncio.run(make_anew(settings))
+    asyncio.run(commit(settings, 23))
+    asyncio.run(write(settings, [0], [event("ada")] * 2))
+
+    worker = start("worker", delivery=mode)
+    worker.wait_ready()
+    worker.wait_until(lambda: missed(worker, "truncated") == 21)
+    asyncio.run(write(settings, [0], [event("ada"), event("bob"), event("eve")]))
+    wait_predictions(worker, 3)
+    worker.kill()  # the next one finds the cut where the users are
+    last = start("worker", delivery=mode, data_dir=settings.data_dir / "other")
+    last.wait_ready()
+    asyncio.run(write(settings, [0], [event("ada")]))
+    last.wait_until(lambda: asyncio.run(committed(settings))[0] == 6)
+    assert missed(last, "truncated") == 0
+    assert last.terminate() == 0
+    predictions = [decode_prediction(record.value) for record in read_all(settings, settings.predictions_topic)]
+    new = {one.source.offset: (one.user_id, one.history_length) for one in predictions[23:]}
+    assert new == {2: ("ada", 21), 3: ("bob", 4), 4: ("eve", 1), 5: ("ada", 22)}
+    assert len({one.prediction_id for one in predictions}) == 27, "who drops repeated ids would drop new predictions"

@@ -196,6 +196,7 @@ def published() -> Any:
         verdicts=np.zeros(1, np.uint8),
         partitions=np.array([2]),
         offsets=np.array([2899]),
+        positions=np.array([2899]),
         history_lengths=np.array([8]),
     )
     encoder = PredictionEncoder(epoch=1, topic="shop.events", recommendations=2, actions=2)

@@ -41,6 +41,7 @@ def make_events(rows: int) -> SourceEvents:
         verdicts=np.zeros(rows, np.uint8),
         partitions=np.full(rows, 3),
         offsets=np.arange(rows),
+        positions=np.arange(rows),
         history_lengths=np.ones(rows, np.int64),
     )
 
@@ -138,6 +139,7 @@ def events_of(events: list[dict[str, Any]]) -> SourceEvents:
         verdicts=np.array([FLAGS.index(event["event_time_flag"]) for event in events], np.uint8),
         partitions=np.array([event["source"]["partition"] for event in events], np.int64),
         offsets=np.array([event["source"]["offset"] for event in events], np.int64),
+        positions=np.array([event["source"]["offset"] for event in events], np.int64),
         history_lengths=np.array([event["history_length"] for event in events], np.int64),
     )
 
@@ -160,7 +162,7 @@ def test_a_prediction_names_its_event(events: list[dict[str, Any]], version: str
 
 def test_prediction_ids_never_change() -> None:
     # Consumers deduplicate by them, also across releases.
-    events = make_events(1)._replace(offsets=np.array([41]))
+    events = make_events(1)._replace(offsets=np.array([41]), positions=np.array([41]))
     prediction = json.loads(encoder().encode(events, make_answers(["a"], 1, 1)).text.tobytes())
     assert prediction["prediction_id"] == "c7df709d-6a62-5d79-9367-8fa30d239a06"
 
@@ -175,7 +177,7 @@ import numpy as np
 from tests.unit.stream_app.contract.test_prediction_json import encoder, make_answers, make_events
 
 numbers = np.array({EXTREMES})
-events = make_events(len(numbers))._replace(times=numbers, offsets=numbers)
+events = make_events(len(numbers))._replace(times=numbers, offsets=numbers, positions=numbers)
 print(encoder().encode(events, make_answers(["a"], len(numbers), 1)).text.tobytes().decode().replace("}}{{", "}}\\n{{"))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
@@ -282,7 +284,9 @@ def test_an_action_that_nobody_can_take_is_left_out(value: float) -> None:
 
 
 def test_what_is_written_is_decoded_as_a_prediction() -> None:
-    events = make_events(1)._replace(users=['a "user"'], offsets=np.array([9]), history_lengths=np.array([2]))
+    events = make_events(1)._replace(
+        users=['a "user"'], offsets=np.array([9]), positions=np.array([9]), history_lengths=np.array([2])
+    )
     answers = make_answers(['an "item"\n', "ü"], 1, 5)
     prediction = decode_prediction(encoder(10, 5).encode(events, answers).text.tobytes())
     assert (prediction.user_id, prediction.source, prediction.history_length) == ('a "user"', Source(3, 9), 2)

@@ -132,6 +132,20 @@ def test_a_batch_without_answers_commits_its_offset() -> None:
     assert run(Cluster(), body) == ["1 begin", "1 offset 1/5", "1 commit"]
 
 
+def test_offsets_of_a_log_that_was_cut_are_answered_once_more() -> None:
+    async def body(delivery: ExactlyOnce) -> None:
+        with pytest.raises(DataPathError, match="answered up to offset 1000, and offset 10 came again"):
+            await delivery.deliver(batch(), range(10, 10), None)
+        delivery.log_was_cut(1)
+        await delivery.deliver(batch(0, predictions=0, dead_letters=0), range(10, 10), None)
+        await delivery.deliver(batch(1), range(10, 12), None)
+        with pytest.raises(DataPathError, match="answered up to offset 12"):
+            await delivery.deliver(batch(), range(11, 12), None)
+
+    happened = run(Cluster(committed={1: 1000}), body)
+    assert [entry for entry in happened if "offset" in entry] == ["1 offset 1/10", "1 offset 1/12"]
+
+
 def test_nothing_is_committed_before_all_is_acknowledged() -> None:
     cluster = Cluster(at_once=False)
 

@@ -139,6 +139,14 @@ ORDERS = [
         "_on_partitions_assigned",
     ),
     (
+        Leaning(transport.Consumer._drain_messages, "", TRANSPORT, "what lies below the read offset is dropped"),
+        "_read_offset get_read_offset callback set_read_offset",
+    ),
+    (
+        Leaning(transport.Consumer._should_commit, "", TRANSPORT, "nothing below the committed offset is committed"),
+        "_committed_offset",
+    ),
+    (
         Leaning(transport.Consumer.on_partitions_revoked, "", TRANSPORT, "what is acknowledged is forgotten first"),
         "_acked pop _on_partitions_revoked",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -82,6 +83,66 @@ def test_offsets_that_are_gone_are_told_once_and_passed() -> None:
         hand_out(consumer, 20)
         consumer._expect(CHANGELOG, [Fetch(CHANGELOG, [], 7, 20, gap)])
         assert told == [(EVENTS, gap)]
+
+    run(body)
+
+
+def test_a_log_that_was_cut_is_followed_once_all_before_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    gap = OffsetGap("truncated", 8, 3)
+    happened: list[Any] = []
+
+    async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
+        return {EVENTS: [Fetch(EVENTS, [], 8, 3, gap)]}, {EVENTS}
+
+    async def follow_cut(partition: int, offset: int) -> None:
+        happened.append((partition, offset))
+
+    async def commit(_: Any, offsets: Any) -> bool:
+        happened.append(offsets)
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "_wait_next_records", next_records)
+    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+
+    async def body(consumer: FetchConsumer) -> None:
+        missed = lambda *gap: happened.append(gap)  # noqa: E731
+        consumer.transport.hooks = replace(consumer.transport.hooks, follow_cut=follow_cut, missed=missed)
+        consumer.flow_active = True
+        last = hand_out(consumer, 5, 6, 7)
+        consumer._read_offset[EVENTS] = consumer._committed_offset[EVENTS] = 7
+        fetching = asyncio.create_task(consumer._wait_next_records(1.0))
+        await asyncio.sleep(0.05)
+        assert happened == []
+        consumer.ack(last)
+        assert await fetching == ({}, {EVENTS})
+        assert happened == [(3, 3), {EVENTS: 3}, (EVENTS, gap)]
+        assert consumer._read_offset[EVENTS] == consumer._committed_offset[EVENTS] == 3
+        assert consumer._new_offset(EVENTS) is None
+        consumer.ack(hand_out(consumer, 3, 4))
+        assert consumer._should_commit(EVENTS, consumer._new_offset(EVENTS) or 0)
+
+    run(body)
+
+
+@pytest.mark.parametrize("rebalance", ["flow", "generation"])
+def test_a_rebalance_ends_the_wait_for_what_came_before_a_cut(monkeypatch: pytest.MonkeyPatch, rebalance: str) -> None:
+    gap = OffsetGap("truncated", 8, 3)
+
+    async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
+        return {EVENTS: [Fetch(EVENTS, [], 8, 3, gap)]}, {EVENTS}
+
+    monkeypatch.setattr(driver.Consumer, "_wait_next_records", next_records)
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.flow_active = True
+        hand_out(consumer, 5, 6, 7)
+        fetching = asyncio.create_task(consumer._wait_next_records(1.0))
+        await asyncio.sleep(0.03)
+        if rebalance == "flow":
+            consumer.flow_active = False
+        else:
+            consumer.app.consumer_generation_id += 1
+        assert await asyncio.wait_for(fetching, 5) == ({}, {EVENTS})
 
     run(body)
 

@@ -21,6 +21,8 @@ from model.data.events import EVENT_TYPES
 from model.serving.canary import Canary
 from model.serving.serving import Serving, serve
 from model.serving.state_engine import StateEngine
+from model.state.log_cuts import CUT_USER, LogCut
+from model.state.user_record import record_position
 from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.contract.records import OutgoingRecord
 from stream_app.settings import load_settings
@@ -127,6 +129,25 @@ def test_a_batch_without_records_passes_and_is_not_counted(serving: Serving | No
     assert bench.process([]) == {}
     bench.process([event(offset=0)])
     assert bench.value("batch_events_count") == 1
+
+
+def test_behind_a_cut_events_are_new_whatever_offsets_their_users_know() -> None:
+    bench = Bench()
+    before = bench.process([event(offset=20), event("é", partition=1, offset=20)])
+    bench.engine.cut(0, LogCut(1, 10))
+    results = bench.process([event(offset=9), event(offset=10), event(offset=20), event("é", partition=1, offset=20)])
+    answers = predictions(results[0])
+    assert [(one.source.offset, one.history_length) for one in answers] == [(10, 2), (20, 3)]
+    assert not results[1].predictions
+    (first,) = predictions(before[0])
+    assert first.source.offset == 20
+    assert first.prediction_id not in {one.prediction_id for one in answers}
+    ((_, record),) = results[0].states
+    assert record_position(record) == (1, (1 << 48) + 20)
+    bench.shelf[0, "u"], bench.shelf[0, CUT_USER] = record, LogCut(1, 10).record(epoch=1)
+    bench.engine.clear()  # a rebalance
+    (again,) = bench.process([event(offset=20), event(offset=21)]).values()
+    assert [(one.source.offset, one.history_length) for one in predictions(again)] == [(21, 4)]
 
 
 def test_everything_is_counted() -> None:

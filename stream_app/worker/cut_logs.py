@@ -1,0 +1,52 @@
+"""Writes down that a partition's log was cut, before any event behind the cut is answered.
+
+Durable first, as all that changes users' states: `delivery` writes the cut to the changelog (and, exactly once, the
+offset of the cut with it, in one transaction), then the local store has it, then memory. Should the process end in
+between, the committed offset is refused again, and the log counts as cut once more: nothing behind the cut was answered
+yet.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.errors import RecordCorrupt
+from model.serving.state_engine import StateEngine
+from model.state.log_cuts import CUT_USER, LogCut, cut_of
+from stream_app.contract.string_columns import strings
+from stream_app.errors import DataPathError
+from stream_app.kafka.record_batch import record_batches
+from stream_app.worker.delivery import BatchResult, Delivery
+from stream_app.worker.local_store import LocalStore
+
+
+class CutLogs:
+    """Where the logs of this worker's partitions were cut."""
+
+    def __init__(self, *, engine: StateEngine, store: LocalStore, delivery: Delivery, epoch: int) -> None:
+        """`epoch` of the stream."""
+        self._engine, self._store, self._delivery, self._epoch = engine, store, delivery, epoch
+
+    async def note(self, partition: int, offset: int) -> None:
+        """Has every user take what a partition's log has from `offset` on for new.
+
+        Called while nothing of the partition is on its way. Raises what a delivery raises.
+        """
+        cut = self._known(partition).again(offset)
+        record = cut.record(self._epoch)
+        user, first = CUT_USER.encode(), np.zeros(1, np.int64)
+        changelog = record_batches(strings([user]), first, strings([record]), first)
+        result = BatchResult(partition, "rules", changelog=changelog, states=[(user, record)])
+        self._delivery.log_was_cut(partition)
+        written = (await self._delivery.deliver(result, range(offset, offset), None)).changelog
+        if written is None:
+            raise DataPathError(f"nothing was written to the changelog of partition {partition}")
+        self._store.write(partition, result.states, written.stop - 1, written.start)
+        self._engine.cut(partition, cut)
+
+    def _known(self, partition: int) -> LogCut:
+        """The last cut before; one that cannot be read is replaced, as it is read as none."""
+        try:
+            return cut_of(self._store.read(partition, [CUT_USER]).get(CUT_USER), self._epoch)
+        except RecordCorrupt:
+            return LogCut()

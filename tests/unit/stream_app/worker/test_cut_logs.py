@@ -1,0 +1,87 @@
+"""A cut is durable before events behind it are answered, and every worker after this one finds it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.serving.state_engine import StateEngine
+from model.state.log_cuts import CUT_USER, LogCut, cut_of
+from stream_app.errors import DataPathError
+from stream_app.worker.cut_logs import CutLogs
+from stream_app.worker.delivery import BatchResult, DeliveryReceipt
+from stream_app.worker.local_store import LocalStore
+from tests.unit.builders.basics import make_states, unpacked
+
+
+class World:
+    """A delivery and an engine, whose calls are noted, around a real local store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = LocalStore(folder, topic="changelog", epoch=1, clock=lambda: 0.0)
+        self.store.open(3, 0, 1e9, "cluster")
+        self.happened: list[str] = []
+        self.written: list[BatchResult] = []
+        self.end = 0  # of the changelog
+        self.broken = False
+        parts: Any = self
+        self.logs = CutLogs(engine=parts, store=self.store, delivery=parts, epoch=1)
+
+    def log_was_cut(self, partition: int) -> None:
+        self.happened.append(f"offsets of {partition} are free")
+
+    async def deliver(self, batch: BatchResult, offsets: range, after: Any) -> DeliveryReceipt:
+        assert after is None
+        self.happened.append(f"delivered {offsets}")
+        if self.broken:
+            return DeliveryReceipt(0.0, None)
+        self.written.append(batch)
+        self.end += 1
+        return DeliveryReceipt(0.0, range(self.end - 1, self.end))
+
+    def cut(self, partition: int, cut: LogCut) -> None:
+        stored = self.store.read(partition, [CUT_USER])[CUT_USER]
+        assert cut_of(stored, 1) == cut, "memory must not run ahead"
+        self.happened.append(f"{partition} was cut: {cut.number}, {cut.offset}")
+
+
+def test_a_cut_is_delivered_then_stored_then_known(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    asyncio.run(world.logs.note(3, 10))
+    asyncio.run(world.logs.note(3, 4))
+    free = "offsets of 3 are free"
+    assert world.happened == [
+        *(free, "delivered range(10, 10)", "3 was cut: 1, 10"),
+        *(free, "delivered range(4, 4)", "3 was cut: 2, 4"),
+    ]
+    (record,) = unpacked(world.written[0].changelog)
+    assert (record.key, cut_of(record.value, 1)) == (b"", LogCut(1, 10))
+    assert world.written[0].states == [(b"", record.value)]
+    assert world.store.offset(3) == 1  # as for any record of the changelog
+    states = make_states(stored=world.store.read)
+    assert states._stored_cut(3) == LogCut(2, 4)
+    world.store.stop()
+
+
+def test_a_cut_that_was_not_written_is_not_known(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.broken = True
+    with pytest.raises(DataPathError, match="nothing was written"):
+        asyncio.run(world.logs.note(3, 10))
+    assert world.store.read(3, [CUT_USER]) == {}
+    world.store.stop()
+
+
+def test_a_cut_that_cannot_be_read_counts_as_damaged_and_is_replaced(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.store.write(3, [(b"", b"damaged")], 0)
+    states = make_states(stored=world.store.read)
+    engine = StateEngine(states, rules_share=0)
+    assert states._stored_cut(3) == LogCut()
+    assert [(one.partition, one.user) for one in engine.states.damaged] == [(3, CUT_USER)]
+    asyncio.run(world.logs.note(3, 10))
+    assert states._stored_cut(3) == LogCut(1, 10)
+    world.store.stop()
