@@ -22,6 +22,7 @@ _TOKEN: Final = re.compile(  # a user alone; in addresses of Azure a container s
 )
 _NO_SCHEME: Final = re.compile(r"(?<![^\s/:@'\"(])[^\s/:@'\"(]+:(?!//|:)\S+@")  # user:password@host
 _QUERY: Final = re.compile(r"([?&;#][^\s?&;=#'\"]+=)([^\s&;'\"#]+)")
+_PIECE: Final = 4  # characters from which on a part of a password is taken for a secret
 _LONG: Final = 8  # characters from which on a value in a query is taken for a secret, and not for a word such as `true`
 
 
@@ -44,7 +45,17 @@ def secrets_in(address: str) -> frozenset[str]:
     user, at, _ = address.partition("://")[2].rpartition("@") if "://" in address else address.rpartition("@")
     secrets = {value for _, value in _QUERY.findall(address) if len(value) >= _LONG}
     if at and ":" in user:
-        secrets.add(user.partition(":")[2])
+        password = user.partition(":")[2]
+        pieces = re.split(r"[/?#@:\[\]]", password)  # one of them is what a driver quotes that takes it for a port
+        secrets |= {password, *(piece for piece in pieces if len(piece) >= _PIECE)}
     elif at and address.startswith(("http://", "https://")) and "/" not in user:
         secrets.add(user)
     return frozenset(secrets | {unquote(secret) for secret in secrets} - {""})
+
+
+def why(error: Exception, address: str) -> str:
+    """Returns the text of somebody else's error about an address, without the secrets of that address."""
+    text = repr(error)
+    for secret in sorted(secrets_in(address), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return without_secrets(text)

@@ -17,6 +17,7 @@ from typing import Annotated, Final, TypeVar
 import fsspec
 import msgspec
 
+from model.addresses import why
 from model.errors import VersionNotSaved, VersionRefused
 from model.versions.version_name import NAME_RULE, is_version_name, quoted
 
@@ -88,7 +89,9 @@ def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], 
         raise
     except Exception as error:  # every kind of storage raises errors of its own
         _remove_partial(path, (*contents, *for_people, PARTIAL))
-        raise VersionNotSaved(f"{path} cannot be written: {error!r}. Is it there, with room and permission?") from error
+        raise VersionNotSaved(
+            f"{path} cannot be written: {why(error, path)}. Is it there, with room and permission?"
+        ) from error
     return sha256(manifest).hexdigest()
 
 
@@ -160,7 +163,7 @@ def read(path: str, key: str, most: int) -> bytes:
     except FileNotFoundError as error:
         raise VersionRefused("missing_file", f"{path} has no {key}: the version is not complete") from error
     except Exception as error:  # every kind of storage raises errors of its own
-        raise VersionRefused("unreadable", f"{path}/{key} cannot be read: {error!r}") from error
+        raise VersionRefused("unreadable", f"{path}/{key} cannot be read: {why(error, path)}") from error
     if len(content) > most:
         raise VersionRefused("size", f"{path}/{key} has more than the {most} bytes that it may have")
     return content

@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 import msgspec
 
+from model.addresses import why
 from model.errors import VersionRefused
 from model.versions.manifest import (
     CONFIG,
@@ -57,7 +58,7 @@ def version_names(registry: str) -> list[str]:
     except FileNotFoundError:
         return []
     except Exception as error:  # every kind of storage raises errors of its own
-        raise VersionRefused("unreadable", f"the registry {registry} cannot be read: {error!r}") from error
+        raise VersionRefused("unreadable", f"the registry {registry} cannot be read: {why(error, registry)}") from error
 
 
 def describe(name: str, path: str) -> ListedVersion:
@@ -89,7 +90,9 @@ def prune(registry: str, keep: Collection[str], newest: int) -> list[str]:
         for name in old:
             _delete(files, f"{root}/{name}")
     except Exception as error:  # every kind of storage raises errors of its own
-        raise VersionRefused("unreadable", f"old versions in {registry} cannot be deleted: {error!r}") from error
+        raise VersionRefused(
+            "unreadable", f"old versions in {registry} cannot be deleted: {why(error, registry)}"
+        ) from error
     return old
 
 
@@ -149,7 +152,7 @@ def _sizes(path: str) -> dict[str, int]:
         files, root = fsspec.core.url_to_fs(path)
         return {_name(entry): entry["size"] for entry in files.ls(root, detail=True)}
     except Exception as error:
-        raise VersionRefused("unreadable", f"{path} cannot be read: {error!r}") from error
+        raise VersionRefused("unreadable", f"{path} cannot be read: {why(error, path)}") from error
 
 
 def _name(entry: Mapping[str, Any]) -> str:

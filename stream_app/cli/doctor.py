@@ -1,18 +1,33 @@
-"""`nextact doctor`: shows the settings and where they come from, and checks device, Kafka and topics."""
+"""`nextact doctor`: shows the settings and where they come from, and checks all that a stream needs around it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+import resource
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from importlib.metadata import version
 
 import torch
+from aiokafka.errors import KafkaError
 
 from model.addresses import shown
 from model.errors import NextactError
+from model.versions.registry import version_names
+from stream_app.cli.key_check import sample_keys
 from stream_app.device import choose_device
-from stream_app.kafka.topic_admin import ensure_topics
-from stream_app.settings import PREFIX, Settings
+from stream_app.environment import FILE, unknown_variables, variable_of
+from stream_app.history.storage import HistoryStorage
+from stream_app.kafka.cluster_checks import (
+    Finding,
+    cluster_findings,
+    files_finding,
+    look_at_cluster,
+    topic_findings,
+)
+from stream_app.kafka.topic_admin import topic_states
+from stream_app.settings import Settings
+from stream_app.versions.timeouts import with_timeout
+from stream_app.worker.exactly_once import TRANSACTION_TIMEOUT_MS
 
 
 async def check_setup(settings: Settings, given: Collection[str], say: Callable[[str], None]) -> bool:
@@ -23,36 +38,85 @@ async def check_setup(settings: Settings, given: Collection[str], say: Callable[
     for name, value in settings:
         say(f"  {name:20} {shown(str(value)):30} {_origin(name, given)}")
     say("\nchecks")
-    device = _device(settings, say)
-    topics = await _topics(settings, say)
-    return device and topics
+    well = True
+    async for finding in _findings(settings):
+        say(f"  {finding.level:4}  {finding.text}")
+        well = well and finding.level != "FAIL"
+    return well
 
 
 def _origin(name: str, given: Collection[str]) -> str:
-    variable = f"{PREFIX}{name.upper()}"
+    variable = variable_of(name)
     if name in given:
         return "command line"
+    if variable + FILE in os.environ:
+        return f"{variable}{FILE} ({os.environ[variable + FILE]})"
     return variable if variable in os.environ else "default"
 
 
-def _device(settings: Settings, say: Callable[[str], None]) -> bool:
+async def _findings(settings: Settings) -> AsyncIterator[Finding]:
+    for variable in unknown_variables(os.environ, Settings.model_fields):
+        yield Finding("FAIL", str(variable))
+    yield _device(settings)
+    yield files_finding(settings, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    yield await _registry(settings)
+    yield await _history(settings)
+    for finding in await _kafka(settings):
+        yield finding
+
+
+def _device(settings: Settings) -> Finding:
     try:
         device = choose_device(settings.device, fallback=settings.device_fallback)
     except NextactError as error:
-        say(f"  FAIL  device: {error}")
-        return False
+        return Finding("FAIL", f"device: {error}")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads at most"
-    say(f"  ok    device: {device} ({name})")
-    return True
+    return Finding("ok", f"device: {device} ({name})")
 
 
-async def _topics(settings: Settings, say: Callable[[str], None]) -> bool:
+async def _registry(settings: Settings) -> Finding:
+    def read() -> int:
+        return len(version_names(settings.registry_address))
+
+    return await _storage("registry", settings.registry_address, settings.registry_timeout, read, "versions")
+
+
+async def _history(settings: Settings) -> Finding:
+    def read() -> int:
+        return len(HistoryStorage(settings.history_address).sizes())
+
+    return await _storage("history", settings.history_address, settings.registry_timeout, read, "files")
+
+
+async def _storage(what: str, address: str, seconds: float, read: Callable[[], int], counted: str) -> Finding:
     try:
-        reports = await ensure_topics(settings, create=False)
+        count = await with_timeout(seconds, read)
     except NextactError as error:
-        say(f"  FAIL  Kafka: {error}")
-        return False
-    say(f"  ok    Kafka at {settings.brokers}")
-    for report in reports:
-        say(f"  ok    topic {report.name}: {report.partitions} partitions, {report.replicas} replicas")
-    return True
+        return Finding("FAIL", f"{what}: {error}")
+    except TimeoutError:
+        return Finding("FAIL", f"{what}: {shown(address)} does not answer within {seconds:g} s")
+    return Finding("ok", f"{what}: {shown(address)}, {count:,} {counted}")
+
+
+async def _kafka(settings: Settings) -> Iterable[Finding]:
+    try:
+        topics = await topic_states(settings, "operator")
+        cluster = await look_at_cluster(settings, TRANSACTION_TIMEOUT_MS)
+    except NextactError as error:
+        return [Finding("FAIL", f"Kafka: {error}")]
+    except (KafkaError, OSError) as error:
+        return [Finding("FAIL", f"Kafka at {shown(settings.brokers)}: {error!r}")]
+    found = [*cluster_findings(settings, cluster), *topic_findings(settings, topics, cluster.brokers)]
+    if any(state.partitions for state in topics if state.name == settings.events_topic):
+        found.append(await _keys(settings))
+    return found
+
+
+async def _keys(settings: Settings) -> Finding:
+    try:
+        sample = await sample_keys(settings)
+    except NextactError as error:
+        return Finding("FAIL", f"keys: {error}")
+    except (KafkaError, OSError) as error:
+        return Finding("FAIL", f"keys: the newest events cannot be read: {error!r}")
+    return Finding("warn" if sample.misplaced else "ok", f"keys: {sample}")

@@ -248,7 +248,7 @@ def _damage(storage: HistoryStorage, name: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno is not None:
-            raise HistoryFailed(f"{storage.address}/{name} cannot be read: {error.strerror or error}") from error
+            raise HistoryFailed(f"{storage.address}/{name} cannot be read: {storage.why(error)}") from error
         raise FileDamage(str(error)) from error
     except (pa.ArrowException, KeyError, msgspec.DecodeError) as error:
         raise FileDamage(str(error)) from error

@@ -21,7 +21,7 @@ import fsspec
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from model.addresses import shown
+from model.addresses import shown, why
 from stream_app.errors import HistoryFailed, HistoryUnusable
 
 LOCK: Final = ".lock"  # name of the lock file in a local folder
@@ -39,11 +39,12 @@ class HistoryStorage:
     def __init__(self, address: str) -> None:
         """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` if no driver can open it."""
         self.address = shown(address)  # for messages
+        self._own_address = address
         try:
             self._files, self._root = fsspec.core.url_to_fs(address)
         except Exception as error:  # an unknown protocol, a driver that is not installed
             raise HistoryUnusable(
-                f"NEXTACT_HISTORY={self.address!r} is neither a folder nor an fsspec address: {error}"
+                f"NEXTACT_HISTORY={self.address!r} is neither a folder nor an fsspec address: {self.why(error)}"
             ) from error
         self._local = isinstance(self._files, LocalFileSystem)
         self._lock: IO[str] | None = None
@@ -62,7 +63,7 @@ class HistoryStorage:
             raise
         except Exception as error:  # every kind of storage raises errors of its own
             raise HistoryUnusable(
-                f"the history in {self.address!r} cannot be written: {_why(error)}. "
+                f"the history in {self.address!r} cannot be written: {self.why(error)}. "
                 "Set NEXTACT_HISTORY to a folder or address that can be written"
             ) from error
 
@@ -153,6 +154,10 @@ class HistoryStorage:
         self._rename(name, aside)
         return aside
 
+    def why(self, error: Exception) -> str:
+        """Returns why the storage, or its driver, failed, without the secrets of the address."""
+        return (error.strerror if isinstance(error, OSError) else None) or why(error, self._own_address)
+
     def _rename(self, name: str, other: str) -> None:
         with self._failing(name, "renamed"):
             self._files.mv(self._path(name), self._path(other))
@@ -217,7 +222,7 @@ class HistoryStorage:
         except HistoryFailed:
             raise
         except Exception as error:  # every kind of storage raises errors of its own
-            raise HistoryFailed(f"{self.address}/{name} cannot be {what}: {_why(error)}") from error
+            raise HistoryFailed(f"{self.address}/{name} cannot be {what}: {self.why(error)}") from error
 
 
 def number_of(name: str) -> int:
@@ -227,10 +232,6 @@ def number_of(name: str) -> int:
 
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _why(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or repr(error)
 
 
 def _sync(path: Path) -> None:

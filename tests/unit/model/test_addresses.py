@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.addresses import secrets_in, shown, without_secrets
+from model.addresses import secrets_in, shown, why, without_secrets
 
 SECRET = "hunter2-hunter2"
 
@@ -75,6 +75,17 @@ def test_texts_that_name_addresses_lose_only_their_secrets() -> None:
 
 
 def test_the_secrets_of_an_address_are_known_as_written_and_decoded() -> None:
-    assert secrets_in("s3://key:p%2Fw@bucket?version=3&sig=abcd%2Fefgh") == {"p%2Fw", "p/w", "abcd%2Fefgh", "abcd/efgh"}
+    assert secrets_in("s3://key:p%2Fw@bucket?version=3&sig=abcd%2Fefgh") == {
+        "p%2Fw",
+        "p/w",
+        "abcd%2Fefgh",
+        "abcd/efgh",
+    }
     assert secrets_in("https://ghp_token@host/x") == {"ghp_token"}
     assert secrets_in("a:1,u:pw@b:1") == {"1,u:pw"}
+
+
+def test_an_error_of_a_driver_is_told_without_the_secrets_that_it_quotes() -> None:
+    address = "ftp://user:hunter2/x@host/models"
+    error = ValueError("Port could not be cast to integer value as 'hunter2' in ftp://user:hunter2/x@host")
+    assert why(error, address) == ("ValueError(\"Port could not be cast to integer value as '***' in ftp://***@host\")")
