@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -50,8 +51,18 @@ PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]
 
 
 def main() -> None:
-    """Runs the chosen parts one after the other."""
+    """Runs the chosen parts; Ctrl-C and SIGTERM end brokers, workers and peers with it."""
     options = parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell has it ignored in the background
+        signal.signal(number, signal.default_int_handler)
+    try:
+        run(options)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; what it had started has ended") from None
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the chosen parts one after the other, and prints what they found."""
     torch.set_num_threads(options.threads)
     found: dict[str, Any] = {}
     with ExitStack() as stack:

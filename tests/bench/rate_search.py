@@ -21,14 +21,19 @@ def highest_held(verdicts: Mapping[float, bool]) -> float:
     return max((rate for rate, held in verdicts.items() if held), default=0.0)
 
 
+def failed_above(verdicts: Mapping[float, bool]) -> float | None:
+    """Returns the lowest rate that failed above the highest that held; None where all above it were left untried."""
+    held = highest_held(verdicts)
+    return min((rate for rate, holds in verdicts.items() if not holds and rate > held), default=None)
+
+
 def next_rate(verdicts: Mapping[float, bool], bounds: Bounds) -> float | None:
     """Returns the rate to try next, by the verdicts on those that were tried; None when there is nothing to find out.
 
     Above the highest one that held it doubles until one fails, below the lowest that failed it halves until one
     holds, and between the two it tries their geometric mean.
     """
-    held = highest_held(verdicts)
-    failed = min((rate for rate, holds in verdicts.items() if not holds and rate > held), default=None)
+    held, failed = highest_held(verdicts), failed_above(verdicts)
     if failed is None:
         doubled = min(2 * held, bounds.highest) if held else bounds.lowest
         return doubled if doubled > held else None

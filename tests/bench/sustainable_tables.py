@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.bench.compare import Ratio, finite, show, show_percentiles
 from tests.bench.rate_points import Point
-from tests.bench.rate_search import highest_held
+from tests.bench.rate_search import failed_above, highest_held
 from tests.bench.systems import ECHO, OURS
 
 LIMITS_MS: Final = (50, 100, 250)  # of p99
@@ -27,9 +27,13 @@ class Turn:
     idle: dict[str, float] = field(default_factory=dict)  # cores in use while nothing comes, by process
     clients: dict[str, dict[float, Point]] = field(default_factory=dict)  # by client and events/s
 
+    def verdicts(self, limit_ms: float) -> dict[float, bool]:
+        """Returns which rates were sustained."""
+        return {rate: point.sustained(limit_ms) for rate, point in self.points.items()}
+
     def sustained(self, limit_ms: float) -> float:
         """Returns the highest rate that was sustained, in events/s; 0.0 where none was."""
-        return highest_held({rate: point.sustained(limit_ms) for rate, point in self.points.items()})
+        return highest_held(self.verdicts(limit_ms))
 
 
 Names = Mapping[str, str]  # of systems in tables, by their keys
@@ -55,6 +59,12 @@ def tables(names: Names, turns: Turns, rates: Sequence[float]) -> dict[str, Any]
     found["kept_up"] = _by_rate(turns, lambda point: float(point.keeps_up))
     found["idle_cores"] = _idle(names, turns)
     found["clients"] = _clients(turns)
+    found["failed_above"] = {
+        f"at_p99_{limit}ms": {
+            key: [failed_above(turn.verdicts(limit)) for turn in several] for key, several in turns.items()
+        }
+        for limit in LIMITS_MS
+    }
     return found | {"runs": runs}
 
 

@@ -200,6 +200,11 @@ def test_the_figures_are_medians_and_a_rate_that_was_not_reached_is_none(capsys:
     assert found["at_p99_100ms"] == {"ours": 2000, "echo": 4000, "stock": 1000}
     assert found["at_p99_50ms"] == {"ours": 1000, "echo": 4000, "stock": 0}
     assert found["runs"]["at_p99_100ms"]["ours"] == [2000, 1000, 2000]
+    assert found["failed_above"]["at_p99_100ms"] == {
+        "ours": [None, 2000, None],
+        "echo": [None] * 3,
+        "stock": [1000, None, None],
+    }
     assert found["p99_ms"] == {
         "1000": {"ours": 40, "echo": 10, "stock": 80},
         "2000": {"ours": 95, "echo": 20, "stock": None},
