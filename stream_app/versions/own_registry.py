@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model.errors import VersionRefused
 from model.versions.manifest import VersionFiles, read_files
+from model.versions.registry import version_names
 from model.versions.version_name import NAME_RULE, is_version_name, quoted
 from stream_app.settings import Settings
 from stream_app.versions.timeouts import with_timeout
@@ -30,3 +31,14 @@ async def read_version(settings: Settings, version: str, manifest_sha256: str | 
     if files.manifest.name != version:
         raise VersionRefused("format", f"the version in {path} calls itself {files.manifest.name}")
     return files
+
+
+async def check_not_empty(settings: Settings) -> None:
+    """Raises `VersionRefused` (unreadable) when no version at all lies in the registry: then it may not be mounted."""
+    registry, seconds = settings.registry_address, settings.registry_timeout
+    try:
+        names = await with_timeout(seconds, lambda: version_names(registry))
+    except TimeoutError as error:
+        raise VersionRefused("unreadable", f"{registry} does not answer within {seconds:g} s") from error
+    if not names:
+        raise VersionRefused("unreadable", f"the registry {registry} has no version at all: is it mounted?")

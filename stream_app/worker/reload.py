@@ -23,7 +23,7 @@ from model.serving.serving import Serving, serve_files
 from model.serving.state_engine import StateEngine
 from model.versions.manifest import VersionFiles
 from stream_app.settings import Settings
-from stream_app.versions.own_registry import read_version
+from stream_app.versions.own_registry import check_not_empty, read_version
 from stream_app.versions.promotions import Promotion, elect
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.threads import WorkerThreads
@@ -177,7 +177,12 @@ class Reloader:
         return None
 
     async def _load(self, promotion: Promotion) -> _ReadyVersion:
-        files = await read_version(self._settings, promotion.version, promotion.manifest_sha256)
+        try:
+            files = await read_version(self._settings, promotion.version, promotion.manifest_sha256)
+        except VersionRefused as refusal:
+            if refusal.reason == "missing_file":
+                await check_not_empty(self._settings)
+            raise
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads.loading, self._make_ready, promotion, files)
 

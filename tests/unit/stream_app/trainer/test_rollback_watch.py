@@ -91,10 +91,9 @@ def test_reports_of_earlier_workers_come_on_the_models_topic_and_count_too() -> 
 
 def test_who_may_only_report_cannot_promote() -> None:
     watch, first = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0), promoted("first", None)  # type: ignore[arg-type]
-    watch.add(
-        [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
-    )
-    watch.add([record(CHAMPION, encode_promotion(promoted("third", None), "/models"), SETTINGS.canary_topic)])
+    second = promoted("second", first)
+    watch.add([record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, second)])
+    watch.add([record(CHAMPION, encode_promotion(promoted("third", second), "/models"), SETTINGS.canary_topic)])
     watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
     assert watch.regression_message() is not None, "the second is still the champion"
 

@@ -11,7 +11,7 @@ import pytest
 from model.errors import VersionRefused
 from model.versions.manifest import MANIFEST
 from stream_app.settings import Settings
-from stream_app.versions.own_registry import read_version, version_path
+from stream_app.versions.own_registry import check_not_empty, read_version, version_path
 from tests.unit.builders.versions import save_version
 
 
@@ -51,3 +51,11 @@ def test_a_registry_that_does_not_answer_is_unreadable(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "v1" / MANIFEST)
     refused = refusal(Settings(registry=str(tmp_path), registry_timeout=0.05), "v1")
     assert (refused.reason, str(refused)) == ("unreadable", f"{tmp_path}/v1 does not answer within 0.05 s")
+
+
+def test_a_registry_without_any_version_may_be_mounted_later(tmp_path: Path) -> None:
+    for registry in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(VersionRefused, match=f"the registry {registry} has no version at all: is it mounted?"):
+            asyncio.run(check_not_empty(Settings(registry=str(registry))))
+    (tmp_path / "v1").mkdir()
+    asyncio.run(check_not_empty(Settings(registry=str(tmp_path))))

@@ -465,6 +465,27 @@ def test_a_registry_that_was_away_is_read_when_it_is_back(
     run(worker, steps)
 
 
+def test_a_registry_that_is_mounted_late_is_read_then(good: Promotion, tmp_path: Path, log: Callable[[], str]) -> None:
+    (tmp_path / "good").rename(tmp_path.parent / f"{tmp_path.name}-good")
+    time = FakeTime()
+
+    async def sleep(seconds: float) -> None:
+        await time.sleep(seconds)
+        if len(time.pauses) == 2:
+            (tmp_path.parent / f"{tmp_path.name}-good").rename(tmp_path / "good")
+
+    worker = Following(record_of(good), sleep=sleep)
+
+    async def steps(worker: Following) -> None:
+        assert worker.unserved == {"unreadable"}
+        await worker.until(lambda: worker.serving == "good")
+        assert time.pauses == [1.0, 5.0]
+        assert "has no version at all: is it mounted?" in log()
+        assert worker.count("refused") == 0
+
+    run(worker, steps)
+
+
 @pytest.mark.parametrize("damage", AWAY)
 def test_a_newer_promotion_ends_the_tries_of_a_version_that_cannot_be_read(
     good: Promotion, tmp_path: Path, log: Callable[[], str], damage: Callable[[Path], object]
