@@ -58,7 +58,8 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     for variable in unknown_variables(os.environ, Settings.model_fields):
         yield Finding("FAIL", str(variable))
     yield _device(settings)
-    yield files_finding(settings, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # to which a worker raises its soft limit
+    yield files_finding(settings, hard)
     yield await _registry(settings)
     yield await _history(settings)
     for finding in await _kafka(settings):
