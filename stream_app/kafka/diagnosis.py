@@ -1,8 +1,10 @@
 """Why there is no connection to Kafka: aiokafka only says that there is none, so the failed step is looked for.
 
 Only after a failure: a connection is made once more, step by step, and then in the other ways in which the port may
-speak. What this leans on in aiokafka: `conn.create_conn` raises what went wrong and not what it makes of it, and a
-connection's `_do_sasl_handshake` asks its `authenticator_oauth` for messages, and `_protocol` is None until it is open.
+speak.
+
+What this leans on in aiokafka: `conn.AIOKafkaConnection.connect` raises what went wrong, where a client only says that
+something did, and its `_protocol` is None until it is open.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any, Final
 
-from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, collect_hosts
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaError,
@@ -239,26 +241,10 @@ def _said(error: BaseException) -> str:
     return " ".join(str(text or type(error).__name__).split())
 
 
-class _Authenticator(OAuthAuthenticator):  # type: ignore[misc]
-    """Notices that a token was refused: the broker says why in an answer that aiokafka does not look at (KIP-255)."""
-
-    async def step(self, payload: bytes | None) -> Any:
-        if payload:
-            raise SaslAuthenticationFailed(f"the broker refuses the token: {payload.decode(errors='replace')}")
-        return await super().step(payload)
-
-
-class _Connection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection that fails with the reason."""
-
-    def authenticator_oauth(self) -> _Authenticator:
-        return _Authenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
-
-
 async def _connected(settings: Settings, host: str, port: int, **changes: Any) -> AIOKafkaConnection:
     """Connects to a broker as clients do, with other options. Raises what goes wrong."""
     options = security_options(settings) | changes
-    connection = _Connection(host, port, client_id="nextact-diagnosis", request_timeout_ms=_STEP_MS, **options)
+    connection = AIOKafkaConnection(host, port, client_id="nextact-diagnosis", request_timeout_ms=_STEP_MS, **options)
     try:
         await connection.connect()
     except BaseException:

@@ -1,4 +1,8 @@
-"""Tokens for OAUTHBEARER: by client credentials from an authorization server, or from a provider of the user's own."""
+"""Tokens for OAUTHBEARER: by client credentials from an authorization server, or from a provider of the user's own.
+
+What this leans on in aiokafka: a connection makes its authenticator by the name `conn.OAuthAuthenticator`, and gives
+its `step` what the broker has answered.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-import aiohttp
+from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from model.errors import NextactError
 from stream_app.errors import SettingsInvalid
@@ -34,6 +38,20 @@ class Token(NamedTuple):
 
     text: str
     use_until: float  # seconds since the epoch; 0: for one connection
+
+
+class TokenAuthenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
+    """aiokafka's authenticator, which notices that a token was refused.
+
+    The broker then says why in an answer that is no error yet (KIP-255); aiokafka takes it for a success, and the next
+    answer for brokers' addresses.
+    """
+
+    async def step(self, payload: bytes | None) -> Any:
+        """Returns the next message; raises `SaslAuthenticationFailed` for a refusal."""
+        if payload:
+            raise SaslAuthenticationFailed(f"the broker refuses the token: {payload.decode(errors='replace')}")
+        return await super().step(payload)
 
 
 class TokenCache(AbstractTokenProvider):  # type: ignore[misc]
@@ -57,8 +75,9 @@ class TokenCache(AbstractTokenProvider):  # type: ignore[misc]
 def token_provider(settings: Settings) -> AbstractTokenProvider:
     """Returns where the clients of these settings get their tokens; equal settings share one cache.
 
-    Raises `SettingsInvalid` for a provider that cannot be imported.
+    From then on refused tokens are noticed. Raises `SettingsInvalid` for a provider that cannot be imported.
     """
+    conn.OAuthAuthenticator = TokenAuthenticator
     return _shared_cache(
         settings.sasl_oauth_provider,
         settings.sasl_oauth_token_url,
@@ -84,6 +103,8 @@ def _basic(client: str, secret: str) -> dict[str, str]:
 
 async def _granted(url: str, client: dict[str, str], form: dict[str, str], cafile: str) -> Token:
     """Asks an authorization server for a token (RFC 6749, section 4.4). Raises `TokenMissing`."""
+    import aiohttp  # which takes long, and most need none of it
+
     trust = ssl.create_default_context()
     if cafile:
         trust.load_verify_locations(cafile)

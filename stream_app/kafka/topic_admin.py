@@ -32,6 +32,7 @@ from stream_app.contract.topics import TopicSpec, topics
 from stream_app.errors import TopicMismatch
 from stream_app.kafka.clients import AdminClient, Role, new_admin
 from stream_app.kafka.offsets import ends_of
+from stream_app.kafka.refusals import missing_right
 from stream_app.kafka.topic_checks import (
     MAX_BYTES,
     TopicState,
@@ -127,7 +128,12 @@ async def _states(
 ) -> list[TopicState]:
     chosen = names or topics_of(settings, role)
     wanted = [spec for spec in topics(settings) if spec.name in chosen]
-    existing = await _partitions(admin, [spec.name for spec in wanted])
+    try:
+        existing = await _partitions(admin, [spec.name for spec in wanted])
+    except TopicAuthorizationFailedError as error:  # which any right on the topic but DescribeConfigs would prevent
+        name = error.args[0]
+        rights = {one.operation for one in grants(settings) if (one.role, one.name) == (role, name)}
+        raise missing_right(" or ".join(sorted(rights - {"DescribeConfigs"})), "topic", repr(name)) from error
     seen = {right.name for right in grants(settings) if (right.role, right.operation) == (role, "DescribeConfigs")}
     configs = await _configs(admin, [name for name in existing if name in seen])
     replicas = {name: len(partitions[0]["replicas"]) for name, partitions in existing.items()}

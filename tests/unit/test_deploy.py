@@ -69,7 +69,9 @@ def own_services() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_variables_are_settings_and_topics_are_those_of_the_contract(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert {name.lower() for name in re.findall(rf"\b{PREFIX}([A-Z_]+)", text)} <= Settings.model_fields.keys()
+    assert {
+        name.lower().removesuffix("_file") for name in re.findall(rf"\b{PREFIX}([A-Z_]+)", text)
+    } <= Settings.model_fields.keys()
     assert set(re.findall(r"(?<![\w.])shop\.[a-z.-]*[a-z]", text)) <= {spec.name for spec in topics(DEFAULTS)}
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiokafka.conn import OAuthAuthenticator
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import SaslAuthenticationFailed
 
 from stream_app.errors import SettingsInvalid
 from stream_app.kafka.oauth import Token, TokenCache, TokenMissing, token_provider
@@ -160,12 +161,18 @@ def test_a_provider_is_a_function_or_a_class(module: str) -> None:
     assert asyncio.run(twice("Signer")) == ["signed-1", "signed-1"]
 
 
-def test_aiokafka_takes_the_provider(module: str) -> None:
-    async def first_message() -> Any:
+def test_aiokafka_sends_the_token_and_notices_that_it_is_refused(module: str) -> None:
+    async def run() -> Any:
         provider = token_provider(oauth(sasl_oauth_provider=f"{module}:plain"))
-        return await OAuthAuthenticator(sasl_oauth_token_provider=provider).step(None)
+        options = {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": provider}
+        authenticator = AIOKafkaConnection("localhost", 1, **options).authenticator_oauth()
+        first = await authenticator.step(None)
+        assert await authenticator.step(b"") is None, "accepted"
+        with pytest.raises(SaslAuthenticationFailed, match=r"refuses the token: .*invalid_token"):
+            await authenticator.step(b'{"status":"invalid_token"}')
+        return first
 
-    assert asyncio.run(first_message()) == (b"n,,\x01auth=Bearer plain\x01\x01", True)
+    assert asyncio.run(run()) == (b"n,,\x01auth=Bearer plain\x01\x01", True)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_without_the_right_to_see_how_topics_are_set_they_are_taken_for_what_kaf
 
 def test_a_topic_that_may_not_be_seen_is_not_taken_for_a_missing_one(admin: Admin) -> None:
     admin.described = lambda name: 29  # type: ignore[method-assign]
-    with pytest.raises(AuthorizationFailed, match=r"Describe on topic 'shop\.events'"):
+    with pytest.raises(AuthorizationFailed, match=r"the right to Write on topic 'shop\.events'"):
         asyncio.run(topic_admin.ensure_topics(SETTINGS, "publisher"))
     assert not admin.made
 
