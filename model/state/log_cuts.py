@@ -43,6 +43,15 @@ class LogCut(NamedTuple):
         """
         return np.where(offsets < self.offset, offsets, (self.number << _OFFSET_BITS) + offsets)
 
+    def offset_of(self, record: bytes, epoch: int) -> int:
+        """Returns the offset that a user has seen since the last cut; -1: none, or it cannot be read."""
+        try:
+            of_epoch, position = record_position(record)
+        except RecordCorrupt:
+            return -1
+        number, offset = divmod(position, 1 << _OFFSET_BITS)
+        return offset if (of_epoch, number) == (epoch, self.number) else -1
+
     def record(self, epoch: int) -> bytes:
         """Returns the cut as a user's record, of a stream epoch."""
         none = np.zeros(1, np.int64)

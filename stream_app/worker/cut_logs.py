@@ -8,6 +8,10 @@ yet.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
 import numpy as np
 
 from model.errors import RecordCorrupt
@@ -18,6 +22,11 @@ from stream_app.errors import DataPathError
 from stream_app.kafka.record_batch import record_batches
 from stream_app.worker.delivery import BatchResult, Delivery
 from stream_app.worker.local_store import LocalStore
+from stream_app.worker.log_range import LogRange
+
+_LOOKED_AT: Final = 10_000  # users of a partition; of a log made anew nearly each of them knows a later offset
+
+logger: Final = logging.getLogger(__name__)
 
 
 class CutLogs:
@@ -43,6 +52,30 @@ class CutLogs:
             raise DataPathError(f"nothing was written to the changelog of partition {partition}")
         self._store.write(partition, result.states, written.stop - 1, written.start)
         self._engine.cut(partition, cut)
+
+    async def look(self, partition: int, ask: Callable[[], Awaitable[LogRange]]) -> int | None:
+        """Finds out whether a log for which the group has no offset was made anew; returns where it begins if so.
+
+        It was where a user has seen an offset that it does not have: Kafka deletes a group's offsets with a topic, but
+        the users stay, and would take its events for replays. Where the group's offsets have only expired, no user has.
+        `ask` returns the range of the log, and is called only where there are users.
+        """
+        if partition not in self._store.partitions:
+            return None
+        cut = self._known(partition)
+        seen = [cut.offset_of(record, self._epoch) for record in self._store.some(partition, _LOOKED_AT)]
+        newest = max(seen, default=-1)
+        if newest < 0 or newest < (log := await ask()).end:
+            return None
+        logger.warning(
+            "partition %d of the events was made anew: the group has no offset, the log ends at %d, and a user has "
+            "seen %d. All its events are answered as new ones",
+            partition,
+            log.end,
+            newest,
+        )
+        await self.note(partition, log.start)
+        return log.start
 
     def _known(self, partition: int) -> LogCut:
         """The last cut before; one that cannot be read is replaced, as it is read as none."""

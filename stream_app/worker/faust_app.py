@@ -74,13 +74,15 @@ def create_app(
             )
             raise
 
+    cuts = CutLogs(engine=engine, store=store, delivery=delivery, epoch=settings.stream_epoch)
     hooks = TransportHooks(
         drained=agent.drained,
         finish_first=finish_first,
         take_over=take_over,
         commits=not delivery.commits_offsets,
         pause=agent.pause,
-        follow_cut=CutLogs(engine=engine, store=store, delivery=delivery, epoch=settings.stream_epoch).note,
+        follow_cut=cuts.note,
+        look_for_cut=cuts.look,
         missed=partial(_report_missed, metrics),
         heartbeat=delivery.heartbeat,
     )

@@ -188,10 +188,10 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         A replica that lags behind refuses offsets too, so the log is what its leader says, and is looked at again
         before it counts as cut. Nothing is done for a partition that a rebalance or a seek has moved meanwhile.
         """
-        log = await self._log_range(tp)
+        log = await self.log_range(tp)
         if wanted is not None and wanted > log.end:
             await asyncio.sleep(_SECOND_LOOK_S)
-            log = await self._log_range(tp)
+            log = await self.log_range(tp)
         if _positions(consumer, [tp]).get(tp) != wanted or tp not in consumer.assignment():
             return {}
         if wanted is None:
@@ -209,7 +209,8 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer.seek(tp, gap.next)
         return {tp: [Fetch(tp, [], wanted, gap.next, gap)]} if tp.topic in self.transport.fetch_topics else {}
 
-    async def _log_range(self, tp: TP) -> LogRange:
+    async def log_range(self, tp: TP) -> LogRange:
+        """Asks the leader of a partition where its log begins and ends."""
         beginnings = await beginnings_of(self.transport.settings, "worker", [tp])
         ends = await ends_of(self.transport.settings, "worker", [tp])
         return LogRange(beginnings[tp], ends[tp])

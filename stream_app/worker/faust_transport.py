@@ -18,6 +18,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import faust
@@ -29,7 +30,7 @@ from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_producer
 from stream_app.settings import Settings
 from stream_app.worker.faust_fetch_thread import FetchThread
-from stream_app.worker.log_range import OffsetGap
+from stream_app.worker.log_range import LogRange, OffsetGap
 
 _RECOVERY_POLL_S: Final = 0.02  # between two looks for something to recover
 _RECOVERY_FETCH_S: Final = 0.1  # longest fetch during recovery
@@ -168,11 +169,21 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
                     self.transport.hooks.missed(tp, fetch.gap)
 
     async def perform_seek(self) -> None:
-        """Goes back to the committed offsets: what was handed out before will be fetched again."""
+        """Goes back to the committed offsets: what was handed out before will be fetched again.
+
+        Leans on: Faust keeps the committed offsets, None where there is none, in `_read_offset`.
+        """
         await super().perform_seek()
         self._handed_out.clear()
         self._done.clear()
         self._expected = {tp: offset for tp, offset in self._expected.items() if self._is_changelog_tp(tp)}
+        for tp in [tp for tp, offset in self._read_offset.items() if offset is None and self._has_events(tp)]:
+            start = await self.transport.hooks.look_for_cut(tp.partition, partial(self._thread.log_range, tp))
+            if start is not None and self.transport.hooks.commits:
+                await super()._commit({tp: start})
+
+    def _has_events(self, tp: TP) -> bool:
+        return tp.topic in self.transport.fetch_topics and not self._is_changelog_tp(tp)
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seeks, after which the next fetch may begin anywhere.
@@ -208,7 +219,7 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
             return {}
         positions = {}
         for tp in map(TP._make, assignment.tps):
-            if tp.topic in self.transport.fetch_topics and not self._is_changelog_tp(tp):
+            if self._has_events(tp):
                 state, waiting = assignment.state_value(tp), self._handed_out.get(tp)
                 done, end = waiting[0][0] if waiting else state._position, state.lso  # None where not known yet
                 if done is not None and end is not None:
@@ -282,6 +293,8 @@ class TransportHooks:
     commits: bool  # whether acknowledged offsets are to be committed
     pause: Callable[[], float]  # for how many seconds after a fetch of events the worker is too busy for the next one
     follow_cut: Callable[[int, int], Awaitable[None]]  # has states take events from an offset on for new, by partition
+    # The same for all events of a log that turns out to be made anew: returns where it begins.
+    look_for_cut: Callable[[int, Callable[[], Awaitable[LogRange]]], Awaitable[int | None]]
     missed: Callable[[TP, OffsetGap], None]  # hears of events that are not there
     heartbeat: Heartbeats  # hears of heartbeats, in the thread: see `Delivery`
 

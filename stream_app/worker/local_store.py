@@ -155,6 +155,11 @@ class LocalStore:
             records: Any = self._open[partition].get([_USER + user.encode() for user in users])
         return {user: record for user, record in zip(users, records, strict=True) if record is not None}
 
+    def some(self, partition: int, most: int) -> list[bytes]:
+        """Reads up to so many records of a partition's users. Raises `DataPathError` when files are damaged."""
+        with self._removed_when_damaged(partition):
+            return list(itertools.islice(self._open[partition].values(from_key=_USER), most))
+
     def write(
         self, partition: int, records: Iterable[tuple[bytes, bytes | None]], offset: int, known_from: int = 0
     ) -> None:

@@ -212,3 +212,26 @@ def test_users_who_know_later_offsets_than_a_cut_log_are_answered(settings: Sett
     new = {one.source.offset: (one.user_id, one.history_length) for one in predictions[23:]}
     assert new == {2: ("ada", 21), 3: ("bob", 4), 4: ("eve", 1), 5: ("ada", 22)}
     assert len({one.prediction_id for one in predictions}) == 27, "who drops repeated ids would drop new predictions"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_topic_made_anew_is_answered_from_its_first_event(settings: Settings, start: Start, mode: str) -> None:
+    """Kafka deletes the group's offsets with the topic, but the users stay: all would be replays to them."""
+    asyncio.run(ensure_topics(settings))
+    asyncio.run(write(settings, [0], [event("ada")] * 9 + [event("bob")]))
+    worker = start("worker", delivery=mode)
+    worker.wait_ready()
+    wait_predictions(worker, 10)
+    worker.wait_until(lambda: asyncio.run(committed(settings))[0] == 10)
+    assert worker.terminate() == 0
+    asyncio.run(make_anew(settings))
+    asyncio.run(write(settings, [0, 1], [event("ada"), event("eve")]))
+    worker = start("worker", delivery=mode)
+    worker.wait_ready()
+    worker.wait_until(lambda: asyncio.run(committed(settings))[:2] == [2, 2])
+    assert worker.terminate() == 0
+    predictions = [decode_prediction(record.value) for record in read_all(settings, settings.predictions_topic)]
+    assert [(one.user_id, one.history_length) for one in predictions[10:]] == [
+        *(("ada", 10), ("eve", 1)),
+        *(("ada", 1), ("eve", 1)),  # on the other partition
+    ]

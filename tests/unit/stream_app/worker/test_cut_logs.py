@@ -14,6 +14,7 @@ from stream_app.errors import DataPathError
 from stream_app.worker.cut_logs import CutLogs
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
 from stream_app.worker.local_store import LocalStore
+from stream_app.worker.log_range import LogRange
 from tests.unit.builders.basics import make_states, unpacked
 
 
@@ -63,6 +64,35 @@ def test_a_cut_is_delivered_then_stored_then_known(tmp_path: Path) -> None:
     assert world.store.offset(3) == 1  # as for any record of the changelog
     states = make_states(stored=world.store.read)
     assert states._stored_cut(3) == LogCut(2, 4)
+    world.store.stop()
+
+
+def look(world: World, log: LogRange | None) -> int | None:
+    async def ask() -> LogRange:
+        assert log is not None
+        return log
+
+    return asyncio.run(world.logs.look(3, ask))
+
+
+@pytest.mark.parametrize(("end", "anew"), [(20, True), (21, False), (0, True)])
+def test_a_log_that_does_not_have_what_a_user_has_seen_was_made_anew(tmp_path: Path, end: int, anew: bool) -> None:
+    world = World(tmp_path)
+    cut = LogCut(1, 4)
+    users = {b"": cut, b"ada": LogCut(0, 70), b"bob": LogCut(1, 20), b"eve": LogCut(1, 7)}
+    world.store.write(3, [(user, of.record(epoch=1)) for user, of in users.items()], 0)
+    world.store.write(3, [(b"old", LogCut(1, 99).record(epoch=2)), (b"worn", b"damaged")], 1)
+    assert look(world, LogRange(0, end)) == (0 if anew else None)
+    assert (world.happened[-1:] == ["3 was cut: 2, 0"]) is anew
+    world.store.stop()
+
+
+def test_a_log_of_whose_users_nobody_is_known_was_not_made_anew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    assert look(world, None) is None  # nobody even asks
+    world.store.close(3)
+    assert look(world, None) is None
+    assert world.happened == []
     world.store.stop()
 
 

@@ -143,6 +143,10 @@ ORDERS = [
         "_read_offset get_read_offset callback set_read_offset",
     ),
     (
+        Leaning(transport.Consumer.perform_seek, "", TRANSPORT, "the read offset is None where none is committed"),
+        "read_offset _read_offset seek_to_committed read_offset update",
+    ),
+    (
         Leaning(transport.Consumer._should_commit, "", TRANSPORT, "nothing below the committed offset is committed"),
         "_committed_offset",
     ),

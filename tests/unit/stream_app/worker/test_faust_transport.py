@@ -188,6 +188,34 @@ def test_after_a_seek_what_was_handed_out_before_is_not_missed(monkeypatch: pyte
     run(body)
 
 
+@pytest.mark.parametrize("start", [None, 4])
+def test_a_log_without_an_offset_of_the_group_is_looked_at(monkeypatch: pytest.MonkeyPatch, start: int | None) -> None:
+    looked: list[int] = []
+    committed: list[Any] = []
+
+    async def to_committed(_: Any) -> dict[TP, int | None]:
+        return {EVENTS: None, CHANGELOG: None, TP(EVENTS.topic, 4): 0}
+
+    async def look(partition: int, _: Any) -> int | None:
+        looked.append(partition)
+        return start
+
+    async def commit(_: Any, offsets: Any) -> bool:
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "seek_to_committed", to_committed)
+    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.transport.hooks = replace(consumer.transport.hooks, look_for_cut=look)
+        await consumer.perform_seek()
+
+    run(body)
+    assert looked == [3]
+    assert committed == ([] if start is None else [{EVENTS: 4}])
+
+
 @pytest.mark.parametrize("tp", [EVENTS, CHANGELOG])
 def test_a_fetch_that_never_came_ends_the_process_unless_a_seek_comes_first(
     monkeypatch: pytest.MonkeyPatch, tp: TP
