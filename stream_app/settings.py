@@ -24,6 +24,8 @@ _OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of
 _OF_PASSWORD: Final = ("sasl_username", "sasl_password")
 _OF_TOKEN_SERVER: Final = ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl_oauth_client_secret")
 
+Compression = Literal["none", "lz4", "zstd", "gzip", "snappy"]
+
 
 class Settings(BaseSettings):
     """All settings; each comes from the command line, else from its `NEXTACT_*` variable, or the file that such a
@@ -96,6 +98,9 @@ class Settings(BaseSettings):
         10.0, gt=0, description="seconds without a heartbeat after which a worker's partitions go to the others"
     )
 
+    compression: Compression = Field(
+        "none", description="codec of what is written: none, lz4, zstd, gzip or snappy; all of them are read"
+    )
     delivery: Literal["at-least-once", "exactly-once"] = Field(
         "at-least-once",
         description="at-least-once, or exactly-once (with transactions) for subscribers that read committed records",

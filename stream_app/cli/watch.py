@@ -44,7 +44,8 @@ async def watch_predictions(
 async def _values(consumer: AIOKafkaConsumer, user: str | None) -> list[bytes]:
     fetched = await consumer.getmany(timeout_ms=_POLL_MS)
     wanted = None if user is None else user.encode()
-    return [record.value for records in fetched.values() for record in records if wanted in (None, record.key)]
+    read = [record for records in fetched.values() for record in records if record.value is not None]
+    return [record.value for record in read if wanted in (None, record.key)]
 
 
 def line(prediction: Prediction) -> str:

@@ -235,12 +235,21 @@ def _message(title: str, summary: str, schema: str) -> Json:
 def _dead_letter_headers() -> Json:
     """Returns the schemas of a dead letter's headers, whose values are text, also those of numbers."""
     numbers = ("partition", "offset", "timestamp")
+    hashed = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    first = "The first offset of a batch that cannot be read, where `offset` is its last; else it is missing."
+    cut = "Bytes of the {} before it was cut to what this topic takes; missing where it is whole."
     return {
         f"{HEADER_PREFIX}reason": {"type": "string", "enum": list(REASONS)},
         f"{HEADER_PREFIX}message": {"type": "string"},
         f"{HEADER_PREFIX}topic": {"type": "string"},
         **{HEADER_PREFIX + name: _NUMBER for name in numbers},
         f"{HEADER_PREFIX}version": {"type": "string"},
+        f"{HEADER_PREFIX}first_offset": _NUMBER | {"description": first},
+        f"{HEADER_PREFIX}value_bytes": _NUMBER | {"description": cut.format("value")},
+        f"{HEADER_PREFIX}value_sha256": hashed | {"description": "SHA-256 of the whole value."},
+        f"{HEADER_PREFIX}key_bytes": _NUMBER | {"description": cut.format("key")},
+        f"{HEADER_PREFIX}key_sha256": hashed | {"description": "SHA-256 of the whole key."},
+        f"{HEADER_PREFIX}headers_left_out": _NUMBER | {"description": "How many headers there was no room for."},
     }
 
 

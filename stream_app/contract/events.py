@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from model.data.events import EVENT_TYPES, ID_LENGTH, Event
-from stream_app.contract.records import Record
+from stream_app.contract.records import Record, UnreadableBatch
 
 Reason = Literal[
     "empty",
@@ -29,6 +29,7 @@ Reason = Literal[
     "invalid_timestamp",
     "missing_key",
     "key_mismatch",
+    "unreadable",
 ]
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 
@@ -92,7 +93,10 @@ def decode_batch(records: Sequence[Record]) -> DecodedBatch:
         try:
             event, time = decode_event(record.key, record.value, record.timestamp)
         except RejectedRecord as rejection:
-            decoded.rejected.append(Rejection(position, rejection.reason, str(rejection)))
+            if isinstance(record, UnreadableBatch):
+                decoded.rejected.append(Rejection(position, record.reason, record.message))
+            else:
+                decoded.rejected.append(Rejection(position, rejection.reason, str(rejection)))
         else:
             decoded.positions.append(position)
             decoded.events.append(event)

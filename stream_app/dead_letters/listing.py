@@ -46,8 +46,11 @@ async def list_dead_letters(
 def line(letter: DeadLetter, width: int) -> str:
     """Returns a dead letter as a line of at most `width` characters, in which nothing can control a terminal."""
     replays = f" (replay {letter.replays})" if letter.replays else ""
-    source = f"{_moment(letter.timestamp)} {letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
-    reason = f"{letter.reason or 'unknown'}{replays}: {letter.message}"
+    first = "" if letter.source_first_offset < 0 else f"{letter.source_first_offset}-"
+    place = f"{letter.source_topic}/{letter.source_partition}@{first}{letter.source_offset}"
+    source = f"{_moment(letter.timestamp)} {place}"
+    cut = f" (cut: {', '.join(letter.cut)})" if letter.cut else ""
+    reason = f"{letter.reason or 'unknown'}{replays}{cut}: {letter.message}"
     text = f"{source} {reason} key={_shown(letter.key, width)} value={_shown(letter.value, width)}"
     return _cut(_printable(text), width)
 
@@ -68,7 +71,13 @@ def as_json(letter: DeadLetter) -> str:
         "offset": letter.source_offset,
         "timestamp": letter.source_timestamp,
     }
-    headers = [{"name": name} | _json_bytes("value", value) for name, value in letter.headers]
+    if letter.source_first_offset >= 0:
+        source["first_offset"] = letter.source_first_offset
+    cut = {"cut": list(letter.cut), "value_bytes": letter.value_bytes} if letter.cut else {}
+    headers = [
+        _json_bytes("name", name.encode(errors="surrogateescape")) | _json_bytes("value", value)
+        for name, value in letter.headers
+    ]
     fields = {
         "partition": letter.partition,
         "offset": letter.offset,
@@ -80,6 +89,7 @@ def as_json(letter: DeadLetter) -> str:
         **_json_bytes("key", letter.key),
         **_json_bytes("value", letter.value),
         "headers": headers,
+        **cut,
     }
     return json.dumps(fields)
 

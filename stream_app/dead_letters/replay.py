@@ -8,6 +8,7 @@ reason skips no dead letter of another.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import aclosing
@@ -16,13 +17,16 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
 
 from stream_app.contract.access import REPLAY_GROUP
 from stream_app.contract.dead_letters import DeadLetter, replay_record
+from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.dead_letters.reader import Progress, Selection, read_dead_letters
 from stream_app.errors import UsageError
 from stream_app.kafka.clients import new_consumer
+from stream_app.kafka.encoded_batch import EncodedBatch, encode_records
 from stream_app.kafka.publisher import started_producer
 from stream_app.kafka.refusals import refusal
 from stream_app.settings import Settings
@@ -31,6 +35,10 @@ MOST_REPLAYS: Final = 3  # of one record: if it is still rejected then, nobody h
 
 FOREIGN: Final = "not dead letters of nextact"
 EMPTY: Final = "with neither key nor value"
+UNREADABLE: Final = "stand for batches that cannot be read, whose records are nowhere else"
+CUT: Final = (
+    "cut to what their topic takes: the whole ones may still be in the events topic, at the offset that `list` shows"
+)
 AGAIN: Final = "replayed before: --again"
 TOO_OFTEN: Final = f"replayed {MOST_REPLAYS} times, which is the most"
 TOO_LARGE: Final = "too large for the events topic"
@@ -184,6 +192,10 @@ class _Replay:
             return AGAIN
         if not self._options.from_start and letter.offset < await self._positions.get(group, letter.partition):
             return BEHIND
+        if letter.source_first_offset >= 0:
+            return UNREADABLE
+        if letter.cut:
+            return CUT
         if letter.key is None and letter.value is None:
             return EMPTY  # such a record can never be an event, and aiokafka does not send it
         return None
@@ -195,9 +207,25 @@ class _Replay:
             acknowledged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             acknowledged.set_result(None)
             return acknowledged
-        future: asyncio.Future[object] = await self._producer.send(
-            self._settings.events_topic, record.value, record.key, headers=list(record.headers)
-        )
+        if all(_is_utf8(name) for name, _ in record.headers):
+            future: asyncio.Future[object] = await self._producer.send(
+                self._settings.events_topic, record.value, record.key, headers=list(record.headers)
+            )
+            return future
+        return await self._send_odd(record, letter.source_partition)
+
+    async def _send_odd(self, record: OutgoingRecord, partition: int) -> asyncio.Future[object]:
+        """Sends a record with header names of any bytes, which aiokafka does not write, as a batch of its own.
+
+        Without a key it goes where it came from.
+        """
+        topic = self._settings.events_topic
+        if record.key is not None:
+            partitions = sorted(await self._producer.partitions_for(topic))
+            partition = partitions[(murmur2(record.key) & 0x7FFFFFFF) % len(partitions)]
+        (batch,) = encode_records([record])
+        encoded = EncodedBatch(batch, time=time.time(), transactional=False)
+        future: asyncio.Future[object] = await self._producer.send_batch(encoded, topic, partition=partition)
         return future
 
     def _count(self, result: object) -> None:
@@ -207,3 +235,8 @@ class _Replay:
             raise result
         else:
             self.counts.published += 1
+
+
+def _is_utf8(name: str) -> bool:
+    """Returns whether a header's name has no lone surrogates, which stand for other bytes."""
+    return not any("\ud800" <= mark <= "\udfff" for mark in name)

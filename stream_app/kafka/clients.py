@@ -12,12 +12,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Self
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.contract.access import Role
 from stream_app.kafka.diagnosis import quiet
+from stream_app.kafka.lenient_consumer import LenientConsumer
 from stream_app.kafka.refusals import explained
 from stream_app.kafka.security import security_options
 from stream_app.settings import Settings
@@ -31,7 +32,7 @@ _LONGEST_INSTANCE: Final = 200  # characters: Kafka's limit of a name, less what
 _Step = Callable[[], Awaitable[None]]
 
 
-class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+class Consumer(LenientConsumer):
     """A consumer whose start says why it fails; in `async with` all that it does."""
 
     def __init__(self, *topics: str, settings: Settings, **options: Any) -> None:
@@ -85,14 +86,18 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]
 
 
 def new_consumer(settings: Settings, role: Role, *topics: str, **options: Any) -> Consumer:
-    """Makes a consumer, not connected yet; `options` are aiokafka's. Raises `SettingsInvalid`."""
+    """Makes a consumer, not connected yet; `options` are aiokafka's. Raises `SettingsInvalid`.
+
+    What nobody can read of a topic comes as `UnreadableBatch`, without key and value.
+    """
     rack = {"client_rack": settings.client_rack} if settings.client_rack else {}
     return Consumer(*topics, settings=settings, **_common(settings, role), **rack, enable_auto_commit=False, **options)
 
 
 def new_producer(settings: Settings, role: Role, **options: Any) -> Producer:
     """Makes a producer, not connected yet; `options` are aiokafka's. Raises `SettingsInvalid`."""
-    return Producer(settings=settings, **_common(settings, role), **options)
+    compression = None if settings.compression == "none" else settings.compression
+    return Producer(settings=settings, **{**_common(settings, role), "compression_type": compression, **options})
 
 
 def new_admin(settings: Settings, role: Role, **options: Any) -> AdminClient:

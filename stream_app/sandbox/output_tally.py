@@ -62,7 +62,7 @@ class OutputTally:
         fetched = await self._consumer.getmany(timeout_ms=round(timeout * 1000))
         for partition, records in fetched.items():
             if partition.topic == self._settings.predictions_topic:
-                self._count_predictions([record.value for record in records])
+                self._count_predictions([record.value for record in records if record.value is not None])
             elif partition.topic == self._settings.dead_letters_topic:
                 self.dead_letters += len(records)
             else:

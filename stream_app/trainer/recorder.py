@@ -17,7 +17,7 @@ from model.data.event_time import judge_times
 from model.data.events import actions_of
 from model.rounds.drift import DriftMonitor
 from stream_app.contract.events import DecodedBatch, decode_batch
-from stream_app.contract.records import Record
+from stream_app.contract.records import Record, UnreadableBatch
 from stream_app.errors import HistoryUnusable
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
@@ -152,7 +152,10 @@ class EventRecorder:
     def _rows(self, partition: int, records: Sequence[Record]) -> pa.RecordBatch:
         decoded = decode_batch(records)
         self._metrics.events.inc(len(decoded.events))
-        self._metrics.rejected.inc(len(decoded.rejected))
+        rejected = [records[one.position] for one in decoded.rejected]
+        self._metrics.rejected.inc(
+            sum([record.records if isinstance(record, UnreadableBatch) else 1 for record in rejected])
+        )
         self.events += len(decoded.events)
         self._compare(decoded)
         return rows_of(partition, [record.offset for record in records], decoded)

@@ -11,6 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -20,10 +21,9 @@ from aiokafka.errors import KafkaError
 from numpy.typing import NDArray
 
 from stream_app.contract.events import Reason
-from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.clients import new_producer
-from stream_app.kafka.record_batch import EncodedBatch, RecordBatch
+from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
 from stream_app.kafka.refusals import refusal
 from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
@@ -41,7 +41,7 @@ class BatchResult:
     partition: int
     ranker: Ranker
     predictions: list[RecordBatch] = field(default_factory=list)
-    dead_letters: list[OutgoingRecord] = field(default_factory=list)
+    dead_letters: list[RecordBatch] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)  # of the dead letters
     changelog: list[RecordBatch] = field(default_factory=list)
     states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
@@ -142,10 +142,9 @@ class AtLeastOnce:
         settings, partition = self._settings, batch.partition
         await self._lease.held()
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
-            answers = await send_batches(
-                self._producer, settings.predictions_topic, partition, batch.predictions, self._clock
-            )
-            answers += await send(self._producer, settings.dead_letters_topic, partition, batch.dead_letters)
+            queue = partial(send_batches, self._producer, partition=partition, clock=self._clock)
+            answers = await queue(topic=settings.predictions_topic, batches=batch.predictions)
+            answers += await queue(topic=settings.dead_letters_topic, batches=batch.dead_letters)
         await acknowledged(answers)
         answered_at = self._clock()
         if after is not None:
@@ -172,21 +171,6 @@ class QueuedBatch(NamedTuple):
 
     records: int
     acknowledged: asyncio.Future[Any]
-
-
-async def send(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: list[OutgoingRecord]
-) -> list[QueuedBatch]:
-    """Queues records as few large batches."""
-    queued = []
-    remaining = iter(records)
-    record = next(remaining, None)
-    while record is not None:
-        builder, size = producer.create_batch(), 0
-        while record is not None and _appended(builder, record):
-            record, size = next(remaining, None), size + 1
-        queued.append(QueuedBatch(size, await producer.send_batch(builder, topic, partition=partition)))
-    return queued
 
 
 async def send_batches(
@@ -233,9 +217,3 @@ def without_gap(written: Sequence[range]) -> range | None:
             break
         start = batch.start
     return range(start, written[-1].stop)
-
-
-def _appended(builder: Any, record: OutgoingRecord) -> bool:
-    """Appends a record if it fits, as any does into an empty batch; returns whether it did."""
-    key, value, headers = record
-    return builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is not None

@@ -21,7 +21,7 @@ from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.refusals import refusal
 from stream_app.settings import Settings
-from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, delivery_producer, send, send_batches
+from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, delivery_producer, send_batches
 
 # A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long if nobody
 # does. Far above the time of a batch, below the 15 minutes that brokers allow.
@@ -116,7 +116,7 @@ class ExactlyOnce:
         settings, partition = self._settings, batch.partition
         send_encoded = partial(send_batches, producer, partition=partition, clock=self._clock, transactional=True)
         answers = await send_encoded(topic=settings.predictions_topic, batches=batch.predictions)
-        answers += await send(producer, settings.dead_letters_topic, partition, batch.dead_letters)
+        answers += await send_encoded(topic=settings.dead_letters_topic, batches=batch.dead_letters)
         changes = await send_encoded(topic=settings.state_topic, batches=batch.changelog)
         source = TopicPartition(settings.events_topic, partition)
         _, _, written = await asyncio.gather(

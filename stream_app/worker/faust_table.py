@@ -24,6 +24,7 @@ from faust.types import TP
 from model.errors import RecordCorrupt
 from model.serving.state_engine import StateEngine
 from model.state.user_record import record_position
+from stream_app.contract.records import UnreadableBatch
 from stream_app.kafka.topic_admin import changelog_facts
 from stream_app.settings import Settings
 from stream_app.worker.damaged_users import DamagedUsers
@@ -79,11 +80,19 @@ class UsersStore(Store):  # type: ignore[misc]
         """
         if tp.partition not in self._store.partitions:
             return
+        records = [record for record in records if not self._is_unreadable(record)]
         states = [(user, record.value) for record in records if (user := _user_of(record)) is not None]
         known = self._store.read(tp.partition, list(dict(states)))
         newest = _newest(states, known, partial(self._damaged.note, tp.partition))
         self._store.write(tp.partition, [(user.encode(), value) for user, value in newest.items()], offset)
         self._metrics.recovered.inc(len(records))
+
+    def _is_unreadable(self, record: Any) -> bool:
+        """Returns whether this stands for records that are lost: their users go on from what is known of them."""
+        if not isinstance(record, UnreadableBatch):
+            return False
+        self._metrics.unreadable.labels(record.reason).inc(record.records)
+        return True
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0

@@ -16,6 +16,7 @@ from model.errors import RefusalReason
 from model.serving.answers import Answers
 from model.serving.online_scores import BatchScores, VersionScore
 from stream_app.contract.events import REASONS
+from stream_app.contract.records import UnreadableReason
 from stream_app.worker.log_range import MISSED_REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -127,6 +128,12 @@ class WorkerMetrics:
         self.dead_letters = Counter(
             "nextact_dead_letters", "Records that are not events, by reason", ["reason"], registry=registry
         )
+        self.unreadable = Counter(
+            "nextact_unreadable_records",
+            "Offsets passed over, events' and changelog's, as their batch cannot be read or unpacks to too much",
+            ["reason"],
+            registry=registry,
+        )
         self.replays = Counter(
             "nextact_replayed_events", "Events seen again after a restart, answered before", registry=registry
         )
@@ -217,6 +224,8 @@ class WorkerMetrics:
             self.dead_letters.labels(reason)
         for missed in MISSED_REASONS:
             self.missed.labels(missed)
+        for unreadable in get_args(UnreadableReason):
+            self.unreadable.labels(unreadable)
         for ranker in RANKERS:
             for counter in (self.predictions, self.scored, self.hits, self.reciprocal_ranks):
                 counter.labels(ranker)

@@ -7,9 +7,11 @@ several batches are on their way at once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -23,9 +25,12 @@ from model.serving.live_rules import BASELINE
 from model.serving.state_engine import StateEngine, SteppedEvents
 from model.state.user_record import UserRecords, pack
 from stream_app.contract.dead_letters import dead_letter
-from stream_app.contract.events import DecodedBatch, decode_batch
+from stream_app.contract.events import DecodedBatch, Rejection, decode_batch
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
+from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, concatenate, strings
+from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
+from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
 from stream_app.kafka.record_batch import record_batches
 from stream_app.settings import Settings
@@ -96,6 +101,8 @@ class Pipeline:
         self._clock = clock
         self._limits = DeadLetterLimits(settings)
         self._damaged = DamagedUsers(metrics)
+        self._batches = partial(record_batches, compression=settings.compression)
+        self.largest_dead_letter = LARGEST_DEAD_LETTER  # bytes of a batch; the topic may take less
         self._predictions = PredictionEncoder(
             epoch=settings.stream_epoch,
             topic=settings.events_topic,
@@ -113,6 +120,7 @@ class Pipeline:
         with self._timed("decode"):
             decoded = decode_batch(records)
             self._limits.count(records, decoded.rejected, generation)
+            self._count_unreadable(records, decoded.rejected)
             sources = [records[index] for index in decoded.positions]
             publisher_times = np.array(decoded.times, np.int64)
             record_times = np.array(decoded.record_times, np.int64)
@@ -176,16 +184,25 @@ class Pipeline:
         ranker: Ranker = "rules" if by_rules else "model"
         partitions = dict.fromkeys([record.partition for record in received.records])
         results = {partition: BatchResult(partition, ranker) for partition in partitions}
-        for rejected in received.decoded.rejected:
-            record = received.records[rejected.position]
-            results[record.partition].dead_letters.append(dead_letter(record, rejected))
-            results[record.partition].reasons.append(rejected.reason)
+        if received.decoded.rejected:
+            self._add_dead_letters(received, results)
         self._predictions.keep(batch.stepped.item_names)
         if shares:
             self._add_predictions(received, shares, batch.answers, results)
         for share in shares:
             self._add_states(received, share, results)
         return list(results.values())
+
+    def _add_dead_letters(self, received: ReceivedBatch, results: dict[int, BatchResult]) -> None:
+        letters: defaultdict[int, list[OutgoingRecord]] = defaultdict(list)
+        for rejected in received.decoded.rejected:
+            record = received.records[rejected.position]
+            letters[record.partition].append(dead_letter(record, rejected, self.largest_dead_letter))
+            results[record.partition].reasons.append(rejected.reason)
+        for partition, records in letters.items():
+            largest = min(LARGEST_BATCH, self.largest_dead_letter)
+            batches = encode_records(records, largest=largest, compression=self._settings.compression)
+            results[partition].dead_letters.extend(batches)
 
     def _add_predictions(
         self,
@@ -203,7 +220,7 @@ class Pipeline:
         )
         for partition, rows in _by_partition(received.partitions[indices], order):
             result = replace(results[partition], record_times=received.record_times[indices[rows]])
-            result.predictions.extend(record_batches(received.keys, indices, values, rows))
+            result.predictions.extend(self._batches(received.keys, indices, values, rows))
             results[partition] = result
 
     def _add_states(self, received: ReceivedBatch, share: VersionShare, results: dict[int, BatchResult]) -> None:
@@ -215,9 +232,14 @@ class Pipeline:
         column = strings(values)
         for partition, rows in _by_partition(received.partitions[last], np.arange(len(last))):
             result = results[partition]
-            result.changelog.extend(record_batches(received.keys, last, column, rows))
+            result.changelog.extend(self._batches(received.keys, last, column, rows))
             pairs = zip(last[rows].tolist(), rows.tolist(), strict=True)
             result.states.extend([(received.sources[index].key, values[row]) for index, row in pairs])
+
+    def _count_unreadable(self, records: Records, rejected: Sequence[Rejection]) -> None:
+        for record in (records[one.position] for one in rejected):
+            if isinstance(record, UnreadableBatch):
+                self._metrics.unreadable.labels(record.reason).inc(record.records)
 
     def _count(self, decoded: DecodedBatch, shares: Sequence[VersionShare]) -> None:
         metrics = self._metrics

@@ -27,7 +27,7 @@ from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.http_server import HttpServer
 from stream_app.kafka.refusals import explained, refusal
-from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.kafka.topic_admin import ensure_topics, message_limits
 from stream_app.settings import Settings
 from stream_app.versions.canary_reports import CanaryReport, report_canary
 from stream_app.versions.promotions import Promotions
@@ -95,7 +95,7 @@ class Worker:
             threads=threads,
             metrics=metrics,
         )
-        pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
+        pipeline = self._pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
         agent = EventsAgent(
             settings=settings,
             stages=BatchStages(pipeline, self._delivery, store),
@@ -126,6 +126,8 @@ class Worker:
         _quieten_collector()
         _share_interpreter()
         await ensure_topics(settings, "worker")
+        limits = await message_limits(settings, "worker", settings.dead_letters_topic)
+        self._pipeline.largest_dead_letter = limits[settings.dead_letters_topic]
         async with AsyncExitStack() as stopping:
             await self._http.start(settings.http_host, settings.http_port)
             stopping.push_async_callback(self._http.stop)

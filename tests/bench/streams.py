@@ -20,12 +20,13 @@ from aiokafka.partitioner import murmur2
 
 from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.clients import new_admin, new_consumer
+from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.sandbox.secure import ADMIN
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, publish_promotion
-from stream_app.worker.delivery import acknowledged, delivery_producer, send
+from stream_app.worker.delivery import acknowledged, delivery_producer, send_batches
 from tests.integration.running import Running
 
 PARTITIONS: Final = 8
@@ -117,7 +118,10 @@ def fill(settings: Settings, topic: str, records: Iterable[Record]) -> None:
 async def _write(settings: Settings, topic: str, parts: Sequence[list[OutgoingRecord]]) -> None:
     async with delivery_producer(settings, enable_idempotence=True) as producer:
         queued = await asyncio.gather(
-            *(send(producer, topic, partition, part) for partition, part in enumerate(parts) if part)
+            *(
+                send_batches(producer, topic, partition, encode_records(part), time.time)
+                for partition, part in enumerate(parts)
+            )
         )
         await asyncio.gather(*map(acknowledged, queued))
 

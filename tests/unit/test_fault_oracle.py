@@ -76,7 +76,7 @@ def sound() -> Run:
         for result in pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode(batch, 1)))):
             for topic, outgoing in (
                 (run.predictions, unpacked(result.predictions)),
-                (run.dead_letters, result.dead_letters),
+                (run.dead_letters, unpacked(result.dead_letters)),
                 (run.changelog, unpacked(result.changelog)),
             ):
                 topic.extend(_appended(sent, result.partition, len(topic)) for sent in outgoing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import get_args
 
@@ -27,9 +27,10 @@ from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from model.versions.version import Version
-from stream_app.contract.records import OutgoingRecord
+from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, strings
-from stream_app.kafka.record_batch import EncodedBatch, RecordBatch, record_batches
+from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch, encode_records
+from stream_app.kafka.record_batch import record_batches
 
 HIDDEN = 12  # numbers of a hidden state
 LENGTH = 6  # actions of a ring: short, so that they wrap around
@@ -274,7 +275,9 @@ def _words(query: str) -> list[int]:
 
 
 def packed(records: Sequence[OutgoingRecord]) -> list[RecordBatch]:
-    """Records with key and value as a worker writes them."""
+    """Records with key and value as a worker writes them; with headers, as it writes dead letters."""
+    if any(record.headers for record in records):
+        return encode_records(records)
     keys, values = [record.key or b"" for record in records], [record.value or b"" for record in records]
     return record_batches(strings(keys), np.arange(len(records)), strings(values), np.arange(len(records)))
 
@@ -286,10 +289,16 @@ def unpacked(batches: Sequence[RecordBatch]) -> list[OutgoingRecord]:
         data = MemoryRecords(EncodedBatch(batch, time=0.0, transactional=False)._build())
         while (part := data.next_batch()) is not None:
             assert part.validate_crc()
-            found += [OutgoingRecord(record.key, record.value) for record in part]
+            found += [OutgoingRecord(record.key, record.value, tuple(record.headers)) for record in part]
     return found
 
 
 def byte_strings(column: Strings) -> list[bytes]:
     """A column, cut into its strings."""
     return [column.text[start:end].tobytes() for start, end in pairwise(column.starts.tolist())]
+
+
+def unreadable_batch(first: int, last: int, *, partition: int = 0) -> UnreadableBatch:
+    """A batch of the events that nobody can read, with these offsets."""
+    record = replace(make_record(None, key=None, offset=last, timestamp=-1, partition=partition), headers=())
+    return UnreadableBatch(**vars(record), first_offset=first, reason="too_large", message="a bomb")

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from aiokafka.producer.message_accumulator import BatchBuilder
-
 from stream_app.contract.records import OutgoingRecord
-from stream_app.kafka.record_batch import EncodedBatch
+from stream_app.kafka.encoded_batch import EncodedBatch
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import BatchResult
 from tests.unit.builders.basics import packed, unpacked
@@ -21,20 +19,6 @@ SETTINGS = load_settings()
 
 
 PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
-
-
-class Builder:
-    """aiokafka's own builder, which knows what fits, and what was put into it."""
-
-    def __init__(self, size: int) -> None:
-        self._builder = BatchBuilder(size, 0)
-        self.records: list[OutgoingRecord] = []
-
-    def append(self, *, timestamp: int | None, key: bytes, value: bytes, headers: Sequence[Any]) -> Any:
-        metadata = self._builder.append(timestamp=timestamp, key=key, value=value, headers=headers)
-        if metadata is not None:
-            self.records.append(OutgoingRecord(key, value, tuple(headers)))
-        return metadata
 
 
 @dataclass
@@ -59,10 +43,9 @@ class Producer:
         *,
         at_once: bool = False,
         pauses: Sequence[int] = (),
-        size: int = 900_000,
         others: Sequence[int] = (),
     ) -> None:
-        self.at_once, self.size = at_once, size
+        self.at_once = at_once
         self.sent: list[SentBatch] = []
         self.options: dict[str, Any] = {}
         self.stopped = False
@@ -79,14 +62,11 @@ class Producer:
     async def stop(self) -> None:
         self.stopped = True
 
-    def create_batch(self) -> Builder:
-        return Builder(self.size)
-
-    async def send_batch(self, builder: Builder | EncodedBatch, topic: str, *, partition: int) -> asyncio.Future[Any]:
+    async def send_batch(self, builder: EncodedBatch, topic: str, *, partition: int) -> asyncio.Future[Any]:
         for _ in range(next(self._pauses, 0)):
             await asyncio.sleep(0)
         base = self._ends[topic, partition] = self._ends[topic, partition] + next(self._others, 0)
-        records = builder.records if isinstance(builder, Builder) else unpacked([builder.batch])
+        records = unpacked([builder.batch])
         self._ends[topic, partition] += len(records)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.sent.append(SentBatch(topic, partition, records, base, future))
@@ -112,7 +92,7 @@ def batch(
         partition=partition,
         ranker="model",
         predictions=packed(records("prediction", predictions)),
-        dead_letters=records("dead letter", dead_letters),
+        dead_letters=packed(records("dead letter", dead_letters)),
         changelog=packed(records("change", changes)),
     )
 

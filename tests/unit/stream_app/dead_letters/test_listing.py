@@ -58,3 +58,22 @@ def test_json_gives_every_byte_back(value: bytes | None, key: bytes | None) -> N
 def test_the_summary_has_the_most_frequent_first() -> None:
     rows = summary(Counter(empty=2, not_json=1200)).splitlines()
     assert [row.split() for row in rows] == [["1,200", "not_json"], ["2", "empty"], ["1,202", "dead", "letters"]]
+
+
+def test_a_batch_without_records_shows_its_offsets() -> None:
+    passed_over = letter(None, key=None)._replace(source_first_offset=38)
+    assert "shop.events/7@38-41 not_json" in line(passed_over, 200)
+    assert json.loads(as_json(passed_over))["source"]["first_offset"] == 38
+
+
+def test_what_was_cut_is_said() -> None:
+    cut = letter(b"{")._replace(cut=("headers", "value"), value_bytes=20_000_000)
+    assert "not_json (cut: headers, value): why" in line(cut, 200)
+    shown = json.loads(as_json(cut))
+    assert (shown["cut"], shown["value_bytes"]) == (["headers", "value"], 20_000_000)
+    assert "cut" not in json.loads(as_json(letter(b"{")))
+
+
+def test_a_header_name_of_any_bytes_is_base64() -> None:
+    odd = letter(b"{")._replace(headers=[("tr\udce9ce", None)])
+    assert json.loads(as_json(odd))["headers"] == [{"name_base64": "dHLpY2U=", "value": None}]

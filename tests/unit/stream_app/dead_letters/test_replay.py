@@ -12,22 +12,27 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
 
 from stream_app.contract.dead_letters import DeadLetter
 from stream_app.dead_letters.replay import (
     AGAIN,
     BEHIND,
+    CUT,
     EMPTY,
     FOREIGN,
     MOST_REPLAYS,
     TOO_LARGE,
     TOO_OFTEN,
+    UNREADABLE,
     ReplayCounts,
     ReplayOptions,
     _Replay,
     group_of,
     outcome,
 )
+from stream_app.kafka.encoded_batch import EncodedBatch
+from stream_app.kafka.record_reader import read_batches
 from stream_app.settings import Settings
 
 SETTINGS = Settings.model_construct()
@@ -57,6 +62,15 @@ class Sends:
 
     errors: dict[bytes, Exception] = field(default_factory=dict)
     records: list[tuple[str, bytes | None, bytes | None, dict[str, bytes]]] = field(default_factory=list)
+    partitions: list[int] = field(default_factory=list)  # of batches
+
+    async def partitions_for(self, _: str) -> set[int]:
+        return set(range(8))
+
+    async def send_batch(self, batch: EncodedBatch, topic: str, *, partition: int) -> asyncio.Future[None]:
+        self.partitions.append(partition)
+        ((record,),) = [read.records for read in read_batches(batch._build())]
+        return await self.send(topic, record.value, record.key, headers=record.headers)
 
     async def send(self, topic: str, value: bytes | None, key: bytes | None, *, headers: Any) -> asyncio.Future[None]:
         self.records.append((topic, value, key, dict(headers)))
@@ -108,6 +122,8 @@ def test_a_second_replay_publishes_only_what_is_new_unless_told_to_begin_again()
     ("skipped", "why", "remembered"),
     [
         (letter(5, reason=""), FOREIGN, False),
+        (letter(5)._replace(cut=("value",), value_bytes=20_000_000), CUT, True),
+        (letter(5, reason="unreadable", value=None)._replace(source_first_offset=3), UNREADABLE, True),
         (letter(5, replays=1), AGAIN, False),
         (letter(5, replays=MOST_REPLAYS), TOO_OFTEN, True),
         (letter(5, value=None), EMPTY, True),
@@ -170,3 +186,12 @@ def test_the_outcome_says_what_was_published_and_why_the_rest_was_not() -> None:
         "1 skipped, replayed before: --again",
     ]
     assert outcome(counts, dry_run=True).startswith("1,200 would be published\n")
+
+
+def test_header_names_of_any_bytes_are_published_as_they_came() -> None:
+    producer = Sends()
+    odd = letter(5)._replace(headers=[("tr\udce9ce", b"a")])
+    counts, _ = replay([odd, odd._replace(key=None)], ReplayOptions(), producer, Committed())
+    assert counts.published == 2
+    assert producer.records[0][3]["tr\udce9ce"] == b"a"
+    assert producer.partitions == [(murmur2(b"u") & 0x7FFFFFFF) % 8, 3]  # by the key, else where it came from

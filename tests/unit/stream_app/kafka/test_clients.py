@@ -18,8 +18,9 @@ from stream_app.worker.faust_transport import FetchConsumer
 from tests.paths import ROOT
 from tests.unit.builders.consumers import run as with_consumer
 
-CLIENTS = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
+CLIENTS = {"AIOKafkaConsumer", "LenientConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
 PLACE = ROOT / "stream_app" / "kafka" / "clients.py"
+READER = ROOT / "stream_app" / "kafka" / "lenient_consumer.py"  # aiokafka's consumer with another reader: makes none
 
 
 def made_in(source: str) -> list[str]:
@@ -32,8 +33,11 @@ def made_in(source: str) -> list[str]:
 
 def test_no_other_module_makes_a_client() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "stream_app").rglob("*.py")}
+    assert made_in(sources.pop(READER)) == ["AIOKafkaConsumer"]
     assert {path: made for path, source in sources.items() if path != PLACE and (made := made_in(source))} == {}
-    assert set(made_in(sources[PLACE])) == CLIENTS - {"AIOKafkaClient"}, "the guard sees them where they are made"
+    assert set(made_in(sources[PLACE])) == CLIENTS - {"AIOKafkaClient", "AIOKafkaConsumer"}, (
+        "the guard sees them where they are made"
+    )
 
 
 def test_faust_makes_none_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,5 +94,15 @@ def test_every_client_has_addresses_name_and_security(make: Any) -> None:
             assert client._client_rack == "zone-1"
             assert client._enable_auto_commit is False
         await (client.close() if make is new_admin else client.stop())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_producers_compress_as_is_set(compression: Any) -> None:
+    async def run() -> None:
+        producer = new_producer(Settings(compression=compression), "publisher")
+        assert producer._compression_type == (None if compression == "none" else compression)
+        await producer.stop()
 
     asyncio.run(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
@@ -61,6 +62,7 @@ def reading(spans: dict[int, Span], body: Callable[[TopicReader, LogInMemory], A
     """Calls `body` with a reader of two partitions and the logs that it reads."""
 
     async def run() -> None:
+        reader: Any
         reader, log = TopicReader(Settings(partitions=2)), LogInMemory(spans)
         await reader.stop()
         vars(reader)["_consumer"] = log

@@ -88,8 +88,8 @@ def effects(mode: str) -> Effects:
             made["predictions"] += [[partition, json.loads(one.value or b"")] for one in unpacked(result.predictions)]
             made["users"] += [[partition, (one.key or b"").decode(), one.value] for one in unpacked(result.changelog)]
             made["dead_letters"] += [
-                [partition, (one.value or b"").decode(), {name: text.decode() for name, text in one.headers}]
-                for one in result.dead_letters
+                [partition, (one.value or b"").decode(), {name: (text or b"").decode() for name, text in one.headers}]
+                for one in unpacked(result.dead_letters)
             ]
     return made
 

@@ -114,8 +114,8 @@ def run(
 
 def test_a_batch_is_one_transaction() -> None:
     async def body(delivery: ExactlyOnce) -> None:
-        # The batch is stamped at 100 and 101.
-        assert await delivery.deliver(batch(), range(10, 17), None) == DeliveryReceipt(102.0, range(42))
+        # The batches are stamped at 100, 101 and 102.
+        assert await delivery.deliver(batch(), range(10, 17), None) == DeliveryReceipt(103.0, range(42))
 
     happened = run(Cluster(), body)
     assert (happened[0], happened[-1]) == ("1 begin", "1 commit")

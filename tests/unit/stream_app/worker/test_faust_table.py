@@ -20,7 +20,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.faust_table import UsersStore, UsersStoreParts
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import WorkerMetrics
-from tests.unit.builders.basics import make_states
+from tests.unit.builders.basics import make_states, unreadable_batch
 
 SETTINGS = load_settings()
 CHANGELOG = TP(SETTINGS.state_topic, 0)
@@ -143,6 +143,20 @@ def test_records_of_a_partition_that_is_gone_are_dropped(tmp_path: Path) -> None
     assert local.read(0, ["u"]) == {}
     store.apply_changelog_batch([fetched([stored(4), stored(5)], 0)])
     assert registry.get_sample_value("nextact_recovered_records_total") == 2
+    local.stop()
+
+
+def test_a_batch_of_the_changelog_that_nobody_can_read_is_counted_and_passed_over(tmp_path: Path) -> None:
+    local, metrics = local_store(tmp_path), WorkerMetrics(CollectorRegistry())
+    local.open(0, 0, 1.0, "c")
+    store = users_store(local, make_states(stored=local.read), metrics)
+    fetch = fetched([stored(3), None], 0)
+    fetch.message.value[1] = unreadable_batch(1, 4)
+    fetch.message.offset = 4
+    store.apply_changelog_batch([fetch])
+    assert store.persisted_offset(CHANGELOG) == 4
+    assert local.read(0, ["u"])["u"] == stored(3)
+    assert metrics.unreadable.labels("too_large")._value.get() == 4
     local.stop()
 
 

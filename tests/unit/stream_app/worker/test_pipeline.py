@@ -25,12 +25,22 @@ from model.state.log_cuts import CUT_USER, LogCut
 from model.state.user_record import record_position
 from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.contract.records import OutgoingRecord
-from stream_app.settings import load_settings
+from stream_app.kafka.compression import CODECS
+from stream_app.settings import Compression, Settings, load_settings
 from stream_app.worker.delivery import BatchResult
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
 from tests.unit.builders.any_event import ANY_EVENT, INT64
-from tests.unit.builders.basics import CPU, ITEMS, Shelf, make_record, make_states, make_version, unpacked
+from tests.unit.builders.basics import (
+    CPU,
+    ITEMS,
+    Shelf,
+    make_record,
+    make_states,
+    make_version,
+    unpacked,
+    unreadable_batch,
+)
 
 SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
@@ -41,14 +51,14 @@ OLD_SERVING = serve(make_version(ITEMS[:50], name="v0", seed=1), CPU)
 class Bench:
     """A pipeline with its states and its metrics."""
 
-    def __init__(self, serving: Serving | None = SERVING) -> None:
+    def __init__(self, serving: Serving | None = SERVING, settings: Settings = SETTINGS) -> None:
         self.registry = CollectorRegistry()
         self.shelf = Shelf()
         self.engine = StateEngine(make_states(stored=self.shelf), rules_share=1)
         if serving is not None:
             self.engine.serve(serving)
         ticks: Iterator[int] = count()
-        self.pipeline = Pipeline(self.engine, SETTINGS, WorkerMetrics(self.registry), lambda: float(next(ticks)))
+        self.pipeline = Pipeline(self.engine, settings, WorkerMetrics(self.registry), lambda: float(next(ticks)))
 
     def process(self, records: Sequence[Record]) -> dict[int, BatchResult]:
         results = self.pipeline.encode(self.pipeline.answer(self.pipeline.step(self.pipeline.decode(records, 1))))
@@ -117,7 +127,7 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
     assert {prediction.model_version for prediction in answers} == {"v1"}
     assert result.record_times.tolist() == [1002, 1004, 1005, 1007]
     assert result.ranker == "model"
-    assert (keys(result.dead_letters), result.reasons) == ([b"bad", None], ["not_json", "empty"])
+    assert (keys(unpacked(result.dead_letters)), result.reasons) == ([b"bad", None], ["not_json", "empty"])
     assert Counter(keys(unpacked(result.changelog))) == Counter([b"u", "é".encode(), b"new"])
     for prediction in answers:
         check_sound(prediction)
@@ -171,6 +181,43 @@ def test_a_batch_without_events_makes_dead_letters_only(serving: Serving | None)
     (result,) = Bench(serving).process([make_record(b"{", offset=1), make_record(b"[]", offset=2)]).values()
     assert (result.predictions, result.changelog, result.record_times.tolist()) == ([], [], [])
     assert result.reasons == ["not_json", "not_object"]
+
+
+def test_a_batch_that_nobody_can_read_is_one_dead_letter_and_counts_all_its_records() -> None:
+    bench = Bench()
+    (result,) = bench.process([event(offset=2), unreadable_batch(3, 7), event(offset=8)]).values()
+    assert [answer.source.offset for answer in predictions(result)] == [2, 8]
+    (letter,) = unpacked(result.dead_letters)
+    assert (letter.key, letter.value, result.reasons) == (None, None, ["too_large"])
+    said = dict(letter.headers)
+    assert (said["nextact.error.first_offset"], said["nextact.error.offset"]) == (b"3", b"7")
+    assert bench.value("unreadable_records_total", reason="too_large") == 5
+
+
+def test_dead_letters_are_cut_to_what_their_topic_takes() -> None:
+    bench = Bench()
+    bench.pipeline.largest_dead_letter = 2000
+    (result,) = bench.process(
+        [make_record(b"x" * 900, offset=n) for n in range(5)] + [make_record(b"x" * 9000)]
+    ).values()
+    assert all(len(batch.data) <= 2000 for batch in result.dead_letters)
+    letters = unpacked(result.dead_letters)
+    assert [len(letter.value or b"") for letter in letters[:5]] == [900] * 5
+    assert dict(letters[5].headers)["nextact.error.value_bytes"] == b"9000"
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd", "gzip", "snappy"])
+def test_everything_is_compressed_as_is_set(compression: Compression) -> None:
+    plain, bench = Bench(), Bench(settings=SETTINGS.model_copy(update={"compression": compression}))
+    records = [event(f"user {n}", offset=n) for n in range(40)] + [make_record(b"{", offset=40 + n) for n in range(40)]
+    (result,) = bench.process(records).values()
+    (wanted,) = plain.process(records).values()
+    for kind in ("predictions", "dead_letters", "changelog"):
+        batches, others = getattr(result, kind), getattr(wanted, kind)
+        assert unpacked(batches) == unpacked(others)
+        assert {batch.codec for batch in batches} == {CODECS[compression]}
+        assert sum(len(batch.data) for batch in batches) < 0.8 * sum(len(batch.data) for batch in others)
+    assert result.states == wanted.states
 
 
 @pytest.mark.parametrize("serving", [None, SERVING], ids=["rules", "model"])
@@ -239,7 +286,7 @@ def test_every_partition_gets_its_own_effects() -> None:
     assert set(results) == {0, 1, 2}
     offsets = {number: [(p.source.partition, p.source.offset) for p in predictions(r)] for number, r in results.items()}
     assert offsets == {0: [(0, 5)], 1: [], 2: [(2, 5), (2, 6)]}
-    assert {number: len(result.dead_letters) for number, result in results.items()} == {0: 1, 1: 1, 2: 0}
+    assert {number: len(result.reasons) for number, result in results.items()} == {0: 1, 1: 1, 2: 0}
     assert {number: keys(unpacked(result.changelog)) for number, result in results.items()} == {
         0: [b"u"],
         1: [],
