@@ -20,6 +20,7 @@ from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
+from model.addresses import shown
 from model.errors import NextactError
 from stream_app.errors import SettingsInvalid
 from stream_app.settings import Settings
@@ -119,12 +120,14 @@ async def _granted(url: str, client: dict[str, str], form: dict[str, str], cafil
             status = response.status
             answer = await response.json(content_type=None) if status == 200 else None
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        why = f"no answer in {_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else f"{error}"
-        raise TokenMissing(f"no token from {url}: {why}") from error
+        why = (
+            f"no answer in {_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else str(error).replace(url, shown(url))
+        )
+        raise TokenMissing(f"no token from {shown(url)}: {why}") from error
     if status != 200:
-        raise TokenMissing(f"no token from {url}: it answers {status} {_one_line(text)}")
+        raise TokenMissing(f"no token from {shown(url)}: it answers {status} {_one_line(text)}")
     if not isinstance(answer, dict) or not isinstance(token := answer.get("access_token"), str):
-        raise TokenMissing(f"no token from {url}: its answer has no access_token")
+        raise TokenMissing(f"no token from {shown(url)}: its answer has no access_token")
     return Token(token, asked + _FRESH_SHARE * _seconds(answer.get("expires_in")))
 
 

@@ -123,6 +123,12 @@ def test_a_server_that_refuses_is_quoted_in_one_line_without_the_secret(server: 
     server.serve(body)
 
 
+def test_the_secrets_of_an_address_are_not_shown() -> None:
+    with pytest.raises(TokenMissing, match="no token from ") as caught:
+        asyncio.run(token_provider(by_credentials("http://ada:hunter2@127.0.0.1:1/token")).token())
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(TokenMissing, match=r"no token from http://127\.0\.0\.1:1/token: Cannot connect"):
         asyncio.run(token_provider(by_credentials("http://127.0.0.1:1/token")).token())
