@@ -20,6 +20,7 @@ from stream_app.history.storage import HistoryStorage
 from stream_app.kafka.cluster_checks import (
     Finding,
     cluster_findings,
+    compression_finding,
     files_finding,
     look_at_cluster,
     topic_findings,
@@ -107,7 +108,11 @@ async def _kafka(settings: Settings) -> Iterable[Finding]:
         return [Finding("FAIL", f"Kafka: {error}")]
     except (KafkaError, OSError) as error:
         return [Finding("FAIL", f"Kafka at {shown(settings.brokers)}: {error!r}")]
-    found = [*cluster_findings(settings, cluster), *topic_findings(settings, topics, cluster.brokers)]
+    found = [
+        *cluster_findings(settings, cluster),
+        compression_finding(cluster, settings.compression),
+        *topic_findings(settings, topics, cluster.brokers),
+    ]
     if any(state.partitions for state in topics if state.name == settings.events_topic):
         found.append(await _keys(settings))
     return found

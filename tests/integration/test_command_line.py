@@ -114,7 +114,14 @@ def test_doctor_says_what_is_wrong_and_masks_secrets(settings: Settings) -> None
     assert well.returncode == 0, well.stdout
     assert "NEXTACT_EVENTS_TOPIC" in well.stdout
     assert "FAIL" not in well.stdout
-    for words in ("idempotent producers", "transactions", "min.insync.replicas 1", "no events yet", "files: a process"):
+    for words in (
+        "idempotent producers",
+        "transactions",
+        "compression",
+        "min.insync.replicas 1",
+        "no events yet",
+        "files: a process",
+    ):
         assert words in well.stdout
 
 
