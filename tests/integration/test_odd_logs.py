@@ -59,6 +59,7 @@ async def delete_before(settings: Settings, offset: int) -> None:
 
 async def make_anew(settings: Settings) -> None:
     """Deletes the events topic and makes it again."""
+    allow(settings, "operator", "Delete", "Topic", settings.events_topic)
     admin = new_admin(settings, "operator")
     await admin.start()
     try:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from model.errors import RecordCorrupt
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
-from model.state.user_record import record_position
-from model.state.user_states import UserStates
-from tests.unit.builders.basics import Shelf, make_states
+from model.state.user_record import record_position, unpack
+from model.state.user_states import EVENT_ID_WINDOW, UserStates
+from tests.unit.builders.basics import HIDDEN, Shelf, make_states
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 20)), max_size=6))
@@ -44,6 +44,12 @@ def test_a_cut_is_read_as_it_was_written_and_another_epoch_has_none() -> None:
     assert record_position(cut.again(5).record(7)) > record_position(record)  # so that recovery keeps the last one
     with pytest.raises(RecordCorrupt, match="where the log was cut cannot be read"):
         cut_of(record[:-1], 7)
+
+
+def test_an_earlier_worker_takes_a_cut_for_a_user_without_a_history() -> None:
+    stored = unpack([LogCut(1, 5).record(epoch=1)], epoch=1, hidden=HIDDEN, ids=EVENT_ID_WINDOW)
+    assert not stored.faults
+    assert (stored.rows["offset"].tolist(), stored.rows["count"].tolist()) == ([(1 << 48) + 5], [0])
 
 
 def test_states_find_cuts_with_the_users_once_per_assignment() -> None:

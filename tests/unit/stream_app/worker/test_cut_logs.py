@@ -10,6 +10,7 @@ import pytest
 
 from model.serving.state_engine import StateEngine
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
+from stream_app.contract.events import RejectedRecord, decode_event
 from stream_app.errors import DataPathError
 from stream_app.worker.cut_logs import CutLogs
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
@@ -94,6 +95,12 @@ def test_a_log_of_whose_users_nobody_is_known_was_not_made_anew(tmp_path: Path) 
     assert look(world, None) is None
     assert world.happened == []
     world.store.stop()
+
+
+def test_no_event_has_the_user_id_of_a_cut() -> None:
+    value = f'{{"user_id":"{CUT_USER}","type":"view","item_id":"x"}}'.encode()
+    with pytest.raises(RejectedRecord):
+        decode_event(CUT_USER.encode(), value, 0)
 
 
 def test_a_cut_that_was_not_written_is_not_known(tmp_path: Path) -> None:
