@@ -119,7 +119,9 @@ async def _write(settings: Settings, topic: str, parts: Sequence[list[OutgoingRe
     async with delivery_producer(settings, enable_idempotence=True) as producer:
         queued = await asyncio.gather(
             *(
-                send_batches(producer, topic, partition, encode_records(part), time.time)
+                send_batches(
+                    producer, topic, partition, encode_records(part, compression=settings.compression), time.time
+                )
                 for partition, part in enumerate(parts)
             )
         )
@@ -134,6 +136,11 @@ def written(settings: Settings, topic: str) -> int:
 async def _written(settings: Settings, topic: str) -> int:
     async with new_consumer(settings, "subscriber") as consumer:
         return sum((await consumer.end_offsets(_partitions(settings, topic))).values())
+
+
+def bytes_per_record(broker: Broker, settings: Settings, topic: str) -> float:
+    """Bytes that the broker keeps of a topic's records, batch headers and compression included."""
+    return sum(file.stat().st_size for file in broker.data_dir.rglob(f"{topic}-*/*.log")) / written(settings, topic)
 
 
 def rate(settings: Settings, topic: str) -> tuple[int, float]:

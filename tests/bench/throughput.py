@@ -23,6 +23,7 @@ from tests.bench.streams import (
     POLL_S,
     Record,
     Streams,
+    bytes_per_record,
     fill,
     peer,
     predictions,
@@ -121,7 +122,7 @@ def _ours(streams: Streams, backlog: Settings, options: argparse.Namespace, vers
         own = streams.new(promotion, events_topic=backlog.events_topic, **changes)
         with workers(own) as running:
             running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S, every=POLL_S)
-        return _checked(own, options.events)
+        return _checked(streams, own, options.events)
 
     return {
         RULES: partial(run, None),
@@ -150,7 +151,7 @@ def _variant(streams: Streams, log: list[Record], variant: Variant, version: Pro
             own = of.new(version, events_topic=events_topic(), **variant.changes)
             with workers(own) as running:
                 running[0].wait_until(lambda: predictions(running) >= len(log), LONGEST_S, every=POLL_S)
-            return _checked(own, len(log))
+            return _checked(of, own, len(log))
 
     return run
 
@@ -164,7 +165,7 @@ def _scaling(streams: Streams, log: list[Record], version: Promotion) -> Contest
             running[0].wait_until(lambda: _shared(own, running), LONGEST_S)
             fill(own, own.events_topic, log)
             running[0].wait_until(lambda: predictions(running) >= len(log), LONGEST_S, every=POLL_S)
-        return _checked(own, len(log))
+        return _checked(streams, own, len(log))
 
     return {f"{FUSED}: partitions {p}, workers {w}": partial(run, p, w) for p, w in SCALING}
 
@@ -176,7 +177,12 @@ def _shared(settings: Settings, running: list[Any]) -> bool:
     return ready and all(held) and sum(held) == settings.partitions
 
 
-def _checked(settings: Settings, events: int) -> float:
+def _checked(streams: Streams, settings: Settings, events: int) -> float:
     found, per_second = rate(settings, settings.predictions_topic)
     assert found == events, f"{found} predictions of {events} events"
+    topics = {"prediction": settings.predictions_topic, "changelog record": settings.state_topic}
+    sizes = {what: bytes_per_record(streams.broker, settings, topic) for what, topic in topics.items()}
+    print(
+        settings.compression, *(f"{size:,.0f} bytes per {what}" for what, size in sizes.items()), sep=", ", flush=True
+    )
     return per_second

@@ -22,5 +22,6 @@ VARIANTS: Final = {
     for variant in (
         Variant("tls", "TLS", secured=True),
         Variant("exactly-once", "exactly-once", {"delivery": "exactly-once"}),
+        *(Variant(codec, codec, {"compression": codec}) for codec in ("lz4", "zstd", "snappy", "gzip")),
     )
 }
