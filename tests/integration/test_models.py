@@ -330,9 +330,11 @@ def test_a_trainer_killed_in_a_round_goes_on_and_publishes_what_an_undisturbed_o
         "history": str(tmp_path / "copy"),
         "registry": str(tmp_path / "others"),
         "data_dir": tmp_path / "elsewhere",
+        "models_topic": f"{settings.models_topic}.others",
     }
+    asyncio.run(ensure_topics(settings.model_copy(update=other)))
     shutil.copytree(settings.history, other["history"])
-    undisturbed = start("trainer", "--once", models_topic=f"{settings.models_topic}.others", **other)
+    undisturbed = start("trainer", "--once", **other)
     again = start("trainer", train_every=1000.0)
     again.wait_until(lambda: again.metric("nextact_trainer_rounds_total", "promoted") == 1)
     assert "the interrupted round goes on" in again.tail()
