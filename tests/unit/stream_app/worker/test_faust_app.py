@@ -107,7 +107,8 @@ def test_the_process_ends_before_the_group_gives_partitions_away_without_it(monk
         assert faust_app._patience(conf) + 2 * heartbeat < waits
         monkeypatch.setattr(faust_app, "_patience", lambda _: 0.01)
         with pytest.raises(TimeoutError):
-            await consumer.app.transport.hooks.finish_first()
+            async with asyncio.timeout(2):
+                await consumer.app.transport.hooks.finish_first()
 
     run(body, drained=drained, fail=failed.append)
     assert ["could not be finished within 0.01 s" in str(error) for error in failed] == [True]
