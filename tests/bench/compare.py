@@ -126,6 +126,6 @@ def _rounded(value: float) -> float:
 
 
 def _short(value: object) -> str:
-    if not isinstance(value, float):
+    if not isinstance(value, int | float):
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -31,6 +31,7 @@ class LibrdkafkaLoad:
             "enable.idempotence": True,
             "partitioner": "murmur2_random",  # as the contract asks of publishers
             "linger.ms": LINGER_MS,
+            "compression.type": settings.compression,  # the codecs have the same names there
             "queue.buffering.max.messages": 1_000_000,
             "delivery.report.only.error": True,
             "on_delivery": self._note,

@@ -17,11 +17,12 @@ class Variant:
     secured: bool = False  # on a broker that takes TLS and passwords only; all connect as its administrator
 
 
+CODECS: Final = ("lz4", "zstd", "snappy", "gzip")  # of what workers and publishers write; the default is none
 VARIANTS: Final = {
     variant.key: variant
     for variant in (
         Variant("tls", "TLS", secured=True),
         Variant("exactly-once", "exactly-once", {"delivery": "exactly-once"}),
-        *(Variant(codec, codec, {"compression": codec}) for codec in ("lz4", "zstd", "snappy", "gzip")),
+        *(Variant(codec, codec, {"compression": codec}) for codec in CODECS),
     )
 }
