@@ -25,6 +25,7 @@ from stream_app.kafka.cluster_checks import (
     look_at_cluster,
     topic_findings,
 )
+from stream_app.kafka.refusals import refusal
 from stream_app.kafka.topic_admin import topic_states
 from stream_app.settings import Settings
 from stream_app.versions.timeouts import with_timeout
@@ -124,5 +125,5 @@ async def _keys(settings: Settings) -> Finding:
     except NextactError as error:
         return Finding("FAIL", f"keys: {error}")
     except (KafkaError, OSError) as error:
-        return Finding("FAIL", f"keys: the newest events cannot be read: {error!r}")
+        return Finding("FAIL", f"keys: the newest events cannot be read: {refusal(error, 'Read') or repr(error)}")
     return Finding("warn" if sample.misplaced else "ok", f"keys: {sample}")

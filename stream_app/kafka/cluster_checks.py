@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import InvalidTransactionTimeout, KafkaError, NoError, for_code
+from aiokafka.errors import InvalidTransactionTimeout, KafkaError, NoError, TransactionalIdAuthorizationFailed, for_code
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from stream_app.contract.access import doctor_transactional_id
 from stream_app.kafka.clients import new_admin
+from stream_app.kafka.refusals import missing_right
 from stream_app.kafka.topic_checks import MIN_IN_SYNC, TopicState, max_bytes, missing_topics, problem_of, replicas_of
 from stream_app.settings import Settings
 
@@ -131,6 +132,8 @@ def _transactions(settings: Settings, state: ClusterState) -> Finding:
     why = state.transactions.__name__
     if state.transactions is InvalidTransactionTimeout:
         why = "its transaction.max.timeout.ms is shorter than a minute"
+    elif state.transactions is TransactionalIdAuthorizationFailed:
+        why = str(missing_right("Write", "transactional id", repr(doctor_transactional_id(settings))))
     return Finding("FAIL", f"transactions, which exactly-once needs, are refused: {why}")
 
 

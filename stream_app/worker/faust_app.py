@@ -84,6 +84,7 @@ def create_app(
         follow_cut=cuts.note,
         look_for_cut=cuts.look,
         missed=partial(_report_missed, metrics),
+        refused=fail,
         heartbeat=delivery.heartbeat,
     )
     app.transport = FetchTransport(app.conf.broker, app, settings=settings, hooks=hooks)

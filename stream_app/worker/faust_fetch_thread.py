@@ -10,9 +10,9 @@ told not to (`auto_offset_reset`): `log_range` says what to do, and the fetch sa
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
 of `AIOKafkaConsumerThread` `on_start`, `_create_worker_consumer`, `_assignor`, `_fetch_records`, `_seek_wait`,
-`seek_to_committed`, `_highwaters`, `earliest_offsets` and `highwater`; in aiokafka its coordinator's `_do_heartbeat`
-and `member_id`, its fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, the positions in a subscription's
-assignment, and the two errors that a fetch raises for an offset that is not there, with what they carry.
+`seek_to_committed`, `_highwaters`, `earliest_offsets` and `highwater`; in aiokafka its coordinator's `_do_heartbeat`,
+`_push_error_to_user` and `member_id`, its fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, the positions in a
+subscription's assignment, and the two errors that a fetch raises for an offset that is not there, with what they carry.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from faust.types import TP
 from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.offsets import beginnings_of, ends_of
+from stream_app.kafka.refusals import refusal
 from stream_app.worker.log_range import LogRange, OffsetGap, gap_to
 
 _FETCH_WAIT_MS: Final = 200  # that a fetch waits at the broker when it finds nothing
@@ -98,10 +99,12 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._end_of_pause: asyncio.TimerHandle | None = None
 
     async def on_start(self) -> None:
-        """Starts the consumer, and has each heartbeat reported with the time when it was sent.
+        """Starts the consumer, has each heartbeat reported with the time when it was sent, and hears of refusals.
 
         Leans on: Faust starts aiokafka's consumer in here, and joins the group later; each heartbeat is one call of the
-        coordinator's `_do_heartbeat`, which says whether it was taken and forgets the member's id when it is unknown.
+        coordinator's `_do_heartbeat`, which says whether it was taken and forgets the member's id when it is unknown;
+        an error that keeps it out of the group goes through `_push_error_to_user`, where it waits for a fetch, and
+        Faust fetches nothing before it is in the group.
         """
         await super().on_start()
         coordinator = self._consumer._coordinator
@@ -114,7 +117,15 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self.transport.hooks.heartbeat(sent, accepted=accepted)
             return accepted
 
+        push = coordinator._push_error_to_user
+
+        def pushed(error: Exception) -> Any:
+            if refusal(error, "Read") is not None:
+                self.transport.hooks.refused(error)
+            return push(error)
+
         coordinator._do_heartbeat = reported
+        coordinator._push_error_to_user = pushed
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         """Makes the consumer where all clients are made, with what Faust would give it, but for two options.

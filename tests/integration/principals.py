@@ -8,17 +8,19 @@ all of this does nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
 
-from stream_app.contract.access import Role, grants
+from stream_app.contract.access import Grant, Role, grants
 from stream_app.kafka import clients
-from stream_app.sandbox.access_admin import Acl, add_acls
+from stream_app.sandbox.access_admin import Acl, add_acls, remove_acls
 from stream_app.sandbox.cluster import Broker
 from stream_app.sandbox.secure import ADMIN, SecureFolder
 from stream_app.settings import Settings
@@ -38,6 +40,7 @@ _COMMANDS: Final[dict[str, Role]] = {
     "doctor": "operator",
     "replay": "operator",
 }
+_Change = Callable[[AIOKafkaAdminClient, Collection[Acl]], Awaitable[None]]
 _given: set[tuple[Path, Acl]] = set()
 
 
@@ -80,25 +83,40 @@ def be_the_role_that_asks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(clients, "_common", lambda settings, role: common(as_role(settings, role), role))
 
 
+@contextmanager
+def taken(settings: Settings, rights: Collection[Grant]) -> Iterator[None]:
+    """Takes rights away for a while; roles must have been given theirs before."""
+    acls = [Acl.of(right) for right in rights]
+    _change(settings, remove_acls, acls)
+    try:
+        yield
+    finally:
+        _change(settings, add_acls, acls)
+
+
 def _folder(settings: Settings) -> SecureFolder:
     return SecureFolder(Path(settings.ssl_cafile).parent)
 
 
 def _give(settings: Settings, acls: Iterable[Acl]) -> None:
-    folder = _folder(settings)
-    missing = [acl for acl in acls if (folder.path, acl) not in _given]
-    if not missing:
-        return
-    admin = settings.model_copy(update=folder.settings_for(ADMIN))
-    with ThreadPoolExecutor(1) as thread:  # a loop of its own: the caller's may be running
-        thread.submit(lambda: asyncio.run(_add(admin, missing))).result()
-    _given.update((folder.path, acl) for acl in missing)
+    folder = _folder(settings).path
+    missing = [acl for acl in acls if (folder, acl) not in _given]
+    if missing:
+        _change(settings, add_acls, missing)
+        _given.update((folder, acl) for acl in missing)
 
 
-async def _add(settings: Settings, acls: list[Acl]) -> None:
-    admin = clients.new_admin(settings, "operator")
-    await admin.start()
-    try:
-        await add_acls(admin, acls)
-    finally:
-        await admin.close()
+def _change(settings: Settings, how: _Change, acls: Collection[Acl]) -> None:
+    """Adds or removes rights, as admin; in a thread with a loop of its own, as the caller's may be running."""
+    admin = settings.model_copy(update=_folder(settings).settings_for(ADMIN))
+
+    async def run() -> None:
+        client = clients.new_admin(admin, "operator")
+        await client.start()
+        try:
+            await how(client, acls)
+        finally:
+            await client.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(run())).result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.ports import free_port
 from stream_app.settings import Settings
 from tests.integration.running import environment
@@ -63,6 +65,7 @@ def test_missing_topics_are_named(settings: Settings) -> None:
 
 
 def test_a_port_in_use(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
@@ -72,6 +75,7 @@ def test_a_port_in_use(settings: Settings) -> None:
 
 
 def test_files_that_cannot_be_read(settings: Settings, tmp_path: Path) -> None:
+    asyncio.run(ensure_topics(settings))
     log = tmp_path / "log.csv"
     log.write_text("visitor,sku,type\nu1,i1,click\nu1,i2,gaze\n")
     assert_mistake(nextact("send", str(tmp_path / "none.csv"), settings=settings), "none.csv")
@@ -86,6 +90,7 @@ def test_files_that_cannot_be_read(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_send_publishes_a_file(settings: Settings, tmp_path: Path) -> None:
+    asyncio.run(ensure_topics(settings))
     log = tmp_path / "log.csv"
     log.write_text("visitor,sku,type,when\nu1,i1,click,2018-03-01 00:00:06\nu1,i2,gaze,2018-03-01 00:00:07\n")
     columns = ("--column", "user_id=visitor", "--column", "item_id=sku", "--column", "timestamp=when")

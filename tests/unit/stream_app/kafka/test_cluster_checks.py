@@ -57,7 +57,7 @@ def test_a_whole_cluster_lacks_nothing() -> None:
             replace(WHOLE, transactions=TransactionalIdAuthorizationFailed),
             EXACTLY_ONCE,
             "FAIL",
-            "TransactionalIdAuthorizationFailed",
+            "the right to Write on transactional id",
         ),
         (replace(WHOLE, versions={11: (0, 4)}), load_settings({"instance_id": "w1"}), "FAIL", "NEXTACT_INSTANCE_ID"),
         (without(32), SETTINGS, "warn", "does not tell how topics are set"),

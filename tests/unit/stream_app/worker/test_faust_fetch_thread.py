@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -279,7 +285,7 @@ def test_heartbeats_are_reported_with_the_time_when_they_were_sent(
 
     async def body(consumer: FetchConsumer) -> None:
         thread = consumer._thread
-        coordinator = SimpleNamespace(_do_heartbeat=beat, member_id=member)
+        coordinator = SimpleNamespace(_do_heartbeat=beat, member_id=member, _push_error_to_user=None)
         thread._consumer = SimpleNamespace(_coordinator=coordinator)
         await thread.on_start()
         assert await coordinator._do_heartbeat() is answers
@@ -287,6 +293,30 @@ def test_heartbeats_are_reported_with_the_time_when_they_were_sent(
 
     run(body, delivery=delivery)
     assert delivery.heartbeats == [(7.0, accepted) for accepted in expected]
+
+
+def test_a_refusal_that_keeps_the_worker_out_of_its_group_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other errors wait for a fetch, as aiokafka has it."""
+
+    async def started(_: Any) -> None: ...
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_start", started)
+    refused: list[Exception] = []
+    pushed: list[Exception] = []
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.transport.hooks = replace(consumer.transport.hooks, refused=refused.append)
+        thread = consumer._thread
+        coordinator = SimpleNamespace(_do_heartbeat=None, member_id="", _push_error_to_user=pushed.append)
+        thread._consumer = SimpleNamespace(_coordinator=coordinator)
+        await thread.on_start()
+        for error in (UnknownError(), GroupAuthorizationFailedError("group")):
+            coordinator._push_error_to_user(error)
+        thread._consumer = None
+
+    run(body)
+    assert [type(error) for error in refused] == [GroupAuthorizationFailedError]
+    assert [type(error) for error in pushed] == [UnknownError, GroupAuthorizationFailedError]
 
 
 def consumer_of(assignment: Assignment) -> Any:

@@ -163,6 +163,15 @@ ORDERS = [
         "self _do_heartbeat",
     ),
     (
+        Leaning(
+            getattr(GroupCoordinator, "_GroupCoordinator__coordination_routine"),  # noqa: B009 - not our class's name
+            "",
+            FETCH_THREAD,
+            "what keeps it out of the group is pushed, by name",
+        ),
+        "self _push_error_to_user",
+    ),
+    (
         Leaning(GroupCoordinator._do_heartbeat, "", FETCH_THREAD, "an unknown member's id is forgotten"),
         "IllegalGenerationError reset_generation UnknownMemberIdError reset_generation",
     ),
