@@ -63,8 +63,10 @@ class CutLogs:
         if partition not in self._store.partitions:
             return None
         cut = self._known(partition)
-        seen = [cut.offset_of(record, self._epoch) for record in self._store.some(partition, _LOOKED_AT)]
-        newest = max(seen, default=-1)
+        records = self._store.some(partition, _LOOKED_AT)
+        # The cut itself is kept among the users: it has seen what came before it, not the event that will be there.
+        seen = [cut.offset_of(record, self._epoch) for record in records if record != cut.record(self._epoch)]
+        newest = max([cut.offset - 1, *seen])
         if newest < 0 or newest < (log := await ask()).end:
             return None
         logger.warning(

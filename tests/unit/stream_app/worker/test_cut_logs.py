@@ -88,6 +88,19 @@ def test_a_log_that_does_not_have_what_a_user_has_seen_was_made_anew(tmp_path: P
     world.store.stop()
 
 
+@pytest.mark.parametrize(("end", "anew"), [(9, True), (10, False), (11, False)])
+def test_a_cut_behind_which_nothing_was_written_is_not_an_event_that_a_user_has_seen(
+    tmp_path: Path, end: int, anew: bool
+) -> None:
+    """Else the whole log before it would be answered a second time."""
+    world = World(tmp_path)
+    world.store.write(3, [(b"ada", LogCut(0, 70).record(epoch=1))], 0)
+    world.end = 1
+    asyncio.run(world.logs.note(3, 10))
+    assert look(world, LogRange(0, end)) == (0 if anew else None)
+    world.store.stop()
+
+
 def test_a_log_of_whose_users_nobody_is_known_was_not_made_anew(tmp_path: Path) -> None:
     world = World(tmp_path)
     assert look(world, None) is None  # nobody even asks
