@@ -98,6 +98,8 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         if self.app.should_stop:
             await self.transport.hooks.finish_first()
         await super().on_partitions_revoked(revoked)
+        for tp in revoked:  # where they come back before the seek, another worker may have committed more
+            self._done.pop(tp, None)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         """Fetches events, and what standbys read, only once recovery has ended.
@@ -143,12 +145,13 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         else:
             return
         await self.transport.hooks.follow_cut(tp.partition, gap.next)
+        # Before the commit, or one that begins meanwhile would set the group back to an offset that is gone.
+        self._done.pop(tp, None)
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
         await self.maybe_wait_for_commit_to_finish()
         if self.transport.hooks.commits and not await super()._commit({tp: gap.next}):
             return
-        self._acked[tp].clear()
-        self._acked_index[tp].clear()
-        self._done.pop(tp, None)
         for offsets in (self._read_offset, self._committed_offset, self._expected):
             offsets[tp] = gap.next
         self.transport.hooks.missed(tp, gap)

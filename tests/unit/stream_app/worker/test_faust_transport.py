@@ -124,6 +124,48 @@ def test_a_log_that_was_cut_is_followed_once_all_before_is_finished(monkeypatch:
     run(body)
 
 
+def test_no_commit_beside_that_of_a_cut_goes_back_to_what_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The committed offset would be refused, and what came since the cut passed over as if cut again."""
+    committed: list[Any] = []
+
+    async def commit(_: Any, offsets: Any) -> bool:
+        committed.append(offsets)
+        if len(committed) == 1:
+            await consumers[0].commit()  # as Faust does each second
+        return True
+
+    consumers: list[FetchConsumer] = []
+    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+    monkeypatch.setattr(driver.Consumer, "assignment", lambda _: {EVENTS})
+
+    async def nothing(*_: Any) -> None: ...
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumers.append(consumer)
+        hooks = consumer.transport.hooks
+        consumer.transport.hooks = replace(hooks, follow_cut=nothing, missed=lambda *_: None)
+        monkeypatch.setattr(consumer.app.producer, "flush", nothing)
+        consumer.flow_active = True
+        consumer.ack(hand_out(consumer, 5, 6, 7))
+        await consumer._follow_cut(EVENTS, OffsetGap("truncated", 8, 3))
+        assert committed == [{EVENTS: 3}]
+
+    run(body)
+
+
+def test_a_partition_that_was_given_away_is_not_committed_when_it_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def revoked(*_: Any) -> None: ...
+
+    monkeypatch.setattr(driver.Consumer, "on_partitions_revoked", revoked)
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.ack(hand_out(consumer, 5, 6))
+        await consumer.on_partitions_revoked({EVENTS})
+        assert consumer._new_offset(EVENTS) is None
+
+    run(body)
+
+
 @pytest.mark.parametrize("rebalance", ["flow", "generation"])
 def test_a_rebalance_ends_the_wait_for_what_came_before_a_cut(monkeypatch: pytest.MonkeyPatch, rebalance: str) -> None:
     gap = OffsetGap("truncated", 8, 3)
@@ -385,7 +427,7 @@ def test_what_is_acknowledged_is_committed_although_faust_forgets_it_in_a_rebala
         await consumer.on_partitions_revoked({EVENTS})
 
     run(body)
-    assert committed == [{EVENTS: 7}] * 2
+    assert committed == [{EVENTS: 7}], "once: later another worker may have committed more"
 
 
 def test_whoever_had_the_partitions_is_locked_out_before_faust_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
