@@ -11,8 +11,9 @@ told not to (`auto_offset_reset`): `log_range` says what to do, and the fetch sa
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
 of `AIOKafkaConsumerThread` `on_start`, `_create_worker_consumer`, `_assignor`, `_fetch_records`, `_seek_wait`,
 `seek_to_committed`, `_highwaters`, `earliest_offsets` and `highwater`; in aiokafka its coordinator's `_do_heartbeat`,
-`_push_error_to_user` and `member_id`, its fetcher's `_fetch_max_wait_ms` and `_fetch_min_bytes`, the positions in a
-subscription's assignment, and the two errors that a fetch raises for an offset that is not there, with what they carry.
+`_push_error_to_user` and `member_id`, its fetcher's `_fetch_max_wait_ms`, `_fetch_min_bytes` and `error_future`, the
+positions in a subscription's assignment, and the two errors that a fetch raises for an offset that is not there, with
+what they carry.
 """
 
 from __future__ import annotations
@@ -176,7 +177,10 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                     consumer, active_partitions, timeout=timeout, max_records=max_records
                 )
             except _REFUSALS as error:
-                return await self._find_the_log(consumer, *_refused(error))
+                passed = self._passed(before, _positions(consumer, before))
+                return passed | await self._find_the_log(consumer, *_refused(error))
+            if not fetched:
+                _check_alive(consumer)
             now = _positions(consumer, [*fetched, *before])
             if any(self._has_events(tp) for tp in fetched):
                 self._pause(consumer)
@@ -185,13 +189,14 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             for tp, records in fetched.items()
             if tp.topic in self.transport.fetch_topics
         }
-        passed = {
-            tp: now[tp]
-            for tp in before
-            if tp not in fetched and tp.topic in self.transport.fetch_topics and now.get(tp, 0) > before[tp]
+        return {**self._passed(before, now), **fetched, **fetches}
+
+    def _passed(self, before: Mapping[TP, int], now: Mapping[TP, int]) -> dict[TP, list[Any]]:
+        """Makes a fetch without records of each partition whose position has moved."""
+        moved = {
+            tp: now[tp] for tp in before if tp.topic in self.transport.fetch_topics and now.get(tp, 0) > before[tp]
         }
-        fetches |= {tp: [Fetch(tp, [], before[tp], position)] for tp, position in passed.items()}
-        return {**fetched, **fetches}
+        return {tp: [Fetch(tp, [], before[tp], position)] for tp, position in moved.items()}
 
     async def _find_the_log(self, consumer: AIOKafkaConsumer, tp: TP, wanted: int | None) -> dict[TP, list[Any]]:
         """Goes on where the log of a partition is, which does not have the offset `wanted` (None: nobody said any).
@@ -291,6 +296,16 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 def _milliseconds(seconds: float | None) -> int:
     return int((seconds or 0) * 1000)
+
+
+def _check_alive(consumer: AIOKafkaConsumer) -> None:
+    """Raises `DataPathError` where aiokafka fetches no more: it only logs that, and what comes would wait for ever.
+
+    Leans on: the fetcher's task is its `error_future`.
+    """
+    fetching = consumer._fetcher.error_future
+    if fetching.done() and not fetching.cancelled() and (error := fetching.exception()) is not None:
+        raise DataPathError(f"aiokafka has stopped to fetch: {error!r}") from error
 
 
 def _at_once(fetcher: Any) -> None:

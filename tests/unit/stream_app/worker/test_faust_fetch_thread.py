@@ -46,6 +46,11 @@ def test_a_fetch_looks_like_a_record_to_faust() -> None:
     run(body)
 
 
+def alive() -> Any:
+    """The task of a fetcher that has not ended."""
+    return SimpleNamespace(done=lambda: False)
+
+
 class Fetches:
     """aiokafka's positions, and a fetch that moves them."""
 
@@ -54,7 +59,7 @@ class Fetches:
         for tp in tps:
             self.assignment.state_value(tp).reset_to(5)
         self.next: dict[TP, tuple[list[Any], int]] = {}  # records, position after them
-        self.fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200)
+        self.fetcher = SimpleNamespace(_fetch_min_bytes=1, _fetch_max_wait_ms=200, error_future=alive())
         monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", lambda *_, **__: self._fetch())
 
     async def _fetch(self) -> dict[TP, list[Any]]:
@@ -108,6 +113,29 @@ def test_a_position_that_moves_without_records_makes_a_fetch_without_records(mon
         consumer._expect(EVENTS, (await fetches.of(consumer._thread))[EVENTS])
         fetches.next = {}
         assert await fetches.of(consumer._thread) == {}
+
+    run(body)
+
+
+def test_a_fetcher_that_has_died_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka logs why, and then each fetch finds nothing, with a lag of 0."""
+
+    async def nothing(*_: Any, **__: Any) -> dict[TP, list[Any]]:
+        return {}
+
+    def no_requests(*_: Any) -> None:
+        raise AssertionError("what nobody has foreseen")
+
+    async def body(consumer: FetchConsumer) -> None:
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", nothing)
+        monkeypatch.setattr(Fetcher, "_get_actions_per_node", no_requests)
+        assignment = Assignment([EVENTS])
+        aiokafka = consumer_of(assignment)
+        aiokafka._fetcher = Fetcher(SimpleNamespace(_loop=None, _metadata_max_age_ms=1), aiokafka._subscription)
+        assert await consumer._thread._fetch_records(aiokafka, {EVENTS}) == {}
+        await asyncio.wait([aiokafka._fetcher.error_future], timeout=5)
+        with pytest.raises(DataPathError, match="has stopped to fetch"):
+            await consumer._thread._fetch_records(aiokafka, {EVENTS})
 
     run(body)
 
@@ -168,6 +196,29 @@ def test_an_offset_that_the_log_does_not_have_is_told_and_passed(
             (fetch,) = fetched
             assert (fetch.value, fetch.start, fetch.offset + 1, fetch.gap) == ([], 5, expected.next, expected)
             assert position == expected.next
+
+    run(body)
+
+
+def test_what_others_have_passed_is_told_beside_a_refused_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka had moved them before it raised; what they have passed would seem to be lost."""
+    log = Log(monkeypatch, OffsetOutOfRangeError({EVENTS: 5}), (9, 20))
+
+    async def body(consumer: FetchConsumer) -> None:
+        assignment = Assignment([EVENTS, NEW])
+        for tp in (EVENTS, NEW):
+            assignment.state_value(tp).reset_to(5)
+
+        async def refuse(*_: Any, **__: Any) -> dict[TP, list[Any]]:
+            assignment.state_value(NEW).consumed_to(8)
+            raise log.error
+
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", refuse)
+        fetched = await consumer._thread._fetch_records(consumer_of(assignment), {EVENTS, NEW}, timeout=1.0)
+        assert {tp: (fetch.start, fetch.offset, fetch.value) for tp, (fetch,) in fetched.items()} == {
+            EVENTS: (5, 8, []),
+            NEW: (5, 7, []),
+        }
 
     run(body)
 
@@ -345,7 +396,7 @@ def test_fetches_and_seeks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_seek_wait", seek)
     assigned = SimpleNamespace(subscription=SimpleNamespace(assignment=None))
-    aiokafka: Any = SimpleNamespace(_subscription=assigned)
+    aiokafka: Any = SimpleNamespace(_subscription=assigned, _fetcher=SimpleNamespace(error_future=alive()))
 
     async def body(consumer: FetchConsumer) -> None:
         thread = FetchThread(consumer)
