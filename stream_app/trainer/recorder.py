@@ -172,6 +172,8 @@ class EventRecorder:
         self._read = {}
         for partition, available in bounds.items():
             position = positions.get(partition, available.first)
+            if position > available.next:  # the log was cut meanwhile: Kafka would refuse this offset again and again
+                raise self._other_topic(f"partition {partition} ends at offset {available.next}, {position} was read")
             self._read[partition] = max(position, available.first)
             missing = available.first - position
             self._unwritten.missing += self._count_missing(missing, f"partition {partition} from {position} on")

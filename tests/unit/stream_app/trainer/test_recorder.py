@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from stream_app.contract.events import decode_batch
+from stream_app.errors import HistoryUnusable
+from stream_app.history.files import Span
 from stream_app.history.rows import rows_of
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
@@ -44,3 +48,36 @@ def test_records_in_a_batch_that_nobody_can_read_are_counted_one_by_one() -> Non
         assert metrics.rejected._value.get() == 6
 
     asyncio.run(run())
+
+
+def test_a_log_that_was_cut_ends_the_trainer_with_what_to_do() -> None:
+    """Kafka would refuse the offset again and again, in a loop without a word."""
+
+    async def run() -> None:
+        topic: Any = CutLog()
+        recorder = EventRecorder(Settings(), TrainerMetrics(CollectorRegistry()), lambda: 0.0)
+        await recorder._topic.stop()
+        vars(recorder).update(_topic=topic, _read={0: 9})
+        with pytest.raises(HistoryUnusable, match=r"partition 0 ends at offset 5, 9 was read.*NEXTACT_STREAM_EPOCH"):
+            await recorder.read(0.1)
+        topic.end, vars(recorder)["_read"] = 9, {0: 9}
+        await recorder.read(0.1)
+        assert topic.sought == {0: 9}
+
+    asyncio.run(run())
+
+
+class CutLog:
+    """A topic that refuses each read."""
+
+    def __init__(self) -> None:
+        self.end = 5
+        self.sought: dict[int, int] = {}
+
+    async def read(self, timeout: float) -> None: ...
+
+    async def bounds(self) -> dict[int, Span]:
+        return {0: Span(0, self.end)}
+
+    def seek(self, positions: dict[int, int]) -> None:
+        self.sought = positions
