@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from stream_app.versions.timeouts import with_timeout
+from stream_app.versions.timeouts import _MOST, with_timeout
 
 
 def test_results_and_errors_come_back() -> None:
@@ -46,6 +46,26 @@ def test_work_that_ends_after_the_loop_raises_nothing() -> None:
         asyncio.run(with_timeout(0.2, late))
     release.set()
     threads[0].join(10)  # an exception in it would be a warning, and warnings are errors
+
+
+def test_work_that_hangs_for_hours_does_not_pile_up() -> None:
+    release, begun = threading.Event(), list[threading.Thread]()
+
+    def hanging() -> None:
+        begun.append(threading.current_thread())
+        release.wait(60)
+
+    async def try_again_and_again() -> None:
+        for _ in range(3 * _MOST):
+            with pytest.raises(TimeoutError):
+                await with_timeout(0.01, hanging)
+        release.set()
+        for thread in begun:
+            thread.join(10)
+        assert await with_timeout(10, lambda: 7) == 7
+
+    asyncio.run(try_again_and_again())
+    assert 0 < len(begun) <= _MOST
 
 
 def test_the_process_ends_while_work_hangs() -> None:
