@@ -87,7 +87,7 @@ class LenientRecords(PartitionRecords):  # type: ignore[misc]
             try:
                 yield from self._salvaged(batch, problem)
             except UnreadableData as error:
-                if self.next_fetch_offset >= next_offset(batch):
+                if not batch.problem and self.next_fetch_offset >= next_offset(batch):
                     logger.warning("%s-%d: a batch is damaged behind its last record: %s", *self._tp, error)
                     continue
                 # Nothing more of this fetch is read: where the batch ends, and which transactions are aborted behind
@@ -187,8 +187,11 @@ class LenientRecords(PartitionRecords):  # type: ignore[misc]
     def _passed_over(self, batch: RawBatch, problem: UnreadableData) -> UnreadableBatch:
         """Moves behind a batch, and returns what stands for the records in it that were not handed out."""
         tp = self._tp
-        first = max(self.next_fetch_offset, batch.base_offset)
-        end = max(next_offset(batch), first + 1)
+        if batch.problem:  # nor is its header what it says: one offset further is all that is sure
+            first, end = self.next_fetch_offset, self.next_fetch_offset + 1
+        else:
+            first = max(self.next_fetch_offset, batch.base_offset)
+            end = max(next_offset(batch), first + 1)
         self._tries.pop(tp, None)
         self.next_fetch_offset = end
         offsets = f"offsets {first} to {end - 1}" if end > first + 1 else f"offset {first}"

@@ -204,6 +204,17 @@ def test_a_batch_that_is_cut_off_is_fetched_again() -> None:
     assert offsets(consume(log)) == list(range(6))
 
 
+@pytest.mark.parametrize("base", [0, 2**60])
+def test_bytes_that_are_no_batch_move_the_position_by_one_offset(base: int) -> None:
+    """Else they are asked for for ever, or where they say that they lie, and the log seems to be cut."""
+    log = Log([three(), three(3)], [3, 6])
+    bad = changed(three(), base_offset=base)[:40]
+    log.fetch = lambda offset: bad if offset < 3 else three(3)  # type: ignore[method-assign]
+    found = consume(log, at=1)
+    assert passed_over(found) == [(1, 1, "unreadable"), (2, 2, "unreadable")]
+    assert offsets(found) == [1, 2, 3, 4, 5]
+
+
 def test_older_formats_are_read() -> None:
     builder = LegacyRecordBatchBuilder(1, 1, 1 << 20)
     for number in range(3):
