@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka.clients import new_admin
@@ -59,6 +60,10 @@ class Cluster:
         end = self._broker.stop_node if clean else self._broker.kill_node
         await asyncio.gather(*(asyncio.to_thread(end, node) for node in nodes))
 
+    async def start_node(self, node: int) -> None:
+        """Starts one of the nodes that are down; nothing need be in sync then."""
+        await asyncio.to_thread(self._broker.start_nodes, node)
+
     async def bring_back(self) -> None:
         """Starts the nodes that are down, and waits until all replicas are in sync again."""
         down = {node.id for node in self._broker.nodes} - self.running
@@ -67,10 +72,15 @@ class Cluster:
 
     async def leader(self, topic: str, partition: int) -> int:
         """The node that leads a partition."""
-        for entry in (await self._topics([topic]))[0]["partitions"]:
-            if entry["partition"] == partition:
-                return int(entry["leader"])
-        raise LookupError(f"{topic} has no partition {partition}")
+        return (await self.leaders(topic))[partition]
+
+    async def leaders(self, topic: str) -> dict[int, int]:
+        """The node that leads each partition; -1: none."""
+        return {entry["partition"]: int(entry["leader"]) for entry in (await self._topics([topic]))[0]["partitions"]}
+
+    async def replicas(self, topic: str) -> dict[int, set[int]]:
+        """The nodes that have each partition."""
+        return {entry["partition"]: set(entry["replicas"]) for entry in (await self._topics([topic]))[0]["partitions"]}
 
     def controller(self) -> int:
         """The node that leads the controllers' quorum.
@@ -93,6 +103,24 @@ class Cluster:
         finally:
             await admin.close()
 
+    async def make_topic(self, name: str, partitions: int, replicas: int, config: Mapping[str, str]) -> None:
+        """Makes a topic as somebody else would, before the program can."""
+        admin = await self._admin()
+        try:
+            topic = NewTopic(name, partitions, replicas, topic_configs=dict(config))
+            await admin.create_topics([topic], timeout_ms=20_000)
+        finally:
+            await admin.close()
+
+    async def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
+        """Deletes the records before an offset, by partition, as retention does."""
+        admin = await self._admin()
+        try:
+            chosen = {TopicPartition(topic, number): RecordsToDelete(offset) for number, offset in before.items()}
+            await admin.delete_records(chosen)
+        finally:
+            await admin.close()
+
     async def delete(self, topics: list[str]) -> None:
         """Deletes topics, so that a later run does not pay for them."""
         admin = await self._admin()
@@ -107,7 +135,7 @@ class Cluster:
         except (KafkaError, OSError, TimeoutError):
             return False
         partitions = [entry for topic in topics for entry in topic["partitions"]]
-        return all(len(entry["isr"]) == NODES for entry in partitions)
+        return all(len(entry["isr"]) == len(entry["replicas"]) for entry in partitions)
 
     async def _topics(self, names: list[str] | None) -> list[dict[str, Any]]:
         admin = await self._admin()

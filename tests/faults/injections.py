@@ -6,19 +6,21 @@ import asyncio
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from stream_app.kafka.clients import client_id
 from tests.faults.full_disk import full_disk
 from tests.faults.points import command
-from tests.faults.supervisor import Slot
+from tests.faults.supervisor import Slot, metric
 from tests.faults.trial import Stage
+from tests.faults.waiting import until
 
 Fault = Callable[[Stage], Awaitable[None]]
 
 _THROTTLE = 40_000  # bytes per second and broker; a third of what the load needs
+_SERVED_S = 100.0  # a registry that is away is asked again after a minute, at the latest
 
 
 async def calm(stage: Stage) -> None:
@@ -32,7 +34,7 @@ async def kills(stage: Stage) -> None:
     end = time.monotonic() + stage.pick(60, 8)
     while time.monotonic() < end:
         await asyncio.sleep(min(stage.rng.expovariate(1 / 3), 8))
-        _kill_one(stage)
+        kill_one(stage)
 
 
 async def bursts(stage: Stage) -> None:
@@ -41,7 +43,7 @@ async def bursts(stage: Stage) -> None:
         await stage.supervisor.ready()
         for _ in range(10):
             await asyncio.sleep(stage.rng.uniform(0.1, 1.0))
-            _kill_one(stage)
+            kill_one(stage)
 
 
 async def all_at_once(stage: Stage) -> None:
@@ -58,14 +60,8 @@ async def all_at_once_store_deleted(stage: Stage) -> None:
     for _ in range(stage.pick(3, 1)):
         await stage.supervisor.ready()
         await asyncio.sleep(stage.rng.uniform(1, 4))
-        slots = stage.supervisor.running
-        known = [len(stage.supervisor.exits_of(slot)) for slot in slots]
-        for slot in slots:
-            slot.wanted = False
-            _kill(stage, slot)
-        for slot, exits in zip(slots, known, strict=True):
-            await stage.supervisor.ended(slot, exits)
-            shutil.rmtree(_states(slot))
+        for slot in await down(stage, signal.SIGKILL):
+            shutil.rmtree(states_of(slot))
             slot.wanted = True
         stage.injected("local stores deleted")
 
@@ -77,7 +73,7 @@ async def store_full(stage: Stage) -> None:
         await stage.supervisor.ready()
         slot.wanted = False
         await _terminate(stage, slot)
-        with full_disk(_states(slot)):
+        with full_disk(states_of(slot)):
             slot.wanted = True
             stage.injected("disk full")
             known = len(stage.supervisor.exits_of(slot))
@@ -85,7 +81,7 @@ async def store_full(stage: Stage) -> None:
         stage.over()
 
 
-def _states(slot: Slot) -> Path:
+def states_of(slot: Slot) -> Path:
     return slot.settings.data_dir / "states"
 
 
@@ -110,14 +106,18 @@ async def rolling_restart(stage: Stage) -> None:
 async def scaling(stage: Stage) -> None:
     """Workers added and taken away, whether the others have settled or not."""
     for turn in range(stage.pick(10, 2)):
-        if turn % 2:
-            wanted = [slot for slot in stage.supervisor.slots if slot.wanted]
-            stage.supervisor.remove(stage.rng.choice(wanted))
-            stage.injected("worker taken away")
-        else:
-            stage.supervisor.add()
-            stage.injected("worker added")
+        _add_or_remove(stage, turn)
         await asyncio.sleep(stage.rng.uniform(1, 9))
+
+
+def _add_or_remove(stage: Stage, turn: int) -> None:
+    if turn % 2:
+        wanted = [slot for slot in stage.supervisor.slots if slot.wanted]
+        stage.supervisor.remove(stage.rng.choice(wanted))
+        stage.injected("worker taken away")
+    else:
+        stage.supervisor.add()
+        stage.injected("worker added")
 
 
 def brokers_down(end: Literal["stop", "kill"], who: Literal["leader", "controller"], count: int) -> Fault:
@@ -193,7 +193,7 @@ async def some_kills(stage: Stage) -> None:
     """For rows whose load is the fault: a few kills make sure that it is met in recovery too."""
     for _ in range(stage.pick(4, 1)):
         await asyncio.sleep(stage.rng.uniform(4, 12))
-        _kill_one(stage)
+        kill_one(stage)
 
 
 async def throttled_output(stage: Stage) -> None:
@@ -207,6 +207,91 @@ async def throttled_output(stage: Stage) -> None:
     stage.over()
 
 
+async def throttled_scaling(stage: Stage) -> None:
+    """As `throttled_output`, and the group changes all the while: partitions move that cannot be drained in time."""
+    clients: set[str] = set()
+
+    async def throttle() -> None:
+        while True:
+            pids = [slot.child.pid for slot in stage.supervisor.running if slot.child is not None]
+            new = {client_id(stage.settings, "worker", pid=pid) for pid in pids} - clients
+            clients.update(new)
+            await stage.cluster.throttle(sorted(new), _THROTTLE // 3)
+            await asyncio.sleep(0.5)
+
+    throttling = asyncio.create_task(throttle())
+    stage.injected("throttle")
+    await asyncio.sleep(stage.pick(8, 3))
+    for turn in range(stage.pick(4, 2)):
+        _add_or_remove(stage, turn)
+        await asyncio.sleep(stage.rng.uniform(5, 12))
+    throttling.cancel()
+    await stage.cluster.throttle(sorted(clients), None)
+    stage.over()
+
+
+async def registry_away(stage: Stage) -> None:
+    """The registry is gone for two minutes, a version is promoted meanwhile, and workers start without any."""
+    registry = Path(stage.settings.registry)
+    away = registry.with_name("models-away")
+    await asyncio.to_thread(registry.rename, away)
+    stage.injected("registry away")
+    promotion = await stage.promote(away)
+    for _ in range(stage.pick(4, 1)):
+        await asyncio.sleep(stage.pick(30, 12))
+        kill_one(stage)
+    await asyncio.to_thread(away.rename, registry)
+    stage.injected("registry back")
+
+    async def served() -> bool:
+        serving = [await metric(slot, "nextact_model_info", promotion.version) for slot in stage.supervisor.running]
+        return serving == [1.0] * len(stage.supervisor.slots)
+
+    await until(served, _SERVED_S, f"version {promotion.version} in all workers", every=0.5)
+    stage.over()
+
+
+async def delivery_changed(stage: Stage) -> None:
+    """`kill -9` of all workers, which come back with the other delivery, and of one that has just come back."""
+    for _ in range(stage.pick(6, 2)):
+        await stage.supervisor.ready()
+        await asyncio.sleep(stage.rng.uniform(1, 4))
+        slots = await down(stage, signal.SIGKILL)
+        for slot in slots:
+            before = slot.settings.delivery
+            after = "exactly-once" if before == "at-least-once" else "at-least-once"
+            slot.settings = slot.settings.model_copy(update={"delivery": after})
+            slot.wanted = True
+        stage.injected("delivery changed")
+        await asyncio.sleep(stage.rng.uniform(2, 7))
+        kill_one(stage)
+
+
+async def evictions(stage: Stage) -> None:
+    """Kills, where most users are in the local store, and standbys take over."""
+    await kills(stage)
+    await stage.supervisor.ready()
+
+    async def moved() -> bool:
+        names = ("nextact_evicted_users_total", "nextact_returned_users_total")
+        return all([await stage.supervisor.metric(name) > 0 for name in names])
+
+    await until(moved, 60, "users who left memory and came back")
+
+
+async def down(stage: Stage, signum: int, slots: Sequence[Slot] = ()) -> Sequence[Slot]:
+    """Ends workers (default: all) by a signal; returns their places, which stay empty until they are wanted again."""
+    slots = slots or stage.supervisor.running
+    known = [len(stage.supervisor.exits_of(slot)) for slot in slots]
+    for slot in slots:
+        slot.wanted = False
+        stage.supervisor.send(slot, signum)
+        stage.injected("kill -9" if signum == signal.SIGKILL else "SIGTERM")
+    for slot, exits in zip(slots, known, strict=True):
+        await stage.supervisor.ended(slot, exits)
+    return slots
+
+
 async def sampler(stage: Stage) -> None:
     """A little of everything, in one run: what CI has time for."""
     await kills(stage)
@@ -214,7 +299,7 @@ async def sampler(stage: Stage) -> None:
     await brokers_down("kill", "leader", 1)(stage)
 
 
-def _kill_one(stage: Stage) -> None:
+def kill_one(stage: Stage) -> None:
     """Whichever runs, whether it is ready or not."""
     if running := stage.supervisor.running:
         _kill(stage, stage.rng.choice(running))

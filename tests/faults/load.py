@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,7 @@ from stream_app.settings import Settings
 
 EXPECT: Final = "faults.expect"  # header: "event", or the reason of the dead letter
 EVENT: Final = "event"
+ABORTED: Final = "aborted"  # written in a transaction that was taken back: nothing may come of it
 
 # What the contract says of each kind of poison.
 REASONS: Final = {
@@ -34,7 +36,8 @@ REASONS: Final = {
 TYPES: Final = ("click", "view", "view", "view_item", "cart", "Product Added", "purchase", "favorite", "remove")
 _REPEATED_AMONG: Final = 100  # latest records
 _LATE_MS: Final = 600_000
-_OUTAGE_MS: Final = 600_000  # the longest time that the producer keeps a record for brokers that are away
+TICK_S: Final = 0.05  # seconds between two handfuls of records
+OUTAGE_MS: Final = 600_000  # the longest time that the producer keeps a record for brokers that are away
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,16 @@ class Publisher:
         """`rate` in records per second."""
         self._settings = settings
         self._load = load
-        self._rate = rate
+        self.rate = rate
         self._stop = asyncio.Event()
+        self._may_publish = asyncio.Event()
+        self._may_publish.set()
+        self._disconnected = asyncio.Event()
         self._in_flight: set[asyncio.Future[Any]] = set()
+        self._producer: Any = None
         self.acknowledged = 0
+        self.oddities: Counter[str] = Counter()  # what this publisher did that others do not, by kind
+        self.labels: dict[tuple[int, int], str] = {}  # by partition and offset, of records whose header nobody can read
 
     def stop(self) -> None:
         """Makes `run` return once all that was handed over is acknowledged."""
@@ -115,21 +124,53 @@ class Publisher:
 
     async def run(self) -> None:
         """Raises the producer's error for a record that could not be published."""
-        producer = await started_producer(self._settings, "publisher", request_timeout_ms=_OUTAGE_MS)
-        try:
-            while not self._stop.is_set():
-                # What was not sent in time, because brokers were away, is not made up for: the rate is a bound.
-                pause = asyncio.create_task(asyncio.sleep(0.05))
-                for _ in range(max(1, round(self._rate * 0.05))):
-                    await self._send(producer)
-                await pause
-            await self._settle()
-        finally:
-            await producer.stop()
+        while not self._stop.is_set():
+            await self._may_publish.wait()
+            self._disconnected.clear()
+            try:
+                await self._connect()
+                await self._publish()
+            finally:
+                await self._disconnect()
+                self._disconnected.set()
 
-    async def _send(self, producer: Any) -> None:
-        key, value, expect = next(self._load)
-        future = await producer.send(self._settings.events_topic, value, key, headers=[(EXPECT, expect.encode())])
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Publishes nothing inside, and has no connection; all that was handed over before is acknowledged."""
+        self._may_publish.clear()
+        await self._disconnected.wait()
+        yield
+        self._may_publish.set()
+
+    async def _publish(self) -> None:
+        while self._may_publish.is_set() and not self._stop.is_set():
+            # What was not sent in time, because brokers were away, is not made up for: the rate is a bound.
+            pause = asyncio.create_task(asyncio.sleep(TICK_S))
+            await self._tick()
+            await pause
+        await asyncio.gather(*self._in_flight)
+
+    async def _tick(self) -> None:
+        for _ in range(max(1, round(self.rate * TICK_S))):
+            await self._send(next(self._load))
+
+    async def _connect(self) -> None:
+        self._producer = await started_producer(self._settings, "publisher", request_timeout_ms=OUTAGE_MS)
+
+    async def _disconnect(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _send(self, record: Labelled) -> None:
+        await self._send_by(self._producer, record)
+
+    async def _send_by(self, producer: Any, record: Labelled) -> None:
+        key, value, expect = record
+        headers = [(EXPECT, expect.encode())]
+        self._watch(await producer.send(self._settings.events_topic, value, key, headers=headers))
+
+    def _watch(self, future: asyncio.Future[Any]) -> None:
+        """Counts a record once it is acknowledged."""
         self._in_flight.add(future)
         future.add_done_callback(self._done)
 
@@ -137,6 +178,3 @@ class Publisher:
         if future.cancelled() or future.exception() is None:
             self._in_flight.discard(future)
         self.acknowledged += not future.cancelled() and future.exception() is None
-
-    async def _settle(self) -> None:
-        await asyncio.gather(*self._in_flight)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from tests.faults.event_log import OFFSET_BITS, Cut, cuts_before
 from tests.faults.replay import Expected, Place, Record, State, User, id_hash
 from tests.faults.stored import Stored, read
 
 HIDDEN_TOLERANCE: Final = 0.005  # halves near 1 are 0.0005 apart, and batches of other sizes round otherwise
 _EXAMPLES: Final = 20
 _HEADER: Final = "nextact.error."
+_CUT_USER: Final = ""  # whose record says where a log was cut
+_MOST_NOTES: Final = 3  # of one cut: a worker that dies while it notes one leaves that to the next one
 
 
 @dataclass
@@ -26,6 +30,7 @@ class Verdict:
     poison: int = 0
     users: int = 0
     lost: int = 0  # input offsets without a prediction or a dead letter
+    missed: int = 0  # those that were deleted before anybody could answer them, as workers said
     repeated: int = 0  # records with an id that came before
     wrong_answers: int = 0  # ids, fields, order, places
     wrong_states: int = 0
@@ -50,34 +55,61 @@ class Topics:
     predictions: list[Record]
     dead_letters: list[Record]
     changelog: list[Record]
+    cuts: Sequence[Cut] = ()  # of the log of events; in `outputs` the topics are called as here
+
+    def answered(self) -> set[Place]:
+        """The places of all events and records that have a prediction or a dead letter."""
+        places = (self.source_of(record) for record in self.predictions)
+        return {*places, *(place for record in self.dead_letters for place in self.rejected(record))}
+
+    def source_of(self, prediction: Record) -> Place:
+        """The place of the event that a prediction answers."""
+        source = json.loads(prediction.value)["source"]
+        return self._place((source["partition"], source["offset"]), prediction, "predictions")
+
+    def rejected(self, letter: Record) -> list[Place]:
+        """The places that a dead letter stands for: the record's, after those before it in an unreadable batch."""
+        headers = error_headers(letter)
+        partition, last = int(headers["partition"]), int(headers["offset"])
+        offsets = range(int(headers.get("first_offset", last)), last + 1)
+        return [self._place((partition, offset), letter, "dead_letters") for offset in offsets]
+
+    def _place(self, place: Place, written: Record, topic: str) -> Place:
+        partition, offset = place
+        return partition, (cuts_before(self.cuts, place, written, topic) << OFFSET_BITS) + offset
+
+
+def error_headers(letter: Record) -> dict[str, str]:
+    """What a dead letter says of itself."""
+    ours = ((name, value) for name, value in letter.headers if name.startswith(_HEADER))
+    return {name.removeprefix(_HEADER): value.decode() for name, value in ours}
 
 
 def judge(expected: Expected, topics: Topics, *, epoch: int, topic: str) -> Verdict:
     """Compares; `epoch` and `topic` of the events make the ids."""
     verdict = Verdict(len(expected.answers), len(expected.reasons), len(expected.users))
-    seen = _judge_predictions(verdict, expected, topics.predictions, epoch, topic)
-    seen |= _judge_dead_letters(verdict, expected, topics.dead_letters)
+    seen = _judge_predictions(verdict, expected, topics, epoch, topic)
+    seen |= _judge_dead_letters(verdict, expected, topics)
     for place in sorted((expected.answers.keys() | expected.reasons.keys()) - seen):
         verdict.complain("lost", f"nothing for {place}")
-    _judge_states(verdict, expected.users, topics.changelog, epoch)
+    _judge_states(verdict, expected.users, topics, epoch)
     return verdict
 
 
-def _judge_predictions(
-    verdict: Verdict, expected: Expected, records: Iterable[Record], epoch: int, topic: str
-) -> set[Place]:
+def _judge_predictions(verdict: Verdict, expected: Expected, topics: Topics, epoch: int, topic: str) -> set[Place]:
     newest: defaultdict[User, int] = defaultdict(lambda: -1)
     seen: set[Place] = set()
     namespace = uuid.uuid5(uuid.UUID(int=0), f"nextact/{epoch}/{topic}")
-    for record in records:
+    for record in topics.predictions:
         prediction = json.loads(record.value)
-        source = prediction["source"]
-        place = (source["partition"], source["offset"])
+        place = topics.source_of(record)
         wanted = expected.answers.get(place)
         if wanted is None:
             verdict.complain("wrong_answers", f"a prediction for {place}, where no event is")
             continue
-        wanted = {**wanted, "prediction_id": str(uuid.uuid5(namespace, f"{place[0]}/{place[1]}"))}
+        ids = [str(uuid.uuid5(namespace, f"{place[0]}/{position}")) for position in _positions(place[1])]
+        if prediction["prediction_id"] not in ids:
+            verdict.complain("wrong_answers", f"{place}: id {prediction['prediction_id']}, not {ids}")
         found = {name: prediction.get(name) for name in wanted}
         if found != wanted or record.partition != place[0] or record.key != wanted["user_id"].encode():
             verdict.complain("wrong_answers", f"{place} on {record.partition}: {found}, not {wanted}")
@@ -94,20 +126,50 @@ def _judge_predictions(
     return seen
 
 
-def _judge_dead_letters(verdict: Verdict, expected: Expected, records: Iterable[Record]) -> set[Place]:
+def _positions(position: int) -> list[int]:
+    """What a position may be called: a cut is noted once more when a worker dies while it notes it."""
+    cuts, offset = divmod(position, 1 << OFFSET_BITS)
+    return [(number << OFFSET_BITS) + offset for number in range(cuts, cuts + _MOST_NOTES if cuts else 1)]
+
+
+def _judge_dead_letters(verdict: Verdict, expected: Expected, topics: Topics) -> set[Place]:
     seen: set[Place] = set()
-    for record in records:
-        headers = {name.removeprefix(_HEADER): value.decode() for name, value in record.headers}
-        place = (int(headers["partition"]), int(headers["offset"]))
-        if headers["reason"] != expected.reasons.get(place):
-            verdict.complain("wrong_answers", f"{place}: {headers['reason']}, not {expected.reasons.get(place)}")
+    for letter in topics.dead_letters:
+        reason, places = error_headers(letter)["reason"], topics.rejected(letter)
+        place = places[-1]
+        if reason != expected.reasons.get(place):
+            verdict.complain("wrong_answers", f"{place}: {reason}, not {expected.reasons.get(place)}")
+        elif why := _change(letter, expected.rejected[place]):
+            verdict.complain("wrong_answers", f"dead letter of {place}: {why}")
         verdict.repeated += place in seen
-        seen.add(place)
+        seen.update(places)
     return seen
 
 
-def _judge_states(verdict: Verdict, users: Mapping[User, State], changelog: Iterable[Record], epoch: int) -> None:
-    found = final_states(changelog)
+def _change(letter: Record, source: Record) -> str | None:
+    """What a dead letter has not of its record, and does not say to have cut; None: it is complete."""
+    told = error_headers(letter)
+    if letter.key != source.key:
+        return f"key {letter.key!r}"
+    headers = [(name, value) for name, value in letter.headers if not name.startswith(_HEADER)]
+    if headers != list(source.headers) and told.get("headers_left_out") != str(len(source.headers)):
+        return f"headers {headers!r}, not {source.headers!r}"
+    if letter.value == source.value:
+        return None
+    cut = (str(len(source.value or b"")), hashlib.sha256(source.value or b"").hexdigest())
+    is_told = (told.get("value_bytes"), told.get("value_sha256")) == cut
+    if letter.value and is_told and source.value.startswith(letter.value):
+        return None
+    return f"value {letter.value[:99] if letter.value else letter.value!r}"
+
+
+def _judge_states(verdict: Verdict, users: Mapping[User, State], topics: Topics, epoch: int) -> None:
+    found = final_states(topics.changelog)
+    cut = {partition for one in topics.cuts for partition in one.kept}
+    noted = {partition for partition, user in found if user == _CUT_USER}
+    if cut != noted:
+        verdict.complain("wrong_states", f"cuts of {sorted(noted)}, not {sorted(cut)}")
+    found = {user: stored for user, stored in found.items() if user[1] != _CUT_USER}
     for user in sorted(users.keys() | found.keys()):
         stored, state = found.get(user), users.get(user)
         if stored is None or state is None:
@@ -125,7 +187,7 @@ def final_states(changelog: Iterable[Record]) -> dict[User, Stored]:
 def _difference(stored: Stored, state: State, epoch: int) -> str | None:
     wanted = (epoch, state.offset, state.count, state.last_time)
     found = (stored.epoch, stored.offset, stored.count, stored.last_time)
-    if found != wanted:
+    if found not in [(epoch, position, *wanted[2:]) for position in _positions(state.offset)]:
         return f"(epoch, offset, count, time) {found}, not {wanted}"
     if stored.actions != tuple(state.actions):
         return f"sequence {stored.actions[-3:]}, not {list(state.actions)[-3:]} (the last of {len(state.actions)})"

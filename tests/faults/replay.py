@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from tests.faults.load import EVENT, EXPECT
+from tests.faults.load import ABORTED, EVENT, EXPECT
 
 WINDOW: Final = 16  # event ids
 NO_TIME: Final = -(2**63)  # in a user's record: no event with a time so far
@@ -72,17 +72,24 @@ class Expected:
 
     answers: dict[Place, dict[str, Any]]  # the fields of predictions that follow from the log
     reasons: dict[Place, str]  # of the dead letters
+    rejected: dict[Place, Record]  # what the dead letters must have of it
     users: dict[User, State]
 
 
-def replay(log: Iterable[Record], length: int) -> Expected:
-    """Goes through the log, each partition in order; `length` is that of the kept sequences."""
-    expected = Expected({}, {}, defaultdict(lambda: State(length)))
+def replay(log: Iterable[Record], length: int, labels: Mapping[Place, str] | None = None) -> Expected:
+    """Goes through the log, each partition in order; `length` is that of the kept sequences.
+
+    `labels` says what must become of records that have no header for it.
+    """
+    expected = Expected({}, {}, {}, defaultdict(lambda: State(length)))
     for record in log:
         place = (record.partition, record.offset)
-        what = dict(record.headers)[EXPECT].decode()
+        label = dict(record.headers).get(EXPECT)
+        what = label.decode() if label is not None else (labels or {})[place]
+        if what == ABORTED:
+            continue
         if what != EVENT:
-            expected.reasons[place] = what
+            expected.reasons[place], expected.rejected[place] = what, record
             continue
         event = json.loads(record.value)
         time = event.get("timestamp", record.timestamp)

@@ -33,8 +33,8 @@ class Report:
         """Totals, and every run."""
         ran = [entry for entry in self.entries if "events" in entry]
         totals = {
-            name: sum(entry[name] for entry in ran)
-            for name in ("events", "poison", "lost", "repeated", "wrong_answers", "wrong_states")
+            name: sum(entry.get(name, 0) for entry in ran)
+            for name in ("events", "poison", "lost", "missed", "repeated", "wrong_answers", "wrong_states")
         }
         kills = sum(entry["exits"].get("-9", 0) for entry in ran)
         ok = all(entry["ok"] for entry in self.entries)

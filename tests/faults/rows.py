@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from tests.faults import injections as inject
+from tests.faults import log_faults as log
+from tests.faults import publishers as publish
 from tests.faults.load import Mix
 from tests.faults.memory import CALM_MB
 from tests.faults.points import POINTS
@@ -41,6 +43,28 @@ def _broker_rows() -> list[Row]:
     ]
 
 
+def _odd_logs() -> list[Row]:
+    """Rows of publishers and logs that no publisher of ours makes."""
+    packed = {"compression.type": "zstd"}
+    rolling = {"cleanup.policy": "compact", "segment.ms": "2000", "min.cleanable.dirty.ratio": "0.01"}
+    unclean = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
+    return [
+        Row("aborts", inject.kills, publisher=publish.Aborting),
+        Row("codecs", inject.some_kills, publisher=publish.Compressing, settings={"compression": "lz4"}),
+        Row(
+            "codecs-of-topics",
+            inject.some_kills,
+            publisher=publish.Compressing,
+            topics={"events_topic": (3, packed), "state_topic": (3, {"cleanup.policy": "compact"} | packed)},
+        ),
+        Row("headers", inject.some_kills, publisher=publish.OddHeaders, mix=Mix(poison=0.05)),
+        Row("huge", inject.some_kills, publisher=publish.Huge, topics={"dead_letters_topic": (3, {})}),
+        Row("retention", log.retention, tolerated=_OUTDATED, limit_s=WORST_S),
+        Row("log-cut", log.log_cut, topics={"events_topic": (2, unclean)}, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S),
+        Row("compaction", log.compaction, topics={"state_topic": (3, rolling)}, limit_s=WORST_S),
+    ]
+
+
 SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
@@ -61,5 +85,10 @@ ROWS: Final = (
     Row("duplicates", inject.some_kills, mix=_EVERYTHING),
     Row("store-full", inject.store_full, tolerated=_FULL, limit_s=WORST_S),
     Row("throttled", inject.throttled_output, runs=2, limit_s=WORST_S),
+    *_odd_logs(),
+    Row("throttled-scaling", inject.throttled_scaling, tolerated=_OUTDATED, limit_s=WORST_S),
+    Row("standbys", inject.evictions, settings={"users_in_memory": 12, "standby_replicas": 1}, limit_s=WORST_S),
+    Row("registry-away", inject.registry_away, one_version=False, limit_s=WORST_S),
+    Row("delivery-changed", inject.delivery_changed, repeats=True, limit_s=WORST_S),
     SAMPLER,
 )

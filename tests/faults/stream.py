@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from stream_app.kafka.clients import new_admin, new_consumer
 from stream_app.settings import Settings
+from tests.integration.principals import reader_of
 
 PARTITIONS: Final = 8
 _LOOK_EVERY_S: Final = 0.5
@@ -45,17 +46,14 @@ async def caught_up(settings: Settings, timeout: float) -> float | None:
     """Seconds until every record of the events topic is committed; None if that took longer than `timeout`."""
     start = time.monotonic()
     while time.monotonic() - start < timeout:
-        if await _lag(settings) == 0:
+        if await lag(settings) == 0:
             return time.monotonic() - start
         await asyncio.sleep(_LOOK_EVERY_S)
     return None
 
 
-async def _lag(settings: Settings) -> int | None:
-    """Records not committed yet; None when no broker could tell.
-
-    Publishers of events use no transactions, so that the end of the log is the last record's.
-    """
+async def lag(settings: Settings) -> int | None:
+    """Offsets not committed yet, or committed and not there; None when no broker could tell."""
     partitions = [TopicPartition(settings.events_topic, number) for number in range(settings.partitions)]
     consumer, admin = new_consumer(settings, "worker"), new_admin(settings, "worker")
     try:
@@ -68,5 +66,12 @@ async def _lag(settings: Settings) -> int | None:
     finally:
         await consumer.stop()
         await admin.close()
-    lag: int = sum(end - (committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
-    return lag
+    open_: int = sum(abs(end - (committed[tp].offset if tp in committed else 0)) for tp, end in ends.items())
+    return open_
+
+
+async def ends_of(settings: Settings, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends now."""
+    async with new_consumer(settings, reader_of(settings, topic)) as consumer:
+        ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(settings.partitions)])
+    return {tp.partition: end for tp, end in ends.items()}

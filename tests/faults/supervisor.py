@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.sandbox.ports import HOST, free_port
 from stream_app.sandbox.processes import ChildProcess
@@ -169,6 +171,10 @@ class Supervisor:
         for slot in self.slots:
             self._look_after(slot)
 
+    async def metric(self, name: str, label: str | None = None) -> float:
+        """The sum of a metric over all workers that answer now."""
+        return sum(await asyncio.gather(*(metric(slot, name, label) for slot in self.running)))
+
     def survivors(self) -> list[int]:
         """Process ids of workers of this stream that still run, whoever started them."""
         return [process.pid for process in psutil.process_iter() if self._is_ours(process)]
@@ -218,6 +224,18 @@ async def is_ready(slot: Slot) -> bool:
     """Whether the worker of a place answers events."""
     async with WorkerProbe(f"http://{HOST}:{slot.settings.http_port}") as view:
         return await view.is_ready()
+
+
+async def metric(slot: Slot, name: str, label: str | None = None) -> float:
+    """The sum of a metric's samples (of those with a label of that value) in the worker of a place; 0: it has none."""
+    address, timeout = f"http://{HOST}:{slot.settings.http_port}/metrics", aiohttp.ClientTimeout(total=2)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(address) as response:
+            families = text_string_to_metric_families(await response.text())
+    except (aiohttp.ClientError, TimeoutError):
+        return 0.0
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return sum(sample.value for sample in samples if label in (None, *sample.labels.values()))
 
 
 def _tail(log: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zlib
 from collections import defaultdict
@@ -22,7 +23,8 @@ from stream_app.contract.records import OutgoingRecord
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
-from tests.faults.load import EXPECT, REASONS, Labelled, Mix, records
+from tests.faults.event_log import OFFSET_BITS, Cut
+from tests.faults.load import ABORTED, EXPECT, REASONS, Labelled, Mix, records
 from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge
 from tests.faults.replay import Record, replay
 from tests.faults.stored import read
@@ -99,9 +101,10 @@ def _logged(record: Labelled, partition: int, offset: int) -> Logged:
 
 
 def _consumed(logged: Logged) -> ConsumerRecord[bytes, bytes]:
-    return make_record(
+    record = make_record(
         logged.value, key=logged.key, offset=logged.offset, timestamp=logged.timestamp, partition=logged.partition
     )
+    return replace(record, headers=logged.headers)
 
 
 def _appended(sent: OutgoingRecord, partition: int, offset: int) -> Logged:
@@ -139,6 +142,22 @@ def _moved(logged: list[Logged], index: int, **fields: Any) -> list[Logged]:
 def _unreasonable(run: Run) -> list[tuple[str, bytes]]:
     """The headers of the first dead letter with a reason that it cannot have."""
     return [*{**dict(run.dead_letters[0].headers), "nextact.error.reason": b"mood"}.items()]
+
+
+def _cut_letter(run: Run, sha256: str) -> Run:
+    """The run in which a dead letter has the first byte of its value, and says so."""
+    index = next(index for index, letter in enumerate(run.dead_letters) if len(letter.value or b"") > 9)
+    letter = run.dead_letters[index]
+    told = [("nextact.error.value_bytes", str(len(letter.value)).encode())]
+    told += [("nextact.error.value_sha256", sha256.encode() or hashlib.sha256(letter.value).hexdigest().encode())]
+    changed = _moved(run.dead_letters, index, value=letter.value[:1], headers=(*letter.headers, *told))
+    return replace(run, dead_letters=changed)
+
+
+def _aborted(run: Run) -> Run:
+    """The run in which the first event was taken back."""
+    index = next(index for index, record in enumerate(run.log) if record.headers[0][1] == b"event")
+    return replace(run, log=_moved(run.log, index, headers=((EXPECT, ABORTED.encode()),)))
 
 
 def _stale_last_record(run: Run) -> Run:
@@ -184,6 +203,16 @@ DIFFERENCES: dict[str, tuple[str, Callable[[Run], Run]]] = {
         "wrong_answers",
         lambda run: replace(run, dead_letters=_moved(run.dead_letters, 0, headers=_unreasonable(run))),
     ),
+    "a dead letter without its value": (
+        "wrong_answers",
+        lambda run: replace(run, dead_letters=_moved(run.dead_letters, 0, value=b"?")),
+    ),
+    "a dead letter without its headers": (
+        "wrong_answers",
+        lambda run: replace(run, dead_letters=_moved(run.dead_letters, 0, headers=run.dead_letters[0].headers[1:])),
+    ),
+    "a dead letter cut from another value": ("wrong_answers", lambda run: _cut_letter(run, "0" * 64)),
+    "an answer to what was taken back": ("wrong_answers", _aborted),
     "a user without a record": (
         "wrong_states",
         lambda run: replace(run, changelog=[r for r in run.changelog if r.key != run.changelog[0].key]),
@@ -194,6 +223,23 @@ DIFFERENCES: dict[str, tuple[str, Callable[[Run], Run]]] = {
     ),
     "an old record last": ("wrong_states", _stale_last_record),
 }
+
+
+def test_a_dead_letter_may_be_cut_if_it_says_so() -> None:
+    assert _cut_letter(sound(), "").verdict().examples == []
+
+
+def test_answers_behind_a_cut_have_positions_for_offsets() -> None:
+    """What the log says of partition 0 begins anew behind an earlier log, of which nothing came."""
+    run = sound()
+    cut = Cut({0: 0}, {"predictions": {0: 0}, "dead_letters": {0: 0}})
+    log = [replace(one, offset=(1 << OFFSET_BITS) + one.offset) if one.partition == 0 else one for one in run.log]
+    topics = Topics(_sorted(run.predictions), _sorted(run.dead_letters), _sorted(run.changelog), [cut])
+    verdict = judge(replay(log, LENGTH), topics, epoch=1, topic=SETTINGS.events_topic)
+    assert verdict.lost == 0
+    changed = {prediction.key for prediction in run.predictions if prediction.partition == 0}
+    assert verdict.wrong_states == len(changed) + 1, "offsets where positions should be, and a cut that nobody noted"
+    assert verdict.wrong_answers == sum(one.partition == 0 for one in run.predictions), "ids of offsets"
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
