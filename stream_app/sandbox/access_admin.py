@@ -45,7 +45,20 @@ _RESOURCES: Final = {"Topic": 2, "Group": 3, "Cluster": 4, "TransactionalId": 5}
 _OPERATIONS: Final = {
     name: number
     for number, name in enumerate(
-        ("All", "Read", "Write", "Create", "Delete", "Alter", "Describe", "ClusterAction", "DescribeConfigs"), start=2
+        (
+            "All",
+            "Read",
+            "Write",
+            "Create",
+            "Delete",
+            "Alter",
+            "Describe",
+            "ClusterAction",
+            "DescribeConfigs",
+            "AlterConfigs",
+            "IdempotentWrite",
+        ),
+        start=2,
     )
 }
 _ANY: Final = 1

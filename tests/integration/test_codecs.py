@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from stream_app.contract.predictions import decode_prediction
 from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import topics
-from stream_app.kafka.clients import new_consumer, new_producer
+from stream_app.kafka.clients import new_admin, new_consumer, new_producer
 from stream_app.kafka.compression import CODECS
 from stream_app.kafka.encoded_batch import EncodedBatch, encode_records
 from stream_app.kafka.record_reader import header_of, split
@@ -28,6 +28,7 @@ from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Compression, Settings
 from stream_app.versions.promotions import VersionRef, current_champion, promoted_after, publish_promotion
+from tests.integration.principals import allow, reader_of
 from tests.integration.running import Running, nextact
 from tests.integration.topics import read_all
 
@@ -53,9 +54,8 @@ def events(users: Sequence[str], numbers: range) -> Iterator[tuple[int, Outgoing
 
 async def publish_in(settings: Settings, codec: str | None, records: Sequence[tuple[int, OutgoingRecord]]) -> None:
     """Publishes by aiokafka's own compression."""
-    async with AIOKafkaProducer(
-        bootstrap_servers=settings.brokers, compression_type=codec, max_request_size=40 * MIB, linger_ms=20
-    ) as producer:
+    options = {"compression_type": codec, "max_request_size": 40 * MIB, "linger_ms": 20}
+    async with new_producer(settings, "publisher", **options) as producer:
         sent = [
             await producer.send(settings.events_topic, value, key, partition=partition)
             for partition, (key, value, _) in records
@@ -75,7 +75,7 @@ async def publish_by_hand(
 
 async def make_topics(settings: Settings, configs: dict[str, dict[str, str]]) -> None:
     """Makes topics as somebody else would have, with these settings and no others."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    admin = new_admin(settings, "operator")
     await admin.start()
     try:
         counts = {spec.name: spec.partitions for spec in topics(settings)}
@@ -88,10 +88,11 @@ async def make_topics(settings: Settings, configs: dict[str, dict[str, str]]) ->
 
 async def compress_topics(settings: Settings, codecs: Mapping[str, str]) -> None:
     """Has the broker compress what topics get from now on, whatever it comes in."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers)
+    admin = new_admin(settings, "operator")
     await admin.start()
     try:
         for spec in topics(settings):
+            allow(settings, "operator", "AlterConfigs", "Topic", spec.name)
             config = {**spec.config, "compression.type": codecs[spec.name]}
             await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=config)])
     finally:
@@ -123,7 +124,7 @@ def dead_letters(settings: Settings) -> list[dict[str, Any]]:
 
 async def batch_starts(settings: Settings, partition: int) -> int:
     """The offset that the next record of an events partition gets."""
-    async with new_consumer(settings, "subscriber") as consumer:
+    async with new_consumer(settings, reader_of(settings, settings.events_topic)) as consumer:
         tp = TopicPartition(settings.events_topic, partition)
         return int((await consumer.end_offsets([tp]))[tp])
 
