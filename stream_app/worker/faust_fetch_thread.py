@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
@@ -40,6 +41,8 @@ _FETCH_WAIT_MS: Final = 200  # that a fetch waits at the broker when it finds no
 _LONGEST_PAUSE_S: Final = 0.02  # between two fetches of a busy worker
 _BULK: Final = 65_536  # bytes that end the pause: some 500 events
 _SECOND_LOOK_S: Final = 1.0  # after which a log that seems to be cut is looked at again
+_TWIN_TIMES: Final = 4  # a process that stands still is forgotten once, one with a twin again and again
+_TWIN_TIMEOUTS: Final = 4  # session timeouts in which that has to be
 _REFUSALS: Final = (OffsetOutOfRangeError, NoOffsetForPartitionError)
 
 logger: Final = logging.getLogger(__name__)
@@ -98,14 +101,15 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._turn = asyncio.Lock()
         self._end_of_pause: asyncio.TimerHandle | None = None
+        self._forgotten: deque[float] = deque()  # when the group did not know this process, seconds, monotonic
 
     async def on_start(self) -> None:
-        """Starts the consumer, has each heartbeat reported with the time when it was sent, and hears of refusals.
+        """Starts the consumer, has each heartbeat reported with the time when it was sent, and hears of errors.
 
         Leans on: Faust starts aiokafka's consumer in here, and joins the group later; each heartbeat is one call of the
         coordinator's `_do_heartbeat`, which says whether it was taken and forgets the member's id when it is unknown;
-        an error that keeps it out of the group goes through `_push_error_to_user`, where it waits for a fetch, and
-        Faust fetches nothing before it is in the group.
+        an error that keeps it out of the group goes through `_push_error_to_user`, after which it does nothing, no
+        heartbeat either, until somebody calls its `check_errors`, which Faust's way of fetching does not.
         """
         await super().on_start()
         coordinator = self._consumer._coordinator
@@ -116,17 +120,50 @@ class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             accepted: bool = await beat()
             if accepted or coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
                 self.transport.hooks.heartbeat(sent, accepted=accepted)
+            if not accepted and coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
+                self._look_for_twin(sent)
             return accepted
 
         push = coordinator._push_error_to_user
 
         def pushed(error: Exception) -> Any:
-            if refusal(error, "Read") is not None:
-                self.transport.hooks.refused(error)
+            if not self.app.should_stop:
+                self.transport.hooks.refused(self._named(error))
             return push(error)
 
         coordinator._do_heartbeat = reported
         coordinator._push_error_to_user = pushed
+
+    def _named(self, error: Exception) -> Exception:
+        """Returns an error that keeps this process out of its group, with what may be the cause where Kafka has none.
+
+        aiokafka does not know the word by which brokers refuse a process whose instance id another one has taken over.
+        """
+        instance = self.transport.settings.instance_id
+        if not instance or refusal(error, "Read") is not None:
+            return error
+        text = f"no place in the group: {error!r}. Does another worker have the same NEXTACT_INSTANCE_ID, {instance!r}?"
+        named = DataPathError(text)
+        named.__cause__ = error
+        return named
+
+    def _look_for_twin(self, now: float) -> None:
+        """Ends the process when the group has forgotten it too often in a short time (`now` in seconds, monotonic).
+
+        Of two processes with one instance id each takes the place of the other with every join, without end.
+        """
+        settings = self.transport.settings
+        while self._forgotten and now - self._forgotten[0] > _TWIN_TIMEOUTS * settings.session_timeout:
+            self._forgotten.popleft()
+        self._forgotten.append(now)
+        if settings.instance_id and len(self._forgotten) >= _TWIN_TIMES:
+            self.transport.hooks.refused(
+                DataPathError(
+                    f"the group has given this process's place away {_TWIN_TIMES} times in "
+                    f"{now - self._forgotten[0]:.0f} s: another worker has the same NEXTACT_INSTANCE_ID, "
+                    f"{settings.instance_id!r}. Give each one its own, or none"
+                )
+            )
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         """Makes the consumer where all clients are made, with what Faust would give it, but for two options.

@@ -299,7 +299,7 @@ class TransportHooks:
     # The same for all events of a log that turns out to be made anew: returns where it begins.
     look_for_cut: Callable[[int, Callable[[], Awaitable[LogRange]]], Awaitable[int | None]]
     missed: Callable[[TP, OffsetGap], None]  # hears of events that are not there
-    refused: Callable[[Exception], Any]  # hears, in the thread, of a right without which there is no place in the group
+    refused: Callable[[Exception], Any]  # hears, in the thread, of what keeps this process out of its group
     heartbeat: Heartbeats  # hears of heartbeats, in the thread: see `Delivery`
 
 

@@ -346,8 +346,54 @@ def test_heartbeats_are_reported_with_the_time_when_they_were_sent(
     assert delivery.heartbeats == [(7.0, accepted) for accepted in expected]
 
 
-def test_a_refusal_that_keeps_the_worker_out_of_its_group_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other errors wait for a fetch, as aiokafka has it."""
+@pytest.mark.parametrize(
+    ("instance", "forgotten", "ends"),
+    [
+        ("one", [0.0, 1.2, 2.4, 3.6], True),
+        ("one", [0.0, 1.2, 2.4], False),
+        ("one", [0.0, 100.0, 200.0, 300.0], False),  # a machine that is suspended now and then
+        ("", [0.0, 1.2, 2.4, 3.6], False),
+    ],
+)
+def test_a_twin_of_the_same_instance_id_is_named(
+    monkeypatch: pytest.MonkeyPatch, instance: str, forgotten: list[float], ends: bool
+) -> None:
+    refused: list[Exception] = []
+
+    async def body(consumer: FetchConsumer) -> None:
+        transport = consumer.transport
+        transport.hooks = replace(transport.hooks, refused=refused.append)
+        transport.settings = transport.settings.model_copy(update={"instance_id": instance})
+        coordinator = await coordinator_of(consumer._thread, monkeypatch, member_id="")
+        monkeypatch.setattr(faust_fetch_thread, "monotonic", iter(forgotten).__next__)
+        for _ in forgotten:
+            await coordinator._do_heartbeat()
+
+    run(body)
+    assert ["same NEXTACT_INSTANCE_ID, 'one'" in str(error) for error in refused] == [True] * ends
+
+
+async def coordinator_of(thread: FetchThread, monkeypatch: pytest.MonkeyPatch, member_id: str) -> Any:
+    """What a thread makes of a coordinator that knows no heartbeat."""
+
+    async def beat() -> bool:
+        return False
+
+    async def started(_: Any) -> None: ...
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_start", started)
+    coordinator = SimpleNamespace(_do_heartbeat=beat, member_id=member_id, _push_error_to_user=None)
+    thread._consumer = SimpleNamespace(_coordinator=coordinator)
+    await thread.on_start()
+    thread._consumer = None
+    return coordinator
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_an_error_that_keeps_the_worker_out_of_its_group_is_reported(
+    monkeypatch: pytest.MonkeyPatch, stopping: bool
+) -> None:
+    """aiokafka would wait for somebody to ask for it, for ever and without a heartbeat."""
 
     async def started(_: Any) -> None: ...
 
@@ -361,13 +407,30 @@ def test_a_refusal_that_keeps_the_worker_out_of_its_group_is_reported(monkeypatc
         coordinator = SimpleNamespace(_do_heartbeat=None, member_id="", _push_error_to_user=pushed.append)
         thread._consumer = SimpleNamespace(_coordinator=coordinator)
         await thread.on_start()
+        if stopping:
+            consumer.app._stopped.set()
         for error in (UnknownError(), GroupAuthorizationFailedError("group")):
             coordinator._push_error_to_user(error)
         thread._consumer = None
 
     run(body)
-    assert [type(error) for error in refused] == [GroupAuthorizationFailedError]
     assert [type(error) for error in pushed] == [UnknownError, GroupAuthorizationFailedError]
+    assert refused == ([] if stopping else pushed)
+
+
+def test_an_error_without_a_name_leads_to_the_instance_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does a broker refuse one of two workers of the same id (FENCED_INSTANCE_ID)."""
+
+    async def body(consumer: FetchConsumer) -> None:
+        transport = consumer.transport
+        transport.settings = transport.settings.model_copy(update={"instance_id": "one"})
+        unknown, refusal = UnknownError(), GroupAuthorizationFailedError("group")
+        named = consumer._thread._named(unknown)
+        assert "the same NEXTACT_INSTANCE_ID, 'one'" in str(named)
+        assert named.__cause__ is unknown
+        assert consumer._thread._named(refusal) is refusal
+
+    run(body)
 
 
 def consumer_of(assignment: Assignment) -> Any:

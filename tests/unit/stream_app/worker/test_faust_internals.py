@@ -295,6 +295,12 @@ def test_the_thread_makes_a_consumer_with_faust_s_options_but_for_two(monkeypatc
     with_consumer(body)
 
 
+def test_faust_never_asks_for_the_errors_of_the_group() -> None:
+    source = inspect.getsource(driver) + inspect.getsource(GroupCoordinator._push_error_to_user)
+    assert "check_errors" not in source
+    assert "_error_consumed_fut" in source, "fetch_thread.py: aiokafka waits for somebody who asks"
+
+
 def test_refused_offsets_are_raised_with_what_was_refused() -> None:
     """fetch_thread.py reads partition and offset from the errors of a consumer that resets nothing by itself."""
 
