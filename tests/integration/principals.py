@@ -25,7 +25,7 @@ from stream_app.sandbox.cluster import Broker
 from stream_app.sandbox.secure import ADMIN, SecureFolder
 from stream_app.settings import Settings
 
-NOBODY: Final = "nobody"
+NOBODY: Final = "who-has-no-role-yet"
 """The user of a test's settings: the broker does not know them, so whoever has not become a role is refused."""
 
 _COMMANDS: Final[dict[str, Role]] = {
