@@ -196,6 +196,14 @@ async def some_kills(stage: Stage) -> None:
         kill_one(stage)
 
 
+async def kills_when_settled(stage: Stage) -> None:
+    """As `some_kills`, for loads that hit workers who have caught up: these have time to, before each kill."""
+    for _ in range(stage.pick(6, 2)):
+        await stage.settled()
+        await asyncio.sleep(stage.rng.uniform(4, 9))
+        kill_one(stage)
+
+
 async def throttled_output(stage: Stage) -> None:
     """Brokers take from the workers a third of what they have to write."""
     pids = [slot.child.pid for slot in stage.supervisor.running if slot.child is not None]

@@ -24,7 +24,7 @@ MakePublisher = Callable[[Settings, Iterator[Labelled], float], Publisher]
 
 _CODECS: Final = (None, "gzip", "snappy", "lz4", "zstd")
 _MIB: Final = 1024 * 1024
-_TRANSACTION_S: Final = 0.2  # of load in a transaction
+_TRANSACTION_S: Final = 0.1  # of load in a transaction
 _ODD_SHARE: Final = 0.1  # of the records that have odd headers
 _HUGE_EVERY: Final = 1500  # records between two huge ones: 5 s
 _ADDED_S: Final = 20.0

@@ -49,7 +49,7 @@ def _odd_logs() -> list[Row]:
     rolling = {"cleanup.policy": "compact", "segment.ms": "2000", "min.cleanable.dirty.ratio": "0.01"}
     unclean = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
     return [
-        Row("aborts", inject.kills, publisher=publish.Aborting),
+        Row("aborts", inject.kills_when_settled, limit_s=WORST_S, publisher=publish.Aborting),
         Row("codecs", inject.some_kills, publisher=publish.Compressing, settings={"compression": "lz4"}),
         Row(
             "codecs-of-topics",
