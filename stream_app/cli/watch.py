@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream_app.contract.predictions import NextAction, Prediction, decode_prediction
+from stream_app.dead_letters.listing import escaped
 from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
@@ -35,7 +37,7 @@ async def watch_predictions(
         left = count
         while not stop.is_set() and left != 0:
             for value in await _values(consumer, user):
-                say(value.decode() if as_json else line(decode_prediction(value)))
+                say(value.decode(errors="replace") if as_json else shown(value))
                 left = None if left is None else left - 1
                 if left == 0:
                     break
@@ -46,6 +48,14 @@ async def _values(consumer: AIOKafkaConsumer, user: str | None) -> list[bytes]:
     wanted = None if user is None else user.encode()
     read = [record for records in fetched.values() for record in records if record.value is not None]
     return [record.value for record in read if wanted in (None, record.key)]
+
+
+def shown(value: bytes) -> str:
+    """Returns a record as a line for people, in which nothing can control a terminal; others may write there, too."""
+    try:
+        return escaped(line(decode_prediction(value)))
+    except msgspec.DecodeError as error:
+        return escaped(f"not a prediction: {error}")
 
 
 def line(prediction: Prediction) -> str:

@@ -54,4 +54,7 @@ _PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)
 
 def decode_prediction(value: bytes) -> Prediction:
     """Decodes a published prediction; raises `msgspec.DecodeError` for anything else."""
-    return _PREDICTION_DECODER.decode(value)
+    try:
+        return _PREDICTION_DECODER.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None

@@ -52,7 +52,7 @@ def line(letter: DeadLetter, width: int) -> str:
     cut = f" (cut: {', '.join(letter.cut)})" if letter.cut else ""
     reason = f"{letter.reason or 'unknown'}{replays}{cut}: {letter.message}"
     text = f"{source} {reason} key={_shown(letter.key, width)} value={_shown(letter.value, width)}"
-    return _cut(_printable(text), width)
+    return _cut(escaped(text), width)
 
 
 def _moment(time: int) -> str:
@@ -112,7 +112,8 @@ def _shown(value: bytes | None, width: int) -> str:
     return "none" if value is None else value[: 4 * width].decode(errors="backslashreplace")
 
 
-def _printable(text: str) -> str:
+def escaped(text: str) -> str:
+    """Returns a text in which nothing can control a terminal."""
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 

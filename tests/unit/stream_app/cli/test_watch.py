@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from stream_app.cli.watch import line
+import msgspec
+import pytest
+
+from stream_app.cli.watch import line, shown
 from stream_app.contract.predictions import NextAction, Prediction, Recommendation, Source
 
 
@@ -32,3 +35,14 @@ def test_the_best_three_actions_and_five_items_are_shown() -> None:
 
 def test_a_prediction_without_items_is_shown() -> None:
     assert line(prediction([NextAction("search", 1.0)], 0)).endswith("next search 100%; buys soon 12%; show  [v1]")
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"user_id":"\xff"}', b"[" * 5000, b'{"\\u001b[2J":1}'])
+def test_a_record_that_is_not_a_prediction_is_a_line_and_not_the_end(value: bytes) -> None:
+    assert shown(value).startswith("not a prediction: ")
+    assert shown(value).isprintable()
+
+
+def test_no_user_controls_the_terminal() -> None:
+    odd = msgspec.structs.replace(prediction([], 0), user_id="\x1b[2J\nada")
+    assert shown(msgspec.json.encode(odd)).startswith("\\x1b[2J\\nada after view")

@@ -50,7 +50,7 @@ def test_predictions_are_decoded_from_json(answer: dict[str, Any], event_id: str
     assert prediction.purchase_probability == answer["purchase_probability"]
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"prediction_id": 1}'])
+@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b'{"prediction_id": 1}', b'{"user_id":"\xff"}', b"[" * 5000])
 def test_a_value_that_is_not_a_prediction_is_refused(value: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_prediction(value)
