@@ -72,6 +72,7 @@ class LenientRecords(PartitionRecords):  # type: ignore[misc]
         """`tries` is kept from fetch to fetch; `largest` says to how many bytes a batch may unpack."""
         super().__init__(*args)
         assert self._key_deserializer is self._value_deserializer is None, "bytes are handed out"
+        self.next_fetch_offset: int
         self._tries = tries
         self._largest = largest
 
@@ -104,9 +105,9 @@ class LenientRecords(PartitionRecords):  # type: ignore[misc]
         opened: Any = DefaultRecordBatch(batch.data)
         if self._check_crcs and not opened.validate_crc():
             check_crc(batch, header_of(batch))
-        end = opened.next_offset
+        end = max(opened.next_offset, batch.base_offset + 1)
         if not self._is_for_readers(opened):
-            self.next_fetch_offset = end
+            self._move_to(end)
             return
         if opened.attributes & CODEC_MASK:
             opened = self._plain(batch)
@@ -133,7 +134,11 @@ class LenientRecords(PartitionRecords):  # type: ignore[misc]
                 -1 if value is None else len(value),
                 tuple(record.headers),
             )
-        self.next_fetch_offset = end  # compaction may have taken the last record
+        self._move_to(end)  # compaction may have taken the last record
+
+    def _move_to(self, end: int) -> None:
+        """Moves the position behind a batch, never back: a header that cannot be right must not repeat anything."""
+        self.next_fetch_offset = max(self.next_fetch_offset, end)
 
     def _plain(self, batch: RawBatch) -> Any:
         """Returns a compressed batch as one that is not."""
@@ -149,6 +154,7 @@ class LenientRecords(PartitionRecords):  # type: ignore[misc]
                 made = self._consumer_record(self._tp, record)
                 made.timestamp = _NO_TIME if record.timestamp is None else record.timestamp
                 yield made
+        self._move_to(next_offset(batch))
 
     def _is_for_readers(self, batch: Any) -> bool:
         """Returns whether a batch is neither a marker nor part of an aborted transaction; as aiokafka does."""
@@ -175,7 +181,7 @@ class LenientRecords(PartitionRecords):  # type: ignore[misc]
             if record.offset >= self.next_fetch_offset:
                 self.next_fetch_offset = record.offset + 1
                 yield self._consumer_record(self._tp, record)
-        self.next_fetch_offset = header.next_offset
+        self._move_to(header.next_offset)
 
     def _may_try_again(self, batch: RawBatch, problem: UnreadableData) -> bool:
         """Returns whether to fetch a batch once more: how much it unpacks to will not change."""

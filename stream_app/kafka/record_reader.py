@@ -1,22 +1,24 @@
 """Reads Kafka's record batches from bytes, by the book and forgivingly: no I/O, no consumer, no state.
 
-The format is version 2 (Kafka's documentation, "Record Batch"); the older ones are left to aiokafka. A header's name is
-bytes on the wire: those that are not UTF-8 come as lone surrogates (`errors="surrogateescape"`), so that the same bytes
-can be written again. What cannot be read is said with the offsets it stands for, and never unpacked beyond a limit.
+The format is version 2 (Kafka's documentation, "Record Batch"), or an older one ("Old Message Format"). A header's name
+is bytes on the wire: those that are not UTF-8 come as lone surrogates (`errors="surrogateescape"`), so that the same
+bytes can be written again. What cannot be read is said with the offsets it stands for, and never unpacked beyond a
+limit.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from aiokafka.record.legacy_records import LegacyRecordBatch
 from aiokafka.record.util import calc_crc32c
 
 from stream_app.contract.records import UnreadableReason
 from stream_app.kafka.compression import (
     CODEC_MASK,
+    CODECS,
     Buffer,
     DamagedData,
     UnknownCodec,
@@ -30,8 +32,8 @@ LARGEST_UNPACKED: Final = 128 * 1024 * 1024  # bytes of a batch's records; no ba
 _FRONT: Final = struct.Struct(">qi")  # of a batch: base offset, length of what follows
 _MAGIC_AT: Final = 16  # where every format has its version
 _LEAST_LEGACY: Final = 14  # bytes behind the front of the smallest message of version 0
-_LEGACY_SIZES: Final = (18, 26)  # bytes in front of the length of the key, in versions 0 and 1
-_LEGACY_ATTRIBUTES_AT: Final = 17
+# Offset, length of what follows, CRC-32, version, attributes, and in version 1 the time.
+_LEGACY: Final = (struct.Struct(">qiIbb"), struct.Struct(">qiIbbq"))
 _LENGTH: Final = struct.Struct(">i")
 
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")  # the fields of BatchHeader
@@ -106,18 +108,18 @@ class ReadRecord(NamedTuple):
     """A record, with the attributes that aiokafka's have."""
 
     offset: int
-    timestamp: int
-    timestamp_type: int
+    timestamp: int | None  # milliseconds since the epoch; None in version 0, as the next
+    timestamp_type: int | None  # 1: the time of the append
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
-    checksum: None = None
+    checksum: int | None = None
 
 
 class ReadBatch(NamedTuple):
     """What could be read of a batch, and why not the rest."""
 
-    records: list[Any]  # ReadRecord, or aiokafka's record of an older format
+    records: list[ReadRecord]
     next_offset: int
     problem: UnreadableData | None
 
@@ -128,7 +130,7 @@ def read_batches(data: bytes, largest: int = LARGEST_UNPACKED) -> Iterator[ReadB
     `largest`: bytes to which a batch may unpack.
     """
     for batch in split(data):
-        records: list[Any] = []
+        records: list[ReadRecord] = []
         problem = None
         try:
             records.extend(read_records(batch, largest))
@@ -167,8 +169,8 @@ def header_of(batch: RawBatch) -> BatchHeader:
     return BatchHeader(*HEADER.unpack_from(batch.data))
 
 
-def read_records(batch: RawBatch, largest: int = LARGEST_UNPACKED) -> Iterator[Any]:
-    """Yields the records of a batch, those of an older format as aiokafka reads them. Raises `UnreadableData`."""
+def read_records(batch: RawBatch, largest: int = LARGEST_UNPACKED) -> Iterator[ReadRecord]:
+    """Yields the records of a batch of any version. Raises `UnreadableData`."""
     if batch.problem:
         raise UnreadableData(batch.problem)
     if batch.magic < 2:
@@ -278,34 +280,82 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     return (value >> 1) ^ -(value & 1), at
 
 
-def _legacy_records(batch: RawBatch, largest: int) -> Iterator[Any]:
-    """Yields the records of a batch of version 0 or 1; aiokafka raises anything for bytes that are not one."""
-    try:
-        _check_legacy_size(batch.data, largest)
-        legacy = LegacyRecordBatch(batch.data, batch.magic)
-        if not legacy.validate_crc():
-            raise UnreadableData("its checksum is wrong")
-        yield from legacy
-    except (UnreadableData, MemoryError):
-        raise
-    except Exception as error:
-        raise UnreadableData(f"it cannot be read: {_said(error)}") from None
+class _Message(NamedTuple):
+    """A message of version 0 or 1, which may be a record or have messages packed in its value."""
+
+    offset: int
+    crc: int
+    attributes: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+
+    def record(self, offset: int, timestamp: int | None, timestamp_type: int | None) -> ReadRecord:
+        """Returns the message as a record at an offset and a time that may be those of the message around it."""
+        return ReadRecord(offset, timestamp, timestamp_type, self.key, self.value, [], self.crc)
 
 
-def _check_legacy_size(data: bytes, largest: int) -> None:
-    """Raises `UnreadableData` when the messages packed into a message would be more than `largest` bytes."""
-    codec = data[_LEGACY_ATTRIBUTES_AT] & CODEC_MASK
+def _legacy_records(batch: RawBatch, largest: int) -> Iterator[ReadRecord]:
+    """Yields the records of a batch of version 0 or 1: a message, or those packed into it."""
+    if (crc := zlib.crc32(memoryview(batch.data)[_MAGIC_AT:])) != _LEGACY[0].unpack_from(batch.data)[2]:
+        raise UnreadableData(f"its checksum is {crc:08x}, and should be another")
+    whole, _ = _message(memoryview(batch.data), 0, batch.magic)
+    append_time = bool(whole.attributes & _APPEND_TIME) if batch.magic else None
+    timestamp_type = None if append_time is None else int(append_time)
+    codec = whole.attributes & CODEC_MASK
     if not codec:
+        yield whole.record(whole.offset, whole.timestamp, timestamp_type)
         return
-    at = _LEGACY_SIZES[data[_MAGIC_AT]]
-    (key,) = _LENGTH.unpack_from(data, at)
-    at += 2 * _LENGTH.size + max(key, 0)  # behind the length of the value
-    try:
-        decompress(codec, memoryview(data)[at:], largest)
-    except UnpacksTooLarge:
-        raise UnreadableData(f"{codec_name(codec)} unpacks to more than {largest:,} bytes", "too_large") from None
-    except (DamagedData, UnknownCodec):
-        return  # aiokafka says so, or can read an oddity of the old formats
+    messages = _packed_messages(whole, batch.magic, largest)
+    # In version 1 they count from 0, and the message around them has the offset of the last one.
+    shift = whole.offset - messages[-1].offset if batch.magic else 0
+    before = -1
+    for message in messages:
+        offset = message.offset + shift
+        if not before < offset <= whole.offset or message.attributes & CODEC_MASK:
+            raise UnreadableData(f"a message in it claims offset {offset} and codec {message.attributes & CODEC_MASK}")
+        before = offset
+        yield message.record(offset, whole.timestamp if append_time else message.timestamp, timestamp_type)
+
+
+def _packed_messages(whole: _Message, magic: int, largest: int) -> list[_Message]:
+    """Unpacks the value of a message, which holds others; there is at least one."""
+    codec = whole.attributes & CODEC_MASK
+    if whole.value is None or (magic, codec) == (0, CODECS["lz4"]):  # its frames were wrong then (KAFKA-3160)
+        raise UnreadableData(f"a message of version {magic} has nothing that {codec_name(codec)} could unpack")
+    data, at = memoryview(_unpack(codec, whole.value, largest)), 0
+    messages: list[_Message] = []
+    while at < len(data) or not messages:
+        message, at = _message(data, at, magic)
+        messages.append(message)
+    return messages
+
+
+def _message(data: memoryview, at: int, magic: int) -> tuple[_Message, int]:
+    """Returns the message that begins at `at`, and where it ends."""
+    form = _LEGACY[magic]
+    if at + form.size + 2 * _LENGTH.size > len(data):
+        raise UnreadableData("a message is cut off")
+    offset, length, crc, version, attributes, *timestamp = form.unpack_from(data, at)
+    end = at + _FRONT.size + length
+    key, position = _legacy_bytes(data, at + form.size)
+    value, position = _legacy_bytes(data, position)
+    if version != magic or position != end:
+        raise UnreadableData(f"a message of version {version} claims {length} bytes and has {position - at}")
+    return _Message(offset, crc, attributes, timestamp[0] if timestamp else None, key, value), end
+
+
+def _legacy_bytes(data: memoryview, at: int) -> tuple[bytes | None, int]:
+    """Reads bytes behind their length, -1 for none, and where they end."""
+    if at + _LENGTH.size > len(data):
+        raise UnreadableData("a message is cut off")
+    (length,) = _LENGTH.unpack_from(data, at)
+    at += _LENGTH.size
+    if length == -1:
+        return None, at
+    if not 0 <= length <= len(data) - at:
+        raise UnreadableData(f"a part of a message claims {length} bytes")
+    return bytes(data[at : at + length]), at + length
 
 
 def _said(error: Exception) -> str:

@@ -54,10 +54,12 @@ class Log:
     aborted: Sequence[tuple[int, int]] = ()
     asked: list[int] = field(default_factory=list)
     damaged_once: bool = False
+    batches_at_once: int | None = None  # None: all
 
     def fetch(self, offset: int) -> bytes:
         self.asked.append(offset)
-        data = b"".join(batch for batch, end in zip(self.batches, self.ends, strict=True) if end > offset)
+        behind = [batch for batch, end in zip(self.batches, self.ends, strict=True) if end > offset]
+        data = b"".join(behind[: self.batches_at_once])
         if self.damaged_once and len(self.asked) == 1:
             return data[:-1] + bytes([data[-1] ^ 1])
         return data
@@ -221,6 +223,15 @@ def test_older_formats_are_read() -> None:
         builder.append(number, 99, b"key", bytes(500))
     log = Log([(2).to_bytes(8, "big") + bytes(builder.build())[8:]], [3])  # a message of messages has the last's offset
     assert consume(log) == consume(log, fetcher_class=Fetcher)
+
+
+@pytest.mark.parametrize("attributes", [0, CONTROL])
+@pytest.mark.parametrize("last", [-1, -9])
+def test_a_batch_that_claims_to_end_before_it_begins_is_read_once(last: int, attributes: int) -> None:
+    """The position that its header gives is not behind it, from which it would be fetched for ever."""
+    empty = with_payload(three(3), b"", records=0, last_offset_delta=last, attributes=attributes)
+    log = Log([three(0), empty, three(4)], [3, 4, 7], batches_at_once=1)
+    assert offsets(consume(log)) == [0, 1, 2, 4, 5, 6]
 
 
 BATCHES = st.lists(

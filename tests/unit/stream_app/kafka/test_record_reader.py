@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -186,6 +187,8 @@ def test_older_formats_are_read_as_aiokafka_reads_them(magic: int, codec: int) -
     for number in range(5):
         builder.append(number, 99, b"key", bytes(500))
     data = bytes(builder.build())
+    if codec:
+        data = (4).to_bytes(8, "big") + data[8:]  # as brokers write it: a message of messages has the last's offset
     found = read(data)
     assert [fields(record) for batch in found for record in batch.records] == by_aiokafka(data)
     assert not any(batch.problem for batch in found)
@@ -200,3 +203,40 @@ def test_batches_are_cut_without_a_copy() -> None:
     data = plain_batch(THREE)
     (batch,) = split(data)
     assert batch.data is data
+
+
+def legacy(magic: int, codec: int, payload: bytes, *, offset: int = 0) -> bytes:
+    """A message of an older format with other messages in its value, and the right checksum."""
+    rest = struct.pack(">bb", magic, codec) + bytes(8 * magic) + struct.pack(">ii", -1, len(payload)) + payload
+    return struct.pack(">qiI", offset, len(rest) + 4, zlib.crc32(rest)) + rest
+
+
+def inner(offset: int, length: int | None = None, *, codec: int = 0, value: int = 3) -> bytes:
+    rest = struct.pack(">Ibbqii", 0, 1, codec, 0, -1, value) + b"abc"
+    return struct.pack(">qi", offset, len(rest) if length is None else length) + rest
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([], "a message is cut off"),
+        ([inner(0, -12)], "claims -12 bytes"),
+        ([inner(0, 5)], "claims 5 bytes"),
+        ([inner(0, value=4)], "a part of a message claims 4 bytes"),
+        ([inner(0, value=-2)], "a part of a message claims -2 bytes"),
+        ([inner(0)[:16] + b"\0" + inner(0)[17:]], "a message of version 0"),
+        ([inner(0, codec=1)], "codec 1"),
+        ([inner(1), inner(0)], "claims offset 2"),
+        ([inner(0), inner(0)], "claims offset 1"),
+        ([inner(0)[:-1]], "a part of a message claims 3 bytes"),
+        ([inner(0), inner(1)[:20]], "a message is cut off"),
+    ],
+)
+def test_messages_in_a_message_that_cannot_be_are_a_problem(messages: list[bytes], message: str) -> None:
+    """aiokafka's reader goes round for ever on a length of -12, and hands out parts that are cut off."""
+    packed = zlib.compress(b"".join(messages), wbits=31)
+    assert message in problem(legacy(1, CODECS["gzip"], packed, offset=1))
+    good = zlib.compress(inner(0) + inner(1), wbits=31)
+    (found,) = read(legacy(1, CODECS["gzip"], good, offset=1))
+    assert [record.offset for record in found.records] == [0, 1]
+    assert "nothing that lz4" in problem(legacy(0, CODECS["lz4"], good))
