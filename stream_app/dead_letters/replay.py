@@ -21,6 +21,7 @@ from aiokafka.partitioner import murmur2
 
 from stream_app.contract.access import REPLAY_GROUP
 from stream_app.contract.dead_letters import DeadLetter, replay_record
+from stream_app.contract.events import REASONS
 from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.dead_letters.reader import Progress, Selection, read_dead_letters
@@ -184,8 +185,8 @@ class _Replay:
         return not enough
 
     async def _reason_to_skip(self, letter: DeadLetter, group: str) -> str | None:
-        if not letter.reason:
-            return FOREIGN
+        if letter.reason not in REASONS:
+            return FOREIGN  # a text of any length could not be part of a consumer group's name
         if letter.replays >= MOST_REPLAYS:
             return TOO_OFTEN
         if letter.replays and not self._options.again:

@@ -122,6 +122,7 @@ def test_a_second_replay_publishes_only_what_is_new_unless_told_to_begin_again()
     ("skipped", "why", "remembered"),
     [
         (letter(5, reason=""), FOREIGN, False),
+        (letter(5, reason="x" * 40_000), FOREIGN, False),
         (letter(5)._replace(cut=("value",), value_bytes=20_000_000), CUT, True),
         (letter(5, reason="unreadable", value=None)._replace(source_first_offset=3), UNREADABLE, True),
         (letter(5, replays=1), AGAIN, False),
