@@ -61,6 +61,18 @@ def device_errors(device: torch.device) -> Iterator[None]:
         raise DeviceUnusable(f"device {str(device)!r} failed a first step: {error}; {_REMEDY}") from error
 
 
+def check_device(device: torch.device) -> None:
+    """Computes a little on a device. Raises `DeviceUnusable` where it does not work any more: after some errors CUDA
+    refuses all that the process asks for, and only a new process gets the device back."""
+    try:
+        if float(torch.ones(8, device=device).sum()) == 8.0:
+            return
+        problem = "it adds wrongly"
+    except RuntimeError as error:
+        problem = str(error).strip().partition("\n")[0]
+    raise DeviceUnusable(f"device {str(device)!r} does not work in this process any more: {problem}; start it again")
+
+
 def hint(error: BaseException) -> str | None:
     """Returns what to do about a device's error in a step, or None if the error is not a device's."""
     if isinstance(error, torch.OutOfMemoryError):

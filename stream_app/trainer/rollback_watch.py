@@ -17,6 +17,7 @@ from stream_app.versions.promotions import CHAMPION, Promotion, Promotions, elec
 
 logger: Final = logging.getLogger(__name__)
 
+_RETRY_S: Final = 60.0  # seconds after a rollback that failed, as the registry may be away, until it is tried again
 _MOST_WORKERS: Final = 10_000  # whose reports are kept; a worker without an instance id has a new name at each start
 
 
@@ -31,6 +32,7 @@ class RollbackWatch:
         self._champion: Promotion | None = None
         self._reports: dict[str, CanaryReport] = {}  # the newest of each worker, the latest to come last
         self._rolled_back: set[str] = set()
+        self._next_try = 0.0  # seconds since the epoch
 
     async def run(self) -> None:
         """Rolls back versions that do worse, until cancelled."""
@@ -71,17 +73,22 @@ class RollbackWatch:
         return regression_message(new, before, self._settings.rollback_margin)
 
     async def _judge(self) -> None:
+        """Rolls the champion back once when it does worse; after a failure it is tried again with later reports."""
         message, champion = self.regression_message(), self._champion
         if message is None or champion is None or champion.version in self._rolled_back:
             return
-        self._rolled_back.add(champion.version)
+        now = self._clock()
+        if now < self._next_try:
+            return
         try:
-            now = datetime.fromtimestamp(self._clock(), UTC)
-            done = await roll_back(self._settings, now, only=champion.version, role="trainer")
+            at = datetime.fromtimestamp(now, UTC)
+            done = await roll_back(self._settings, at, only=champion.version, role="trainer")
         except VersionUnusable as error:
+            self._next_try = now + _RETRY_S
             logger.error(
                 "version %s does worse than the one before, but serves on: %s: %s", champion.version, message, error
             )
             return
+        self._rolled_back.add(champion.version)
         self._metrics.rollbacks.inc()
         logger.error("%s: %s", done, message)

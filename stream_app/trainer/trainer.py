@@ -34,7 +34,7 @@ from model.versions import version as versions
 from model.versions.manifest import CARD, REPORT
 from model.versions.registry import prune
 from model.versions.version import Version, VersionContents
-from stream_app.device import choose_device
+from stream_app.device import check_device, choose_device
 from stream_app.errors import DataPathError
 from stream_app.http_server import HttpServer
 from stream_app.kafka.refusals import explained
@@ -206,6 +206,7 @@ class Trainer:
             if replicas() > 1 and not isinstance(error, NextactError):
                 raise  # the other processes wait for this one in the middle of a step: torchrun ends them all
             self._failures.note(error)
+            check_device(self._device)
             return "failed"
 
     async def _train_and_judge(self, until: int) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from stream_app.device import CPU, choose_device, device_errors, hint
+from stream_app.device import CPU, check_device, choose_device, device_errors, hint
 from stream_app.errors import DeviceUnusable, SettingsInvalid
 from stream_app.settings import Settings, load_settings
 from stream_app.worker import worker
@@ -43,6 +43,12 @@ def test_errors_on_the_cpu_are_not_those_of_a_device() -> None:
         raise RuntimeError("shape")
     with pytest.raises(DeviceUnusable, match=r"cuda:1.*out of memory"), device_errors(torch.device("cuda:1")):
         raise torch.OutOfMemoryError("out of memory")
+
+
+def test_a_device_that_stopped_working_is_noticed() -> None:
+    check_device(CPU)
+    with pytest.raises(DeviceUnusable, match=r"'meta' does not work in this process any more: .*start it again"):
+        check_device(DEAD)
 
 
 def test_the_log_says_what_to_do_about_errors_of_a_device_only() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from model.serving.canary import HitCounts
+from stream_app.errors import VersionUnusable
 from stream_app.settings import Settings
 from stream_app.trainer import rollback_watch
+from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.rollback_watch import RollbackWatch
 from stream_app.versions.canary_reports import KEY, CanaryReport
 from stream_app.versions.promotions import CHAMPION, Promotion, VersionRef, encode_promotion, promoted_after
@@ -107,3 +111,25 @@ def test_reports_of_many_made_up_workers_push_out_the_oldest(monkeypatch: pytest
     watch.add([reported(worker, "second", "first", hits(900, 0.1), hits(100, 0.5)) for worker in "abab"])
     watch.add([reported("c", "second", "first", hits(900, 0.1), hits(100, 0.5))])
     assert "on 1,800 events" in (watch.regression_message() or "")
+
+
+def test_a_rollback_that_failed_is_tried_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, tries = SimpleNamespace(now=1000.0), []
+
+    async def roll_back(*_: Any, **__: Any) -> str:
+        tries.append(clock.now)
+        if len(tries) == 1:
+            raise VersionUnusable("first is not promoted: unreadable: /models does not answer within 60 s")
+        return "went back from second to first"
+
+    monkeypatch.setattr(rollback_watch, "roll_back", roll_back)
+    metrics = TrainerMetrics(CollectorRegistry())
+    watch, first = RollbackWatch(SETTINGS, metrics, lambda: clock.now), promoted("first", None)
+    watch.add(
+        [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
+    )
+    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    for clock.now in (1000.0, 1005.0, 1059.0, 1060.0, 1200.0):
+        asyncio.run(watch._judge())
+    assert tries == [1000.0, 1060.0], "once more after a minute, and never after it went well"
+    assert metrics.rollbacks._value.get() == 1

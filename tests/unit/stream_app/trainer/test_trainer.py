@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from model.data.disk_log import TrainingWindow, window_in_memory
 from model.data.events import PURCHASE, Actions, concatenate
@@ -26,7 +27,7 @@ from model.rounds.training_round import Round, RoundConfig, train_round
 from model.versions.manifest import WEIGHTS
 from model.versions.registry import describe, version_names
 from model.versions.version import Version
-from stream_app.errors import HistoryFailed
+from stream_app.errors import DeviceUnusable, HistoryFailed
 from stream_app.history.event_history import EventHistory
 from stream_app.history.storage import HistoryStorage
 from stream_app.settings import Settings
@@ -238,6 +239,12 @@ def test_what_ends_the_data_path_or_the_process_ends_the_trainer(
             attempt(monkeypatch, tmp_path, circle(), train=fails)
     monkeypatch.setattr(trainer, "replicas", lambda: 2)
     with pytest.raises(ValueError, match="the other process waits"):
+        attempt(monkeypatch, tmp_path, circle(), train=waited_for)
+
+
+def test_a_device_that_is_lost_to_the_process_ends_the_trainer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(trainer, "choose_device", lambda *_, **__: torch.device("meta"))  # nothing can be read from it
+    with pytest.raises(DeviceUnusable, match="start it again"):
         attempt(monkeypatch, tmp_path, circle(), train=waited_for)
 
 
