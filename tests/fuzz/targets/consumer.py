@@ -39,7 +39,7 @@ def check(data: bytes) -> None:
     _check_one_fetch(fetch, position)
     tries: Tries = {}
     seen: list[tuple[int, int]] = []
-    for _ in range((MOST_TRIES + 1) * len(batches) + 1):
+    for _ in range((MOST_TRIES + 1) * len(batches) + 2):
         while batches and _end(batches[0]) <= position:
             del batches[0]  # a broker sends batches from the one on that has the position
         if not batches:
@@ -52,7 +52,10 @@ def check(data: bytes) -> None:
         if records.next_fetch_offset == position:
             assert not handed_out
         position = records.next_fetch_offset
-    assert not batches, "it goes on for ever"
+        if batches[0].problem and handed_out:
+            break  # bytes that are no batch are passed by one offset; a broker sends others then
+    else:
+        raise AssertionError("it goes on for ever")
     assert all(before[1] < after[0] for before, after in pairwise(seen)), seen
 
 
