@@ -18,6 +18,8 @@ _WITHOUT_BROKERS: Final = frozenset({2, 70})
 _OUTDATED: Final = frozenset({70})
 # Without room for the local store a worker may only end.
 _FULL: Final = frozenset({70})
+# Memory grows to what unsettled batches need, and stays so large: more users than those must come.
+_CROWDED: Final = {"users_in_memory": 50, "batch_size": 256, "standby_replicas": 1}
 _EVERYTHING: Final = Mix(hot=0.5, repeats=0.05, late=0.05)
 
 
@@ -87,7 +89,7 @@ ROWS: Final = (
     Row("throttled", inject.throttled_output, runs=2, limit_s=WORST_S),
     *_odd_logs(),
     Row("throttled-scaling", inject.throttled_scaling, tolerated=_OUTDATED, limit_s=WORST_S),
-    Row("standbys", inject.evictions, settings={"users_in_memory": 12, "standby_replicas": 1}, limit_s=WORST_S),
+    Row("standbys", inject.evictions, mix=Mix(users=6000), settings=_CROWDED, limit_s=WORST_S),
     Row("registry-away", inject.registry_away, one_version=False, limit_s=WORST_S),
     Row("delivery-changed", inject.delivery_changed, repeats=True, limit_s=WORST_S),
     SAMPLER,
