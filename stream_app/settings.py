@@ -360,12 +360,13 @@ def _absolute(address: str) -> str:
 
 
 def _message(problem: Any) -> str:
+    reason = str(problem["msg"]).removeprefix("Value error, ")  # pydantic's words before those of our own checks
     if not problem["loc"]:
-        return str(problem["msg"])
+        return reason
     name, value = ".".join(map(str, problem["loc"])), problem["input"]
     field = Settings.model_fields.get(name)
     if field is not None and field.annotation is SecretStr:
         value = HIDDEN
     elif isinstance(value, str):
         value = shown(value)
-    return f"setting {name} ({variable_of(name)}) is {value!r}: {problem['msg']}"
+    return f"setting {name} ({variable_of(name)}) is {value!r}: {reason}"
