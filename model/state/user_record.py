@@ -107,7 +107,7 @@ def pack(users: UserRecords) -> list[bytes]:
 def record_position(record: bytes) -> tuple[int, int]:
     """Returns stream epoch and offset of the last event applied: of two records of a user, the higher is the newer.
 
-    Raises `RecordCorrupt` for bytes that are no record.
+    Raises `RecordCorrupt` for bytes that are not a record.
     """
     _check(record)
     head = np.frombuffer(record, _HEAD, 1)[0]
@@ -164,7 +164,7 @@ def _resized(record: bytes, hidden: int, ids: int) -> bytes:
 
 
 def _check(record: bytes) -> None:
-    """Raises `RecordCorrupt` for bytes that are no record."""
+    """Raises `RecordCorrupt` for bytes that are not a record."""
     if len(record) < _HEAD.itemsize or record[0] < RECORD_VERSION:
         raise RecordCorrupt(
             f"{len(record)} bytes that begin with {record[:1].hex() or 'nothing'} are not a user record"

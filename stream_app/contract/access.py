@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from stream_app.contract.topics import topics
 from stream_app.settings import Settings
 
 Role = Literal["worker", "trainer", "operator", "publisher", "subscriber"]
@@ -120,13 +121,13 @@ def _trainer(settings: Settings) -> list[Grant]:
 
 
 def _operator(settings: Settings) -> list[Grant]:
-    topics = all_topics(settings)
+    names = [spec.name for spec in topics(settings)]
     neither_read_nor_written = (settings.predictions_topic, settings.state_topic, settings.canary_topic)
     replays = f"{settings.group}{REPLAY_GROUP}"
     rights = [
-        *(Grant("operator", "Create", "Topic", topic, "makes the topics") for topic in topics),
+        *(Grant("operator", "Create", "Topic", topic, "makes the topics") for topic in names),
         *(Grant("operator", "Describe", "Topic", topic, "checks the topics") for topic in neither_read_nor_written),
-        *_looks("operator", *topics),
+        *_looks("operator", *names),
         Grant("operator", "Read", "Topic", settings.events_topic, "looks for records on a wrong partition"),
         Grant("operator", "Read", "Topic", settings.models_topic, "lists versions"),
         Grant("operator", "Write", "Topic", settings.models_topic, "promotes versions and rolls back"),
@@ -149,18 +150,6 @@ def _subscriber(settings: Settings) -> list[Grant]:
         Grant("subscriber", "Read", "Topic", settings.predictions_topic, "watches predictions"),
         Grant("subscriber", "Read", "Topic", settings.dead_letters_topic, "lists dead letters"),
     ]
-
-
-def all_topics(settings: Settings) -> tuple[str, ...]:
-    """Returns the names of all topics of the stream."""
-    return (
-        settings.events_topic,
-        settings.predictions_topic,
-        settings.dead_letters_topic,
-        settings.state_topic,
-        settings.models_topic,
-        settings.canary_topic,
-    )
 
 
 def _looks(role: Role, *topics: str) -> list[Grant]:

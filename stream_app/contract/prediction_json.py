@@ -112,7 +112,7 @@ class _ItemLabels(NamedTuple):
 
     names: Sequence[str]  # (I,), the version's own: known by identity, as comparing them would take too long
     json: Strings  # (I,)
-    lengths: Ints  # (I + 1,) bytes; the last is that of index -1, which has no item
+    lengths: Ints  # (I + 1,) bytes; the last one, at index -1, is 0: an action without an item
 
 
 class _Sha1Scratch(NamedTuple):

@@ -41,7 +41,6 @@ _LEAST: Final = HEADER.size - _FRONT.size  # bytes behind the front of a batch o
 _CRC_FROM: Final = 21  # the first byte that the checksum covers: the attributes
 _APPEND_TIME: Final = 1 << 3  # bits of the attributes
 _TRANSACTIONAL: Final = 1 << 4
-_CONTROL: Final = 1 << 5
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -87,11 +86,6 @@ class BatchHeader(NamedTuple):
     def codec(self) -> int:
         """Kafka's number of the codec."""
         return self.attributes & CODEC_MASK
-
-    @property
-    def is_control(self) -> bool:
-        """Whether this is a marker, which is not for readers."""
-        return bool(self.attributes & _CONTROL)
 
     @property
     def is_transactional(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aiokafka.errors import (
@@ -64,6 +65,17 @@ def refusal(error: BaseException, operation: str) -> AuthorizationFailed | None:
                 right = "IdempotentWrite" if operation == "Write" else operation
                 return missing_right(right, "the cluster", "")
     return None
+
+
+@contextmanager
+def named_rights(operation: str) -> Iterator[None]:
+    """Turns aiokafka's errors for a right that is missing into `AuthorizationFailed`; see `refusal`."""
+    try:
+        yield
+    except KafkaError as error:
+        if (missing := refusal(error, operation)) is not None:
+            raise missing from error
+        raise
 
 
 async def explained(settings: Settings, error: Exception, operation: str) -> NextactError:

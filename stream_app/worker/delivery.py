@@ -17,14 +17,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from numpy.typing import NDArray
 
 from stream_app.contract.events import Reason
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.clients import new_producer
 from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
-from stream_app.kafka.refusals import refusal
+from stream_app.kafka.refusals import named_rights
 from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
 from stream_app.worker.metrics import Ranker
@@ -195,12 +194,8 @@ async def acknowledged(batches: Sequence[QueuedBatch]) -> list[range]:
 
     Raises `AuthorizationFailed`, or what aiokafka raises.
     """
-    try:
+    with named_rights("Write"):
         written = await asyncio.gather(*(batch.acknowledged for batch in batches))
-    except KafkaError as error:
-        if (missing := refusal(error, "Write")) is not None:
-            raise missing from error
-        raise
     return [
         range(metadata.offset, metadata.offset + batch.records)
         for batch, metadata in zip(batches, written, strict=True)

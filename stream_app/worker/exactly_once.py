@@ -14,12 +14,11 @@ from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from stream_app.contract.access import transactional_prefix
 from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_consumer
-from stream_app.kafka.refusals import refusal
+from stream_app.kafka.refusals import named_rights
 from stream_app.settings import Settings
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, delivery_producer, send_batches
 
@@ -83,14 +82,10 @@ class ExactlyOnce:
         if after is not None:
             await after
         producer = self._producer_of(batch.partition, offsets)
-        try:
+        with named_rights("Write"):
             await producer.begin_transaction()
             written = await self._write(producer, batch, offsets.stop)
             await producer.commit_transaction()
-        except KafkaError as error:
-            if (missing := refusal(error, "Write")) is not None:
-                raise missing from error
-            raise
         self._answered[batch.partition] = offsets.stop
         # In gaps are only markers: whoever wrote here before is locked out, and what they wrote was recovered.
         return DeliveryReceipt(self._clock(), range(written[-1].stop) if written else None)

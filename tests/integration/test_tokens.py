@@ -24,6 +24,7 @@ from stream_app.sandbox.cluster import Broker
 from stream_app.sandbox.layout import Layout, Node, server_properties
 from stream_app.sandbox.ports import free_port
 from stream_app.settings import Settings
+from tests.unit.builders.endpoints import served_endpoint
 
 pytestmark = pytest.mark.broker
 
@@ -71,26 +72,19 @@ class Server:
 
     def serve(self, address: str, body: Callable[[Settings], Awaitable[None]]) -> None:
         async def run() -> None:
-            app = web.Application()
-            app.router.add_post("/token", self.answer)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            try:
+            async with served_endpoint("/token", self.answer) as url:
                 await body(
                     Settings(
                         brokers=address,
                         security_protocol="SASL_PLAINTEXT",
                         sasl_mechanism="OAUTHBEARER",
-                        sasl_oauth_token_url=f"http://127.0.0.1:{runner.addresses[0][1]}/token",
+                        sasl_oauth_token_url=url,
                         sasl_oauth_client_id="nextact",
                         sasl_oauth_client_secret="s3cret",
                         partitions=2,
                         replication=1,
                     )
                 )
-            finally:
-                await runner.cleanup()
 
         asyncio.run(run())
 

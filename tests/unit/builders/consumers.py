@@ -94,3 +94,13 @@ def run(
             app.consumer._thread.thread_loop.close()
 
     asyncio.run(whole())
+
+
+def fetch_client(send: Callable[[int, Any], Awaitable[Any]]) -> Any:
+    """What aiokafka's fetcher needs of a client in the running event loop: `send` answers requests to a node."""
+    return SimpleNamespace(
+        cluster=SimpleNamespace(leader_for_partition=lambda _: 1),
+        send=send,
+        _loop=asyncio.get_running_loop(),
+        _metadata_max_age_ms=1000,
+    )

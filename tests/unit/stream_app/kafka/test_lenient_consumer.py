@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.kafka.compression import CODECS
 from stream_app.kafka.lenient_consumer import MOST_TRIES, FetchedBytes, LenientConsumer, LenientFetcher, LenientRecords
+from tests.unit.builders.consumers import fetch_client
 from tests.unit.builders.leanings import Leaning
 from tests.unit.builders.wire_batches import bare_names, changed, plain_batch, with_payload
 
@@ -78,12 +79,7 @@ def consume(log: Log, *, fetcher_class: Any = LenientFetcher, at: int = 0, most:
         )
 
     async def body() -> list[Any]:
-        client = SimpleNamespace(
-            cluster=SimpleNamespace(leader_for_partition=lambda _: 1),
-            send=send,
-            _loop=asyncio.get_running_loop(),
-            _metadata_max_age_ms=1000,
-        )
+        client = fetch_client(send)
         subscriptions = SubscriptionState()
         subscriptions.assign_from_user([TP])
         state = subscriptions.subscription.assignment.state_value(TP)

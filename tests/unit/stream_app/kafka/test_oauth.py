@@ -19,6 +19,7 @@ from stream_app.errors import SettingsInvalid
 from stream_app.kafka.oauth import Token, TokenCache, TokenMissing, token_provider
 from stream_app.kafka.security import security_options
 from stream_app.settings import Settings, load_settings
+from tests.unit.builders.endpoints import served_endpoint
 
 GOOD = {"access_token": "t0ken", "token_type": "Bearer", "expires_in": 300}
 
@@ -40,16 +41,8 @@ class Server:
 
     def serve(self, body: Callable[[Server], Awaitable[Any]]) -> Any:
         async def run() -> Any:
-            app = web.Application()
-            app.router.add_post("/token", self._answer)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/token"
-            try:
+            async with served_endpoint("/token", self._answer) as self.url:
                 return await body(self)
-            finally:
-                await runner.cleanup()
 
         return asyncio.run(run())
 

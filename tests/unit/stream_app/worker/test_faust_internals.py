@@ -34,7 +34,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread, _refused
 from stream_app.worker.faust_table import TABLE, NoWaitTableManager, UsersStore
 from stream_app.worker.faust_transport import FetchConsumer
-from tests.unit.builders.consumers import OFFSETS
+from tests.unit.builders.consumers import OFFSETS, fetch_client
 from tests.unit.builders.consumers import run as with_consumer
 from tests.unit.builders.leanings import Leaning
 
@@ -374,12 +374,7 @@ def test_the_request_for_the_next_fetch_is_made_right_after_records_were_taken()
             asked.append((request._max_wait_ms, request._min_bytes))
             return await asyncio.get_running_loop().create_future()
 
-        client = SimpleNamespace(
-            cluster=SimpleNamespace(leader_for_partition=lambda _: 1),
-            send=send,
-            _loop=asyncio.get_running_loop(),
-            _metadata_max_age_ms=1000,
-        )
+        client = fetch_client(send)
         subscriptions = SubscriptionState()
         subscriptions.assign_from_user([EVENTS])
         assignment = subscriptions.subscription.assignment

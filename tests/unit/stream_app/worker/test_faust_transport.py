@@ -24,6 +24,18 @@ from stream_app.worker.log_range import OffsetGap
 from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, STANDBY, Delivery, hand_out, records, run
 
 
+def record_commits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Has Faust's commits succeed, and collects their offsets."""
+    committed: list[Any] = []
+
+    async def commit(_: Any, offsets: Any) -> bool:
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+    return committed
+
+
 def test_records_pass_the_schema_as_they_are() -> None:
     async def body(consumer: FetchConsumer) -> None:
         message = hand_out(consumer, 1, 2)
@@ -233,7 +245,6 @@ def test_after_a_seek_what_was_handed_out_before_is_not_missed(monkeypatch: pyte
 @pytest.mark.parametrize("start", [None, 4])
 def test_a_log_without_an_offset_of_the_group_is_looked_at(monkeypatch: pytest.MonkeyPatch, start: int | None) -> None:
     looked: list[int] = []
-    committed: list[Any] = []
 
     async def to_committed(_: Any) -> dict[TP, int | None]:
         return {EVENTS: None, CHANGELOG: None, TP(EVENTS.topic, 4): 0}
@@ -242,12 +253,8 @@ def test_a_log_without_an_offset_of_the_group_is_looked_at(monkeypatch: pytest.M
         looked.append(partition)
         return start
 
-    async def commit(_: Any, offsets: Any) -> bool:
-        committed.append(offsets)
-        return True
-
     monkeypatch.setattr(driver.Consumer, "seek_to_committed", to_committed)
-    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+    committed = record_commits(monkeypatch)
 
     async def body(consumer: FetchConsumer) -> None:
         consumer.transport.hooks = replace(consumer.transport.hooks, look_for_cut=look)
@@ -385,13 +392,7 @@ def test_events_and_standbys_are_not_fetched_before_the_state_is_recovered(monke
 def test_offsets_are_committed_once_by_faust_or_by_the_delivery(
     monkeypatch: pytest.MonkeyPatch, delivery_commits: bool
 ) -> None:
-    committed: list[Any] = []
-
-    async def commit(_: Any, offsets: Any) -> bool:
-        committed.append(offsets)
-        return True
-
-    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+    committed = record_commits(monkeypatch)
     monkeypatch.setattr(driver.Consumer, "assignment", lambda _: {EVENTS})
 
     async def body(consumer: FetchConsumer) -> None:
@@ -407,13 +408,7 @@ def test_offsets_are_committed_once_by_faust_or_by_the_delivery(
 def test_what_is_acknowledged_is_committed_although_faust_forgets_it_in_a_rebalance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    committed: list[Any] = []
-
-    async def commit(_: Any, offsets: Any) -> bool:
-        committed.append(offsets)
-        return True
-
-    monkeypatch.setattr(driver.Consumer, "_commit", commit)
+    committed = record_commits(monkeypatch)
     monkeypatch.setattr(driver.Consumer, "assignment", lambda _: {EVENTS})
 
     async def body(consumer: FetchConsumer) -> None:
