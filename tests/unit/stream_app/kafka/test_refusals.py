@@ -15,8 +15,8 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from stream_app.errors import BrokerUnreachable, TopicMismatch
-from stream_app.kafka.refusals import explained, refusal
+from stream_app.errors import AuthorizationFailed, BrokerUnreachable, TopicMismatch
+from stream_app.kafka.refusals import explained, named_rights, refusal
 from stream_app.settings import Settings
 
 NOWHERE = Settings(brokers="127.0.0.1:1")
@@ -59,3 +59,15 @@ def test_only_connections_are_looked_into() -> None:
     assert str(say(InvalidTopicError())) == (
         "Kafka at 127.0.0.1:1 refuses to Read: InvalidTopicError; the broker's log says why"
     )
+
+
+def test_a_missing_right_is_named_where_it_is_missed_and_all_else_stays_as_it_is() -> None:
+    with (
+        pytest.raises(AuthorizationFailed, match=r"the right to Write on topic 'shop\.predictions'"),
+        named_rights("Write"),
+    ):
+        raise TopicAuthorizationFailedError("shop.predictions")
+    stays = KafkaConnectionError("nobody answers")
+    with pytest.raises(KafkaConnectionError) as caught, named_rights("Write"):
+        raise stays
+    assert caught.value is stays
