@@ -139,8 +139,8 @@ class AtLeastOnce:
         assert self._producer is not None
         assert self._lease is not None
         settings, partition = self._settings, batch.partition
-        await self._lease.held()
         async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
+            await self._lease.held()
             queue = partial(send_batches, self._producer, partition=partition, clock=self._clock)
             answers = await queue(topic=settings.predictions_topic, batches=batch.predictions)
             answers += await queue(topic=settings.dead_letters_topic, batches=batch.dead_letters)

@@ -238,6 +238,31 @@ def test_stopping_before_the_start_is_fine() -> None:
     asyncio.run(AtLeastOnce(SETTINGS, lambda: 0.0).stop())
 
 
+class SlowToLook:
+    """A lease for which the first who asks waits longest."""
+
+    def __init__(self) -> None:
+        self.turns = 60
+
+    async def held(self) -> None:
+        self.turns = max(self.turns - 20, 0)
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+
+
+def test_batches_that_wait_for_the_lease_are_still_written_in_their_order() -> None:
+    producer = Producer(at_once=True)
+
+    async def body(delivery: AtLeastOnce) -> None:
+        delivery._lease = SlowToLook()  # type: ignore[assignment]
+        first = asyncio.create_task(delivery.deliver(batch(0), OFFSETS, None))
+        await asyncio.gather(first, delivery.deliver(batch(1), OFFSETS, first))
+
+    run(producer, body)
+    written = [record for sent in producer.of(PREDICTIONS) for record in sent.records]
+    assert written == [*unpacked(batch(0).predictions), *unpacked(batch(1).predictions)]
+
+
 @pytest.mark.parametrize(("checks", "written"), [(0, []), (1, [PREDICTIONS, DEAD_LETTERS])])
 def test_a_process_that_stood_still_writes_nothing_more(checks: int, written: list[str]) -> None:
     producer = Producer(at_once=True)
