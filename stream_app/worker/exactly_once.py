@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IllegalOperation
 
 from stream_app.contract.access import transactional_prefix
 from stream_app.errors import DataPathError
@@ -110,9 +111,13 @@ class ExactlyOnce:
         """
         settings, partition = self._settings, batch.partition
         send_encoded = partial(send_batches, producer, partition=partition, clock=self._clock, transactional=True)
-        answers = await send_encoded(topic=settings.predictions_topic, batches=batch.predictions)
-        answers += await send_encoded(topic=settings.dead_letters_topic, batches=batch.dead_letters)
-        changes = await send_encoded(topic=settings.state_topic, batches=batch.changelog)
+        try:
+            answers = await send_encoded(topic=settings.predictions_topic, batches=batch.predictions)
+            answers += await send_encoded(topic=settings.dead_letters_topic, batches=batch.dead_letters)
+            changes = await send_encoded(topic=settings.state_topic, batches=batch.changelog)
+        except IllegalOperation:  # the broker refused the transaction between two batches of records
+            await _transaction_end(producer)
+            raise
         source = TopicPartition(settings.events_topic, partition)
         _, _, written = await asyncio.gather(
             producer.send_offsets_to_transaction({source: next_offset}, settings.group),
@@ -120,6 +125,12 @@ class ExactlyOnce:
             acknowledged(changes),
         )
         return written
+
+
+async def _transaction_end(producer: AIOKafkaProducer) -> None:
+    """Waits for the end of the open transaction; raises what ended it."""
+    # Leans on: aiokafka keeps the error that ended a transaction, and no public method raises every such error.
+    await producer._txn_manager.wait_for_transaction_end()
 
 
 def transactional_id(settings: Settings, partition: int) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalOperation, TransactionalIdAuthorizationFailed
+from aiokafka.producer.transaction_manager import TransactionManager
 
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
-from stream_app.errors import DataPathError
+from stream_app.errors import AuthorizationFailed, DataPathError
 from stream_app.kafka import clients
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import DeliveryReceipt
@@ -182,6 +184,29 @@ def test_after_a_refused_record_neither_its_transaction_nor_a_later_one_is_commi
     happened = run(cluster, body)
     assert happened.count("1 begin") == 1
     assert "1 commit" not in happened
+
+
+def test_a_transaction_that_is_refused_between_two_topics_says_what_was_refused() -> None:
+    async def body(delivery: ExactlyOnce) -> None:
+        manager = TransactionManager("nextact.shop.events.1", 1000)
+        manager.set_pid_and_epoch(1, 1)
+        producer: Any = delivery._producers[1]
+        queue = producer.send_batch
+        producer._txn_manager = manager
+
+        async def refused_after_the_first(builder: Any, topic: str, *, partition: int) -> asyncio.Future[Any]:
+            if topic != PREDICTIONS:
+                raise IllegalOperation("not in transaction")
+            manager.begin_transaction()
+            manager.fatal_error(TransactionalIdAuthorizationFailed("nextact.shop.events.1"))
+            acknowledged: asyncio.Future[Any] = await queue(builder, topic, partition=partition)
+            return acknowledged
+
+        producer.send_batch = refused_after_the_first
+        with pytest.raises(AuthorizationFailed, match="right to Write on transactional id 'nextact"):
+            await delivery.deliver(batch(), range(2), None)
+
+    assert "1 commit" not in run(Cluster(), body)
 
 
 def test_batches_of_a_partition_follow_each_other_and_partitions_do_not_wait() -> None:
