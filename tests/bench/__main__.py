@@ -20,6 +20,7 @@ import torch
 
 from stream_app.sandbox.cluster import Broker
 from tests.bench.backbones import backbones
+from tests.bench.batches import batches
 from tests.bench.catalogue import catalogue
 from tests.bench.fusion import fusion
 from tests.bench.incremental import incremental
@@ -34,6 +35,7 @@ from tests.bench.variants import VARIANTS
 
 Options = argparse.Namespace
 IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
+    "batches": batches,
     "incremental": incremental,
     "catalogue": catalogue,
     "training": training,

@@ -1,0 +1,103 @@
+"""What a batch costs by its size and partitions: `python -m tests.bench batches`.
+
+A worker's own pipeline in one thread, from records to encoded results, with a version of the default size and users
+who have histories. Medians of processor time: what the engine takes of a core at so many batches a second, whatever
+else the machine does. Kafka's and the event loops' share is not in it; `sustainable` has all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle
+from statistics import median
+from typing import Any, Final
+
+import torch
+from aiokafka import ConsumerRecord
+from prometheus_client import CollectorRegistry
+
+from model.serving.state_engine import StateEngine
+from model.state.user_states import UserStates
+from stream_app.settings import load_settings
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.pipeline import Pipeline
+from tests.bench.made_up import named, records, served_version, sessions
+
+Records = Sequence["ConsumerRecord[bytes, bytes]"]
+
+SHAPES: Final = ((1, 1), (4, 3), (14, 7), (64, 8), (512, 8), (4096, 8))  # events of a batch, and their partitions
+STAGES: Final = ("decode", "step", "answer", "encode")
+HISTORY_BATCH: Final = 4096  # events at once, before anything is timed
+BATCHES: Final = 200  # of each shape; of large ones as many as MOST_EVENTS allow
+MOST_EVENTS: Final = 40_000
+
+
+def batches(options: argparse.Namespace) -> dict[str, Any]:
+    """Prints a table of microseconds and returns it."""
+    pipeline, log = _pipeline(options), _log(options)
+    for _ in range(max(options.events // HISTORY_BATCH, 1)):
+        _through(pipeline, log(HISTORY_BATCH, 8))
+    print(f"{'events':>8} {'partitions':>10} " + " ".join(f"{stage:>8}" for stage in (*STAGES, "all")) + "  us")
+    found = {}
+    for events, partitions in SHAPES:
+        count = min(BATCHES, MOST_EVENTS // events)
+        taken = [_through(pipeline, log(events, partitions)) for _ in range(count + 5)][5:]
+        row = {stage: round(1e6 * median(one[stage] for one in taken), 1) for stage in STAGES}
+        row["all"] = round(1e6 * median(sum(one.values()) for one in taken), 1)
+        found[f"{events} of {partitions}"] = row
+        print(f"{events:8} {partitions:10} " + " ".join(f"{value:8,.0f}" for value in row.values()), flush=True)
+    return found
+
+
+def _pipeline(options: argparse.Namespace) -> Pipeline:
+    settings, device = load_settings({}), torch.device("cpu")
+    states = UserStates(
+        hidden=settings.hidden,
+        length=settings.history_length,
+        epoch=settings.stream_epoch,
+        device=device,
+        most=settings.users_in_memory,
+        stored=lambda *_: {},
+    )
+    engine = StateEngine(states, rules_share=settings.rules_share)
+    vocabulary = named(options.items)
+    engine.serve(served_version(sessions(vocabulary, options.events), vocabulary, device))
+    return Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+
+
+def _log(options: argparse.Namespace) -> Callable[[int, int], Records]:
+    """Returns what gives the next so many records, of so many partitions, each partition's by offset."""
+    made = cycle(records(options.events, options.users, options.items))
+    ends: Counter[int] = Counter()
+
+    def take(events: int, partitions: int) -> Records:
+        by_partition: defaultdict[int, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
+        for _ in range(events):
+            key, value = next(made)
+            partition = key[-1] % partitions
+            ends[partition] += 1
+            by_partition[partition].append(_record(partition, ends[partition], key, value))
+        return [record for several in by_partition.values() for record in several]
+
+    return take
+
+
+def _record(partition: int, offset: int, key: bytes, value: bytes) -> ConsumerRecord[bytes, bytes]:
+    now = int(1000 * time.time())
+    return ConsumerRecord("shop.events", partition, offset, now, 0, key, value, None, len(key), len(value), ())
+
+
+def _through(pipeline: Pipeline, taken: Records) -> dict[str, float]:
+    """Returns the seconds that each stage took."""
+    found: dict[str, float] = {}
+    result: Any = taken
+    for stage in STAGES:
+        run = partial(pipeline.decode, generation=0) if stage == "decode" else getattr(pipeline, stage)
+        start = time.thread_time()
+        result = run(result)
+        found[stage] = time.thread_time() - start
+    return found
