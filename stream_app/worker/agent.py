@@ -86,7 +86,6 @@ class EventsAgent:
         self._in_flight = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
         self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
-        self._latest: dict[int, asyncio.Task[DeliveryReceipt]] = {}  # by partition: what the next delivery waits for
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pause_s = 0.0
         self._under_way = 0  # fetches taken in, not acknowledged
@@ -241,7 +240,7 @@ class EventsAgent:
         results: list[BatchResult] | None,
         before: asyncio.Task[None] | None,
     ) -> None:
-        """Begins the deliveries of a batch, after those of the batch before it have begun.
+        """Begins the delivery of a batch, after that of the batch before it has begun.
 
         A batch without results yet is answered and encoded first: each thread takes batches in the order of these
         tasks.
@@ -253,42 +252,22 @@ class EventsAgent:
             results = [*results, *_without_records(batch, results)]
             if before is not None:
                 await before
-            deliveries = self._deliver_later(batch, results)
-            self._completing = asyncio.create_task(
-                self._complete(batch, results, deliveries, stepped.number, self._completing)
-            )
+            self._completing = asyncio.create_task(self._complete(batch, results, stepped.number, self._completing))
         except Exception as error:
             self._fail(error)
             raise
 
-    def _deliver_later(self, batch: list[Any], results: list[BatchResult]) -> list[asyncio.Task[DeliveryReceipt]]:
-        """Begins the deliveries of a batch, one per partition, each after the one before it of the same partition."""
-        covered: dict[int, range] = {}
-        for event in batch:
-            partition, last = event.message.partition, event.message.offset
-            first = event.value[0].offset if event.value else last
-            covered[partition] = range(covered[partition].start if partition in covered else first, last + 1)
-        for result in results:
-            partition = result.partition
-            deliver = self._delivery.deliver(result, covered[partition], self._latest.get(partition))
-            self._latest[partition] = asyncio.create_task(deliver)
-        return [self._latest[result.partition] for result in results]
-
     async def _complete(
-        self,
-        batch: list[Any],
-        results: list[BatchResult],
-        deliveries: list[asyncio.Task[DeliveryReceipt]],
-        number: int,
-        before: asyncio.Task[None] | None,
+        self, batch: list[Any], results: list[BatchResult], number: int, before: asyncio.Task[None] | None
     ) -> None:
-        """Stores and acknowledges a batch once it is durable, after the batch before it.
+        """Delivers a batch, then stores and acknowledges it, after the batch before it.
 
-        All partitions are stored at once, as each way to another thread costs more than the work there.
+        Tasks begin in the order in which they were made, and with them the deliveries. All partitions are stored at
+        once, as each way to another thread costs more than the work there.
         """
         start = self._clock()
         try:
-            delivered = await asyncio.gather(*deliveries)
+            delivered = await self._delivery.deliver(results, _covered(batch))
             if before is not None:
                 await before
             await _run_in(self._threads.coding, self._store_all, results, delivered)
@@ -327,6 +306,16 @@ class EventsAgent:
         self._under_way -= fetches
         if not self._under_way:
             self._idle.set()
+
+
+def _covered(batch: list[Any]) -> dict[int, range]:
+    """Returns the offsets that the fetches of a batch cover, by partition."""
+    covered: dict[int, range] = {}
+    for event in batch:
+        partition, last = event.message.partition, event.message.offset
+        first = event.value[0].offset if event.value else last
+        covered[partition] = range(covered[partition].start if partition in covered else first, last + 1)
+    return covered
 
 
 def _without_records(batch: list[Any], results: list[BatchResult]) -> list[BatchResult]:

@@ -47,7 +47,8 @@ class CutLogs:
         changelog = record_batches(strings([user]), first, strings([record]), first)
         result = BatchResult(partition, "rules", changelog=changelog, states=[(user, record)])
         self._delivery.log_was_cut(partition)
-        written = (await self._delivery.deliver(result, range(offset, offset), None)).changelog
+        (receipt,) = await self._delivery.deliver([result], {partition: range(offset, offset)})
+        written = receipt.changelog
         if written is None:
             raise DataPathError(f"nothing was written to the changelog of partition {partition}")
         self._store.write(partition, result.states, written.stop - 1, written.start)

@@ -8,10 +8,9 @@ The other guarantee, exactly once, is in `exactly_once`.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -85,11 +84,12 @@ class Delivery(Protocol):
         Called in the thread of Faust's consumer; not at all for a heartbeat without an answer.
         """
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
-        """Makes a batch durable after the partition's batch before it (`after`).
+    async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
+        """Makes a batch durable; returns a receipt for each partition's result, in their order.
 
-        `offsets` are those of the events topic that the batch answers, to the one where the next batch begins.
-        Calls for one partition come in order, but a call may come before the one before it has ended.
+        `offsets`, by partition, are those of the events topic that the batch answers, to the one where the next batch
+        begins. Calls come in the order of the batches, but a call may come before the one before it has ended: each
+        partition's records are written in the order of the calls.
         Raises on any failure: the process must then end.
         """
 
@@ -105,7 +105,8 @@ class AtLeastOnce:
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
         self._lease: Lease | None = None
-        self._order: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._order = asyncio.Lock()
+        self._newest: asyncio.Future[None] | None = None  # ends when the newest batch is durable
 
     async def start(self) -> None:
         """Connects; raises aiokafka's errors."""
@@ -134,23 +135,54 @@ class AtLeastOnce:
         else:
             self._lease.lose()
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
-        """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
-        assert self._producer is not None
+    async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
+        """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now.
+
+        Batches are answered as they come. Their changelog records follow one batch after the other, whatever their
+        partitions.
+        """
+        settings, before = self._settings, self._newest
+        end = self._newest = asyncio.get_running_loop().create_future()
+        with _passing_on(end):
+            async with self._order:  # locks are fair, so records are queued in the order of the batches
+                await self._held()
+                answers = [
+                    *await self._queue(
+                        settings.predictions_topic, [(one.partition, one.predictions) for one in results]
+                    ),
+                    *await self._queue(
+                        settings.dead_letters_topic, [(one.partition, one.dead_letters) for one in results]
+                    ),
+                ]
+            await asyncio.gather(*map(acknowledged, answers))
+            answered_at = self._clock()
+            if before is not None:
+                await before
+            await self._held()
+            changes = await self._queue(settings.state_topic, [(one.partition, one.changelog) for one in results])
+            written = await asyncio.gather(*map(acknowledged, changes))
+        return [DeliveryReceipt(answered_at, without_gap(ranges)) for ranges in written]
+
+    async def _held(self) -> None:
         assert self._lease is not None
-        settings, partition = self._settings, batch.partition
-        async with self._order[partition]:  # locks are fair, so records are queued in the order of the batches
-            await self._lease.held()
-            queue = partial(send_batches, self._producer, partition=partition, clock=self._clock)
-            answers = await queue(topic=settings.predictions_topic, batches=batch.predictions)
-            answers += await queue(topic=settings.dead_letters_topic, batches=batch.dead_letters)
-        await acknowledged(answers)
-        answered_at = self._clock()
-        if after is not None:
-            await after
         await self._lease.held()
-        changes = await send_batches(self._producer, settings.state_topic, partition, batch.changelog, self._clock)
-        return DeliveryReceipt(answered_at, without_gap(await acknowledged(changes)))
+
+    async def _queue(self, topic: str, batches: Sequence[tuple[int, Sequence[RecordBatch]]]) -> list[list[QueuedBatch]]:
+        """Queues each partition's batches."""
+        assert self._producer is not None
+        return [await send_batches(self._producer, topic, partition, some, self._clock) for partition, some in batches]
+
+
+@contextmanager
+def _passing_on(end: asyncio.Future[None]) -> Iterator[None]:
+    """Has `end` end as what is done here."""
+    try:
+        yield
+    except BaseException as error:
+        end.set_exception(error)
+        end.exception()  # whether somebody waits for it or not
+        raise
+    end.set_result(None)
 
 
 def delivery_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:

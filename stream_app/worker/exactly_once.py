@@ -9,7 +9,7 @@ between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ class ExactlyOnce:
         self._settings = settings
         self._clock = clock
         self._producers: dict[int, AIOKafkaProducer] = {}
+        self._newest: dict[int, asyncio.Task[DeliveryReceipt]] = {}  # by partition: the newest delivery
         self._answered: dict[int, int] = {}  # by partition: where the last transaction ended; missing: there was none
 
     async def start(self) -> None:
@@ -51,6 +52,7 @@ class ExactlyOnce:
     async def assigned(self, partitions: Collection[int]) -> None:
         """See `Delivery`. Partitions that stay register again too: another worker may have had them in between."""
         await self.stop()
+        self._newest.clear()
         self._producers = {partition: self._new_producer(partition) for partition in partitions}
         await asyncio.gather(*(producer.start() for producer in self._producers.values()))
         self._answered = await self._committed(partitions)
@@ -58,6 +60,7 @@ class ExactlyOnce:
     def log_was_cut(self, partition: int) -> None:
         """See `Delivery`: the offsets from the cut on are no longer answered."""
         self._answered.pop(partition, None)
+        self._newest.pop(partition, None)
 
     def heartbeat(self, sent: float, *, accepted: bool) -> None:
         """Does nothing: transactions lock out whoever has lost a partition."""
@@ -78,8 +81,15 @@ class ExactlyOnce:
             offsets = {tp.partition: await consumer.committed(tp) for tp in tps}
         return {partition: offset for partition, offset in offsets.items() if offset is not None}
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
-        """See `Delivery`. An exception leaves the transaction open: the next owner of the partition aborts it."""
+    async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
+        """See `Delivery`. An exception leaves transactions open: the next owner of a partition aborts its own."""
+        for partition, result in ((result.partition, result) for result in results):
+            deliver = self._deliver(result, offsets[partition], self._newest.get(partition))
+            self._newest[partition] = asyncio.create_task(deliver)
+        return await asyncio.gather(*(self._newest[result.partition] for result in results))
+
+    async def _deliver(self, batch: BatchResult, offsets: range, after: asyncio.Task[Any] | None) -> DeliveryReceipt:
+        """Makes a partition's part of a batch durable, after the one before it."""
         if after is not None:
             await after
         producer = self._producer_of(batch.partition, offsets)

@@ -12,7 +12,7 @@ from typing import Any
 from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.encoded_batch import EncodedBatch
 from stream_app.settings import load_settings
-from stream_app.worker.delivery import BatchResult
+from stream_app.worker.delivery import BatchResult, Delivery, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 
 SETTINGS = load_settings()
@@ -95,6 +95,12 @@ def batch(
         dead_letters=packed(records("dead letter", dead_letters)),
         changelog=packed(records("change", changes)),
     )
+
+
+async def deliver(delivery: Delivery, result: BatchResult, offsets: range = range(1)) -> DeliveryReceipt:
+    """Delivers a batch of one partition."""
+    (receipt,) = await delivery.deliver([result], {result.partition: offsets})
+    return receipt
 
 
 async def settled() -> None:

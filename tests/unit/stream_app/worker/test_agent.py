@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import SimpleNamespace
@@ -53,6 +53,7 @@ class World:
         self.turns_apart = 0  # of the event loop, when Faust hands out fetches
         self._next = 0
         self._batches = self._answered = 0
+        self._delivered: dict[int, int] = {}  # by partition: where the newest delivery ends
         self.settled = 0
         self.encoding = False
         self.go_on = threading.Event()  # the encoding of large batches waits for it
@@ -103,13 +104,15 @@ class World:
         partitions = dict.fromkeys(record.partition for record in records)
         return [BatchResult(partition, "rules") for partition in partitions]
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: asyncio.Future[Any] | None) -> DeliveryReceipt:
+    async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
+        for partition, covered in offsets.items():
+            assert covered.start >= self._delivered.get(partition, 0), "deliveries begin out of order"
+            self._delivered[partition] = covered.stop
         await self.release.wait()
-        if after is not None:
-            await after
         self.broken("deliver")
-        self.happened.append(f"delivered {batch.partition}/{offsets.start}-{offsets.stop}")
-        return DeliveryReceipt(0.0, range(5, 8))
+        for partition in (result.partition for result in results):
+            self.happened.append(f"delivered {partition}/{offsets[partition].start}-{offsets[partition].stop}")
+        return [DeliveryReceipt(0.0, range(5, 8))] * len(results)
 
     async def commit(self) -> None:
         self.happened.append("commit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,14 @@ class World:
     def log_was_cut(self, partition: int) -> None:
         self.happened.append(f"offsets of {partition} are free")
 
-    async def deliver(self, batch: BatchResult, offsets: range, after: Any) -> DeliveryReceipt:
-        assert after is None
-        self.happened.append(f"delivered {offsets}")
+    async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
+        (result,) = results
+        self.happened.append(f"delivered {offsets[result.partition]}")
         if self.broken:
-            return DeliveryReceipt(0.0, None)
-        self.written.append(batch)
+            return [DeliveryReceipt(0.0, None)]
+        self.written.append(result)
         self.end += 1
-        return DeliveryReceipt(0.0, range(self.end - 1, self.end))
+        return [DeliveryReceipt(0.0, range(self.end - 1, self.end))]
 
     def cut(self, partition: int, cut: LogCut) -> None:
         stored = self.store.read(partition, [CUT_USER])[CUT_USER]

@@ -18,7 +18,16 @@ from stream_app.kafka import clients
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import DeliveryReceipt
 from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
-from tests.unit.builders.producers import CHANGELOG, DEAD_LETTERS, PREDICTIONS, Producer, SentBatch, batch, settled
+from tests.unit.builders.producers import (
+    CHANGELOG,
+    DEAD_LETTERS,
+    PREDICTIONS,
+    Producer,
+    SentBatch,
+    batch,
+    deliver,
+    settled,
+)
 
 SETTINGS = load_settings()
 ALL = range(SETTINGS.partitions)
@@ -117,7 +126,7 @@ def run(
 def test_a_batch_is_one_transaction() -> None:
     async def body(delivery: ExactlyOnce) -> None:
         # The batches are stamped at 100, 101 and 102.
-        assert await delivery.deliver(batch(), range(10, 17), None) == DeliveryReceipt(103.0, range(42))
+        assert await deliver(delivery, batch(), range(10, 17)) == DeliveryReceipt(103.0, range(42))
 
     happened = run(Cluster(), body)
     assert (happened[0], happened[-1]) == ("1 begin", "1 commit")
@@ -128,7 +137,7 @@ def test_a_batch_is_one_transaction() -> None:
 
 def test_a_batch_without_answers_commits_its_offset() -> None:
     async def body(delivery: ExactlyOnce) -> None:
-        nothing = await delivery.deliver(batch(predictions=0, dead_letters=0, changes=0), range(3, 5), None)
+        nothing = await deliver(delivery, batch(predictions=0, dead_letters=0, changes=0), range(3, 5))
         assert nothing == DeliveryReceipt(100.0, None)
 
     assert run(Cluster(), body) == ["1 begin", "1 offset 1/5", "1 commit"]
@@ -137,12 +146,12 @@ def test_a_batch_without_answers_commits_its_offset() -> None:
 def test_offsets_of_a_log_that_was_cut_are_answered_once_more() -> None:
     async def body(delivery: ExactlyOnce) -> None:
         with pytest.raises(DataPathError, match="answered up to offset 1000, and offset 10 came again"):
-            await delivery.deliver(batch(), range(10, 10), None)
+            await deliver(delivery, batch(), range(10, 10))
         delivery.log_was_cut(1)
-        await delivery.deliver(batch(0, predictions=0, dead_letters=0), range(10, 10), None)
-        await delivery.deliver(batch(1), range(10, 12), None)
+        await deliver(delivery, batch(0, predictions=0, dead_letters=0), range(10, 10))
+        await deliver(delivery, batch(1), range(10, 12))
         with pytest.raises(DataPathError, match="answered up to offset 12"):
-            await delivery.deliver(batch(), range(11, 12), None)
+            await deliver(delivery, batch(), range(11, 12))
 
     happened = run(Cluster(committed={1: 1000}), body)
     assert [entry for entry in happened if "offset" in entry] == ["1 offset 1/10", "1 offset 1/12"]
@@ -152,7 +161,7 @@ def test_nothing_is_committed_before_all_is_acknowledged() -> None:
     cluster = Cluster(at_once=False)
 
     async def body(delivery: ExactlyOnce) -> None:
-        task = asyncio.create_task(delivery.deliver(batch(), range(2), None))
+        task = asyncio.create_task(deliver(delivery, batch(), range(2)))
         await settled()
         for sent in cluster.sent:
             assert "1 commit" not in cluster.happened
@@ -169,8 +178,8 @@ def test_after_a_refused_record_neither_its_transaction_nor_a_later_one_is_commi
     cluster = Cluster(at_once=False)
 
     async def body(delivery: ExactlyOnce) -> None:
-        first = asyncio.create_task(delivery.deliver(batch(0), range(2), None))
-        second = asyncio.create_task(delivery.deliver(batch(1), range(2, 4), first))
+        first = asyncio.create_task(deliver(delivery, batch(0), range(2)))
+        second = asyncio.create_task(deliver(delivery, batch(1), range(2, 4)))
         await settled()
         for sent in cluster.sent:
             if sent.topic == failing:
@@ -204,7 +213,7 @@ def test_a_transaction_that_is_refused_between_two_topics_says_what_was_refused(
 
         producer.send_batch = refused_after_the_first
         with pytest.raises(AuthorizationFailed, match="right to Write on transactional id 'nextact"):
-            await delivery.deliver(batch(), range(2), None)
+            await deliver(delivery, batch(), range(2))
 
     assert "1 commit" not in run(Cluster(), body)
 
@@ -213,9 +222,9 @@ def test_batches_of_a_partition_follow_each_other_and_partitions_do_not_wait() -
     cluster = Cluster(at_once=False)
 
     async def body(delivery: ExactlyOnce) -> None:
-        first = asyncio.create_task(delivery.deliver(batch(0), range(2), None))
-        second = asyncio.create_task(delivery.deliver(batch(1), range(2, 4), first))
-        other = asyncio.create_task(delivery.deliver(batch(2, partition=2), range(2), None))
+        first = asyncio.create_task(deliver(delivery, batch(0), range(2)))
+        second = asyncio.create_task(deliver(delivery, batch(1), range(2, 4)))
+        other = asyncio.create_task(deliver(delivery, batch(2, partition=2), range(2)))
         await settled()
         assert cluster.happened.count("1 begin") == 1
         for sent in cluster.producers[1].sent:
@@ -227,7 +236,7 @@ def test_batches_of_a_partition_follow_each_other_and_partitions_do_not_wait() -
         await settled()
         for sent in cluster.producers[0].sent[3:]:
             sent.acknowledge()
-        await second
+        await asyncio.gather(first, second)
 
     happened = [entry for entry in run(cluster, body) if entry.startswith("1 ") and entry[2:] in ("begin", "commit")]
     assert happened == ["1 begin", "1 commit"] * 2
@@ -254,17 +263,17 @@ def test_others_are_locked_out_before_the_committed_offsets_are_read() -> None:
 def test_offsets_answered_before_the_assignment_are_not_answered_again(offsets: range) -> None:
     async def body(delivery: ExactlyOnce) -> None:
         with pytest.raises(DataPathError, match=f"answered up to offset 7, and offset {offsets.start} came again"):
-            await delivery.deliver(batch(), offsets, None)
+            await deliver(delivery, batch(), offsets)
 
     assert run(Cluster(committed={1: 7}), body) == []
 
 
 def test_offsets_answered_in_a_transaction_are_not_answered_again() -> None:
     async def body(delivery: ExactlyOnce) -> None:
-        await delivery.deliver(batch(0), range(7, 9), None)
-        await delivery.deliver(batch(1), range(12, 13), None)  # offsets without records between them
+        await deliver(delivery, batch(0), range(7, 9))
+        await deliver(delivery, batch(1), range(12, 13))  # offsets without records between them
         with pytest.raises(DataPathError, match="answered up to offset 13, and offset 12 came again"):
-            await delivery.deliver(batch(2), range(12, 20), None)
+            await deliver(delivery, batch(2), range(12, 20))
 
     assert run(Cluster(committed={1: 7}), body).count("1 commit") == 2
 
@@ -273,7 +282,7 @@ def test_a_partition_that_was_given_away_cannot_be_answered() -> None:
     async def body(delivery: ExactlyOnce) -> None:
         await delivery.assigned([2])
         with pytest.raises(DataPathError, match="partition 1 of the events was given away"):
-            await delivery.deliver(batch(), range(2), None)
+            await deliver(delivery, batch(), range(2))
 
     assert "1 begin" not in run(Cluster(), body)
 
