@@ -1,8 +1,9 @@
 """The agent: takes fetches in, has them computed in the device thread, delivers them, acknowledges them in order.
 
-All that has come in while one batch was computed makes the next one, whatever its partitions: batches are small and
-quick when the stream is calm, large when there is a backlog. The fixed cost of each batch and each fetch decides how
-late answers are, long before the machine is busy, so there are as few of both as possible without making events wait.
+Fetches come in responses, each with those of all partitions that a request to the brokers brought. All that has come in
+while one batch was computed makes the next one, whatever its partitions: batches are small and quick when the stream is
+calm, large when there is a backlog. The fixed cost of each batch and each response decides how late answers are, long
+before the machine is busy, so there are as few of both as possible without making events wait.
 A small batch is decoded, computed and encoded in one go, as late as possible, so that no event waits while it goes from
 thread to thread, or has just missed it; with a backlog, one batch is decoded or encoded, one is stepped and one is
 answered at the same time. Whatever fails ends the process.
@@ -19,10 +20,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeVar
 
 import faust
 import numpy as np
+from aiokafka import ConsumerRecord
 
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.settings import Settings
@@ -35,7 +38,6 @@ from stream_app.worker.threads import WorkerThreads
 T = TypeVar("T")
 
 _CALM: Final = 2  # most records of a batch while the stream is calm
-_QUIET: Final = 8  # turns of the event loop without a fetch, after which no more comes at once
 _LARGE: Final = 256  # records of a batch that are worth coding in another thread
 
 
@@ -48,11 +50,18 @@ class BatchStages:
     store: LocalStore
 
 
+class _Response(NamedTuple):
+    """What one request to the brokers brought."""
+
+    event: Any  # Faust's, whose value is a list of `Fetch`
+    records: list[ConsumerRecord[bytes, bytes]]  # of all its fetches
+
+
 @dataclass(frozen=True, slots=True)
 class _FetchedBatch:
-    """Fetches that are computed at once."""
+    """Responses that are computed at once."""
 
-    fetches: list[Any]  # Faust events
+    events: list[Any]  # Faust's
     records: int
     decode: Callable[[], ReceivedBatch]
     decoding: asyncio.Future[ReceivedBatch] | None  # of a large batch, in the coding thread
@@ -78,7 +87,7 @@ class EventsAgent:
         self._metrics = metrics
         self._fail = fail
         self._clock = clock
-        self._waiting: deque[Any] = deque()  # Faust events, each a fetch
+        self._waiting: deque[_Response] = deque()
         self._arrived = asyncio.Event()
         self._waiting_records = 0
         self._space = asyncio.Event()  # set while few records wait; else Faust's own buffer fills, then it stops
@@ -88,12 +97,12 @@ class EventsAgent:
         self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pause_s = 0.0
-        self._under_way = 0  # fetches taken in, not acknowledged
+        self._under_way = 0  # responses taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def consume(self, stream: Any) -> None:
-        """Takes in all fetches of the stream: the agent's body."""
+        """Takes in all responses of the stream: the agent's body."""
         computing = asyncio.create_task(self._compute_all(stream.app))
         try:
             async for event in stream.noack().events():
@@ -122,9 +131,10 @@ class EventsAgent:
     def _take(self, event: Any) -> None:
         self._under_way += 1
         self._idle.clear()
-        self._waiting.append(event)
+        response = _Response(event, [record for fetch in event.value for record in fetch.value])
+        self._waiting.append(response)
         self._arrived.set()
-        self._add_waiting(len(event.value))
+        self._add_waiting(len(response.records))
 
     def _add_waiting(self, records: int) -> None:
         self._waiting_records += records
@@ -150,7 +160,7 @@ class EventsAgent:
                     stepped, results = await stepping, None
                 self._pause_s = 2 * (self._clock() - start) if batch.records > _CALM else 0.0
                 self._unsettled.add(stepped.number)
-                self._finishing = asyncio.create_task(self._finish(batch.fetches, stepped, results, self._finishing))
+                self._finishing = asyncio.create_task(self._finish(batch.events, stepped, results, self._finishing))
         except TooManyDeadLetters as error:
             await self._commit_what_came_before(app)
             self._fail(error)
@@ -163,20 +173,8 @@ class EventsAgent:
         """Waits for the next batch and for a free permit of `_in_flight`."""
         while True:
             await self._arrived.wait()
-            await self._rest_of_fetch()
             if batch := await self._next_batch(app):
                 return batch
-
-    async def _rest_of_fetch(self) -> None:
-        """Returns when no more comes at once.
-
-        Faust hands out what was fetched of each partition by itself, a few turns of the event loop apart. Were the
-        first half made a batch, the other half would wait for it.
-        """
-        quiet, seen = 0, len(self._waiting)
-        while quiet < _QUIET and self._waiting_records < _LARGE:
-            await asyncio.sleep(0)
-            quiet, seen = (quiet + 1, seen) if len(self._waiting) == seen else (0, len(self._waiting))
 
     async def _begin_ahead(self, app: faust.App) -> _FetchedBatch | None:
         """The next batch, if it is there by now and large; does not wait."""
@@ -184,18 +182,19 @@ class EventsAgent:
         return await self._next_batch(app) if large else None
 
     async def _next_batch(self, app: faust.App) -> _FetchedBatch | None:
-        """Makes a batch of waiting fetches, with a permit of `_in_flight`; None: all are another worker's by now."""
+        """Makes a batch of waiting responses, with a permit of `_in_flight`; None: all are another worker's by now."""
         await self._in_flight.acquire()
-        if fetches := self._next_fetches(app):
-            return self._batch(fetches)
+        if responses := self._next_responses(app):
+            return self._batch(responses)
         self._in_flight.release()
         return None
 
-    def _batch(self, fetches: list[Any]) -> _FetchedBatch:
-        records = [record for fetch in fetches for record in fetch.value]
-        decode = partial(self._pipeline.decode, records, fetches[0].message.generation_id)
+    def _batch(self, responses: list[_Response]) -> _FetchedBatch:
+        events = [response.event for response in responses]
+        records = [record for response in responses for record in response.records]
+        decode = partial(self._pipeline.decode, records, events[0].message.generation_id)
         decoding = _run_in(self._threads.coding, decode) if len(records) >= _LARGE else None
-        return _FetchedBatch(fetches, len(records), decode, decoding)
+        return _FetchedBatch(events, len(records), decode, decoding)
 
     def _nothing_to_finish(self) -> bool:
         """Whether the batch before is answered and encoded: never are two at the same time."""
@@ -215,19 +214,19 @@ class EventsAgent:
             await self._in_flight.acquire()
         await app.consumer.commit()
 
-    def _next_fetches(self, app: faust.App) -> list[Any]:
-        """Takes waiting fetches, up to the batch size; drops those of an older generation, now another worker's."""
-        batch: list[Any] = []
+    def _next_responses(self, app: faust.App) -> list[_Response]:
+        """Takes waiting responses, up to the batch size; drops those of an older generation, now another worker's."""
+        batch: list[_Response] = []
         size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].value) <= self._settings.batch_size):
-            event = self._waiting.popleft()
-            self._add_waiting(-len(event.value))
+        while self._waiting and (not batch or size + len(self._waiting[0].records) <= self._settings.batch_size):
+            response = self._waiting.popleft()
+            self._add_waiting(-len(response.records))
             # Leans on: a message carries the generation of the group in which it was fetched.
-            if event.message.generation_id == app.consumer_generation_id:
-                batch.append(event)
-                size += len(event.value)
+            if response.event.message.generation_id == app.consumer_generation_id:
+                batch.append(response)
+                size += len(response.records)
             else:
-                self._metrics.stale_batches.inc()
+                self._metrics.stale_batches.inc(len(response.event.value))
                 self._ended(1)
         if not self._waiting:
             self._arrived.clear()
@@ -302,8 +301,8 @@ class EventsAgent:
         pairs = zip(results, delivered, strict=True)
         metrics.latency.observe(np.concatenate([one.answered_at - result.record_times / 1000 for result, one in pairs]))
 
-    def _ended(self, fetches: int) -> None:
-        self._under_way -= fetches
+    def _ended(self, responses: int) -> None:
+        self._under_way -= responses
         if not self._under_way:
             self._idle.set()
 
@@ -311,16 +310,17 @@ class EventsAgent:
 def _covered(batch: list[Any]) -> dict[int, range]:
     """Returns the offsets that the fetches of a batch cover, by partition."""
     covered: dict[int, range] = {}
-    for event in batch:
-        partition, last = event.message.partition, event.message.offset
-        first = event.value[0].offset if event.value else last
+    for fetch in chain.from_iterable(event.value for event in batch):
+        partition, last = fetch.partition, fetch.offset
+        first = fetch.value[0].offset if fetch.value else last
         covered[partition] = range(covered[partition].start if partition in covered else first, last + 1)
     return covered
 
 
 def _without_records(batch: list[Any], results: list[BatchResult]) -> list[BatchResult]:
     """Makes the results of partitions whose fetches have no records: only the offset to commit moves."""
-    others = {event.message.partition for event in batch} - {result.partition for result in results}
+    fetched = {fetch.partition for event in batch for fetch in event.value}
+    others = fetched - {result.partition for result in results}
     return [BatchResult(partition, "rules") for partition in sorted(others)]
 
 

@@ -24,7 +24,7 @@ from stream_app.worker.local_store import LocalStore
 from stream_app.worker.log_range import OffsetGap
 from stream_app.worker.metrics import WorkerMetrics
 
-_BUFFERED_FETCHES: Final = 64  # that wait for the agent before Faust stops fetching
+_BUFFERED_MESSAGES: Final = 16  # of fetches, that wait for the agent or the table before Faust stops fetching
 _REBALANCE_S: Final = (
     60.0  # that the group waits for its members in a rebalance, or a session timeout if that is longer
 )
@@ -131,7 +131,7 @@ def _bare_app(settings: Settings) -> faust.App:
         broker_max_poll_records=settings.batch_size,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="none",  # `FetchThread` finds out where to go on, and says what is missing
-        stream_buffer_maxsize=_BUFFERED_FETCHES,
+        stream_buffer_maxsize=_BUFFERED_MESSAGES,
         stream_wait_empty=False,  # `finish_first` waits instead
         producer_request_timeout=30.0,
         worker_redirect_stdouts=False,

@@ -1,4 +1,4 @@
-"""The thread of Faust's consumer, and what it makes of a fetch: one message per partition.
+"""The thread of Faust's consumer, and what it makes of the records of a partition: a `Fetch`.
 
 Only committed records are read: publishers may use transactions, and so does our own changelog. Between them lie
 offsets without a record for a reader: markers at the end of transactions, records of aborted ones. So a fetch's offset
@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.protocol.group import JoinGroupRequest
 from faust.transport.drivers import aiokafka as driver
@@ -51,29 +51,20 @@ logger: Final = logging.getLogger(__name__)
 class Fetch:
     """The records of one fetch of one partition, with the attributes of a record that Faust reads."""
 
-    __slots__ = (
-        "checksum",
-        "gap",
-        "headers",
-        "key",
-        "offset",
-        "partition",
-        "serialized_key_size",
-        "serialized_value_size",
-        "start",
-        "timestamp",
-        "timestamp_type",
-        "topic",
-        "value",
-    )
+    __slots__ = ("gap", "offset", "partition", "start", "timestamp", "timestamp_type", "topic", "tp", "value")
 
-    def __init__(
-        self, tp: TP, records: Sequence[ConsumerRecord], start: int, position: int, gap: OffsetGap | None = None
-    ) -> None:
+    key: Final = None
+    headers: Final = ()
+    checksum: Final = None
+    serialized_key_size: Final = 0
+    serialized_value_size: Final = 0
+
+    def __init__(self, tp: TP, records: Sequence[Any], start: int, position: int, gap: OffsetGap | None = None) -> None:
         """`start` is where this fetch began, `position` where the next one will; there may be no records in between.
 
         `gap` says that the log does not have `start`.
         """
+        self.tp = tp
         self.start = start
         self.gap = gap
         self.topic: str = tp.topic
@@ -81,12 +72,13 @@ class Fetch:
         self.offset: int = position - 1
         self.timestamp: int = records[-1].timestamp if records else 0
         self.timestamp_type: int = records[-1].timestamp_type if records else 0
-        self.key = None
         self.value = records
-        self.headers: tuple[()] = ()
-        self.checksum = None
-        self.serialized_key_size = 0
-        self.serialized_value_size = 0
+
+    @classmethod
+    def carrying(cls, fetches: Sequence[Fetch]) -> Fetch:
+        """Makes the fetch that takes others with it through Faust, as its value: it looks like the first of them."""
+        first = fetches[0]
+        return cls(first.tp, fetches, first.start, first.offset + 1)
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

@@ -1,24 +1,27 @@
-"""A Faust transport that delivers one fetch of one partition as one message, for the events and the changelog.
+"""A Faust transport that delivers fetches as messages: all of the events at once, the changelog's one by one.
 
 Stock Faust spends tens of microseconds per event on futures, queues and sensors (`python -m tests.bench throughput`
-shows its bare loop). Here a message's value is the list of the records of a fetch, and its offset is the last one that
-the fetch covers, so that Faust does its work once per fetch.
+shows its bare loop), and as much on each message here. So what a request to the brokers brought of the events is one
+message, whatever its partitions: its value is the list of their fetches, and one of the partitions carries it. What is
+to be acknowledged, committed and checked is noted by partition all the same. A message of the changelog, which Faust
+reads by partition, has the records of one fetch as its value. A message's offset is the last one that its fetch covers.
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
 `Consumer._getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`,
-`_read_offset`, `_committed_offset`, `_commit`, `commit`, `on_partitions_assigned`, `on_partitions_revoked`,
-`_new_consumer_thread`, `_thread._consumer`, `Producer._new_producer`, a position's `_position`,
-`tables.actives_ready`, `app.transport` being assignable, and topics decoding with their `schema`.
+`_read_offset`, `_committed_offset`, `_commit`, `commit`, `on_buffer_full`, `on_partitions_assigned`,
+`on_partitions_revoked`, `_new_consumer_thread`, `_thread._consumer`, `Producer._new_producer`, a position's
+`_position`, `tables.actives_ready`, `monitor.stream_inbound_time`, `app.transport` being assignable, and topics
+decoding with their `schema`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import faust
@@ -29,7 +32,7 @@ from faust.types import TP
 from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_producer
 from stream_app.settings import Settings
-from stream_app.worker.faust_fetch_thread import FetchThread
+from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
 from stream_app.worker.log_range import LogRange, OffsetGap
 
 _RECOVERY_POLL_S: Final = 0.02  # between two looks for something to recover
@@ -68,7 +71,7 @@ class PartitionPosition(NamedTuple):
 
 
 class FetchConsumer(driver.Consumer):  # type: ignore[misc]
-    """Faust's consumer, which hands out each fetch as one message.
+    """Faust's consumer, which hands out fetches as messages.
 
     Faust can drop what it has fetched: it clears queues when it resumes, and skips messages below its read offset. A
     dropped fetch that is not repeated would be lost with the next commit, so acknowledgements must come for every fetch
@@ -117,19 +120,58 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         return await super()._getmany(active_partitions, min(timeout, _FETCH_S))
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
-        """Checks that no fetch got lost.
+        """Checks that no fetch got lost, and makes those of events one.
 
         Leans on: `getmany` reads (mapping of TP to list of records, active partitions) from here.
         """
         records, active = await super()._wait_next_records(timeout)
-        for tp, fetched in list((records or {}).items()):
+        if not records:
+            return records, active
+        for tp, fetched in list(records.items()):
             gap = getattr(fetched[0], "gap", None)
             if gap is not None and gap.reason == "truncated":
                 del records[tp]
                 await self._follow_cut(tp, gap)
             else:
                 self._expect(tp, fetched)
-        return records, active
+        return self._carried(records, active), active
+
+    def _carried(self, records: Mapping[TP, list[Any]], active: Collection[TP]) -> dict[TP, list[Any]]:
+        """Has one partition carry the fetches of events of all those whose own message Faust would hand out.
+
+        Each other one carries its own, and Faust drops it. All are of one generation of the group, which gives all
+        partitions away at once: so the message is the worker's as long as each of its partitions is.
+        Leans on: Faust hands out what is of an active partition and not below the read offset; it does so for the first
+        of a mapping before anything else happens; it complains of a partition of which no stream has heard for long.
+        """
+        others: dict[TP, list[Any]] = {}
+        together: dict[TP, Fetch] = {}
+        for tp, fetches in records.items():
+            if not self._has_events(tp):
+                others[tp] = fetches
+            elif tp in active and not self._is_below_read_offset(fetches[0]):
+                together[tp] = fetches[0]
+            else:
+                others[tp] = [Fetch.carrying(fetches)]
+        if not together:
+            return others
+        self._read_offset.update((tp, fetch.offset) for tp, fetch in together.items())
+        self.app.monitor.stream_inbound_time.update(dict.fromkeys(together, monotonic()))
+        return {next(iter(together)): [Fetch.carrying(list(together.values()))], **others}
+
+    def _is_below_read_offset(self, fetch: Fetch) -> bool:
+        read = self._read_offset[fetch.tp]
+        return read is not None and fetch.offset < read
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Does nothing for events: once the buffer is full, Faust waits for room before it fetches more.
+
+        It would leave out one partition after the other, those that carry the others, and when none was left it would
+        sleep for a second.
+        Leans on: Faust calls this before the buffer is full, to fetch no more of a partition.
+        """
+        if not self._has_events(tp):
+            super().on_buffer_full(tp)
 
     async def _follow_cut(self, tp: TP, gap: OffsetGap) -> None:
         """Goes on at the end of a log that was cut, once all that was fetched before is finished.
@@ -198,15 +240,26 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
             self._expected.pop(tp, None)
 
     def ack(self, message: Any) -> bool:
-        """Acknowledges a fetch. Raises `DataPathError` when one handed out before it was never acknowledged."""
-        waiting = self._handed_out.get(message.tp)
-        if waiting and waiting.popleft()[1] != message.offset:
-            raise DataPathError(
-                f"{message.tp}: the fetch up to offset {message.offset} is done, but one before it got lost in Faust"
-            )
-        if waiting is not None:
-            self._done[message.tp] = message.offset + 1
+        """Acknowledges all fetches of a message.
+
+        Raises `DataPathError` when one that was handed out before one of them was never acknowledged.
+        Leans on: Faust commits what is a key of `_acked`, and adds the partition that carries the message.
+        """
+        if self._has_events(message.tp) and not message.acked:
+            for fetch in message.value:
+                self._note_done(fetch)
         return super().ack(message)  # type: ignore[no-any-return]
+
+    def _note_done(self, fetch: Fetch) -> None:
+        tp, waiting = fetch.tp, self._handed_out.get(fetch.tp)
+        if waiting is None:
+            return  # handed out before a seek: what follows is fetched again
+        if waiting and waiting.popleft()[1] != fetch.offset:
+            raise DataPathError(
+                f"{tp}: the fetch up to offset {fetch.offset} is done, but one before it got lost in Faust"
+            )
+        self._done[tp] = fetch.offset + 1
+        self._acked[tp]  # a defaultdict
 
     def partition_positions(self) -> dict[TP, PartitionPosition]:
         """The positions of the assigned event partitions whose ends are known from fetches.
@@ -259,7 +312,7 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         """
         if self.transport.hooks.commits:
             return await super()._commit(offsets)  # type: ignore[no-any-return]
-        self._thread.tp_last_committed_at.update(dict.fromkeys(offsets, time.monotonic()))
+        self._thread.tp_last_committed_at.update(dict.fromkeys(offsets, monotonic()))
         return True
 
     async def on_stop(self) -> None:
@@ -310,7 +363,7 @@ class FetchTransport(driver.Transport):  # type: ignore[misc]
     Producer: ClassVar[type] = FaustProducer
 
     def __init__(self, *args: Any, settings: Settings, hooks: TransportHooks, **kwargs: Any) -> None:
-        """Fetches of the events and of the changelog become one message each."""
+        """Fetches of the events and of the changelog become messages."""
         super().__init__(*args, **kwargs)
         self.settings = settings
         self.hooks = hooks

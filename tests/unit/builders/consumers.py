@@ -45,7 +45,7 @@ def hand_out(consumer: FetchConsumer, *offsets: int, tp: TP = EVENTS) -> Any:
     """The message that Faust makes of a fetch."""
     fetch = Fetch(tp, records(*offsets), consumer._expected.get(tp, offsets[0]), offsets[-1] + 1)
     consumer._expect(tp, [fetch])
-    return consumer._to_message(tp, fetch)
+    return consumer._to_message(tp, fetch if consumer._is_changelog_tp(tp) else Fetch.carrying([fetch]))
 
 
 @dataclass

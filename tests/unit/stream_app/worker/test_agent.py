@@ -19,6 +19,7 @@ from stream_app.errors import TooManyDeadLetters
 from stream_app.settings import load_settings
 from stream_app.worker.agent import BatchStages, EventsAgent
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
+from stream_app.worker.faust_fetch_thread import Fetch
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.threads import WorkerThreads
 from tests.unit.builders.basics import make_record
@@ -50,7 +51,6 @@ class World:
         self.consumer = SimpleNamespace(commit=self.commit)
         self.app = self
         self.now = 0.0  # seconds
-        self.turns_apart = 0  # of the event loop, when Faust hands out fetches
         self._next = 0
         self._batches = self._answered = 0
         self._delivered: dict[int, int] = {}  # by partition: where the newest delivery ends
@@ -61,22 +61,25 @@ class World:
 
     def fetch(self, partition: int, size: int = 1, generation: int = 1, behind: int = 0) -> None:
         """Has Faust hand out a fetch; it covers `behind` offsets that no record has."""
-        offsets = range(self._next, self._next + size)
+        self.respond([self.new_fetch(partition, size, behind)], generation)
+
+    def new_fetch(self, partition: int, size: int = 1, behind: int = 0) -> Fetch:
+        start = self._next
         self._next += size + behind
-        message = SimpleNamespace(
-            partition=partition, generation_id=generation, offset=self._next - 1, tp=TP("shop.events", partition)
-        )
-        records = [make_record(b"", offset=offset, partition=partition) for offset in offsets]
-        name = f"ack {partition}/{message.offset}"
-        self.fetches.put_nowait(SimpleNamespace(message=message, value=records, ack=lambda: self.happened.append(name)))
+        records = [make_record(b"", offset=offset, partition=partition) for offset in range(start, start + size)]
+        return Fetch(TP("shop.events", partition), records, start, self._next)
+
+    def respond(self, fetches: list[Fetch], generation: int = 1) -> None:
+        """Has Faust hand out the fetches of a response."""
+        message = SimpleNamespace(generation_id=generation)
+        acks = [f"ack {fetch.partition}/{fetch.offset}" for fetch in fetches]
+        self.fetches.put_nowait(SimpleNamespace(message=message, value=fetches, ack=lambda: self.happened.extend(acks)))
 
     def noack(self) -> World:
         return self
 
     async def events(self) -> AsyncIterator[Any]:
         while True:
-            for _ in range(self.turns_apart):
-                await asyncio.sleep(0)
             yield await self.fetches.get()
 
     def decode(self, records: list[Any], generation: int) -> list[Any]:
@@ -254,15 +257,21 @@ def test_waiting_fetches_become_one_batch_of_limited_size_in_order_per_partition
 
 def test_partitions_that_were_fetched_together_are_one_batch() -> None:
     async def body(world: World, agent: EventsAgent, _: Any) -> None:
-        world.turns_apart = 4
-        for partition in range(8):
-            world.fetch(partition)
-        await seen(lambda: world.fetches.empty())
+        sizes = {0: 2, 3: 1, 5: 0, 4: 1}
+        world.respond([world.new_fetch(partition, size, behind=1) for partition, size in sizes.items()])
+        await seen(lambda: world.happened)
         await agent.drained()
 
-    happened = run(body).happened
-    assert [entry for entry in happened if entry.startswith("step")] == [
-        "step 0/0 1/1 2/2 3/3 4/4 5/5 6/6 7/7",
+    assert [entry for entry in run(body).happened if not entry.startswith("state")] == [
+        "step 0/0 0/1 3/3 4/6",
+        "delivered 0/0-3",
+        "delivered 3/3-5",
+        "delivered 4/6-8",
+        "delivered 5/5-6",
+        "ack 0/2",
+        "ack 3/4",
+        "ack 5/5",
+        "ack 4/7",
     ]
 
 

@@ -57,6 +57,7 @@ OVERRIDDEN = [
     Leaning(transport.Consumer._wait_next_records, "timeout", TRANSPORT, "notes which fetches were handed out"),
     Leaning(transport.Consumer.perform_seek, "", TRANSPORT, "forgets which fetches were handed out"),
     Leaning(transport.Consumer.ack, "message", TRANSPORT, "checks that no fetch was lost"),
+    Leaning(transport.Consumer.on_buffer_full, "tp", TRANSPORT, "has Faust wait for room"),
     Leaning(transport.Consumer._new_offset, "tp", TRANSPORT, "commits up to the end of a fetch"),
     Leaning(transport.Consumer._add_gap, "tp offset_from offset_to", TRANSPORT, "fetches have no gaps"),
     Leaning(transport.Consumer.on_stop, "", TRANSPORT, "waits for what was taken in"),
@@ -109,6 +110,19 @@ def calls(function: Callable[..., Any]) -> list[str]:
 
 ORDERS = [
     (Leaning(transport.Consumer.getmany, "", TRANSPORT, "fetches are noted in it"), "_wait_next_records"),
+    (
+        Leaning(transport.Consumer.getmany, "", TRANSPORT, "nothing happens before the first message is handed out"),
+        "_wait_next_records iterate flow_active flow_active consumer_generation_id active_partitions "
+        "_buffered_partitions to_message",
+    ),
+    (
+        Leaning(transport.Consumer._filter_tps_with_pending_acks, "", TRANSPORT, "keys of _acked are committed"),
+        "_acked",
+    ),
+    (
+        Leaning(Thread.verify_event_path, "", TRANSPORT, "it complains of what no stream has heard of"),
+        "stream_inbound_time",
+    ),
     (
         Leaning(transport.Consumer._wait_next_records, "", TRANSPORT, "events are held back in it"),
         "_getmany",
@@ -252,6 +266,39 @@ def test_acknowledgements_collect_where_they_are_taken_from() -> None:
         assert driver.Consumer.ack(consumer, message)
         assert list(consumer._acked[EVENTS]) == [8], "transport.py takes acknowledged offsets from Consumer._acked"
         assert consumer._acked_index[EVENTS] == {8}, "transport.py empties Consumer._acked_index"
+
+    with_consumer(body)
+
+
+class Channel:
+    """A channel with room for one message."""
+
+    key_type = value_type = None
+
+    def __init__(self, app: Any) -> None:
+        self.queue = app.FlowControlQueue(maxsize=1)
+        self.put = self.queue.put
+
+    async def decode(self, message: Any, *, propagate: bool) -> Any:
+        return message
+
+
+def test_a_full_buffer_is_told_early_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: Any) -> None:
+        told: list[TP] = []
+        monkeypatch.setattr(FetchConsumer, "on_buffer_full", lambda _, tp: told.append(tp))
+        consumer.app.flow_control.resume()
+        channel = Channel(consumer.app)
+        hand_out = consumer.app.topics._build_handler(EVENTS, {channel})
+        first, second = (consumer._to_message(EVENTS, Fetch(EVENTS, [], 0, end)) for end in (5, 9))
+        await hand_out(first)
+        assert told == [EVENTS], "transport.py: Consumer.on_buffer_full is called for the one that carries"
+        waiting = asyncio.create_task(hand_out(second))
+        await turns(20)
+        assert not waiting.done(), "transport.py has Faust wait for room"
+        assert await channel.queue.get() is first
+        await asyncio.wait_for(waiting, 5)
+        assert await channel.queue.get() is second
 
     with_consumer(body)
 

@@ -38,7 +38,7 @@ def record_commits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_records_pass_the_schema_as_they_are() -> None:
     async def body(consumer: FetchConsumer) -> None:
-        message = hand_out(consumer, 1, 2)
+        message = hand_out(consumer, 1, 2, tp=CHANGELOG)
         event = await FetchSchema().compile(consumer.app, on_key_decode_error=None)(message, propagate=True)
         assert event.value is message.value
         assert event.message is message
@@ -48,7 +48,8 @@ def test_records_pass_the_schema_as_they_are() -> None:
 
 def test_fetches_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -> None:
     fetches = [Fetch(EVENTS, records(1, 2), 1, 3)]
-    fetched: list[Any] = [{}, None, {EVENTS: fetches, OTHER: records(7), CHANGELOG: [Fetch(CHANGELOG, [], 0, 3)]}]
+    fetched_other = records(7)
+    fetched: list[Any] = [{}, None, {EVENTS: fetches, OTHER: fetched_other, CHANGELOG: [Fetch(CHANGELOG, [], 0, 3)]}]
 
     async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
         return fetched.pop(0), {EVENTS}
@@ -60,8 +61,116 @@ def test_fetches_are_expected_back_from_faust(monkeypatch: pytest.MonkeyPatch) -
         assert await consumer._wait_next_records(1.0) == (None, {EVENTS})
         handed_on, active = await consumer._wait_next_records(1.0)
         assert active == {EVENTS}
-        assert handed_on[EVENTS] is fetches
+        assert [carrier.value for carrier in handed_on[EVENTS]] == [fetches]
+        assert handed_on[OTHER] is fetched_other
         assert {tp: list(offsets) for tp, offsets in consumer._handed_out.items()} == {EVENTS: [(1, 2)]}
+
+    run(body)
+
+
+def fetches_of(consumer: FetchConsumer, **offsets: tuple[int, ...]) -> dict[TP, list[Any]]:
+    """Fetches of partitions `p0`, `p1` and so on, as they come from the thread."""
+    made = {TP(EVENTS.topic, int(name[1:])): which for name, which in offsets.items()}
+    return {
+        tp: [Fetch(tp, records(*which), consumer._expected.get(tp, which[0]), which[-1] + 1)]
+        for tp, which in made.items()
+    }
+
+
+def handed_out(monkeypatch: pytest.MonkeyPatch, consumer: FetchConsumer, fetched: Any, active: set[TP]) -> Any:
+    """Has Faust take these fetches, and returns the messages that it hands out."""
+
+    async def next_records(_: Any, timeout: float) -> tuple[Any, Any]:
+        return fetched, active
+
+    monkeypatch.setattr(driver.Consumer, "_wait_next_records", next_records)
+    monkeypatch.setattr(FetchConsumer, "highwater", lambda *_: 0)
+    consumer.flow_active = True
+
+    async def messages() -> list[Any]:
+        return [message async for _, message in consumer.getmany(timeout=1.0)]
+
+    return messages()
+
+
+P0, P1, P2 = (TP(EVENTS.topic, partition) for partition in range(3))
+
+
+def test_one_partition_carries_the_fetches_of_all_and_each_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        standby = [Fetch(STANDBY, [], 0, 3)]
+        fetched = {STANDBY: standby, **fetches_of(consumer, p1=(5, 6), p0=(50,), p2=(7, 8))}
+        message, other = await handed_out(monkeypatch, consumer, fetched, {P0, P1, P2, STANDBY})
+        assert (message.tp, message.offset, other.tp, other.value) == (P1, 6, STANDBY, standby[0].value)
+        assert [(fetch.tp, fetch.offset) for fetch in message.value] == [(P1, 6), (P0, 50), (P2, 8)]
+        assert dict(consumer._read_offset) == {P1: 6, P0: 50, P2: 8}
+        assert [consumer._new_offset(tp) for tp in (P0, P1, P2)] == [None, None, None]
+        consumer.ack(message)
+        assert {P0, P1, P2} <= set(consumer._filter_tps_with_pending_acks())
+        assert [consumer._new_offset(tp) for tp in (P0, P1, P2)] == [51, 7, 9]
+
+    run(body)
+
+
+def test_a_passenger_that_faust_would_drop_is_not_carried_and_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        consumer._read_offset[P2] = 9
+        fetched = fetches_of(consumer, p0=(5,), p1=(6,), p2=(7, 8))
+        message, below = await handed_out(monkeypatch, consumer, fetched, {P1, P2})
+        assert [fetch.tp for fetch in message.value] == [P1]
+        assert below.value == fetched[P2]
+        assert below.offset < consumer._read_offset[P2], "Faust drops it"
+        consumer.ack(message)
+        for tp in (P0, P2):
+            (later,) = await handed_out(monkeypatch, consumer, fetches_of(consumer, **{f"p{tp.partition}": (9,)}), {tp})
+            with pytest.raises(DataPathError, match="offset 9 is done, but one before it got lost"):
+                consumer.ack(later)
+            assert consumer._new_offset(tp) is None
+
+    run(body)
+
+
+def test_when_a_message_is_dropped_all_that_it_carries_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        fetched = fetches_of(consumer, p0=(5,), p1=(6,), p2=(7, 8))
+        (_,) = await handed_out(monkeypatch, consumer, fetched, {P0, P1, P2})
+        for tp in (P0, P1, P2):
+            (later,) = await handed_out(monkeypatch, consumer, fetches_of(consumer, **{f"p{tp.partition}": (9,)}), {tp})
+            with pytest.raises(DataPathError, match="offset 9 is done, but one before it got lost"):
+                consumer.ack(later)
+
+    run(body)
+
+
+def test_what_was_handed_out_before_a_seek_moves_nothing_when_it_is_done_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def to_committed(_: Any) -> dict[TP, int]:
+        return {P0: 5, P1: 6}
+
+    monkeypatch.setattr(driver.Consumer, "seek_to_committed", to_committed)
+
+    async def body(consumer: FetchConsumer) -> None:
+        before = fetches_of(consumer, p0=(5, 6), p1=(6, 7))
+        (message,) = await handed_out(monkeypatch, consumer, before, {P0, P1})
+        await consumer.perform_seek()
+        consumer.ack(message)
+        assert [consumer._new_offset(tp) for tp in (P0, P1)] == [None, None]
+        (again,) = await handed_out(monkeypatch, consumer, fetches_of(consumer, p1=(6,), p0=(5, 6)), {P0, P1})
+        consumer.ack(again)
+        assert [consumer._new_offset(tp) for tp in (P0, P1)] == [7, 7]
+
+    run(body)
+
+
+def test_faust_neither_stops_to_fetch_events_nor_complains_of_a_passenger() -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        consumer._active_partitions = {P0, P1, STANDBY}
+        for tp in (P0, STANDBY):
+            consumer.on_buffer_full(tp)
+        assert consumer._active_partitions == {P0, P1}
+        consumer._carried(fetches_of(consumer, p0=(5,), p1=(6,)), {P0, P1})
+        assert set(consumer.app.monitor.stream_inbound_time) == {P0, P1}
 
     run(body)
 
@@ -75,7 +184,7 @@ def test_a_fetch_without_records_moves_what_is_expected_and_is_acknowledged_in_i
         second = hand_out(consumer, 9)  # was once taken for the one after a lost one
         consumer.ack(first)
         assert consumer._new_offset(EVENTS) == 7
-        consumer.ack(consumer._to_message(EVENTS, passed))
+        consumer.ack(consumer._to_message(EVENTS, Fetch.carrying([passed])))
         assert consumer._new_offset(EVENTS) == 9
         consumer.ack(second)
         assert consumer._new_offset(EVENTS) == 10
