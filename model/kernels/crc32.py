@@ -1,10 +1,9 @@
-"""Computes the CRC-32 (ISO/IEC 3309, as in zlib) of many rows in one compiled loop, eight bytes at a time.
+"""Computes the CRC-32 (ISO/IEC 3309, as in zlib) for other compiled loops, eight bytes at a time.
 
 `zlib.crc32` takes as long per row, but holds the interpreter's lock meanwhile: with a backlog, where three threads
 share it, a worker that ranks by the network alone makes 4 % fewer predictions per second with it.
 The tables follow Kounavis and Berry, "A Systematic Approach to Building High Performance Software-based CRC Generators"
 (2005): table k has the checksum of each byte with k zero bytes behind it.
-Shapes: N rows of B bytes.
 """
 
 from __future__ import annotations
@@ -20,13 +19,6 @@ _POLYNOMIAL: Final = 0xEDB88320  # its bits reversed
 _STRIDE: Final = 8  # bytes per step of the loop
 
 
-def checksums(rows: NDArray[np.uint8], start: int, ends: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Returns the checksums (N,) of rows (N, B), each from byte `start` to its end (N,)."""
-    checksums_of_rows = np.empty(len(rows), np.uint32)
-    _checksums(rows, start, ends, _TABLES, checksums_of_rows)
-    return checksums_of_rows
-
-
 def _make_tables() -> NDArray[np.uint32]:
     tables = np.zeros((_STRIDE, 256), np.uint32)
     tables[0] = np.arange(256)
@@ -37,19 +29,12 @@ def _make_tables() -> NDArray[np.uint32]:
     return tables
 
 
-_TABLES: Final = _make_tables()
+TABLES: Final = _make_tables()
 
 
 @compiled
-def _checksums(
-    rows: NDArray[np.uint8], start: int, ends: NDArray[np.int64], tables: NDArray[np.uint32], out: NDArray[np.uint32]
-) -> None:
-    for n in range(len(rows)):
-        out[n] = _checksum(rows[n, start : ends[n]], tables)
-
-
-@compiled
-def _checksum(data: NDArray[np.uint8], tables: NDArray[np.uint32]) -> np.uint32:
+def checksum(data: NDArray[np.uint8], tables: NDArray[np.uint32]) -> np.uint32:
+    """Returns the checksum of some bytes; `tables` are `TABLES`."""
     byte, value = np.uint32(0xFF), np.uint32(0xFFFFFFFF)
     strided = len(data) // 8 * 8
     for i in range(0, strided, 8):

@@ -39,32 +39,45 @@ def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArr
     """
     n, k, num_types = answers.type_given_item.shape
     shape = n, min(count, k * num_types + 1)
-    types, columns = np.empty(shape, np.int64), np.empty(shape, np.int64)
-    chances = np.full(shape, -1, np.float32)
-    _choose(answers.next_type[:, SEARCH], answers.probabilities, answers.type_given_item, types, columns, chances)
+    types, columns, chances = np.empty(shape, np.int64), np.empty(shape, np.int64), np.empty(shape, np.float32)
+    _choose(answers.next_type, answers.probabilities, answers.type_given_item, types, columns, chances)
     return types, columns, chances
 
 
 @compiled
 def _choose(
-    search: NDArray[np.float32],
+    next_type: NDArray[np.float32],
     probabilities: NDArray[np.float32],
     type_given_item: NDArray[np.float32],
     types: NDArray[np.int64],
     columns: NDArray[np.int64],
     chances: NDArray[np.float32],
 ) -> None:
-    """Fills in `next_actions`; of equal ones the first item's first type comes first, a search last."""
-    n, k, num_types = type_given_item.shape
-    for row in range(n):
-        sound = True
-        for column in range(k):
-            on_item = (np.float32(1) - search[row]) * probabilities[row, column]
-            for code in range(num_types):
-                chance = on_item * type_given_item[row, column, code]
-                sound &= _insert(types[row], columns[row], chances[row], code, column, chance)
-        if not _insert(types[row], columns[row], chances[row], SEARCH, -1, search[row]) or not sound:
-            chances[row] = np.nan
+    for n in range(len(types)):
+        choose(next_type[n], probabilities[n], type_given_item[n], types[n], columns[n], chances[n])
+
+
+@compiled
+def choose(
+    next_type: NDArray[np.float32],
+    probabilities: NDArray[np.float32],
+    type_given_item: NDArray[np.float32],
+    types: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    chances: NDArray[np.float32],
+) -> None:
+    """Fills in the `next_actions` of one answer, from compiled loops.
+
+    Of equally probable ones the first item's first type comes first, a search last.
+    """
+    sound, search, num_types = True, next_type[SEARCH], type_given_item.shape[1]
+    chances[:] = -1
+    for column in range(len(probabilities)):
+        on_item = (np.float32(1) - search) * probabilities[column]
+        for code in range(num_types):
+            sound &= _insert(types, columns, chances, code, column, on_item * type_given_item[column, code])
+    if not _insert(types, columns, chances, SEARCH, -1, search) or not sound:
+        chances[:] = np.nan
 
 
 @compiled

@@ -16,14 +16,15 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import compress
-from typing import Final
+from itertools import compress, pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import RecordCorrupt
-from model.kernels.crc32 import checksums
+from model.kernels.compiled import compiled
+from model.kernels.crc32 import TABLES, checksum
 
 RECORD_VERSION: Final = 1
 _CHECKED_FROM: Final = 5  # bytes: the version and the checksum itself come before
@@ -58,6 +59,8 @@ _HEAD: Final = record_dtype(0, 0, 0)
 _SIZES: Final = struct.Struct("<HHH")  # hidden units, event ids, actions: right behind the checksum
 _HALF: Final = 2  # bytes of a number of the hidden state
 _EVENT_ID: Final = 8  # bytes
+_HEAD_BYTES: Final = _HEAD.itemsize
+_ACTION_BYTES: Final = ACTION.itemsize
 _COPIED: Final = ("epoch", "offset", "count", "last_time", "session")  # whatever the sizes
 
 
@@ -78,30 +81,95 @@ class UserRecords:
     sizes: NDArray[np.int64]  # how many of the L actions count
 
 
+class _Columns(NamedTuple):
+    """`UserRecords` as the compiled loop takes them."""
+
+    epoch: int
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    last_times: NDArray[np.int64]
+    sessions: NDArray[np.uint64]
+    weights_id: NDArray[np.uint64]
+    hidden: NDArray[np.uint16]  # (N, H), the bits of the halves
+    event_ids: NDArray[np.uint64]  # (N, E)
+    item_keys: NDArray[np.uint64]  # (N, L)
+    contexts: NDArray[np.uint32]  # (N, L)
+    sizes: NDArray[np.int64]
+
+
 def pack(users: UserRecords) -> list[bytes]:
     """Returns a record for each user."""
-    n, length = users.item_keys.shape
-    dtype = record_dtype(users.hidden.shape[1], users.event_ids.shape[1], length)
-    rows = np.zeros(n, dtype)
-    rows["version"] = RECORD_VERSION
-    rows["hidden_size"] = users.hidden.shape[1]
-    rows["ids_size"] = users.event_ids.shape[1]
-    rows["actions_size"] = users.sizes
-    rows["epoch"] = users.epoch
-    rows["offset"] = users.offsets
-    rows["count"] = users.counts
-    rows["last_time"] = users.last_times
-    rows["session"] = users.sessions
-    rows["weights"] = users.weights_id
-    rows["hidden"] = users.hidden
-    rows["event_ids"] = users.event_ids
-    rows["actions"]["object"] = users.item_keys
-    rows["actions"]["context"] = users.contexts
-    whole = dtype.itemsize
-    ends = whole - (length - users.sizes) * ACTION.itemsize
-    rows["checksum"] = checksums(rows.view(np.uint8).reshape(n, whole), _CHECKED_FROM, ends)
-    data = rows.tobytes()
-    return [data[i * whole : i * whole + end] for i, end in enumerate(ends.tolist())]
+    return records_of(*packed(users))
+
+
+def packed(users: UserRecords) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Returns the records of N users, one behind the other, and where each begins and the last ends (N + 1,)."""
+    columns = _Columns(
+        users.epoch,
+        users.offsets,
+        users.counts,
+        users.last_times,
+        users.sessions,
+        users.weights_id,
+        users.hidden.view(np.uint16),
+        users.event_ids,
+        users.item_keys,
+        users.contexts,
+        users.sizes,
+    )
+    text, starts = _pack(columns, TABLES)
+    return text, starts
+
+
+def records_of(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[bytes]:
+    """Returns each of the records that `packed` made."""
+    data = text.tobytes()
+    return [data[start:end] for start, end in pairwise(starts.tolist())]
+
+
+@compiled
+def _number(out: NDArray[np.uint8], at: int, value: int, size: int) -> int:
+    """Writes a number of so many bytes, the least first; returns where it ends."""
+    rest = np.uint64(value)
+    for byte in range(size):
+        out[at + byte] = rest >> np.uint64(8 * byte) & np.uint64(0xFF)
+    return at + size
+
+
+@compiled
+def _write_head(out: NDArray[np.uint8], at: int, users: _Columns, user: int) -> int:
+    """Writes what a record has in front of the hidden state, without the checksum; returns where it ends."""
+    out[at] = RECORD_VERSION
+    at = _number(out, at + _CHECKED_FROM, users.hidden.shape[1], 2)
+    at = _number(out, at, users.event_ids.shape[1], 2)
+    at = _number(out, at, users.sizes[user], 2)
+    at = _number(out, at, users.epoch, 4)
+    at = _number(out, at, users.offsets[user], 8)
+    at = _number(out, at, users.counts[user], 8)
+    at = _number(out, at, users.last_times[user], 8)
+    at = _number(out, at, users.sessions[user], 8)
+    return _number(out, at, users.weights_id[user], 8)  # type: ignore[no-any-return]
+
+
+@compiled
+def _pack(users: _Columns, tables: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Writes N records; see `packed`."""
+    n, hidden, ids = len(users.sizes), users.hidden.shape[1], users.event_ids.shape[1]
+    fixed = _HEAD_BYTES + _HALF * hidden + _EVENT_ID * ids
+    out, starts = np.empty(n * fixed + users.sizes.sum() * _ACTION_BYTES, np.uint8), np.zeros(n + 1, np.int64)
+    for user in range(n):
+        start = starts[user]
+        at = _write_head(out, start, users, user)
+        for unit in range(hidden):
+            at = _number(out, at, users.hidden[user, unit], _HALF)
+        for index in range(ids):
+            at = _number(out, at, users.event_ids[user, index], _EVENT_ID)
+        for action in range(users.sizes[user]):
+            at = _number(out, at, users.item_keys[user, action], 8)
+            at = _number(out, at, users.contexts[user, action], 4)
+        _number(out, start + 1, checksum(out[start + _CHECKED_FROM : at], tables), 4)
+        starts[user + 1] = at
+    return out, starts
 
 
 def record_position(record: bytes) -> tuple[int, int]:

@@ -6,12 +6,14 @@ Shapes: N strings, T bytes of text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.compiled import compiled
+
+_NEWLINE: Final = ord("\n")
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
@@ -58,3 +60,20 @@ def copy(out: Bytes, at: int, text: Bytes) -> int:
 def copy_string(out: Bytes, at: int, of: Strings, which: int) -> int:
     """Copies one string of a column, as `copy` does."""
     return copy(out, at, of.text[of.starts[which] : of.starts[which + 1]])  # type: ignore[no-any-return]
+
+
+@compiled
+def lines(text: Bytes, count: int) -> Strings:
+    """Returns a text of so many lines as a column, each with the newline at its end; for compiled loops."""
+    starts, line = np.zeros(count + 1, np.int64), 0
+    for at in range(len(text)):
+        if text[at] == _NEWLINE:
+            line += 1
+            starts[line] = at + 1
+    return Strings(text, starts)
+
+
+@compiled
+def copy_line(out: Bytes, at: int, of: Strings, which: int) -> int:
+    """Copies one of `lines` without its newline, as `copy` does."""
+    return copy(out, at, of.text[of.starts[which] : of.starts[which + 1] - 1])  # type: ignore[no-any-return]

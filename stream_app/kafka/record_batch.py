@@ -1,7 +1,7 @@
-"""Writes Kafka's record batches from columns in one compiled loop, without a call for each record.
+"""Writes Kafka's record batches from columns in one compiled loop, without a call for each record or partition.
 
 The format is version 2 (Kafka's documentation, "Record Batch"), without headers.
-Shapes: N values, M of them selected, K keys.
+Shapes: N values, M of them selected, K keys, B batches.
 """
 
 from __future__ import annotations
@@ -19,13 +19,35 @@ from stream_app.settings import Compression
 _PER_RECORD: Final = 32  # most bytes of a record without key and value: four lengths and deltas, attributes, no headers
 
 
-class _KeyedValues(NamedTuple):
-    """Values with their keys, in the order in which they become records."""
+class KeyedValues(NamedTuple):
+    """Values with their keys, in the order in which those of a partition become records."""
 
     keys: Strings  # K
+    partitions: Ints  # (K,) of the keys, from 0 on
     owners: Ints  # (N,), the key of each value
     values: Strings  # N
     selected: Ints  # (M,), indices of the values
+
+
+class PartitionedBatches(NamedTuple):
+    """Record batches of several partitions, each partition's one behind the other, by rising partition."""
+
+    order: Ints  # (M,), indices of the values in the order of the records
+    batches: list[tuple[int, RecordBatch]]  # B, each with its partition
+
+
+def partitioned_batches(
+    records: KeyedValues, *, largest: int = LARGEST_BATCH, compression: Compression = "none"
+) -> PartitionedBatches:
+    """Makes batches of up to `largest` bytes, before compression, from the selected values."""
+    if not len(records.selected):
+        return PartitionedBatches(records.selected, [])
+    out, order, table = _write(records, largest)
+    batches, start = [], 0
+    for partition, end, count in table.tolist():
+        batches.append((partition, compressed(RecordBatch(out[start:end], count), compression)))
+        start = end
+    return PartitionedBatches(order, batches)
 
 
 def record_batches(
@@ -37,25 +59,12 @@ def record_batches(
     largest: int = LARGEST_BATCH,
     compression: Compression = "none",
 ) -> list[RecordBatch]:
-    """Makes batches of up to `largest` bytes, before compression, from the selected (M,) of N values, in that order.
+    """Makes batches for one partition from the selected (M,) of N values, in that order.
 
     `owners` (N,): the index of each value's key among the K keys.
     """
-    if not len(selected):
-        return []
-    text = int(_sizes(keys, owners[selected]).sum() + _sizes(values, selected).sum())
-    out = np.empty(text + len(selected) * (_PER_RECORD + HEADER_BYTES), np.uint8)
-    ends, counts = np.empty(len(selected), np.int64), np.empty(len(selected), np.int64)
-    batches = _write(out, ends, counts, _KeyedValues(keys, owners, values, selected), largest)
-    bounds = [0, *ends[:batches].tolist()]
-    return [
-        compressed(RecordBatch(out[bounds[n] : bounds[n + 1]], count), compression)
-        for n, count in enumerate(counts[:batches].tolist())
-    ]
-
-
-def _sizes(of: Strings, which: Ints) -> Ints:
-    return of.starts[which + 1] - of.starts[which]
+    records = KeyedValues(keys, np.zeros(len(keys.starts) - 1, np.int64), owners, values, selected)
+    return [batch for _, batch in partitioned_batches(records, largest=largest, compression=compression).batches]
 
 
 @compiled
@@ -84,20 +93,49 @@ def _string(out: Bytes, at: int, of: Strings, which: int) -> int:
 
 
 @compiled
-def _write(out: Bytes, ends: Ints, counts: Ints, records: _KeyedValues, largest: int) -> int:
-    """Writes batches that begin with space for their headers, and into `ends` and `counts` where each ends and how many
-    records it has; returns the number of batches."""
-    keys, owners, values, selected = records
-    batch, at, start, count = 0, HEADER_BYTES, 0, 0
-    for record in selected:
+def _by_partition(records: KeyedValues) -> Ints:
+    """Returns the selected values (M,) by rising partition, those of a partition in the given order."""
+    partitions, owners, selected = records.partitions, records.owners, records.selected
+    starts = np.zeros(partitions.max() + 2, np.int64)
+    for value in selected:
+        starts[partitions[owners[value]] + 1] += 1
+    for partition in range(1, len(starts)):
+        starts[partition] += starts[partition - 1]
+    order = np.empty(len(selected), np.int64)
+    for value in selected:
+        partition = partitions[owners[value]]
+        order[starts[partition]] = value
+        starts[partition] += 1
+    return order
+
+
+@compiled
+def _most_bytes(records: KeyedValues) -> int:
+    """Returns how many bytes the batches take at most."""
+    size = len(records.selected) * (_PER_RECORD + HEADER_BYTES)
+    for value in records.selected:
+        owner = records.owners[value]
+        size += records.keys.starts[owner + 1] - records.keys.starts[owner]
+        size += records.values.starts[value + 1] - records.values.starts[value]
+    return size
+
+
+@compiled
+def _write(records: KeyedValues, largest: int) -> tuple[Bytes, Ints, Ints]:
+    """Returns batches that begin with space for their headers, the values in the order of the records (M,), and the
+    partition, the end and the number of records of each batch (B, 3)."""
+    keys, partitions, owners, values, _ = records
+    order, out = _by_partition(records), np.empty(_most_bytes(records), np.uint8)
+    table = np.empty((len(order), 3), np.int64)
+    batch, partition, at, start, count = -1, -1, 0, 0, 0
+    for record in order:
         owner = owners[record]
         key, value = keys.starts[owner + 1] - keys.starts[owner], values.starts[record + 1] - values.starts[record]
         # Attributes, a time delta of 0, the number of headers, 0: a byte each.
         fixed = 3 + _varint_bytes(key) + key + _varint_bytes(value) + value
         size = fixed + _varint_bytes(count)
-        if count and at + size + _varint_bytes(size) - start > largest:
-            ends[batch], counts[batch] = at, count
-            batch, start, at, count = batch + 1, at, at + HEADER_BYTES, 0
+        if partitions[owner] != partition or at + size + _varint_bytes(size) - start > largest:
+            batch, partition, start, at, count = batch + 1, partitions[owner], at, at + HEADER_BYTES, 0
             size = fixed + 1
         at = _varint(out, at, size)
         out[at], out[at + 1] = 0, 0
@@ -106,5 +144,5 @@ def _write(out: Bytes, ends: Ints, counts: Ints, records: _KeyedValues, largest:
         at = _string(out, at, values, record)
         out[at] = 0
         at, count = at + 1, count + 1
-    ends[batch], counts[batch] = at, count
-    return batch + 1
+        table[batch, 0], table[batch, 1], table[batch, 2] = partition, at, count
+    return out, order, table[: batch + 1]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
@@ -27,12 +27,14 @@ from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
 from stream_app.worker.metrics import Ranker
 
+_NO_TIMES: Final = np.zeros(0, np.int64)
+
 
 def _no_times() -> NDArray[np.int64]:
-    return np.zeros(0, np.int64)
+    return _NO_TIMES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchResult:
     """All effects of a batch on one partition."""
 

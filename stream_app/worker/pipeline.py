@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from aiokafka import ConsumerRecord
@@ -23,16 +22,16 @@ from model.serving.answer_engine import AnswerEngine
 from model.serving.answers import Answers
 from model.serving.live_rules import BASELINE
 from model.serving.state_engine import StateEngine, SteppedEvents
-from model.state.user_record import UserRecords, pack
+from model.state.user_record import UserRecords, packed, records_of
 from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.events import DecodedBatch, Rejection, decode_batch
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
-from stream_app.contract.string_columns import Strings, concatenate, strings
+from stream_app.contract.string_columns import Strings, concatenate, frozen, strings
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
-from stream_app.kafka.record_batch import record_batches
+from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
 from stream_app.settings import Settings
 from stream_app.worker.damaged_users import DamagedUsers
 from stream_app.worker.dead_letter_limits import DeadLetterLimits
@@ -101,7 +100,6 @@ class Pipeline:
         self._clock = clock
         self._limits = DeadLetterLimits(settings)
         self._damaged = DamagedUsers(metrics)
-        self._batches = partial(record_batches, compression=settings.compression)
         self.largest_dead_letter = LARGEST_DEAD_LETTER  # bytes of a batch; the topic may take less
         self._predictions = PredictionEncoder(
             epoch=settings.stream_epoch,
@@ -212,29 +210,38 @@ class Pipeline:
         results: dict[int, BatchResult],
     ) -> None:
         """Adds the prediction of every new event."""
+        pairs = list(zip(shares, answers, strict=True))
         indices = np.concatenate([share.stepped.events.indices for share in shares])
-        order = np.argsort(indices)
-        pairs = zip(shares, answers, strict=True)
         values = concatenate(
             [self._predictions.encode(_source_events(received, share), answer) for share, answer in pairs]
         )
-        for partition, rows in _by_partition(received.partitions[indices], order):
-            result = replace(results[partition], record_times=received.record_times[indices[rows]])
-            result.predictions.extend(self._batches(received.keys, indices, values, rows))
-            results[partition] = result
+        records = KeyedValues(received.keys, received.partitions, indices, values, np.argsort(indices))
+        order, batches = partitioned_batches(records, compression=self._settings.compression)
+        times, start = received.record_times[indices[order]], 0
+        for partition, batch in batches:
+            result, end = results[partition], start + batch.records
+            result.predictions.append(batch)
+            result.record_times = times[start - len(result.record_times) : end]  # the partition's lie side by side
+            start = end
 
     def _add_states(self, received: ReceivedBatch, share: VersionShare, results: dict[int, BatchResult]) -> None:
         """Adds the records of the users whom a version's events changed, each under the key of their last event."""
         events, changed = share.stepped.events, share.stepped.changed_slots
         last = np.zeros(len(changed), np.int64)
         last[np.searchsorted(changed, events.slots)] = events.indices  # of a user's several indices the last stays
-        values = pack(share.states)
-        column = strings(values)
-        for partition, rows in _by_partition(received.partitions[last], np.arange(len(last))):
-            result = results[partition]
-            result.changelog.extend(self._batches(received.keys, last, column, rows))
-            pairs = zip(last[rows].tolist(), rows.tolist(), strict=True)
-            result.states.extend([(received.sources[index].key, values[row]) for index, row in pairs])
+        values = frozen(*packed(share.states))
+        records = KeyedValues(received.keys, received.partitions, last, values, np.arange(len(last)))
+        order, batches = partitioned_batches(records, compression=self._settings.compression)
+        states, start = records_of(*values), 0
+        pairs = [
+            (received.sources[index].key, states[row])
+            for index, row in zip(last[order].tolist(), order.tolist(), strict=True)
+        ]
+        for partition, batch in batches:
+            result, end = results[partition], start + batch.records
+            result.changelog.append(batch)
+            result.states.extend(pairs[start:end])
+            start = end
 
     def _count_unreadable(self, records: Records, rejected: Sequence[Rejection]) -> None:
         for record in (records[one.position] for one in rejected):
@@ -262,12 +269,6 @@ class Pipeline:
         start = self._clock()
         yield
         self._metrics.stage.labels(stage).observe(self._clock() - start)
-
-
-def _by_partition(partitions: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each partition among those of N records (N,), and the indices of its records, in the given order (N,)."""
-    for partition in np.unique(partitions).tolist():
-        yield partition, order[partitions[order] == partition]
 
 
 def _source_events(received: ReceivedBatch, share: VersionShare) -> SourceEvents:

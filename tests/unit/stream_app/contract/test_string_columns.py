@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.contract.string_columns import concatenate, frozen, strings
+from stream_app.contract.string_columns import concatenate, copy_line, frozen, lines, strings
 from tests.unit.builders.basics import byte_strings
 
 
@@ -22,3 +22,14 @@ def test_a_frozen_text_cannot_be_changed() -> None:
     column = frozen(np.zeros(3, np.uint8), np.array([0, 3]))
     with pytest.raises(ValueError, match="read-only"):
         column.text[0] = 1
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=20), max_size=5))
+def test_lines_are_copied_without_their_newlines(texts: list[str]) -> None:
+    wanted = [text.encode() for text in texts]
+    column = lines(np.frombuffer(b"".join(text + b"\n" for text in wanted), np.uint8), len(wanted))
+    out = np.full(100, 255, np.uint8)
+    for n, text in enumerate(wanted):
+        assert copy_line(out, 7, column, n) == 7 + len(text)
+        assert out[7 : 8 + len(text)].tobytes() == text + b"\xff"
+        out[:] = 255

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from random import Random
+
 import numpy as np
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 from stream_app.contract.string_columns import strings
 from stream_app.kafka.compression import CODECS
 from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
-from stream_app.kafka.record_batch import record_batches
+from stream_app.kafka.record_batch import KeyedValues, partitioned_batches, record_batches
 from stream_app.kafka.record_reader import read_batches
 from stream_app.settings import Compression
 
@@ -46,6 +49,35 @@ def test_what_was_written_is_read(records: list[tuple[bytes, bytes]], largest: i
     assert all(batch.records == 1 or len(batch.data) <= largest for batch in batches)
     for batch, (first, *_) in zip(batches, read[1:], strict=False):
         assert len(batch.data) + sum(len(text or b"") for text in first) + 20 > largest  # 20: what Kafka adds, at most
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.binary(max_size=20), st.binary(max_size=80)), max_size=30),
+    st.randoms(use_true_random=False),
+    st.integers(HEADER, 500),
+)
+def test_each_partition_has_its_records_in_the_given_order(
+    records: list[tuple[int, bytes, bytes]], random: Random, largest: int
+) -> None:
+    selected = random.sample(range(len(records)), random.randint(0, len(records)))
+    owners = random.sample(range(len(records)), len(records))  # the keys stand in another order than the values
+    owned = sorted(zip(owners, records, strict=True))
+    columns = KeyedValues(
+        keys=strings([key for _, (_, key, _) in owned]),
+        partitions=np.array([partition for _, (partition, _, _) in owned], np.int64),
+        owners=np.array(owners, np.int64),
+        values=strings([value for _, _, value in records]),
+        selected=np.array(selected, np.int64),
+    )
+    order, batches = partitioned_batches(columns, largest=largest)
+    assert order.tolist() == sorted(selected, key=lambda n: records[n][0])  # which keeps what is equal in its order
+    written = [(partition, *record) for partition, batch in batches for record in content(batch)]
+    assert written == [records[n] for n in order]
+    assert all(batch.records == 1 or len(batch.data) <= largest for _, batch in batches)
+    for (partition, batch), (other, following) in pairwise(batches):
+        (key, value), *_ = content(following)
+        room = largest - len(batch.data)
+        assert other > partition or room < len(key or b"") + len(value or b"") + 20  # 20: what Kafka adds, at most
 
 
 @pytest.mark.parametrize("size", [0, 63, 64, 8191, 8192, 1 << 20, 3_000_000])
