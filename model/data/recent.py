@@ -28,7 +28,7 @@ class RecentActions(NamedTuple):
 
     def select(self, answers: slice | NDArray[np.int64]) -> RecentActions:
         """Returns the last actions for some of the answers."""
-        return self._replace(starts=self.starts[answers], stops=self.stops[answers])
+        return RecentActions(self.items, self.contexts, self.starts[answers], self.stops[answers])
 
 
 def catalogue_items(

@@ -42,6 +42,7 @@ class CombinerWeights(NamedTuple):
     last_bias: Floats  # (1,)
     linear: Floats  # (1, F)
     linear_bias: Floats  # (1,) zero, as the layer has none
+    none_logit: Floats  # (1,)
 
 
 @torch.no_grad()
@@ -49,7 +50,7 @@ def combiner_weights(combiner: Combiner) -> CombinerWeights:
     """Returns a combiner's weights as they are now."""
     layers = (combiner.first, combiner.second, combiner.last)
     tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
-    tensors += [combiner.linear.weight, torch.zeros(1)]
+    tensors += [combiner.linear.weight, torch.zeros(1), combiner.none_logit]
     return CombinerWeights(*(tensor.contiguous().numpy() for tensor in tensors))
 
 
@@ -127,6 +128,7 @@ def _with_answer(features: Floats, weights: CombinerWeights) -> CombinerWeights:
         weights.last_bias,
         weights.linear,
         _biases_with_answer(features, weights.linear, weights.linear_bias),
+        weights.none_logit,
     )
 
 

@@ -55,8 +55,7 @@ class Fusion:
         n, k = len(recent.starts), min(k, best.items.shape[1])
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
         sources = CandidateSources(recent, best, self.statistics)
-        none_logit = np.float32(self.combiner.none_logit.item())
-        _rank(sources, self._seen_index, self._buffer, self._weights, none_logit, items, log_probabilities)
+        _rank(sources, self._seen_index, self._buffer, self._weights, items, log_probabilities)
         return items, log_probabilities
 
     def score(self, candidates: Candidates) -> Floats:
@@ -79,7 +78,6 @@ def _rank(
     seen_index: SeenIndex,
     buffer: Candidates,
     weights: CombinerWeights,
-    none_logit: np.float32,
     items: NDArray[np.int64],
     log_probabilities: Floats,
 ) -> None:
@@ -88,6 +86,6 @@ def _rank(
     for n in range(len(items)):
         count = collect_answer(sources, n, seen_index, candidates, buffer.features, 0)
         score_candidates(buffer.features[:, :count], weights, scores)
-        rank_highest(scores[:count], none_logit, items[n], log_probabilities[n])
+        rank_highest(scores[:count], weights.none_logit[0], items[n], log_probabilities[n])
         for rank in range(items.shape[1]):
             items[n, rank] = candidates[items[n, rank]]

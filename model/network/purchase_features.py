@@ -58,9 +58,9 @@ _AMOUNT_BUCKETS: Final = np.searchsorted(
 
 def purchase_features(recent: RecentActions) -> NDArray[np.int32]:
     """Returns rows (N, F) of the head's table, from the last RECENT_LENGTH actions before each answer."""
-    buckets = np.empty((len(recent.starts), NUM_FEATURES), np.int32)
-    _count(recent, buckets)
-    return buckets + _FIRST_ROWS
+    features = np.empty((len(recent.starts), NUM_FEATURES), np.int32)
+    _fill_all(recent, features)
+    return features
 
 
 def purchase_features_of(
@@ -73,13 +73,21 @@ def purchase_features_of(
 
 
 @compiled
-def _count(recent: RecentActions, features: NDArray[np.int32]) -> None:
-    for n in range(len(recent.starts)):
-        first = max(recent.starts[n], recent.stops[n] - RECENT_LENGTH)
-        features[n] = 0
-        if first < recent.stops[n]:
-            _last_action(recent.contexts[recent.stops[n] - 1], features[n])
-            _earlier_actions(recent, first, recent.stops[n] - 1, features[n])
+def _fill_all(recent: RecentActions, features: NDArray[np.int32]) -> None:
+    for n in range(len(features)):
+        fill_features(recent, n, features[n])
+
+
+@compiled
+def fill_features(recent: RecentActions, n: int, features: NDArray[np.int32]) -> None:
+    """Fills in the features (F,) before answer n."""
+    first = max(recent.starts[n], recent.stops[n] - RECENT_LENGTH)
+    features[:] = 0
+    if first < recent.stops[n]:
+        _last_action(recent.contexts[recent.stops[n] - 1], features)
+        _earlier_actions(recent, first, recent.stops[n] - 1, features)
+    for feature in range(len(features)):
+        features[feature] += _FIRST_ROWS[feature]
 
 
 @compiled

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.kernels.compiled import Floats, compiled
+from model.kernels.gathered_dot import dot
 from model.kernels.int8_matmul import TILE, multiply, tiles_of
 from model.search.shortlist import GROUP, SearchRequest, SearchResult, search
 
@@ -24,6 +25,7 @@ _ROWS: Final = 64  # queries scored at once: their scores should stay in the pro
 _LEVELS: Final = 127  # of an 8-bit integer, on either side of zero
 _ROUNDING: Final = 1e-4  # error of float32 sums, relative to the lengths of the vectors; generous
 _LARGEST_LOGIT: Final = 80.0  # e to this is still a number
+_NO_LENGTH: Final = 1e-30  # of items, so that nothing is divided by zero
 
 
 class CoarseQueries(NamedTuple):
@@ -40,12 +42,12 @@ class ErrorBound:
     def __init__(self, vectors: Tensor, restored: Tensor) -> None:
         """Takes items (I, D) as they are, and as rounding leaves them."""
         self.longest = _longest(vectors)
-        self._longest_restored = _longest(restored)
-        self._residual = _longest(vectors - restored)
+        self.per_length = _longest(vectors - restored) + _ROUNDING * self.longest
+        self.per_residual = _longest(restored)
 
     def of(self, lengths: Tensor, residuals: Tensor) -> Tensor:
         """Returns the bounds (N,) of queries with these lengths (N,), which lost residuals of those lengths (N,)."""
-        return lengths * (self._residual + _ROUNDING * self.longest) + residuals * self._longest_restored
+        return lengths * self.per_length + residuals * self.per_residual
 
 
 class CoarseScores(ABC):
@@ -67,12 +69,12 @@ class CoarseScores(ABC):
     def score(self, queries: Tensor, buffer: Tensor) -> None:
         """Fills a buffer (N, columns) with the scores of `CoarseQueries.queries`."""
 
-    def search(
-        self, queries: Tensor, vectors: Floats, request: SearchRequest, result: SearchResult, buffer: Tensor
-    ) -> None:
-        """Fills in the best items of all queries, as many at once as the buffer (rows, columns) has rows."""
+    def search(self, queries: Tensor, vectors: Floats, result: SearchResult, buffer: Tensor) -> None:
+        """Fills in the best items of queries (N, D), as many at once as the buffer (rows, columns) has rows."""
+        coarse = self.prepare(queries)
+        request = SearchRequest(queries.numpy(), coarse.scales.numpy(), coarse.error_bounds.numpy())
         for start in range(0, len(queries), len(buffer)):
-            rows = queries[start : start + len(buffer)]
+            rows = coarse.queries[start : start + len(buffer)]
             scores = buffer[: len(rows)]
             self.score(rows, scores)
             search(scores.numpy(), self.scales, vectors, request, result, start)
@@ -128,8 +130,10 @@ class VnniInt8Scores(Int8Scores):
     """Products by the processor's own instruction, where `can_multiply` says that it has one."""
 
     def _set_items(self, items: Tensor) -> None:
-        self._tiles = tiles_of(items.numpy())
-        self.columns = len(self._tiles) * TILE
+        bound = self._error_bound
+        factors = np.float32(bound.per_length), np.float32(bound.per_residual)
+        self._items = _Int8Items(tiles_of(items.numpy()), self.scales, *factors)
+        self.columns = len(self._items.tiles) * TILE
 
     def is_exact(self) -> bool:
         """Returns True: the instruction adds up in 32 bits."""
@@ -137,13 +141,11 @@ class VnniInt8Scores(Int8Scores):
 
     def score(self, queries: Tensor, buffer: Tensor) -> None:
         """Fills a buffer (N, whole tiles) with products of integers."""
-        multiply(self._tiles, queries.numpy(), buffer.numpy())
+        multiply(self._items.tiles, queries.numpy(), buffer.numpy())
 
-    def search(
-        self, queries: Tensor, vectors: Floats, request: SearchRequest, result: SearchResult, buffer: Tensor
-    ) -> None:
-        """Fills in the best items, without coming back between buffers to the interpreter, which others may hold."""
-        _search(self._tiles, queries.numpy(), self.scales, vectors, request, result, buffer.numpy())
+    def search(self, queries: Tensor, vectors: Floats, result: SearchResult, buffer: Tensor) -> None:
+        """Fills in the best items in one call: it has nothing to ask the interpreter, which others may hold."""
+        _search(self._items, queries.numpy(), vectors, result, buffer.numpy())
 
 
 class Float32Scores(CoarseScores):
@@ -177,7 +179,7 @@ class Shortlists:
 
     def __init__(self, vectors: Tensor, scores: CoarseScores) -> None:
         """Takes item vectors (I, D), a row each, and coarse scores of them."""
-        self._vectors = vectors
+        self._vectors: Floats = vectors.numpy()
         self._longest = _longest(vectors)
         self.scores = scores
         self._buffer = torch.empty(_ROWS, scores.columns, dtype=scores.buffer_type)
@@ -195,35 +197,50 @@ class Shortlists:
 
     def can_rank(self, queries: Tensor, k: int) -> bool:
         """Returns whether there are enough groups for k, and no logit can leave the range of the exponential."""
-        largest = float(queries.norm(dim=1).max()) * self._longest if len(queries) else 0.0
-        return 0 < k <= len(self._vectors) // GROUP and largest < _LARGEST_LOGIT
+        longest = np.float32(_LARGEST_LOGIT / max(self._longest, _NO_LENGTH))  # of a query
+        return 0 < k <= len(self._vectors) // GROUP and _all_shorter(queries.contiguous().numpy(), longest)
 
     def rank(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns items and log-probabilities (N, k), best first, and which queries (N,) had too many candidates."""
-        n, coarse = len(queries), self.scores.prepare(queries)
-        items, log_probabilities = torch.zeros(n, k, dtype=torch.int64), queries.new_empty(n, k)
-        overflowed = torch.zeros(n, dtype=torch.bool)
-        request = SearchRequest(queries.contiguous().numpy(), coarse.scales.numpy(), coarse.error_bounds.numpy())
-        result = SearchResult(items.numpy(), log_probabilities.numpy(), overflowed.numpy())
-        self.scores.search(coarse.queries, self._vectors.numpy(), request, result, self._buffer)
+        n = len(queries)
+        result = SearchResult(np.zeros((n, k), np.int64), np.empty((n, k), np.float32), np.zeros(n, np.bool_))
+        self.scores.search(queries.contiguous(), self._vectors, result, self._buffer)
+        items, log_probabilities, overflowed = map(torch.from_numpy, result)
         return items, log_probabilities, overflowed
 
 
 @compiled
+def _all_shorter(queries: Floats, limit: np.float32) -> bool:
+    """Tells whether all of the queries (N, D) are shorter than a limit; one with a NaN is not."""
+    shorter = True
+    for n in range(len(queries)):
+        shorter &= bool(np.sqrt(dot(queries[n], queries[n])) < limit)
+    return shorter
+
+
+class _Int8Items(NamedTuple):
+    """Items as `VnniInt8Scores` multiplies them, for the compiled search."""
+
+    tiles: NDArray[np.uint8]
+    scales: Floats  # (I,)
+    per_length: np.float32  # of `ErrorBound`
+    per_residual: np.float32
+
+
+@compiled
 def _search(
-    tiles: NDArray[np.uint8],
-    queries: NDArray[np.int8],
-    scales: Floats,
-    vectors: Floats,
-    request: SearchRequest,
-    result: SearchResult,
-    buffer: NDArray[np.int32],
+    items: _Int8Items, queries: Floats, vectors: Floats, result: SearchResult, buffer: NDArray[np.int32]
 ) -> None:
-    for start in range(0, len(queries), len(buffer)):
-        rows = queries[start : start + len(buffer)]
+    n = len(queries)
+    integers, scales = np.empty(queries.shape, np.int8), np.empty(n, np.float32)
+    lengths, residuals = np.empty(n, np.float32), np.empty(n, np.float32)
+    _round(queries, integers, scales, lengths, residuals)
+    request = SearchRequest(queries, scales, lengths * items.per_length + residuals * items.per_residual)
+    for start in range(0, n, len(buffer)):
+        rows = integers[start : start + len(buffer)]
         scores = buffer[: len(rows)]
-        multiply(tiles, rows, scores)
-        search(scores, scales, vectors, request, result, start)
+        multiply(items.tiles, rows, scores)
+        search(scores, items.scales, vectors, request, result, start)
 
 
 def _longest(vectors: Tensor) -> float:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from model.serving.answers import Answers
+from model.serving.answers import Answers, ranked_keys
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
 from model.serving.state_engine import SteppedEvents
 
@@ -42,7 +41,8 @@ class AnswerEngine:
     @torch.inference_mode()
     def answer(self, stepped: SteppedEvents) -> BatchAnswers:
         """Answers each new event of a batch; batches must come in the order in which they were stepped."""
-        self._scores.forget(stepped.freed_slots)
+        if len(stepped.freed_slots):
+            self._scores.forget(stepped.freed_slots)
         if stepped.versions_begun != self._versions_begun:
             self._scores.forget_all()
             self._versions_begun = stepped.versions_begun
@@ -50,6 +50,6 @@ class AnswerEngine:
         if request is None:
             assert stepped.rules_answers is not None
             return BatchAnswers(stepped.rules_answers, NOTHING)
-        answers, keys = request.answer(), request.serving.item_keys
-        ranked = np.where(answers.items >= 0, keys[answers.items], np.uint64(0))
+        answers = request.answer()
+        ranked = ranked_keys(answers.items, request.serving.item_keys)
         return BatchAnswers(answers, self._scores.score(stepped.events, answers, ranked, stepped.capacity))

@@ -44,6 +44,21 @@ def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArr
     return types, columns, chances
 
 
+def ranked_keys(items: NDArray[np.int64], item_keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Returns the keys of ranked items (N, k), 0 where there is no k-th; `item_keys` (I,) are the catalogue's."""
+    keys = np.empty(items.shape, np.uint64)
+    _look_up(items, item_keys, keys)
+    return keys
+
+
+@compiled
+def _look_up(items: NDArray[np.int64], item_keys: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
+    for n in range(items.shape[0]):
+        for rank in range(items.shape[1]):
+            item = items[n, rank]
+            keys[n, rank] = item_keys[item] if item >= 0 else np.uint64(0)
+
+
 @compiled
 def _choose(
     next_type: NDArray[np.float32],

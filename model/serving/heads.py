@@ -1,7 +1,7 @@
-"""A network's small heads as compiled loops on the CPU, wherever the network is.
+"""A network's small heads as one compiled call on the CPU, wherever the network is.
 
 Tensor operations take longer to begin than such heads take for a few users, and a GPU no less.
-Shapes: N answers, D width, K event types, F features, H hidden units of the purchase head.
+Shapes: N answers, D width, K event types, k ranked items, I items, F features, H hidden units of the purchase head.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.data.recent import RecentActions
 from model.kernels.compiled import Floats, compiled
 from model.kernels.gathered_dot import dot
+from model.network.calibration import Calibration
 from model.network.network import Network
+from model.network.purchase_features import NUM_FEATURES, fill_features
 
 
 class _LinearLayer(NamedTuple):
@@ -29,37 +32,55 @@ class _PurchaseLayers(NamedTuple):
     last: Floats  # (H,)
     linear: Floats  # (rows,)
     bias: np.float32
+    slope: np.float32  # of the calibration
+    intercept: np.float32
+
+
+class _Layers(NamedTuple):
+    next_type: _LinearLayer
+    of_user: _LinearLayer  # the user's share in the logits of the type given the item
+    of_items: NDArray[np.float64]  # (I, K) `exponentials` of the items' share
+    purchase: _PurchaseLayers
+
+
+class HeadAnswers(NamedTuple):
+    """What the heads say in N answers. Items are ranked elsewhere."""
+
+    next_type: Floats  # (N, K) probabilities
+    type_given_item: Floats  # (N, k, K) probabilities of the next type on each ranked item
+    purchase: Floats  # (N,) calibrated probabilities
 
 
 class Heads:
-    """The heads that a worker serves: next types and purchases. Items are ranked elsewhere."""
+    """The heads that a worker serves: next types, in all and on an item, and purchases."""
 
-    def __init__(self, network: Network) -> None:
-        """Copies the weights of a network in evaluation mode."""
+    def __init__(self, network: Network, item_vectors: Tensor, calibration: Calibration) -> None:
+        """Copies the weights of a network in evaluation mode; `item_vectors` (I, D) are its own."""
         purchase = network.purchase
-        self._next_type = _LinearLayer(_array(network.next_type.weight), _array(network.next_type.bias))
-        self._of_user = _LinearLayer(_array(network.type_by_vector.weight), _array(network.type_by_vector.bias))
-        self._purchase = _PurchaseLayers(
-            table=_array(purchase.table.weight),
-            biases=_array(purchase.bias),
-            last=_array(purchase.last.weight[0]),
-            linear=_array(purchase.linear.weight[:, 0]),
-            bias=np.float32(purchase.last.bias.item()),
+        self._layers = _Layers(
+            next_type=_LinearLayer(_array(network.next_type.weight), _array(network.next_type.bias)),
+            of_user=_LinearLayer(_array(network.type_by_vector.weight), _array(network.type_by_vector.bias)),
+            of_items=exponentials(network.item_type_logits(item_vectors)),
+            purchase=_PurchaseLayers(
+                table=_array(purchase.table.weight),
+                biases=_array(purchase.bias),
+                last=_array(purchase.last.weight[0]),
+                linear=_array(purchase.linear.weight[:, 0]),
+                bias=np.float32(purchase.last.bias.item()),
+                slope=np.float32(calibration.slope),
+                intercept=np.float32(calibration.intercept),
+            ),
         )
 
-    def next_type(self, vectors: Floats) -> Floats:
-        """Probabilities (N, K) of the next action's type, by vectors (N, D)."""
-        powers: NDArray[np.float64] = _exponentials(vectors, self._next_type)
-        shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
-        return shares.astype(np.float32)
-
-    def of_user(self, vectors: Floats) -> NDArray[np.float64]:
-        """The user's factors (N, K) of the type given the item: see `type_given_item`."""
-        return _exponentials(vectors, self._of_user)  # type: ignore[no-any-return]
-
-    def purchase(self, features: NDArray[np.int32]) -> Floats:
-        """Logits (N,) of a purchase within the horizon, by features (N, F)."""
-        return _purchase_logits(features, self._purchase)  # type: ignore[no-any-return]
+    def answer(self, vectors: Floats, recent: RecentActions, items: NDArray[np.int64]) -> HeadAnswers:
+        """Answers from vectors (N, D) and last actions, about the ranked items (N, k)."""
+        answers = HeadAnswers(
+            next_type=np.empty((len(vectors), len(self._layers.next_type.biases)), np.float32),
+            type_given_item=np.empty((*items.shape, len(self._layers.of_user.biases)), np.float32),
+            purchase=np.empty(len(vectors), np.float32),
+        )
+        _answer(vectors, recent, items, self._layers, answers)
+        return answers
 
 
 def _array(weights: torch.Tensor) -> Floats:
@@ -67,62 +88,66 @@ def _array(weights: torch.Tensor) -> Floats:
     return array
 
 
+def exponentials(logits: Tensor) -> NDArray[np.float64]:
+    """Returns exponentials of logits (..., K), less the highest of each row."""
+    return (logits - logits.amax(-1, keepdim=True)).double().exp().cpu().numpy()
+
+
 @compiled
-def _exponentials(vectors: Floats, linear: _LinearLayer) -> NDArray[np.float64]:
-    """Exponentials (N, K) of a layer's logits, less the highest of each answer."""
-    powers = np.empty((len(vectors), len(linear.biases)), np.float64)
+def _answer(
+    vectors: Floats, recent: RecentActions, items: NDArray[np.int64], layers: _Layers, answers: HeadAnswers
+) -> None:
+    powers = np.empty(answers.next_type.shape[1], np.float64)
     for n in range(len(vectors)):
-        for k in range(powers.shape[1]):
-            powers[n, k] = linear.biases[k] + dot(linear.weights[k], vectors[n])
-        highest = powers[n].max()
-        for k in range(powers.shape[1]):
-            powers[n, k] = np.exp(powers[n, k] - highest)
-    return powers
+        _fill_exponentials(vectors[n], layers.next_type, powers)
+        total = powers.sum()
+        for code in range(len(powers)):
+            answers.next_type[n, code] = np.divide(powers[code], total)
+        _fill_exponentials(vectors[n], layers.of_user, powers)
+        _fill_type_given_item(powers, layers.of_items, items[n], answers.type_given_item[n])
+    _fill_purchases(recent, layers.purchase, answers.purchase)
 
 
 @compiled
-def _purchase_logits(features: NDArray[np.int32], head: _PurchaseLayers) -> Floats:
-    logits, units = np.empty(len(features), np.float32), np.empty(len(head.biases), np.float32)
-    for n in range(len(features)):
+def _fill_exponentials(vector: Floats, linear: _LinearLayer, powers: NDArray[np.float64]) -> None:
+    """Fills in exponentials (K,) of a layer's logits, less the highest."""
+    for code in range(len(powers)):
+        powers[code] = linear.biases[code] + dot(linear.weights[code], vector)
+    highest = powers.max()
+    for code in range(len(powers)):
+        powers[code] = np.exp(powers[code] - highest)
+
+
+@compiled
+def _fill_type_given_item(
+    of_user: NDArray[np.float64], of_items: NDArray[np.float64], items: NDArray[np.int64], shares: Floats
+) -> None:
+    """Fills in an answer's probabilities (k, K) of the next type on each ranked item (k,).
+
+    The softmax of a sum is a product of exponentials, scaled: the user's (K,) and each item's, of all items (I, K).
+    """
+    for rank in range(len(items)):
+        item, total = items[rank], 0.0
+        for code in range(len(of_user)):
+            total += of_user[code] * of_items[item, code]
+        for code in range(len(of_user)):
+            shares[rank, code] = np.divide(of_user[code] * of_items[item, code], total)
+
+
+@compiled
+def _fill_purchases(recent: RecentActions, head: _PurchaseLayers, probabilities: Floats) -> None:
+    """Fills in the calibrated probabilities (N,) of a purchase."""
+    features, units = np.empty(NUM_FEATURES, np.int32), np.empty(len(head.biases), np.float32)
+    for n in range(len(probabilities)):
+        fill_features(recent, n, features)
         units[:] = head.biases
         logit = head.bias
-        for row in features[n]:
+        for row in features:
             logit += head.linear[row]
             embedded = head.table[row]
             for h in range(len(units)):
                 units[h] += embedded[h]
         for h in range(len(units)):
             logit += head.last[h] * max(units[h], np.float32(0))
-        logits[n] = logit
-    return logits
-
-
-def exponentials(logits: Tensor) -> NDArray[np.float64]:
-    """Exponentials of logits (..., K), less the highest of each row."""
-    return (logits - logits.amax(-1, keepdim=True)).double().exp().cpu().numpy()
-
-
-def type_given_item(
-    of_users: NDArray[np.float64], of_items: NDArray[np.float64], items: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Probabilities (N, k, K) of the next type on each ranked item (N, k).
-
-    The softmax of a sum is a product of `exponentials`, scaled: those of users (N, K) are `Heads.of_user`, those of
-    items (I, K) are computed once.
-    """
-    shares = np.empty((*items.shape, of_users.shape[1]), np.float32)
-    _multiply(of_users, of_items, items, shares)
-    return shares
-
-
-@compiled
-def _multiply(
-    of_users: NDArray[np.float64], of_items: NDArray[np.float64], items: NDArray[np.int64], shares: NDArray[np.float32]
-) -> None:
-    for n in range(items.shape[0]):
-        for column in range(items.shape[1]):
-            item, total = items[n, column], 0.0
-            for code in range(of_users.shape[1]):
-                total += of_users[n, code] * of_items[item, code]
-            for code in range(of_users.shape[1]):
-                shares[n, column, code] = of_users[n, code] * of_items[item, code] / total
+        line = head.slope * logit + head.intercept
+        probabilities[n] = np.divide(np.float32(1), np.float32(1) + np.exp(-line))

@@ -1,13 +1,28 @@
-"""Scores rankings online: whether the next item of a user was in the answer before it."""
+"""Scores rankings online: whether the next item of a user was in the answer before it.
+
+Shapes: N events, k ranked items, S slots.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.event_time import group_starts
+from model.kernels.compiled import compiled
 from model.serving.answers import RANKED
 from model.state.history_rings import grown
+
+
+class _AnsweredEvents(NamedTuple):
+    """Events in log order and the answers after them, for the compiled loop."""
+
+    slots: NDArray[np.int64]  # (N,)
+    item_keys: NDArray[np.uint64]  # (N,); 0: an event without an item
+    scored: NDArray[np.bool_]  # (N,): which score the answers before them
+    ranked: NDArray[np.uint64]  # (N, k) keys of the items in the answers after them
+    answered: NDArray[np.bool_]  # (N,): which got an answer
 
 
 class OnlineHitRate:
@@ -39,15 +54,9 @@ class OnlineHitRate:
         rank of its item in the answer before, from 1; 0: not in it.
         """
         self._grow(capacity)
-        before, known = self._before(slots, ranked.astype(np.uint32), answered)
-        wanted = item_keys.astype(np.uint32)
-        hits = (before == wanted[:, None]) & (wanted != 0)[:, None]
-        ranks = np.where(hits.any(1), hits.argmax(1) + 1, 0)
-        # An answer is about the next event only. Repeated indices keep the last value, the newest.
-        self._ranked[slots] = 0
-        self._ranked[slots, : ranked.shape[1]] = ranked.astype(np.uint32)
-        self._answered[slots] = answered
-        return ranks[scored & known]
+        ranks = np.empty(len(slots), np.int64)
+        events = _AnsweredEvents(slots, item_keys, scored, ranked, answered)
+        return ranks[: _score(events, self._ranked, self._answered, ranks)]
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the answers of slots that go to other users."""
@@ -57,21 +66,47 @@ class OnlineHitRate:
         """Drops all answers."""
         self._answered[:] = False
 
-    def _before(
-        self, slots: NDArray[np.int64], ranked: NDArray[np.uint32], answered: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-        """For each event the answer its user had before it, from this batch or kept, and whether there was one."""
-        before = self._ranked[slots].copy()
-        known = self._answered[slots].copy()
-        order = np.argsort(slots, kind="stable")
-        again = np.flatnonzero(~group_starts(slots[order]))
-        later, earlier = order[again], order[again - 1]
-        before[later] = 0
-        before[later, : ranked.shape[1]] = ranked[earlier]
-        known[later] = answered[earlier]
-        return before, known
-
     def _grow(self, capacity: int) -> None:
         if len(self._answered) < capacity:
             self._ranked = grown(self._ranked, capacity)
             self._answered = grown(self._answered, capacity)
+
+
+@compiled
+def count_hits(ranks: NDArray[np.int64]) -> tuple[int, float]:
+    """Returns how many ranks are hits, that is not 0, and the sum of 1 / rank of these."""
+    hits, reciprocals = 0, 0.0
+    for rank in ranks:
+        if rank > 0:
+            hits += 1
+            reciprocals += np.divide(1.0, rank)
+    return hits, reciprocals
+
+
+@compiled
+def _score(
+    events: _AnsweredEvents,
+    kept: NDArray[np.uint32],
+    kept_answered: NDArray[np.bool_],
+    ranks: NDArray[np.int64],
+) -> int:
+    """Fills in the ranks of the events that are scored by the kept answers (S, RANKED), and keeps those after them.
+
+    An answer is about its user's next event only. Returns how many events are scored.
+    """
+    count, width = 0, events.ranked.shape[1]
+    for n in range(len(events.slots)):
+        slot = events.slots[n]
+        answer, wanted = kept[slot], np.uint32(events.item_keys[n])
+        if events.scored[n] and kept_answered[slot]:
+            ranks[count] = 0
+            for rank in range(len(answer)):
+                if answer[rank] == wanted and wanted != 0:
+                    ranks[count] = rank + 1
+                    break
+            count += 1
+        answer[:] = 0
+        for rank in range(width):
+            answer[rank] = np.uint32(events.ranked[n, rank])
+        kept_answered[slot] = events.answered[n]
+    return count

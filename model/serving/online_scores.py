@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from model.kernels.compiled import compiled
 from model.serving.answers import Answers
 from model.serving.new_events import NewEvents
-from model.serving.online_hits import OnlineHitRate
+from model.serving.online_hits import OnlineHitRate, count_hits
 from model.serving.purchase_outcomes import PurchaseOutcomes, PurchaseOutcomeTracker
 
 
@@ -85,18 +86,28 @@ class VersionScore:
 
     def add(self, answers: Answers, scores: BatchScores) -> None:
         """Adds a batch."""
-        hits = scores.ranks[scores.ranks > 0]
+        hits, reciprocal_ranks = count_hits(scores.ranks)
         self.scored += len(scores.ranks)
-        self.hits += len(hits)
-        self.reciprocal_ranks += float((1.0 / hits).sum())
-        self.outcomes += len(scores.purchases.bought)
-        self.purchases_predicted += float(scores.purchases.predicted.sum())
-        self.purchases += int(scores.purchases.bought.sum())
+        self.hits += hits
+        self.reciprocal_ranks += reciprocal_ranks
+        if len(scores.purchases.bought):
+            self.outcomes += len(scores.purchases.bought)
+            self.purchases_predicted += float(scores.purchases.predicted.sum())
+            self.purchases += int(scores.purchases.bought.sum())
         if len(self.recommended) < len(answers.names):
             self.recommended = np.zeros(len(answers.names), np.bool_)
-        self.recommended[answers.items[answers.items >= 0]] = True
+        _mark(answers.items, self.recommended)
 
     @property
     def coverage(self) -> float:
         """Share of the catalogue that was among some user's 20 best."""
         return float(self.recommended.mean()) if len(self.recommended) else 0.0
+
+
+@compiled
+def _mark(items: NDArray[np.int64], recommended: NDArray[np.bool_]) -> None:
+    """Marks the items (N, k) of answers; -1: there is no k-th."""
+    for row in items:
+        for item in row:
+            if item >= 0:
+                recommended[item] = True

@@ -60,6 +60,9 @@ class _Horizon(NamedTuple):
     within_ms: int
 
 
+_HORIZON: Final = _Horizon(PURCHASE_HORIZON, PURCHASE_WITHIN_MS)
+
+
 class PurchaseOutcomeTracker:
     """Tracks one prediction per user until it is settled; held in memory only."""
 
@@ -89,18 +92,16 @@ class PurchaseOutcomeTracker:
         self._grow(capacity, int(partitions.max(initial=0)) + 1)
         events = _EventColumns(slots, partitions, types, times, probabilities)
         settled = PurchaseOutcomes(np.empty(len(slots), np.float32), np.empty(len(slots), np.bool_))
-        count = _settle(events, _Horizon(PURCHASE_HORIZON, PURCHASE_WITHIN_MS), self._predictions, self._now, settled)
-        left = self._settle_left()
-        return PurchaseOutcomes(
-            np.concatenate((settled.predicted[:count], left.predicted)),
-            np.concatenate((settled.bought[:count], left.bought)),
-        )
-
-    def _settle_left(self) -> PurchaseOutcomes:
-        """Settles, now and then, the predictions of users who have not come back."""
+        count = _settle(events, _HORIZON, self._predictions, self._now, settled)
+        settled = PurchaseOutcomes(settled.predicted[:count], settled.bought[:count])
         self._batches += 1
         if self._batches % _LOOK_EVERY:
-            return PurchaseOutcomes(np.zeros(0, np.float32), np.zeros(0, np.bool_))
+            return settled
+        left = self._settle_left()
+        return PurchaseOutcomes(*(np.concatenate(columns) for columns in zip(settled, left, strict=True)))
+
+    def _settle_left(self) -> PurchaseOutcomes:
+        """Settles the predictions of users who have not come back."""
         rows = self._predictions
         left = rows["open"] & (self._now[rows["partition"]] > rows["begun_in_partition"] + _LEFT_MS)
         rows["open"][left] = False

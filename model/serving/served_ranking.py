@@ -19,7 +19,7 @@ from torch import Tensor
 from model.data.recent import RecentActions
 from model.fusion.candidate_features import NETWORK_BEST, NetworkBest
 from model.fusion.fusion import Fusion
-from model.search.catalogue import Catalogue, RankedItems
+from model.search.catalogue import Catalogue
 
 T = TypeVar("T")
 _LEAST: Final = 64  # answers per shard: fewer are ranked before another thread is awake
@@ -53,9 +53,7 @@ class NetworkAlone:
     def rank(self, recent: RecentActions, queries: Tensor, k: int) -> Items:
         """See `ServedRanking.rank`; on another device than the CPU all queries are one shard."""
         catalogues = self._catalogues if queries.device.type == "cpu" else self._catalogues[:1]
-        ranked = self.shards.map(len(queries), [partial(_rank_shard, one, queries, k) for one in catalogues])
-        items = np.concatenate([shard.items.cpu().numpy() for shard in ranked])
-        return items, np.concatenate([shard.log_probabilities.cpu().numpy() for shard in ranked])
+        return _joined(self.shards.map(len(queries), [partial(_rank_shard, one, queries, k) for one in catalogues]))
 
 
 class NetworkAndLog:
@@ -80,16 +78,23 @@ class NetworkAndLog:
         """See `ServedRanking.rank`."""
         best = self.network_best(recent, queries)
         rankings = [partial(_fuse_shard, one, recent, best, k) for one in self._fusions]
-        ranked = self.network.shards.map(len(recent.starts), rankings)
-        return np.concatenate([shard[0] for shard in ranked]), np.concatenate([shard[1] for shard in ranked])
+        return _joined(self.network.shards.map(len(recent.starts), rankings))
 
 
-def _rank_shard(catalogue: Catalogue, queries: Tensor, k: int, rows: slice) -> RankedItems:
-    return catalogue.rank(queries[rows], k)
+def _rank_shard(catalogue: Catalogue, queries: Tensor, k: int, rows: slice) -> Items:
+    ranked = catalogue.rank(queries[rows], k)
+    return ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy()
 
 
 def _fuse_shard(fusion: Fusion, recent: RecentActions, best: NetworkBest, k: int, rows: slice) -> Items:
     return fusion.rank(recent.select(rows), best.select(rows), k)
+
+
+def _joined(shards: Sequence[Items]) -> Items:
+    if len(shards) == 1:
+        return shards[0]
+    items, log_probabilities = zip(*shards, strict=True)
+    return np.concatenate(items), np.concatenate(log_probabilities)
 
 
 class ThreadShards:

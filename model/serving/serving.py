@@ -15,10 +15,9 @@ from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused, one_line
 from model.network.calibration import Calibration
 from model.network.network import Network
-from model.network.purchase_features import purchase_features
 from model.search.catalogue import Catalogue
 from model.serving.answers import RANKED, Answers
-from model.serving.heads import Heads, exponentials, type_given_item
+from model.serving.heads import Heads
 from model.serving.recurrent_step import Stepper, stepper_of
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog, RankedBy, ServedRanking
 from model.state.history_rings import Scalar
@@ -37,7 +36,6 @@ class Serving:
     heads: Heads
     vocabulary: Vocabulary
     ranking: ServedRanking
-    item_types: NDArray[np.float64]  # (I, K): the item's share in the type given item, see there
     item_keys: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
     device: torch.device
@@ -45,17 +43,15 @@ class Serving:
     def answer(self, vectors: Tensor, recent: RecentActions) -> Answers:
         """Answers M events from their users' vectors (M, D) and last actions."""
         items, log_probabilities = self.ranking.rank(recent, self.network.queries(vectors), RANKED)
-        on_cpu: NDArray[np.float32] = vectors.cpu().numpy()
-        on_item = type_given_item(self.heads.of_user(on_cpu), self.item_types, items)
-        bought = torch.from_numpy(self.heads.purchase(purchase_features(recent)))
+        heads = self.heads.answer(vectors.cpu().numpy(), recent, items)
         return Answers(
             version=self.name,
             names=self.vocabulary.items,
             items=_padded(items, -1),
             probabilities=_padded(np.exp(log_probabilities), 0),
-            next_type=self.heads.next_type(on_cpu),
-            type_given_item=_padded(on_item, 0),
-            purchase=self.calibration.probabilities(bought).numpy(),
+            next_type=heads.next_type,
+            type_given_item=_padded(heads.type_given_item, 0),
+            purchase=heads.purchase,
         )
 
 
@@ -111,10 +107,9 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         weights_id=stable_hash(version.name + version.manifest_sha256) or 1,
         network=network,
         stepper=stepper_of(network, device),
-        heads=Heads(network),
+        heads=Heads(network, vectors, version.calibration),
         vocabulary=version.vocabulary,
         ranking=ranking,
-        item_types=exponentials(network.item_type_logits(vectors)),
         item_keys=version.vocabulary.item_keys,
         calibration=version.calibration,
         device=device,
@@ -139,11 +134,7 @@ def _warm_up(serving: Serving) -> None:
     nobody, hidden = torch.zeros(1, dtype=torch.int64), serving.network.initial_state(1).half()
     vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
     nothing = RecentActions(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
-    serving.ranking.rank(nothing, serving.network.queries(vectors), 1)
-    on_cpu = vectors.cpu().numpy()
-    serving.heads.next_type(on_cpu)
-    serving.heads.of_user(on_cpu)
-    serving.heads.purchase(purchase_features(nothing))
+    serving.answer(vectors, nothing)
 
 
 def _padded(columns: NDArray[Scalar], fill: int) -> NDArray[Scalar]:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from model.data.event_time import FLAGS
 from model.errors import RefusalReason
 from model.serving.answers import Answers
+from model.serving.online_hits import count_hits
 from model.serving.online_scores import BatchScores, VersionScore
 from stream_app.contract.events import REASONS
 from stream_app.contract.records import UnreadableReason
@@ -226,9 +227,10 @@ class WorkerMetrics:
             self.missed.labels(missed)
         for unreadable in get_args(UnreadableReason):
             self.unreadable.labels(unreadable)
+        counters = (self.scored, self.hits, self.reciprocal_ranks)
+        self._rank_counters = {ranker: [counter.labels(ranker) for counter in counters] for ranker in RANKERS}
         for ranker in RANKERS:
-            for counter in (self.predictions, self.scored, self.hits, self.reciprocal_ranks):
-                counter.labels(ranker)
+            self.predictions.labels(ranker)
         for outcome in RELOADS:
             self.reloads.labels(outcome)
         self.explain_unserved(None)
@@ -240,7 +242,10 @@ class WorkerMetrics:
 
     def score(self, ranker: Ranker, ranks: NDArray[np.int64]) -> None:
         """Counts the ranks of next items in the answers before them, from 1; 0: not among the best."""
-        hits = ranks[ranks > 0]
-        self.scored.labels(ranker).inc(len(ranks))
-        self.hits.labels(ranker).inc(len(hits))
-        self.reciprocal_ranks.labels(ranker).inc(float((1.0 / hits).sum()))
+        if not len(ranks):
+            return
+        hit_count, reciprocals = count_hits(ranks)
+        scored, hits, reciprocal_ranks = self._rank_counters[ranker]
+        scored.inc(len(ranks))
+        hits.inc(hit_count)
+        reciprocal_ranks.inc(reciprocals)

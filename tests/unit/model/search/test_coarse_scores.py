@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn.functional import normalize
 
 from model.kernels.int8_matmul import can_multiply
 from model.search.coarse_scores import CoarseScores, Float32Scores, Shortlists, TorchInt8Scores, VnniInt8Scores
+from model.search.shortlist import SearchResult
 from tests.skips import NO_INSTRUCTION
 from tests.unit.builders.rankings import check_sure, unit_vectors
 
@@ -80,6 +82,24 @@ def test_cannot_rank_more_than_there_are_groups_or_logits_without_an_exponential
     assert not shortlists.can_rank(vectors, 21)
     assert not shortlists.can_rank(vectors, 0)
     assert not shortlists.can_rank(81 * vectors, 20)
+    vectors[3, 2] = float("nan")
+    assert not shortlists.can_rank(vectors, 20)
+    assert shortlists.can_rank(vectors[:0], 20)
+
+
+@pytest.mark.skipif(not can_multiply(4), reason=NO_INSTRUCTION)
+@pytest.mark.parametrize("count", [0, 1, 64, 150])
+def test_the_search_in_one_call_finds_what_its_steps_find(count: int) -> None:
+    vectors, queries = unit_vectors(700, 64), 8 * unit_vectors(count, 64)
+    scores = VnniInt8Scores(vectors)
+    buffer = torch.empty(64, scores.columns, dtype=scores.buffer_type)
+    found = []
+    for search in (scores.search, super(VnniInt8Scores, scores).search):
+        result = SearchResult(np.zeros((count, 20), np.int64), np.zeros((count, 20), np.float32), np.zeros(count, bool))
+        search(queries, vectors.numpy(), result, buffer)
+        found.append(result)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_another_thread_has_a_buffer_of_its_own() -> None:

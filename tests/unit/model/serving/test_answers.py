@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.events import EVENT_TYPES, SEARCH
-from model.serving.answers import Answers, next_actions
+from model.serving.answers import Answers, next_actions, ranked_keys
 
 TYPES = len(EVENT_TYPES)
 
@@ -60,3 +60,10 @@ def test_a_number_that_is_none_leaves_no_probability(part: str, count: int) -> N
         _, _, probabilities = next_actions(answers, count)
         assert np.isnan(probabilities[1]).all()
         assert not np.isnan(probabilities[0]).any()
+
+
+def test_ranked_items_have_their_keys_and_missing_ones_none() -> None:
+    keys = np.array([7, 2**63, 9], np.uint64)
+    items = np.array([[1, 0, -1], [-1, -1, -1], [2, 1, 0]])
+    assert ranked_keys(items, keys).tolist() == [[2**63, 7, 0], [0, 0, 0], [9, 2**63, 7]]
+    assert ranked_keys(items[:0], keys).shape == (0, 3)
