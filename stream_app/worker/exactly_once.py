@@ -4,32 +4,55 @@ Each partition of the events topic has a transactional id. A worker that is assi
 id again, which aborts what its last owner left open and locks that owner out (`ProducerFenced`), and only then reads
 the changelog and the committed offset. So state and offset are those after the last transaction, and no other can come
 between.
+
+A partition's transactions follow each other; partitions do not wait for each other. What comes while a transaction is
+under way, or in the pause behind it, is committed in the next one: a batch's part on a partition is whole in one
+transaction, with those before and after it that came in the same time. Readers of committed records therefore wait for
+at most a transaction, a pause and another transaction.
+
+A transaction asks the broker for one thing after the other. Brokers from Kafka 3.6 on look up, for older clients as
+aiokafka, whether a partition was added to the transaction, on records and on offsets; two such questions about one
+transaction that meet in the broker end in an error for one of them (NOT_ENOUGH_REPLICAS, COORDINATOR_NOT_AVAILABLE),
+and aiokafka tries again after 100 ms.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation
 
 from stream_app.contract.access import transactional_prefix
 from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_consumer
+from stream_app.kafka.encoded_batch import RecordBatch
 from stream_app.kafka.refusals import named_rights
 from stream_app.settings import Settings
-from stream_app.worker.delivery import BatchResult, DeliveryReceipt, acknowledged, delivery_producer, send_batches
+from stream_app.worker.delivery import (
+    BatchResult,
+    DeliveryReceipt,
+    QueuedBatch,
+    acknowledged,
+    delivery_producer,
+    send_batches,
+)
 
 # A worker that died in a transaction keeps subscribers waiting until the next owner begins, or for so long if nobody
 # does. Far above the time of a batch, below the 15 minutes that brokers allow.
 TRANSACTION_TIMEOUT_MS: Final = 60_000
 
+# Seconds between a commit and the partition's next transaction. For some milliseconds the broker still writes the
+# markers of the commit; whoever begins in them is refused (CONCURRENT_TRANSACTIONS), and aiokafka tries again after
+# 20 ms. Beyond that it is a choice: a transaction costs the worker 0.7 ms of a processor and the broker more.
+PAUSE_S: Final = 0.02
+
 
 class ExactlyOnce:
-    """Makes each batch durable in one transaction: one at a time per partition, partitions beside each other."""
+    """Makes each batch durable in one transaction per partition; partitions do not wait for each other."""
 
     commits_offsets = True
 
@@ -37,40 +60,44 @@ class ExactlyOnce:
         """`clock` in seconds since the epoch."""
         self._settings = settings
         self._clock = clock
-        self._producers: dict[int, AIOKafkaProducer] = {}
-        self._newest: dict[int, asyncio.Task[DeliveryReceipt]] = {}  # by partition: the newest delivery
-        self._answered: dict[int, int] = {}  # by partition: where the last transaction ended; missing: there was none
+        self._partitions: dict[int, PartitionTransactions] = {}
 
     async def start(self) -> None:
         """Does nothing: partitions connect when they are assigned."""
 
     async def stop(self) -> None:
         """Disconnects."""
-        await asyncio.gather(*(producer.stop() for producer in self._producers.values()))
-        self._producers.clear()
+        await asyncio.gather(*(transactions.stop() for transactions in self._partitions.values()))
+        self._partitions.clear()
 
     async def assigned(self, partitions: Collection[int]) -> None:
         """See `Delivery`. Partitions that stay register again too: another worker may have had them in between."""
         await self.stop()
-        self._newest.clear()
-        self._producers = {partition: self._new_producer(partition) for partition in partitions}
-        await asyncio.gather(*(producer.start() for producer in self._producers.values()))
-        self._answered = await self._committed(partitions)
+        self._partitions = {
+            partition: PartitionTransactions(self._settings, partition, self._clock) for partition in partitions
+        }
+        await asyncio.gather(*(transactions.register() for transactions in self._partitions.values()))
+        for partition, offset in (await self._committed(partitions)).items():
+            self._partitions[partition].answered = offset
 
     def log_was_cut(self, partition: int) -> None:
         """See `Delivery`: the offsets from the cut on are no longer answered."""
-        self._answered.pop(partition, None)
-        self._newest.pop(partition, None)
+        self._partitions[partition].answered = 0
 
     def heartbeat(self, sent: float, *, accepted: bool) -> None:
         """Does nothing: transactions lock out whoever has lost a partition."""
 
-    def _new_producer(self, partition: int) -> AIOKafkaProducer:
-        return delivery_producer(
-            self._settings,
-            transactional_id=transactional_id(self._settings, partition),
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-        )
+    async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
+        """See `Delivery`. An exception leaves transactions open: the next owner of a partition aborts its own."""
+        added = [self._of(result.partition).add(result, offsets[result.partition]) for result in results]
+        receipts = await asyncio.gather(*(transaction for transaction, _ in added))
+        return [receipts[number][place] for number, (_, place) in enumerate(added)]
+
+    def _of(self, partition: int) -> PartitionTransactions:
+        """The partition's transactions. Raises `DataPathError` where another worker answers."""
+        if partition not in self._partitions:
+            raise DataPathError(f"partition {partition} of the events was given away, its answers cannot be delivered")
+        return self._partitions[partition]
 
     async def _committed(self, partitions: Collection[int]) -> dict[int, int]:
         """The committed offsets, where the last transactions ended; no other worker can add one any more."""
@@ -81,66 +108,109 @@ class ExactlyOnce:
             offsets = {tp.partition: await consumer.committed(tp) for tp in tps}
         return {partition: offset for partition, offset in offsets.items() if offset is not None}
 
-    async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
-        """See `Delivery`. An exception leaves transactions open: the next owner of a partition aborts its own."""
-        for partition, result in ((result.partition, result) for result in results):
-            deliver = self._deliver(result, offsets[partition], self._newest.get(partition))
-            self._newest[partition] = asyncio.create_task(deliver)
-        return await asyncio.gather(*(self._newest[result.partition] for result in results))
 
-    async def _deliver(self, batch: BatchResult, offsets: range, after: asyncio.Task[Any] | None) -> DeliveryReceipt:
-        """Makes a partition's part of a batch durable, after the one before it."""
-        if after is not None:
-            await after
-        producer = self._producer_of(batch.partition, offsets)
-        with named_rights("Write"):
-            await producer.begin_transaction()
-            written = await self._write(producer, batch, offsets.stop)
-            await producer.commit_transaction()
-        self._answered[batch.partition] = offsets.stop
-        # In gaps are only markers: whoever wrote here before is locked out, and what they wrote was recovered.
-        return DeliveryReceipt(self._clock(), range(written[-1].stop) if written else None)
+@dataclass(slots=True)
+class _WaitingBatches:
+    """What waits for a partition's next transaction."""
 
-    def _producer_of(self, partition: int, offsets: range) -> AIOKafkaProducer:
-        """The partition's producer. Raises `DataPathError` where another worker answers, and for answered offsets."""
-        if partition not in self._producers:
-            raise DataPathError(f"partition {partition} of the events was given away, its answers cannot be delivered")
-        answered = self._answered.get(partition, 0)
-        if offsets.start < answered:
+    batches: list[BatchResult]
+    next_offset: int
+
+
+class PartitionTransactions:
+    """The transactions of a partition of the events, one after the other.
+
+    One that fails fails all that follow.
+    """
+
+    def __init__(self, settings: Settings, partition: int, clock: Callable[[], float]) -> None:
+        """`clock` in seconds since the epoch."""
+        self.answered = 0  # offsets below it are answered, or are about to be
+        self._settings = settings
+        self._source = TopicPartition(settings.events_topic, partition)
+        self._clock = clock
+        self._producer = delivery_producer(
+            settings,
+            transactional_id=transactional_id(settings, partition),
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        )
+        self._waiting: _WaitingBatches | None = None  # for the newest transaction, until it begins
+        self._newest: asyncio.Task[list[DeliveryReceipt]] | None = None
+        self._pause_end = 0.0  # time of the event loop in seconds
+
+    async def register(self) -> None:
+        """Connects, aborts what the last owner left open, and locks that owner out."""
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        """Disconnects."""
+        await self._producer.stop()
+
+    def add(self, batch: BatchResult, offsets: range) -> tuple[asyncio.Task[list[DeliveryReceipt]], int]:
+        """Adds a batch to the next transaction; returns the transaction, and which of its receipts is the batch's.
+
+        Raises `DataPathError` for answered offsets.
+        """
+        if offsets.start < self.answered:
             raise DataPathError(
-                f"partition {partition} of the events is answered up to offset {answered}, "
+                f"partition {self._source.partition} of the events is answered up to offset {self.answered}, "
                 f"and offset {offsets.start} came again"
             )
-        return self._producers[partition]
+        self.answered = offsets.stop
+        if self._waiting is None or self._newest is None:
+            self._waiting = _WaitingBatches([], offsets.stop)
+            self._newest = asyncio.create_task(self._transact(self._waiting, self._newest))
+        self._waiting.batches.append(batch)
+        self._waiting.next_offset = offsets.stop
+        return self._newest, len(self._waiting.batches) - 1
 
-    async def _write(self, producer: AIOKafkaProducer, batch: BatchResult, next_offset: int) -> list[range]:
-        """Writes all effects of a batch and waits until they are acknowledged.
+    async def _transact(
+        self, waiting: _WaitingBatches, before: asyncio.Task[list[DeliveryReceipt]] | None
+    ) -> list[DeliveryReceipt]:
+        """Commits what has been waiting by the time when the transaction may begin."""
+        if before is not None:
+            await before
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._pause_end - loop.time())
+        self._waiting = None
+        producer = self._producer
+        with named_rights("Write"):
+            await producer.begin_transaction()
+            written = await self._write(waiting.batches)
+            await producer.send_offsets_to_transaction({self._source: waiting.next_offset}, self._settings.group)
+            await producer.commit_transaction()
+        self._pause_end = loop.time() + PAUSE_S
+        answered_at = self._clock()
+        # In gaps are only markers: whoever wrote here before is locked out, and what they wrote was recovered.
+        return [DeliveryReceipt(answered_at, range(one[-1].stop) if one else None) for one in written]
 
-        A commit would go through although a record was refused before. Returns the offsets written to the changelog,
-        batch by batch.
+    async def _write(self, batches: Sequence[BatchResult]) -> list[list[range]]:
+        """Writes all effects of batches and waits until they are acknowledged.
+
+        A commit would go through although a record was refused before. Returns the offsets that each wrote to the
+        changelog.
         """
-        settings, partition = self._settings, batch.partition
-        send_encoded = partial(send_batches, producer, partition=partition, clock=self._clock, transactional=True)
+        answers: list[QueuedBatch] = []
+        changes: list[list[QueuedBatch]] = []
         try:
-            answers = await send_encoded(topic=settings.predictions_topic, batches=batch.predictions)
-            answers += await send_encoded(topic=settings.dead_letters_topic, batches=batch.dead_letters)
-            changes = await send_encoded(topic=settings.state_topic, batches=batch.changelog)
+            for batch in batches:
+                answers += await self._queue(self._settings.predictions_topic, batch.predictions)
+                answers += await self._queue(self._settings.dead_letters_topic, batch.dead_letters)
+                changes.append(await self._queue(self._settings.state_topic, batch.changelog))
         except IllegalOperation:  # the broker refused the transaction between two batches of records
-            await _transaction_end(producer)
+            await self._transaction_end()
             raise
-        source = TopicPartition(settings.events_topic, partition)
-        _, _, written = await asyncio.gather(
-            producer.send_offsets_to_transaction({source: next_offset}, settings.group),
-            acknowledged(answers),
-            acknowledged(changes),
-        )
+        _, *written = await asyncio.gather(*map(acknowledged, [answers, *changes]))
         return written
 
+    async def _queue(self, topic: str, batches: Sequence[RecordBatch]) -> list[QueuedBatch]:
+        partition = self._source.partition
+        return await send_batches(self._producer, topic, partition, batches, self._clock, transactional=True)
 
-async def _transaction_end(producer: AIOKafkaProducer) -> None:
-    """Waits for the end of the open transaction; raises what ended it."""
-    # Leans on: aiokafka keeps the error that ended a transaction, and no public method raises every such error.
-    await producer._txn_manager.wait_for_transaction_end()
+    async def _transaction_end(self) -> None:
+        """Waits for the end of the open transaction; raises what ended it."""
+        # Leans on: aiokafka keeps the error that ended a transaction, and no public method raises every such error.
+        await self._producer._txn_manager.wait_for_transaction_end()
 
 
 def transactional_id(settings: Settings, partition: int) -> str:

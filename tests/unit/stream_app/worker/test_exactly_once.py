@@ -17,7 +17,7 @@ from stream_app.errors import AuthorizationFailed, DataPathError
 from stream_app.kafka import clients
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import DeliveryReceipt
-from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
+from stream_app.worker.exactly_once import PAUSE_S, ExactlyOnce, transactional_id
 from tests.unit.builders.producers import (
     CHANGELOG,
     DEAD_LETTERS,
@@ -39,11 +39,12 @@ class TransactionalProducer(Producer):
     def __init__(self, cluster: Cluster, options: dict[str, Any]) -> None:
         super().__init__(at_once=cluster.at_once)
         self.options = options
-        self._happened = cluster.happened
+        self._cluster = cluster
         self._name = options["transactional_id"].rpartition(".")[2]
 
     def note(self, what: str) -> None:
-        self._happened.append(f"{self._name} {what}")
+        self._cluster.happened.append(f"{self._name} {what}")
+        self._cluster.noted.set()
 
     async def start(self) -> None:
         await asyncio.sleep(0)
@@ -76,6 +77,13 @@ class Cluster:
         self.committed_offsets = committed or {}
         self.happened: list[str] = []
         self.producers: list[TransactionalProducer] = []
+        self.noted = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Waits until what producers did makes it true."""
+        while not condition():
+            self.noted.clear()
+            await self.noted.wait()
 
     def new_producer(self, **options: Any) -> TransactionalProducer:
         self.producers.append(TransactionalProducer(self, options))
@@ -157,14 +165,14 @@ def test_offsets_of_a_log_that_was_cut_are_answered_once_more() -> None:
     assert [entry for entry in happened if "offset" in entry] == ["1 offset 1/10", "1 offset 1/12"]
 
 
-def test_nothing_is_committed_before_all_is_acknowledged() -> None:
+def test_neither_offset_nor_transaction_is_committed_before_all_is_acknowledged() -> None:
     cluster = Cluster(at_once=False)
 
     async def body(delivery: ExactlyOnce) -> None:
         task = asyncio.create_task(deliver(delivery, batch(), range(2)))
         await settled()
         for sent in cluster.sent:
-            assert "1 commit" not in cluster.happened
+            assert cluster.happened[-1] == f"1 {CHANGELOG}"  # neither the offset nor the commit
             sent.acknowledge()
             await settled()
         assert "1 commit" in cluster.happened
@@ -178,28 +186,117 @@ def test_after_a_refused_record_neither_its_transaction_nor_a_later_one_is_commi
     cluster = Cluster(at_once=False)
 
     async def body(delivery: ExactlyOnce) -> None:
-        first = asyncio.create_task(deliver(delivery, batch(0), range(2)))
+        first = await under_way(delivery, batch(0), range(2))
         second = asyncio.create_task(deliver(delivery, batch(1), range(2, 4)))
         await settled()
-        for sent in cluster.sent:
-            if sent.topic == failing:
-                sent.acknowledged.set_exception(ConnectionError("refused"))
-            else:
-                sent.acknowledge()
+        refuse(cluster, failing)
         for task in (first, second):
             with pytest.raises(ConnectionError):
                 await task
+        with pytest.raises(ConnectionError):
+            await deliver(delivery, batch(2), range(4, 6))
 
     happened = run(cluster, body)
     assert happened.count("1 begin") == 1
     assert "1 commit" not in happened
 
 
+@pytest.mark.parametrize("failing", [PREDICTIONS, DEAD_LETTERS, CHANGELOG])
+def test_a_record_that_is_refused_fails_all_batches_of_its_transaction(failing: str) -> None:
+    cluster = Cluster(at_once=False)
+
+    async def body(delivery: ExactlyOnce) -> None:
+        together = [
+            asyncio.create_task(deliver(delivery, batch(number), range(number, number + 1))) for number in range(3)
+        ]
+        await settled()
+        refuse(cluster, failing, number=1)
+        for task in together:
+            with pytest.raises(ConnectionError):
+                await task
+
+    happened = run(cluster, body)
+    assert happened.count("1 begin") == 1
+    assert not [entry for entry in happened if entry == "1 commit" or "offset" in entry]
+
+
+def refuse(cluster: Cluster, failing: str, number: int = 0) -> None:
+    """Refuses what batch `number` sent to a topic, and acknowledges all else."""
+    for sent in cluster.sent:
+        if sent is [other for other in cluster.sent if other.topic == failing][number]:
+            sent.acknowledged.set_exception(ConnectionError("refused"))
+        else:
+            sent.acknowledge()
+
+
+async def under_way(delivery: ExactlyOnce, *arguments: Any) -> asyncio.Task[DeliveryReceipt]:
+    """Begins a delivery; returns when all its records are on their way."""
+    task = asyncio.create_task(deliver(delivery, *arguments))
+    await settled()
+    return task
+
+
+def test_batches_that_come_during_a_transaction_are_committed_together_in_the_next_one() -> None:
+    cluster = Cluster(at_once=False)
+
+    async def body(delivery: ExactlyOnce) -> None:
+        first = await under_way(delivery, batch(0), range(2))
+        later = [
+            asyncio.create_task(deliver(delivery, batch(1), range(2, 4))),
+            asyncio.create_task(deliver(delivery, batch(2, changes=0), range(4, 5))),
+            asyncio.create_task(deliver(delivery, batch(3, changes=5), range(5, 9))),
+        ]
+        await settled()
+        assert cluster.happened == ["1 begin", f"1 {PREDICTIONS}", f"1 {DEAD_LETTERS}", f"1 {CHANGELOG}"]
+        acknowledge(cluster)
+        assert (await first).changelog == range(42)
+        await cluster.until(lambda: cluster.happened.count("1 begin") == 2)
+        await settled()
+        acknowledge(cluster)
+        receipts = await asyncio.gather(*later)
+        assert [receipt.changelog for receipt in receipts] == [range(44), None, range(49)]
+        assert len({receipt.answered_at for receipt in receipts}) == 1
+
+    happened = run(cluster, body)
+    assert [entry for entry in happened if entry.split()[1] in ("begin", "offset", "commit")] == [
+        "1 begin",
+        "1 offset 1/2",
+        "1 commit",
+        "1 begin",
+        "1 offset 1/9",
+        "1 commit",
+    ]
+    values = [record.value for sent in cluster.producers[0].of(CHANGELOG) for record in sent.records]
+    assert values == [f"change {n}.{k}".encode() for n, changes in ((0, 2), (1, 2), (3, 5)) for k in range(changes)]
+
+
+def test_the_next_transaction_of_a_partition_waits_until_the_broker_has_written_the_markers_of_the_one_before() -> None:
+    cluster = Cluster()
+
+    async def body(delivery: ExactlyOnce) -> None:
+        loop = asyncio.get_running_loop()
+        await deliver(delivery, batch(0), range(1))
+        committed = loop.time()
+        await deliver(delivery, batch(1, partition=2), range(1))
+        assert loop.time() < committed + PAUSE_S  # another partition does not wait
+        await deliver(delivery, batch(1), range(1, 2))
+        assert loop.time() >= committed + PAUSE_S
+
+    run(cluster, body)
+
+
+def acknowledge(cluster: Cluster) -> None:
+    """Acknowledges all that has been sent."""
+    for sent in cluster.sent:
+        if not sent.acknowledged.done():
+            sent.acknowledge()
+
+
 def test_a_transaction_that_is_refused_between_two_topics_says_what_was_refused() -> None:
     async def body(delivery: ExactlyOnce) -> None:
         manager = TransactionManager("nextact.shop.events.1", 1000)
         manager.set_pid_and_epoch(1, 1)
-        producer: Any = delivery._producers[1]
+        producer: Any = delivery._partitions[1]._producer
         queue = producer.send_batch
         producer._txn_manager = manager
 
@@ -222,21 +319,20 @@ def test_batches_of_a_partition_follow_each_other_and_partitions_do_not_wait() -
     cluster = Cluster(at_once=False)
 
     async def body(delivery: ExactlyOnce) -> None:
-        first = asyncio.create_task(deliver(delivery, batch(0), range(2)))
+        first = await under_way(delivery, batch(0), range(2))
         second = asyncio.create_task(deliver(delivery, batch(1), range(2, 4)))
-        other = asyncio.create_task(deliver(delivery, batch(2, partition=2), range(2)))
-        await settled()
+        other = await under_way(delivery, batch(2, partition=2), range(2))
         assert cluster.happened.count("1 begin") == 1
         for sent in cluster.producers[1].sent:
             sent.acknowledge()
         await other
         assert "1 commit" not in cluster.happened
-        for sent in cluster.producers[0].sent:
-            sent.acknowledge()
+        acknowledge(cluster)
+        await first
+        await cluster.until(lambda: cluster.happened.count("1 begin") == 2)
         await settled()
-        for sent in cluster.producers[0].sent[3:]:
-            sent.acknowledge()
-        await asyncio.gather(first, second)
+        acknowledge(cluster)
+        await second
 
     happened = [entry for entry in run(cluster, body) if entry.startswith("1 ") and entry[2:] in ("begin", "commit")]
     assert happened == ["1 begin", "1 commit"] * 2
