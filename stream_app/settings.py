@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         200_000, ge=1, description="most users in a worker's memory; the others are in its local store"
     )
     batch_size: int = Field(8192, ge=1, description="most events of one fetch and of one batch")
-    in_flight: int = Field(3, ge=1, description="most batches being delivered at once")
+    in_flight: int = Field(8, ge=1, description="most batches being delivered at once")
     recommendations: int = Field(10, ge=1, le=20, description="items recommended per prediction")
     next_actions: int = Field(5, ge=1, le=50, description="next actions per prediction")
     rules_share: float = Field(

@@ -63,6 +63,49 @@ def compressed(batch: RecordBatch, compression: Compression) -> RecordBatch:
     return RecordBatch(data, batch.records, CODECS[compression])
 
 
+def joined(batches: Sequence[RecordBatch]) -> list[list[RecordBatch]]:
+    """Groups batches that can be sent as one, in their order, by `join`."""
+    groups: list[list[RecordBatch]] = []
+    records = size = 0
+    for batch in batches:
+        records, size = records + batch.records, size + len(batch.data)
+        if (
+            groups
+            and batch.codec == groups[-1][0].codec == 0
+            and records <= len(_SMALL_VARINTS)
+            and size <= LARGEST_BATCH
+        ):
+            groups[-1].append(batch)
+        else:
+            groups.append([batch])
+            records, size = batch.records, len(batch.data)
+    return groups
+
+
+def join(batches: Sequence[RecordBatch]) -> RecordBatch:
+    """Makes one batch of a group of `joined`; the numbers of its records have one byte, as before."""
+    if len(batches) == 1:
+        return batches[0]
+    data = bytearray(HEADER_BYTES) + b"".join(batch.data[HEADER_BYTES:].tobytes() for batch in batches)
+    at, records = HEADER_BYTES, sum(batch.records for batch in batches)
+    for number in range(records):
+        length, at = _read_varint(data, at)
+        data[at + 2] = 2 * number  # behind attributes and time, a byte each
+        at += length
+    return RecordBatch(np.frombuffer(data, np.uint8), records)
+
+
+def _read_varint(data: bytearray, at: int) -> tuple[int, int]:
+    """Reads a number from 0 on, zigzag-encoded; returns it and where it ends."""
+    value = shift = 0
+    while True:
+        byte, at = data[at], at + 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value >> 1, at
+        shift += 7
+
+
 def _encode(records: Sequence[OutgoingRecord], largest: int) -> Iterator[RecordBatch]:
     parts, size, count = [bytes(HEADER_BYTES)], HEADER_BYTES, 0
     for record in records:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,7 @@ from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.settings import Settings
 from stream_app.worker.delivery import BatchResult, Delivery, DeliveryReceipt
 from stream_app.worker.local_store import LocalStore
-from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.metrics import RANKERS, WorkerMetrics
 from stream_app.worker.pipeline import Pipeline, ReceivedBatch, SteppedBatch
 from stream_app.worker.threads import WorkerThreads
 
@@ -67,6 +67,17 @@ class _FetchedBatch:
     decoding: asyncio.Future[ReceivedBatch] | None  # of a large batch, in the coding thread
 
 
+@dataclass(frozen=True, slots=True)
+class _DeliveredBatch:
+    """A batch on its way to the broker, or there."""
+
+    events: list[Any]  # Faust's
+    results: list[BatchResult]
+    number: int
+    begun: float  # by the agent's clock
+    delivery: asyncio.Task[list[DeliveryReceipt]]
+
+
 class EventsAgent:
     """Takes fetches through a worker, and knows how many are on their way."""
 
@@ -87,6 +98,7 @@ class EventsAgent:
         self._metrics = metrics
         self._fail = fail
         self._clock = clock
+        self._deliver_seconds = metrics.stage.labels("deliver")
         self._waiting: deque[_Response] = deque()
         self._arrived = asyncio.Event()
         self._waiting_records = 0
@@ -94,7 +106,8 @@ class EventsAgent:
         self._space.set()
         self._in_flight = asyncio.Semaphore(settings.in_flight)  # batches stepped but not durable
         self._finishing: asyncio.Task[None] | None = None  # of the newest batch
-        self._completing: asyncio.Task[None] | None = None  # of the newest batch that is on its way to the broker
+        self._delivering: deque[_DeliveredBatch] = deque()  # on their way to the broker, in their order
+        self._begun = asyncio.Event()  # set while there are any
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pause_s = 0.0
         self._under_way = 0  # responses taken in, not acknowledged
@@ -103,7 +116,7 @@ class EventsAgent:
 
     async def consume(self, stream: Any) -> None:
         """Takes in all responses of the stream: the agent's body."""
-        computing = asyncio.create_task(self._compute_all(stream.app))
+        tasks = [asyncio.create_task(self._compute_all(stream.app)), asyncio.create_task(self._complete_all())]
         try:
             async for event in stream.noack().events():
                 self._take(event)
@@ -115,7 +128,8 @@ class EventsAgent:
             raise
         finally:
             await self.drained()  # Faust cancels agents before the consumer, whose last commit waits for all taken in
-            computing.cancel()
+            for task in tasks:
+                task.cancel()
 
     def pause(self) -> float:
         """Seconds after a fetch in which there is hardly time for another one: what two batches take.
@@ -160,7 +174,7 @@ class EventsAgent:
                     stepped, results = await stepping, None
                 self._pause_s = 2 * (self._clock() - start) if batch.records > _CALM else 0.0
                 self._unsettled.add(stepped.number)
-                self._finishing = asyncio.create_task(self._finish(batch.events, stepped, results, self._finishing))
+                self._finish(batch.events, stepped, results)
         except TooManyDeadLetters as error:
             await self._commit_what_came_before(app)
             self._fail(error)
@@ -232,74 +246,96 @@ class EventsAgent:
             self._arrived.clear()
         return batch
 
-    async def _finish(
-        self,
-        batch: list[Any],
-        stepped: SteppedBatch,
-        results: list[BatchResult] | None,
-        before: asyncio.Task[None] | None,
-    ) -> None:
-        """Begins the delivery of a batch, after that of the batch before it has begun.
+    def _finish(self, events: list[Any], stepped: SteppedBatch, results: list[BatchResult] | None) -> None:
+        """Begins the delivery of a batch. One without results yet is answered and encoded first."""
+        if results is None:
+            self._finishing = asyncio.create_task(self._answer(events, stepped, self._finishing))
+        else:
+            self._deliver(events, results, stepped.number)
 
-        A batch without results yet is answered and encoded first: each thread takes batches in the order of these
-        tasks.
+    async def _answer(self, events: list[Any], stepped: SteppedBatch, before: asyncio.Task[None] | None) -> None:
+        """Answers and encodes a batch, and begins its delivery after that of the batch before it.
+
+        Each thread takes batches in the order of these tasks.
         """
         try:
-            if results is None:
-                answered = await _run_in(self._threads.ranking, self._pipeline.answer, stepped)
-                results = await _run_in(self._threads.coding, self._pipeline.encode, answered)
-            results = [*results, *_without_records(batch, results)]
+            answered = await _run_in(self._threads.ranking, self._pipeline.answer, stepped)
+            results = await _run_in(self._threads.coding, self._pipeline.encode, answered)
             if before is not None:
                 await before
-            self._completing = asyncio.create_task(self._complete(batch, results, stepped.number, self._completing))
+            self._deliver(events, results, stepped.number)
         except Exception as error:
             self._fail(error)
             raise
 
-    async def _complete(
-        self, batch: list[Any], results: list[BatchResult], number: int, before: asyncio.Task[None] | None
-    ) -> None:
-        """Delivers a batch, then stores and acknowledges it, after the batch before it.
+    def _deliver(self, events: list[Any], results: list[BatchResult], number: int) -> None:
+        """Begins a delivery: tasks begin in the order in which they were made."""
+        covered = _covered(events)
+        if len(covered) > len(results):
+            results = [*results, *_without_records(covered, results)]
+        delivery = asyncio.create_task(self._receipts(results, covered))
+        self._delivering.append(_DeliveredBatch(events, results, number, self._clock(), delivery))
+        self._begun.set()
 
-        Tasks begin in the order in which they were made, and with them the deliveries. All partitions are stored at
-        once, as each way to another thread costs more than the work there.
-        """
-        start = self._clock()
+    async def _receipts(self, results: list[BatchResult], covered: dict[int, range]) -> list[DeliveryReceipt]:
         try:
-            delivered = await self._delivery.deliver(results, _covered(batch))
-            if before is not None:
-                await before
-            await _run_in(self._threads.coding, self._store_all, results, delivered)
-            for event in batch:
-                event.ack()
-            self._metrics.stage.labels("deliver").observe(self._clock() - start)
-            self._count(results, delivered)
-            self._settle(number)
+            return await self._delivery.deliver(results, covered)
         except Exception as error:
             self._fail(error)
             raise
-        finally:
-            self._ended(len(batch))
 
-    def _store_all(self, results: list[BatchResult], delivered: list[DeliveryReceipt]) -> None:
-        for result, known in zip(results, (one.changelog for one in delivered), strict=True):
-            if known is not None:
+    async def _complete_all(self) -> None:
+        """Stores and acknowledges batches in their order, all that are durable at once."""
+        try:
+            while True:
+                await self._begun.wait()
+                batches = await self._durable()
+                await _run_in(self._threads.coding, self._store_all, batches)
+                for event in (event for batch in batches for event in batch.events):
+                    event.ack()
+                self._count(batches)
+                self._settle(batches)
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    async def _durable(self) -> list[_DeliveredBatch]:
+        """Waits for the oldest batch; returns it and those behind it that are durable as well."""
+        await self._delivering[0].delivery
+        batches = [self._delivering.popleft()]
+        while self._delivering and self._delivering[0].delivery.done():
+            batches.append(self._delivering.popleft())
+        if not self._delivering:
+            self._begun.clear()
+        return batches
+
+    def _store_all(self, batches: list[_DeliveredBatch]) -> None:
+        for result, receipt in _with_receipts(batches):
+            if (known := receipt.changelog) is not None:
                 self._store.write(result.partition, result.states, known.stop - 1, known.start)
 
-    def _settle(self, number: int) -> None:
-        """Notes that a batch is durable: its users may leave memory, and another batch gets its permit."""
-        self._unsettled.remove(number)
-        self._pipeline.settle(min(self._unsettled, default=number + 1))
-        self._in_flight.release()
+    def _settle(self, batches: list[_DeliveredBatch]) -> None:
+        """Notes that batches are durable: their users may leave memory, and others get their permits."""
+        self._unsettled.difference_update(batch.number for batch in batches)
+        self._pipeline.settle(min(self._unsettled, default=batches[-1].number + 1))
+        for batch in batches:
+            self._in_flight.release()
+            self._ended(len(batch.events))
 
-    def _count(self, results: list[BatchResult], delivered: list[DeliveryReceipt]) -> None:
-        metrics = self._metrics
-        for result in results:
-            metrics.predictions.labels(result.ranker).inc(len(result.record_times))
-            for reason in result.reasons:
-                metrics.dead_letters.labels(reason).inc()
-        pairs = zip(results, delivered, strict=True)
-        metrics.latency.observe(np.concatenate([one.answered_at - result.record_times / 1000 for result, one in pairs]))
+    def _count(self, batches: list[_DeliveredBatch]) -> None:
+        metrics, now = self._metrics, self._clock()
+        for batch in batches:
+            self._deliver_seconds.observe(now - batch.begun)
+        pairs = _with_receipts(batches)
+        for ranker in RANKERS:
+            metrics.predictions.labels(ranker).inc(
+                sum(len(result.record_times) for result, _ in pairs if result.ranker == ranker)
+            )
+        for reason in chain.from_iterable(result.reasons for result, _ in pairs):
+            metrics.dead_letters.labels(reason).inc()
+        times = [result.record_times for result, _ in pairs]
+        answered = np.repeat([receipt.answered_at for _, receipt in pairs], list(map(len, times)))
+        metrics.latency.observe(answered - np.concatenate(times) / 1000)
 
     def _ended(self, responses: int) -> None:
         self._under_way -= responses
@@ -317,11 +353,15 @@ def _covered(batch: list[Any]) -> dict[int, range]:
     return covered
 
 
-def _without_records(batch: list[Any], results: list[BatchResult]) -> list[BatchResult]:
+def _without_records(partitions: Iterable[int], results: list[BatchResult]) -> list[BatchResult]:
     """Makes the results of partitions whose fetches have no records: only the offset to commit moves."""
-    fetched = {fetch.partition for event in batch for fetch in event.value}
-    others = fetched - {result.partition for result in results}
+    others = set(partitions) - {result.partition for result in results}
     return [BatchResult(partition, "rules") for partition in sorted(others)]
+
+
+def _with_receipts(batches: list[_DeliveredBatch]) -> list[tuple[BatchResult, DeliveryReceipt]]:
+    """Returns the results of batches, each with its receipt."""
+    return [pair for batch in batches for pair in zip(batch.results, batch.delivery.result(), strict=True)]
 
 
 def _run_in(thread: Executor, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:

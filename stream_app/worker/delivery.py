@@ -8,9 +8,10 @@ The other guarantee, exactly once, is in `exactly_once`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from stream_app.contract.events import Reason
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
+from stream_app.kafka.batch_queue import BatchQueue, PartitionBatch, QueuedBatches, topic_partition
 from stream_app.kafka.clients import new_producer
 from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
 from stream_app.kafka.refusals import named_rights
@@ -27,6 +29,8 @@ from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
 from stream_app.worker.metrics import Ranker
 
+_BEAT_S: Final = 0.02  # longest that the changelog records of a small batch wait for others
+_LARGE: Final = 256  # changed users of a batch that wait for nobody
 _NO_TIMES: Final = np.zeros(0, np.int64)
 
 
@@ -96,8 +100,26 @@ class Delivery(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class _AnsweredBatch:
+    """A batch whose predictions and dead letters are on their way, or there."""
+
+    results: Sequence[BatchResult]
+    answers: QueuedBatches
+    receipts: asyncio.Future[list[DeliveryReceipt]]
+
+    @property
+    def large(self) -> bool:
+        return sum(len(result.states) for result in self.results) >= _LARGE
+
+
 class AtLeastOnce:
-    """Predictions and dead letters first, then the changelog: at least once answered, once applied."""
+    """Predictions and dead letters first, then the changelog: at least once answered, once applied.
+
+    Each batch is answered at once. The changelog records of small batches wait for each other, so that a busy stream
+    of small batches needs a second request, a write of the local store and the rest only now and then. Whole batches
+    are in order, whatever their partitions.
+    """
 
     commits_offsets = False
 
@@ -108,16 +130,25 @@ class AtLeastOnce:
         self._producer: AIOKafkaProducer | None = None
         self._lease: Lease | None = None
         self._order = asyncio.Lock()
-        self._newest: asyncio.Future[None] | None = None  # ends when the newest batch is durable
+        self._most = max(settings.in_flight - 1, 1)  # batches that may wait: one more is being computed
+        self._under_way: deque[_AnsweredBatch] = deque()
+        self._begun = asyncio.Event()  # set while batches are under way
+        self._due = asyncio.Event()  # set when their changelog should wait no longer
+        self._saving: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     async def start(self) -> None:
         """Connects; raises aiokafka's errors."""
         self._producer = delivery_producer(self._settings, enable_idempotence=True)
         await self._producer.start()
+        self._queue = BatchQueue(self._producer, self._clock)
         self._lease = Lease(self._settings.session_timeout, monotonic)
+        self._saving = asyncio.create_task(self._save_all())
 
     async def stop(self) -> None:
         """Sends what is left and disconnects."""
+        if self._saving is not None:
+            self._saving.cancel()
         if self._producer is not None:
             await self._producer.stop()
 
@@ -138,53 +169,74 @@ class AtLeastOnce:
             self._lease.lose()
 
     async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
-        """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now.
+        """See `Delivery`. Raises `DataPathError` when the partitions may be another worker's by now."""
+        if self._failure is not None:
+            raise self._failure
+        async with self._order:  # locks are fair, so records are queued in the order of the batches
+            answers = await self._put(self._answers(results))
+            batch = _AnsweredBatch(results, answers, asyncio.get_running_loop().create_future())
+            self._under_way.append(batch)
+        self._begun.set()
+        if batch.large or len(self._under_way) >= self._most:
+            self._due.set()
+        return await batch.receipts
 
-        Batches are answered as they come. Their changelog records follow one batch after the other, whatever their
-        partitions.
-        """
-        settings, before = self._settings, self._newest
-        end = self._newest = asyncio.get_running_loop().create_future()
-        with _passing_on(end):
-            async with self._order:  # locks are fair, so records are queued in the order of the batches
-                await self._held()
-                answers = [
-                    *await self._queue(
-                        settings.predictions_topic, [(one.partition, one.predictions) for one in results]
-                    ),
-                    *await self._queue(
-                        settings.dead_letters_topic, [(one.partition, one.dead_letters) for one in results]
-                    ),
-                ]
-            await asyncio.gather(*map(acknowledged, answers))
-            answered_at = self._clock()
-            if before is not None:
-                await before
-            await self._held()
-            changes = await self._queue(settings.state_topic, [(one.partition, one.changelog) for one in results])
-            written = await asyncio.gather(*map(acknowledged, changes))
-        return [DeliveryReceipt(answered_at, without_gap(ranges)) for ranges in written]
-
-    async def _held(self) -> None:
+    async def _put(self, batches: Sequence[PartitionBatch], *, joining: bool = False) -> QueuedBatches:
         assert self._lease is not None
+        await self._queue.know({tp.topic for tp, _ in batches})
         await self._lease.held()
+        return self._queue.put(batches, joining=joining)
 
-    async def _queue(self, topic: str, batches: Sequence[tuple[int, Sequence[RecordBatch]]]) -> list[list[QueuedBatch]]:
-        """Queues each partition's batches."""
-        assert self._producer is not None
-        return [await send_batches(self._producer, topic, partition, some, self._clock) for partition, some in batches]
+    def _answers(self, results: Sequence[BatchResult]) -> list[PartitionBatch]:
+        topics = (self._settings.predictions_topic, self._settings.dead_letters_topic)
+        return [
+            (topic_partition(topic, result.partition), batch)
+            for result in results
+            for topic, batches in zip(topics, (result.predictions, result.dead_letters), strict=True)
+            for batch in batches
+        ]
 
+    async def _save_all(self) -> None:
+        """Writes the changelog of all batches that are answered, as often as it is due."""
+        try:
+            while True:
+                await self._begun.wait()
+                timer = asyncio.get_running_loop().call_later(_BEAT_S, self._due.set)
+                await self._due.wait()
+                timer.cancel()
+                with named_rights("Write"):
+                    await self._under_way[0].answers.acknowledged
+                    await self._save(list(takewhile(lambda batch: batch.answers.acknowledged.done(), self._under_way)))
+                if len(self._under_way) < self._most and not any(batch.large for batch in self._under_way):
+                    self._due.clear()
+                if not self._under_way:
+                    self._begun.clear()
+        except Exception as error:
+            self._failure = error
+            for receipts in (batch.receipts for batch in self._under_way):
+                if not receipts.done():
+                    receipts.set_exception(error)
 
-@contextmanager
-def _passing_on(end: asyncio.Future[None]) -> Iterator[None]:
-    """Has `end` end as what is done here."""
-    try:
-        yield
-    except BaseException as error:
-        end.set_exception(error)
-        end.exception()  # whether somebody waits for it or not
-        raise
-    end.set_result(None)
+    async def _save(self, batches: Sequence[_AnsweredBatch]) -> None:
+        """Writes the changelog of answered batches at once."""
+        topic, answered_at = self._settings.state_topic, [batch.answers.acknowledged.result() for batch in batches]
+        changes = [
+            (topic_partition(topic, result.partition), change)
+            for batch in batches
+            for result in batch.results
+            for change in result.changelog
+        ]
+        queued = await self._put(changes, joining=True)
+        await queued.acknowledged
+        written = {tp.partition: iter(ranges) for tp, ranges in queued.written.items()}
+        for batch, at in zip(batches, answered_at, strict=True):
+            self._under_way.popleft()
+            receipts = [
+                DeliveryReceipt(at, without_gap([next(written[result.partition]) for _ in result.changelog]))
+                for result in batch.results
+            ]
+            if not batch.receipts.done():
+                batch.receipts.set_result(receipts)
 
 
 def delivery_producer(settings: Settings, **guarantee: Any) -> AIOKafkaProducer:

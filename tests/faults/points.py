@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
 from stream_app.cli import main as cli
+from stream_app.kafka.batch_queue import BatchQueue, PartitionBatch, QueuedBatches
 from stream_app.settings import load_settings
 from stream_app.worker.faust_table import UsersStore
 from stream_app.worker.faust_transport import FetchConsumer
@@ -39,15 +40,22 @@ def changelog_sent(due: Due, hit: Hit) -> None:
 
 
 def _at_acknowledgement(awaited: str, due: Due, hit: Hit) -> None:
-    original = getattr(AIOKafkaProducer, name := "send_batch")
+    send_batch, put = AIOKafkaProducer.send_batch, BatchQueue.put
 
-    async def send_batch(self: AIOKafkaProducer, builder: Any, topic: str, **options: Any) -> Any:
-        acknowledged = await original(self, builder, topic, **options)
+    async def send(self: AIOKafkaProducer, builder: Any, topic: str, **options: Any) -> Any:
+        acknowledged = await send_batch(self, builder, topic, **options)
         if topic == awaited and due():
             acknowledged.add_done_callback(lambda _: hit())
         return acknowledged
 
-    setattr(AIOKafkaProducer, name, send_batch)
+    def queue(self: BatchQueue, batches: Sequence[PartitionBatch], *, joining: bool = False) -> QueuedBatches:
+        queued = put(self, batches, joining=joining)
+        if any(tp.topic == awaited for tp, _ in batches) and due():
+            queued.acknowledged.add_done_callback(lambda _: hit())
+        return queued
+
+    for owner, name, wrapped in ((AIOKafkaProducer, "send_batch", send), (BatchQueue, "put", queue)):
+        setattr(owner, name, wrapped)
 
 
 def local_write(due: Due, hit: Hit) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from aiokafka import TopicPartition
+
 from stream_app.contract.records import OutgoingRecord
-from stream_app.kafka.encoded_batch import EncodedBatch
+from stream_app.kafka.batch_queue import PartitionBatch, QueuedBatches
+from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
 from stream_app.settings import load_settings
 from stream_app.worker.delivery import BatchResult, Delivery, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
@@ -47,6 +51,7 @@ class Producer:
     ) -> None:
         self.at_once = at_once
         self.sent: list[SentBatch] = []
+        self.puts: list[list[str]] = []  # the topics of what was queued at once
         self.options: dict[str, Any] = {}
         self.stopped = False
         self._pauses = iter(pauses)
@@ -65,20 +70,50 @@ class Producer:
     async def send_batch(self, builder: EncodedBatch, topic: str, *, partition: int) -> asyncio.Future[Any]:
         for _ in range(next(self._pauses, 0)):
             await asyncio.sleep(0)
-        base = self._ends[topic, partition] = self._ends[topic, partition] + next(self._others, 0)
-        records = unpacked([builder.batch])
-        self._ends[topic, partition] += len(records)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.sent.append(SentBatch(topic, partition, records, base, future))
+        sent = self._sent(topic, partition, builder.batch)
         if self.at_once:
-            self.sent[-1].acknowledge()
-        return future
+            sent.acknowledge()
+        return sent.acknowledged
+
+    def _sent(self, topic: str, partition: int, batch: RecordBatch) -> SentBatch:
+        base = self._ends[topic, partition] = self._ends[topic, partition] + next(self._others, 0)
+        self._ends[topic, partition] += batch.records
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.sent.append(SentBatch(topic, partition, unpacked([batch]), base, future))
+        return self.sent[-1]
+
+    def queue(self, _: Any, clock: Callable[[], float]) -> Producer:
+        """Takes the place of a `BatchQueue`."""
+        self._clock = clock
+        return self
+
+    async def know(self, topics: Iterable[str]) -> None:
+        for _ in range(next(self._pauses, 0)):
+            await asyncio.sleep(0)
+
+    def put(self, batches: Sequence[PartitionBatch], *, joining: bool = False) -> QueuedBatches:
+        queued = QueuedBatches(len(batches), self._clock)
+        self.puts.append([tp.topic for tp, _ in batches])
+        for tp, batch in batches:
+            sent = self._sent(tp.topic, tp.partition, batch)
+            note = partial(_note, queued, tp, range(sent.base, sent.base + batch.records))
+            sent.acknowledged.add_done_callback(note)
+            if self.at_once:
+                sent.acknowledge()
+        return queued
 
     def of(self, topic: str, partition: int = 1) -> list[SentBatch]:
         return [sent for sent in self.sent if (sent.topic, sent.partition) == (topic, partition)]
 
     def topics(self) -> list[str]:
         return [sent.topic for sent in self.sent]
+
+
+def _note(queued: QueuedBatches, tp: TopicPartition, offsets: range, acknowledged: asyncio.Future[Any]) -> None:
+    if (error := acknowledged.exception()) is not None:
+        queued.fail(error)
+    else:
+        queued.note(tp, offsets)
 
 
 def batch(

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.contract.records import OutgoingRecord
+from stream_app.contract.topics import LARGEST_BATCH
 from stream_app.kafka.compression import CODECS
-from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch, encode_records
+from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch, encode_records, join, joined
 from stream_app.kafka.record_reader import read_batches
 from stream_app.settings import Compression
 
@@ -75,3 +76,27 @@ def test_a_batch_names_its_producer_and_whether_it_is_transactional() -> None:
         assert decoded.is_transactional == transactional
         assert (decoded.first_timestamp, decoded.max_timestamp, decoded.base_offset) == (12_500, 12_500, 0)
         assert (encoded.record_count(), encoded.size(), encoded.closed()) == (1, len(built), True)
+
+
+@given(st.lists(st.lists(NULLABLE, min_size=1, max_size=30), min_size=1, max_size=5))
+def test_joined_batches_have_the_records_of_all(several: list[list[bytes | None]]) -> None:
+    batches = [encode_records([OutgoingRecord(b"k", value, (("h", b""),)) for value in some])[0] for some in several]
+    groups = joined(batches)
+    assert [batch for group in groups for batch in group] == batches
+    for group in groups:
+        one = join(group)
+        assert one.records == sum(batch.records for batch in group)
+        assert by_aiokafka(one) == [record for batch in group for record in by_aiokafka(batch)]
+        (found,) = read_batches(EncodedBatch(one, time=1.0, transactional=False)._build())
+        assert [record.offset for record in found.records] == list(range(one.records))
+    for before, after in pairwise(groups):
+        assert sum(batch.records for batch in before) + after[0].records > 64
+
+
+def test_neither_compressed_nor_large_batches_are_joined() -> None:
+    def batch(size: int, compression: Compression = "none") -> RecordBatch:
+        return encode_records([OutgoingRecord(b"key", bytes(size))], compression=compression)[0]
+
+    plain, pressed, half = batch(100), batch(100, "gzip"), batch(LARGEST_BATCH // 2)
+    assert joined([plain, pressed, pressed, plain, plain]) == [[plain], [pressed], [pressed], [plain, plain]]
+    assert joined([half, plain, half]) == [[half, plain], [half]]

@@ -30,7 +30,9 @@ from tests.unit.builders.producers import (
 )
 
 
-def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]]) -> None:
+def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]], *, beat: float = 0.0) -> None:
+    batch()  # what is compiled for it takes longer than a lease
+
     async def whole() -> None:
         ticks = count(100)
         delivery = AtLeastOnce(SETTINGS, lambda: float(next(ticks)))
@@ -40,6 +42,8 @@ def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]]) -> N
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clients, "Producer", producer)
+        patch.setattr(delivery_module, "BatchQueue", producer.queue)
+        patch.setattr(delivery_module, "_BEAT_S", beat)
         asyncio.run(whole())
     assert producer.stopped
 
@@ -71,7 +75,7 @@ def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
         assert producer.topics() == [PREDICTIONS, DEAD_LETTERS, CHANGELOG]
         assert not task.done()
         producer.sent[2].acknowledge()
-        assert await task == DeliveryReceipt(102.0, range(40, 42))  # what went out before was stamped at 100 and 101
+        assert await task == DeliveryReceipt(100.0, range(40, 42))
 
     run(producer, body)
     predictions, changes = unpacked(batch().predictions), unpacked(batch().changelog)
@@ -92,14 +96,12 @@ def test_a_later_batch_is_answered_early_but_changes_nothing_before_the_one_befo
         assert not producer.of(CHANGELOG)
         producer.sent[0].acknowledge()
         await settled()
-        (change,) = producer.of(CHANGELOG)
-        assert change.records == unpacked(batch(0).changelog)
-        change.acknowledge()
-        await first
+        assert [sent.records for sent in producer.of(CHANGELOG)] == [unpacked(batch(n).changelog) for n in (0, 1)]
+        producer.of(CHANGELOG)[0].acknowledge()
         await settled()
-        assert producer.of(CHANGELOG)[1].records == unpacked(batch(1).changelog)
-        assert not second.done()
+        assert not first.done()
         producer.of(CHANGELOG)[1].acknowledge()
+        assert (await first).changelog == range(40, 42)
         assert (await second).changelog == range(42, 44)
 
     run(producer, body)
@@ -153,9 +155,10 @@ def test_partitions_of_a_batch_go_together_and_have_a_receipt_each() -> None:
         task = asyncio.create_task(delivery.deliver(results, {}))
         await settled()
         assert [(sent.topic, sent.partition) for sent in producer.sent] == [
-            *((PREDICTIONS, 1), (PREDICTIONS, 2)),
-            *((DEAD_LETTERS, 1), (DEAD_LETTERS, 2)),
+            *((PREDICTIONS, 1), (DEAD_LETTERS, 1)),
+            *((PREDICTIONS, 2), (DEAD_LETTERS, 2)),
         ]
+        assert len(producer.puts) == 1
         for sent in producer.sent:
             assert not producer.of(CHANGELOG, 3)
             sent.acknowledge()
@@ -166,6 +169,55 @@ def test_partitions_of_a_batch_go_together_and_have_a_receipt_each() -> None:
         assert [receipt.changelog for receipt in await task] == [None, range(2), range(2)]
 
     run(producer, body)
+
+
+def test_small_batches_wait_for_each_other_before_they_change_anything() -> None:
+    producer, beat = Producer(), 0.02
+
+    async def body(delivery: AtLeastOnce) -> None:
+        tasks = [asyncio.create_task(deliver(delivery, batch(n, dead_letters=0, changes=n))) for n in (1, 2, 3)]
+        await settled()
+        for sent in producer.of(PREDICTIONS)[:2]:
+            sent.acknowledge()
+        await settled()
+        assert not producer.of(CHANGELOG)
+        await asyncio.sleep(2 * beat)
+        assert [len(sent.records) for sent in producer.of(CHANGELOG)] == [1, 2]  # the third is not answered yet
+        assert producer.puts[-1] == [CHANGELOG] * 2
+        for sent in producer.of(CHANGELOG):
+            sent.acknowledge()
+        assert [(await task).changelog for task in tasks[:2]] == [range(40, 41), range(41, 43)]
+        assert not tasks[2].done()
+        tasks[2].cancel()
+
+    run(producer, body, beat=beat)
+
+
+@pytest.mark.parametrize("number", [SETTINGS.in_flight - 2, SETTINGS.in_flight - 1])
+def test_a_busy_stream_does_not_wait_for_permits(number: int) -> None:
+    producer = Producer(at_once=True)
+
+    async def body(delivery: AtLeastOnce) -> None:
+        tasks = [asyncio.create_task(deliver(delivery, batch(n))) for n in range(number)]
+        await settled()
+        assert any(task.done() for task in tasks) == (number == SETTINGS.in_flight - 1)
+        for task in tasks:
+            task.cancel()
+
+    run(producer, body, beat=60.0)
+
+
+def test_a_large_batch_waits_for_nobody() -> None:
+    producer = Producer(at_once=True)
+
+    async def body(delivery: AtLeastOnce) -> None:
+        small = asyncio.create_task(deliver(delivery, batch(0)))
+        await settled()
+        assert not small.done()
+        await deliver(delivery, BatchResult(2, "rules", states=[(b"user", b"state")] * 256))
+        await small
+
+    run(producer, body, beat=60.0)
 
 
 def test_batches_of_other_partitions_change_nothing_before_the_one_before_either() -> None:
@@ -207,7 +259,7 @@ def test_a_failure_ends_this_batch_and_the_next_before_their_changes(failing: st
                 await task
 
     run(producer, body)
-    assert len(producer.of(CHANGELOG)) == (failing == CHANGELOG)
+    assert len(producer.of(CHANGELOG)) == (2 if failing == CHANGELOG else 0)  # both were answered, and wrote theirs
 
 
 def test_nothing_to_send_is_nothing_sent() -> None:
