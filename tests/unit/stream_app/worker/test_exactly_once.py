@@ -16,8 +16,9 @@ from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import AuthorizationFailed, DataPathError
 from stream_app.kafka import clients
 from stream_app.settings import load_settings
+from stream_app.worker import exactly_once
 from stream_app.worker.delivery import DeliveryReceipt
-from stream_app.worker.exactly_once import PAUSE_S, ExactlyOnce, transactional_id
+from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
 from tests.unit.builders.producers import (
     CHANGELOG,
     DEAD_LETTERS,
@@ -270,19 +271,25 @@ def test_batches_that_come_during_a_transaction_are_committed_together_in_the_ne
     assert values == [f"change {n}.{k}".encode() for n, changes in ((0, 2), (1, 2), (3, 5)) for k in range(changes)]
 
 
-def test_the_next_transaction_of_a_partition_waits_until_the_broker_has_written_the_markers_of_the_one_before() -> None:
-    cluster = Cluster()
+def test_the_next_transaction_of_a_partition_waits_until_the_broker_has_written_the_markers_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exactly_once, "PAUSE_S", 3600.0)
 
     async def body(delivery: ExactlyOnce) -> None:
-        loop = asyncio.get_running_loop()
         await deliver(delivery, batch(0), range(1))
-        committed = loop.time()
-        await deliver(delivery, batch(1, partition=2), range(1))
-        assert loop.time() < committed + PAUSE_S  # another partition does not wait
-        await deliver(delivery, batch(1), range(1, 2))
-        assert loop.time() >= committed + PAUSE_S
+        waiting = asyncio.create_task(deliver(delivery, batch(1), range(1, 2)))
+        await deliver(delivery, batch(2, partition=2), range(1))  # another partition does not wait
+        await settled()
+        waiting.cancel()
 
-    run(cluster, body)
+    happened = run(Cluster(), body)
+    assert [entry for entry in happened if entry.endswith(("begin", "commit"))] == [
+        "1 begin",
+        "1 commit",
+        "2 begin",
+        "2 commit",
+    ]
 
 
 def acknowledge(cluster: Cluster) -> None:
