@@ -81,8 +81,8 @@ class ExactlyOnce:
             self._partitions[partition].answered = offset
 
     def log_was_cut(self, partition: int) -> None:
-        """See `Delivery`: the offsets from the cut on are no longer answered."""
-        self._partitions[partition].answered = 0
+        """See `Delivery`: the offsets from the cut on are no longer answered. Raises `DataPathError`."""
+        self._of(partition).answered = 0
 
     def heartbeat(self, sent: float, *, accepted: bool) -> None:
         """Does nothing: transactions lock out whoever has lost a partition."""
