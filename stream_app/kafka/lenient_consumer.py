@@ -9,8 +9,8 @@ What this leans on in aiokafka 0.14, each with a test in `test_lenient_consumer`
 fetcher with the module's `Fetcher`, and `Fetcher._proc_fetch_request` what it hands out with the module's
 `MemoryRecords` and `PartitionRecords`; of the first, `has_next` and `size_in_bytes` are asked there; of the second, the
 attributes that `__init__` sets, `_unpack_records`, `_consume_aborted_up_to`, `_contains_abort_marker`,
-`_consumer_record`, and that a fetch ends where the iterator does, at `next_fetch_offset`. `DefaultRecordBatch` takes
-any bytes of a batch.
+`_consumer_record`, and that a fetch ends where the iterator does, at `next_fetch_offset`; `Fetcher._fetch_waiters` wait
+for what that function says is new. `DefaultRecordBatch` takes any bytes of a batch.
 """
 
 from __future__ import annotations
@@ -227,7 +227,19 @@ class LenientFetcher(Fetcher):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         records = partial(LenientRecords, tries={})
         take = _with_names(Fetcher._proc_fetch_request, MemoryRecords=FetchedBytes, PartitionRecords=records)
-        self._proc_fetch_request = MethodType(take, self)
+        self._take = MethodType(take, self)
+
+    async def _proc_fetch_request(self, *arguments: Any) -> bool:
+        """Tells whoever waits for records at once.
+
+        aiokafka does so two turns of the event loop later, after a look for what else to fetch: of the partitions whose
+        records were not taken by then nothing, so that it has to look again.
+        """
+        is_new: bool = await self._take(*arguments)
+        if is_new:
+            for waiter in self._fetch_waiters:
+                self._notify(waiter)
+        return is_new
 
 
 def _with_names(function: Any, **names: Any) -> Callable[..., Any]:

@@ -7,8 +7,8 @@ to be acknowledged, committed and checked is noted by partition all the same. A 
 reads by partition, has the records of one fetch as its value. A message's offset is the last one that its fetch covers.
 
 What this leans on in Faust 0.15.3, each marked below where it is used, and each with a test in `test_faust_internals`:
-`Consumer._getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_add_gap`, `_acked`, `_acked_index`,
-`_read_offset`, `_committed_offset`, `_commit`, `commit`, `on_buffer_full`, `on_partitions_assigned`,
+`Consumer._drain_messages`, `getmany`, `_getmany`, `_wait_next_records`, `ack`, `perform_seek`, `_new_offset`, `_acked`,
+`_acked_index`, `_read_offset`, `_committed_offset`, `_commit`, `commit`, `on_buffer_full`, `on_partitions_assigned`,
 `on_partitions_revoked`, `_new_consumer_thread`, `_thread._consumer`, `Producer._new_producer`, a position's
 `_position`, `tables.actives_ready`, `monitor.stream_inbound_time`, `app.transport` being assignable, and topics
 decoding with their `schema`.
@@ -103,6 +103,35 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_revoked(revoked)
         for tp in revoked:  # where they come back before the seek, another worker may have committed more
             self._done.pop(tp, None)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hands out messages until Faust stops its fetcher.
+
+        Faust's own does this with nine tasks for each fetch, and looks for gaps between messages, which fetches do not
+        have.
+        Leans on: Faust's fetcher does nothing else; what is handed out waits for the flow in a rebalance, which ends
+        the wait; what the consumer raises while the app stops is no error.
+        """
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await asyncio.sleep(0)
+                async for tp, message in self.getmany(timeout=_FETCH_S):
+                    await self._hand_out(tp, message)
+        except (asyncio.CancelledError, *self.consumer_stopped_errors):
+            if not self.app.should_stop:
+                raise
+
+    async def _hand_out(self, tp: TP, message: Any) -> None:
+        read = self._read_offset[tp]
+        if read is not None and message.offset < read:
+            return
+        handing = asyncio.ensure_future(self.callback(message))
+        await asyncio.sleep(0)
+        if handing.done():
+            handing.result()
+        else:
+            await self.wait_first(handing, self.suspend_flow.wait())
+        self._read_offset[tp] = message.offset
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         """Fetches events, and what standbys read, only once recovery has ended.
@@ -319,11 +348,6 @@ class FetchConsumer(driver.Consumer):  # type: ignore[misc]
         """Waits until all that was taken in is durable and acknowledged, so that the last commit covers it."""
         await self.transport.hooks.drained()
         await super().on_stop()
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Adds no gap between the last offsets of two fetches: there lies the rest of the second fetch."""
-        if tp.topic not in self.transport.fetch_topics:
-            await super()._add_gap(tp, offset_from, offset_to)
 
 
 class FaustProducer(driver.Producer):  # type: ignore[misc]

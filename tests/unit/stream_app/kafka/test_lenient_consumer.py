@@ -330,6 +330,42 @@ def test_the_consumer_makes_our_fetcher() -> None:
     asyncio.run(body())
 
 
+@pytest.mark.parametrize(("fetcher_class", "looks"), [(Fetcher, 3), (LenientFetcher, 2)])
+def test_records_are_taken_before_the_fetcher_looks_for_what_else_to_fetch(
+    monkeypatch: pytest.MonkeyPatch, fetcher_class: Any, looks: int
+) -> None:
+    looked: list[int] = []
+    look = Fetcher._get_actions_per_node
+
+    def counted(self: Any, assignment: Any) -> Any:
+        looked.append(1)
+        return look(self, assignment)
+
+    monkeypatch.setattr(Fetcher, "_get_actions_per_node", counted)
+    asked = asyncio.Event()
+
+    async def send(_: int, request: Any) -> Any:
+        ((topic, ((partition, offset, _size),)),) = request.topics
+        if offset:
+            asked.set()
+            await asyncio.Event().wait()
+        return SimpleNamespace(API_VERSION=11, topics=[(topic, [(partition, 0, 3, 3, 0, [], -1, three())])])
+
+    async def body() -> None:
+        subscriptions = SubscriptionState()
+        subscriptions.assign_from_user([TP])
+        subscriptions.subscription.assignment.state_value(TP).reset_to(0)
+        fetcher: Any = fetcher_class(fetch_client(send), subscriptions)
+        try:
+            assert offsets((await fetcher.fetched_records([TP], timeout=5))[TP]) == [0, 1, 2]
+            await asyncio.wait_for(asked.wait(), 5)
+            assert len(looked) == looks
+        finally:
+            await fetcher.close()
+
+    asyncio.run(body())
+
+
 def test_nothing_fetched_is_nothing_to_look_at() -> None:
     assert not FetchedBytes(None).has_next()
     assert FetchedBytes(b"abc").size_in_bytes() == 3

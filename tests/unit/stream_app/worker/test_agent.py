@@ -380,12 +380,14 @@ def test_the_rest_of_a_backlog_that_moved_away_holds_nothing_up() -> None:
 def test_fetches_of_an_older_generation_are_dropped_without_acknowledgement() -> None:
     async def body(world: World, agent: EventsAgent, _: Any) -> None:
         world.consumer_generation_id = 2
-        world.fetch(0, generation=1)
+        world.respond([world.new_fetch(0), world.new_fetch(2)], generation=1)
         world.fetch(1, generation=2)
         await seen(lambda: world.happened)
         await agent.drained()
+        (stale,) = agent._metrics.stale_batches.collect()
+        assert [sample.value for sample in stale.samples if sample.name.endswith("_total")] == [2]
 
-    assert run(body).happened == ["step 1/1", "delivered 1/1-2", "state 1 5-7", "ack 1/1"]
+    assert run(body).happened == ["step 1/2", "delivered 1/2-3", "state 1 5-7", "ack 1/2"]
 
 
 def test_cancelling_the_agent_finishes_what_was_taken_in() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -70,7 +71,7 @@ class Fetches:
     async def of(self, thread: FetchThread) -> dict[TP, list[Any]]:
         subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=self.assignment))
         aiokafka: Any = SimpleNamespace(_subscription=subscription, _fetcher=self.fetcher)
-        return await thread._fetch_records(aiokafka, set(self.assignment.tps), timeout=1.0)
+        return await thread._fetch_records(aiokafka, set(self.assignment.tps), timeout=0)
 
 
 def test_only_fetches_of_events_and_changelog_are_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +133,119 @@ def test_a_fetcher_that_has_died_ends_the_process(monkeypatch: pytest.MonkeyPatc
         assignment = Assignment([EVENTS])
         aiokafka = consumer_of(assignment)
         aiokafka._fetcher = Fetcher(SimpleNamespace(_loop=None, _metadata_max_age_ms=1), aiokafka._subscription)
-        assert await consumer._thread._fetch_records(aiokafka, {EVENTS}) == {}
+        assert await consumer._thread._fetch_records(aiokafka, {EVENTS}, timeout=0) == {}
         await asyncio.wait([aiokafka._fetcher.error_future], timeout=5)
         with pytest.raises(DataPathError, match="has stopped to fetch"):
             await consumer._thread._fetch_records(aiokafka, {EVENTS})
+
+    run(body)
+
+
+class Waiting:
+    """aiokafka's fetcher with nothing to do, and what it hands out when it is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fetched: list[dict[TP, list[Any]]] = []
+        self.asked: list[float] = []  # the timeouts
+        monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", self._take)
+        self.consumer = consumer_of(Assignment([OTHER]))
+        self.fetcher = self.consumer._fetcher
+        vars(self.fetcher).update(_fetch_waiters=set(), _loop=asyncio.get_running_loop(), _fetch_task=alive())
+
+    async def _take(self, *_: Any, timeout: float, max_records: int) -> dict[TP, list[Any]]:
+        self.asked.append(timeout)
+        assert max_records == 7
+        return self.fetched.pop(0) if self.fetched else {}
+
+    def begin(self, thread: FetchThread, timeout: float) -> asyncio.Task[Any]:
+        return asyncio.create_task(thread._fetch_records(self.consumer, {OTHER}, timeout=timeout, max_records=7))
+
+    async def waiter(self) -> asyncio.Future[None]:
+        async with asyncio.timeout(5):
+            while not self.fetcher._fetch_waiters:  # noqa: ASYNC110 - nothing says so
+                await asyncio.sleep(0)
+        (waiter,) = self.fetcher._fetch_waiters
+        return waiter  # type: ignore[no-any-return]
+
+
+def test_a_fetch_waits_until_there_are_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        waiting = Waiting(monkeypatch)
+        fetching = waiting.begin(consumer._thread, 60)
+        for fetched in ({}, {OTHER: [1]}):  # something new, but for nobody who waits
+            waiting.fetched.append(fetched)
+            waiting.fetcher._notify(await waiting.waiter())
+            await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(fetching, 5) == {OTHER: [1]}
+        assert waiting.asked == [0, 0, 0]
+        assert not waiting.fetcher._fetch_waiters
+
+    run(body)
+
+
+def test_a_fetch_that_finds_nothing_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        waiting = Waiting(monkeypatch)
+        assert await asyncio.wait_for(waiting.begin(consumer._thread, 0.02), 5) == {}
+        assert len(waiting.asked) == 2
+
+    run(body)
+
+
+def test_an_error_of_the_group_ends_the_wait_and_one_that_is_given_up_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        waiting = Waiting(monkeypatch)
+        fetching = waiting.begin(consumer._thread, 60)
+        (await waiting.waiter()).set_exception(GroupAuthorizationFailedError("group"))
+        with pytest.raises(GroupAuthorizationFailedError):
+            await fetching
+        given_up = waiting.begin(consumer._thread, 60)
+        await waiting.waiter()
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        await asyncio.sleep(0)
+        assert not waiting.fetcher._fetch_waiters
+
+    run(body)
+
+
+def test_a_fetch_runs_in_the_thread_and_its_end_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[Any] = []
+    threads: list[int] = []
+
+    async def fetch(_: Any, aiokafka: Any, active: set[TP], timeout: float, max_records: int) -> Any:
+        threads.append(threading.get_ident())
+        assert (aiokafka._max_poll_records, active, timeout, max_records) == (7, {EVENTS}, 0.25, 7)
+        await asyncio.sleep(0)
+        end = ends.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    monkeypatch.setattr(FetchThread, "_fetch_records", fetch)
+    monkeypatch.setattr(FetchThread, "_ensure_consumer", lambda _: SimpleNamespace(_max_poll_records=7))
+
+    async def body(consumer: FetchConsumer) -> None:
+        thread = consumer._thread
+        running = threading.Thread(target=thread.thread_loop.run_forever)
+        running.start()
+        try:
+            ends.extend([{EVENTS: [1]}, OffsetOutOfRangeError({EVENTS: 5}), {}, {EVENTS: [2]}])
+            assert await thread.getmany({EVENTS}, 0.25) == {EVENTS: [1]}
+            with pytest.raises(OffsetOutOfRangeError):
+                await thread.getmany({EVENTS}, 0.25)
+            given_up = asyncio.create_task(thread.getmany({EVENTS}, 0.25))
+            while len(threads) < 3:  # noqa: ASYNC110 - it begins in another thread
+                await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            assert await thread.getmany({EVENTS}, 0.25) == {EVENTS: [2]}
+            assert set(threads) == {running.ident}
+        finally:
+            thread.thread_loop.call_soon_threadsafe(thread.thread_loop.stop)
+            running.join()
 
     run(body)
 

@@ -26,8 +26,10 @@ from faust.stores.base import Store
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as transport
+from faust.transport.consumer import Fetcher as FaustFetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import MethodQueue
 
 from stream_app.kafka import clients
 from stream_app.settings import load_settings
@@ -59,7 +61,11 @@ OVERRIDDEN = [
     Leaning(transport.Consumer.ack, "message", TRANSPORT, "checks that no fetch was lost"),
     Leaning(transport.Consumer.on_buffer_full, "tp", TRANSPORT, "has Faust wait for room"),
     Leaning(transport.Consumer._new_offset, "tp", TRANSPORT, "commits up to the end of a fetch"),
-    Leaning(transport.Consumer._add_gap, "tp offset_from offset_to", TRANSPORT, "fetches have no gaps"),
+    Leaning(transport.Consumer._drain_messages, "fetcher", TRANSPORT, "hands messages out with fewer tasks"),
+    Leaning(Thread.getmany, "active_partitions timeout", FETCH_THREAD, "fetches past the queue of calls"),
+    Leaning(MethodQueue._process_enqueued, "p", FETCH_THREAD, "tells the end of a call"),
+    Leaning(Fetcher._create_fetch_waiter, "", FETCH_THREAD, "waits for records"),
+    Leaning(Fetcher._notify, "future", FETCH_THREAD, "ends the wait"),
     Leaning(transport.Consumer.on_stop, "", TRANSPORT, "waits for what was taken in"),
     Leaning(transport.ThreadDelegateConsumer._commit, "offsets", TRANSPORT, "exactly-once commits by itself"),
     Leaning(transport.Consumer.on_partitions_assigned, "assigned generation_id", TRANSPORT, "locks others out"),
@@ -133,9 +139,22 @@ ORDERS = [
     ),
     (
         Leaning(Thread.getmany, "", FETCH_THREAD, "fetches are wrapped in the thread"),
-        "call_thread _fetch_records",
+        "_ensure_consumer call_thread _fetch_records active_partitions timeout _max_poll_records",
     ),
-    (Leaning(transport.Consumer._drain_messages, "", TRANSPORT, "gaps are added there"), "getmany _add_gap"),
+    (
+        Leaning(transport.Consumer._drain_messages, "", TRANSPORT, "ours does the same, but for gaps"),
+        "consumer_should_stop fetcher_should_stop getmany sleep should_stop get_read_offset _add_gap wait_first "
+        "callback suspend_flow set_read_offset consumer_stopped_errors should_stop CancelledError should_stop",
+    ),
+    (Leaning(FaustFetcher._fetcher.fun, "", TRANSPORT, "it does nothing but that"), "consumer _drain_messages self"),
+    (
+        Leaning(Fetcher.fetched_records, "", FETCH_THREAD, "ours waits in the same way"),
+        "timeout _create_fetch_waiter wait waiter timeout waiter result timeout",
+    ),
+    (
+        Leaning(Thread._fetch_records, "", FETCH_THREAD, "asks for records that are there, without a wait"),
+        "flow_active _closed _closed ConsumerStoppedError fetched_records active_partitions timeout max_records",
+    ),
     (
         Leaning(transport.Consumer._commit_tps, "", TRANSPORT, "the offset to commit is asked for"),
         "_filter_committable_offsets _commit_offsets",
@@ -151,10 +170,6 @@ ORDERS = [
     (
         Leaning(transport.Consumer.on_partitions_assigned, "", TRANSPORT, "recovery must not begin before it"),
         "_on_partitions_assigned",
-    ),
-    (
-        Leaning(transport.Consumer._drain_messages, "", TRANSPORT, "what lies below the read offset is dropped"),
-        "_read_offset get_read_offset callback set_read_offset",
     ),
     (
         Leaning(transport.Consumer.perform_seek, "", TRANSPORT, "the read offset is None where none is committed"),

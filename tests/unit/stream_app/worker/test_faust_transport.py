@@ -464,12 +464,86 @@ def test_other_topics_commit_only_up_to_the_first_gap() -> None:
     run(body)
 
 
-def test_offsets_between_fetches_are_not_gaps() -> None:
+class Stream:
+    """What a consumer fetches and to whom it hands it out."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, consumer: FetchConsumer, *messages: Any) -> None:
+        self.messages = list(messages)
+        self.handed_out: list[Any] = []
+        self.error: BaseException | None = None  # that the fetching raises at its end
+        self.fetcher = SimpleNamespace(should_stop=False)
+        self.room = asyncio.Event()
+        self.room.set()
+        monkeypatch.setattr(FetchConsumer, "getmany", lambda *_, **__: self._fetch())
+        consumer.callback = self._take
+        self.draining = asyncio.create_task(consumer._drain_messages(self.fetcher))
+
+    async def _fetch(self) -> Any:
+        while self.messages:
+            message = self.messages.pop(0)
+            yield message.tp, message
+        if self.error is not None:
+            raise self.error
+        self.fetcher.should_stop = True
+
+    async def _take(self, message: Any) -> None:
+        await self.room.wait()
+        if message.offset < 0:
+            raise ConnectionError
+        self.handed_out.append(message)
+
+
+def test_messages_are_handed_out_in_order_but_those_below_the_read_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(consumer: FetchConsumer) -> None:
-        await consumer._add_gap(EVENTS, 1, 9)
-        await consumer._add_gap(OTHER, 1, 9)
-        assert not consumer._gap[EVENTS]
-        assert consumer._gap[OTHER]
+        consumer._read_offset[EVENTS] = 6
+        messages = [hand_out(consumer, *offsets) for offsets in ((4, 5), (6,), (7, 8), (9,))]
+        stream = Stream(monkeypatch, consumer, *messages)
+        await asyncio.wait_for(stream.draining, 5)
+        assert stream.handed_out == messages[1:]
+        assert consumer._read_offset[EVENTS] == 9
+
+    run(body)
+
+
+def test_a_message_waits_for_room_until_the_flow_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.resume_flow()
+        first, second, third = (hand_out(consumer, offset) for offset in (5, 6, 7))
+        stream = Stream(monkeypatch, consumer, first, second, third)
+        stream.room.clear()
+        done, _ = await asyncio.wait([stream.draining], timeout=0.02)
+        assert not done
+        assert stream.handed_out == []
+        consumer.stop_flow()
+        await asyncio.wait_for(stream.draining, 5)
+        stream.room.set()
+        await asyncio.sleep(0)
+        assert stream.handed_out == [], "Faust clears its queues then: what came later would stay there"
+
+    run(body)
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), driver.ConsumerStoppedError(), ConnectionError()], ids=str)
+@pytest.mark.parametrize("stopping", [False, True])
+def test_while_the_app_stops_the_end_of_the_consumer_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, stopping: bool
+) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        stream = Stream(monkeypatch, consumer, hand_out(consumer, 5))
+        stream.error = error
+        if stopping:
+            consumer.app._stopped.set()
+        (result,) = await asyncio.gather(stream.draining, return_exceptions=True)
+        assert isinstance(result, type(error)) == (not stopping or isinstance(error, ConnectionError))
+
+    run(body)
+
+
+def test_what_the_hand_out_raises_ends_the_fetcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(consumer: FetchConsumer) -> None:
+        stream = Stream(monkeypatch, consumer, hand_out(consumer, 5), SimpleNamespace(tp=OTHER, offset=-1))
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(stream.draining, 5)
 
     run(body)
 
