@@ -180,10 +180,14 @@ class EncodedBatch:
 
     def _build(self) -> bytes:
         """Returns the whole batch; aiokafka asks again when it has to send again."""
+        return bytes(self.buffer())
+
+    def buffer(self) -> memoryview:
+        """Returns the whole batch, without a copy."""
         data: Any = self.batch.data
         attributes = self.batch.codec | _TRANSACTIONAL * self._transactional
         last, time = self.batch.records - 1, self._milliseconds
         _CHECKED.pack_into(data, _FRONT.size, attributes, last, time, time, *self._producer, self.batch.records)
         checksum = calc_crc32c(memoryview(data)[_FRONT.size :])
         _FRONT.pack_into(data, 0, 0, len(data) - _LENGTH_FROM, -1, _MAGIC, checksum)
-        return self.batch.data.tobytes()
+        return memoryview(data)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stream_app.contract.events import Reason
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
-from stream_app.kafka.batch_queue import BatchQueue, PartitionBatch, QueuedBatches, topic_partition
+from stream_app.kafka.batch_queue import BatchQueue, PartitionBatch, QueuedBatches, make_lean, topic_partition
 from stream_app.kafka.clients import new_producer
 from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
 from stream_app.kafka.refusals import named_rights
@@ -140,6 +140,7 @@ class AtLeastOnce:
     async def start(self) -> None:
         """Connects; raises aiokafka's errors."""
         self._producer = delivery_producer(self._settings, enable_idempotence=True)
+        make_lean(self._producer)
         await self._producer.start()
         self._queue = BatchQueue(self._producer, self._clock)
         self._lease = Lease(self._settings.session_timeout, monotonic)

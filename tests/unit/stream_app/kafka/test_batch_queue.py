@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from io import BytesIO
 from itertools import count
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     KafkaConnectionError,
+    KafkaError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
     TopicAuthorizationFailedError,
 )
+from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
+from aiokafka.protocol.api import RequestStruct
 from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v7
 from aiokafka.record.memory_records import MemoryRecords
 
 from stream_app.contract.records import OutgoingRecord
-from stream_app.kafka.batch_queue import BatchQueue, topic_partition
+from stream_app.kafka.batch_queue import BatchQueue, _LeanRequest, make_lean, topic_partition
 from stream_app.kafka.encoded_batch import RecordBatch, encode_records
+from tests.unit.builders.leanings import Leaning
 
+OURS = "stream_app/kafka/batch_queue.py"
 FINE, NOT_LEADER, NOT_AUTHORISED, OUT_OF_ORDER = 0, 6, 29, 45  # Kafka's error codes
 A, B, OTHER = TopicPartition("a", 0), TopicPartition("a", 1), TopicPartition("b", 0)
 Sent = dict[TopicPartition, tuple[int, list[bytes]]]  # first sequence number and values by partition
@@ -34,6 +42,8 @@ class Broker:
         self._answers = iter(answers)
         self._ends: dict[TopicPartition, int] = {}
         self.requests: list[Sent] = []
+        self.leaders: Iterator[int | None] = iter(())  # as the metadata have them; then it is 1
+        self.updates = 0  # of the metadata
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
@@ -42,7 +52,7 @@ class Broker:
         assert node == 1
         self.requests.append(
             {
-                topic_partition(topic, partition): _read(data)
+                topic_partition(topic, partition): _read(bytes(data))
                 for topic, partitions in request._topics
                 for partition, data in partitions
             }
@@ -53,6 +63,10 @@ class Broker:
         if isinstance(answer, Exception):
             raise answer
         return ProduceResponse_v7(topics=[self._take(tp, answer) for tp in self.requests[-1]], throttle_time_ms=0)
+
+    def update(self) -> asyncio.Future[None]:
+        self.updates += 1
+        return asyncio.ensure_future(asyncio.sleep(0))
 
     def _take(self, tp: TopicPartition, errors: dict[TopicPartition, int]) -> Any:
         error, base = errors.get(tp, FINE), self._ends.get(tp, 100)
@@ -80,16 +94,16 @@ def run(
     async def whole() -> None:
         producer, broker = AIOKafkaProducer(enable_idempotence=True, retry_backoff_ms=1, **options), Broker(*answers)
         producer._txn_manager.set_pid_and_epoch(7, 1)
-        producer._metadata.leader_for_partition = lambda _: 1
+        producer._metadata.leader_for_partition = lambda _: next(broker.leaders, 1)
         producer.client.send = broker.send
-        producer.client.force_metadata_update = lambda: None
-        sending = asyncio.create_task(producer._sender._sender_routine())
+        producer.client.force_metadata_update = broker.update
+        make_lean(producer)
+        await producer._sender.start()
         ticks = count(1)
         async with asyncio.timeout(10):
             await body(BatchQueue(producer, lambda: float(next(ticks))), broker, producer)
-        sending.cancel()
+        await producer._sender.close()
         producer._closed = True
-        await asyncio.wait([sending])
 
     asyncio.run(whole())
 
@@ -157,6 +171,88 @@ def test_what_cannot_be_tried_again_is_raised(code: int, error: type[Exception])
     run(body, [{B: code}])
 
 
+def test_what_has_no_leader_waits_for_one() -> None:
+    async def body(queue: BatchQueue, broker: Broker, _: Any) -> None:
+        broker.leaders = iter([None, -1, None, None])
+        await queue.put([(A, batch(b"1")), (B, batch(b"2"))]).acknowledged
+        assert broker.updates == 2
+        assert broker.requests == [{A: (0, [b"1"]), B: (0, [b"2"])}]
+
+    run(body)
+
+
+def test_a_mistake_while_sending_ends_the_producer() -> None:
+    async def body(queue: BatchQueue, _: Any, __: Any) -> None:
+        with pytest.raises(KafkaError, match="Unexpected error"):
+            await queue.put([(A, batch(b"1"))]).acknowledged
+        with pytest.raises(KafkaError, match="Unexpected error"):
+            queue.put([(A, batch(b"2"))])
+
+    run(body, [ZeroDivisionError()])
+
+
+def test_a_sender_that_is_stopped_finishes_its_requests() -> None:
+    async def body(queue: BatchQueue, broker: Broker, producer: AIOKafkaProducer) -> None:
+        broker.answers.clear()
+        queued = queue.put([(A, batch(b"1"))])
+        await broker.asked.wait()
+        stopping = asyncio.create_task(producer._sender.close())
+        await asyncio.sleep(0.01)
+        assert not stopping.done()
+        broker.answers.set()
+        await stopping
+        assert queued.acknowledged.done()
+
+    run(body)
+
+
+ANSWERS = [
+    ("a", [(0, FINE, 7, -1, 0), (3, NOT_LEADER, -1, -1, -1)]),
+    ("töpic", [(2, FINE, 2**40, 1_700_000_000_000, 5)]),
+    ("none", []),
+]
+
+
+def test_a_request_has_the_bytes_of_aiokafkas_and_its_answer_is_read_alike() -> None:
+    topics = [("a", [(0, b"some"), (3, b"")]), ("töpic", [(2, bytes(70_000))])]
+    plain, lean = (kind(None, -1, 40_000, topics) for kind in (ProduceRequest, _LeanRequest))
+    for versions in ({0: (3, 12)}, {0: (3, 5)}):
+        ours, theirs = lean.prepare(versions), plain.prepare(versions)
+        assert ours.API_VERSION == theirs.API_VERSION == min(7, versions[0][1])
+        found, expected = (
+            one.build_request_header(77, "nextact-worker").encode() + one.encode() for one in (ours, theirs)
+        )
+        assert found == expected
+        header = BytesIO((77).to_bytes(4) + b"rest")
+        assert ours.parse_response_header(header).correlation_id == 77
+        assert header.read() == b"rest"
+    answer = ProduceResponse_v7(topics=ANSWERS, throttle_time_ms=9)
+    read = lean.prepare({0: (3, 12)}).RESPONSE_TYPE.decode(BytesIO(answer.encode()))
+    assert (read.topics, read.throttle_time_ms, read.API_VERSION) == (ANSWERS, 9, 7)
+
+
+CALLED = [
+    Leaning(Sender._sender_routine, "", OURS, "it is replaced"),
+    Leaning(Sender._send_produce_req, "node_id batches", OURS, "it is replaced"),
+    Leaning(Sender._maybe_wait_for_pid, "", OURS, "there is a producer id before anything is sent"),
+    Leaning(SendProduceReqHandler.create_request, "", OURS, "it is replaced"),
+    Leaning(SendProduceReqHandler.do, "node_id", OURS, "it sends, and sorts out what failed"),
+    Leaning(MessageAccumulator.drain_by_nodes, "ignore_nodes muted_partitions", OURS, "it hands out batches"),
+    Leaning(MessageAccumulator.waiter, "", OURS, "it says when there are batches"),
+    Leaning(MessageAccumulator._wakeup, "fut", OURS, "it wakes the sender"),
+    Leaning(
+        AIOKafkaConnection.send, "request expect_response", OURS, "header and request are written one after the other"
+    ),
+    Leaning(RequestStruct.build_request_header, "correlation_id client_id", OURS, "it is replaced"),
+    Leaning(RequestStruct.parse_response_header, "read_buffer", OURS, "it is replaced"),
+]
+
+
+@pytest.mark.parametrize("leaning", CALLED, ids=str)
+def test_what_is_called_and_replaced_takes_the_same_parameters(leaning: Leaning) -> None:
+    leaning.check()
+
+
 def test_a_producer_that_has_ended_takes_nothing() -> None:
     async def body(queue: BatchQueue, _: Any, producer: AIOKafkaProducer) -> None:
         waiting = queue.put([(A, batch(b"1"))])
@@ -194,7 +290,7 @@ def test_a_transaction_hears_of_its_partitions() -> None:
         BatchQueue(producer, lambda: 0.0).put([(A, batch(b"1")), (OTHER, batch(b"2"))])
         assert producer._txn_manager.partitions_to_add() == {A, OTHER}
         (waiting,) = producer._message_accumulator._batches[A]
-        assert MemoryRecords(waiting.get_data_buffer()).next_batch().is_transactional
+        assert MemoryRecords(bytes(waiting.get_data_buffer())).next_batch().is_transactional
 
     async def alone() -> None:
         producer = AIOKafkaProducer(transactional_id="t")

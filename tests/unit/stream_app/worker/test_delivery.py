@@ -43,6 +43,7 @@ def run(producer: Producer, body: Callable[[AtLeastOnce], Awaitable[None]], *, b
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clients, "Producer", producer)
         patch.setattr(delivery_module, "BatchQueue", producer.queue)
+        patch.setattr(delivery_module, "make_lean", lambda _: None)
         patch.setattr(delivery_module, "_BEAT_S", beat)
         asyncio.run(whole())
     assert producer.stopped
