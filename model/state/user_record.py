@@ -130,9 +130,9 @@ def records_of(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[bytes
 @compiled
 def _number(out: NDArray[np.uint8], at: int, value: int, size: int) -> int:
     """Writes a number of so many bytes, the least first; returns where it ends."""
-    rest = np.uint64(value)
-    for byte in range(size):
-        out[at + byte] = rest >> np.uint64(8 * byte) & np.uint64(0xFF)
+    rest, to = np.uint64(value), np.uint64(at)  # unsigned, as numba looks whether a signed index counts from the end
+    for byte in range(np.uint64(size)):
+        out[to + byte] = rest >> np.uint64(8) * byte & np.uint64(0xFF)
     return at + size
 
 

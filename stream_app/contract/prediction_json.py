@@ -129,12 +129,14 @@ class _ItemNames(NamedTuple):
 
     names: Sequence[str]  # (I,), the version's own: known by identity, as comparing them would take too long
     json: Strings  # (I,)
+    longest: int  # bytes
 
 
 class _Labels(NamedTuple):
     """The JSON of all that has a number: items by their index in the model's names, event types and flags."""
 
     items: Strings
+    longest: int  # bytes of an item
     types: Strings
     flags: Strings
 
@@ -162,7 +164,8 @@ class PredictionEncoder:
 
     def keep(self, serving: Collection[Sequence[str]]) -> None:
         """Forgets the item ids of all versions but those that serve, given by their names of items."""
-        self._items = [items for items in self._items if any(items.names is names for names in serving)]
+        known = set(map(id, serving))
+        self._items = [items for items in self._items if id(items.names) in known]
 
     def encode(self, events: SourceEvents, answers: Answers) -> Strings:
         """Returns the JSON of N predictions: each event with the answer to it.
@@ -178,7 +181,8 @@ class PredictionEncoder:
             recommendations=self._recommendations,
             actions=self._actions,
         )
-        labels = _Labels(self._items_of(answers.names), _TYPES, _FLAGS)
+        items = self._items_of(answers.names)
+        labels = _Labels(items.json, items.longest, _TYPES, _FLAGS)
         text, starts = _write(self._event_columns(events, answers.version), columns, labels)
         if not len(starts):
             raise DataPathError(
@@ -186,13 +190,14 @@ class PredictionEncoder:
             )
         return frozen(text, starts)
 
-    def _items_of(self, names: Sequence[str]) -> Strings:
+    def _items_of(self, names: Sequence[str]) -> _ItemNames:
         for items in self._items:
             if items.names is names:
-                return items.json
-        items = _ItemNames(names, json_strings(names))
+                return items
+        json = json_strings(names)
+        items = _ItemNames(names, json, int(np.diff(json.starts).max(initial=0)))
         self._items = [*self._items[-1:], items]
-        return items.json
+        return items
 
     def _event_columns(self, events: SourceEvents, version: str) -> _EventColumns:
         return _EventColumns(
@@ -210,21 +215,11 @@ class PredictionEncoder:
 
 
 @compiled
-def _most_bytes(events: _EventColumns, answers: _AnswerColumns, ids: Strings) -> int:
-    """Returns how many bytes the predictions take at most; `ids` are those of the items."""
-    rows, ranked = answers.items.shape
-    numbers = answers.recommendations + answers.actions + answers.next_type.shape[1]
-    size: int = rows * (_PER_PREDICTION + len(events.version) + numbers * _PER_NUMBER) + len(events.ids)
-    for n in range(rows):
-        longest = 0
-        for rank in range(ranked):
-            item = answers.items[n, rank]
-            length = ids.starts[item + 1] - ids.starts[item] if item >= 0 else 0
-            longest = max(longest, length)
-            if rank < answers.recommendations:
-                size += length
-        size += answers.actions * longest
-    return size
+def _most_bytes(events: _EventColumns, answers: _AnswerColumns, labels: _Labels) -> int:
+    """Returns how many bytes the predictions take at most."""
+    once = _PER_PREDICTION + len(events.version)
+    items = (answers.recommendations + answers.actions) * (_PER_NUMBER + labels.longest)
+    return len(events.types) * (once + items + answers.next_type.shape[1] * _PER_NUMBER) + len(events.ids)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -309,7 +304,7 @@ def _write(events: _EventColumns, answers: _AnswerColumns, labels: _Labels) -> t
 
     Returns nothing at all, not even where the first begins, when a number is not a probability.
     """
-    out = np.empty(_most_bytes(events, answers, labels.items), np.uint8)
+    out = np.empty(_most_bytes(events, answers, labels), np.uint8)
     starts, ids = np.zeros(len(events.types) + 1, np.int64), lines(events.ids, 2 * len(events.types))
     scratch, best = _new_scratch(answers)
     at = 0

