@@ -19,10 +19,10 @@ from model.serving.state_engine import StateEngine
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
 from stream_app.contract.string_columns import strings
 from stream_app.errors import DataPathError
+from stream_app.kafka.log_range import LogRange
 from stream_app.kafka.record_batch import record_batches
 from stream_app.worker.delivery import BatchResult, Delivery
 from stream_app.worker.local_store import LocalStore
-from stream_app.worker.log_range import LogRange
 
 _LOOKED_AT: Final = 10_000  # users of a partition; of a log made anew nearly each of them knows a later offset
 

@@ -34,9 +34,9 @@ from mode.threads import QueuedMethod
 
 from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_consumer
+from stream_app.kafka.log_range import LogRange, OffsetGap, gap_to
 from stream_app.kafka.offsets import beginnings_of, ends_of
 from stream_app.kafka.refusals import refusal
-from stream_app.worker.log_range import LogRange, OffsetGap, gap_to
 
 _FETCH_WAIT_MS: Final = 200  # that a fetch waits at the broker when it finds nothing
 _LONGEST_PAUSE_S: Final = 0.02  # between two fetches of a busy worker

@@ -31,9 +31,9 @@ from faust.types import TP
 
 from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_producer
+from stream_app.kafka.log_range import LogRange, OffsetGap
 from stream_app.settings import Settings
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
-from stream_app.worker.log_range import LogRange, OffsetGap
 
 _RECOVERY_POLL_S: Final = 0.02  # between two looks for something to recover
 _RECOVERY_FETCH_S: Final = 0.1  # longest fetch during recovery

@@ -18,7 +18,7 @@ from model.serving.online_hits import count_hits
 from model.serving.online_scores import BatchScores, VersionScore
 from stream_app.contract.events import REASONS
 from stream_app.contract.records import UnreadableReason
-from stream_app.worker.log_range import MISSED_REASONS
+from stream_app.kafka.log_range import MISSED_REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)

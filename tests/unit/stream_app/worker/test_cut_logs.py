@@ -13,10 +13,10 @@ from model.serving.state_engine import StateEngine
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
 from stream_app.contract.events import RejectedRecord, decode_event
 from stream_app.errors import DataPathError
+from stream_app.kafka.log_range import LogRange
 from stream_app.worker.cut_logs import CutLogs
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
 from stream_app.worker.local_store import LocalStore
-from stream_app.worker.log_range import LogRange
 from tests.unit.builders.basics import make_states, unpacked
 
 

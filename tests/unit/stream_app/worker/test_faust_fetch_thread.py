@@ -22,10 +22,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_app.errors import DataPathError
+from stream_app.kafka.log_range import OffsetGap
 from stream_app.worker import faust_fetch_thread
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread
 from stream_app.worker.faust_transport import FetchConsumer
-from stream_app.worker.log_range import OffsetGap
 from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, SETTINGS, Delivery, records, run
 
 NEW = TP(SETTINGS.events_topic, 4)  # just assigned

@@ -18,9 +18,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from stream_app.errors import DataPathError
+from stream_app.kafka.log_range import OffsetGap
 from stream_app.worker.faust_fetch_thread import Fetch
 from stream_app.worker.faust_transport import FetchConsumer, FetchSchema, PartitionPosition
-from stream_app.worker.log_range import OffsetGap
 from tests.unit.builders.consumers import CHANGELOG, EVENTS, OTHER, STANDBY, Delivery, hand_out, records, run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.worker.log_range import LogRange, gap_to
+from stream_app.kafka.log_range import LogRange, gap_to
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 60))
