@@ -198,6 +198,11 @@ class Settings(BaseSettings):
         description="folder for the embedded broker, the demo, the workers' local stores, the trainer's checkpoints, "
         "and a long round's events",
     )
+    cache_dir: str = Field(
+        "",
+        description="folder for what is compiled, loops and kernels, which the next start need not compile then; "
+        "empty: where numba and Triton keep it",
+    )
     stall_timeout: float = Field(
         120.0, ge=0, description="seconds without progress, though there is work, after which a worker ends; 0: never"
     )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
-from numba import njit
-from numba.core.caching import IndexDataCacheFile
+from numba import config, njit
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    UserProvidedCacheLocator,
+)
 from numpy.typing import NDArray
 
 FAST: Final = ("contract", "reassoc")  # one instruction may multiply and add, and sums may be taken in any order
 
 Floats = NDArray[np.float32]  # what most loops work on
+
+logger: Final = logging.getLogger(__name__)
 
 
 class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
@@ -46,21 +54,72 @@ class SafeCacheFile(IndexDataCacheFile):  # type: ignore[misc]
         return index
 
 
+class NamedFolder(UserProvidedCacheLocator):  # type: ignore[misc]
+    """The folder that `NUMBA_CACHE_DIR` names, which need not be writable: an image's may be filled and read-only.
+
+    Leans on, in numba 0.68: locators are asked in their order for one that suits a function, numba's own only take a
+    folder in which they can write a file, and the folder's name is read when numba is imported.
+    """
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> NamedFolder | None:
+        """Returns the folder for a function; None: no folder is named, or the function is in no file."""
+        return cls(py_func, py_file) if config.CACHE_DIR and Path(py_file).exists() else None
+
+
+class _CacheParts(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes: ClassVar = [NamedFolder, *CompileResultCacheImpl._locator_classes]
+
+
+class DiskCache(FunctionCache):  # type: ignore[misc]
+    """What was compiled of one function. Where it cannot be kept, the function works all the same."""
+
+    _impl_class = _CacheParts
+    misses: ClassVar = 0  # loops that this process had to compile, each for one signature
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Raises RuntimeError where there is no folder."""
+        super().__init__(function)
+        stamps = [_stamp(root) for root in sorted({_root(Path(__file__)), _root(Path(function.__code__.co_filename))})]
+        self._cache_file = SafeCacheFile(self.cache_path, self._impl.filename_base, stamps)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Returns what was compiled for a signature on this processor; None: nothing that can be read."""
+        try:
+            return super().load_overload(sig, target_context)
+        except OSError as error:
+            _say_once(error.strerror)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps what was compiled for a signature, where the folder can be written and has room."""
+        DiskCache.misses += 1
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _say_once(error.strerror)
+
+
 def compiled(function: Callable[..., Any]) -> Any:
     """Makes a function that is compiled at its first call for each signature, and runs without the interpreter's lock.
 
-    The machine code stays on disk, if a folder can be written, until a source file of the function's package or of ours
+    The machine code stays on disk, if there is a folder, until a source file of the function's package or of ours
     changes. Sums are as `FAST` says.
+
+    Leans on, in numba 0.68: a dispatcher loads and saves by its `_cache`.
     """
-    options = {"nogil": True, "fastmath": set(FAST)}
+    dispatcher = njit(nogil=True, fastmath=set(FAST))(function)
     try:
-        dispatcher = njit(cache=True, **options)(function)
-    except RuntimeError:  # there is no folder that can be written
-        return njit(**options)(function)
-    disk_cache = dispatcher._cache
-    stamps = [_stamp(root) for root in sorted({_root(Path(__file__)), _root(Path(function.__code__.co_filename))})]
-    disk_cache._cache_file = SafeCacheFile(disk_cache.cache_path, disk_cache._impl.filename_base, stamps)
+        dispatcher._cache = DiskCache(function)
+    except RuntimeError:  # there is no folder: it is compiled anew in every process
+        _say_once("cannot be written")
     return dispatcher
+
+
+@cache
+def _say_once(problem: str) -> None:
+    where = config.CACHE_DIR or "the folder for it"
+    logger.warning("what is compiled now is not kept for the next start: %s: %s", where, problem)
 
 
 def _root(source: Path) -> Path:
@@ -72,11 +131,14 @@ def _root(source: Path) -> Path:
 
 
 @cache
-def _stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Returns the names, times and sizes of all source files below a root.
+def _stamp(root: Path) -> str:
+    """Returns a digest of all source files below a root, by name and content.
 
     Compiled code holds the functions that it calls, and the constants and the fields of tuples that it reads, whatever
-    files these come from.
+    files these come from. Times of files do not count: an image's layers have them in whole seconds, or changed.
     """
-    files = sorted(root.rglob("*.py") if (root / "__init__.py").exists() else root.glob("*.py"))
-    return tuple((str(path.relative_to(root)), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+    digest = sha256()
+    for path in sorted(root.rglob("*.py") if (root / "__init__.py").exists() else root.glob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

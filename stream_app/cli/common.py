@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import click
@@ -28,6 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CLEAR: Final = "\r\033[K"  # clears the terminal's line
 _READ_BY_FAUST: Final = re.compile("FAUST_.*|F_.*|NO_CYTHON|DEVLOG|TYPEXPR_DEBUG")  # by Faust and mode, at import
+_COMPILERS: Final = {"NUMBA_CACHE_DIR": "numba", "TRITON_CACHE_DIR": "triton"}  # variables, and folders of ours
 INTERRUPTED: Final = 130  # exit code, as shells report SIGINT
 
 
@@ -114,6 +116,13 @@ def settings_of(options: dict[str, Any]) -> Settings:
     if settings.log_level != "debug":
         for library in ("aiokafka", "faust", "mode", "matplotlib"):
             logging.getLogger(library).setLevel("WARNING")
+    if settings.cache_dir:
+        _keep_compiled_in(settings.cache_dir)
     for variable in unknown_variables(os.environ, Settings.model_fields):
         logger.warning("%s", variable)
     return settings
+
+
+def _keep_compiled_in(folder: str) -> None:
+    """Has numba and Triton, which are imported later, keep what they compile in a folder."""
+    os.environ.update({variable: str(Path(folder, name).absolute()) for variable, name in _COMPILERS.items()})

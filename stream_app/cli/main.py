@@ -222,6 +222,22 @@ def doctor(**options: Any) -> None:
         sys.exit(1)
 
 
+@cli.command("compile")
+@setting("cache_dir")
+def compile_(**options: Any) -> None:
+    """Compile what workers and trainers call, for the processor of this machine: the next start need not.
+
+    A minute's work, for an image that is built or a folder that several workers have. Without it a worker compiles at
+    its start what is missing.
+    """
+    settings = settings_of(options)
+    with importing():
+        from stream_app.cli.compile_ahead import compile_all
+
+    found = compile_all(settings, click.echo)
+    click.echo(f"{found.loops} compiled loops, {found.size / 1e6:.1f} MB, in {found.path}")
+
+
 @cli.command()
 @click.option("--write", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write to this folder.")
 def schema(folder: Path | None) -> None:

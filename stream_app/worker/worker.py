@@ -12,17 +12,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, NoReturn
 from uuid import uuid4
 
 import torch
-from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
+from model.kernels.compiled import DiskCache
 from model.serving.canary import HitCounts
-from model.serving.state_engine import StateEngine
-from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.http_server import HttpServer
@@ -32,7 +31,7 @@ from stream_app.settings import Settings
 from stream_app.versions.canary_reports import CanaryReport, report_canary
 from stream_app.versions.promotions import Promotions
 from stream_app.worker.agent import BatchStages, EventsAgent
-from stream_app.worker.delivery import AtLeastOnce, BatchResult, Delivery
+from stream_app.worker.delivery import AtLeastOnce, Delivery
 from stream_app.worker.exactly_once import ExactlyOnce
 from stream_app.worker.faust_app import create_app
 from stream_app.worker.local_store import LocalStore, raise_file_limit, tables_per_partition
@@ -40,9 +39,12 @@ from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
 from stream_app.worker.reload import Reloader
 from stream_app.worker.threads import WorkerThreads
+from stream_app.worker.warm_up import new_engine, warm_up
 from stream_app.worker.watchdog import Watchdog, pending_work
 
 logger: Final = logging.getLogger(__name__)
+
+SLOTS: Final = 65_536  # users whose memory is there from the start, but untouched: growing copies all, and events wait
 
 GUARANTEES: Final[dict[str, Callable[[Settings, Callable[[], float]], Delivery]]] = {
     "at-least-once": AtLeastOnce,
@@ -84,7 +86,7 @@ class Worker:
             loading=_compute_thread("loading", settings),
         )
         with device_errors(device):
-            engine = _new_engine(settings, device, store.read)
+            engine = new_engine(settings, device, store.read, slots=SLOTS)
         self._engine, self._device, self._threads = engine, device, threads
         self._delivery = GUARANTEES[settings.delivery](settings, time.time)
         self._reloader = Reloader(
@@ -142,16 +144,15 @@ class Worker:
             await self._work(stop)
 
     async def _warm_up(self) -> None:
-        """Processes a batch beside the users' states, in the device thread, so that code and device are warm.
+        """Processes batches beside the users' states, in the device thread, so that code and device are warm.
 
-        Where nothing compiled is on disk yet, this takes seconds, in which an event would wait.
+        Where nothing compiled is on disk yet (`nextact compile`) this takes many seconds, in which an event would wait.
         """
         with device_errors(self._device):
-            engine = _new_engine(self._settings, self._device)
-            if self._engine.serving is not None:
-                engine.serve(self._engine.serving)
-            pipeline = Pipeline(engine, self._settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
-            await asyncio.get_running_loop().run_in_executor(self._threads.device, process_one, pipeline)
+            warm = partial(warm_up, self._settings, self._device, self._engine.serving)
+            await asyncio.get_running_loop().run_in_executor(self._threads.device, warm)
+        if DiskCache.misses:
+            logger.info("%d loops had to be compiled; `nextact compile` does it ahead of a start", DiskCache.misses)
         self._warm = True
 
     async def _watch(self) -> None:
@@ -202,26 +203,6 @@ class Worker:
         if not self._warm:  # then there is no consumer yet
             return {}
         return {str(tp.partition): position.lag for tp, position in self._app.consumer.partition_positions().items()}
-
-
-def _new_engine(settings: Settings, device: torch.device, stored: RecordLookup = nothing_stored) -> StateEngine:
-    states = UserStates(
-        hidden=settings.hidden,
-        length=settings.history_length,
-        epoch=settings.stream_epoch,
-        device=device,
-        most=settings.users_in_memory,
-        stored=stored,
-    )
-    return StateEngine(states, rules_share=settings.rules_share)
-
-
-def process_one(pipeline: Pipeline) -> BatchResult:
-    """Processes one event of a made-up user; returns its effects, raises what the device raises."""
-    key, value = b"warm-up", b'{"user_id":"warm-up","type":"view","item_id":"warm-up"}'
-    record = ConsumerRecord("warm-up", 0, 0, 0, 0, key, value, None, len(key), len(value), ())
-    (result,) = pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode([record], 0))))
-    return result
 
 
 def _compute_thread(name: str, settings: Settings) -> ThreadPoolExecutor:

@@ -11,9 +11,16 @@ from pathlib import Path
 class FreshProcess:
     """`python -m module command...`, in a session of its own; named as `multiprocessing` names what it does."""
 
-    def __init__(self, module: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        """What it says is appended to the log."""
-        line = [sys.executable, "-m", module, *command]
+    def __init__(
+        self,
+        module: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        within: Sequence[str] = (),
+    ) -> None:
+        """What it says is appended to the log. `within`: what comes before the command, see `image`."""
+        line = [*within, sys.executable, "-m", module, *command]
         with log.open("ab") as said:
             self._process = subprocess.Popen(line, env=environment, stdout=said, stderr=said, start_new_session=True)
         self.pid = self._process.pid

@@ -50,15 +50,16 @@ class Running:
         module: str = "stream_app",
         *,
         fresh: bool = False,
+        within: Sequence[str] = (),
     ) -> None:
-        """`fresh`: with all imports, and not forked from a process that has made them."""
+        """`fresh`: with all imports, and not forked from a process that has made them; `within`: see `FreshProcess`."""
         self.name = " ".join(command)
         self.log = log
         own = settings.model_copy(update={"http_port": 0, "http_host": "127.0.0.1"})
         log.touch()
         self._process: ForkServerProcess | FreshProcess
-        if fresh:
-            self._process = FreshProcess(module, command, environment(own, command), log)
+        if fresh or within:
+            self._process = FreshProcess(module, command, environment(own, command), log, within)
         else:
             self._process = start(module, command, environment(own, command), stdout=log, stderr=log)
 

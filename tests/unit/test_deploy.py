@@ -181,7 +181,19 @@ def test_the_image_for_gpus_has_what_triton_compiles_with() -> None:
     assert (DEPLOY / check).is_file(), "fails the build of an image in which Triton could not compile"
     assert "\nARG TORCH=" in runtime_stage(), "an argument ends with its stage"
     made = runtime_stage().partition("install --directory")[2].partition("COPY")[0].split()
-    assert image_env()["TRITON_CACHE_DIR"] in made, "its owner may write there"
+    assert f"{image_env()[f'{PREFIX}CACHE_DIR']}/triton" in made, "its owner may write there"
+
+
+def test_what_is_compiled_is_in_the_image() -> None:
+    """By the user who runs it, where a worker looks for it, behind all that it is made of."""
+    before, compiles, _ = runtime_stage().partition("\nRUN nextact compile\n")
+    assert compiles
+    for line in ("COPY --from=build /opt/nextact", "USER 10001:10001", f"{PREFIX}CACHE_DIR=", f"{PREFIX}DATA_DIR="):
+        assert line in before
+    made = before.partition("install --directory")[2].partition("COPY")[0].split()
+    assert image_env()[f"{PREFIX}CACHE_DIR"] in made, "its owner may write there"
+    mounts = [mount for service in own_services().values() for mount in service.get("volumes", ())]
+    assert not [mount for mount in mounts if image_env()[f"{PREFIX}CACHE_DIR"] in mount], "a volume would hide it"
 
 
 def check_compiler(tmp_path: Path, path: str) -> subprocess.CompletedProcess[str]:

@@ -130,14 +130,52 @@ def more(_, x):
     assert found == ["3.0", "45.0"]
 
 
+def test_times_of_sources_do_not_count(tmp_path: Path) -> None:
+    """The layers of an image have them in whole seconds, or set to one date."""
+    write(tmp_path / "loops.py", "", "double", "x + x")
+    assert printed(tmp_path, CALL) == "3.0 0 1"
+    os.utime(tmp_path / "loops.py", (1, 1))
+    assert printed(tmp_path, CALL) == "3.0 1 0"
+
+
+def test_a_folder_that_is_named_is_read_where_it_cannot_be_written(tmp_path: Path) -> None:
+    write(tmp_path / "loops.py", "", "double", "x + x")
+    folder = tmp_path / "named"
+    assert printed(tmp_path, CALL, folder) == "3.0 0 1"
+    folder.chmod(0o555)
+    script = f"import tempfile; tempfile.TemporaryFile = None; {CALL}"  # numba's own way to see if it can be written
+    assert printed(tmp_path, script, folder) == "3.0 1 0"
+
+
+def test_a_function_works_without_a_folder_and_says_so_once(tmp_path: Path) -> None:
+    write(tmp_path / "loops.py", "", "double", "x + x")
+    (tmp_path / "file").touch()
+    call = "import loops; print(loops.double(1.5), loops.double(2))"
+    done = process(tmp_path, call, tmp_path / "file" / "named")
+    assert done.stdout == "3.0 4\n"
+    assert done.stderr.count("not kept for the next start") == 1
+
+
+CALL = (
+    "import loops; from model.kernels.compiled import DiskCache; "
+    "print(loops.double(1.5), sum(loops.double.stats.cache_hits.values()), DiskCache.misses)"
+)
+
+
 def write(path: Path, imports: str, name: str, result: str) -> None:
     """A module with a compiled function of x."""
     head = f"from model.kernels.compiled import compiled\n{imports}\n\n"
     path.write_text(f"{head}\n@compiled\ndef {name}(x):\n    return {result}\n")
 
 
-def printed(folder: Path, call: str) -> str:
+def printed(folder: Path, call: str, named: Path | None = None) -> str:
     """What another process prints."""
+    return process(folder, call, named).stdout.strip()
+
+
+def process(folder: Path, call: str, named: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Another process, with a folder named for what it compiles, or not."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
-    done = subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    if named is not None:
+        environment["NUMBA_CACHE_DIR"] = str(named)
+    return subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)

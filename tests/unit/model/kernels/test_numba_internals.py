@@ -18,10 +18,19 @@ import llvmlite.binding
 import numpy as np
 import pytest
 from llvmlite import ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.core.base import BaseContext
-from numba.core.caching import Cache, IndexDataCacheFile
+from numba.core.caching import (
+    Cache,
+    CacheImpl,
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    NullCache,
+    UserProvidedCacheLocator,
+)
+from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.core.typing import Signature
 from numba.extending import intrinsic
@@ -81,7 +90,38 @@ def test_a_dispatcher_has_the_parts_from_which_ours_makes_its_cache_file() -> No
     assert isinstance(disk_cache, Cache), "compiled.py leans on Dispatcher._cache"
     assert disk_cache._cache_file._cache_path == disk_cache.cache_path, "compiled.py reads cache_path"
     assert isinstance(getattr(njit(cache=True)(_double)._cache, FILE), IndexDataCacheFile), "compiled.py replaces it"
+    assert type(njit(cache=True)(_double)._cache) is FunctionCache, "compiled.py makes one of its own kind"
+    assert FunctionCache._impl_class is CompileResultCacheImpl, "compiled.py gives it other locators"
     assert "_double" in disk_cache._impl.filename_base, "compiled.py reads _impl.filename_base"
+
+
+def test_a_dispatcher_reads_and_saves_by_two_methods_of_its_cache() -> None:
+    why = "compiled.py overrides them in a cache that it gives to the dispatcher"
+    tree = ast.parse(textwrap.dedent(inspect.getsource(Dispatcher.compile)))
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    used = {node.attr for node in attributes if isinstance(node.value, ast.Attribute) and node.value.attr == "_cache"}
+    assert used == {"load_overload", "save_overload"}, why
+    assert isinstance(njit(_double)._cache, NullCache), f"{why} that has none"
+
+
+LOCATORS = [
+    Leaning(CacheImpl.__init__, "py_func", "compiled.py", "makes one with locators of its own"),
+    Leaning(UserProvidedCacheLocator.__init__, "py_func py_file", "compiled.py", "makes one itself"),
+    Leaning(UserProvidedCacheLocator.from_function, "py_func py_file", "compiled.py", "overrides it"),
+]
+
+
+@pytest.mark.parametrize("leaning", LOCATORS, ids=str)
+def test_locators_are_as_ours_is(leaning: Leaning) -> None:
+    leaning.check()
+
+
+def test_locators_are_asked_in_order_and_the_named_folder_is_in_the_configuration() -> None:
+    why = "compiled.py puts a locator before numba's own"
+    assert CompileResultCacheImpl._locator_classes[0] is UserProvidedCacheLocator, why
+    assert "_locator_classes" in CacheImpl.__init__.__code__.co_names, why
+    assert isinstance(config.CACHE_DIR, str), "compiled.py asks whether NUMBA_CACHE_DIR is given"
+    assert "CACHE_DIR" in UserProvidedCacheLocator.__init__.__code__.co_names, "compiled.py leaves the place to it"
 
 
 def _double(x: float) -> float:

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from stream_app.cli.common import LineFormatter, grouped, importing, setting, stoppable
+from stream_app.cli.common import LineFormatter, grouped, importing, setting, settings_of, stoppable
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,17 @@ def test_a_log_line_and_its_traceback_hide_secrets_also_those_of_others() -> Non
     assert "s3 said ***" in text
     assert "GET https://host/x?sig=*** *** is wrong" in text
     assert "hunter2" not in text
+
+
+def test_the_folder_for_what_is_compiled_is_told_to_the_compilers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(variable, "elsewhere")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    settings_of({})
+    assert os.environ["NUMBA_CACHE_DIR"] == "elsewhere"
+    monkeypatch.chdir(tmp_path)
+    settings_of({"cache_dir": "compiled"})
+    assert os.environ["NUMBA_CACHE_DIR"] == str(tmp_path / "compiled" / "numba")
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "compiled" / "triton")

@@ -1,30 +1,39 @@
-"""The batch that a worker makes before its first one, to know that its device works."""
+"""How a worker ends where it cannot go on: with a line that says why, and the exit code of a failed data path."""
 
 from __future__ import annotations
 
-import json
-import time
+import logging
+import os
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from model.serving.serving import Serving, serve
-from model.serving.state_engine import StateEngine
-from stream_app.settings import load_settings
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
-from stream_app.worker.worker import process_one
-from tests.unit.builders.basics import CPU, make_states, make_version, unpacked
+from stream_app.errors import DataPathError, TooManyDeadLetters
+from stream_app.worker.worker import fail
+
+FAILURES = [
+    (TooManyDeadLetters("most are not events"), ["this worker ends: most are not events"], False),
+    (KeyError("slot"), ["the data path failed, this worker ends: KeyError('slot')"], True),
+    (RuntimeError("CUDA error: lost"), ["the data path failed", "NEXTACT_DEVICE_FALLBACK=true"], True),
+]
 
 
-@pytest.mark.parametrize("serving", [None, serve(make_version(), CPU)], ids=["rules", "model"])
-def test_a_worker_can_make_a_batch_before_the_first(serving: Serving | None) -> None:
-    engine = StateEngine(make_states(), rules_share=1.0)
-    if serving is not None:
-        engine.serve(serving)
-    result = process_one(Pipeline(engine, load_settings(), WorkerMetrics(CollectorRegistry()), time.perf_counter))
-    assert engine.user_counts().in_memory == 1
-    (prediction,) = unpacked(result.predictions)
-    assert json.loads(prediction.value or b"")["history_length"] == 1
-    assert len(result.changelog) == 1
-    assert not result.dead_letters
+@pytest.mark.parametrize(("error", "said", "with_stack"), FAILURES, ids=lambda value: type(value).__name__)
+def test_a_failure_ends_the_process_and_says_why(
+    error: BaseException,
+    said: list[str],
+    with_stack: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    monkeypatch.setattr(os, "_exit", _raise)
+    with pytest.raises(SystemExit) as end:
+        fail(error)
+    assert end.value.code == DataPathError.exit_code
+    assert len(caplog.records) == len(said)
+    assert all(words in record.getMessage() for words, record in zip(said, caplog.records, strict=True))
+    assert (caplog.records[0].exc_info is not None) is with_stack
+
+
+def _raise(code: int) -> None:
+    raise SystemExit(code)

@@ -1,0 +1,148 @@
+"""Takes made-up batches through a pipeline of its own, of every kind that a stream has, before the first real one.
+
+So code is compiled or read from disk, memory is there and the device works before an event waits for it. The users'
+states are not touched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+import torch
+from aiokafka import ConsumerRecord
+from prometheus_client import CollectorRegistry
+
+from model.data.events import EVENT_TYPES
+from model.serving.canary import Canary
+from model.serving.serving import Serving
+from model.serving.state_engine import StateEngine
+from model.state.user_states import RecordLookup, UserStates, nothing_stored
+from stream_app.contract.records import UnreadableBatch
+from stream_app.settings import Settings
+from stream_app.worker.delivery import BatchResult
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.pipeline import Pipeline, Records
+
+LARGE: Final = 512  # records of a batch that is worth several ranking threads
+_USERS: Final = 48  # made up: those of a large batch come several times
+_ITEMS: Final = 200  # at most, made up or of the catalogue
+_BEGIN_MS: Final = 1_700_000_000_000  # time of the first event, ms since the epoch
+_APART_MS: Final = 7_000  # time between two events
+_SPOILT: Final = (None, b"", b"{", b"[]", b'{"user_id":"w0","type":"view"}')  # values of records that are not events
+
+
+def new_engine(
+    settings: Settings, device: torch.device, stored: RecordLookup = nothing_stored, *, slots: int = 1024
+) -> StateEngine:
+    """Makes an engine as the settings say, with room for so many users before it grows."""
+    states = UserStates(
+        hidden=settings.hidden,
+        length=settings.history_length,
+        epoch=settings.stream_epoch,
+        device=device,
+        slots=slots,
+        most=settings.users_in_memory,
+        stored=stored,
+    )
+    return StateEngine(states, rules_share=settings.rules_share)
+
+
+def warm_up(settings: Settings, device: torch.device, serving: Serving | None) -> None:
+    """Processes batches by the rules, then by a version if there is one. Raises what the device raises."""
+    store = _MadeUpStore()
+    engine = new_engine(settings, device, store.read)
+    pipeline = Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+    stream = _MadeUpStream(serving.vocabulary.items[:_ITEMS] if serving else (), settings.partitions)
+    if serving is not None:
+        process(pipeline, stream.take(2))
+        engine.serve(serving)
+    _process_all(engine, pipeline, stream, store)
+    if serving is not None:
+        engine.serve(serving, Canary(serving, 0.5))
+        process(pipeline, stream.take(16))
+
+
+def process(pipeline: Pipeline, records: Records) -> list[BatchResult]:
+    """Takes a batch through all stages; returns its effects."""
+    return pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode(records, 0))))
+
+
+def _process_all(engine: StateEngine, pipeline: Pipeline, stream: _MadeUpStream, store: _MadeUpStore) -> None:
+    run = partial(process, pipeline)
+    for size in (1, 1, 2, 4, 8, 16, 32, 64):
+        store.keep(run(stream.take(size)))
+    run(stream.spoilt())
+    run([*stream.take(4), *stream.spoilt()])
+    run([])
+    replayed = stream.take(16)
+    store.keep(run(replayed))
+    run(replayed)
+    run([*replayed[:4], *stream.take(2)])
+    store.keep(run(stream.take(LARGE)))
+    engine.clear()  # users come back from the store
+    run(stream.take(1))
+    run(stream.take(LARGE))
+
+
+class _MadeUpStore:
+    """Stands for the local store."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[int, str], bytes] = {}
+
+    def keep(self, results: Iterable[BatchResult]) -> None:
+        """Keeps the users' states of a batch."""
+        for result in results:
+            self._records |= {(result.partition, key.decode()): value for key, value in result.states}
+
+    def read(self, partition: int, users: Sequence[str]) -> dict[str, bytes]:
+        """Returns the records of those users whom it has."""
+        keys = ((partition, user) for user in users)
+        return {user: self._records[partition, user] for _, user in keys if (partition, user) in self._records}
+
+
+class _MadeUpStream:
+    """Records of all partitions, as they come."""
+
+    def __init__(self, items: Sequence[str], partitions: int) -> None:
+        self._items = items or [f"warm-up-{number}" for number in range(_ITEMS)]
+        self._offsets = [0] * partitions
+        self._number = 0
+
+    def take(self, count: int) -> list[ConsumerRecord[bytes, bytes]]:
+        """Returns the next records, events all of them."""
+        return [self._event() for _ in range(count)]
+
+    def spoilt(self) -> list[ConsumerRecord[bytes, bytes]]:
+        """Returns one record of each kind that is not an event."""
+        made = [self._record(0, b"w0", value) for value in _SPOILT]
+        offset = self._offset(0)
+        empty = (None, None, None, -1, -1, ())
+        return [*made, UnreadableBatch("warm-up", 0, offset, _BEGIN_MS, 0, *empty, first_offset=offset)]
+
+    def _event(self) -> ConsumerRecord[bytes, bytes]:
+        number = self._number
+        self._number += 1
+        user, kind = f"w{number % _USERS}", EVENT_TYPES[number % 3 and number % len(EVENT_TYPES)]
+        event: dict[str, object] = {"user_id": user, "type": kind, "timestamp": _BEGIN_MS + _APART_MS * number}
+        if kind == "search":
+            event["query"] = "warm up"
+        else:
+            event["item_id"] = self._items[number * 7 % len(self._items)]
+        if number % 4:
+            same_as = number - _USERS * (number % 32 == 21)  # some have the id of the user's event before
+            event |= {"event_id": str(same_as), "category": "warm", "brand": "up", "price": 1.5, "session_id": user}
+        return self._record(number % _USERS % len(self._offsets), user.encode(), msgspec.json.encode(event))
+
+    def _record(self, partition: int, key: bytes, value: bytes | None) -> ConsumerRecord[bytes, bytes]:
+        time_ms, sizes = _BEGIN_MS + _APART_MS * self._number, (len(key), -1 if value is None else len(value))
+        return ConsumerRecord("warm-up", partition, self._offset(partition), time_ms, 0, key, value, None, *sizes, ())
+
+    def _offset(self, partition: int) -> int:
+        offset = self._offsets[partition]
+        self._offsets[partition] += 1
+        return offset
