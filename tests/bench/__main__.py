@@ -22,6 +22,7 @@ from stream_app.sandbox.cluster import Broker
 from tests.bench.backbones import backbones
 from tests.bench.batches import batches
 from tests.bench.catalogue import catalogue
+from tests.bench.cold import cold
 from tests.bench.fusion import fusion
 from tests.bench.incremental import incremental
 from tests.bench.per_user import memory
@@ -47,6 +48,7 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "throughput": throughput,
     "reload": reload,
     "recovery": recovery,
+    "cold": cold,
     "memory": memory,
 }
 PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]

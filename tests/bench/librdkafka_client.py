@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_app.settings import Settings
-from tests.bench.open_loop import GRACE_S, RUNS, EventPool, LoadRun, Record, numbers, offer
+from tests.bench.open_loop import GIVE_UP_S, GRACE_S, RUNS, EventPool, LoadRun, Record, numbers, offer
 
 LINGER_MS: Final = 1  # it sends a request per partition: without a pause the broker would be given one per event
 _AT_ONCE: Final = 10_000  # most records taken at once
@@ -54,14 +54,14 @@ class LibrdkafkaLoad:
         self._producer.purge()
         self._consumer.close()
 
-    def run(self, rate: float, seconds: float, *, grace: float = GRACE_S) -> LoadRun:
+    def run(self, rate: float, seconds: float, *, grace: float = GRACE_S, give_up: float = GIVE_UP_S) -> LoadRun:
         """Offers so many events/s for so long; see `offer`. Raises RuntimeError where the broker refuses an event."""
         self._run = next(RUNS)
         records = self._pool.take(self._run, round(rate * seconds))
         self._read_from_the_end()
         gc.disable()  # a collection would hold up what is due
         try:
-            return offer(self, records, rate, time.perf_counter, grace=grace)
+            return offer(self, records, rate, time.perf_counter, grace=grace, give_up=give_up)
         finally:
             gc.enable()
 

@@ -150,13 +150,19 @@ class Link(Protocol):
 
 
 def offer(
-    link: Link, records: Sequence[Record], rate: float, clock: Callable[[], float], *, grace: float = GRACE_S
+    link: Link,
+    records: Sequence[Record],
+    rate: float,
+    clock: Callable[[], float],
+    *,
+    grace: float = GRACE_S,
+    give_up: float = GIVE_UP_S,
 ) -> LoadRun:
     """Sends record n when n / rate seconds have gone by, from one thread, and notes when its first answer comes.
 
     It does so in turns of at least a millisecond, so that an event is sent up to a millisecond after it is due: that
-    counts as latency. When an event has been without an answer for `GIVE_UP_S` the events after it are not sent, and
-    the run is the shorter. It ends with the last answer, or `grace` seconds after the last event.
+    counts as latency. When an event has been without an answer for `give_up` seconds the events after it are not sent,
+    and the run is the shorter. It ends with the last answer, or `grace` seconds after the last event.
     """
     count, sent, received = len(records), np.zeros(len(records)), np.full(len(records), np.inf)
     number = answered = oldest = 0
@@ -178,7 +184,7 @@ def offer(
             look = now + _LOOK_S
             while oldest < number and received[oldest] < np.inf:
                 oldest += 1
-            if now - (start + oldest / rate) > GIVE_UP_S:
+            if now - (start + oldest / rate) > give_up:
                 count = number
         if number == count and end == np.inf:
             end = now + grace
