@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.event_time import group_starts
 from model.data.events import (
     BRAND_BUCKETS,
     CATEGORY_BUCKETS,
@@ -22,6 +21,7 @@ from model.data.events import (
     SESSION_GAP_MS,
     Actions,
 )
+from model.data.user_clocks import begins_group
 from model.kernels.compiled import compiled
 
 TYPE_SLOTS: Final = 8  # type codes that 3 bits can hold
@@ -53,6 +53,20 @@ _MASKS: Final = np.array(list(_SIZES.values()), np.uint32) - np.uint32(1)
 _FIRST: Final = np.array(_ENDS[:-1])
 _OPTIONAL: Final = np.array([name in ("prices", "categories", "brands") for name in _SIZES])
 
+# Milliseconds at which the buckets of gaps begin, but for the lowest: bucket b does after 2**(0.8 b) - 1 seconds.
+_GAP_STARTS: Final = np.ceil(1000 * (2 ** (0.8 * np.arange(1, FIRST_GAP)) - 1)).astype(np.int64)
+
+
+class _Columns(NamedTuple):
+    """What contexts are made of, for the compiled loop; every array is (N,), see `Actions`."""
+
+    times: NDArray[np.int64]
+    sessions: NDArray[np.uint64]
+    types: NDArray[np.uint8]
+    prices: NDArray[np.uint8]
+    categories: NDArray[np.uint16]
+    brands: NDArray[np.uint16]
+
 
 def context_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Returns the table's rows for packed contexts of any shape (...), one for each field: (..., 6)."""
@@ -67,16 +81,7 @@ def item_attribute_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
 
 def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Returns floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; a negative gap counts as 0."""
-    seconds = np.maximum(gaps_ms, 0) / 1000.0
-    return np.minimum(np.floor(1.25 * np.log2(1 + seconds)), FIRST_GAP - 1).astype(np.uint8)
-
-
-def session_boundaries(
-    gaps_ms: NDArray[np.int64], sessions: NDArray[np.uint64], previous: NDArray[np.uint64]
-) -> NDArray[np.bool_]:
-    """Tells which actions open a session: by another session id or, where one is missing, after half an hour."""
-    both = (sessions != 0) & (previous != 0)
-    return np.where(both, sessions != previous, gaps_ms > SESSION_GAP_MS)
+    return np.searchsorted(_GAP_STARTS, gaps_ms, side="right").astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +96,8 @@ class ContextFields:
     brands: NDArray[np.int64]
 
 
-def pack_contexts(actions: Actions, gaps: NDArray[np.uint8], boundaries: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """Packs N contexts; bits from low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
-    packed = actions.types.astype(np.uint32)
-    packed |= boundaries.astype(np.uint32) << BOUNDARY_SHIFT
-    packed |= actions.prices.astype(np.uint32) << PRICE_SHIFT
-    packed |= gaps.astype(np.uint32) << GAP_SHIFT
-    packed |= actions.categories.astype(np.uint32) << CATEGORY_SHIFT
-    packed |= actions.brands.astype(np.uint32) << BRAND_SHIFT
-    return packed
-
-
 def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
-    """Takes contexts of any shape apart: the inverse of `pack_contexts`."""
+    """Takes contexts of any shape apart: the inverse of `pack_context`."""
 
     def field(shift: int, bits: int) -> NDArray[np.int64]:
         return ((contexts >> np.uint32(shift)) & np.uint32((1 << bits) - 1)).astype(np.int64)
@@ -127,6 +121,14 @@ def types_of(contexts: NDArray[np.uint32]) -> NDArray[np.uint8]:
 def type_of(context: np.uint32) -> np.uint32:
     """Returns the type code of one context; this and the functions below are for compiled loops."""
     return context % np.uint32(TYPE_SLOTS)
+
+
+@compiled
+def fill_context_rows(context: np.uint32, rows: NDArray[np.int64]) -> None:
+    """Fills in the table's rows (6,) for one context."""
+    for field in range(len(_FIRST)):
+        value = (context >> _SHIFTS[field]) & _MASKS[field]
+        rows[field] = 0 if value == 0 and _OPTIONAL[field] else np.int64(value) + _FIRST[field]
 
 
 @compiled
@@ -171,6 +173,30 @@ def same_item_attributes(context: np.uint32, other: np.uint32) -> bool:
     return bool(context >> np.uint32(CATEGORY_SHIFT) == other >> np.uint32(CATEGORY_SHIFT))
 
 
+@compiled
+def pack_context(kind: int, opens: bool, price: int, gap: int, category: int, brand: int) -> int:
+    """Packs a context; bits from low to high: type 3, session boundary 1, price 4, gap 5, category 10, brand 9."""
+    low = kind | opens << BOUNDARY_SHIFT | price << PRICE_SHIFT | gap << GAP_SHIFT
+    return low | category << CATEGORY_SHIFT | brand << BRAND_SHIFT
+
+
+@compiled
+def begins_session(gap_ms: int, session: np.uint64, previous: np.uint64) -> bool:
+    """Tells whether an action opens a session: by another session id or, where one is missing, after half an hour."""
+    if session != 0 and previous != 0:
+        return bool(session != previous)
+    return gap_ms > SESSION_GAP_MS
+
+
+@compiled
+def _gap_bucket_of(gap_ms: int) -> int:
+    """Does what `gap_buckets` does, for one gap."""
+    bucket = 0
+    while bucket < len(_GAP_STARTS) and gap_ms >= _GAP_STARTS[bucket]:
+        bucket += 1
+    return bucket
+
+
 def contexts_of(
     actions: Actions,
     users: NDArray[np.int64],
@@ -183,21 +209,39 @@ def contexts_of(
     user from before these actions: their clock in milliseconds or NO_TIME, and the last session id given or 0.
     The gap is the time by which the user's clock advanced.
     """
-    order = np.argsort(users, kind="stable")
-    first = group_starts(users[order])
-    times, sessions = actions.times[order], actions.sessions[order]
-    before = np.where(first, last_times[order], np.roll(times, 1))
-    fresh = before == NO_TIME
-    gaps = times - np.where(fresh, times, before)
-    previous = _last_given(np.where(first, last_sessions[order], np.roll(sessions, 1)), first)
-    buckets = np.empty(len(users), np.uint8)
-    buckets[order] = np.where(fresh, FIRST_GAP, gap_buckets(gaps))
-    boundaries = np.empty(len(users), np.bool_)
-    boundaries[order] = session_boundaries(gaps, sessions, previous) | fresh
-    return pack_contexts(actions, buckets, boundaries)
+    contexts = np.empty(len(users), np.uint32)
+    columns = _Columns(
+        actions.times, actions.sessions, actions.types, actions.prices, actions.categories, actions.brands
+    )
+    _fill_contexts(users.argsort(kind="stable"), users, columns, last_times, last_sessions, contexts)
+    return contexts
 
 
-def _last_given(values: NDArray[np.uint64], first: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Replaces each value that is 0 by the last one of its group that is not; (N,)."""
-    sources = np.where((values != 0) | first, np.arange(len(values)), 0)
-    return values[np.maximum.accumulate(sources)]
+@compiled
+def _fill_contexts(
+    order: NDArray[np.int64],
+    users: NDArray[np.int64],
+    actions: _Columns,
+    last_times: NDArray[np.int64],
+    last_sessions: NDArray[np.uint64],
+    contexts: NDArray[np.uint32],
+) -> None:
+    """Fills in contexts (N,), user by user: `order` (N,) sorts the actions by user and then by log."""
+    before, previous = NO_TIME, np.uint64(0)  # the user's clock, and the last session id that they gave
+    for position in range(len(order)):
+        n = order[position]
+        if begins_group(order, users, position):
+            before, previous = last_times[n], last_sessions[n]
+        fresh = before == NO_TIME
+        gap = 0 if fresh else actions.times[n] - before
+        contexts[n] = pack_context(
+            actions.types[n],
+            fresh or begins_session(gap, actions.sessions[n], previous),
+            actions.prices[n],
+            FIRST_GAP if fresh else _gap_bucket_of(gap),
+            actions.categories[n],
+            actions.brands[n],
+        )
+        before = actions.times[n]
+        if actions.sessions[n] != 0:
+            previous = actions.sessions[n]

@@ -33,6 +33,7 @@ SESSION_GAP_MS: Final = 30 * 60 * 1000  # the convention of web analytics where 
 PURCHASE_HORIZON: Final = 10  # actions: a coming purchase is one among the user's next 10 …
 PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and within this time, so that its absence becomes known, too
 
+_PRICE_STARTS: Final = 2.0 ** np.arange(PRICE_BUCKETS - 1) - 1  # the lowest price of each bucket from 1 on
 _WORD = re.compile(r"\w+")
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, near the golden ratio of 2**64 (Knuth, multiplicative hashing)
 
@@ -141,10 +142,8 @@ def query_words(item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
     """Returns 1 + floor(log2(1 + price)), at most 15, for each price; 0: not given."""
-    given = np.array([np.nan if price is None else price for price in prices], np.float64)
-    logarithms = np.minimum(1 + np.floor(np.log2(1 + given)), PRICE_BUCKETS - 1)
-    buckets: NDArray[np.uint8] = np.nan_to_num(logarithms, nan=0.0).astype(np.uint8)
-    return buckets
+    given = np.array([-1.0 if price is None or price != price else price for price in prices], np.float64)
+    return _PRICE_STARTS.searchsorted(given, side="right").astype(np.uint8)
 
 
 def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16]:

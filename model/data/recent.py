@@ -10,9 +10,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.contexts import types_of
+from model.data.contexts import type_of, types_of
 from model.data.events import SEARCH
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.kernels.compiled import compiled
+from model.kernels.hash_table import find_row
 
 NO_ITEM: Final = -1  # catalogue index of a search and of an item that is not in the catalogue
 RECENT_LENGTH: Final = 32  # last actions of a user that count, at most
@@ -37,3 +39,9 @@ def catalogue_items(
     """Returns the catalogue indices of actions; NO_ITEM for a search and for an item that is not in the catalogue."""
     known = np.maximum(vocabulary.rows_of(item_keys) - ITEM_BUCKETS, NO_ITEM)
     return np.where(types_of(contexts) == SEARCH, NO_ITEM, known).astype(np.int32)
+
+
+@compiled
+def catalogue_item(cells: NDArray[np.uint64], item_key: np.uint64, context: np.uint32) -> np.int64:
+    """Returns the catalogue index of one action, by the cells of the vocabulary's table: for compiled loops."""
+    return np.int64(NO_ITEM) if type_of(context) == SEARCH else find_row(cells, item_key)

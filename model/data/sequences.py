@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import contexts_of, types_of
-from model.data.event_time import user_clocks
 from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, SEARCH, Actions
+from model.data.user_clocks import user_clocks
 
 
 @dataclass(frozen=True, slots=True)

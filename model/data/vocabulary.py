@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.contexts import context_rows, types_of
+from model.data.contexts import CONTEXT_SLICES, fill_context_rows, type_of
 from model.data.events import SEARCH, item_key, query_words
+from model.kernels.compiled import compiled
 from model.kernels.cuda import on_device
-from model.kernels.hash_table import HashTable
+from model.kernels.hash_table import HashTable, find_row
 
 ITEM_BUCKETS: Final = 1024  # rows for all items that are not in the vocabulary
 
@@ -34,7 +35,9 @@ class Tokens:
 
     def to(self, device: torch.device) -> Tokens:
         """Moves the tokens to a device."""
-        return Tokens(*(on_device(getattr(self, name), device) for name in self.__slots__))
+        if device == self.items.device:
+            return self
+        return Tokens(*[on_device(each, device) for each in (self.items, self.searches, self.contexts, self.words)])
 
     def __getitem__(self, index: object) -> Tokens:
         return Tokens(*(getattr(self, name)[index] for name in self.__slots__))
@@ -47,7 +50,7 @@ class Vocabulary:
         self.items: tuple[str, ...] = tuple(items)
         # A collision of two ids (about 3 in 10^8 at a million items) leaves the later one without traffic.
         self.item_keys: NDArray[np.uint64] = np.array([item_key(item) for item in self.items], np.uint64)
-        self._table = HashTable(self.item_keys)
+        self.table = HashTable(self.item_keys)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -60,18 +63,18 @@ class Vocabulary:
     def rows_of(self, item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Returns the rows of item keys, same shape: the item's own or, if it is unknown, its hash bucket's."""
         buckets = (item_keys % np.uint64(ITEM_BUCKETS)).astype(np.int64)
-        indices = self._table.find(item_keys)
+        indices = self.table.find(item_keys)
         return np.where(indices >= 0, ITEM_BUCKETS + indices, buckets)
 
     def tokens(self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
         """Returns the network's input for actions of any shape, on the CPU."""
-        searches = types_of(contexts) == SEARCH
-        return Tokens(
-            items=torch.from_numpy(np.where(searches, 0, self.rows_of(item_keys))),
-            searches=torch.from_numpy(searches),
-            contexts=torch.from_numpy(context_rows(contexts)),
-            words=torch.from_numpy(_words(item_keys, searches)),
-        )
+        keys, packed = np.ascontiguousarray(item_keys).reshape(-1), np.ascontiguousarray(contexts).reshape(-1)
+        items, searches = np.empty(len(keys), np.int64), np.empty(len(keys), np.bool_)
+        rows = np.empty((len(keys), len(CONTEXT_SLICES)), np.int64)
+        found = _fill_tokens(self.table.cells, keys, packed, items, searches, rows)
+        words = np.where(searches[:, None], query_words(keys), 0) if found else np.zeros((len(keys), 0), np.int64)
+        columns = (items, searches, rows, words)
+        return Tokens(*[torch.from_numpy(each.reshape(*item_keys.shape, *each.shape[1:])) for each in columns])
 
     def grown(self, items: Iterable[str]) -> Vocabulary:
         """Returns this vocabulary with the unknown ones among `items` appended, in their order."""
@@ -80,7 +83,27 @@ class Vocabulary:
         return Vocabulary([*self.items, *fresh]) if fresh else self
 
 
-def _words(item_keys: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
-    if not searches.any():  # most batches have none
-        return np.zeros((*item_keys.shape, 0), np.int64)
-    return np.where(searches[..., None], query_words(item_keys), 0)
+@compiled
+def item_row(cells: NDArray[np.uint64], item_key: np.uint64) -> np.int64:
+    """Returns the row of one item key, by a vocabulary's table: see `Vocabulary.rows_of`."""
+    row = find_row(cells, item_key)
+    return np.int64(ITEM_BUCKETS) + row if row >= 0 else np.int64(item_key & np.uint64(ITEM_BUCKETS - 1))
+
+
+@compiled
+def _fill_tokens(
+    cells: NDArray[np.uint64],
+    item_keys: NDArray[np.uint64],
+    contexts: NDArray[np.uint32],
+    items: NDArray[np.int64],
+    searches: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+) -> bool:
+    """Fills in items (N,), searches (N,) and the context table's rows (N, 6); tells whether there is a search."""
+    found = False
+    for n in range(len(item_keys)):
+        searches[n] = type_of(contexts[n]) == SEARCH
+        items[n] = 0 if searches[n] else item_row(cells, item_keys[n])
+        fill_context_rows(contexts[n], rows[n])
+        found |= searches[n]
+    return found

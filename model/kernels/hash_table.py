@@ -16,14 +16,14 @@ class HashTable:
 
     def __init__(self, keys: NDArray[np.uint64]) -> None:
         # At least half of the cells are free, so that few keys are looked for in more than two.
-        self._cells: NDArray[np.uint64] = np.zeros((2 << len(keys).bit_length(), 2), np.uint64)
-        _fill(self._cells, keys)
+        self.cells: NDArray[np.uint64] = np.zeros((2 << len(keys).bit_length(), 2), np.uint64)
+        _fill(self.cells, keys)
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Returns the row of each key, in the same shape; -1 stands for a key that is not there."""
         flat = np.ascontiguousarray(keys).reshape(-1)
         rows = np.empty(len(flat), np.int64)
-        _find(self._cells, flat, rows)
+        _find(self.cells, flat, rows)
         return rows.reshape(keys.shape)
 
 
@@ -47,6 +47,12 @@ def _fill(cells: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
 
 
 @compiled
+def find_row(cells: NDArray[np.uint64], key: np.uint64) -> np.int64:
+    """Returns the row of one key, or -1: for compiled loops over the cells of a table."""
+    return np.int64(cells[_cell_of(cells, key), 1]) - np.int64(1)
+
+
+@compiled
 def _find(cells: NDArray[np.uint64], keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
     for n in range(len(keys)):
-        rows[n] = np.int64(cells[_cell_of(cells, keys[n]), 1]) - 1
+        rows[n] = find_row(cells, keys[n])

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.contexts import unpack_contexts
+from model.data.contexts import types_of
 from model.data.covisits import COVISIT_WINDOW
 from model.data.events import EVENT_TYPES, SEARCH, Actions
 from model.serving.answers import RANKED, Answers
@@ -100,11 +100,10 @@ class LiveRules:
 
 def _recents(slots: NDArray[np.int64], histories: Histories) -> tuple[dict[int, list[int]], dict[int, int]]:
     """Per distinct slot: the keys of its latest items, latest first, and the type of its last action."""
-    distinct = np.unique(slots)
-    item_keys, contexts, sizes = histories.gather(distinct, min(COVISIT_WINDOW, histories.length))
-    types = unpack_contexts(contexts).types
+    distinct = list(dict.fromkeys(slots.tolist()))
+    item_keys, contexts, sizes = histories.gather(np.array(distinct, np.int64), min(COVISIT_WINDOW, histories.length))
     recents, last_types = {}, {}
-    rows = zip(distinct.tolist(), item_keys.tolist(), types.tolist(), sizes.tolist(), strict=True)
+    rows = zip(distinct, item_keys.tolist(), types_of(contexts).tolist(), sizes.tolist(), strict=True)
     for slot, row, codes, size in rows:
         recents[slot] = [row[i] for i in range(size - 1, -1, -1) if codes[i] != SEARCH]
         last_types[slot] = codes[size - 1] if size else NO_TYPE

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.events import Actions
+from model.data.user_clocks import begins_group
+from model.kernels.compiled import compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,25 @@ def source_events(slots: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArr
 
     That is the event itself or, for a repeat, the user's last applied one before it in the batch; -1: there is none.
     """
-    sources = np.cumsum(applied) - 1
-    for index in np.flatnonzero(~applied).tolist():
-        earlier = np.flatnonzero((slots[:index] == slots[index]) & applied[:index])
-        sources[index] = sources[earlier[-1]] if len(earlier) else -1
+    sources = np.empty(len(slots), np.int64)
+    _fill_sources(slots.argsort(kind="stable"), slots, applied, sources)
     return sources
+
+
+@compiled
+def _fill_sources(
+    order: NDArray[np.int64], slots: NDArray[np.int64], applied: NDArray[np.bool_], sources: NDArray[np.int64]
+) -> None:
+    """Fills in sources (M,), user by user: `order` (M,) sorts the events by slot and then by log."""
+    count = 0
+    for n in range(len(slots)):
+        sources[n] = count if applied[n] else -1
+        count += applied[n]
+    last = -1
+    for position in range(len(order)):
+        n = order[position]
+        if begins_group(order, slots, position):
+            last = -1
+        if applied[n]:
+            last = sources[n]
+        sources[n] = last

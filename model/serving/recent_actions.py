@@ -1,18 +1,30 @@
 """The last actions of the users of a batch, for each answer of it: up to its own event and nothing after it.
 
-Shapes: M answers, B of them to events that are applied (the others repeat an event), U users, W actions of a window,
-A actions in all.
+Shapes: M answers, B of them to events that are applied (the others repeat an event), A actions in all.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.event_time import group_starts
-from model.data.recent import RECENT_LENGTH, RecentActions, catalogue_items
+from model.data.recent import RECENT_LENGTH, RecentActions, catalogue_item
+from model.data.user_clocks import begins_group
 from model.data.vocabulary import Vocabulary
-from model.state.history_rings import Histories
+from model.kernels.compiled import compiled
+from model.state.history_rings import Histories, Rings, copy_last, held
+
+
+class _FreshActions(NamedTuple):
+    """The events of a batch, for the compiled loop."""
+
+    order: NDArray[np.int64]  # (M,) sorts the events by slot and then by log
+    slots: NDArray[np.int64]  # (M,)
+    applied: NDArray[np.bool_]  # (M,)
+    item_keys: NDArray[np.uint64]  # (B,)
+    contexts: NDArray[np.uint32]  # (B,)
 
 
 def recent_actions(
@@ -20,38 +32,45 @@ def recent_actions(
     histories: Histories,
     slots: NDArray[np.int64],
     applied: NDArray[np.bool_],
-    ranks: NDArray[np.int64],
     item_keys: NDArray[np.uint64],
     contexts: NDArray[np.uint32],
 ) -> RecentActions:
     """The last actions of the users in `slots` (M,) at each answer.
 
-    Of the applied events: `ranks` counts those of the same user before each, `item_keys` and `contexts` (B,) say what
-    they are. `histories` do not have these events yet. However the log falls into batches, an answer sees as many
-    actions.
+    Of the applied events `item_keys` and `contexts` (B,) say what they are. `histories` do not have these events yet.
+    However the log falls into batches, an answer sees as many actions.
     """
-    window = min(RECENT_LENGTH, histories.length)
-    users, user = np.unique(slots, return_inverse=True)
-    old_keys, old_contexts, old = histories.gather(users, window)
-    new = np.bincount(user[applied], minlength=len(users))
-    firsts = np.cumsum(old + new) - new - old
-    steps, fresh = np.arange(window), user[applied]
-    filled = steps < old[:, None]
-    indices = np.concatenate(((firsts[:, None] + steps)[filled], (firsts + old)[fresh] + ranks))
-    flat_keys, flat_contexts = np.empty(len(indices), np.uint64), np.empty(len(indices), np.uint32)
-    flat_keys[indices] = np.concatenate((old_keys[filled], item_keys))
-    flat_contexts[indices] = np.concatenate((old_contexts[filled], contexts))
-    stops = (firsts + old)[user] + (ranks + 1 if applied.all() else _applied_so_far(user, applied))
-    items = catalogue_items(vocabulary, flat_keys, flat_contexts)
-    return RecentActions(items, flat_contexts, np.maximum(firsts[user], stops - window), stops)
+    order, window = slots.argsort(kind="stable"), min(RECENT_LENGTH, histories.length)
+    fresh = _FreshActions(order, slots, applied, item_keys, contexts)
+    return RecentActions(*_collect(vocabulary.table.cells, histories.rings, window, fresh))
 
 
-def _applied_so_far(user: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Counts for each event (M,) the applied events of its user up to it, itself included."""
-    order = np.argsort(user, kind="stable")
-    counts = np.cumsum(applied[order])
-    first = np.flatnonzero(group_starts(user[order]))
-    before: NDArray[np.int64] = counts[first] - applied[order][first]
-    so_far = np.empty(len(user), np.int64)
-    so_far[order] = counts - before[user[order]]
-    return so_far
+@compiled
+def _collect(
+    cells: NDArray[np.uint64], rings: Rings, window: int, fresh: _FreshActions
+) -> tuple[NDArray[np.int32], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the fields of `RecentActions`; users come in the order of their slots."""
+    starts, stops = np.empty(len(fresh.slots), np.int64), np.empty(len(fresh.slots), np.int64)
+    size = len(fresh.item_keys)
+    for position in range(len(fresh.order)):
+        if begins_group(fresh.order, fresh.slots, position):
+            size += min(held(rings, fresh.slots[fresh.order[position]]), window)
+    keys, contexts = np.empty(size, np.uint64), np.empty(size, np.uint32)
+    numbers, count = np.empty(len(fresh.slots), np.int64), 0  # of each applied event among the applied ones
+    for n in range(len(fresh.slots)):
+        numbers[n] = count
+        count += fresh.applied[n]
+    first, end = 0, 0  # of the user's actions
+    for position in range(len(fresh.order)):
+        n = fresh.order[position]
+        if begins_group(fresh.order, fresh.slots, position):
+            first = end
+            end = copy_last(rings, fresh.slots[n], window, keys, contexts, end)
+        if fresh.applied[n]:
+            keys[end], contexts[end] = fresh.item_keys[numbers[n]], fresh.contexts[numbers[n]]
+            end += 1
+        starts[n], stops[n] = max(first, end - window), end
+    items = np.empty(size, np.int32)
+    for n in range(size):
+        items[n] = catalogue_item(cells, keys[n], contexts[n])
+    return items, contexts, starts, stops

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.contexts import contexts_of
-from model.data.event_time import user_clocks
 from model.data.events import SEARCH, Actions
+from model.data.user_clocks import user_clocks
 from model.serving.answers import Answers
 from model.serving.canary import Canary
 from model.serving.live_rules import LiveRules
@@ -139,8 +139,9 @@ class StateEngine:
         return self.states.snapshot(slots)
 
     def _forget_answers(self, slots: NDArray[np.int64]) -> None:
-        self._rules_scores.forget(slots)
-        self._freed_slots = np.concatenate((self._freed_slots, slots))
+        if len(slots):
+            self._rules_scores.forget(slots)
+            self._freed_slots = np.concatenate((self._freed_slots, slots))
 
     def step_all(self, slots: NDArray[np.int64], actions: Actions, positions: NDArray[np.int64]) -> list[SteppedEvents]:
         """Steps a batch as `step` does, but users of a canary for the version before: one result per version."""
@@ -231,12 +232,10 @@ class StateEngine:
         request = None
         if serving is not None:
             vectors = self._vectors(serving, slots, applied)
-            recent = recent_actions(
-                serving.vocabulary, histories, slots, events.applied, applied.ranks, actions.item_keys, contexts
-            )
+            recent = recent_actions(serving.vocabulary, histories, slots, events.applied, actions.item_keys, contexts)
             request = RankingRequest(serving, vectors, recent)
         lengths_before = histories.counts[slots]
-        lengths = histories.append(applied.slots, applied.ranks, actions.item_keys, contexts)
+        lengths = histories.append(applied.slots, actions.item_keys, contexts)
         self.states.remember(applied.slots, actions)
         padded = np.concatenate((lengths, np.zeros(1, np.int64)))  # a source of -1 reads the zero
         return request, np.where(applied.sources >= 0, padded[applied.sources], lengths_before)
@@ -268,7 +267,10 @@ class StateEngine:
     def _encode_stale(self, serving: Serving, slots: NDArray[np.int64]) -> None:
         """Computes the hidden states of users last touched under other weights again, from their sequences."""
         states = self.states
-        stale = np.unique(slots[states.weights_id[slots] != serving.weights_id])
+        stale = slots[states.weights_id[slots] != serving.weights_id]
+        if not len(stale):
+            return
+        stale = np.unique(stale)
         states.weights_id[stale] = serving.weights_id
         stale = stale[states.histories.counts[stale] > 0]  # the others begin at zero
         for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
@@ -296,7 +298,7 @@ class StateEngine:
             return serving.stepper.step(tokens, users, np.array([0, len(slots)]), self.states.hidden)
         order = np.argsort(ranks, kind="stable")
         rows = torch.from_numpy(order).to(serving.device)
-        cuts = np.array([0, *(np.flatnonzero(np.diff(ranks[order])) + 1), len(order)])
+        cuts = np.concatenate((np.zeros(1, np.int64), np.bincount(ranks).cumsum()))
         stepped = serving.stepper.step(tokens[rows], users[rows], cuts, self.states.hidden)
         vectors = torch.empty_like(stepped)
         vectors[rows] = stepped

@@ -5,15 +5,24 @@ Shapes: S slots, L ring length, N actions of a batch, U distinct slots.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.event_time import group_starts
+from model.data.user_clocks import begins_group
 from model.kernels.compiled import compiled
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class Rings(NamedTuple):
+    """What `Histories` hold, for compiled loops."""
+
+    item_keys: NDArray[np.uint64]  # (S, L)
+    contexts: NDArray[np.uint32]  # (S, L)
+    counts: NDArray[np.int64]  # (S,) actions that each slot has ever had
+    lost: NDArray[np.int64]  # (S,) actions that were lost before the slot was restored
 
 
 class Histories:
@@ -28,34 +37,27 @@ class Histories:
         self._lost: NDArray[np.int64] = np.zeros(slots, np.int64)
 
     def append(
-        self,
-        slots: NDArray[np.int64],
-        ranks: NDArray[np.int64],
-        item_keys: NDArray[np.uint64],
-        contexts: NDArray[np.uint32],
+        self, slots: NDArray[np.int64], item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]
     ) -> NDArray[np.int64]:
-        """Adds N actions; `ranks` (N,) says how many actions of the same slot come before each one in the batch.
-
-        Returns how many actions the slot has ever had after each one, (N,).
-        """
-        counts = self.counts[slots] + ranks
-        positions = counts % self.length
-        # Positions repeat when a user has more than L actions in a batch: NumPy keeps the last, which is the newest.
-        self.item_keys[slots, positions] = item_keys
-        self.contexts[slots, positions] = contexts
-        np.maximum.at(self.counts, slots, counts + 1)
-        return counts + 1
+        """Adds N actions in log order; returns how many each one's slot has ever had after it, (N,)."""
+        lengths = np.empty(len(slots), np.int64)
+        _append(self.item_keys, self.contexts, self.counts, slots, item_keys, contexts, lengths)
+        return lengths
 
     def gather(
         self, slots: NDArray[np.int64], last: int | None = None
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint32], NDArray[np.int64]]:
         """Returns item keys and contexts (U, last), oldest first and left-aligned, and how many of each row count."""
         last = last or self.length
-        counts = self.counts[slots]
-        lengths = np.minimum(counts - self._lost[slots], last)
-        item_keys, contexts = np.empty((len(slots), last), np.uint64), np.empty((len(slots), last), np.uint32)
-        _gather(self.item_keys, self.contexts, slots, counts, lengths, item_keys, contexts)
+        shape, lengths = (len(slots), last), np.empty(len(slots), np.int64)
+        item_keys, contexts = np.zeros(shape, np.uint64), np.zeros(shape, np.uint32)
+        _gather(self.rings, slots, item_keys, contexts, lengths)
         return item_keys, contexts, lengths
+
+    @property
+    def rings(self) -> Rings:
+        """The arrays as they are now: they are others after `grow`."""
+        return Rings(self.item_keys, self.contexts, self.counts, self._lost)
 
     def restore(
         self,
@@ -99,30 +101,70 @@ def grown(array: NDArray[Scalar], slots: int) -> NDArray[Scalar]:
 
 def ranks_within(slots: NDArray[np.int64]) -> NDArray[np.int64]:
     """Counts, for each action of a batch, the actions of the same slot before it, (N,)."""
-    order, indices = np.argsort(slots, kind="stable"), np.arange(len(slots))
-    firsts = np.maximum.accumulate(np.where(group_starts(slots[order]), indices, 0))
     ranks = np.empty(len(slots), np.int64)
-    ranks[order] = indices - firsts
+    _rank(slots.argsort(kind="stable"), slots, ranks)
     return ranks
 
 
 @compiled
-def _gather(
+def _rank(order: NDArray[np.int64], slots: NDArray[np.int64], ranks: NDArray[np.int64]) -> None:
+    """Fills in ranks (N,); `order` (N,) sorts the actions by slot and then by log."""
+    rank = 0
+    for position in range(len(order)):
+        rank = 0 if begins_group(order, slots, position) else rank + 1
+        ranks[order[position]] = rank
+
+
+@compiled
+def _append(
+    ring_keys: NDArray[np.uint64],
+    ring_contexts: NDArray[np.uint32],
+    counts: NDArray[np.int64],
+    slots: NDArray[np.int64],
     item_keys: NDArray[np.uint64],
     contexts: NDArray[np.uint32],
-    slots: NDArray[np.int64],
-    counts: NDArray[np.int64],
     lengths: NDArray[np.int64],
-    gathered_keys: NDArray[np.uint64],
-    gathered_contexts: NDArray[np.uint32],
 ) -> None:
-    """Copies the last `lengths` actions of `slots` (U,), which have had `counts` actions, and fills up with zeros."""
+    """Adds actions (N,) to the rings (S, L) and to the counts (S,) of their slots; fills in lengths (N,)."""
+    for n in range(len(slots)):
+        slot = slots[n]
+        position = counts[slot] % ring_keys.shape[1]
+        ring_keys[slot, position], ring_contexts[slot, position] = item_keys[n], contexts[n]
+        counts[slot] += 1
+        lengths[n] = counts[slot]
+
+
+@compiled
+def held(rings: Rings, slot: int) -> int:
+    """Returns how many actions a slot has of those that it ever had, at most L of which are kept."""
+    return int(rings.counts[slot] - rings.lost[slot])
+
+
+@compiled
+def copy_last(
+    rings: Rings, slot: int, last: int, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32], begin: int
+) -> int:
+    """Copies the `last` actions of a slot, or as many as it has, into arrays from `begin` on; returns where they end.
+
+    No more than L are there to copy.
+    """
+    size = min(held(rings, slot), last)
+    ring, ring_contexts = rings.item_keys[slot], rings.contexts[slot]
+    position = (rings.counts[slot] - size) % len(ring)
+    for step in range(begin, begin + size):
+        item_keys[step], contexts[step] = ring[position], ring_contexts[position]
+        position = position + 1 if position + 1 < len(ring) else 0
+    return int(begin + size)
+
+
+@compiled
+def _gather(
+    rings: Rings,
+    slots: NDArray[np.int64],
+    item_keys: NDArray[np.uint64],
+    contexts: NDArray[np.uint32],
+    lengths: NDArray[np.int64],
+) -> None:
+    """Copies the last actions of slots (U,) into rows (U, n) and fills in how many there are of each (U,)."""
     for user in range(len(slots)):
-        ring, ring_contexts = item_keys[slots[user]], contexts[slots[user]]
-        into, into_contexts = gathered_keys[user], gathered_contexts[user]
-        position = (counts[user] - lengths[user]) % len(ring)
-        for step in range(lengths[user]):
-            into[step], into_contexts[step] = ring[position], ring_contexts[position]
-            position = position + 1 if position + 1 < len(ring) else 0
-        into[lengths[user] :] = np.uint64(0)
-        into_contexts[lengths[user] :] = np.uint32(0)
+        lengths[user] = copy_last(rings, slots[user], item_keys.shape[1], item_keys[user], contexts[user], 0)

@@ -8,7 +8,7 @@ Shapes: S slots, N events of a batch, U distinct slots, H hidden units, E ids of
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.data.events import NO_TIME, Actions, event_keys
+from model.data.events import NO_TIME, Actions
+from model.data.user_clocks import begins_group
 from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.state.history_rings import Histories, grown
@@ -189,35 +190,14 @@ class UserStates:
 
     def duplicates(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Tells which events (N,), in log order, repeat one of the last E ids that their user sent."""
-        given = event_ids != 0
-        repeated: NDArray[np.bool_] = given & (self.event_ids[slots] == event_ids[:, None]).any(1)
-        # Two pairs that share a key by chance are told apart below.
-        keys = event_keys(slots[given].astype(np.uint64), event_ids[given])
-        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-        repeated[given] |= counts[inverse.reshape(-1)] > 1
-        if repeated.any():
-            self._keep_repeats_within_window(slots, event_ids, repeated)
+        repeated = np.empty(len(slots), np.bool_)
+        _find_repeats(self.event_ids, slots.argsort(kind="stable"), slots, event_ids, repeated)
         return repeated
-
-    def _keep_repeats_within_window(
-        self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64], repeated: NDArray[np.bool_]
-    ) -> None:
-        """Corrects `repeated` by going through the users concerned, who are few, event by event."""
-        for slot in np.unique(slots[repeated]).tolist():
-            window = deque(filter(None, self.event_ids[slot].tolist()), EVENT_ID_WINDOW)
-            for index in np.flatnonzero((slots == slot) & (event_ids != 0)).tolist():
-                event_id = int(event_ids[index])
-                repeated[index] = event_id in window
-                if not repeated[index]:
-                    window.append(event_id)
 
     def remember(self, slots: NDArray[np.int64], actions: Actions) -> None:
         """Takes in times, sessions and event ids of applied actions; rings and hidden states stay as they are."""
-        # Where a slot repeats, NumPy keeps its last value, which is the newest.
-        self.last_times[slots] = actions.times
-        given = actions.sessions != 0
-        self.sessions[slots[given]] = actions.sessions[given]
-        _shift_in(self.event_ids, slots, actions.event_ids)
+        arrays = self.last_times, self.sessions, self.event_ids
+        _remember(*arrays, slots, actions.times, actions.sessions, actions.event_ids)
 
     def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
         """Copies all that is stored of slots (U,), for `user_record.pack`: the next batch does not change it."""
@@ -273,12 +253,52 @@ class UserStates:
 
 
 @compiled
-def _shift_in(windows: NDArray[np.uint64], slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> None:
-    """Appends the event ids that were given (N,), in log order, to the windows (S, E) of their users."""
-    last = windows.shape[1] - 1
-    for n in range(len(slots)):
+def _find_repeats(
+    windows: NDArray[np.uint64],
+    order: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    event_ids: NDArray[np.uint64],
+    repeated: NDArray[np.bool_],
+) -> None:
+    """Fills in `repeated` (N,), user by user: `order` (N,) sorts the events by slot and then by log."""
+    window = np.empty(windows.shape[1], np.uint64)
+    for position in range(len(order)):
+        n = order[position]
+        if begins_group(order, slots, position):
+            window[:] = windows[slots[n]]
+        repeated[n] = False
         if event_ids[n] != 0:
-            window = windows[slots[n]]
-            for position in range(last):
-                window[position] = window[position + 1]
-            window[last] = event_ids[n]
+            for event_id in window:
+                repeated[n] |= event_id == event_ids[n]
+            if not repeated[n]:
+                _shift_in(window, event_ids[n])
+
+
+@compiled
+def _shift_in(window: NDArray[np.uint64], event_id: np.uint64) -> None:
+    """Appends an event id to a window (E,)."""
+    last = len(window) - 1
+    for position in range(last):
+        window[position] = window[position + 1]
+    window[last] = event_id
+
+
+@compiled
+def _remember(
+    last_times: NDArray[np.int64],
+    last_sessions: NDArray[np.uint64],
+    windows: NDArray[np.uint64],
+    slots: NDArray[np.int64],
+    times: NDArray[np.int64],
+    sessions: NDArray[np.uint64],
+    event_ids: NDArray[np.uint64],
+) -> None:
+    """Takes events (N,) in log order into their users' last times (S,), last sessions (S,) and windows (S, E); a
+    session or an event id that is 0 was not given."""
+    for n in range(len(slots)):
+        slot = slots[n]
+        last_times[slot] = times[n]
+        if sessions[n] != 0:
+            last_sessions[slot] = sessions[n]
+        if event_ids[n] != 0:
+            _shift_in(windows[slot], event_ids[n])

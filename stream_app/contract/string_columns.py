@@ -6,6 +6,7 @@ Shapes: N strings, T bytes of text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -28,8 +29,7 @@ class Strings(NamedTuple):
 
 def strings(of: Sequence[bytes]) -> Strings:
     """Makes a column of byte strings."""
-    starts = np.zeros(len(of) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, of), np.int64, len(of)), out=starts[1:])
+    starts = np.fromiter(accumulate(map(len, of), initial=0), np.int64, len(of) + 1)
     return Strings(np.frombuffer(b"".join(of), np.uint8), starts)
 
 

@@ -8,13 +8,13 @@ several batches are on their way at once.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
+from prometheus_client import Histogram
 
 from model.data.event_time import FLAGS, LATE, OK, judge_times
 from model.data.events import Actions, actions_of
@@ -36,7 +36,7 @@ from stream_app.settings import Settings
 from stream_app.worker.damaged_users import DamagedUsers
 from stream_app.worker.dead_letter_limits import DeadLetterLimits
 from stream_app.worker.delivery import BatchResult
-from stream_app.worker.metrics import Ranker, WorkerMetrics
+from stream_app.worker.metrics import STAGES, Ranker, WorkerMetrics
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
@@ -97,6 +97,8 @@ class Pipeline:
         self._answer_engine = AnswerEngine()  # the ranking thread's
         self._settings = settings
         self._metrics = metrics
+        self._stages = {stage: metrics.stage.labels(stage) for stage in STAGES}
+        self._verdicts = [metrics.event_time.labels(flag or "ok") for flag in FLAGS]
         self._clock = clock
         self._limits = DeadLetterLimits(settings)
         self._damaged = DamagedUsers(metrics)
@@ -146,7 +148,9 @@ class Pipeline:
             engine = self._state_engine
             partitions = received.partitions.tolist()
             slots = engine.slots_of(partitions, received.actions.users)
-            received = replace(received, positions=engine.positions(partitions, received.offsets))
+            positions = engine.positions(partitions, received.offsets)
+            if positions is not received.positions:
+                received = replace(received, positions=positions)
             stepped = engine.step_all(slots, received.actions, received.positions)
             shares = [self._share(received, one) for one in stepped]
         self._count(received.decoded, shares)
@@ -249,13 +253,15 @@ class Pipeline:
 
     def _count(self, decoded: DecodedBatch, shares: Sequence[VersionShare]) -> None:
         metrics = self._metrics
-        metrics.replays.inc(len(decoded.events) - sum(len(share.stepped.events.indices) for share in shares))
+        replays = len(decoded.events)
         for stepped, verdicts in ((share.stepped, share.verdicts) for share in shares):
-            metrics.events.inc(len(stepped.events.indices))
+            replays -= len(verdicts)
+            metrics.events.inc(len(verdicts))
             metrics.duplicates.inc(stepped.events.duplicates)
-            for flag, count in zip(FLAGS, np.bincount(verdicts, minlength=len(FLAGS)).tolist(), strict=True):
-                metrics.event_time.labels(flag or "ok").inc(count)
+            for verdict, count in enumerate(np.bincount(verdicts).tolist()):
+                self._verdicts[verdict].inc(count)
             metrics.score("rules", stepped.rules_ranks)
+        metrics.replays.inc(replays)
         users = self._state_engine.user_counts()
         metrics.evicted.inc(users.evicted)
         metrics.returned.inc(users.returned)
@@ -263,11 +269,24 @@ class Pipeline:
         for partition, user, fault in users.damaged:
             self._damaged.note(partition, user, fault)
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = self._clock()
-        yield
-        self._metrics.stage.labels(stage).observe(self._clock() - start)
+    def _timed(self, stage: str) -> _StageTimer:
+        return _StageTimer(self._clock, self._stages[stage])
+
+
+class _StageTimer:
+    """Observes how long a block took that ended without an exception."""
+
+    __slots__ = ("_clock", "_histogram", "_start")
+
+    def __init__(self, clock: Callable[[], float], histogram: Histogram) -> None:
+        self._clock, self._histogram = clock, histogram
+
+    def __enter__(self) -> None:
+        self._start = self._clock()
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is None:
+            self._histogram.observe(self._clock() - self._start)
 
 
 def _source_events(received: ReceivedBatch, share: VersionShare) -> SourceEvents:

@@ -48,18 +48,18 @@ def _serving(options: argparse.Namespace) -> tuple[Serving, Histories]:
     histories = Histories(64, BATCH)
     for turn in range(64):
         chosen = (np.arange(BATCH) * 64 + turn) % len(log)
-        histories.append(np.arange(BATCH), np.zeros(BATCH, np.int64), log.item_keys[chosen], log.contexts[chosen])
+        histories.append(np.arange(BATCH), log.item_keys[chosen], log.contexts[chosen])
     return served_version(log, vocabulary, torch.device("cpu")), histories
 
 
 def _parts(serving: Serving, histories: Histories) -> dict[str, Callable[[], object]]:
-    slots, applied, ranks = np.arange(BATCH), np.ones(BATCH, np.bool_), np.zeros(BATCH, np.int64)
+    slots, applied = np.arange(BATCH), np.ones(BATCH, np.bool_)
     item_keys, contexts = histories.item_keys[:, 7].copy(), histories.contexts[:, 7].copy()
     vectors = torch.randn(BATCH, serving.network.config.width, generator=torch.Generator().manual_seed(1))
     queries = serving.network.queries(vectors)
 
     def recent_() -> Any:
-        return recent_actions(serving.vocabulary, histories, slots, applied, ranks, item_keys, contexts)
+        return recent_actions(serving.vocabulary, histories, slots, applied, item_keys, contexts)
 
     recent, ranking = recent_(), serving.ranking
     assert isinstance(ranking, NetworkAndLog)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.contexts import FIRST_GAP, GAP_BUCKETS, gap_buckets, pack_contexts, session_boundaries, unpack_contexts
+from model.data.contexts import FIRST_GAP, GAP_BUCKETS, begins_session, gap_buckets, pack_context, unpack_contexts
 from model.data.events import (
     BRAND_BUCKETS,
     CATEGORY_BUCKETS,
@@ -14,7 +16,6 @@ from model.data.events import (
     PRICE_BUCKETS,
     QUERY_WORDS,
     WORD_BUCKETS,
-    Actions,
     Event,
     actions_of,
     item_key,
@@ -37,21 +38,7 @@ FIELDS = st.tuples(
 @given(st.lists(FIELDS, max_size=30))
 def test_contexts_come_back_from_32_bits(rows: list[tuple[int, bool, int, int, int, int]]) -> None:
     types, boundaries, prices, gaps, categories, brands = np.array(rows, np.int64).reshape(-1, 6).T
-    none = np.zeros(len(rows), np.uint64)
-    actions = Actions(
-        users=["u"] * len(rows),
-        items=["i"] * len(rows),
-        types=types.astype(np.uint8),
-        item_keys=none,
-        times=none.astype(np.int64),
-        event_ids=none,
-        sessions=none,
-        prices=prices.astype(np.uint8),
-        categories=categories.astype(np.uint16),
-        brands=brands.astype(np.uint16),
-    )
-    packed = pack_contexts(actions, gaps.astype(np.uint8), boundaries.astype(np.bool_))
-    assert packed.dtype == np.uint32
+    packed = np.array([pack_context(*row) for row in rows], np.uint32)
     found = unpack_contexts(packed)
     for name, values in zip(
         ("types", "boundaries", "prices", "gaps", "categories", "brands"),
@@ -82,11 +69,28 @@ def test_a_query_is_its_first_words_without_case() -> None:
 def test_prices_fall_into_powers_of_two() -> None:
     found = price_buckets([None, 0.0, 0.99, 1.0, 3.0, 7.0, 1e12])
     assert found.tolist() == [0, 1, 1, 2, 3, 4, 15]
+    assert price_buckets([math.nan, math.inf]).tolist() == [0, 15]
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=20))
+def test_a_price_falls_into_the_bucket_of_its_logarithm(prices: list[float]) -> None:
+    close = [abs(1 + price - 2 ** round(math.log2(1 + price))) < 1e-9 for price in prices]  # rounding may go either way
+    prices = [price for price, is_close in zip(prices, close, strict=True) if not is_close]
+    wanted = [min(1 + math.floor(math.log2(1 + price)), PRICE_BUCKETS - 1) for price in prices]
+    assert price_buckets(prices).tolist() == wanted
 
 
 def test_gaps_grow_with_the_logarithm() -> None:
     found = gap_buckets(np.array([-5, 0, 1000, 60_000, 86_400_000, 2**62], np.int64))
     assert found.tolist() == [0, 0, 1, 7, 20, FIRST_GAP - 1]
+
+
+def test_a_gap_falls_into_the_bucket_of_its_logarithm() -> None:
+    starts = 1000 * (2 ** (0.8 * np.arange(32)) - 1)
+    near = (np.rint(starts)[:, None] + np.arange(-3, 4)).reshape(-1)
+    gaps = np.concatenate((near, np.random.default_rng(1).integers(0, 10**11, 10_000))).astype(np.int64)
+    wanted = [min(math.floor(1.25 * math.log2(1 + max(gap, 0) / 1000)), FIRST_GAP - 1) for gap in gaps.tolist()]
+    assert gap_buckets(gaps).tolist() == wanted
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=8)), max_size=20), st.integers(2, 2000))
@@ -101,7 +105,8 @@ def test_a_session_opens_with_another_id_or_after_half_an_hour() -> None:
     gaps = np.array([0, 10**7, 0, 1_800_000, 1_800_001], np.int64)
     sessions = np.array([1, 1, 2, 0, 3], np.uint64)
     previous = np.array([1, 1, 1, 1, 0], np.uint64)
-    assert session_boundaries(gaps, sessions, previous).tolist() == [False, False, True, False, True]
+    opens = [begins_session(*each) for each in zip(gaps, sessions, previous, strict=True)]
+    assert opens == [False, False, True, False, True]
 
 
 def test_columns_of_events() -> None:

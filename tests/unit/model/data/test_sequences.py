@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.data.contexts import FIRST_GAP, contexts_of, gap_buckets, unpack_contexts
-from model.data.event_time import user_clocks
 from model.data.events import (
     EVENT_TYPES,
     NO_TIME,
@@ -22,6 +21,7 @@ from model.data.events import (
     Actions,
 )
 from model.data.sequences import frequent_items, sequences_of
+from model.data.user_clocks import user_clocks
 from tests.unit.builders.logs import Row, log_of, one_user
 
 ROWS = st.lists(

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.data.contexts import CONTEXT_SLICES
-from model.data.events import Event, actions_of, item_key, query_key, query_words
+from model.data.contexts import CONTEXT_SLICES, context_rows
+from model.data.events import SEARCH, Event, actions_of, item_key, query_key, query_words
 from model.data.sequences import sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 
@@ -54,3 +54,20 @@ def test_tokens_of_items_and_searches() -> None:
     assert tokens.words[0, 0].sum() == 0
     assert tokens.words[0, 1].tolist() == query_words(np.array(query_key("x y"), np.uint64)).tolist()
     assert tokens[:, 1].words.shape == (1, tokens.words.shape[2])
+
+
+@given(IDS, st.integers(0, 2**32), st.booleans())
+def test_tokens_are_rows_of_items_words_and_contexts(items: list[str], seed: int, searches: bool) -> None:
+    rng, vocabulary = np.random.default_rng(seed), Vocabulary(items)
+    item_keys = rng.choice(np.array([*map(item_key, [*items, "another"]), 0, 5 << 12 | 7], np.uint64), (4, 6))
+    contexts = rng.integers(0, 2**32, (4, 6), dtype=np.uint32)
+    if not searches:
+        contexts -= (contexts % 8 == SEARCH).astype(np.uint32)
+    tokens, searched = vocabulary.tokens(item_keys, contexts), contexts % 8 == SEARCH
+    assert (tokens.searches.numpy() == searched).all()
+    assert (tokens.items.numpy() == np.where(searched, 0, vocabulary.rows_of(item_keys))).all()
+    assert (tokens.contexts.numpy() == context_rows(contexts)).all()
+    if searched.any():
+        assert (tokens.words.numpy() == np.where(searched[..., None], query_words(item_keys), 0)).all()
+    else:
+        assert tokens.words.shape == (4, 6, 0)

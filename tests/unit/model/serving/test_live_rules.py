@@ -16,7 +16,7 @@ from model.data.events import NO_TIME, SEARCH, Event, actions_of
 from model.serving.answers import RANKED, Answers
 from model.serving.live_rules import LiveRules
 from model.serving.rules import NO_TYPE, Rules
-from model.state.history_rings import Histories, ranks_within
+from model.state.history_rings import Histories
 from tests.unit.builders.basics import Logged, logs, splits
 
 
@@ -36,7 +36,7 @@ class Stream:
         assert answers is not None
         some, slots = actions.take(indices), slots[indices]
         contexts = contexts_of(some, slots, np.full(len(indices), NO_TIME), np.zeros(len(indices), np.uint64))
-        self.histories.append(slots, ranks_within(slots), some.item_keys, contexts)
+        self.histories.append(slots, some.item_keys, contexts)
         return answers, ranked
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.data.events import SEARCH, item_key
 from model.data.vocabulary import Vocabulary
 from model.serving.recent_actions import recent_actions
-from model.state.history_rings import Histories, ranks_within
+from model.state.history_rings import Histories
 
 VIEW = 3
 KNOWN = ("a", "b", "c")
@@ -41,15 +41,14 @@ def check(batches: list[list[tuple[int, bool, Action]]], length: int) -> None:
         applied = np.array([is_applied for _, is_applied, _ in batch], np.bool_)
         fresh = [action for _, is_applied, action in batch if is_applied]
         item_keys, contexts = np.array([o for o, _ in fresh], np.uint64), np.array([c for _, c in fresh], np.uint32)
-        ranks = ranks_within(slots[applied])
-        recent = recent_actions(VOCABULARY, histories, slots, applied, ranks, item_keys, contexts)
+        recent = recent_actions(VOCABULARY, histories, slots, applied, item_keys, contexts)
         for n, (slot, is_applied, action) in enumerate(batch):
             if is_applied:
                 users[slot].append(action)
             rows = slice(recent.starts[n], recent.stops[n])
             pairs = list(zip(recent.items[rows].tolist(), recent.contexts[rows].tolist(), strict=True))
             assert pairs == shown(users[slot][-min(length, 32) :])
-        histories.append(slots[applied], ranks, item_keys, contexts)
+        histories.append(slots[applied], item_keys, contexts)
 
 
 @given(st.lists(EVENTS, max_size=4), st.sampled_from([1, 6, 64]))

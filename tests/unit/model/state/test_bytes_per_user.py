@@ -38,6 +38,6 @@ def test_all_that_is_kept_of_a_user_is_less_than_a_fifth_more() -> None:
     assert states.nbytes / 10 == 1192
     slots = states.slots_of([0] * 100, ["ada"] * 100)
     events = [Event(user_id="ada", type="view", item_id=f"item {n}") for n in range(100)]
-    states.histories.append(slots, np.arange(100), actions_of(events, range(100)).item_keys, np.zeros(100, np.uint32))
+    states.histories.append(slots, actions_of(events, range(100)).item_keys, np.zeros(100, np.uint32))
     (record,) = pack(states.snapshot(slots[:1]))
     assert len(record) == 1207

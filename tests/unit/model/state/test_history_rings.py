@@ -28,7 +28,7 @@ def append(histories: Histories, batch: Batch) -> NDArray[np.int64]:
     slots = np.array([slot for slot, _ in batch], np.int64)
     item_keys = np.array([value for _, value in batch], np.uint64)
     contexts = np.array([context(value) for _, value in batch], np.uint32)
-    return histories.append(slots, ranks_within(slots), item_keys, contexts)
+    return histories.append(slots, item_keys, contexts)
 
 
 def held(histories: Histories, last: int | None = None) -> list[list[tuple[int, int]]]:

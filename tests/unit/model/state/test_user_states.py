@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.data.events import NO_TIME, Event, actions_of
-from model.state.history_rings import ranks_within
 from model.state.user_record import pack
 from model.state.user_states import EVENT_ID_WINDOW, UserStates
 from tests.unit.builders.basics import HIDDEN, LENGTH, Shelf, make_states
@@ -33,7 +32,7 @@ def remember(states: UserStates, sent: Sent, times: Sequence[int] | None = None,
     actions = actions_of(events, times or [0] * len(sent))
     actions.event_ids[:] = [event_id for _, event_id in sent]
     slots = slots_of(states, 0, actions.users)
-    states.histories.append(slots, ranks_within(slots), actions.item_keys, np.arange(len(sent), dtype=np.uint32))
+    states.histories.append(slots, actions.item_keys, np.arange(len(sent), dtype=np.uint32))
     states.remember(slots, actions)
 
 
@@ -299,8 +298,7 @@ def change(states: UserStates, owners: dict[tuple[int, str], None], number: int)
     states.weights_id[slots] = marks + 3
     states.event_ids[slots] = marks[:, None] + np.arange(EVENT_ID_WINDOW)
     states.hidden[torch.from_numpy(slots)] = torch.from_numpy(marks[:, None] / 64).half()
-    ones = np.ones(len(slots), np.int64) - 1
-    states.histories.append(slots, ones, marks.astype(np.uint64), marks.astype(np.uint32))
+    states.histories.append(slots, marks.astype(np.uint64), marks.astype(np.uint32))
     return dict(zip(owners, pack(states.snapshot(slots)), strict=True))
 
 
