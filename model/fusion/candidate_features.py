@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import FIRST_GAP, gap_bucket, opens_session
-from model.data.events import CATEGORY_BUCKETS
 from model.data.recent import RecentActions
 from model.fusion.item_statistics import ItemStatistics
-from model.kernels.compiled import Floats, compiled
+from model.kernels.compiled import Floats, uncounted
 from model.kernels.fast_math import fast_log
-from model.kernels.gathered_dot import FOUR, dot, multiply_by_four
+from model.kernels.gathered_dot import dot, multiply_by_four
 
 FEATURES: Final = (
     "log_probability",  # by the network
@@ -72,26 +71,42 @@ class CandidateSources(NamedTuple):
     statistics: ItemStatistics
 
 
-@compiled
+class OwnItems(NamedTuple):
+    """What a user had to do with."""
+
+    items: NDArray[np.int32]  # the distinct ones, latest first
+    actions: int  # on items
+
+
+class Scratch(NamedTuple):
+    """Memory for what is computed of one answer, kept from answer to answer."""
+
+    own: NDArray[np.int32]  # (RECENT_LENGTH,)
+    shares: Floats  # (CATEGORY_BUCKETS,)
+    directions: Floats  # (FOUR, D)
+    products: Floats  # (C or more, FOUR)
+
+
+@uncounted
 def describe(
     sources: CandidateSources,
     n: int,
-    own: NDArray[np.int32],
-    actions: int,
+    user: OwnItems,
     items: NDArray[np.int32],
     features: Floats,
     begin: int,
+    scratch: Scratch,
 ) -> None:
     """Fills in the features of answer n's candidates `items` (C,), in the columns of `features` from `begin` on.
 
-    `own` are the user's distinct items, latest first, among so many `actions`. What was counted while collecting is
-    brought to scale.
+    What was counted while collecting is brought to scale.
     """
     recent, best, statistics = sources
+    own, actions = user
     end = begin + len(items)
     if len(own):
-        _compare_attributes(statistics, own, items, features, begin)
-    _ask_network(best, n, own, items, features, begin)
+        _compare_attributes(statistics, own, items, features, begin, scratch.shares)
+    _ask_network(best, n, own, items, features, begin, scratch)
     for column in range(FOLLOWED, PRECEDED + RECENCY_RANKS):
         _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))
     _logarithms(features[OWN_COUNT, begin:end], np.float32(1), np.float32(1))
@@ -108,15 +123,20 @@ def describe(
     features[_BOUNDARY, begin:end] = np.float32(opens_session(last))
 
 
-@compiled
+@uncounted
 def _compare_attributes(
-    statistics: ItemStatistics, own: NDArray[np.int32], items: NDArray[np.int32], features: Floats, begin: int
+    statistics: ItemStatistics,
+    own: NDArray[np.int32],
+    items: NDArray[np.int32],
+    features: Floats,
+    begin: int,
+    shares: Floats,
 ) -> None:
     """Compares category and brand of candidates with those of the user's distinct items, latest first."""
     end = begin + len(items)
     same_category, category_share = features[_SAME_CATEGORY, begin:end], features[_CATEGORY_SHARE, begin:end]
     same_brand = features[_SAME_BRAND, begin:end]
-    shares = np.zeros(CATEGORY_BUCKETS, np.float32)
+    shares[:] = np.float32(0)
     for item in own:
         shares[statistics.categories[item]] += np.float32(1) / np.float32(len(own))
     for index in range(len(items)):
@@ -128,9 +148,15 @@ def _compare_attributes(
             same_brand[index] = np.float32(brand == statistics.brands[own[0]])
 
 
-@compiled
+@uncounted
 def _ask_network(
-    best: NetworkBest, n: int, own: NDArray[np.int32], items: NDArray[np.int32], features: Floats, begin: int
+    best: NetworkBest,
+    n: int,
+    own: NDArray[np.int32],
+    items: NDArray[np.int32],
+    features: Floats,
+    begin: int,
+    scratch: Scratch,
 ) -> None:
     """Computes log-probabilities, also of items that are not among the network's best, and cosines.
 
@@ -141,12 +167,13 @@ def _ask_network(
     like_last, like_second = features[_LIKE_LAST, begin:end], features[_LIKE_SECOND, begin:end]
     query, known = best.queries[n], best.items.shape[1]
     log_total = dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if known else np.float32(0)
-    directions = np.zeros((FOUR, len(query)), np.float32)
-    directions[0] = query
+    directions, products = scratch.directions, scratch.products[: len(items)]
+    directions[1:] = np.float32(0)
+    for d in range(len(query)):
+        directions[0, d] = query[d]
     _blend(best.vectors, own[:_BLENDED], directions[1])
     _blend(best.vectors, own[:1], directions[2])
     _blend(best.vectors, own[1:2], directions[3])
-    products = np.empty((len(items), FOUR), np.float32)
     multiply_by_four(best.vectors, items, directions, products)
     for index in range(len(items)):
         if index >= known:
@@ -156,7 +183,7 @@ def _ask_network(
         like_second[index] = products[index, 3]
 
 
-@compiled
+@uncounted
 def _blend(vectors: Floats, latest: NDArray[np.int32], blend: Floats) -> None:
     """Adds up the vectors of items into zeros (D,), item k weighing 1 / (1 + k), and scales the sum to length one.
 
@@ -171,7 +198,7 @@ def _blend(vectors: Floats, latest: NDArray[np.int32], blend: Floats) -> None:
         blend[d] /= length
 
 
-@compiled
+@uncounted
 def _logarithms(feature: Floats, factor: np.float32, scale: np.float32) -> None:
     for index in range(len(feature)):
         feature[index] = fast_log(np.float32(1) + factor * feature[index]) / scale

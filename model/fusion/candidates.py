@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import opens_session, type_of
-from model.data.events import PURCHASE, SEARCH
+from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH
 from model.data.recent import RECENT_LENGTH, RecentActions
 from model.fusion.candidate_features import (
     FEATURES,
@@ -36,10 +36,13 @@ from model.fusion.candidate_features import (
     PRECEDED,
     RECENCY_RANKS,
     CandidateSources,
+    OwnItems,
+    Scratch,
     describe,
 )
 from model.fusion.item_statistics import ItemStatistics, Neighbours
-from model.kernels.compiled import Floats, compiled
+from model.kernels.compiled import Floats, compiled, uncounted
+from model.kernels.gathered_dot import FOUR
 
 MAX_CANDIDATES: Final = 256  # of an answer
 
@@ -115,13 +118,14 @@ def _collect(
     features: Floats,
     starts: NDArray[np.int64],
 ) -> None:
+    scratch = new_scratch(sources.best.vectors.shape[1])
     for n in range(len(sources.recent.starts)):
         begin = starts[n]
         items = all_items[begin : begin + MAX_CANDIDATES]
-        starts[n + 1] = begin + collect_answer(sources, n, seen_index, items, features, begin)
+        starts[n + 1] = begin + collect_answer(sources, n, seen_index, items, features, begin, scratch)
 
 
-@compiled
+@uncounted
 def collect_answer(
     sources: CandidateSources,
     n: int,
@@ -129,11 +133,12 @@ def collect_answer(
     items: NDArray[np.int32],
     features: Floats,
     begin: int,
+    scratch: Scratch,
 ) -> int:
     """Collects the candidates of answer n: fills `items`, which has room for MAX_CANDIDATES, and the columns of
     `features` from `begin` on; returns how many there are."""
     recent, best, statistics = sources
-    own = np.empty(RECENT_LENGTH, np.int32)
+    own = scratch.own
     _clear(features, begin)
     draft = _Draft(items, features, begin, seen_index.seen, seen_index.next_answer[0] * MAX_CANDIDATES)
     seen_index.next_answer[0] += 1
@@ -152,17 +157,28 @@ def collect_answer(
         _, count = _enter(item, draft, count)
     if distinct:
         count = _enter_popular_alike(statistics, own[0], draft, count)
-    describe(sources, n, own[:distinct], actions, items[:count], features, begin)
+    describe(sources, n, OwnItems(own[:distinct], actions), items[:count], features, begin, scratch)
     return int(count)
 
 
 @compiled
+def new_scratch(width: int) -> Scratch:
+    """Returns memory for vectors of a width, D."""
+    return Scratch(
+        np.empty(RECENT_LENGTH, np.int32),
+        np.empty(CATEGORY_BUCKETS, np.float32),
+        np.empty((FOUR, width), np.float32),
+        np.empty((MAX_CANDIDATES, FOUR), np.float32),
+    )
+
+
+@uncounted
 def _clear(features: Floats, begin: int) -> None:
     for column in range(len(features)):
         features[column, begin : begin + MAX_CANDIDATES] = np.float32(0)
 
 
-@compiled
+@uncounted
 def _enter(item: int, draft: _Draft, count: int) -> tuple[int, int]:
     """Enters an item, at the end unless it is there; returns its index, -1 if there is no room, and the new count."""
     index = draft.seen[item] - draft.first
@@ -176,7 +192,7 @@ def _enter(item: int, draft: _Draft, count: int) -> tuple[int, int]:
     return index, count
 
 
-@compiled
+@uncounted
 def _enter_own_items(
     recent: RecentActions, n: int, draft: _Draft, count: int, own: NDArray[np.int32]
 ) -> tuple[int, int, int]:
@@ -214,7 +230,7 @@ def _enter_own_items(
     return distinct, actions, count
 
 
-@compiled
+@uncounted
 def _enter_neighbours(
     neighbours: Neighbours, item: int, entering: int, feature: Floats, draft: _Draft, count: int
 ) -> int:
@@ -234,7 +250,7 @@ def _enter_neighbours(
     return count
 
 
-@compiled
+@uncounted
 def _enter_popular_alike(statistics: ItemStatistics, item: int, draft: _Draft, count: int) -> int:
     """Enters popular items of an item's category, where that is known."""
     category, popular = statistics.categories[item], statistics.popular_alike

@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 
 from model.fusion.candidate_features import ANSWER_FEATURES, FEATURES, OWN, OWN_ITEM_FEATURES
 from model.fusion.combiner import HIDDEN, Combiner
-from model.kernels.compiled import FAST, Floats, compiled
+from model.kernels.compiled import FAST, Floats, compiled, uncounted
 from model.kernels.simd import ELEMENT, FLOATS, LANES, LONG, arrays_of, element, splat
 
 _UNITS: Final = 8  # of a layer, computed at a time: 4 and 16 took a little longer
@@ -142,7 +142,7 @@ def _biases_with_answer(features: Floats, weights: Floats, biases: Floats) -> Fl
     return totals
 
 
-@compiled
+@uncounted
 def _score_vector(features: Floats, weights: CombinerWeights, units: Floats, outputs: Floats) -> None:
     """Fills in the two summands of V candidates' scores: `outputs` by way of the hidden `units`, and directly."""
     first, second = units
@@ -162,7 +162,7 @@ def _score_vector(features: Floats, weights: CombinerWeights, units: Floats, out
     _last(weights.last, weights.last_bias, second, outputs[0])
 
 
-@compiled
+@uncounted
 def _has_own(own: Floats) -> bool:
     """Tells whether any of V candidates is one of the user's own items."""
     total = np.float32(0)

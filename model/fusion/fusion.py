@@ -19,6 +19,7 @@ from model.fusion.candidates import (
     allocate_candidates,
     collect_answer,
     collect_candidates,
+    new_scratch,
     new_seen_index,
 )
 from model.fusion.combiner import Combiner
@@ -83,8 +84,9 @@ def _rank(
 ) -> None:
     """Ranks answer by answer, so that candidates are scored while their features are in the nearest cache."""
     candidates, scores = buffer.items[:MAX_CANDIDATES], np.empty(MAX_CANDIDATES, np.float32)
+    scratch = new_scratch(sources.best.vectors.shape[1])
     for n in range(len(items)):
-        count = collect_answer(sources, n, seen_index, candidates, buffer.features, 0)
+        count = collect_answer(sources, n, seen_index, candidates, buffer.features, 0, scratch)
         score_candidates(buffer.features[:, :count], weights, scores)
         rank_highest(scores[:count], weights.none_logit[0], items[n], log_probabilities[n])
         for rank in range(items.shape[1]):

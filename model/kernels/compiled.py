@@ -100,7 +100,7 @@ class DiskCache(FunctionCache):  # type: ignore[misc]
             _say_once(error.strerror)
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], *, counting: bool = True) -> Any:
     """Makes a function that is compiled at its first call for each signature, and runs without the interpreter's lock.
 
     The machine code stays on disk, if there is a folder, until a source file of the function's package or of ours
@@ -108,7 +108,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
     Leans on, in numba 0.68: a dispatcher loads and saves by its `_cache`.
     """
-    dispatcher = njit(nogil=True, fastmath=set(FAST))(function)
+    dispatcher = njit(nogil=True, fastmath=set(FAST), _nrt=counting)(function)
     try:
         dispatcher._cache = DiskCache(function)
     except RuntimeError:  # there is no folder: it is compiled anew in every process
@@ -120,6 +120,18 @@ def compiled(function: Callable[..., Any]) -> Any:
 def _say_once(problem: str) -> None:
     where = config.CACHE_DIR or "the folder for it"
     logger.warning("what is compiled now is not kept for the next start: %s: %s", where, problem)
+
+
+def uncounted(function: Callable[..., Any]) -> Any:
+    """Makes a compiled function that counts no references to arrays: it makes and returns none, slices may come and go.
+
+    Numba counts references wherever an array is sliced, taken from a tuple or handed on, each time by an atomic
+    instruction. In a loop with short steps that takes several times as long as the steps.
+
+    Leans on, in numba 0.68: the option `_nrt`, which is not public; without it nothing that takes memory compiles, like
+    `np.empty` or filling one array with another by a slice.
+    """
+    return compiled(function, counting=False)
 
 
 def _root(source: Path) -> Path:

@@ -19,13 +19,13 @@ from numba.core.typing import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from model.kernels.compiled import FAST, Floats, compiled
+from model.kernels.compiled import FAST, Floats, uncounted
 from model.kernels.simd import FLOATS, INT, LANES, LONG, Intrinsic, arrays_of, load, store
 
 FOUR: Final = 4  # vectors that each row is multiplied with at once
 
 
-@compiled
+@uncounted
 def dot(a: Floats, b: Floats) -> np.float32:
     """Returns the dot product of two vectors (D,)."""
     total = np.float32(0)
@@ -119,7 +119,7 @@ def _bits_reversed(number: int) -> int:
 _four_by_four, _sixteen_by_one = _products_of(FOUR, FOUR), _products_of(LANES, 1)
 
 
-@compiled
+@uncounted
 def multiply_by_four(rows: Floats, wanted: NDArray[np.int32], others: Floats, products: Floats) -> None:
     """Fills in the products (C, 4) of the wanted rows, by number (C,), of rows (R, D) with others (4, D).
 
@@ -136,7 +136,7 @@ def multiply_by_four(rows: Floats, wanted: NDArray[np.int32], others: Floats, pr
                 products[c, j] = dot(rows[wanted[c]], others[j])
 
 
-@compiled
+@uncounted
 def multiply_by_one(rows: Floats, wanted: NDArray[np.int32], other: Floats, products: Floats) -> None:
     """Fills in the products (C,) of the wanted rows, by number (C,), of rows (R, D) with another vector (D,).
 

@@ -26,7 +26,7 @@ from numba.core.typing import Signature
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from model.kernels.compiled import compiled
+from model.kernels.compiled import uncounted
 from model.kernels.simd import INT, LANES, LONG, Intrinsic, arrays_of, load, splat, store
 
 _FEATURE: Final = "+avx512vnni"
@@ -109,7 +109,7 @@ def _vpdpbusd(module: ir.Module) -> Callable[[ir.IRBuilder, ir.Value, ir.Value, 
 _add_many, _add_few, _add_one = _tile_products(_MANY), _tile_products(_FEW), _tile_products(1)
 
 
-@compiled
+@uncounted
 def multiply(tiles: NDArray[np.uint8], queries: NDArray[np.int8], products: NDArray[np.int32]) -> None:
     """Fills in the products (N, T * TILE) of queries (N, D) with items; the columns from I on are padding."""
     for n in range(len(queries)):
@@ -121,7 +121,7 @@ def multiply(tiles: NDArray[np.uint8], queries: NDArray[np.int8], products: NDAr
         _add_tiles(tiles[first : first + _TILES_AT_ONCE], queries, products[:, first * TILE :])
 
 
-@compiled
+@uncounted
 def _add_tiles(tiles: NDArray[np.uint8], queries: NDArray[np.int8], sums: NDArray[np.int32]) -> None:
     """Adds the products with these tiles to the first columns of the sums."""
     many, few = len(queries) // _MANY * _MANY, len(queries) // _FEW * _FEW

@@ -29,7 +29,7 @@ from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS, PRICE_BUCKETS, PU
 from model.data.recent import RECENT_LENGTH, RecentActions, catalogue_items
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.kernels.compiled import compiled
+from model.kernels.compiled import uncounted
 
 _AMOUNTS: Final = 16  # buckets of a number of actions, one of them for 0
 _BEFORE: Final = 3  # earlier actions whose types are features of their own
@@ -72,13 +72,13 @@ def purchase_features_of(
     return purchase_features(RecentActions(items, sequences.contexts, starts, positions + 1))
 
 
-@compiled
+@uncounted
 def _fill_all(recent: RecentActions, features: NDArray[np.int32]) -> None:
     for n in range(len(features)):
         fill_features(recent, n, features[n])
 
 
-@compiled
+@uncounted
 def fill_features(recent: RecentActions, n: int, features: NDArray[np.int32]) -> None:
     """Fills in the features (F,) before answer n."""
     first = max(recent.starts[n], recent.stops[n] - RECENT_LENGTH)
@@ -90,7 +90,7 @@ def fill_features(recent: RecentActions, n: int, features: NDArray[np.int32]) ->
         features[feature] += _FIRST_ROWS[feature]
 
 
-@compiled
+@uncounted
 def _last_action(context: np.uint32, features: NDArray[np.int32]) -> None:
     features[0] = type_and_boundary(context)
     features[1] = gap_bucket(context)
@@ -99,7 +99,7 @@ def _last_action(context: np.uint32, features: NDArray[np.int32]) -> None:
     features[4] = brand_bucket(context)
 
 
-@compiled
+@uncounted
 def _earlier_actions(recent: RecentActions, first: int, last: int, features: NDArray[np.int32]) -> None:
     """Counts the actions from `first` to `last`, both included, newest first."""
     item, context = recent.items[last], recent.contexts[last]
@@ -123,7 +123,7 @@ def _earlier_actions(recent: RecentActions, first: int, last: int, features: NDA
         features[n] = _AMOUNT_BUCKETS[features[n]]
 
 
-@compiled
+@uncounted
 def _same(item: int, context: np.uint32, other: int, other_context: np.uint32) -> bool:
     """Tells whether two actions are on the same item; an item that the catalogue lacks is its category and brand."""
     return bool(item == other and (item >= 0 or same_item_attributes(context, other_context)))

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.kernels.compiled import Floats, compiled
+from model.kernels.compiled import Floats, compiled, uncounted
 from model.kernels.gathered_dot import dot
 from model.kernels.int8_matmul import TILE, multiply, tiles_of
 from model.search.shortlist import GROUP, SearchRequest, SearchResult, search
@@ -209,7 +209,7 @@ class Shortlists:
         return items, log_probabilities, overflowed
 
 
-@compiled
+@uncounted
 def _all_shorter(queries: Floats, limit: np.float32) -> bool:
     """Tells whether all of the queries (N, D) are shorter than a limit; one with a NaN is not."""
     shorter = True
@@ -263,7 +263,7 @@ def _int8_vectors(vectors: Tensor) -> _Int8Vectors:
     return rounded
 
 
-@compiled
+@uncounted
 def _round(vectors: Floats, integers: NDArray[np.int8], scales: Floats, lengths: Floats, residuals: Floats) -> None:
     """Fills in `_Int8Vectors`, in one walk along each vector in place of a dozen tensor operations on all of them."""
     for n in range(len(vectors)):

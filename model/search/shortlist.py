@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.bitmask import WIDTH, mask_ge, mask_gt, popcount, trailing_zeros
-from model.kernels.compiled import Floats, compiled
+from model.kernels.compiled import Floats, compiled, uncounted
 from model.kernels.fast_math import fast_exp
 from model.kernels.gathered_dot import multiply_by_one
 
@@ -49,7 +49,7 @@ class SearchResult(NamedTuple):
     overflowed: NDArray[np.bool_]  # (N,): there were too many candidates, and nothing else here counts
 
 
-@compiled
+@uncounted
 def _scan(
     scores: NDArray[np.int32], scales: Floats, query_scale: np.float32, scaled: Floats, maxima: Floats, sums: Floats
 ) -> None:
@@ -111,7 +111,7 @@ def _top_threshold(values: Floats, k: int) -> np.float32:
     return low
 
 
-@compiled
+@uncounted
 def _count_reaching(values: Floats, tail: Floats, threshold: np.float32) -> int:
     """Returns how many values reach a threshold; `tail` is their `_padded_tail`."""
     count = popcount(mask_ge(tail, 0, threshold))
@@ -152,7 +152,7 @@ def _list_between(values: Floats, low: np.float32, high: np.float32, indices: ND
     return int(_append_bits(mask_ge(tail, 0, low) & ~mask_ge(tail, 0, high), whole, indices, end))
 
 
-@compiled
+@uncounted
 def _append_bits(mask: np.uint64, start: int, indices: NDArray[np.int32], count: int) -> int:
     """Appends the numbers of a mask's set bits, counted from `start`, to `count` indices.
 
@@ -167,7 +167,7 @@ def _append_bits(mask: np.uint64, start: int, indices: NDArray[np.int32], count:
     return count
 
 
-@compiled
+@uncounted
 def _take_candidates(
     candidates: NDArray[np.int32], logits: Floats, indices: NDArray[np.int32], taken_logits: Floats
 ) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.events import SEARCH
-from model.kernels.compiled import compiled
+from model.kernels.compiled import compiled, uncounted
 
 RANKED: Final = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
 
@@ -51,7 +51,7 @@ def ranked_keys(items: NDArray[np.int64], item_keys: NDArray[np.uint64]) -> NDAr
     return keys
 
 
-@compiled
+@uncounted
 def _look_up(items: NDArray[np.int64], item_keys: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
     for n in range(items.shape[0]):
         for rank in range(items.shape[1]):
@@ -59,7 +59,7 @@ def _look_up(items: NDArray[np.int64], item_keys: NDArray[np.uint64], keys: NDAr
             keys[n, rank] = item_keys[item] if item >= 0 else np.uint64(0)
 
 
-@compiled
+@uncounted
 def _choose(
     next_type: NDArray[np.float32],
     probabilities: NDArray[np.float32],
@@ -95,7 +95,7 @@ def choose(
         chances[:] = np.nan
 
 
-@compiled
+@uncounted
 def _insert(
     types: NDArray[np.int64],
     columns: NDArray[np.int64],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.recent import RecentActions
-from model.kernels.compiled import Floats, compiled
+from model.kernels.compiled import Floats, compiled, uncounted
 from model.kernels.gathered_dot import dot
 from model.network.calibration import Calibration
 from model.network.network import Network
@@ -108,17 +108,18 @@ def _answer(
     _fill_purchases(recent, layers.purchase, answers.purchase)
 
 
-@compiled
+@uncounted
 def _fill_exponentials(vector: Floats, linear: _LinearLayer, powers: NDArray[np.float64]) -> None:
     """Fills in exponentials (K,) of a layer's logits, less the highest."""
+    highest = -np.inf
     for code in range(len(powers)):
         powers[code] = linear.biases[code] + dot(linear.weights[code], vector)
-    highest = powers.max()
+        highest = max(highest, powers[code])
     for code in range(len(powers)):
         powers[code] = np.exp(powers[code] - highest)
 
 
-@compiled
+@uncounted
 def _fill_type_given_item(
     of_user: NDArray[np.float64], of_items: NDArray[np.float64], items: NDArray[np.int64], shares: Floats
 ) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.compiled import compiled
+from model.kernels.compiled import uncounted
 from model.serving.answers import RANKED
 from model.state.history_rings import grown
 
@@ -72,7 +72,7 @@ class OnlineHitRate:
             self._answered = grown(self._answered, capacity)
 
 
-@compiled
+@uncounted
 def count_hits(ranks: NDArray[np.int64]) -> tuple[int, float]:
     """Returns how many ranks are hits, that is not 0, and the sum of 1 / rank of these."""
     hits, reciprocals = 0, 0.0
@@ -83,7 +83,7 @@ def count_hits(ranks: NDArray[np.int64]) -> tuple[int, float]:
     return hits, reciprocals
 
 
-@compiled
+@uncounted
 def _score(
     events: _AnsweredEvents,
     kept: NDArray[np.uint32],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.compiled import compiled
+from model.kernels.compiled import uncounted
 from model.serving.answers import Answers
 from model.serving.new_events import NewEvents
 from model.serving.online_hits import OnlineHitRate, count_hits
@@ -104,7 +104,7 @@ class VersionScore:
         return float(self.recommended.mean()) if len(self.recommended) else 0.0
 
 
-@compiled
+@uncounted
 def _mark(items: NDArray[np.int64], recommended: NDArray[np.bool_]) -> None:
     """Marks the items (N, k) of answers; -1: there is no k-th."""
     for row in items:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.data.event_time import FUTURE_MS
 from model.data.events import PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS
-from model.kernels.compiled import compiled
+from model.kernels.compiled import uncounted
 from model.state.history_rings import grown
 
 # A partition's time is the latest clock among its users, and a clock may be that far ahead.
@@ -118,7 +118,7 @@ class PurchaseOutcomeTracker:
             self._now = grown(self._now, partitions)
 
 
-@compiled
+@uncounted
 def _settle(
     events: _EventColumns,
     horizon: _Horizon,

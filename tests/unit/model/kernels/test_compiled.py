@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numba.core.errors import NumbaError
 
-from model.kernels.compiled import SafeCacheFile
+from model.kernels.compiled import Floats, SafeCacheFile, uncounted
 from model.search import shortlist
 from model.serving import answers
 from stream_app.contract import prediction_json
@@ -160,6 +162,33 @@ CALL = (
     "import loops; from model.kernels.compiled import DiskCache; "
     "print(loops.double(1.5), sum(loops.double.stats.cache_hits.values()), DiskCache.misses)"
 )
+
+
+@uncounted
+def total_of_halves(pairs: tuple[Floats, Floats]) -> float:
+    total = 0.0
+    for array in pairs:
+        for number in array[: len(array) // 2]:
+            total += number
+    return total
+
+
+@uncounted
+def takes_memory(size: int) -> int:
+    return len(np.empty(size))
+
+
+def test_a_function_without_counting_reads_arrays_and_leaves_them_to_their_owners() -> None:
+    pairs = np.arange(4, dtype=np.float32), np.ones(6, np.float32)
+    before = [sys.getrefcount(array) for array in pairs]
+    assert [total_of_halves(pairs) for _ in range(100)] == [4.0] * 100
+    assert [sys.getrefcount(array) for array in pairs] == before
+
+
+def test_a_function_without_counting_takes_no_memory() -> None:
+    """Nobody would give it back."""
+    with pytest.raises(NumbaError, match="takes_memory"):
+        takes_memory(3)
 
 
 def write(path: Path, imports: str, name: str, result: str) -> None:
