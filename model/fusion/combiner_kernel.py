@@ -1,13 +1,12 @@
 """The combiner in a compiled loop: it scores candidates while their features are still in the nearest cache.
 
 PyTorch would write each layer's units of a batch's candidates to memory and read them again, which takes as long as
-computing them. Here a layer's sums of a few units and as many candidates as fit a vector are kept in registers, which
-no loop that compilers vectorise by themselves was seen to do: so the innermost loops are built from LLVM's vector
-instructions.
+computing them. Here a layer's sums of a few units and a few vectors of candidates are kept in registers, which no loop
+that compilers vectorise by themselves was seen to do: so the innermost loops are built from LLVM's vector instructions.
 Two kinds of products are left out: features of the answer are the same for all of its candidates, and those of the
 user's own items are zero for most of them.
 
-Shapes: C candidates of an answer, F features, H units of a hidden layer, V candidates of a vector (`LANES`).
+Shapes: C candidates of an answer, F features, H units of a hidden layer, V candidates at a time (`_AT_ONCE`).
 """
 
 from __future__ import annotations
@@ -24,9 +23,14 @@ from numba.extending import intrinsic
 from model.fusion.candidate_features import ANSWER_FEATURES, FEATURES, OWN, OWN_ITEM_FEATURES
 from model.fusion.combiner import HIDDEN, Combiner
 from model.kernels.compiled import FAST, Floats, compiled, uncounted
-from model.kernels.simd import ELEMENT, FLOATS, LANES, LONG, arrays_of, element, splat
+from model.kernels.simd import ELEMENT, FLOATS, LANES, LONG, arrays_of, load, splat, store
 
-_UNITS: Final = 8  # of a layer, computed at a time: 4 and 16 took a little longer
+# Of a layer so many units of so many vectors of candidates are computed at a time: their 16 sums keep a processor busy
+# until the first one is there, and each weight is read once for all the vectors. 8 units of one vector took a third
+# longer, 4 units of three or 8 of two a tenth.
+_UNITS: Final = 4
+_VECTORS: Final = 4
+_AT_ONCE: Final = _VECTORS * LANES
 _WITH_OWN: Final = tuple(row for row in range(len(FEATURES)) if row not in ANSWER_FEATURES)
 _WITHOUT_OWN: Final = tuple(row for row in _WITH_OWN if row not in OWN_ITEM_FEATURES)
 
@@ -61,6 +65,8 @@ def _layer_block(inputs: int, units: int, *, rectified: bool, rows: Sequence[int
     outputs (units, V). Only the inputs `rows` count; by default all do.
     """
 
+    starts = range(0, _AT_ONCE, LANES)
+
     @intrinsic  # type: ignore[untyped-decorator]
     def add_up(_: Any, weights: Any, biases: Any, source: Any, target: Any) -> tuple[Any, Callable[..., Any]]:
         def code(context: Any, builder: Any, signature: Any, arguments: Sequence[Any]) -> Any:
@@ -71,17 +77,19 @@ def _layer_block(inputs: int, units: int, *, rectified: bool, rows: Sequence[int
                 one = builder.load(builder.gep(array.data, [LONG(index)]), align=ELEMENT)
                 return splat(builder, one, LANES)
 
-            sums = [repeated(biases, unit) for unit in range(units)]
+            sums = {(unit, start): repeated(biases, unit) for unit in range(units) for start in starts}
             for row in range(inputs) if rows is None else rows:
-                values = builder.load(element(builder, source, row, 0, FLOATS), align=ELEMENT)
+                values = {start: load(builder, source, row, start, FLOATS) for start in starts}
                 for unit in range(units):
-                    product = builder.fmul(repeated(weights, unit * inputs + row), values, flags=FAST)
-                    sums[unit] = builder.fadd(sums[unit], product, flags=FAST)
+                    weight = repeated(weights, unit * inputs + row)
+                    for start in starts:
+                        product = builder.fmul(weight, values[start], flags=FAST)
+                        sums[unit, start] = builder.fadd(sums[unit, start], product, flags=FAST)
             zeros = ir.Constant(FLOATS, None)
-            for unit, total in enumerate(sums):
+            for (unit, start), total in sums.items():
                 positive = builder.fcmp_ordered(">", total, zeros)
                 output = builder.select(positive, total, zeros) if rectified else total
-                builder.store(output, element(builder, target, unit, 0, FLOATS), align=ELEMENT)
+                store(builder, output, target, unit, start)
             return context.get_dummy_value()
 
         return types.void(weights, biases, source, target), code
@@ -103,15 +111,15 @@ def score_candidates(features: Floats, weights: CombinerWeights, scores: Floats)
     if not len(scores):
         return
     weights = _with_answer(features, weights)
-    rest = np.zeros((len(FEATURES), LANES), np.float32)
-    units, outputs = np.empty((2, HIDDEN, LANES), np.float32), np.empty((2, 1, LANES), np.float32)
-    for begin in range(0, len(scores), LANES):
-        count = min(LANES, len(scores) - begin)
-        if count == LANES:
-            _score_vector(features[:, begin : begin + LANES], weights, units, outputs)
+    rest = np.zeros((len(FEATURES), _AT_ONCE), np.float32)
+    units, outputs = np.empty((2, HIDDEN, _AT_ONCE), np.float32), np.empty((2, 1, _AT_ONCE), np.float32)
+    for begin in range(0, len(scores), _AT_ONCE):
+        count = min(_AT_ONCE, len(scores) - begin)
+        if count == _AT_ONCE:
+            _score_some(features[:, begin : begin + _AT_ONCE], weights, units, outputs)
         else:
             rest[:, :count] = features[:, begin:]
-            _score_vector(rest, weights, units, outputs)
+            _score_some(rest, weights, units, outputs)
         for lane in range(count):
             scores[begin + lane] = outputs[0, 0, lane] + outputs[1, 0, lane]
 
@@ -143,7 +151,7 @@ def _biases_with_answer(features: Floats, weights: Floats, biases: Floats) -> Fl
 
 
 @uncounted
-def _score_vector(features: Floats, weights: CombinerWeights, units: Floats, outputs: Floats) -> None:
+def _score_some(features: Floats, weights: CombinerWeights, units: Floats, outputs: Floats) -> None:
     """Fills in the two summands of V candidates' scores: `outputs` by way of the hidden `units`, and directly."""
     first, second = units
     if _has_own(features[OWN]):
@@ -166,6 +174,6 @@ def _score_vector(features: Floats, weights: CombinerWeights, units: Floats, out
 def _has_own(own: Floats) -> bool:
     """Tells whether any of V candidates is one of the user's own items."""
     total = np.float32(0)
-    for lane in range(LANES):
-        total += own[lane]
+    for index in range(_AT_ONCE):
+        total += own[index]
     return bool(total > 0)
