@@ -8,11 +8,13 @@ else the machine does. Kafka's and the event loops' share is not in it; `sustain
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import cycle
+from itertools import islice
 from statistics import median
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from model.state.user_states import UserStates
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
-from tests.bench.made_up import named, records, served_version, sessions
+from tests.bench.made_up import events, named, served_version, sessions
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
@@ -43,13 +45,13 @@ def batches(options: argparse.Namespace) -> dict[str, Any]:
         _through(pipeline, log(HISTORY_BATCH, 8))
     print(f"{'events':>8} {'partitions':>10} " + " ".join(f"{stage:>8}" for stage in (*STAGES, "all")) + "  us")
     found = {}
-    for events, partitions in SHAPES:
-        count = min(BATCHES, MOST_EVENTS // events)
-        taken = [_through(pipeline, log(events, partitions)) for _ in range(count + 5)][5:]
+    for size, partitions in SHAPES:
+        count = min(BATCHES, MOST_EVENTS // size)
+        taken = [_through(pipeline, log(size, partitions)) for _ in range(count + 5)][5:]
         row = {stage: round(1e6 * median(one[stage] for one in taken), 1) for stage in STAGES}
         row["all"] = round(1e6 * median(sum(one.values()) for one in taken), 1)
-        found[f"{events} of {partitions}"] = row
-        print(f"{events:8} {partitions:10} " + " ".join(f"{value:8,.0f}" for value in row.values()), flush=True)
+        found[f"{size} of {partitions}"] = row
+        print(f"{size:8} {partitions:10} " + " ".join(f"{value:8,.0f}" for value in row.values()), flush=True)
     return found
 
 
@@ -71,16 +73,16 @@ def _pipeline(options: argparse.Namespace) -> Pipeline:
 
 def _log(options: argparse.Namespace) -> Callable[[int, int], Records]:
     """Returns what gives the next so many records, of so many partitions, each partition's by offset."""
-    made = cycle(records(options.events, options.users, options.items))
+    made = events(sys.maxsize, options.users, options.items)
     ends: Counter[int] = Counter()
 
-    def take(events: int, partitions: int) -> Records:
+    def take(count: int, partitions: int) -> Records:
         by_partition: defaultdict[int, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
-        for _ in range(events):
-            key, value = next(made)
+        for event in islice(made, count):
+            key = event["user_id"].encode()
             partition = key[-1] % partitions
             ends[partition] += 1
-            by_partition[partition].append(_record(partition, ends[partition], key, value))
+            by_partition[partition].append(_record(partition, ends[partition], key, json.dumps(event).encode()))
         return [record for several in by_partition.values() for record in several]
 
     return take
