@@ -37,7 +37,10 @@ from stream_app.worker.threads import WorkerThreads
 
 T = TypeVar("T")
 
-_CALM: Final = 2  # most records of a batch while the stream is calm
+_SHORTEST: Final = 1.5  # pause between two fetches, in times that the last batch took
+_LONGEST: Final = 11.0  # the same of a calm stream, which is not to take a core
+_WORTH: Final = 5  # events that are worth a batch
+_NEWEST: Final = 0.2  # the newest batch's share of the mean rate
 _LARGE: Final = 256  # records of a batch that are worth coding in another thread
 
 
@@ -78,6 +81,28 @@ class _DeliveredBatch:
     delivery: asyncio.Task[list[DeliveryReceipt]]
 
 
+class Pauses:
+    """How long the next fetch waits: until some events are there that are worth a batch, or longer while it is busy.
+
+    A batch costs nearly as much with one event as with five. So the fewer events come, the longer a fetch waits for
+    them, up to some times what the last batch took: that is a share of a core.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` in seconds."""
+        self._clock = clock
+        self._last = clock()
+        self._interval = 0.0  # seconds between two events, in the mean
+        self.seconds = 0.0
+
+    def note(self, records: int, took: float) -> None:
+        """Notes a batch that is computed, in so many seconds."""
+        now = self._clock()
+        self._interval += _NEWEST * ((now - self._last) / max(records, 1) - self._interval)
+        self._last = now
+        self.seconds = min(max(_WORTH * self._interval, _SHORTEST * took), _LONGEST * took)
+
+
 class EventsAgent:
     """Takes fetches through a worker, and knows how many are on their way."""
 
@@ -109,7 +134,7 @@ class EventsAgent:
         self._delivering: deque[_DeliveredBatch] = deque()  # on their way to the broker, in their order
         self._begun = asyncio.Event()  # set while there are any
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
-        self._pause_s = 0.0
+        self._pauses = Pauses(clock)
         self._under_way = 0  # responses taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
@@ -132,11 +157,8 @@ class EventsAgent:
                 task.cancel()
 
     def pause(self) -> float:
-        """Seconds after a fetch in which there is hardly time for another one: what two batches take.
-
-        Returns 0.0 when the stream is calm, as the last batch shows.
-        """
-        return self._pause_s
+        """Returns for how many seconds after a fetch the next one is not worth its cost yet."""
+        return self._pauses.seconds
 
     async def drained(self) -> None:
         """Returns when all that was taken in is durable and acknowledged."""
@@ -172,7 +194,7 @@ class EventsAgent:
                     stepping = _run_in(self._threads.device, self._pipeline.step, await batch.decoding)
                     ahead = await self._begin_ahead(app)
                     stepped, results = await stepping, None
-                self._pause_s = 2 * (self._clock() - start) if batch.records > _CALM else 0.0
+                self._pauses.note(batch.records, self._clock() - start)
                 self._unsettled.add(stepped.number)
                 self._finish(batch.events, stepped, results)
         except TooManyDeadLetters as error:

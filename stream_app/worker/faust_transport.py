@@ -371,7 +371,7 @@ class TransportHooks:
     finish_first: Callable[[], Awaitable[None]]  # returns when all that was begun is finished and committed
     take_over: Callable[[set[int]], Awaitable[None]]  # returns when nobody else can answer these partitions' events
     commits: bool  # whether acknowledged offsets are to be committed
-    pause: Callable[[], float]  # for how many seconds after a fetch of events the worker is too busy for the next one
+    pause: Callable[[], float]  # for how many seconds after a fetch of events the next one is not worth its cost
     follow_cut: Callable[[int, int], Awaitable[None]]  # has states take events from an offset on for new, by partition
     # The same for all events of a log that turns out to be made anew: returns where it begins.
     look_for_cut: Callable[[int, Callable[[], Awaitable[LogRange]]], Awaitable[int | None]]

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.errors import TooManyDeadLetters
 from stream_app.settings import load_settings
-from stream_app.worker.agent import BatchStages, EventsAgent
+from stream_app.worker.agent import BatchStages, EventsAgent, Pauses
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
 from stream_app.worker.faust_fetch_thread import Fetch
 from stream_app.worker.metrics import WorkerMetrics
@@ -275,8 +275,23 @@ def test_partitions_that_were_fetched_together_are_one_batch() -> None:
     ]
 
 
-@pytest.mark.parametrize(("size", "pause"), [(2, 0.0), (3, 0.5)])
-def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, pause: float) -> None:
+def test_a_fetch_waits_for_events_that_are_worth_a_batch_at_most_as_long_as_several_batches_take() -> None:
+    now = [0.0]
+    pauses = Pauses(lambda: now[0])
+
+    def at(rate: float, size: int, took: float) -> float:
+        for _ in range(50):
+            now[0] += size / rate
+            pauses.note(size, took)
+        return pauses.seconds
+
+    assert pauses.seconds == 0
+    assert at(1000, 4, 0.001) == pytest.approx(0.005, rel=0.01)  # five events come
+    assert at(10, 1, 0.001) == pytest.approx(0.011)  # they would come in half a second
+    assert at(100_000, 4000, 0.04) == pytest.approx(0.06)  # the worker is busy for longer
+
+
+def test_the_pause_between_fetches_is_known_once_a_batch_is_computed() -> None:
     async def body(world: World, agent: EventsAgent, _: Any) -> None:
         assert agent.pause() == 0
 
@@ -284,10 +299,10 @@ def test_fetches_pause_for_two_batches_unless_the_stream_is_calm(size: int, paus
             world.now += 0.25 if where == "step" else 0
 
         world.broken = computes
-        world.fetch(0, size)
+        world.fetch(0, 1)
         await seen(lambda: world.happened)
         await agent.drained()
-        assert agent.pause() == pause
+        assert 0.25 < agent.pause() < 11 * 0.25
 
     run(body)
 
