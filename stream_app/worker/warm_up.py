@@ -55,11 +55,13 @@ def warm_up(settings: Settings, device: torch.device, serving: Serving | None) -
     """Processes batches by the rules, then by a version if there is one. Raises what the device raises."""
     store = _MadeUpStore()
     engine = new_engine(settings, device, store.read)
-    pipeline = Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+    metrics = WorkerMetrics(CollectorRegistry())
+    pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
     stream = _MadeUpStream(serving.vocabulary.items[:_ITEMS] if serving else (), settings.partitions)
     if serving is not None:
         process(pipeline, stream.take(2))
         engine.serve(serving)
+        metrics.versions.begin([serving.name])
     _process_all(engine, pipeline, stream, store)
     if serving is not None:
         engine.serve(serving, Canary(serving, 0.5))

@@ -20,7 +20,6 @@ from stream_app.cli.main import main
 from stream_app.trainer import trainer
 from stream_app.worker import worker
 from stream_app.worker.agent import EventsAgent
-from stream_app.worker.pipeline import Pipeline
 
 _NTH = 3
 
@@ -50,9 +49,9 @@ def die(*_: Any, **__: Any) -> None:
 if __name__ == "__main__":
     match os.environ["NEXTACT_TEST_DEFECT"]:
         case "hang-device":
-            hang(Pipeline, "step")
+            hang(EventsAgent, EventsAgent._in_one_go.__name__)  # mypy finds it when it goes
         case "hang-loop":
-            hang(EventsAgent, EventsAgent._deliver.__name__)  # mypy finds it when it goes
+            hang(EventsAgent, EventsAgent._deliver.__name__)
         case "dead-device":
             setattr(worker, "choose_device", choose_dead_device)  # noqa: B010 - mypy knows that it is imported there
         case "die-manifest":

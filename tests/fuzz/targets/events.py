@@ -86,7 +86,8 @@ def _check_event(event: Event, time: int, record: Any) -> None:
     assert event.query is not None if event.type == "search" else event.item_id
     for name in Event.__struct_fields__:
         if name != "type":
-            assert getattr(event, name) == said.get(name), name
+            found, wanted = getattr(event, name), said.get(name)
+            assert found == (float(wanted) if isinstance(found, float) else wanted), name
     assert abs(time) < 2**63
     if event.timestamp is None:
         assert time == record.timestamp
