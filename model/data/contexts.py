@@ -79,11 +79,6 @@ def item_attribute_rows(contexts: NDArray[np.uint32]) -> NDArray[np.int64]:
     return context_rows(contexts)[..., _ATTRIBUTE_COLUMNS]
 
 
-def gap_buckets(gaps_ms: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Returns floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; a negative gap counts as 0."""
-    return np.searchsorted(_GAP_STARTS, gaps_ms, side="right").astype(np.uint8)
-
-
 @dataclass(frozen=True, slots=True)
 class ContextFields:
     """Contexts, taken apart: one array for each field, all of one shape."""
@@ -189,8 +184,8 @@ def begins_session(gap_ms: int, session: np.uint64, previous: np.uint64) -> bool
 
 
 @compiled
-def _gap_bucket_of(gap_ms: int) -> int:
-    """Does what `gap_buckets` does, for one gap."""
+def gap_bucket_of(gap_ms: int) -> int:
+    """Returns floor(1.25 log2(1 + seconds)), so that 30 buckets reach half a year; a negative gap counts as 0."""
     bucket = 0
     while bucket < len(_GAP_STARTS) and gap_ms >= _GAP_STARTS[bucket]:
         bucket += 1
@@ -238,7 +233,7 @@ def _fill_contexts(
             actions.types[n],
             fresh or begins_session(gap, actions.sessions[n], previous),
             actions.prices[n],
-            FIRST_GAP if fresh else _gap_bucket_of(gap),
+            FIRST_GAP if fresh else gap_bucket_of(gap),
             actions.categories[n],
             actions.brands[n],
         )

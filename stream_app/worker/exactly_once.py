@@ -47,7 +47,7 @@ TRANSACTION_TIMEOUT_MS: Final = 60_000
 
 # Seconds between a commit and the partition's next transaction. For some milliseconds the broker still writes the
 # markers of the commit; whoever begins in them is refused (CONCURRENT_TRANSACTIONS), and aiokafka tries again after
-# 20 ms. Beyond that it is a choice: a transaction costs the worker 0.7 ms of a processor and the broker more.
+# 20 ms. Beyond that it is a choice: a transaction costs worker and broker about as much whatever is in it.
 PAUSE_S: Final = 0.02
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from model.data.contexts import FIRST_GAP, gap_buckets, unpack_contexts
+from model.data.contexts import FIRST_GAP, gap_bucket_of, unpack_contexts
 from model.data.events import NO_TIME
 from model.data.sequences import sequences_of
 from model.serving.state_engine import StateEngine
@@ -83,7 +83,7 @@ class Shopper:
             return
         later = max(known or self.clock, self.clock)
         gap = later - self.clock
-        self.seen.append((int(gap_buckets(np.array([gap]))[0]), int(gap > HALF_AN_HOUR)))
+        self.seen.append((gap_bucket_of(gap), int(gap > HALF_AN_HOUR)))
         self.clock = later
 
 
@@ -191,7 +191,7 @@ def test_one_broken_clock_does_not_spoil_what_follows() -> None:
     assert list(stream.flags.values()) == ["ok", "absurd", "absurd", "ok", "ok"]
     clock, seen = stream.seen("a")
     assert clock == NOW + 3 * MINUTE
-    minute = int(gap_buckets(np.array([MINUTE]))[0])
+    minute = gap_bucket_of(MINUTE)
     assert seen == [(FIRST_GAP, 1), (minute, 0), (minute, 0), (0, 0), (minute, 0)]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.data.contexts import FIRST_GAP, contexts_of, gap_buckets, unpack_contexts
+from model.data.contexts import FIRST_GAP, contexts_of, gap_bucket_of, unpack_contexts
 from model.data.events import (
     EVENT_TYPES,
     NO_TIME,
@@ -48,7 +48,7 @@ def expected_fields(actions: Actions) -> list[tuple[int, int]]:
             gap = max(time, times[user]) - times[user]
             known = sessions.get(user, 0)
             opens = session != known if session and known else gap > SESSION_GAP_MS
-            found.append((int(gap_buckets(np.array([gap]))[0]), int(opens)))
+            found.append((gap_bucket_of(gap), int(opens)))
         times[user] = max(time, times.get(user, time))
         if session:
             sessions[user] = session
