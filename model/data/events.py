@@ -42,6 +42,17 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH)]
 Price = Annotated[float, msgspec.Meta(ge=0)]
 
 
+class Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One line of an event that names several items, such as a basket; unknown fields are ignored."""
+
+    item_id: Id
+    category: str | None = None
+    brand: str | None = None
+    currency: str | None = None
+    price: Price | None = None
+    quantity: float | None = None
+
+
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One event as published to the events topic; unknown fields are ignored."""
 
@@ -57,6 +68,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     currency: str | None = None
     price: Price | None = None
     quantity: float | None = None
+    market: str | None = None
+    items: list[Line] | None = None  # instead of `item_id`, for several items; an action has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ class Actions:
     prices: NDArray[np.uint8]  # bucket
     categories: NDArray[np.uint16]  # bucket
     brands: NDArray[np.uint16]  # bucket
+    lines: NDArray[np.uint16]  # of the action in its event, from 0: above 0 it continues the event of the one before
 
     def __len__(self) -> int:
         return len(self.users)
@@ -88,8 +102,11 @@ class Actions:
         )
 
 
-def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64]) -> Actions:
-    """Returns the columns of valid events, whose types are names of EVENT_TYPES; `times` as in `Actions`."""
+def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64], lines: Sequence[int] = ()) -> Actions:
+    """Returns the columns of valid events of one action each, whose types are names of EVENT_TYPES.
+
+    `times` and `lines` as in `Actions`; by default no action continues the event of the one before.
+    """
     types = np.array([TYPE_CODES[event.type] for event in events], np.uint8)
     return Actions(
         users=[event.user_id for event in events],
@@ -102,6 +119,7 @@ def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64]
         prices=price_buckets([event.price for event in events]),
         categories=text_buckets([event.category for event in events], CATEGORY_BUCKETS),
         brands=text_buckets([event.brand for event in events], BRAND_BUCKETS),
+        lines=np.array(lines or [0] * len(events), np.uint16),
     )
 
 

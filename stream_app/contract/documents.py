@@ -31,12 +31,13 @@ _RFC3339: Final = (
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
 _PROBABILITY: Final = {"minimum": 0, "maximum": 1}
+_LARGEST: Final = sys.float_info.max  # beyond it a double is infinite
 _NUMBER: Final = {"type": "string", "pattern": "^-?[0-9]+$"}  # as text, in a header
 
 _EVENT_FIELDS: Final = {
     "user_id": "The user who did it. The record key must be the same text, in UTF-8.",
     "type": "What the user did, by nextact's own name or by GA4's or Segment's, in any case.",
-    "item_id": "The item that it was done to; required unless the type is a search.",
+    "item_id": "The item that it was done to; required unless the type is a search or `items` is given.",
     "query": "The words searched for, as typed; required for a search.",
     "timestamp": "When: RFC 3339, or milliseconds since 1970. Default: the timestamp of the record.",
     "event_id": "The publisher's id of the event; a repeated event is applied once.",
@@ -44,6 +45,17 @@ _EVENT_FIELDS: Final = {
     "category": "The item's category.",
     "brand": "The item's brand.",
     "currency": "The currency of the price, as the shop writes it.",
+    "price": "The price of one unit.",
+    "quantity": "The number of units; negative if they were returned.",
+    "market": "The market it happened in: which of the catalogue's prices and stocks holds.",
+    "items": "Several items instead of one, such as a basket: one event with an action for each, and one prediction. "
+    "A search has none.",
+}
+_LINE_FIELDS: Final = {
+    "item_id": "The item.",
+    "category": "The item's category.",
+    "brand": "The item's brand.",
+    "currency": "The currency of the price; by default the event's.",
     "price": "The price of one unit.",
     "quantity": "The number of units; negative if they were returned.",
 }
@@ -65,6 +77,7 @@ _PREDICTION_FIELDS: Final = {
 }
 _EXAMPLES: Final = (
     {"user_id": "ada", "type": "view", "item_id": "shoe-7", "category": "running", "price": 89.9},
+    {"user_id": "ada", "type": "purchase", "items": [{"item_id": "shoe-7", "price": 89.9}, {"item_id": "sock-1"}]},
     {"user_id": "ada", "type": "search", "query": "red running shoes", "timestamp": "2026-01-02T03:04:05.678Z"},
 )
 
@@ -81,13 +94,21 @@ def event_schema() -> Json:
         {"type": "number", "exclusiveMinimum": -YEAR_10000_MS, "exclusiveMaximum": YEAR_10000_MS},
         {"type": "null"},
     ]
-    largest = sys.float_info.max  # beyond it a double is infinite
-    fields["price"]["anyOf"][0] |= {"maximum": largest}
-    fields["quantity"]["anyOf"][0] |= {"minimum": -largest, "maximum": largest}
+    line = fields["items"]["anyOf"][0]["items"]
+    for name, description in _LINE_FIELDS.items():
+        line["properties"][name]["description"] = description
+    for priced in (fields, line["properties"]):
+        priced["price"]["anyOf"][0] |= {"maximum": _LARGEST}
+        priced["quantity"]["anyOf"][0] |= {"minimum": -_LARGEST, "maximum": _LARGEST}
     return schema | {
         "if": {"required": ["type"], "properties": {"type": _any_case(_searches())}},
         "then": {"required": ["query"], "properties": {"query": {"type": "string"}}},
-        "else": {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
+        "else": {
+            "anyOf": [
+                {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
+                {"required": ["items"], "properties": {"items": {"type": "array", "minItems": 1}}},
+            ]
+        },
     }
 
 

@@ -6,14 +6,15 @@ Predictions go the other way, to bytes, in `prediction_json`.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from model.data.events import EVENT_TYPES, ID_LENGTH, Event
+from model.data.events import EVENT_TYPES, ID_LENGTH, Event, Line
 from stream_app.contract.records import Record, UnreadableBatch
 
 Reason = Literal[
@@ -66,13 +67,17 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """The events of a batch in order, with their positions and times, and why other records were rejected."""
+    """The actions of a batch's events in order, and why other records were rejected.
 
-    positions: list[int]  # of the events' records in the batch, from 0
-    events: list[Event]
-    times: list[int]  # milliseconds since the epoch, as the publisher gave them
-    record_times: list[int]  # milliseconds since the epoch, of the records
-    rejected: list[Rejection]
+    The actions of one event follow each other and share their record.
+    """
+
+    positions: list[int] = field(default_factory=list)  # of the actions' records in the batch, from 0
+    events: list[Event] = field(default_factory=list)  # one for each action, each without `items`
+    lines: list[int] = field(default_factory=list)  # of each action in its event, from 0
+    times: list[int] = field(default_factory=list)  # milliseconds since the epoch, as the publisher gave them
+    record_times: list[int] = field(default_factory=list)  # milliseconds since the epoch, of the records
+    rejected: list[Rejection] = field(default_factory=list)
 
 
 class RejectedRecord(Exception):
@@ -86,28 +91,31 @@ class RejectedRecord(Exception):
 _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
 
 
-def decode_batch(records: Sequence[Record]) -> DecodedBatch:
-    """Decodes and validates records; guesses nothing."""
-    decoded = DecodedBatch([], [], [], [], [])
+def decode_batch(records: Sequence[Record], most_lines: int = sys.maxsize) -> DecodedBatch:
+    """Decodes and validates records; guesses nothing. Returns only the first `most_lines` actions of an event."""
+    batch = DecodedBatch()
     for position, record in enumerate(records):
         try:
-            event, time = decode_event(record.key, record.value, record.timestamp)
+            actions, times = decode_event(record.key, record.value, record.timestamp)
         except RejectedRecord as rejection:
             if isinstance(record, UnreadableBatch):
-                decoded.rejected.append(Rejection(position, record.reason, record.message))
+                batch.rejected.append(Rejection(position, record.reason, record.message))
             else:
-                decoded.rejected.append(Rejection(position, rejection.reason, str(rejection)))
-        else:
-            decoded.positions.append(position)
-            decoded.events.append(event)
-            decoded.times.append(time)
-            decoded.record_times.append(record.timestamp)
-    return decoded
+                batch.rejected.append(Rejection(position, rejection.reason, str(rejection)))
+            continue
+        for line, event in enumerate(actions[:most_lines]):
+            batch.positions.append(position)
+            batch.events.append(event)
+            batch.lines.append(line)
+            batch.times.append(times[line])
+            batch.record_times.append(record.timestamp)
+    return batch
 
 
-def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tuple[Event, int]:
-    """Returns the event, its type under nextact's own name, and its time in milliseconds since the epoch.
+def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tuple[Sequence[Event], Sequence[int]]:
+    """Returns the actions of an event, one or one for each of its lines, and their times.
 
+    Types are under nextact's own names; times, like `record_time`, are in milliseconds since the epoch.
     Raises `RejectedRecord` when the record is not an event.
     """
     if not value:
@@ -123,9 +131,35 @@ def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tu
         raise RejectedRecord("unknown_type", f"type is {event.type[:64]!r}, not one of {', '.join(EVENT_TYPES)}")
     if kind != event.type:
         event = msgspec.structs.replace(event, type=kind)
-    _check_fields(event)
+    actions = _actions_of(event)
     _check_key(key, event.user_id)
-    return event, record_time if event.timestamp is None else _milliseconds(event.timestamp)
+    time = record_time if event.timestamp is None else _milliseconds(event.timestamp)
+    return actions, [time] * len(actions)
+
+
+def _actions_of(event: Event) -> Sequence[Event]:
+    if event.items and event.type != "search":
+        return [_action_of(event, line) for line in event.items]
+    if event.items is not None:
+        event = msgspec.structs.replace(event, items=None)
+    _check_fields(event)
+    return (event,)
+
+
+def _action_of(event: Event, line: Line) -> Event:
+    """Returns one line of an event as an event of its own."""
+    action = msgspec.structs.replace(
+        event,
+        item_id=line.item_id,
+        category=line.category,
+        brand=line.brand,
+        currency=line.currency or event.currency,
+        price=line.price,
+        quantity=line.quantity,
+        items=None,
+    )
+    _check_numbers(action)
+    return action
 
 
 def _check_fields(event: Event) -> None:
@@ -134,6 +168,10 @@ def _check_fields(event: Event) -> None:
             raise RejectedRecord("missing_field", "a search has no query")
     elif event.item_id is None:
         raise RejectedRecord("missing_field", f"a {event.type} has no item_id")
+    _check_numbers(event)
+
+
+def _check_numbers(event: Event) -> None:
     if event.price is not None and not math.isfinite(event.price):
         raise RejectedRecord("invalid_field", f"price is {event.price}, not a finite number")
     if event.quantity is not None and not math.isfinite(event.quantity):

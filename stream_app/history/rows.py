@@ -77,6 +77,7 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
         prices=price_buckets(rows["price"].to_pylist()),
         categories=_by_value(rows["category"], lambda texts: text_buckets(texts, CATEGORY_BUCKETS)),
         brands=_by_value(rows["brand"], lambda texts: text_buckets(texts, BRAND_BUCKETS)),
+        lines=np.zeros(rows.num_rows, np.uint16),
     )
 
 

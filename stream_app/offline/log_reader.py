@@ -5,7 +5,7 @@ Rows that are not events are left out and counted; a worker would make dead lett
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,6 +30,7 @@ class LogReader:
     first_fault: str = ""  # where the first row that was left out is, and why
     _events: list[Event] = field(default_factory=list)
     _times: list[int] = field(default_factory=list)
+    _lines: list[int] = field(default_factory=list)
 
     def read(self, logs: Iterable[EventFile]) -> Actions:
         """Returns the actions of all logs, in the order of the files and their rows.
@@ -59,24 +60,28 @@ class LogReader:
                 "say which column holds the times with --column timestamp=..."
             )
         try:
-            event, time = decode_event(str(row.get("user_id", "")).encode(), msgspec.json.encode(row), 0)
-            _check_time(time)
+            actions, times = decode_event(str(row.get("user_id", "")).encode(), msgspec.json.encode(row), 0)
+            _check_times(times)
         except RejectedRecord as fault:
             self.left_out += 1
             self.first_fault = self.first_fault or f"{log.path}, {log.position()}: {fault}"
         else:
-            self._events.append(event)
-            self._times.append(time)
+            self._events += actions
+            self._times += times
+            self._lines += range(len(actions))
 
     def _take_chunk(self) -> Actions:
-        actions = actions_of(self._events, self._times)
-        self._events, self._times = [], []
+        actions = actions_of(self._events, self._times, self._lines)
+        self._events, self._times, self._lines = [], [], []
         return actions
 
 
-def _check_time(time: int) -> None:
-    if not EARLIEST_MS <= time < LATEST_MS:
-        raise RejectedRecord("invalid_timestamp", f"timestamp {time} ms is not between 1990 and 2099: see --time-unit")
+def _check_times(times: Sequence[int]) -> None:
+    for time in times:
+        if not EARLIEST_MS <= time < LATEST_MS:
+            raise RejectedRecord(
+                "invalid_timestamp", f"timestamp {time} ms is not between 1990 and 2099: see --time-unit"
+            )
 
 
 def _check_log(log: EventFile, rows: int, left_out: int, first_fault: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from model.data.event_time import FLAGS, judge_times
-from model.data.events import EVENT_TYPES, TYPE_CODES, Event, actions_of
+from model.data.events import EVENT_TYPES, TYPE_CODES, Event, Line, actions_of
 from model.serving.answers import RANKED, Answers
 from stream_app.contract.dead_letters import dead_letter, read_dead_letter
 from stream_app.contract.events import REASONS, TYPE_NAMES, decode_batch
@@ -56,8 +56,9 @@ def check(data: bytes) -> None:
     """Decodes a record and takes what comes out through the program."""
     record = _record(data)
     decoded = decode_batch([record])
-    assert len(decoded.events) + len(decoded.rejected) == 1
+    assert decoded.lines.count(0) + len(decoded.rejected) == 1
     if decoded.events:
+        _check_lines(decoded.events, record)
         _check_event(decoded.events[0], decoded.times[0], record)
         _check_row(decoded)
         _check_prediction(decoded.events[0], decoded.times[0], record.timestamp)
@@ -84,21 +85,36 @@ def _check_event(event: Event, time: int, record: Any) -> None:
     assert event.type in TYPE_CODES
     assert TYPE_NAMES[said["type"].casefold()] == event.type
     assert event.query is not None if event.type == "search" else event.item_id
-    for name in Event.__struct_fields__:
-        if name != "type":
-            found, wanted = getattr(event, name), said.get(name)
-            assert found == (float(wanted) if isinstance(found, float) else wanted), name
+    of_a_line = {"type", "items", *(Line.__struct_fields__ if _lines_of(said) else ())}
+    for name in set(Event.__struct_fields__) - of_a_line:
+        found, wanted = getattr(event, name), said.get(name)
+        assert found == (float(wanted) if isinstance(found, float) else wanted), name
     assert abs(time) < 2**63
     if event.timestamp is None:
         assert time == record.timestamp
+
+
+def _lines_of(said: dict[str, Any]) -> list[dict[str, Any]]:
+    return [] if TYPE_NAMES[said["type"].casefold()] == "search" else said.get("items") or []
+
+
+def _check_lines(actions: Sequence[Event], record: Any) -> None:
+    said = json.loads(record.value.decode(errors="replace"), strict=False)
+    lines = _lines_of(said)
+    assert len(actions) == max(len(lines), 1)
+    for action, line in zip(actions, lines, strict=False):
+        assert (action.item_id, action.category, action.quantity) == (
+            line["item_id"], line.get("category"), line.get("quantity")
+        )  # fmt: skip
+        assert action.items is None
 
 
 def _check_row(decoded: Any) -> None:
     """The history gives the same actions as the stream."""
     rows = rows_of(3, [3], decoded)
     times, _ = judge_times(decoded.times, decoded.record_times)
-    actions, stored = actions_of(decoded.events, times), actions_in(rows.select(ACTION_COLUMNS))
-    for name in actions.__slots__:
+    actions, stored = actions_of(decoded.events, times, decoded.lines), actions_in(rows.select(ACTION_COLUMNS))
+    for name in actions.__slots__[:-1]:
         left, right = getattr(actions, name), getattr(stored, name)
         assert (left if isinstance(left, list) else left.tolist()) == (
             right if isinstance(right, list) else right.tolist()
@@ -150,6 +166,9 @@ def seeds() -> list[bytes]:
     values: list[Any] = [{**full, "type": kind} for kind in TYPE_NAMES]
     values += [{"user_id": "u", "type": "VIEW", "item_id": "i", "timestamp": time} for time in times]
     values += [{"user_id": '\N{SNOWMAN}\0\U0001f600"\\', "type": "search", "query": "Straße É"}]
+    lines = [{"item_id": "a", "price": 1, "quantity": 2}, {"item_id": "b", "brand": "c"}, {"item_id": ""}, {}, 3, "x"]
+    values += [{**full, "type": kind, "items": lines[:2]} for kind in ("purchase", "search")]
+    values += [{"user_id": "u", "type": "cart", "items": [line]} for line in lines]
     values += [{"user_id": "u", "type": "view"}, {"user_id": 3, "type": "view"}, {"type": "view"}, [], 1, None, "x"]
     values += [{"user_id": "u", "type": "view", "item_id": "i", name: -1} for name in ("price", "quantity")]
     found = [_input(json.dumps(value).encode()) for value in values]
@@ -165,6 +184,7 @@ def _input(value: bytes, key: bytes | None = None, time: int = _TIME) -> bytes:
 TOKENS: Final[Sequence[bytes]] = [
     *(f'"{name}":'.encode() for name in Event.__struct_fields__),
     *(f'"{name}"'.encode() for name in TYPE_NAMES),
+    b'"items":[{"item_id":"a"}]',
     b"null", b"true", b"1e308", b"1e400", b"-0.0", b"18446744073709551616", b'"\\ud800"', b"\\u0000",
     b'"2026-01-31T12:00:00Z"', b"9007199254740993", b"NaN",
 ]  # fmt: skip

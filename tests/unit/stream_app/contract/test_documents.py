@@ -56,6 +56,14 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "before 1970": CLICK | {"timestamp": -1},
     "nulls": CLICK | dict.fromkeys(("query", "timestamp", "event_id", "category", "brand", "price", "quantity")),
     "free": CLICK | {"price": 0},
+    "a basket": {
+        "user_id": "ada",
+        "type": "purchase",
+        "items": [{"item_id": "a", "price": 1, "x": 2}, {"item_id": "b"}],
+    },
+    "a basket beside an item": CLICK | {"items": [{"item_id": "a"}]},
+    "an empty basket beside an item": CLICK | {"items": []},
+    "a search with items": SEARCH | {"items": [{"item_id": "a"}]},
     "returned": CLICK | {"type": "purchase", "price": 89.9, "quantity": -1, "currency": "EUR"},
 }
 REFUSED: dict[str, dict[str, Any]] = {
@@ -80,6 +88,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a negative price": CLICK | {"price": -0.01},
     "a text for the price": CLICK | {"price": "89.90"},
     "a boolean for the quantity": CLICK | {"quantity": True},
+    "an empty basket": {"user_id": "ada", "type": "purchase", "items": []},
+    "a line without an item": CLICK | {"items": [{"price": 1}]},
+    "a text in the basket": CLICK | {"items": ["shoe-7"]},
+    "a negative price in the basket": CLICK | {"items": [{"item_id": "a", "price": -1}]},
     "a list for the category": CLICK | {"category": ["running"]},
 }
 
@@ -160,6 +172,9 @@ EVENTS = st.fixed_dictionaries(
         "price": NUMBERS | OTHERS,
         "quantity": NUMBERS | OTHERS,
         "session_id": TEXTS | OTHERS,
+        "items": st.lists(
+            st.fixed_dictionaries({}, optional={"item_id": TEXTS, "price": NUMBERS}) | OTHERS, max_size=2
+        ),
         "unknown": TEXTS | OTHERS,
     },
 )

@@ -36,7 +36,8 @@ def raw(*members: bytes) -> bytes:
 
 
 def decoded(value: bytes | None, key: bytes | None = b"u", record_time: int = 5) -> tuple[Event, int]:
-    return decode_event(key, value, record_time)
+    (event,), (time,) = decode_event(key, value, record_time)
+    return event, time
 
 
 def rejection(value: bytes | None, key: bytes | None = b"u") -> str:
@@ -133,7 +134,7 @@ EVENTS = st.one_of(
 @given(EVENTS, st.booleans(), st.integers(-1, 2**53))
 def test_events_come_back_from_json(fields: dict[str, Any], ascii_only: bool, record_time: int) -> None:
     value = json.dumps(fields, ensure_ascii=ascii_only).encode()
-    event, time = decode_event(fields["user_id"].encode(), value, record_time)
+    event, time = decoded(value, fields["user_id"].encode(), record_time)
     for name in Event.__struct_fields__:
         assert getattr(event, name) == fields.get(name)
     assert time == record_time
@@ -221,10 +222,60 @@ def test_a_batch_keeps_order_and_positions() -> None:
     assert [(rejection.position, rejection.reason) for rejection in batch.rejected] == [(1, "not_json"), (3, "empty")]
 
 
+LINES: list[dict[str, Any]] = [
+    {"item_id": "a", "price": 2, "quantity": 3, "category": "c", "brand": "b", "currency": "USD", "colour": "red"},
+    {"item_id": "b"},
+    {"item_id": "a", "quantity": -1},
+]
+
+
+@pytest.mark.parametrize("kind", sorted(set(EVENT_TYPES) - {"search"}))
+def test_an_event_with_items_is_an_action_for_each(kind: str) -> None:
+    value = encoded(type=kind, items=LINES, event_id="e", currency="EUR", price=9, market="DE", timestamp=7)
+    batch = decode_batch([make_record(encoded()), make_record(value, timestamp=8)])
+    assert (batch.positions, batch.lines, batch.times) == ([0, 1, 1, 1], [0, 0, 1, 2], [5, 7, 7, 7])
+    assert batch.record_times == [5, 8, 8, 8]
+    for event, line in zip(batch.events[1:], LINES, strict=True):
+        assert (event.type, event.event_id, event.market, event.items) == (kind, "e", "DE", None)
+        assert event.currency == line.get("currency", "EUR")
+        for name in ("item_id", "price", "quantity", "category", "brand"):
+            assert getattr(event, name) == line.get(name)
+
+
+def test_only_the_first_lines_are_wanted() -> None:
+    value = encoded(items=[{"item_id": str(n)} for n in range(40)])
+    batch = decode_batch([make_record(value), make_record(encoded())], 32)
+    assert (batch.positions, batch.lines) == ([0] * 32 + [1], [*range(32), 0])
+
+
+def test_items_are_no_searchs_and_an_empty_list_is_no_basket() -> None:
+    search = decoded(encoded(type="search", query="x", items=LINES))[0]
+    assert (search.type, search.items) == ("search", None)
+    assert decoded(encoded(items=[]))[0].item_id == "i"
+    assert rejection(b'{"user_id": "u", "type": "cart", "items": []}') == "missing_field"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({}, "missing_field"),
+        ({"item_id": ""}, "invalid_field"),
+        ({"item_id": 7}, "invalid_field"),
+        ({"item_id": "a", "price": -1}, "invalid_field"),
+        ("a", "invalid_field"),
+        (None, "invalid_field"),
+    ],
+)
+def test_one_bad_line_rejects_the_event(line: Any, reason: str) -> None:
+    batch = decode_batch([make_record(encoded(items=[*LINES, line]))])
+    assert batch.events == []
+    assert [rejection.reason for rejection in batch.rejected] == [reason]
+
+
 def check(batch: DecodedBatch, count: int) -> None:
     """Checks that each record is an event that the model can read, or has a reason."""
-    positions = batch.positions + [rejection.position for rejection in batch.rejected]
-    assert sorted(positions) == list(range(count))
+    events = [position for position, line in zip(batch.positions, batch.lines, strict=True) if line == 0]
+    assert sorted(events + [rejection.position for rejection in batch.rejected]) == list(range(count))
     assert {rejection.reason for rejection in batch.rejected} <= set(REASONS)
     assert all(event.type in EVENT_TYPES for event in batch.events)
     assert len(actions_of(batch.events, batch.times)) == len(batch.events)
