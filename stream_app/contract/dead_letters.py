@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiokafka import ConsumerRecord
 
-from stream_app.contract.events import Rejection
+from stream_app.contract.decoded import Rejection
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 

@@ -16,7 +16,9 @@ import msgspec
 
 from model.data.events import EVENT_TYPES, ID_LENGTH, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
 from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
-from stream_app.contract.events import LARGEST_EVENT, REASONS, TYPE_NAMES, YEAR_10000_MS
+from stream_app.contract.decoded import REASONS
+from stream_app.contract.event_fields import YEAR_10000_MS
+from stream_app.contract.events import LARGEST_EVENT, TYPE_NAMES
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings

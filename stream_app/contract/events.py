@@ -5,37 +5,19 @@ Predictions go the other way, to bytes, in `prediction_json`.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import msgspec
 
-from model.data.events import EVENT_TYPES, ID_LENGTH, Event, Line
+from model.data.events import EVENT_TYPES, Event, Line
+from stream_app.contract.decoded import Contents, DecodedBatch, RejectedRecord, Rejection
+from stream_app.contract.event_fields import check_key, check_numbers, milliseconds, undecodable
+from stream_app.contract.formats.own import OWN_KINDS
 from stream_app.contract.records import Record, UnreadableBatch
 
-Reason = Literal[
-    "empty",
-    "too_large",
-    "not_utf8",
-    "not_json",
-    "not_object",
-    "missing_field",
-    "invalid_field",
-    "too_long",
-    "unknown_type",
-    "invalid_timestamp",
-    "missing_key",
-    "key_mismatch",
-    "unreadable",
-]
-REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
-
 LARGEST_EVENT: Final = 256 * 1024  # bytes; no real event is larger, and one must not hold up a batch
-YEAR_10000_MS: Final = 253_402_300_800_000  # milliseconds since the epoch; where RFC 3339 ends
 
 # The contract's own names, and those of GA4 (snake case) and Segment (titles), compared case-insensitively.
 _ALIASES: Final = {
@@ -56,64 +38,48 @@ _ALIASES: Final = {
 TYPE_NAMES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why a record is not an event."""
+class _Kind(msgspec.Struct, frozen=True, gc=False):
+    """What tells of which kind a record is."""
 
-    position: int  # of the record in its batch, from 0
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedBatch:
-    """The actions of a batch's events in order, and why other records were rejected.
-
-    The actions of one event follow each other and share their record.
-    """
-
-    positions: list[int] = field(default_factory=list)  # of the actions' records in the batch, from 0
-    events: list[Event] = field(default_factory=list)  # one for each action, each without `items`
-    lines: list[int] = field(default_factory=list)  # of each action in its event, from 0
-    times: list[int] = field(default_factory=list)  # milliseconds since the epoch, as the publisher gave them
-    record_times: list[int] = field(default_factory=list)  # milliseconds since the epoch, of the records
-    rejected: list[Rejection] = field(default_factory=list)
-
-
-class RejectedRecord(Exception):
-    """A record is not an event; `decode_batch` turns it into a `Rejection`."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason: Reason = reason
+    type: Any = None
 
 
 _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
+_KIND_DECODER: Final = msgspec.json.Decoder(_Kind)
 
 
 def decode_batch(records: Sequence[Record], most_lines: int = sys.maxsize) -> DecodedBatch:
-    """Decodes and validates records; guesses nothing. Returns only the first `most_lines` actions of an event."""
+    """Decodes and validates records; guesses nothing. Returns only the first `most_lines` actions of a record."""
     batch = DecodedBatch()
     for position, record in enumerate(records):
         try:
-            actions, times = decode_event(record.key, record.value, record.timestamp)
+            contents = decode_event(record.key, record.value, record.timestamp)
         except RejectedRecord as rejection:
             if isinstance(record, UnreadableBatch):
                 batch.rejected.append(Rejection(position, record.reason, record.message))
             else:
                 batch.rejected.append(Rejection(position, rejection.reason, str(rejection)))
             continue
-        for line, event in enumerate(actions[:most_lines]):
+        for line, event in enumerate(contents.actions[:most_lines]):
             batch.positions.append(position)
             batch.events.append(event)
             batch.lines.append(line)
-            batch.times.append(times[line])
+            batch.times.append(contents.times[line])
             batch.record_times.append(record.timestamp)
+        if contents.ignored or contents.shown or contents.identities:
+            _add_others(batch, position, contents)
     return batch
 
 
-def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tuple[Sequence[Event], Sequence[int]]:
-    """Returns the actions of an event, one or one for each of its lines, and their times.
+def _add_others(batch: DecodedBatch, position: int, contents: Contents) -> None:
+    """Adds what is no action."""
+    batch.ignored.extend(contents.ignored)
+    batch.shown.extend(msgspec.structs.replace(shown, position=position) for shown in contents.shown)
+    batch.identities.extend(msgspec.structs.replace(one, position=position) for one in contents.identities)
+
+
+def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> Contents:
+    """Returns what a record says: its actions, one or one for each line, or what is no action.
 
     Types are under nextact's own names; times, like `record_time`, are in milliseconds since the epoch.
     Raises `RejectedRecord` when the record is not an event.
@@ -125,16 +91,29 @@ def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> tu
     try:
         event = _EVENT_DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _undecodable(value, error) from None
-    kind = event.type if event.type in EVENT_TYPES else TYPE_NAMES.get(event.type.casefold())
+        return _other(key, value, record_time, undecodable(value, error))
+    kind = TYPE_NAMES.get(event.type) or TYPE_NAMES.get(event.type.casefold())
     if kind is None:
-        raise RejectedRecord("unknown_type", f"type is {event.type[:64]!r}, not one of {', '.join(EVENT_TYPES)}")
+        message = f"type is {event.type[:64]!r}, not one of {', '.join(EVENT_TYPES)}"
+        return _other(key, value, record_time, RejectedRecord("unknown_type", message))
     if kind != event.type:
         event = msgspec.structs.replace(event, type=kind)
     actions = _actions_of(event)
-    _check_key(key, event.user_id)
-    time = record_time if event.timestamp is None else _milliseconds(event.timestamp)
-    return actions, [time] * len(actions)
+    check_key(key, event.user_id)
+    time = record_time if event.timestamp is None else milliseconds(event.timestamp)
+    return Contents(actions, (time,) * len(actions))
+
+
+def _other(key: bytes | None, value: bytes, record_time: int, rejection: RejectedRecord) -> Contents:
+    """Returns what a record of another kind says; else raises the rejection."""
+    try:
+        kind = _KIND_DECODER.decode(value).type
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise rejection from None
+    decode = OWN_KINDS.get(kind.casefold()) if isinstance(kind, str) else None
+    if decode is None:
+        raise rejection
+    return decode(key, value, record_time)
 
 
 def _actions_of(event: Event) -> Sequence[Event]:
@@ -158,7 +137,7 @@ def _action_of(event: Event, line: Line) -> Event:
         quantity=line.quantity,
         items=None,
     )
-    _check_numbers(action)
+    check_numbers(action)
     return action
 
 
@@ -168,57 +147,4 @@ def _check_fields(event: Event) -> None:
             raise RejectedRecord("missing_field", "a search has no query")
     elif event.item_id is None:
         raise RejectedRecord("missing_field", f"a {event.type} has no item_id")
-    _check_numbers(event)
-
-
-def _check_numbers(event: Event) -> None:
-    if event.price is not None and not math.isfinite(event.price):
-        raise RejectedRecord("invalid_field", f"price is {event.price}, not a finite number")
-    if event.quantity is not None and not math.isfinite(event.quantity):
-        raise RejectedRecord("invalid_field", f"quantity is {event.quantity}, not a finite number")
-
-
-def _check_key(key: bytes | None, user_id: str) -> None:
-    if not key:
-        raise RejectedRecord("missing_key", "the record has no key; it must be the user_id")
-    if key != user_id.encode():
-        raise RejectedRecord("key_mismatch", "the record key is not the user_id: it may lie on the wrong partition")
-
-
-def _milliseconds(timestamp: str | int | float) -> int:
-    """Returns milliseconds since the epoch for an RFC 3339 text (with its offset from UTC) or a number of them."""
-    if isinstance(timestamp, str):
-        try:
-            moment = datetime.fromisoformat(timestamp.upper())  # RFC 3339 allows a small t and z
-        except ValueError:
-            raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} is not RFC 3339") from None
-        if moment.tzinfo is None:
-            raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp[:64]!r} has no offset from UTC")
-        return round(moment.timestamp() * 1000)
-    if not -YEAR_10000_MS < timestamp < YEAR_10000_MS:
-        raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp} is not in milliseconds since 1970")
-    return round(timestamp)
-
-
-def _undecodable(value: bytes, error: Exception) -> RejectedRecord:
-    """Returns the reason behind a decoding error; slow and careful, as such errors are rare."""
-    try:
-        value.decode()
-    except UnicodeDecodeError as mistake:
-        return RejectedRecord("not_utf8", f"byte {mistake.start} of the value is not UTF-8")
-    try:
-        fields = msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        return RejectedRecord("not_json", str(error))
-    if not isinstance(fields, dict):
-        return RejectedRecord("not_object", f"the value is a JSON {type(fields).__name__}, not an object")
-    if "missing required field" in str(error):
-        return RejectedRecord("missing_field", str(error))
-    too_long = [name for name in ("user_id", "item_id") if _longer(fields.get(name))]
-    if too_long:
-        return RejectedRecord("too_long", f"{too_long[0]} has more than {ID_LENGTH} characters")
-    return RejectedRecord("invalid_field", str(error))
-
-
-def _longer(text: Any) -> bool:
-    return isinstance(text, str) and len(text) > ID_LENGTH
+    check_numbers(event)

@@ -11,7 +11,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream_app.contract.dead_letters import DeadLetter, read_dead_letter
-from stream_app.contract.events import REASONS
+from stream_app.contract.decoded import REASONS
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import UsageError
 from stream_app.kafka.clients import Role, new_consumer

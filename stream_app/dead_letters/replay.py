@@ -21,7 +21,7 @@ from aiokafka.partitioner import murmur2
 
 from stream_app.contract.access import REPLAY_GROUP
 from stream_app.contract.dead_letters import DeadLetter, replay_record
-from stream_app.contract.events import REASONS
+from stream_app.contract.decoded import REASONS
 from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.dead_letters.reader import Progress, Selection, read_dead_letters

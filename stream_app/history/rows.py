@@ -25,7 +25,7 @@ from model.data.events import (
     text_buckets,
     text_hashes,
 )
-from stream_app.contract.events import DecodedBatch
+from stream_app.contract.decoded import DecodedBatch
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 _TEXTS: Final = ("user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "currency")

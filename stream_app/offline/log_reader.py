@@ -13,7 +13,8 @@ import msgspec
 
 from model.data.event_time import EARLIEST_MS, LATEST_MS
 from model.data.events import Actions, Event, actions_of, concatenate
-from stream_app.contract.events import RejectedRecord, decode_event
+from stream_app.contract.decoded import RejectedRecord
+from stream_app.contract.events import decode_event
 from stream_app.errors import InputUnreadable
 from stream_app.offline.event_files import EventFile, Row
 
@@ -60,15 +61,15 @@ class LogReader:
                 "say which column holds the times with --column timestamp=..."
             )
         try:
-            actions, times = decode_event(str(row.get("user_id", "")).encode(), msgspec.json.encode(row), 0)
-            _check_times(times)
+            contents = decode_event(str(row.get("user_id", "")).encode(), msgspec.json.encode(row), 0)
+            _check_times(contents.times)
         except RejectedRecord as fault:
             self.left_out += 1
             self.first_fault = self.first_fault or f"{log.path}, {log.position()}: {fault}"
         else:
-            self._events += actions
-            self._times += times
-            self._lines += range(len(actions))
+            self._events += contents.actions
+            self._times += contents.times
+            self._lines += range(len(contents.actions))
 
     def _take_chunk(self) -> Actions:
         actions = actions_of(self._events, self._times, self._lines)

@@ -16,7 +16,8 @@ from model.data.disk_log import TrainingWindow
 from model.data.event_time import judge_times
 from model.data.events import actions_of
 from model.rounds.drift import DriftMonitor
-from stream_app.contract.events import DecodedBatch, decode_batch
+from stream_app.contract.decoded import DecodedBatch
+from stream_app.contract.events import decode_batch
 from stream_app.contract.records import Record, UnreadableBatch
 from stream_app.errors import HistoryUnusable
 from stream_app.history.event_history import EventHistory

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord
 
-from stream_app.contract.events import Reason, Rejection
+from stream_app.contract.decoded import Reason, Rejection
 from stream_app.errors import TooManyDeadLetters
 from stream_app.settings import Settings
 

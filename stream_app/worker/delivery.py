@@ -19,7 +19,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from numpy.typing import NDArray
 
-from stream_app.contract.events import Reason
+from stream_app.contract.decoded import Reason
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.batch_queue import BatchQueue, PartitionBatch, QueuedBatches, make_lean, topic_partition
 from stream_app.kafka.clients import new_producer

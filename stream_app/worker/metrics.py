@@ -16,7 +16,7 @@ from model.errors import RefusalReason
 from model.serving.answers import Answers
 from model.serving.online_hits import count_hits
 from model.serving.online_scores import BatchScores, VersionScore
-from stream_app.contract.events import REASONS
+from stream_app.contract.decoded import REASONS
 from stream_app.contract.records import UnreadableReason
 from stream_app.kafka.log_range import MISSED_REASONS
 

@@ -24,7 +24,8 @@ from model.serving.live_rules import BASELINE
 from model.serving.state_engine import StateEngine, SteppedEvents
 from model.state.user_record import UserRecords, packed, records_of
 from stream_app.contract.dead_letters import dead_letter
-from stream_app.contract.events import DecodedBatch, Rejection, decode_batch
+from stream_app.contract.decoded import DecodedBatch, Rejection
+from stream_app.contract.events import decode_batch
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, concatenate, frozen, strings

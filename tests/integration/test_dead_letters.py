@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stream_app.contract.dead_letters import dead_letter
-from stream_app.contract.events import Rejection
+from stream_app.contract.decoded import Rejection
 from stream_app.contract.predictions import decode_prediction
 from stream_app.kafka.clients import new_admin, new_producer
 from stream_app.kafka.topic_admin import ensure_topics

@@ -118,7 +118,7 @@ def test_events_before_a_stream_has_settled_do_not_count() -> None:
 
 def test_events_are_such_as_publishers_send_and_their_answers_are_known() -> None:
     records = EventPool(50, 20).take(3, 500)
-    events = [decode_event(key, value, 0)[0][0] for key, value in records]
+    events = [decode_event(key, value, 0).actions[0] for key, value in records]
     assert len({event.user_id for event in events}) > 30
     assert {event.type for event in events} <= set(TYPE_CODES)
     assert len({event.type for event in events}) > 2

@@ -21,7 +21,7 @@ from stream_app.contract.dead_letters import (
     read_dead_letter,
     replay_record,
 )
-from stream_app.contract.events import Rejection
+from stream_app.contract.decoded import Rejection
 from stream_app.contract.records import OutgoingRecord
 from stream_app.dead_letters.listing import as_json, line
 from stream_app.kafka.encoded_batch import EncodedBatch, encode_records

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter, replay_record
-from stream_app.contract.events import REASONS, Reason, Rejection, decode_batch
+from stream_app.contract.decoded import REASONS, Reason, Rejection
+from stream_app.contract.events import decode_batch
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.kafka.encoded_batch import encode_records
 from tests.unit.builders.basics import make_record

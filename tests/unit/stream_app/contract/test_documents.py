@@ -20,8 +20,9 @@ from model.data.events import EVENT_TYPES, Event
 from model.serving.answers import Answers
 from stream_app.cli.main import cli
 from stream_app.contract.dead_letters import dead_letter, read_dead_letter, replay_record
+from stream_app.contract.decoded import RejectedRecord, Rejection
 from stream_app.contract.documents import asyncapi, documents, event_schema, prediction_schema, schemas
-from stream_app.contract.events import TYPE_NAMES, RejectedRecord, Rejection, decode_event
+from stream_app.contract.events import TYPE_NAMES, decode_event
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.records import UnreadableBatch

@@ -12,15 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model.data.events import EVENT_TYPES, Event, actions_of
-from stream_app.contract.events import (
-    LARGEST_EVENT,
-    REASONS,
-    TYPE_NAMES,
-    DecodedBatch,
-    RejectedRecord,
-    decode_batch,
-    decode_event,
-)
+from stream_app.contract.decoded import REASONS, DecodedBatch, RejectedRecord
+from stream_app.contract.events import LARGEST_EVENT, TYPE_NAMES, decode_batch, decode_event
 from tests.unit.builders.basics import make_record
 
 VIEW: dict[str, Any] = {"user_id": "u", "type": "view", "item_id": "i"}
@@ -36,7 +29,8 @@ def raw(*members: bytes) -> bytes:
 
 
 def decoded(value: bytes | None, key: bytes | None = b"u", record_time: int = 5) -> tuple[Event, int]:
-    (event,), (time,) = decode_event(key, value, record_time)
+    contents = decode_event(key, value, record_time)
+    (event,), (time,) = contents.actions, contents.times
     return event, time
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.contract.dead_letters import DeadLetter, dead_letter, read_dead_letter
-from stream_app.contract.events import Rejection
+from stream_app.contract.decoded import Rejection
 from stream_app.dead_letters.listing import as_json, line, summary
 from tests.unit.builders.basics import make_record
 

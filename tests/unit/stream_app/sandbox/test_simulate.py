@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from model.data.events import EVENT_TYPES, Event
-from stream_app.contract.events import REASONS, decode_batch
+from stream_app.contract.decoded import REASONS
+from stream_app.contract.events import decode_batch
 from stream_app.contract.records import Record
 from stream_app.errors import SettingsInvalid
 from stream_app.sandbox.simulate import POISON_KINDS, Shop, poisoned, with_duplicates, with_poison

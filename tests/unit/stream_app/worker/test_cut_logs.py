@@ -11,7 +11,8 @@ import pytest
 
 from model.serving.state_engine import StateEngine
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
-from stream_app.contract.events import RejectedRecord, decode_event
+from stream_app.contract.decoded import RejectedRecord
+from stream_app.contract.events import decode_event
 from stream_app.errors import DataPathError
 from stream_app.kafka.log_range import LogRange
 from stream_app.worker.cut_logs import CutLogs

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.contract.events import Reason, Rejection
+from stream_app.contract.decoded import Reason, Rejection
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.settings import Settings, load_settings
 from stream_app.worker.dead_letter_limits import DeadLetterLimits

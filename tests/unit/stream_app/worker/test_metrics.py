@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model.serving.answers import Answers
 from model.serving.online_scores import NOTHING, BatchScores
-from stream_app.contract.events import REASONS
+from stream_app.contract.decoded import REASONS
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.worker.metrics import RANKERS, ArrayHistogram, VersionScores, WorkerMetrics
 
