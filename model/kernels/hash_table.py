@@ -27,6 +27,29 @@ class HashTable:
         return rows.reshape(keys.shape)
 
 
+class ChangingHashTable(HashTable):
+    """Keys that come, change their rows and go; not for two threads at once."""
+
+    def __init__(self) -> None:
+        super().__init__(np.zeros(0, np.uint64))
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def put(self, keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
+        """Gives keys (N,) their rows (N,), new ones or others; of equal keys the last one's row counts."""
+        if 2 * (self._size + len(keys)) > len(self.cells):
+            bigger = np.zeros((2 << (self._size + len(keys)).bit_length(), 2), np.uint64)
+            _move(self.cells, bigger)
+            self.cells = bigger
+        self._size += _put(self.cells, keys, rows)
+
+    def remove(self, keys: NDArray[np.uint64]) -> None:
+        """Takes keys (N,) away; those that are not there are passed over."""
+        self._size -= _remove(self.cells, keys)
+
+
 @compiled
 def _cell_of(cells: NDArray[np.uint64], key: np.uint64) -> np.uint64:
     """Returns the cell of a key, or the free one where it would lie. A cell holds a key and its row + 1, or zeros."""
@@ -56,3 +79,44 @@ def find_row(cells: NDArray[np.uint64], key: np.uint64) -> np.int64:
 def _find(cells: NDArray[np.uint64], keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
     for n in range(len(keys)):
         rows[n] = find_row(cells, keys[n])
+
+
+@compiled
+def _put(cells: NDArray[np.uint64], keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> int:
+    """Returns how many keys were not there before."""
+    fresh = 0
+    for n in range(len(keys)):
+        cell = _cell_of(cells, keys[n])
+        fresh += cells[cell, 1] == 0
+        cells[cell, 0] = keys[n]
+        cells[cell, 1] = np.uint64(rows[n] + 1)
+    return fresh
+
+
+@compiled
+def _move(cells: NDArray[np.uint64], bigger: NDArray[np.uint64]) -> None:
+    for n in range(len(cells)):
+        if cells[n, 1] != 0:
+            cell = _cell_of(bigger, cells[n, 0])
+            bigger[cell, 0] = cells[n, 0]
+            bigger[cell, 1] = cells[n, 1]
+
+
+@compiled
+def _remove(cells: NDArray[np.uint64], keys: NDArray[np.uint64]) -> int:
+    """Returns how many keys were there. A cell behind the freed one moves there if it would no longer be found (Knuth,
+    Sorting and Searching, 6.4, algorithm R)."""
+    removed, last = 0, np.uint64(len(cells) - 1)
+    for n in range(len(keys)):
+        free = _cell_of(cells, keys[n])
+        if cells[free, 1] == 0:
+            continue
+        removed += 1
+        cell = (free + np.uint64(1)) & last
+        while cells[cell, 1] != 0:
+            if (cell - cells[cell, 0]) & last >= (cell - free) & last:
+                cells[free, 0], cells[free, 1] = cells[cell, 0], cells[cell, 1]
+                free = cell
+            cell = (cell + np.uint64(1)) & last
+        cells[free, 0] = cells[free, 1] = np.uint64(0)
+    return removed

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.kernels.hash_table import HashTable
+from model.kernels.hash_table import ChangingHashTable, HashTable
 
 # Few different low bits, the highest ones among them: keys collide, and at the end they go round to the beginning.
 COLLIDING = st.builds(lambda low, high: (low + (high << 40)) % 2**64, st.integers(-3, 3), st.integers(0, 5))
@@ -36,3 +36,23 @@ def test_a_column_of_a_matrix_is_found_too() -> None:
     keys = np.arange(12, dtype=np.uint64).reshape(4, 3)
     assert HashTable(keys[:, 1]).find(keys[:, 1]).tolist() == [0, 1, 2, 3]
     assert HashTable(keys[:, 1]).find(keys[::2, 2]).tolist() == [-1, -1]
+
+
+CHANGES = st.lists(st.tuples(st.booleans(), st.lists(ANY, max_size=12)), max_size=20)
+
+
+@given(CHANGES)
+def test_keys_come_change_their_rows_and_go(changes: list[tuple[bool, list[int]]]) -> None:
+    table, rows, number = ChangingHashTable(), dict[int, int](), 0
+    for comes, keys in changes:
+        if comes:
+            table.put(np.array(keys, np.uint64), np.arange(number, number + len(keys)))
+            rows |= {key: number + index for index, key in enumerate(keys)}
+            number += len(keys)
+        else:
+            table.remove(np.array(keys, np.uint64))
+            rows = {key: row for key, row in rows.items() if key not in keys}
+        asked = [key for _, several in changes for key in several]
+        assert table.find(np.array(asked, np.uint64)).tolist() == [rows.get(key, -1) for key in asked]
+        assert len(table) == len(rows)
+        assert len(table.cells) >= 2 * len(rows)

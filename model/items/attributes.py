@@ -1,0 +1,104 @@
+"""What an action does not say of its item, the catalogue says: one rule for what is learned from and what is answered.
+
+Category, brand and price are each the action's own where it gives them, else the catalogue's; in a market that the item
+has an offer in, the price is that offer's, if it has one.
+Shapes: N actions, R rows of the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.events import SEARCH, Actions
+from model.items.catalogue import MARKET, ItemCatalogue
+from model.items.string_table import Bytes, Numbers
+from model.kernels.compiled import compiled
+from model.kernels.hash_table import find_row
+
+_SIZE: Final = MARKET.itemsize  # bytes of a packed market; its first four are the number of its name
+_BUCKET_AT: Final = MARKET.fields["price_bucket"][1] if MARKET.fields else 0  # byte of a packed market
+
+
+class _Catalogue(NamedTuple):
+    """The catalogue, for the compiled loop."""
+
+    cells: NDArray[np.uint64]
+    prices: NDArray[np.uint8]  # (R,) buckets, as are the next two
+    categories: NDArray[np.uint16]
+    brands: NDArray[np.uint16]
+    markets: Numbers  # (R,)
+    offers: Bytes  # packed markets, one behind the other
+    starts: NDArray[np.int64]  # where each row's begin
+
+
+class _Attributes(NamedTuple):
+    """What actions say of their items: buckets (N,), 0 where they do not."""
+
+    prices: NDArray[np.uint8]
+    categories: NDArray[np.uint16]
+    brands: NDArray[np.uint16]
+
+
+def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCatalogue) -> Actions:
+    """Returns actions (N,) with what the catalogue knows of their items; `markets` (N,) are those they happened in."""
+    filled = _Attributes(actions.prices.copy(), actions.categories.copy(), actions.brands.copy())
+    with catalogue.lock:
+        offers = catalogue.tables.lists["markets"].column
+        numbers = _market_numbers(markets, catalogue) if len(offers.text) else np.zeros(len(actions), np.uint32)
+        columns = _Catalogue(
+            catalogue.table.cells,
+            catalogue.column("price_buckets"),
+            catalogue.column("category_buckets"),
+            catalogue.column("brand_buckets"),
+            catalogue.column("markets"),
+            offers.text,
+            offers.starts,
+        )
+        _fill(columns, actions.item_keys, actions.types, numbers, filled)
+    return replace(actions, **filled._asdict())
+
+
+def _market_numbers(markets: Sequence[str | None], catalogue: ItemCatalogue) -> Numbers:
+    """Returns the numbers (N,) of the markets' names; 0: not given, or no item is offered there."""
+    texts = catalogue.tables.texts
+    known = {market: max(texts.find(market.encode()), 0) if market else 0 for market in set(markets)}
+    return np.array([known[market] for market in markets], np.uint32)
+
+
+@compiled
+def _fill(
+    catalogue: _Catalogue,
+    item_keys: NDArray[np.uint64],
+    types: NDArray[np.uint8],
+    markets: Numbers,
+    filled: _Attributes,
+) -> None:
+    for n in range(len(item_keys)):
+        if types[n] == SEARCH:
+            continue
+        row = find_row(catalogue.cells, item_keys[n])
+        if row < 0:
+            continue
+        if filled.categories[n] == 0:
+            filled.categories[n] = catalogue.categories[row]
+        if filled.brands[n] == 0:
+            filled.brands[n] = catalogue.brands[row]
+        if filled.prices[n] == 0 and markets[n] != 0:
+            filled.prices[n] = _offered_price(catalogue, row, markets[n])
+        if filled.prices[n] == 0:
+            filled.prices[n] = catalogue.prices[row]
+
+
+@compiled
+def _offered_price(catalogue: _Catalogue, row: int, market: np.uint32) -> np.uint8:
+    """Returns the bucket of the price in a market; 0: there is none."""
+    number, names = catalogue.markets[row], catalogue.offers.view(np.uint32)
+    for at in range(catalogue.starts[number], catalogue.starts[number + 1], _SIZE):
+        if names[at // 4] == market:
+            return np.uint8(catalogue.offers[at + _BUCKET_AT])
+    return np.uint8(0)
