@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     compression: Compression = Field(
         "none", description="codec of what is written: none, lz4, zstd, gzip or snappy; all of them are read"
     )
+    write_format: Literal["current", "previous"] = Field(
+        "current",
+        description="format of user records, history and versions that are written: current, or previous, until no "
+        "process of the version before runs any more",
+    )
     delivery: Literal["at-least-once", "exactly-once"] = Field(
         "at-least-once",
         description="at-least-once, or exactly-once (with transactions) for subscribers that read committed records",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from model.data.events import NO_TIME
 from model.errors import RecordCorrupt
-from model.state.user_record import UserRecords, pack, record_position
+from model.state.user_record import FIRST_VERSION, UserRecords, pack, record_position
 
 CUT_USER: Final = ""  # the id under which a partition's cut is kept; users' ids have a character at least
 _OFFSET_BITS: Final = 48  # enough for 89 years of 100,000 records a second
@@ -53,7 +53,7 @@ class LogCut(NamedTuple):
         return offset if (of_epoch, number) == (epoch, self.number) else -1
 
     def record(self, epoch: int) -> bytes:
-        """Returns the cut as a user's record, of a stream epoch."""
+        """Returns the cut as a user's record, of a stream epoch: every version writes the same bytes."""
         none = np.zeros(1, np.int64)
         return pack(
             UserRecords(
@@ -68,6 +68,7 @@ class LogCut(NamedTuple):
                 item_keys=np.zeros((1, 0), np.uint64),
                 contexts=np.zeros((1, 0), np.uint32),
                 sizes=none,
+                version=FIRST_VERSION,
             )
         )[0]
 

@@ -3,9 +3,10 @@
 Layout, little-endian, version 1: a header (below), the hidden state (H halves), the last event ids (E x 64 bits), then
 the n last actions, oldest first, 12 bytes each. A record ends after its n-th action. The checksum is the CRC-32 of
 everything behind it.
-A later version must begin as version 1 does and add behind the last action what it has more: so this code reads of its
-records what it knows, and a newer worker's partitions can go back to an older worker. Sizes may differ from record to
-record: a sequence outlives the size of the hidden state, which is encoded from it.
+Version 2 begins as version 1 does, and has sections (`sections`) behind the last action, or nothing.
+A later version must begin so, too: this code reads of its records what it knows, and a newer worker's partitions can go
+back to an older worker. Sizes may differ from record to record: a sequence outlives the size of the hidden state, which
+is encoded from it.
 Shapes: N records, M of them users, H hidden units, E event ids, L actions of the longest history.
 """
 
@@ -25,8 +26,10 @@ from numpy.typing import NDArray
 from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.kernels.crc32 import TABLES, checksum
+from model.state.sections import check_sections
 
-RECORD_VERSION: Final = 1
+FIRST_VERSION: Final = 1  # without sections
+RECORD_VERSION: Final = 2
 _CHECKED_FROM: Final = 5  # bytes: the version and the checksum itself come before
 
 ACTION: Final = np.dtype([("object", "<u8"), ("context", "<u4")])
@@ -79,6 +82,9 @@ class UserRecords:
     item_keys: NDArray[np.uint64]  # (N, L) of the last actions, oldest first and left-aligned
     contexts: NDArray[np.uint32]  # (N, L)
     sizes: NDArray[np.int64]  # how many of the L actions count
+    # The sections of all users, one behind the other, and where each user's begin and the last one's end (N + 1,).
+    sections: tuple[NDArray[np.uint8], NDArray[np.int64]] | None = None
+    version: int = RECORD_VERSION  # as which they are written; FIRST_VERSION has no sections
 
 
 class _Columns(NamedTuple):
@@ -95,6 +101,9 @@ class _Columns(NamedTuple):
     item_keys: NDArray[np.uint64]  # (N, L)
     contexts: NDArray[np.uint32]  # (N, L)
     sizes: NDArray[np.int64]
+    sections: NDArray[np.uint8]
+    section_starts: NDArray[np.int64]  # (N + 1,)
+    version: int
 
 
 def pack(users: UserRecords) -> list[bytes]:
@@ -104,6 +113,10 @@ def pack(users: UserRecords) -> list[bytes]:
 
 def packed(users: UserRecords) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Returns the records of N users, one behind the other, and where each begins and the last ends (N + 1,)."""
+    if users.sections is None or users.version == FIRST_VERSION:
+        sections, section_starts = np.zeros(0, np.uint8), np.zeros(len(users.sizes) + 1, np.int64)
+    else:
+        sections, section_starts = users.sections
     columns = _Columns(
         users.epoch,
         users.offsets,
@@ -116,6 +129,9 @@ def packed(users: UserRecords) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         users.item_keys,
         users.contexts,
         users.sizes,
+        sections,
+        section_starts,
+        users.version,
     )
     text, starts = _pack(columns, TABLES)
     return text, starts
@@ -139,7 +155,7 @@ def _number(out: NDArray[np.uint8], at: int, value: int, size: int) -> int:
 @compiled
 def _write_head(out: NDArray[np.uint8], at: int, users: _Columns, user: int) -> int:
     """Writes what a record has in front of the hidden state, without the checksum; returns where it ends."""
-    out[at] = RECORD_VERSION
+    out[at] = users.version
     at = _number(out, at + _CHECKED_FROM, users.hidden.shape[1], 2)
     at = _number(out, at, users.event_ids.shape[1], 2)
     at = _number(out, at, users.sizes[user], 2)
@@ -156,7 +172,8 @@ def _pack(users: _Columns, tables: NDArray[np.uint32]) -> tuple[NDArray[np.uint8
     """Writes N records; see `packed`."""
     n, hidden, ids = len(users.sizes), users.hidden.shape[1], users.event_ids.shape[1]
     fixed = _HEAD_BYTES + _HALF * hidden + _EVENT_ID * ids
-    out, starts = np.empty(n * fixed + users.sizes.sum() * _ACTION_BYTES, np.uint8), np.zeros(n + 1, np.int64)
+    size = n * fixed + users.sizes.sum() * _ACTION_BYTES + len(users.sections)
+    out, starts = np.empty(size, np.uint8), np.zeros(n + 1, np.int64)
     for user in range(n):
         start = starts[user]
         at = _write_head(out, start, users, user)
@@ -167,6 +184,9 @@ def _pack(users: _Columns, tables: NDArray[np.uint32]) -> tuple[NDArray[np.uint8
         for action in range(users.sizes[user]):
             at = _number(out, at, users.item_keys[user, action], 8)
             at = _number(out, at, users.contexts[user, action], 4)
+        for byte in range(users.section_starts[user], users.section_starts[user + 1]):
+            out[at] = users.sections[byte]
+            at += 1
         _number(out, start + 1, checksum(out[start + _CHECKED_FROM : at], tables), 4)
         starts[user + 1] = at
     return out, starts
@@ -188,6 +208,7 @@ class StoredUsers:
 
     indices: NDArray[np.int64]  # (M,) of their records, rising
     rows: NDArray[np.void]  # (M,) of `record_dtype`; actions beyond `actions_size` are zero
+    sections: list[bytes]  # (M,) as they stand behind the last action; those of a later version only where it has any
     faults: dict[int, str]  # by index of each damaged record: what is wrong with it
 
 
@@ -209,20 +230,23 @@ def unpack(records: Sequence[bytes], *, epoch: int, hidden: int, ids: int) -> St
     indices = np.delete(np.arange(len(records)), list(faults))
     known = heads["epoch"] == epoch
     sound, heads, indices = list(compress(sound, known.tolist())), heads[known], indices[known]
-    usual = (heads["version"] == RECORD_VERSION) & (heads["hidden_size"] == hidden) & (heads["ids_size"] == ids)
-    for index in np.flatnonzero(~usual).tolist():
+    sizes = np.fromiter(map(len, sound), np.int64, len(sound))
+    sections = [b""] * len(sound)
+    for index in np.flatnonzero(sizes > _ends_of_actions(heads)).tolist():
+        sound[index], sections[index] = _parted(sound[index])
+    for index in np.flatnonzero((heads["hidden_size"] != hidden) | (heads["ids_size"] != ids)).tolist():
         sound[index] = _resized(sound[index], hidden, ids)
     dtype = record_dtype(hidden, ids, int(heads["actions_size"].max(initial=1)))
     rows = np.frombuffer(b"".join([record.ljust(dtype.itemsize, b"\0") for record in sound]), dtype)
-    return StoredUsers(indices, rows, faults)
+    return StoredUsers(indices, rows, sections, faults)
 
 
 def _resized(record: bytes, hidden: int, ids: int) -> bytes:
-    """Returns a record of any version and sizes in the layout of version 1 with these sizes, without a checksum."""
+    """Returns a record without sections with these sizes, and without a checksum."""
     hidden_size, ids_size, actions_size = _SIZES.unpack_from(record, _CHECKED_FROM)
     before = np.frombuffer(record, record_dtype(hidden_size, ids_size, actions_size), 1)
     after = np.zeros(1, record_dtype(hidden, ids, actions_size))
-    for name in (*_COPIED, "actions_size", "actions"):
+    for name in ("version", *_COPIED, "actions_size", "actions"):
         after[name] = before[name]
     fitting = min(ids, ids_size)
     after["event_ids"][:, ids - fitting :] = before["event_ids"][:, ids_size - fitting :]
@@ -233,13 +257,41 @@ def _resized(record: bytes, hidden: int, ids: int) -> bytes:
 
 def _check(record: bytes) -> None:
     """Raises `RecordCorrupt` for bytes that are not a record."""
-    if len(record) < _HEAD.itemsize or record[0] < RECORD_VERSION:
+    if len(record) < _HEAD.itemsize or record[0] < FIRST_VERSION:
         raise RecordCorrupt(
             f"{len(record)} bytes that begin with {record[:1].hex() or 'nothing'} are not a user record"
         )
     if zlib.crc32(memoryview(record)[_CHECKED_FROM:]) != int.from_bytes(record[1:_CHECKED_FROM], "little"):
         raise RecordCorrupt(f"the checksum of a user record of {len(record)} bytes is wrong")
+    end = _end_of_actions(record)
+    if len(record) < end or (len(record) > end and record[0] == FIRST_VERSION):
+        raise RecordCorrupt(f"a user record has {len(record)} bytes, by its sizes {end}")
+    if record[0] == RECORD_VERSION:
+        check_sections(record, end)
+
+
+def _end_of_actions(record: bytes) -> int:
+    """Returns where the last action of a record ends, by its sizes."""
     hidden, ids, actions = _SIZES.unpack_from(record, _CHECKED_FROM)
-    size = _HEAD.itemsize + _HALF * hidden + _EVENT_ID * ids + ACTION.itemsize * actions
-    if len(record) < size or (len(record) > size and record[0] == RECORD_VERSION):
-        raise RecordCorrupt(f"a user record has {len(record)} bytes, by its sizes {size}")
+    end: int = _HEAD_BYTES + _HALF * hidden + _EVENT_ID * ids + _ACTION_BYTES * actions
+    return end
+
+
+def _ends_of_actions(heads: NDArray[np.void]) -> NDArray[np.int64]:
+    """Does what `_end_of_actions` does, for many heads."""
+    hidden, ids, actions = (heads[name].astype(np.int64) for name in ("hidden_size", "ids_size", "actions_size"))
+    return _HEAD_BYTES + _HALF * hidden + _EVENT_ID * ids + _ACTION_BYTES * actions
+
+
+def _parted(record: bytes) -> tuple[bytes, bytes]:
+    """Returns a sound record up to its last action, and its sections.
+
+    What a later version has there may be something else, and is left out.
+    """
+    end = _end_of_actions(record)
+    if record[0] > RECORD_VERSION:
+        try:
+            check_sections(record, end)
+        except RecordCorrupt:
+            return record[:end], b""
+    return record[:end], record[end:]

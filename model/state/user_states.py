@@ -22,8 +22,9 @@ from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.state.history_rings import Histories, grown
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
+from model.state.sections import joined_sections, split_sections
 from model.state.slots import Slots
-from model.state.user_record import UserRecords, unpack
+from model.state.user_record import RECORD_VERSION, UserRecords, unpack
 
 EVENT_ID_WINDOW: Final = 16  # last event ids of a user that are remembered
 _EVICTED_SHARE: Final = 32  # one slot of so many, at least, is freed at once, as looking for the oldest costs
@@ -62,6 +63,7 @@ class UserStates:
         slots = min(slots, most)
         self.device = device
         self.epoch = epoch
+        self.version = RECORD_VERSION  # of the records that snapshots make
         self.histories = Histories(length, slots)
         self.offsets: NDArray[np.int64] = np.full(slots, -1, np.int64)  # positions, see `log_cuts`
         self.last_times: NDArray[np.int64] = np.full(slots, NO_TIME, np.int64)
@@ -76,6 +78,7 @@ class UserStates:
         self.returned = 0  # how many users the current batch brought back from the store
         self.damaged: list[DamagedRecord] = []  # that the current batch found in the store
         self._slots = Slots(slots)
+        self._sections: dict[int, dict[int, bytes]] = {}  # by slot and tag, of the few users who have any
         self._cuts: dict[int, LogCut] = {}  # by partition, of those touched since the last `clear`
         self._most = most
         self._stored = stored
@@ -171,6 +174,22 @@ class UserStates:
         """Returns the partitions of the users in slots, (N,) each."""
         return self._slots.partitions[slots]
 
+    def section(self, slot: int, tag: int) -> bytes | None:
+        """Returns a section of the user in a slot (see `sections`); None: there is none."""
+        return self._sections.get(slot, {}).get(tag)
+
+    def set_section(self, slot: int, tag: int, content: bytes | None) -> None:
+        """Gives the user in a slot a section in place of the one of this tag, or takes it away (None).
+
+        It is in the user's next record, and written with it.
+        """
+        sections = self._sections.setdefault(slot, {})
+        sections.pop(tag, None)
+        if content is not None:
+            sections[tag] = content
+        if not sections:
+            del self._sections[slot]
+
     def clear(self) -> NDArray[np.int64]:
         """Forgets all users and returns the slots that they had."""
         slots = self._slots.taken()
@@ -186,6 +205,8 @@ class UserStates:
         self.event_ids[slots] = 0
         self.weights_id[slots] = 0
         self.histories.clear(slots)
+        for slot in self._sections.keys() & set(slots.tolist()) if self._sections else ():
+            del self._sections[slot]
         self.hidden[torch.from_numpy(slots).to(self.device)] = 0
 
     def duplicates(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -214,7 +235,17 @@ class UserStates:
             item_keys=item_keys,
             contexts=contexts,
             sizes=sizes,
+            sections=self._sections_of(slots),
+            version=self.version,
         )
+
+    def _sections_of(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+        """The sections of slots (U,), as `UserRecords` has them."""
+        if not self._sections:
+            return None
+        data = [joined_sections(self._sections.get(slot, {})) for slot in slots.tolist()]
+        starts = np.cumsum([0, *map(len, data)])
+        return np.frombuffer(b"".join(data), np.uint8), starts
 
     def restore(self, partition: int, records: dict[str, bytes]) -> int:
         """Puts stored users of a partition into the slots that they have; returns how many.
@@ -237,6 +268,9 @@ class UserStates:
         self.hidden[torch.from_numpy(slots).to(self.device)] = torch.from_numpy(rows["hidden"].copy()).to(self.device)
         actions = rows["actions"]
         self.histories.restore(slots, actions["object"], actions["context"], rows["actions_size"], rows["count"])
+        for slot, sections in zip(slots.tolist(), stored.sections, strict=True):
+            if sections:
+                self._sections[slot] = split_sections(sections)
         return len(users)
 
     def _grow(self, slots: int) -> None:

@@ -20,6 +20,7 @@ from model.data.events import EVENT_TYPES
 from model.serving.canary import Canary
 from model.serving.serving import Serving
 from model.serving.state_engine import StateEngine
+from model.state.user_record import FIRST_VERSION
 from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from stream_app.contract.records import UnreadableBatch
 from stream_app.settings import Settings
@@ -48,6 +49,8 @@ def new_engine(
         most=settings.users_in_memory,
         stored=stored,
     )
+    if settings.write_format == "previous":
+        states.version = FIRST_VERSION
     return StateEngine(states, rules_share=settings.rules_share)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 # version, checksum, sizes of hidden state, id window and sequence, epoch, offset, count, last time, session, weights
 _HEADER: Final = struct.Struct("<BIHHHIqqqQQ")
 _ACTION: Final = struct.Struct("<QI")
+_SECTION: Final = struct.Struct("<HI")  # tag, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,18 @@ def read(record: bytes) -> Stored:
         record
     )
     expected = _HEADER.size + 2 * hidden + 8 * ids + _ACTION.size * length
-    if version != 1 or checksum != zlib.crc32(record[5:]) or len(record) != expected:
-        raise ValueError(f"damaged: version {version}, {len(record)} bytes, expected {expected}")
+    end = _end_of_sections(record, expected) if version == 2 else expected
+    if version not in (1, 2) or checksum != zlib.crc32(record[5:]) or len(record) != end:
+        raise ValueError(f"damaged: version {version}, {len(record)} bytes, expected {end}")
     states = struct.unpack_from(f"<{hidden}e", record, _HEADER.size)
     event_ids = struct.unpack_from(f"<{ids}Q", record, _HEADER.size + 2 * hidden)
-    actions = _ACTION.iter_unpack(record[_HEADER.size + 2 * hidden + 8 * ids :])
+    actions = _ACTION.iter_unpack(record[_HEADER.size + 2 * hidden + 8 * ids : expected])
     sequence = tuple((context & 7, item) for item, context in actions)
     return Stored(epoch, offset, count, last_time, weights, states, event_ids, sequence)
+
+
+def _end_of_sections(record: bytes, at: int) -> int:
+    while len(record) - at >= _SECTION.size:
+        _tag, length = _SECTION.unpack_from(record, at)
+        at += _SECTION.size + length
+    return at

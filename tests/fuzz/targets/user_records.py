@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from model.errors import RecordCorrupt
+from model.state.sections import joined_sections, split_sections
 from model.state.user_record import StoredUsers, UserRecords, pack, record_position, unpack
 
 _REPAIR: Final = 1  # bit of the options
@@ -61,10 +62,13 @@ def _check_again(stored: StoredUsers, hidden: int, ids: int) -> None:
             item_keys=np.ascontiguousarray(rows["actions"]["object"]),
             contexts=np.ascontiguousarray(rows["actions"]["context"]),
             sizes=sizes,
+            sections=(np.frombuffer(b"".join(stored.sections), np.uint8), np.cumsum([0, *map(len, stored.sections)])),
         )
     )
     again = unpack(packed, epoch=_EPOCH, hidden=hidden, ids=ids)
     assert not again.faults
+    assert again.sections == stored.sections
+    assert [joined_sections(split_sections(sections)) for sections in stored.sections] == stored.sections
     for name in ("offset", "count", "last_time", "session", "weights", "actions_size", "event_ids", "hidden"):
         assert again.rows[name].tobytes() == rows[name].tobytes(), name
     for before, after, size in zip(rows["actions"], again.rows["actions"], sizes, strict=True):
@@ -95,8 +99,9 @@ def seeds() -> list[bytes]:
     """Returns records of the usual sizes and others, of another epoch and version, cut and lengthened."""
     record = _packed()
     records = [record, _packed(5, 1), _packed(0, 0, size=0), _packed(epoch=8), _packed(size=40)]
-    newer = b"\x02" + record[1:] + b"more"
-    return [b"", *(bytes([o, 3, 2]) + r for o in (0, _REPAIR) for r in [*records, newer, record[:-1], record + b"x"])]
+    records += [b"\x01" + record[1:], b"\x03" + record[1:] + b"more", record[:-1], record + b"x"]
+    records += [record + joined_sections(sections) for sections in ({1: b""}, {2: b"abc", 7: b"d"})]
+    return [b"", *(bytes([options, 3, 2]) + one for options in (0, _REPAIR) for one in records)]
 
 
 TOKENS: Final[Sequence[bytes]] = [b"\xff\xff", b"\x00\x80", b"\x00\x7e", b"\xff" * 8, b"\x00\x01"]

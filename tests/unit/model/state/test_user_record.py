@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import RecordCorrupt
-from model.state.user_record import RECORD_VERSION, StoredUsers, UserRecords, pack, record_position, unpack
+from model.state.sections import HIGHEST_TAG, joined_sections, split_sections
+from model.state.user_record import (
+    FIRST_VERSION,
+    RECORD_VERSION,
+    StoredUsers,
+    UserRecords,
+    pack,
+    record_position,
+    unpack,
+)
 
 HIDDEN, IDS, LENGTH = 5, 3, 4
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -93,16 +102,55 @@ def test_a_record_ends_with_its_last_action(size: int) -> None:
     assert len(pack(one_user(size))[0]) == header + 2 * HIDDEN + 8 * IDS + per_action * size
 
 
-def test_the_layout_of_version_1_never_changes() -> None:
+def test_the_layouts_never_change() -> None:
     # Bytes in a changelog outlive the code that wrote them.
-    assert RECORD_VERSION == 1
+    assert (FIRST_VERSION, RECORD_VERSION) == (1, 2)
     checked = bytes.fromhex(
         "0500" "0300" "0200" "07000000" "2900000000000000" "0900000000000000" "fdffffffffffffff"
         "ffffffffffffffff" "0800000000000000" "0000" "0030" "0034" "0036" "0038"
         "0000000000000000" "0500000000000000" "0600000000000000"
         "0100000000000000" "0a000000" "0200000000000000" "14000000"
     )  # fmt: skip
-    assert pack(one_user()) == [b"\x01" + crc32(checked).to_bytes(4, "little") + checked]
+    first = b"\x01" + crc32(checked).to_bytes(4, "little") + checked
+    assert pack(replace(with_sections(one_user(), [{9: b"no"}]), version=FIRST_VERSION)) == [first]
+    assert pack(one_user()) == [b"\x02" + first[1:]]
+    checked += bytes.fromhex("0900" "03000000" "616263" "ff01" "00000000")  # fmt: skip
+    sections = {0x1FF: b"", 9: b"abc"}
+    assert pack(with_sections(one_user(), [sections])) == [b"\x02" + crc32(checked).to_bytes(4, "little") + checked]
+
+
+SECTIONS = st.dictionaries(st.integers(1, HIGHEST_TAG), st.binary(max_size=9), max_size=3)
+
+
+@given(users(), st.data())
+def test_sections_come_back_whoever_reads_them(stored: UserRecords, data: st.DataObject) -> None:
+    count = len(stored.sizes)
+    wanted = data.draw(st.lists(SECTIONS, min_size=count, max_size=count))
+    records = pack(with_sections(stored, wanted))
+    for hidden, ids in ((HIDDEN, IDS), (HIDDEN + 1, IDS - 1)):
+        found = read(records, epoch=stored.epoch, hidden=hidden, ids=ids)
+        assert [split_sections(sections) for sections in found.sections] == wanted
+        plain = read(pack(stored), epoch=stored.epoch, hidden=hidden, ids=ids)
+        for name in set(found.rows.dtype.names or ()) - {"checksum"}:
+            np.testing.assert_array_equal(found.rows[name], plain.rows[name])
+
+
+def test_damaged_sections_are_found_and_of_a_later_version_left_out() -> None:
+    record, fine = pack(one_user())[0], joined_sections({3: b"abc", 5: b""})
+    swapped = joined_sections({5: b""}) + joined_sections({3: b"abc"})
+    for sections in (
+        fine[:-1],
+        fine + b"\1",
+        fine[:2] + b"\4" + fine[3:],
+        swapped,
+        joined_sections({0: b""}),
+        2 * fine,
+    ):
+        damaged = resealed(record + sections)
+        assert faults([damaged]).keys() == {0}
+        later = read([b"\3" + damaged[1:]])
+        assert (later.faults, later.sections) == ({}, [b""])
+        np.testing.assert_array_equal(later.rows["actions"], read([record]).rows["actions"])
 
 
 def test_every_single_flipped_byte_is_found() -> None:
@@ -177,7 +225,7 @@ def test_records_of_another_epoch_are_left_out_whatever_their_sizes() -> None:
     assert (stored.indices.tolist(), stored.rows["epoch"].tolist(), stored.faults) == ([1], [7], {})
 
 
-@pytest.mark.parametrize("version", [2, 3, 255])
+@pytest.mark.parametrize("version", [3, 255])
 @pytest.mark.parametrize("more", [b"", b"what a newer worker knows"])
 def test_what_is_known_of_a_record_of_a_later_version_is_read(version: int, more: bytes) -> None:
     # A newer worker's partitions go back to an older one when the newer one is taken back.
@@ -194,6 +242,11 @@ def test_what_is_known_of_a_record_of_a_later_version_is_read(version: int, more
 def wider(user: UserRecords) -> UserRecords:
     """The user with a larger hidden state and another window of ids."""
     return replace(user, hidden=np.ones((1, HIDDEN + 3), np.float16), event_ids=np.ones((1, IDS + 2), np.uint64))
+
+
+def with_sections(users: UserRecords, sections: list[dict[int, bytes]]) -> UserRecords:
+    data = [joined_sections(one) for one in sections]
+    return replace(users, sections=(np.frombuffer(b"".join(data), np.uint8), np.cumsum([0, *map(len, data)])))
 
 
 def resealed(record: bytes) -> bytes:

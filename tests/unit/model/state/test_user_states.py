@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.data.events import NO_TIME, Event, actions_of
-from model.state.user_record import pack
+from model.state.sections import JOINS
+from model.state.user_record import FIRST_VERSION, pack
 from model.state.user_states import EVENT_ID_WINDOW, UserStates
 from tests.unit.builders.basics import HIDDEN, LENGTH, Shelf, make_states
 
@@ -111,6 +112,37 @@ def test_records_come_back_byte_for_byte_in_other_states(device: torch.device) -
     assert records_of(after, 5, "hgfedcba") == records
     assert after.returned == len(records)
     assert len(after) == len(records)
+
+
+def test_sections_stay_with_their_users_known_or_not() -> None:
+    before = filled()
+    slots = dict(zip("abc", slots_of(before, 0, list("abc")).tolist(), strict=True))
+    plain = records_of(before)
+    before.set_section(slots["b"], JOINS, b"one")
+    before.set_section(slots["b"], 999, b"of a later version")
+    before.set_section(slots["b"], JOINS, b"two")
+    before.set_section(slots["c"], JOINS, b"for a while")
+    before.set_section(slots["c"], JOINS, None)
+    records = records_of(before)
+    assert {user for user in records if records[user] != plain[user]} == {"b"}
+    after = make_states(slots=1, most=1, stored=shelf(records))
+    for user in "bacb":  # who leaves memory takes the sections along, and leaves none to the slot's next user
+        slot = int(slots_of(after, 0, [user])[0])
+        wanted = (b"two", b"of a later version") if user == "b" else (None, None)
+        assert (after.section(slot, JOINS), after.section(slot, 999)) == wanted
+        after.settled = after.batch + 1
+    assert records_of(after, users="b")["b"] == records["b"]
+
+
+def test_the_version_before_is_written_without_sections() -> None:
+    states = filled()
+    plain = records_of(states, users="b")["b"]
+    states.set_section(int(slots_of(states, 0, ["b"])[0]), JOINS, b"lost")
+    states.version = FIRST_VERSION
+    record = records_of(states, users="b")["b"]
+    assert record == bytes([FIRST_VERSION]) + plain[1:]
+    after = make_states(stored=shelf({"b": record}))
+    assert records_of(after, users="b")["b"] == plain  # a user without any has as many bytes in each version
 
 
 @given(SENT, st.integers(0, 2**32))

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from model.search import catalogue
 from model.serving.serving import serve_files
 from model.serving.state_engine import StateEngine
-from model.state.user_record import unpack
+from model.state.user_record import FIRST_VERSION, unpack
 from model.state.user_states import EVENT_ID_WINDOW, UserStates, nothing_stored
 from model.versions.manifest import read_files
 from stream_app.settings import load_settings
@@ -71,6 +71,7 @@ def expected(mode: str) -> Effects:
 def effects(mode: str) -> Effects:
     """Everything that the pipeline makes of the records."""
     states = UserStates(hidden=HIDDEN, length=LENGTH, epoch=1, device=CPU, slots=4, most=1000, stored=nothing_stored)
+    states.version = FIRST_VERSION
     engine = StateEngine(states, rules_share=1.0)
     if mode != "rules":
         digest = (KEPT / "manifest.sha256").read_text().strip()
