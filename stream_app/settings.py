@@ -25,6 +25,7 @@ _OF_PASSWORD: Final = ("sasl_username", "sasl_password")
 _OF_TOKEN_SERVER: Final = ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl_oauth_client_secret")
 
 Compression = Literal["none", "lz4", "zstd", "gzip", "snappy"]
+WriteFormat = Literal["current", "previous"]
 
 
 class Settings(BaseSettings):
@@ -101,7 +102,7 @@ class Settings(BaseSettings):
     compression: Compression = Field(
         "none", description="codec of what is written: none, lz4, zstd, gzip or snappy; all of them are read"
     )
-    write_format: Literal["current", "previous"] = Field(
+    write_format: WriteFormat = Field(
         "current",
         description="format of user records, history and versions that are written: current, or previous, until no "
         "process of the version before runs any more",

@@ -43,9 +43,10 @@ def erase(users: str, as_json: bool, **options: Any) -> None:
     from stream_app.history.event_history import EventHistory
     from stream_app.history.listing import read_users
     from stream_app.history.storage import HistoryStorage
+    from stream_app.history.tables import events_table
 
     settings, user_ids = settings_of(options), read_users(users)
-    stored = EventHistory(HistoryStorage(settings.history_address))
+    stored = EventHistory(HistoryStorage(settings.history_address, events_table(settings.write_format)))
     try:
         erased = stored.erase(user_ids, lambda line: click.echo(line, err=True))
     finally:

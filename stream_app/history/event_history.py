@@ -34,7 +34,7 @@ from stream_app.history.files import (
 from stream_app.history.offset_chain import OffsetGap, check_chain, positions
 from stream_app.history.rows import actions_in
 from stream_app.history.storage import HistoryStorage, number_of
-from stream_app.history.upkeep import ErasureResult, erase, expired, merged, raising_when_damaged
+from stream_app.history.upkeep import ErasureResult, erase, expired, in_format, merged, raising_when_damaged
 
 logger: Final = logging.getLogger(__name__)
 
@@ -157,12 +157,12 @@ class EventHistory:
         """
         name = name_of(gap.number, gap.day)
         with self._storage.scratch(name) as scratch:
-            with FileWriter(scratch) as writer:
+            with FileWriter(scratch, self._storage.table) as writer:
                 gap_writer = GapWriter(writer, FileMetadata(gap.stream, dict(spans), written, missing))
                 yield gap_writer
-                writer.close(gap_writer.metadata)
+                metadata = writer.close(gap_writer.metadata)
             size = self._storage.publish(scratch, name, replace=False)
-        file = HistoryFile(name, size, writer.rows, gap_writer.metadata)
+        file = HistoryFile(name, size, writer.rows, metadata)
         self._files = sorted([*self._files, file], key=lambda file: file.number)
         self.gaps.remove(gap)
         self._mark_repaired()
@@ -203,6 +203,11 @@ class EventHistory:
         assert not self.gaps, "a merged file would cover the gaps' offsets without their events"
         with self._changing:
             self._files = expired(self._storage, merged(self._storage, self._files), days)
+
+    def use_format(self) -> None:
+        """Writes the files of a later format than that of the storage's table again. Raises `HistoryFailed`."""
+        with self._changing:
+            self._files = in_format(self._storage, self._files)
 
     def erase(self, users: Collection[str], report: Callable[[str], None]) -> ErasureResult:
         """Removes all events of users (see `upkeep.erase`); the history must be opened again afterwards."""

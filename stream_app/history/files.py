@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pyarrow as pa
@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stream_app.errors import HistoryFailed, HistoryUnusable
-from stream_app.history.rows import ACTION_COLUMNS, REPEATING, SCHEMA, day_of
+from stream_app.history.rows import ACTION_COLUMNS, REPEATING, Completion, day_of
 from stream_app.history.storage import HistoryStorage, number_of
+from stream_app.history.tables import FORMAT, FORMAT_BEFORE, Table
 
-FORMAT: Final = 1
 KEY: Final = b"nextact"  # the key in the Parquet metadata under which `FileMetadata` stands as JSON
 ROWS: Final = 50_000  # rows of a row group, and of a batch that is read
 
@@ -115,14 +115,14 @@ def merged_metadata(neighbours: Iterable[FileMetadata]) -> FileMetadata:
 
 
 class FileWriter:
-    """Writes a file to a path of this machine. Raises `HistoryFailed` when it cannot be written."""
+    """Writes a file of a table to a path of this machine. Raises `HistoryFailed` when it cannot be written."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, table: Table) -> None:
+        self._path, self._table, self._schema = path, table, table.written
         self._buffered: list[pa.RecordBatch] = []
         self.rows = 0
         with self._failing():
-            self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd", write_page_checksum=True)
+            self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_checksum=True)
 
     def __enter__(self) -> FileWriter:
         return self
@@ -138,15 +138,17 @@ class FileWriter:
         if sum(batch.num_rows for batch in self._buffered) >= ROWS:
             self._flush()
 
-    def close(self, metadata: FileMetadata) -> None:
-        """Writes the metadata and ends the file."""
+    def close(self, metadata: FileMetadata) -> FileMetadata:
+        """Writes the metadata and ends the file; returns the metadata with the format that was written."""
         self._flush()
+        metadata = msgspec.structs.replace(metadata, format=self._table.format)
         with self._failing():
             self._writer.add_key_value_metadata({KEY: msgspec.json.encode(metadata)})
             self._writer.close()
+        return metadata
 
     def _flush(self) -> None:
-        rows = pa.Table.from_batches(self._buffered, SCHEMA)
+        rows = pa.Table.from_batches([batch.select(self._schema.names) for batch in self._buffered], self._schema)
         self._buffered.clear()
         if rows.num_rows:
             with self._failing():
@@ -188,39 +190,45 @@ def read_file(storage: HistoryStorage, name: str, size: int) -> HistoryFile:
     with _damage(storage, name), storage.opened(name) as file:
         entries, rows = file.metadata.metadata or {}, file.metadata.num_rows
         version = msgspec.json.decode(entries[KEY], type=_Format).format
-        if version != FORMAT:
+        if version not in (FORMAT, FORMAT_BEFORE):
             raise HistoryUnusable(
-                f"{storage.address}/{name} has format {version}, this nextact reads format {FORMAT}: update nextact"
+                f"{storage.address}/{name} has format {version}, this nextact reads formats up to {FORMAT}: "
+                "update nextact"
             )
         return HistoryFile(name, size, rows, msgspec.json.decode(entries[KEY], type=FileMetadata))
 
 
 def read_rows(storage: HistoryStorage, file: HistoryFile, skip: int = 0) -> Iterator[pa.RecordBatch]:
-    """Yields all rows of a file but the first `skip`, in order. Raises `FileDamage`."""
-    yield from _batches(storage, file, skip)
+    """Yields all rows of a file but the first `skip`, in order, with all columns. Raises `FileDamage`."""
+    yield from _batches(storage, file, storage.table.schema.names, skip)
 
 
 def read_actions(storage: HistoryStorage, file: HistoryFile, skip: int = 0) -> Iterator[pa.RecordBatch]:
     """Yields rows as `read_rows` does, with only the columns that actions are made of. Raises `FileDamage`."""
-    yield from _batches(storage, file, skip, columns=list(ACTION_COLUMNS), read_dictionary=REPEATING)
+    yield from _batches(storage, file, ACTION_COLUMNS, skip, read_dictionary=REPEATING)
 
 
 def users_of(storage: HistoryStorage, file: HistoryFile) -> set[str]:
     """Returns the ids of all users in a file. Raises `FileDamage`."""
-    batches = _batches(storage, file, columns=["user_id"], read_dictionary=["user_id"])
+    batches = _batches(storage, file, ["user_id"], read_dictionary=["user_id"])
     return {user for batch in batches for user in pc.unique(batch["user_id"]).to_pylist()}
 
 
 def _batches(
-    storage: HistoryStorage, file: HistoryFile, skip: int = 0, *, read_dictionary: Iterable[str] = (), **options: Any
+    storage: HistoryStorage,
+    file: HistoryFile,
+    columns: Sequence[str],
+    skip: int = 0,
+    read_dictionary: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     with _damage(storage, file.name), storage.opened(file.name, read_dictionary) as opened:
         groups = range(opened.num_row_groups)
         while groups and skip >= (rows := opened.metadata.row_group(groups[0]).num_rows):
             groups, skip = groups[1:], skip - rows
-        for batch in opened.iter_batches(ROWS, row_groups=groups, **options):
-            if skip < batch.num_rows:
-                yield batch.slice(skip)
+        completion = Completion(storage.table.schema, opened.schema_arrow.names, columns)
+        for batch in opened.iter_batches(ROWS, row_groups=groups, columns=completion.read):
+            if (complete := completion.of(batch)).num_rows > skip:
+                yield complete.slice(skip)
             skip = max(0, skip - batch.num_rows)
 
 
@@ -228,10 +236,10 @@ def _written(
     storage: HistoryStorage, name: str, batches: Iterable[pa.RecordBatch], metadata: FileMetadata, *, replace: bool
 ) -> HistoryFile:
     with storage.scratch(name) as scratch:
-        with FileWriter(scratch) as writer:
+        with FileWriter(scratch, storage.table) as writer:
             for batch in batches:
                 writer.write(batch)
-            writer.close(metadata)
+            metadata = writer.close(metadata)
         size = storage.publish(scratch, name, replace=replace)
     return HistoryFile(name, size, writer.rows, metadata)
 

@@ -26,34 +26,25 @@ from model.data.events import (
     text_hashes,
 )
 from stream_app.contract.decoded import DecodedBatch
+from stream_app.history.tables import NUMBERS, SCHEMA, TEXTS, TIME
 
-_TIME: Final = pa.timestamp("ms", tz="UTC")
-_TEXTS: Final = ("user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "currency")
-_NUMBERS: Final = ("price", "quantity")
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("partition", pa.int32(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        ("record_time", _TIME),  # null: no valid timestamp
-        ("time", _TIME),  # when the event happened, as far as that is known: `event_time.judge_times`
-        *((name, pa.string()) for name in _TEXTS),
-        *((name, pa.float64()) for name in _NUMBERS),
-    ]
-)
-ACTION_COLUMNS: Final = ("time", *_TEXTS[:-1], "price")
+ACTION_COLUMNS: Final = (
+    "line", "time", "user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "price",
+)  # fmt: skip
 REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "category", "brand")
 
 
 def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa.RecordBatch:
-    """Returns the events of a batch as rows; `offsets` are those of all its records."""
+    """Returns the actions of a batch as rows; `offsets` are those of all its records."""
     times, _ = judge_times(decoded.times, decoded.record_times)
     columns: dict[str, Any] = {
         "partition": pa.array([partition] * len(decoded.events), pa.int32()),
         "offset": pa.array([offsets[position] for position in decoded.positions], pa.int64()),
-        "record_time": pa.array([known_time(time) for time in decoded.record_times], _TIME),
-        "time": pa.array(times, _TIME, mask=times == NO_TIME),
+        "line": pa.array(decoded.lines, pa.uint16()),
+        "record_time": pa.array([known_time(time) for time in decoded.record_times], TIME),
+        "time": pa.array(times, TIME, mask=times == NO_TIME),
     }
-    for name in (*_TEXTS, *_NUMBERS):
+    for name in (*TEXTS, *NUMBERS):
         columns[name] = pa.array([getattr(event, name) for event in decoded.events], SCHEMA.field(name).type)
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 
@@ -77,8 +68,39 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
         prices=price_buckets(rows["price"].to_pylist()),
         categories=_by_value(rows["category"], lambda texts: text_buckets(texts, CATEGORY_BUCKETS)),
         brands=_by_value(rows["brand"], lambda texts: text_buckets(texts, BRAND_BUCKETS)),
-        lines=np.zeros(rows.num_rows, np.uint16),
+        lines=rows["line"].to_numpy(zero_copy_only=False),
     )
+
+
+class Completion:
+    """Gives rows the columns that the format of their file does not have: lines by their offsets, nulls else."""
+
+    def __init__(self, schema: pa.Schema, stored: Sequence[str], wanted: Sequence[str]) -> None:
+        self._schema = pa.schema([schema.field(name) for name in wanted])
+        self._missing = [name for name in wanted if name not in stored]
+        self._last = (-1, -1, -1)  # partition, offset and line of the row before
+        offsets = ("partition", "offset") if "line" in self._missing else ()
+        self.read: Final = [name for name in dict.fromkeys((*wanted, *offsets)) if name in stored]
+
+    def of(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Returns rows, which come in their order, with all columns that are wanted."""
+        if not self._missing:
+            return rows
+        for name in self._missing:
+            column = self._schema.field(name)
+            values = self._lines(rows) if name == "line" else pa.nulls(rows.num_rows, column.type)
+            rows = rows.append_column(column, values)
+        return rows.select(self._schema.names)
+
+    def _lines(self, rows: pa.RecordBatch) -> pa.Array:
+        """Numbers the rows of each event, which share its offset; a batch may begin inside of one."""
+        partition, offset, line = self._last
+        records = np.stack([rows[name].to_numpy(zero_copy_only=False) for name in ("partition", "offset")])
+        before = np.concatenate((np.array([[partition], [offset]]), records), axis=1)
+        begins = np.where((records != before[:, :-1]).any(axis=0), np.arange(rows.num_rows), -1 - line)
+        lines = np.arange(rows.num_rows) - np.maximum.accumulate(begins)
+        self._last = (int(before[0, -1]), int(before[1, -1]), int(np.append(line, lines)[-1]))
+        return pa.array(lines, pa.uint16())
 
 
 def known_time(record_time: int) -> int | None:

@@ -23,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from model.addresses import shown, why
 from stream_app.errors import HistoryFailed, HistoryUnusable
+from stream_app.history.tables import EVENTS, Table
 
 LOCK: Final = ".lock"  # name of the lock file in a local folder
 ASIDE: Final = ".damaged"  # suffix of a damaged file that was set aside
@@ -36,8 +37,9 @@ _SET_ASIDE: Final = re.compile(r"_(\d{20})\.parquet\.damaged(-closed)?")
 class HistoryStorage:
     """A folder of Parquet files `day=YYYY-MM-DD/<number>.parquet`; all names are relative to it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, table: Table = EVENTS) -> None:
         """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` if no driver can open it."""
+        self.table: Final = table  # of which the files are
         self.address = shown(address)  # for messages
         self._own_address = address
         try:

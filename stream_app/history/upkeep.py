@@ -44,6 +44,19 @@ def merged(storage: HistoryStorage, files: Sequence[HistoryFile]) -> list[Histor
     return left + present
 
 
+def in_format(storage: HistoryStorage, files: Sequence[HistoryFile]) -> list[HistoryFile]:
+    """Writes files of a later format than the storage's table again; returns all files.
+
+    Files of an earlier format stay as they are.
+    """
+    return [
+        rewrite_file(storage, file.name, _rows(storage, [file]), file.metadata)
+        if file.metadata.format > storage.table.format
+        else file
+        for file in files
+    ]
+
+
 def expired(storage: HistoryStorage, files: Sequence[HistoryFile], days: float) -> list[HistoryFile]:
     """Removes files whose events are all more than `days` (0: without limit) older than the newest event.
 

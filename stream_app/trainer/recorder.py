@@ -25,6 +25,7 @@ from stream_app.history.files import Span, Stream
 from stream_app.history.offset_chain import OffsetGap
 from stream_app.history.rows import known_time, rows_of
 from stream_app.history.storage import HistoryStorage
+from stream_app.history.tables import events_table
 from stream_app.kafka.topic_admin import cluster_id
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
@@ -84,7 +85,8 @@ class EventRecorder:
     async def open(self) -> None:
         """Opens the history. Raises `HistoryUnusable` when another process has it, or it is another stream's."""
         self._stream = Stream(await cluster_id(self._settings, "trainer"), self._stream.topic, self._stream.epoch)
-        self._history = EventHistory(HistoryStorage(self._settings.history_address))
+        table = events_table(self._settings.write_format)
+        self._history = EventHistory(HistoryStorage(self._settings.history_address, table))
         self._written = self._history.positions(self._stream)
         self.events = self._history.rows
         self._show()
@@ -98,6 +100,7 @@ class EventRecorder:
         await self._check_identity()
         for gap in list(self.history.gaps):
             await self._fill(gap)
+        await asyncio.to_thread(self.history.use_format)
         await self._resume(self._written)
         self._written = {partition: self._written.get(partition, 0) for partition in self._read}
 
@@ -152,7 +155,7 @@ class EventRecorder:
 
     def _rows(self, partition: int, records: Sequence[Record]) -> pa.RecordBatch:
         decoded = decode_batch(records)
-        self._metrics.events.inc(len(decoded.events))
+        self._metrics.events.inc(decoded.lines.count(0))
         rejected = [records[one.position] for one in decoded.rejected]
         self._metrics.rejected.inc(
             sum([record.records if isinstance(record, UnreadableBatch) else 1 for record in rejected])

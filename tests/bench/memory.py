@@ -37,8 +37,8 @@ from model.training.fit_network import TrainConfig, _Optimization
 from model.training.losses import Losses
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
-from stream_app.history.rows import SCHEMA
 from stream_app.history.storage import HistoryStorage
+from stream_app.history.tables import SCHEMA
 from stream_app.settings import Settings
 from stream_app.trainer.training_window import training_window
 
@@ -177,6 +177,7 @@ def _rows(rng: np.random.Generator, first: int, count: int, items: int, last: np
     columns |= {
         "partition": pa.array(np.zeros(count, np.int32)),
         "offset": pa.array(np.arange(first, first + count)),
+        "line": pa.array(np.zeros(count, np.uint16)),
         "record_time": moments,
         "time": moments,
         "user_id": pa.array([f"user-{user}" for user in users.tolist()]),

@@ -118,7 +118,7 @@ def _check_row(decoded: Any) -> None:
     rows = rows_of(3, [3], decoded)
     times, _ = judge_times(decoded.times, decoded.record_times)
     actions, stored = actions_of(decoded.events, times, decoded.lines), actions_in(rows.select(ACTION_COLUMNS))
-    for name in actions.__slots__[:-1]:
+    for name in actions.__slots__:
         left, right = getattr(actions, name), getattr(stored, name)
         assert (left if isinstance(left, list) else left.tolist()) == (
             right if isinstance(right, list) else right.tolist()

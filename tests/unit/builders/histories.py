@@ -20,6 +20,7 @@ from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
 from stream_app.history.rows import rows_of
 from stream_app.history.storage import HistoryStorage
+from stream_app.history.tables import EVENTS, Table
 from tests.unit.builders.basics import make_record
 
 STREAM = Stream("cluster-1", "shop.events", 1)
@@ -53,9 +54,9 @@ class Topic:
 _opened: list[EventHistory] = []
 
 
-def open_history(folder: Path | str) -> EventHistory:
+def open_history(folder: Path | str, table: Table = EVENTS) -> EventHistory:
     """Opens a history that `close_all` closes if the test did not."""
-    _opened.append(EventHistory(HistoryStorage(str(folder))))
+    _opened.append(EventHistory(HistoryStorage(str(folder), table)))
     return _opened[-1]
 
 
@@ -68,9 +69,9 @@ def close_all() -> None:
 class Reader:
     """Reads a topic into a history from where its files end, as a trainer does."""
 
-    def __init__(self, folder: Path | str, topic: Topic, *, stream: Stream = STREAM) -> None:
+    def __init__(self, folder: Path | str, topic: Topic, *, stream: Stream = STREAM, table: Table = EVENTS) -> None:
         self.topic, self.stream, self.now = topic, stream, NOON + 30 * DAY
-        self.history = open_history(folder)
+        self.history = open_history(folder, table)
         self.read: dict[int, int] = self.history.positions(stream)
         self.written = dict(self.read)
         self.batches: list[pa.RecordBatch] = []
@@ -122,9 +123,9 @@ def make_topic(days: int = 3, per_day: int = 4, partitions: int = 2) -> Topic:
     return topic
 
 
-def read_in_steps(folder: Path, topic: Topic, step: int = 2) -> Reader:
+def read_in_steps(folder: Path, topic: Topic, step: int = 2, table: Table = EVENTS) -> Reader:
     """Reads a topic into a history with a file for every `step` records of each partition."""
-    reader = Reader(folder, topic)
+    reader = Reader(folder, topic, table=table)
     while any(reader.read.get(partition, 0) < len(log) for partition, log in topic.records.items()):
         for partition in topic.records:
             reader.take(partition, step)
@@ -135,7 +136,7 @@ def read_in_steps(folder: Path, topic: Topic, step: int = 2) -> Reader:
 def actions_at(topic: Topic, positions: Iterable[tuple[int, int]]) -> Actions:
     """Returns the actions of the records at these partitions and offsets, made from events and not from files."""
     decoded = decode_batch([record for p, o in positions if (record := topic.records[p][o]) is not None])
-    return actions_of(decoded.events, judge_times(decoded.times, decoded.record_times)[0])
+    return actions_of(decoded.events, judge_times(decoded.times, decoded.record_times)[0], decoded.lines)
 
 
 def assert_same_actions(actions: Actions, expected: Actions) -> None:

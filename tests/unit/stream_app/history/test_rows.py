@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from model.data.event_time import EARLIEST_MS, LATEST_MS, judge_times
 from model.data.events import actions_of, concatenate
 from stream_app.contract.events import decode_batch
-from stream_app.history.rows import ACTION_COLUMNS, SCHEMA, actions_in, day_of, known_time, rows_of
+from stream_app.history.rows import ACTION_COLUMNS, actions_in, day_of, known_time, rows_of
+from stream_app.history.tables import SCHEMA
 from tests.unit.builders.any_event import ANY_EVENT, INT64
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.histories import (
@@ -37,6 +38,7 @@ VARIED: list[dict[str, Any]] = [
     {"timestamp": "2026-01-01T00:00:00Z", "price": 0},
     {"timestamp": 5, "category": "", "brand": "é" * 300},
     {"timestamp": NOON + 300 * DAY},
+    {"type": "cart", "market": "DE", "event_id": "e", "items": [{"item_id": "a", "price": 3}, {"item_id": "b"}] * 2},
 ]
 
 
@@ -60,8 +62,8 @@ def test_actions_from_files_are_those_of_the_events(tmp_path: Path) -> None:
     topic = varied_topic()
     reader = read_in_steps(tmp_path, topic, step=4)
     order = positions_in(tmp_path)
-    assert len(order) == 3 * len(VARIED)
-    assert_same_actions(concatenate(list(reader.history.chunks(1000))), actions_at(topic, order))
+    assert len(order) == 3 * (len(VARIED) + 3)
+    assert_same_actions(concatenate(list(reader.history.chunks(1000))), actions_at(topic, dict.fromkeys(order)))
 
 
 @settings(deadline=None)
@@ -74,7 +76,7 @@ def test_any_event_becomes_a_row_and_an_action(sent: list[tuple[dict[str, Any], 
     decoded = decode_batch(records)
     times, _ = judge_times(decoded.times, decoded.record_times)
     rows = rows_of(0, [record.offset for record in records], decoded)
-    assert_same_actions(actions_in(rows), actions_of(decoded.events, times))
+    assert_same_actions(actions_in(rows), actions_of(decoded.events, times, decoded.lines))
 
 
 def test_actions_need_only_some_of_the_columns() -> None:
@@ -95,6 +97,19 @@ def test_rows_have_the_offsets_of_the_events_and_not_of_rejected_records() -> No
     assert rows["partition"].to_pylist() == [3, 3]
     assert rows["offset"].to_pylist() == [10, 12]
     assert rows["item_id"].to_pylist() == ["item 0", "item 2"]
+
+
+def test_each_line_of_an_event_is_a_row() -> None:
+    topic = Topic()
+    topic.add(0, market="DE", items=[{"item_id": "a", "price": 3}, {"item_id": "b", "category": "c"}])
+    topic.add(0)
+    records = [record for record in topic.records[0] if record is not None]
+    rows = rows_of(0, [4, 5], decode_batch(records)).select(
+        ["offset", "line", "item_id", "price", "category", "market"]
+    )
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [
+        (4, 0, "a", 3.0, None, "DE"), (4, 1, "b", None, "c", "DE"), (5, 0, "item 1", None, None, None),
+    ]  # fmt: skip
 
 
 def test_a_record_without_a_valid_time_has_none_in_its_row() -> None:

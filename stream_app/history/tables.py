@@ -1,0 +1,53 @@
+"""The tables of the history: their columns, where their files lie, and the format that these are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from stream_app.settings import WriteFormat
+
+FORMAT: Final = 2
+FORMAT_BEFORE: Final = 1  # without `line` and `market`
+TIME: Final = pa.timestamp("ms", tz="UTC")
+TEXTS: Final = (
+    "user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "currency", "market",
+)  # fmt: skip
+NUMBERS: Final = ("price", "quantity")
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("line", pa.uint16(), nullable=False),  # of the action in its event, from 0
+        ("record_time", TIME),  # null: no valid timestamp
+        ("time", TIME),  # when the event happened, as far as that is known: `event_time.judge_times`
+        *((name, pa.string()) for name in TEXTS),
+        *((name, pa.float64()) for name in NUMBERS),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the history. Its rows are read with all columns, whichever format their file has."""
+
+    schema: pa.Schema
+    format: int = FORMAT  # of the files that are written
+    left_out: Collection[str] = ()  # columns that these files do not have
+
+    @property
+    def written(self) -> pa.Schema:
+        """The columns of the files that are written."""
+        return pa.schema([column for column in self.schema if column.name not in self.left_out])
+
+
+EVENTS: Final = Table(SCHEMA)
+EVENTS_BEFORE: Final = Table(SCHEMA, FORMAT_BEFORE, ("line", "market"))
+
+
+def events_table(write_format: WriteFormat) -> Table:
+    """Returns the table of events as the setting `write_format` has its files written."""
+    return EVENTS if write_format == "current" else EVENTS_BEFORE
