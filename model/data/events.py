@@ -28,6 +28,7 @@ BRAND_BUCKETS: Final = 512  # 0: not given
 WORD_BUCKETS: Final = 4096  # of a word of a query; 0: there is no such word
 QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of a search's key
 
+MOST_LINES: Final = 32  # actions of one event that enter a user's sequence, the first ones; baskets can have hundreds
 NO_TIME: Final = np.iinfo(np.int64).min  # before a user's first action, or where the time is unknown
 SESSION_GAP_MS: Final = 30 * 60 * 1000  # the convention of web analytics where events have no session_id
 PURCHASE_HORIZON: Final = 10  # actions: a coming purchase is one among the user's next 10 …

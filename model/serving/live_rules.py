@@ -34,21 +34,23 @@ class LiveRules:
         *,
         answer: bool = True,
     ) -> tuple[Answers | None, NDArray[np.uint64]]:
-        """Learns from the applied ones of N actions and ranks after each of the N, before they join the histories.
+        """Learns from the applied ones of N actions, before they join the histories, and ranks after each event.
 
-        Returns the answers, unless only the ranking is wanted, and the keys of the ranked items (N, k), 0 where there
-        is no k-th.
+        Returns the answers, unless only the ranking is wanted, and the keys of the ranked items (E, k), 0 where there
+        is no k-th, of the E events whose actions these are.
         """
         ranked: list[list[int]] = []
         next_types: list[list[float]] = []
         purchases: list[float] = []
         recents, last_types = _recents(slots, histories)
         types, item_keys = actions.types.tolist(), actions.item_keys.tolist()
+        lines = [*actions.lines.tolist(), 0]
         names = [self._rules.names]  # and the mappings before items were dropped during this batch
         for n, slot in enumerate(slots.tolist()):
             recent, type_code = recents[slot], types[n]
             if applied[n]:
-                self._rules.learn_type(last_types[slot], type_code)
+                if lines[n] == 0:
+                    self._rules.learn_type(last_types[slot], type_code)
                 last_types[slot] = type_code
                 if type_code != SEARCH:
                     self._rules.learn(recent, item_keys[n], actions.items[n])
@@ -56,12 +58,14 @@ class LiveRules:
                         names.append(self._rules.names)
                     recent.insert(0, item_keys[n])
                     del recent[COVISIT_WINDOW:]
+            if lines[n + 1] > 0:  # the event goes on
+                continue
             ranked.append(self._rules.rank(recent, RANKED))
             if answer:  # at once: what the rules learn from later events of the batch must not show here
                 next_types.append(self._rules.type_probabilities(last_types[slot]))
                 purchases.append(self._rules.purchase_probability(last_types[slot]))
         padded = [row + [0] * (RANKED - len(row)) for row in ranked]
-        ranked_keys = np.array(padded, np.uint64).reshape(len(slots), RANKED)
+        ranked_keys = np.array(padded, np.uint64).reshape(len(ranked), RANKED)
         return self._answers(ranked, names, next_types, purchases) if answer else None, ranked_keys
 
     def count_ranks(self, ranks: NDArray[np.int64]) -> None:

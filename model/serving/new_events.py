@@ -1,6 +1,7 @@
 """The new events of a batch as columns: what the states take in, and what the answers are about.
 
-Shapes: N events of a batch, M new ones, B of them applied.
+An event has one action or several, such as the lines of a basket. States take in actions, answers follow events.
+Shapes: N actions of a batch, M of them new, B of these applied, E new events.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import Actions
+from model.data.events import PURCHASE, SEARCH, Actions
 from model.data.user_clocks import begins_group
 from model.kernels.compiled import compiled
 
@@ -19,13 +20,15 @@ from model.kernels.compiled import compiled
 class NewEvents:
     """The events of a batch that were never seen before; the others are replays, which are answered already."""
 
-    indices: NDArray[np.int64]  # (M,) in the batch
-    slots: NDArray[np.int64]  # (M,) of their users
-    partitions: NDArray[np.int32]  # (M,)
-    actions: Actions  # (M,); their times are the users' clocks
-    applied: NDArray[np.bool_]  # (M,); the others repeat an event id: they are answered, not applied
-    late: NDArray[np.bool_]  # (M,) older than the user's clock, so without effect on it
-    scored: NDArray[np.bool_]  # (M,) applied and on an item: they score the answers before them
+    indices: NDArray[np.int64]  # (E,) of their last actions in the batch
+    slots: NDArray[np.int64]  # (E,) of their users
+    partitions: NDArray[np.int32]  # (E,)
+    item_keys: NDArray[np.uint64]  # (E,) of their first actions, which score the answers before them
+    types: NDArray[np.uint8]  # (E,) codes of their last actions; PURCHASE where any action is one
+    times: NDArray[np.int64]  # (E,) ms, their users' clocks after them
+    applied: NDArray[np.bool_]  # (E,); the others repeat an event id: they are answered, not applied
+    late: NDArray[np.bool_]  # (E,) older than the user's clock, so without effect on it
+    scored: NDArray[np.bool_]  # (E,) applied, and their first action is on an item: they score the answers before them
 
     @property
     def duplicates(self) -> int:
@@ -34,26 +37,67 @@ class NewEvents:
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedEvents:
-    """The events among M new ones that change their users' states."""
+class NewActions:
+    """The actions of new events."""
+
+    indices: NDArray[np.int64]  # (M,) in the batch
+    slots: NDArray[np.int64]  # (M,) of their users
+    actions: Actions  # (M,); their times are the users' clocks
+    applied: NDArray[np.bool_]  # (M,)
+    late: NDArray[np.bool_]  # (M,)
+
+    @property
+    def last(self) -> NDArray[np.int64] | None:
+        """The last action of each event (E,); None: each event has one action."""
+        lines = self.actions.lines
+        return np.flatnonzero(np.append(lines[1:] == 0, True)) if lines.any() else None
+
+    def events(self, partitions: NDArray[np.int32]) -> NewEvents:
+        """The events of the actions; `partitions` (M,)."""
+        actions, last = self.actions, self.last
+        first: slice | NDArray[np.int64] = slice(None)
+        ends: slice | NDArray[np.int64] = slice(None)
+        types = actions.types
+        if last is not None:
+            first, ends = np.flatnonzero(actions.lines == 0), last
+            bought = np.maximum.reduceat(types == PURCHASE, first)
+            types = np.where(bought, np.uint8(PURCHASE), types[last])
+        applied = self.applied[ends]
+        return NewEvents(
+            indices=self.indices[ends],
+            slots=self.slots[ends],
+            partitions=partitions[ends],
+            item_keys=actions.item_keys[first],
+            types=types,
+            times=actions.times[ends],
+            applied=applied,
+            late=self.late[ends],
+            scored=(actions.types[first] != SEARCH) & applied,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedActions:
+    """The actions among M new ones that change their users' states."""
 
     slots: NDArray[np.int64]  # (B,) of their users
     actions: Actions  # (B,)
     contexts: NDArray[np.uint32]  # (B,)
-    ranks: NDArray[np.int64]  # (B,) how many applied events of the same user come before it in the batch
-    sources: NDArray[np.int64]  # (M,) for each new event the applied one whose state it shows; -1: see `source_events`
+    ranks: NDArray[np.int64]  # (B,) how many applied actions of the same user come before it in the batch
+    sources: NDArray[np.int64]  # (E,) for each event the applied action whose state it shows; -1: `source_actions`
+    one_each: bool  # whether each event is one applied action
 
     def vector_indices(self) -> NDArray[np.int64]:
-        """The index of each event's vector (M,), where the vectors of the applied events are followed by those of the
+        """The index of each event's vector (E,), where the vectors of the applied actions are followed by those of the
         events without a source, in order."""
         missing = self.sources < 0
         return np.where(missing, len(self.actions) + np.cumsum(missing) - 1, self.sources)
 
 
-def source_events(slots: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """For each new event (M,) the applied event whose state it shows, counted among the applied ones.
+def source_actions(slots: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For each new action (M,) the applied one whose state it shows, counted among the applied ones.
 
-    That is the event itself or, for a repeat, the user's last applied one before it in the batch; -1: there is none.
+    That is the action itself or, for a repeat, the user's last applied one before it in the batch; -1: there is none.
     """
     sources = np.empty(len(slots), np.int64)
     _fill_sources(slots.argsort(kind="stable"), slots, applied, sources)
@@ -64,7 +108,7 @@ def source_events(slots: NDArray[np.int64], applied: NDArray[np.bool_]) -> NDArr
 def _fill_sources(
     order: NDArray[np.int64], slots: NDArray[np.int64], applied: NDArray[np.bool_], sources: NDArray[np.int64]
 ) -> None:
-    """Fills in sources (M,), user by user: `order` (M,) sorts the events by slot and then by log."""
+    """Fills in sources (M,), user by user: `order` (M,) sorts the actions by slot and then by log."""
     count = 0
     for n in range(len(slots)):
         sources[n] = count if applied[n] else -1

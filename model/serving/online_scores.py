@@ -46,15 +46,15 @@ class OnlineScores:
         `ranked` (N, k) are the keys of the answers' items, 0 where there is no k-th; `capacity` is how many slots
         there are.
         """
-        slots, actions, applied = events.slots, events.actions, events.applied
+        slots, applied = events.slots, events.applied
         answered = np.ones(len(slots), np.bool_)
-        ranks = self._rankings.score(slots, actions.item_keys, events.scored, ranked, answered, capacity)
+        ranks = self._rankings.score(slots, events.item_keys, events.scored, ranked, answered, capacity)
         tracker = self._purchases.setdefault(answers.version, PurchaseOutcomeTracker())
         purchases = tracker.follow(
             slots[applied],
             events.partitions[applied],
-            actions.types[applied],
-            actions.times[applied],
+            events.types[applied],
+            events.times[applied],
             answers.purchase[applied],
             capacity,
         )

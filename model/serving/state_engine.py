@@ -1,10 +1,10 @@
 """The half of a worker's program that steps: (user states, events) -> (user states, what it takes to answer).
 
-A batch has events of any partitions, each partition's in log order. A user's second event of the batch is stepped in
-round two, so rounds are batches of distinct users.
+A batch has events of any partitions, each partition's in log order, and an event has one action or several, which
+follow each other. A user's second action of the batch is stepped in round two, so rounds are batches of distinct users.
 What comes next of the events is the other half's (`answer_engine`). The halves share nothing that changes, so one
 thread may step a batch while another answers the batch before it.
-Shapes: N events, M of them new, B of these applied, U distinct users, D width.
+Shapes: N actions, M of them new, B of these applied, E new events, U distinct users, D width.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.contexts import contexts_of
-from model.data.events import SEARCH, Actions
+from model.data.events import Actions
 from model.data.user_clocks import user_clocks
 from model.serving.answers import Answers
 from model.serving.canary import Canary
 from model.serving.live_rules import LiveRules
-from model.serving.new_events import AppliedEvents, NewEvents, source_events
+from model.serving.new_events import AppliedActions, NewActions, NewEvents, source_actions
 from model.serving.online_hits import OnlineHitRate
 from model.serving.recent_actions import recent_actions
 from model.serving.rules import Rules
@@ -45,7 +45,7 @@ class SteppedEvents:
     """
 
     events: NewEvents
-    history_lengths: NDArray[np.int64]  # (M,) of the users, after each event
+    history_lengths: NDArray[np.int64]  # (E,) of the users, after each event
     changed_slots: NDArray[np.int64]  # (U,) slots whose records changed, ascending
     rules_ranks: NDArray[np.int64]  # ranks of next items in the rules' answers before them, of users the rules follow
     request: RankingRequest | None  # to the version that serves; None: the rules answer
@@ -165,16 +165,17 @@ class StateEngine:
         positions: NDArray[np.int64],
         serving: Serving | None = None,
     ) -> SteppedEvents:
-        """Applies the events (N,) of users in `slots`, each user's by rising position in the log.
+        """Applies actions (N,) of users in `slots`, each user's by rising position of their event in the log.
 
         By default the version that serves is to answer, or the rules where none does.
         """
         states, serving = self.states, serving or self.serving
-        new = np.flatnonzero(positions > states.offsets[slots])
-        events = self._new_events(new, slots[new], actions.take(new))
-        rules_answers, rules_ranks = self._follow_by_rules(events, answer=serving is None)
-        request, lengths = self._apply(serving, events)
-        states.offsets[events.slots] = positions[new]  # ascending, so each user's last one stays
+        indices = np.flatnonzero(positions > states.offsets[slots])
+        new = self._new_actions(indices, slots[indices], actions.take(indices))
+        events = new.events(states.partitions_of(new.slots))
+        rules_answers, rules_ranks = self._follow_by_rules(new, events, answer=serving is None)
+        request, lengths = self._apply(serving, new)
+        states.offsets[new.slots] = positions[indices]  # ascending, so each user's last one stays
         freed, self._freed_slots = self._freed_slots, self._freed_slots[:0]
         return SteppedEvents(
             events=events,
@@ -188,32 +189,28 @@ class StateEngine:
             capacity=states.capacity,
         )
 
-    def _new_events(self, indices: NDArray[np.int64], slots: NDArray[np.int64], actions: Actions) -> NewEvents:
-        """The new events of a batch, which stand at `indices` (M,), with what the states say about them."""
+    def _new_actions(self, indices: NDArray[np.int64], slots: NDArray[np.int64], actions: Actions) -> NewActions:
+        """The new actions of a batch, which stand at `indices` (M,), with what the states say about them."""
         states = self.states
-        applied = ~states.duplicates(slots, actions.event_ids)
+        applied = ~states.duplicates(slots, actions.event_ids, actions.lines)
         clocks, late = user_clocks(slots, actions.times, states.last_times[slots], applied)
-        return NewEvents(
-            indices=indices,
-            slots=slots,
-            partitions=states.partitions_of(slots),
-            actions=replace(actions, times=clocks),
-            applied=applied,
-            late=late,
-            scored=(actions.types != SEARCH) & applied,
-        )
+        return NewActions(indices, slots, replace(actions, times=clocks), applied, late)
 
-    def _follow_by_rules(self, events: NewEvents, *, answer: bool) -> tuple[Answers | None, NDArray[np.int64]]:
+    def _follow_by_rules(
+        self, new: NewActions, events: NewEvents, *, answer: bool
+    ) -> tuple[Answers | None, NDArray[np.int64]]:
         """The rules' answers to the users they follow, if wanted, and the ranks of next items in those before."""
-        followed = np.flatnonzero(self._followed(events.slots))
+        followed = np.flatnonzero(self._followed(new.slots))
         if not len(followed) and not answer:
             return None, np.zeros(0, np.int64)
-        actions, slots = events.actions.take(followed), events.slots[followed]
         answers, ranked = self._rules.follow(
-            actions, slots, events.applied[followed], self.states.histories, answer=answer
+            new.actions.take(followed), new.slots[followed], new.applied[followed], self.states.histories, answer=answer
         )
-        answered, capacity = np.ones(len(followed), np.bool_), self.states.capacity
-        ranks = self._rules_scores.score(slots, actions.item_keys, events.scored[followed], ranked, answered, capacity)
+        scored = np.flatnonzero(self._followed(events.slots))
+        answered, capacity = np.ones(len(scored), np.bool_), self.states.capacity
+        ranks = self._rules_scores.score(
+            events.slots[scored], events.item_keys[scored], events.scored[scored], ranked, answered, capacity
+        )
         self._rules.count_ranks(ranks)
         return answers, ranks
 
@@ -223,36 +220,39 @@ class StateEngine:
             return np.ones(len(slots), np.bool_)
         return slots % self._rules_stride == 0 if self._rules_stride else np.zeros(len(slots), np.bool_)
 
-    def _apply(self, serving: Serving | None, events: NewEvents) -> tuple[RankingRequest | None, NDArray[np.int64]]:
-        """Steps and remembers the applied events; returns what the version is asked, if one serves, and the length of
-        the user's history after each event (M,)."""
-        histories, slots = self.states.histories, events.slots
-        applied = self._applied_events(events)
+    def _apply(self, serving: Serving | None, new: NewActions) -> tuple[RankingRequest | None, NDArray[np.int64]]:
+        """Steps and remembers the applied actions; returns what the version is asked, if one serves, and the length of
+        the user's history after each event (E,)."""
+        histories, last = self.states.histories, new.last
+        applied = self._applied_actions(new, last)
         actions, contexts = applied.actions, applied.contexts
+        slots = new.slots if last is None else new.slots[last]
         request = None
         if serving is not None:
             vectors = self._vectors(serving, slots, applied)
-            recent = recent_actions(serving.vocabulary, histories, slots, events.applied, actions.item_keys, contexts)
-            request = RankingRequest(serving, vectors, recent)
+            recent = recent_actions(serving.vocabulary, histories, new.slots, new.applied, actions.item_keys, contexts)
+            request = RankingRequest(serving, vectors, recent if last is None else recent.select(last))
         lengths_before = histories.counts[slots]
         lengths = histories.append(applied.slots, actions.item_keys, contexts)
         self.states.remember(applied.slots, actions)
         padded = np.concatenate((lengths, np.zeros(1, np.int64)))  # a source of -1 reads the zero
         return request, np.where(applied.sources >= 0, padded[applied.sources], lengths_before)
 
-    def _applied_events(self, events: NewEvents) -> AppliedEvents:
-        states, indices = self.states, np.flatnonzero(events.applied)
-        actions, slots = events.actions.take(indices), events.slots[indices]
-        return AppliedEvents(
+    def _applied_actions(self, new: NewActions, last: NDArray[np.int64] | None) -> AppliedActions:
+        states, indices = self.states, np.flatnonzero(new.applied)
+        actions, slots = new.actions.take(indices), new.slots[indices]
+        sources = source_actions(new.slots, new.applied)
+        return AppliedActions(
             slots=slots,
             actions=actions,
             contexts=contexts_of(actions, slots, states.last_times[slots], states.sessions[slots]),
             ranks=ranks_within(slots),
-            sources=source_events(events.slots, events.applied),
+            sources=sources if last is None else sources[last],
+            one_each=last is None and len(indices) == len(new.slots),
         )
 
-    def _vectors(self, serving: Serving, slots: NDArray[np.int64], applied: AppliedEvents) -> Tensor:
-        """Steps the applied events; returns the vector (M, D) of each new event's user after it.
+    def _vectors(self, serving: Serving, slots: NDArray[np.int64], applied: AppliedActions) -> Tensor:
+        """Steps the applied actions; returns the vector (E, D) of each event's user, who is in `slots`, after it.
 
         A repeat without a source shows the user as they are.
         """
@@ -262,7 +262,7 @@ class StateEngine:
         vectors = self._step_hidden(serving, applied)
         if readout is not None:
             vectors = torch.cat((vectors, readout))
-        return vectors[torch.from_numpy(applied.vector_indices())] if len(applied.actions) < len(slots) else vectors
+        return vectors if applied.one_each else vectors[torch.from_numpy(applied.vector_indices())]
 
     def _encode_stale(self, serving: Serving, slots: NDArray[np.int64]) -> None:
         """Computes the hidden states of users last touched under other weights again, from their sequences."""
@@ -289,8 +289,8 @@ class StateEngine:
         state = self.states.hidden[torch.from_numpy(slots).to(serving.device)].float()
         return serving.network.readout(tokens, state)
 
-    def _step_hidden(self, serving: Serving, applied: AppliedEvents) -> Tensor:
-        """Takes one step per applied event, a round for each rank; returns the vector after each, (B, D)."""
+    def _step_hidden(self, serving: Serving, applied: AppliedActions) -> Tensor:
+        """Takes one step per applied action, a round for each rank; returns the vector after each, (B, D)."""
         slots, ranks = applied.slots, applied.ranks
         tokens = serving.vocabulary.tokens(applied.actions.item_keys, applied.contexts).to(serving.device)
         users = torch.from_numpy(slots).to(serving.device)

@@ -209,16 +209,21 @@ class UserStates:
             del self._sections[slot]
         self.hidden[torch.from_numpy(slots).to(self.device)] = 0
 
-    def duplicates(self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Tells which events (N,), in log order, repeat one of the last E ids that their user sent."""
+    def duplicates(
+        self, slots: NDArray[np.int64], event_ids: NDArray[np.uint64], lines: NDArray[np.uint16]
+    ) -> NDArray[np.bool_]:
+        """Tells which actions (N,), in log order, belong to events that repeat one of the last E ids of their user.
+
+        `lines` as in `Actions`.
+        """
         repeated = np.empty(len(slots), np.bool_)
-        _find_repeats(self.event_ids, slots.argsort(kind="stable"), slots, event_ids, repeated)
+        _find_repeats(self.event_ids, slots.argsort(kind="stable"), slots, event_ids, lines, repeated)
         return repeated
 
     def remember(self, slots: NDArray[np.int64], actions: Actions) -> None:
         """Takes in times, sessions and event ids of applied actions; rings and hidden states stay as they are."""
-        arrays = self.last_times, self.sessions, self.event_ids
-        _remember(*arrays, slots, actions.times, actions.sessions, actions.event_ids)
+        event_ids = actions.event_ids * (actions.lines == 0)  # an event's id once, however many actions it has
+        _remember(self.last_times, self.sessions, self.event_ids, slots, actions.times, actions.sessions, event_ids)
 
     def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
         """Copies all that is stored of slots (U,), for `user_record.pack`: the next batch does not change it."""
@@ -292,16 +297,17 @@ def _find_repeats(
     order: NDArray[np.int64],
     slots: NDArray[np.int64],
     event_ids: NDArray[np.uint64],
+    lines: NDArray[np.uint16],
     repeated: NDArray[np.bool_],
 ) -> None:
-    """Fills in `repeated` (N,), user by user: `order` (N,) sorts the events by slot and then by log."""
+    """Fills in `repeated` (N,), user by user: `order` (N,) sorts the actions by slot and then by log."""
     window = np.empty(windows.shape[1], np.uint64)
     for position in range(len(order)):
         n = order[position]
         if begins_group(order, slots, position):
             window[:] = windows[slots[n]]
-        repeated[n] = False
-        if event_ids[n] != 0:
+        repeated[n] = lines[n] > 0 and repeated[order[position - 1]]
+        if event_ids[n] != 0 and lines[n] == 0:
             for event_id in window:
                 repeated[n] |= event_id == event_ids[n]
             if not repeated[n]:
@@ -327,7 +333,7 @@ def _remember(
     sessions: NDArray[np.uint64],
     event_ids: NDArray[np.uint64],
 ) -> None:
-    """Takes events (N,) in log order into their users' last times (S,), last sessions (S,) and windows (S, E); a
+    """Takes actions (N,) in log order into their users' last times (S,), last sessions (S,) and windows (S, E); a
     session or an event id that is 0 was not given."""
     for n in range(len(slots)):
         slot = slots[n]

@@ -66,4 +66,6 @@ async def _sample(consumer: AIOKafkaConsumer, settings: Settings) -> KeySample:
             keys += keyed
             numbers += [tp.partition] * len(keyed)
         unread = {tp: end for tp, end in unread.items() if await consumer.position(tp) < end}
-    return KeySample(len(keys), misplaced_keys(strings(keys), np.array(numbers, np.int64), settings.partitions))
+    lines = np.zeros(len(keys), np.uint16)
+    misplaced = misplaced_keys(strings(keys), np.array(numbers, np.int64), settings.partitions, lines)
+    return KeySample(len(keys), misplaced)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from model.data.events import EVENT_TYPES, ID_LENGTH, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
+from model.data.events import EVENT_TYPES, ID_LENGTH, MOST_LINES, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
 from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
 from stream_app.contract.decoded import REASONS
 from stream_app.contract.event_fields import YEAR_10000_MS
@@ -69,7 +69,8 @@ _PREDICTION_FIELDS: Final = {
     "event_timestamp": "The event's time as its publisher gave it, in milliseconds since 1970.",
     "source": "Where the event lies in the events topic.",
     "model_version": "The model version that made the prediction; `baseline` for the rules, before the first version.",
-    "history_length": "The number of this user's events so far, this one included.",
+    "history_length": "The number of this user's actions so far, those of this event included: a basket has several, of "
+    f"which at most {MOST_LINES} count.",
     "next_type": "Probability of each type of the user's next event; the sum is 1.",
     "next_actions": "The most probable next actions, best first; a search has no item.",
     "recommendations": "Items worth showing, best first.",

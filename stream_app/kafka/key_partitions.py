@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.kernels.compiled import compiled
 from stream_app.contract.string_columns import Bytes, Ints, Strings
@@ -20,10 +21,15 @@ _POSITIVE: Final = np.uint64(0x7FFFFFFF)
 
 
 @compiled
-def misplaced_keys(keys: Strings, partitions: Ints, count: int) -> int:
-    """Counts those of N keys whose partition (N,) is not the one of `count` that the default partitioner chooses."""
+def misplaced_keys(keys: Strings, partitions: Ints, count: int, lines: NDArray[np.uint16]) -> int:
+    """Counts the events whose partition is not the one of `count` that the default partitioner chooses for their key.
+
+    Keys, `partitions` and `lines` (N,) are of their actions; `lines` as in `Actions`.
+    """
     misplaced = 0
     for n in range(len(partitions)):
+        if lines[n] > 0:
+            continue
         positive = _murmur2(keys.text, keys.starts[n], keys.starts[n + 1]) & _POSITIVE
         misplaced += np.int64(positive % np.uint64(count)) != partitions[n]
     return misplaced

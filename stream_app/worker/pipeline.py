@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import Histogram
 
 from model.data.event_time import FLAGS, LATE, OK, judge_times
-from model.data.events import Actions, actions_of
+from model.data.events import MOST_LINES, Actions, actions_of
 from model.serving.answer_engine import AnswerEngine
 from model.serving.answers import Answers
 from model.serving.live_rules import BASELINE
@@ -44,14 +44,14 @@ Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
 @dataclass(frozen=True, slots=True)
 class ReceivedBatch:
-    """A decoded batch of R records, N of them events."""
+    """A decoded batch of R records, whose events have N actions."""
 
     records: Records  # R of them
     decoded: DecodedBatch
-    sources: Records  # (N,) the records of the events
+    sources: Records  # (N,) the records of the actions
     keys: Strings  # (N,) of these records
     record_times: NDArray[np.int64]  # (N,) of these records, milliseconds since the epoch
-    publisher_times: NDArray[np.int64]  # (N,) of the events, milliseconds since the epoch
+    publisher_times: NDArray[np.int64]  # (N,) of the actions, milliseconds since the epoch
     actions: Actions  # (N,)
     partitions: NDArray[np.int64]  # (N,)
     offsets: NDArray[np.int64]  # (N,)
@@ -119,7 +119,7 @@ class Pipeline:
         if records:
             self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
-            decoded = decode_batch(records)
+            decoded = decode_batch(records, MOST_LINES)
             self._limits.count(records, decoded.rejected, generation)
             self._count_unreadable(records, decoded.rejected)
             sources = [records[index] for index in decoded.positions]
@@ -128,7 +128,8 @@ class Pipeline:
             times, verdicts = judge_times(publisher_times, record_times)
             keys = strings([source.key for source in sources])
             partitions = np.array([source.partition for source in sources], np.int64)
-            self._metrics.misplaced.inc(misplaced_keys(keys, partitions, self._settings.partitions))
+            actions = actions_of(decoded.events, times, decoded.lines)
+            self._metrics.misplaced.inc(misplaced_keys(keys, partitions, self._settings.partitions, actions.lines))
             return ReceivedBatch(
                 records=records,
                 decoded=decoded,
@@ -136,7 +137,7 @@ class Pipeline:
                 keys=keys,
                 record_times=record_times,
                 publisher_times=publisher_times,
-                actions=actions_of(decoded.events, times),
+                actions=actions,
                 partitions=partitions,
                 offsets=(offsets := np.array([source.offset for source in sources], np.int64)),
                 positions=offsets,
@@ -254,7 +255,7 @@ class Pipeline:
 
     def _count(self, decoded: DecodedBatch, shares: Sequence[VersionShare]) -> None:
         metrics = self._metrics
-        replays = len(decoded.events)
+        replays = decoded.lines.count(0)
         for stepped, verdicts in ((share.stepped, share.verdicts) for share in shares):
             replays -= len(verdicts)
             metrics.events.inc(len(verdicts))

@@ -124,6 +124,7 @@ class Logged:
     time: int
     offset: int
     partition: int = 3
+    line: int = 0  # of the action in its event
 
     @property
     def owner(self) -> tuple[int, str]:

@@ -51,7 +51,9 @@ class Engines:
         return BatchOutcome(stepped, *self.answer_engine.answer(stepped))
 
     def _columns(self, batch: list[Logged]) -> tuple[np.ndarray, Actions, np.ndarray]:
-        actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
+        columns = zip(*((logged.event, logged.time, logged.line) for logged in batch), strict=True)
+        events, times, lines = map(list, columns) if batch else ([], [], [])
+        actions = actions_of(events, times, lines)
         slots = self.state_engine.slots_of([logged.partition for logged in batch], actions.users)
         return slots, actions, np.array([logged.offset for logged in batch], np.int64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ class Stream:
         self.histories = Histories(64, 8)
 
     def follow(self, batch: list[Logged], applied: list[bool]) -> tuple[Answers, NDArray[np.uint64]]:
-        actions = actions_of([logged.event for logged in batch], [logged.time for logged in batch])
+        events, times = [logged.event for logged in batch], [logged.time for logged in batch]
+        actions = actions_of(events, times, [logged.line for logged in batch])
         slots = np.array(["abc".index(user) for user in actions.users], np.int64)
         mask = np.array(applied, np.bool_)
         answers, ranked = self.rules.follow(actions, slots, mask, self.histories)
@@ -49,7 +51,8 @@ class Oracle:
     def take(self, logged: Logged) -> None:
         event, action = logged.event, actions_of([logged.event], [0])
         kind, item = int(action.types[0]), int(action.item_keys[0])
-        self.rules.learn_type(self.last_type[event.user_id], kind)
+        if logged.line == 0:
+            self.rules.learn_type(self.last_type[event.user_id], kind)
         self.last_type[event.user_id] = kind
         if kind != SEARCH:
             self.rules.learn(self.items[event.user_id][::-1], item, event.item_id or "")
@@ -68,16 +71,19 @@ def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: l
     first: set[str] = set()
     start = 0
     while start < len(log):
-        batch = log[start : data.draw(st.integers(start + 1, len(log)))]
+        batch = joined(log[start : data.draw(st.integers(start + 1, len(log)))], data)
         start += len(batch)
         applied = data.draw(st.lists(st.booleans(), min_size=len(batch), max_size=len(batch)))
         wanted, types, purchases = [], [], []
         for n, logged in enumerate(batch):
             user = logged.event.user_id
             applied[n] = applied[n] or user not in first  # a repeat comes after something else
+            applied[n] = applied[n - 1] if logged.line else applied[n]
             first.add(user)
             if applied[n]:
                 oracle.take(logged)
+            if n + 1 < len(batch) and batch[n + 1].line:
+                continue
             wanted.append(oracle.rank(user))
             types.append(oracle.rules.type_probabilities(oracle.last_type[user]))
             purchases.append(oracle.rules.purchase_probability(oracle.last_type[user]))
@@ -85,7 +91,16 @@ def test_batches_learn_and_answer_like_single_events(data: st.DataObject, log: l
         assert [[int(item) for item in row if item] for row in ranked] == wanted
         assert answers.next_type.tolist() == [pytest.approx(row) for row in types]
         assert answers.purchase.tolist() == pytest.approx(purchases)
-        assert len(answers.items) == len(batch)
+        assert len(answers.items) == len(wanted)
+
+
+def joined(batch: list[Logged], data: st.DataObject) -> list[Logged]:
+    """Makes some events of a user that follow each other one event."""
+    found: list[Logged] = []
+    for logged in batch:
+        before = found[-1] if found and found[-1].owner == logged.owner and data.draw(st.booleans()) else None
+        found.append(replace(logged, line=before.line + 1) if before else logged)
+    return found
 
 
 def names_of(answers: Answers, row: int) -> list[str]:

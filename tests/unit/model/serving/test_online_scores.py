@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.data.events import EVENT_TYPES, PURCHASE_WITHIN_MS, Event, actions_of
+from model.data.events import EVENT_TYPES, PURCHASE_WITHIN_MS, TYPE_CODES
 from model.serving.answers import Answers
 from model.serving.new_events import NewEvents
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores, VersionScore
@@ -17,13 +17,13 @@ KEYS = np.array([101, 102, 103], np.uint64)  # of three items
 def events_of(*slots: int, time: int = 0, item: int = 0, applied: bool = True) -> NewEvents:
     """Events of users in slots, all on one item."""
     count = len(slots)
-    actions = actions_of([Event(user_id="u", type="view", item_id="i")] * count, [time] * count)
-    actions.item_keys[:] = KEYS[item]
     return NewEvents(
         indices=np.arange(count),
         slots=np.array(slots, np.int64),
         partitions=np.zeros(count, np.int32),
-        actions=actions,
+        item_keys=np.full(count, KEYS[item]),
+        types=np.full(count, TYPE_CODES["view"], np.uint8),
+        times=np.full(count, time),
         applied=np.full(count, applied),
         late=np.zeros(count, np.bool_),
         scored=np.full(count, applied),

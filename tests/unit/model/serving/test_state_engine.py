@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.covisits import COVISIT_WINDOW
+from model.data.events import Event
 from model.data.recent import RecentActions, catalogue_items
 from model.network.backbones import BackboneName
 from model.network.purchase_features import purchase_features
@@ -395,3 +396,75 @@ def test_users_of_a_canary_stay_with_the_version_before() -> None:
         )
         assert share.answers.purchase == pytest.approx(expected.answers.purchase, abs=HALVES)
         assert len(share.scores.ranks) == len(share.stepped.events.indices) / 2
+
+
+@st.composite
+def baskets(draw: st.DrawFn) -> list[list[Logged]]:
+    """A log of events with one action or several, one list for each event; without event ids."""
+    found, time = [], 1_700_000_000_000
+    for offset in range(draw(st.integers(1, 12))):
+        time += draw(st.sampled_from([0, 900, 70_000, 1_800_001]))
+        user, count = draw(st.sampled_from("ab")), draw(st.sampled_from([1, 1, 2, 5]))
+        kinds = draw(st.lists(st.sampled_from(["view", "cart", "purchase", "search"]), min_size=count, max_size=count))
+        items = draw(st.lists(st.sampled_from(ITEMS), min_size=count, max_size=count))
+        events = [Event(user_id=user, type=kind, item_id=i, query=i) for kind, i in zip(kinds, items, strict=True)]
+        found.append([Logged(event, time, offset, line=line) for line, event in enumerate(events)])
+    return found
+
+
+@settings(max_examples=40)
+@given(baskets(), st.data(), st.sampled_from(BACKBONES))
+def test_an_event_of_several_actions_is_answered_after_its_last_one(
+    log: list[list[Logged]], data: st.DataObject, backbone: BackboneName
+) -> None:
+    """One action per event, each at its event's offset times ten, is the oracle."""
+    serving = serving_on(CPU, backbone=backbone)
+    singly, together = make_engines(CPU, serving, rules_share=0), make_engines(CPU, serving, rules_share=0)
+    expected = []
+    for event in log:
+        for logged in event:
+            one = replace(logged, offset=10 * logged.offset + logged.line, line=0)
+            outcome = singly.advance([one])
+        expected.append((answer_of(outcome, 0), int(outcome.stepped.history_lengths[0])))
+    begin = 0
+    while begin < len(log):
+        end = data.draw(st.integers(begin + 1, len(log)))
+        batch = [logged for event in log[begin:end] for logged in event]
+        outcome = together.advance(batch)
+        assert outcome.stepped.events.indices.tolist() == [
+            index for index in range(len(batch)) if index + 1 == len(batch) or batch[index + 1].line == 0
+        ]
+        for n in range(end - begin):
+            answer, length = expected[begin + n]
+            assert outcome.stepped.history_lengths[n] == length
+            assert answer_of(outcome, n) == pytest.approx(answer, abs=HALVES)
+        assert together.advance(batch).stepped.events.indices.tolist() == []  # a replay
+        begin = end
+
+
+def answer_of(outcome: BatchOutcome, n: int) -> list[float]:
+    """Returns what an answer says in numbers, which hardly depend on the batch."""
+    answers = outcome.answers
+    return [*answers.probabilities[n].tolist(), *answers.next_type[n].tolist(), float(answers.purchase[n])]
+
+
+def test_the_first_action_of_an_event_scores_the_answer_before_it() -> None:
+    engines = make_engines(CPU, serving_on(CPU), rules_share=0)
+    engines.advance([view(0)])
+    ranked = engines.advance([view(1)]).answers
+    best, second = (ranked.names[item] for item in ranked.items[0, :2].tolist())
+    basket = [replace(view(2, item=second), line=0), replace(view(2, item=best), line=1)]
+    outcome = engines.advance(basket)
+    assert outcome.scores.ranks.tolist() == [2]
+    assert outcome.stepped.history_lengths.tolist() == [4]
+
+
+def test_a_repeated_event_is_repeated_with_all_its_actions() -> None:
+    engines = make_engines(CPU, serving_on(CPU), rules_share=0)
+    basket = [replace(view(0, event_id="e"), line=line) for line in range(3)]
+    assert engines.advance(basket).stepped.history_lengths.tolist() == [3]
+    again = [replace(view(1, event_id="e"), line=line) for line in range(3)]
+    other = [view(2, event_id="f")]
+    outcome = engines.advance([*again, *other])
+    assert outcome.stepped.history_lengths.tolist() == [3, 4]
+    assert outcome.stepped.events.duplicates == 1

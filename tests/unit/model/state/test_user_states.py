@@ -75,7 +75,9 @@ def test_an_event_id_counts_once_within_its_users_window(batches: list[Sent]) ->
     states, oracle = make_states(), {user: deque[int](maxlen=EVENT_ID_WINDOW) for user in "abc"}
     for batch in batches:
         slots = slots_of(states, 0, [user for user, _ in batch])
-        found = states.duplicates(slots, np.array([event_id for _, event_id in batch], np.uint64)).tolist()
+        found = states.duplicates(
+            slots, np.array([event_id for _, event_id in batch], np.uint64), np.zeros(len(batch), np.uint16)
+        ).tolist()
         for (user, event_id), repeated in zip(batch, found, strict=True):
             assert repeated == (event_id != 0 and event_id in oracle[user])
             if event_id and not repeated:
@@ -87,10 +89,42 @@ def test_an_event_id_counts_once_within_its_users_window(batches: list[Sent]) ->
         assert kept == [0] * (EVENT_ID_WINDOW - len(window)) + list(window)
 
 
+BASKETS = st.lists(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 20), st.integers(1, 4)), max_size=12), max_size=5
+)
+
+
+@given(BASKETS)
+def test_an_event_of_several_actions_is_repeated_as_a_whole(batches: list[list[tuple[str, int, int]]]) -> None:
+    states, oracle = make_states(), {user: deque[int](maxlen=EVENT_ID_WINDOW) for user in "ab"}
+    for batch in batches:
+        flat = [(user, event_id, line) for user, event_id, size in batch for line in range(size)]
+        actions = actions_of(
+            [Event(user_id=user, type="view", item_id="i", event_id=str(event_id)) for user, event_id, _ in flat],
+            [0] * len(flat),
+            [line for _, _, line in flat],
+        )
+        actions.event_ids[:] = [event_id for _, event_id, _ in flat]
+        slots = slots_of(states, 0, actions.users)
+        found = states.duplicates(slots, actions.event_ids, actions.lines)
+        expected = []
+        for user, event_id, size in batch:
+            repeated = event_id != 0 and event_id in oracle[user]
+            expected += [repeated] * size
+            if event_id and not repeated:
+                oracle[user].append(event_id)
+        assert found.tolist() == expected
+        new = np.flatnonzero(~found)
+        states.remember(slots[new], actions.take(new))
+    for user, window in oracle.items():
+        kept = states.event_ids[slots_of(states, 0, [user])[0]].tolist()
+        assert kept == [0] * (EVENT_ID_WINDOW - len(window)) + list(window)
+
+
 def test_a_repeat_takes_no_place_in_the_window() -> None:
     ids = [*range(1, EVENT_ID_WINDOW + 1), EVENT_ID_WINDOW, 1, 99, 1]
     slots = slots_of(make_states(), 0, ["a"] * len(ids))
-    found = make_states().duplicates(slots, np.array(ids, np.uint64)).tolist()
+    found = make_states().duplicates(slots, np.array(ids, np.uint64), np.zeros(len(ids), np.uint16)).tolist()
     assert found == [False] * EVENT_ID_WINDOW + [True, True, False, False]
 
 

@@ -35,5 +35,6 @@ def test_keys_are_counted_that_lie_elsewhere(keys: list[bytes], count: int, data
     right = [partitioner(key, every, every) for key in keys]
     moved = data.draw(st.lists(st.integers(0, count - 1), min_size=len(keys), max_size=len(keys)))
     partitions = [(partition + by) % count for partition, by in zip(right, moved, strict=True)]
-    found = misplaced_keys(strings(keys), np.array(partitions, np.int64), count)
-    assert found == sum(by != 0 for by in moved)
+    lines = data.draw(st.lists(st.integers(0, 2), min_size=len(keys), max_size=len(keys)))
+    found = misplaced_keys(strings(keys), np.array(partitions, np.int64), count, np.array(lines, np.uint16))
+    assert found == sum(by != 0 and line == 0 for by, line in zip(moved, lines, strict=True))

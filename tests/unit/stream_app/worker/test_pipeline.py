@@ -133,6 +133,35 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
         check_sound(prediction)
 
 
+def basket(lines: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"item_id": f"item {n}", "quantity": 1 + n, **fields} for n in range(lines)]
+
+
+@pytest.mark.parametrize("serving", [SERVING, None])
+def test_an_event_of_several_items_is_answered_once_after_all_of_them(serving: Serving | None) -> None:
+    bench = Bench(serving)
+    records = [
+        event(offset=0),
+        event("é", offset=1, partition=1, type="purchase", items=basket(2)),
+        event(offset=2, type="purchase", items=basket(3), event_id="x"),
+        event(offset=3, type="cart", items=[*basket(2), {"item_id": ""}]),  # not an event, so nothing of it counts
+        event(offset=4, type="purchase", items=basket(3), event_id="x"),  # a repeat
+        event(offset=5, type="view", items=basket(40)),  # no more than 32 count
+        event(offset=6),
+    ]
+    results = bench.process(records)
+    answers = predictions(results[0])
+    assert [one.source.offset for one in answers] == [0, 2, 4, 5, 6]
+    assert [one.history_length for one in answers] == [1, 4, 4, 36, 37]
+    assert [one.event_type for one in answers] == ["view", "purchase", "purchase", "view", "view"]
+    assert results[0].reasons == ["invalid_field"]
+    assert [one.history_length for one in predictions(results[1])] == [2]
+    assert results[0].record_times.tolist() == [1000, 1002, 1004, 1005, 1006]
+    assert [bench.value(f"{name}_total") for name in ("events", "duplicate_events", "replayed_events")] == [6, 1, 0]
+    assert all(not unpacked(result.predictions) for result in bench.process(records).values())
+    assert bench.value("replayed_events_total") == 6
+
+
 @pytest.mark.parametrize("serving", [SERVING, None])
 def test_a_batch_without_records_passes_and_is_not_counted(serving: Serving | None) -> None:
     bench = Bench(serving)
