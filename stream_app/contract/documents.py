@@ -69,8 +69,8 @@ _PREDICTION_FIELDS: Final = {
     "event_timestamp": "The event's time as its publisher gave it, in milliseconds since 1970.",
     "source": "Where the event lies in the events topic.",
     "model_version": "The model version that made the prediction; `baseline` for the rules, before the first version.",
-    "history_length": "The number of this user's actions so far, those of this event included: a basket has several, of "
-    f"which at most {MOST_LINES} count.",
+    "history_length": "The number of this user's actions so far, those of this event included; of one with several "
+    f"items at most {MOST_LINES} count.",
     "next_type": "Probability of each type of the user's next event; the sum is 1.",
     "next_actions": "The most probable next actions, best first; a search has no item.",
     "recommendations": "Items worth showing, best first.",
