@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     canary_topic: str = Field(
         "shop.canary-reports", description="the workers' reports on a new version, for the trainer (compacted)"
     )
+    items_topic: str = Field("shop.items", description="what the shop sells, its catalogue (compacted)")
     instance_id: str = Field(
         "",
         description="name of this worker in its group, unique and the same after a restart: a restart within the "

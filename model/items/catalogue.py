@@ -191,7 +191,7 @@ class ItemCatalogue:
 
     def _values_of(self, items: Sequence[Item]) -> dict[str, Any]:
         """Returns the columns (N,) of items, without details and buckets; interns what they say."""
-        intern, lists = self._intern, self.tables.lists
+        intern = self._intern
         return {
             "ids": intern([item.item_id for item in items]),
             "titles": intern([item.title for item in items]),
@@ -200,7 +200,7 @@ class ItemCatalogue:
             "currencies": intern([item.currency for item in items]),
             "categories": self._intern_lists("categories", [item.category for item in items]),
             "tags": self._intern_lists("tags", [item.tags for item in items]),
-            "markets": lists["markets"].intern([self._packed(item.markets) for item in items]),
+            "markets": self._intern_markets([item.markets for item in items]),
             "prices": [np.nan if item.price is None else item.price for item in items],
             "stocks": [np.nan if item.stock is None else item.stock for item in items],
             "released": [NO_TIME if item.released is None else item.released for item in items],
@@ -216,17 +216,18 @@ class ItemCatalogue:
         ends = 4 * np.cumsum([0, *map(len, lists)], dtype=np.int64)
         return self.tables.lists[name].intern_column(frozen(numbers.view(np.uint8), ends))
 
-    def _packed(self, markets: Mapping[str, Offer]) -> bytes:
-        if not markets:
-            return b""
-        packed = np.zeros(len(markets), MARKET)
-        packed["market"] = self._intern(list(markets))
-        packed["currency"] = self._intern([offer.currency for offer in markets.values()])
-        prices = [offer.price for offer in markets.values()]
+    def _intern_markets(self, markets: Sequence[Mapping[str, Offer]]) -> Numbers:
+        """Returns the numbers (N,) of packed lists of offers."""
+        offers = [offer for each in markets for offer in each.values()]
+        packed = np.zeros(len(offers), MARKET)
+        packed["market"] = self._intern([name for each in markets for name in each])
+        packed["currency"] = self._intern([offer.currency for offer in offers])
+        prices = [offer.price for offer in offers]
         packed["price"] = [np.nan if price is None else price for price in prices]
         packed["price_bucket"] = price_buckets(prices)
-        packed["available"] = [_UNKNOWN if offer.available is None else offer.available for offer in markets.values()]
-        return packed.tobytes()
+        packed["available"] = [_UNKNOWN if offer.available is None else offer.available for offer in offers]
+        ends = MARKET.itemsize * np.cumsum([0, *map(len, markets)], dtype=np.int64)
+        return self.tables.lists["markets"].intern_column(frozen(packed.view(np.uint8), ends))
 
     def _string(self, number: int) -> str:
         return self.tables.texts[number].decode()

@@ -241,14 +241,16 @@ def compile_(**options: Any) -> None:
 @cli.command()
 @click.option("--write", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write to this folder.")
 def schema(folder: Path | None) -> None:
-    """Print the JSON Schemas of events and predictions, made from the code that reads and writes them.
+    """Print the JSON Schemas of events, items and predictions, made from the code that reads and writes them.
 
     With --write they become files, beside an AsyncAPI document of the topics as they are set.
     """
     from stream_app.contract.documents import documents, event_schema, prediction_schema
+    from stream_app.contract.item_schema import item_schema
 
     if folder is None:
-        click.echo(json.dumps({"event": event_schema(), "prediction": prediction_schema()}, indent=2))
+        schemas = {"event": event_schema(), "item": item_schema(), "prediction": prediction_schema()}
+        click.echo(json.dumps(schemas, indent=2))
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in documents(settings_of({})).items():

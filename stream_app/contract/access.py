@@ -101,8 +101,9 @@ def _worker(settings: Settings) -> list[Grant]:
         Grant("worker", "Read", "Group", settings.group, "shares the partitions with other workers"),
         Grant("worker", "Read", "Topic", settings.state_topic, "recovers users' states"),
         Grant("worker", "Read", "Topic", settings.models_topic, "follows promotions"),
+        Grant("worker", "Read", "Topic", settings.items_topic, "follows the catalogue, if there is one"),
         *(Grant("worker", "Write", "Topic", topic, why) for topic, why in written.items()),
-        *_looks("worker", settings.models_topic, *written),
+        *_looks("worker", settings.models_topic, settings.items_topic, *written),
     ]
     if settings.delivery == "exactly-once":
         prefix, why = transactional_prefix(settings), "makes a batch one transaction"
@@ -116,7 +117,8 @@ def _trainer(settings: Settings) -> list[Grant]:
         Grant("trainer", "Read", "Topic", settings.models_topic, "follows promotions"),
         Grant("trainer", "Write", "Topic", settings.models_topic, "promotes versions and takes them back"),
         Grant("trainer", "Read", "Topic", settings.canary_topic, "judges a new version by the workers' reports"),
-        *_looks("trainer", settings.models_topic, settings.canary_topic),
+        Grant("trainer", "Read", "Topic", settings.items_topic, "follows the catalogue, if there is one"),
+        *_looks("trainer", settings.models_topic, settings.canary_topic, settings.items_topic),
     ]
 
 
@@ -133,6 +135,8 @@ def _operator(settings: Settings) -> list[Grant]:
         Grant("operator", "Write", "Topic", settings.models_topic, "promotes versions and rolls back"),
         Grant("operator", "Read", "Topic", settings.dead_letters_topic, "replays dead letters"),
         Grant("operator", "Write", "Topic", settings.events_topic, "publishes replayed records"),
+        Grant("operator", "Read", "Topic", settings.items_topic, "shows and checks the catalogue"),
+        Grant("operator", "Write", "Topic", settings.items_topic, "publishes replayed records"),
         Grant("operator", "Read", "Group", replays, "remembers what was replayed", prefixed=True),
     ]
     if settings.delivery == "exactly-once":
@@ -142,7 +146,10 @@ def _operator(settings: Settings) -> list[Grant]:
 
 
 def _publisher(settings: Settings) -> list[Grant]:
-    return [Grant("publisher", "Write", "Topic", settings.events_topic, "publishes events")]
+    return [
+        Grant("publisher", "Write", "Topic", settings.events_topic, "publishes events"),
+        Grant("publisher", "Write", "Topic", settings.items_topic, "publishes items, if it does"),
+    ]
 
 
 def _subscriber(settings: Settings) -> list[Grant]:

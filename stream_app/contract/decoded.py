@@ -22,6 +22,7 @@ Reason = Literal[
     "unknown_type",
     "invalid_timestamp",
     "missing_key",
+    "invalid_key",
     "key_mismatch",
     "unreadable",
 ]

@@ -1,4 +1,4 @@
-"""Writes the contract as documents: JSON Schemas of event and prediction, and an AsyncAPI document for the topics.
+"""Writes the contract as documents: JSON Schemas of event, item and prediction, and an AsyncAPI document of the topics.
 
 The checks of a decoded event in `events`, which its types cannot express, are repeated here as schema; a test holds
 the two together. Schemas keep to draft 07, the newest that AsyncAPI asks every tool to read.
@@ -7,7 +7,6 @@ the two together. Schemas keep to draft 07, the newest that AsyncAPI asks every 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Any, Final
@@ -17,23 +16,16 @@ import msgspec
 from model.data.events import EVENT_TYPES, ID_LENGTH, MOST_LINES, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
 from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
 from stream_app.contract.decoded import REASONS
-from stream_app.contract.event_fields import YEAR_10000_MS
 from stream_app.contract.events import LARGEST_EVENT, TYPE_NAMES
+from stream_app.contract.item_schema import ITEM_EXAMPLES, item_schema
+from stream_app.contract.json_schema import LARGEST, TIMES, Json, standalone
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
 
-Json = dict[str, Any]
-
-_DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 _SCHEMA_FORMAT: Final = "application/schema+json;version=draft-07"
 _KAFKA_BINDING: Final = "0.5.0"
-_RFC3339: Final = (
-    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
-    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
-)
 _PROBABILITY: Final = {"minimum": 0, "maximum": 1}
-_LARGEST: Final = sys.float_info.max  # beyond it a double is infinite
 _NUMBER: Final = {"type": "string", "pattern": "^-?[0-9]+$"}  # as text, in a header
 
 _EVENT_FIELDS: Final = {
@@ -87,22 +79,18 @@ _EXAMPLES: Final = (
 
 def event_schema() -> Json:
     """Returns the schema of what a publisher may send, without the rules for the record key and the size."""
-    schema = _standalone("event", _EVENT_FIELDS)
+    schema = standalone("event", schemas()["event"], _EVENT_FIELDS)
     schema["description"] = f"One event of a shopper, at most {LARGEST_EVENT} bytes. Unknown fields are ignored."
     fields = schema["properties"]
     own_names = {"enum": list(EVENT_TYPES)}
     fields["type"] = {"type": "string", "anyOf": [own_names, _any_case(TYPE_NAMES)]} | _described(fields["type"])
-    fields["timestamp"]["anyOf"] = [
-        {"type": "string", "format": "date-time", "pattern": _RFC3339},
-        {"type": "number", "exclusiveMinimum": -YEAR_10000_MS, "exclusiveMaximum": YEAR_10000_MS},
-        {"type": "null"},
-    ]
+    fields["timestamp"]["anyOf"] = [*TIMES, {"type": "null"}]
     line = fields["items"]["anyOf"][0]["items"]
     for name, description in _LINE_FIELDS.items():
         line["properties"][name]["description"] = description
     for priced in (fields, line["properties"]):
-        priced["price"]["anyOf"][0] |= {"maximum": _LARGEST}
-        priced["quantity"]["anyOf"][0] |= {"minimum": -_LARGEST, "maximum": _LARGEST}
+        priced["price"]["anyOf"][0] |= {"maximum": LARGEST}
+        priced["quantity"]["anyOf"][0] |= {"minimum": -LARGEST, "maximum": LARGEST}
     return schema | {
         "if": {"required": ["type"], "properties": {"type": _any_case(_searches())}},
         "then": {"required": ["query"], "properties": {"query": {"type": "string"}}},
@@ -117,7 +105,7 @@ def event_schema() -> Json:
 
 def prediction_schema() -> Json:
     """Returns the schema of what a subscriber receives; later versions may add fields."""
-    schema = _standalone("prediction", _PREDICTION_FIELDS)
+    schema = standalone("prediction", schemas()["prediction"], _PREDICTION_FIELDS)
     fields = schema["properties"]
     fields["prediction_id"]["format"] = "uuid"
     fields["event_type"]["enum"] = list(EVENT_TYPES)
@@ -151,6 +139,7 @@ def asyncapi(settings: Settings) -> Json:
             "publishDeadLetter": _operation(
                 "send", "deadLetters", "A record that is not an event, and why; see `nextact dead-letters list`."
             ),
+            "takeItem": _operation("receive", "items", "What the shop sells; the newest record of an item counts."),
             "replayDeadLetter": _operation(
                 "send", "events", "The original record again, by hand, after a fix; see `nextact dead-letters replay`."
             ),
@@ -163,30 +152,12 @@ def documents(settings: Settings) -> dict[str, str]:
     """Returns the text of each document by its file name."""
     return {
         "event.schema.json": _json(event_schema()),
+        "item.schema.json": _json(item_schema()),
         "prediction.schema.json": _json(prediction_schema()),
         "asyncapi.yaml": "# Written by `nextact schema --write`; change the code instead.\n"
         + "\n".join(_yaml(asyncapi(settings)))
         + "\n",
     }
-
-
-def _standalone(name: str, descriptions: dict[str, str]) -> Json:
-    """Returns one of `schemas` with its references resolved and each field described."""
-    raw = schemas()[name]
-    schema: Json = _inlined({"$ref": raw["$ref"]}, raw["$defs"])
-    for field, text in descriptions.items():
-        schema["properties"][field]["description"] = text
-    return {"$schema": _DRAFT, "$id": f"urn:nextact:{name}"} | schema
-
-
-def _inlined(node: Any, definitions: Json) -> Any:
-    if isinstance(node, list):
-        return [_inlined(child, definitions) for child in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions)
-    return {key: _inlined(child, definitions) for key, child in node.items()}
 
 
 def _described(field: Json) -> Json:
@@ -213,18 +184,24 @@ def _channels(settings: Settings) -> Json:
         "events": (settings.events_topic, "event"),
         "predictions": (settings.predictions_topic, "prediction"),
         "deadLetters": (settings.dead_letters_topic, "deadLetter"),
+        "items": (settings.items_topic, "item"),
     }
     channels = {}
     for channel, (topic, message) in names.items():
         binding: Json = {"topic": topic, "partitions": specs[topic].partitions}
         if specs[topic].config:
-            binding["topicConfiguration"] = {key: int(value) for key, value in specs[topic].config.items()}
+            binding["topicConfiguration"] = _binding_config(specs[topic].config)
         channels[channel] = {
             "address": topic,
             "messages": {message: {"$ref": f"#/components/messages/{message}"}},
             "bindings": {"kafka": binding | {"bindingVersion": _KAFKA_BINDING}},
         }
     return channels
+
+
+def _binding_config(config: dict[str, str]) -> Json:
+    """Returns the configuration of a topic as the binding has it: policies as a list, sizes as numbers."""
+    return {key: value.split(",") if key == "cleanup.policy" else int(value) for key, value in config.items()}
 
 
 def _operation(action: str, channel: str, summary: str) -> Json:
@@ -236,6 +213,8 @@ def _messages() -> Json:
         "event": _message("Event", "The key is the user_id.", "event.schema.json")
         | {"headers": {"type": "object", "properties": _replay_headers()}}
         | {"examples": [{"name": example["type"], "payload": example} for example in _EXAMPLES]},
+        "item": _message("Item", "The key is the item's id; without a value the item is gone.", "item.schema.json")
+        | {"examples": [{"name": example["title"], "payload": example} for example in ITEM_EXAMPLES]},
         "prediction": _message("Prediction", "The key is the user_id.", "prediction.schema.json"),
         "deadLetter": {
             "title": "Dead letter",

@@ -19,6 +19,7 @@ class TopicSpec:
     name: str
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
+    optional: bool = False  # the stream works without it, and it may have any number of partitions
 
 
 def topics(settings: Settings) -> list[TopicSpec]:
@@ -36,4 +37,5 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.state_topic, settings.partitions, compacted),
         TopicSpec(settings.models_topic, 1, compacted),
         TopicSpec(settings.canary_topic, 1, short_lived),
+        TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True),
     ]

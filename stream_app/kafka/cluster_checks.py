@@ -147,7 +147,13 @@ def compression_finding(state: ClusterState, compression: str) -> Finding:
 def topic_findings(settings: Settings, states: Collection[TopicState], brokers: int) -> list[Finding]:
     """Judges the topics: what is missing, and the others one by one."""
     found = [_topic(settings, state, brokers) for state in states if state.partitions]
-    if missing := [state.spec for state in states if not state.partitions]:
+    missing = [state.spec for state in states if not state.partitions]
+    found += [
+        Finding("warn", f"topic {spec.name} is missing, and the stream works without it; `nextact topics` makes it")
+        for spec in missing
+        if spec.optional
+    ]
+    if missing := [spec for spec in missing if not spec.optional]:
         found.append(Finding("FAIL", missing_topics(settings, missing, replicas_of(settings, brokers))))
     return found
 

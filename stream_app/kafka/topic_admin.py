@@ -64,8 +64,9 @@ async def ensure_topics(
 ) -> list[TopicReport]:
     """Makes missing topics (if `create`, and if the settings allow it) and checks all; returns one report per topic.
 
-    Looks at the topics of the role only, or at those of them that are named. Raises `BrokerUnreachable` when no broker
-    answers, `TopicMismatch` when a topic is missing or not as it must be.
+    Looks at the topics of the role only, or at those of them that are named; at those that the stream works without,
+    if they are not named, only for the operator. Raises `BrokerUnreachable` when no broker answers, `TopicMismatch`
+    when a topic is missing or not as it must be.
     """
     async with _admin_client(settings, role) as admin:
         states = await _states(admin, settings, role, names)
@@ -127,7 +128,9 @@ async def _states(
     admin: AIOKafkaAdminClient, settings: Settings, role: Role, names: Collection[str]
 ) -> list[TopicState]:
     chosen = names or topics_of(settings, role)
-    wanted = [spec for spec in topics(settings) if spec.name in chosen]
+    wanted = [
+        spec for spec in topics(settings) if spec.name in chosen and (not spec.optional or names or role == "operator")
+    ]
     try:
         existing = await _partitions(admin, [spec.name for spec in wanted])
     except TopicAuthorizationFailedError as error:  # which any right on the topic but DescribeConfigs would prevent

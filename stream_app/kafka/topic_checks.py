@@ -55,7 +55,7 @@ def missing_topics(settings: Settings, missing: Iterable[TopicSpec], replicas: i
 def problem_of(settings: Settings, state: TopicState) -> str | None:
     """Says why the stream cannot work with a topic that exists; None: it can, as far as can be seen."""
     spec, config = state.spec, state.config
-    if state.partitions != spec.partitions:
+    if state.partitions != spec.partitions and not spec.optional:
         return (
             f"topic {spec.name!r} has {state.partitions} partitions, settings say {spec.partitions}. Set "
             f"NEXTACT_PARTITIONS to {state.partitions} if all topics of the stream have as many, or name another topic"
@@ -65,7 +65,8 @@ def problem_of(settings: Settings, state: TopicState) -> str | None:
     policy = config.get("cleanup.policy", "")
     if spec.config.get("cleanup.policy") == "compact" and policy != "compact":
         return (
-            f"topic {spec.name!r} has cleanup.policy={policy!r}; it must be 'compact', or states and versions get lost"
+            f"topic {spec.name!r} has cleanup.policy={policy!r}; it must be 'compact', or states, versions and items "
+            "get lost"
         )
     largest, taken = _largest_written(settings, spec), max_bytes(config)
     if taken < largest:

@@ -44,6 +44,7 @@ WATCHED: Final[Mapping[str, Sequence[str]]] = {  # the modules of each target wh
         "model.versions.version_name",
     ),
     "user_records": ("model.state.user_record",),
+    "items": ("stream_app.contract.items",),
     "manifests": ("model.versions.manifest", "model.versions.version_name"),
 }
 NAMES: Final = tuple(WATCHED)

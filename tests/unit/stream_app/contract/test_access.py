@@ -31,10 +31,10 @@ def test_only_trainer_and_operator_promote_and_only_the_operator_makes_topics() 
 
 def test_each_role_looks_at_its_own_topics() -> None:
     assert topics_of(SETTINGS, "worker") == {spec.name for spec in topics(SETTINGS)}
-    assert topics_of(SETTINGS, "trainer") == {"shop.events", "shop.models", "shop.canary-reports"}
-    assert topics_of(SETTINGS, "publisher") == {"shop.events"}
+    assert topics_of(SETTINGS, "trainer") == {"shop.events", "shop.models", "shop.canary-reports", "shop.items"}
+    assert topics_of(SETTINGS, "publisher") == {"shop.events", "shop.items"}
     assert topics_of(SETTINGS, "subscriber") == {"shop.predictions", "shop.events.dead-letters"}
-    assert rights("worker", "Write") == topics_of(SETTINGS, "worker") - {"shop.events", "shop.models"}
+    assert rights("worker", "Write") == topics_of(SETTINGS, "worker") - {"shop.events", "shop.models", "shop.items"}
 
 
 def test_transactions_need_rights_where_delivery_is_exactly_once() -> None:

@@ -23,6 +23,7 @@ from stream_app.contract.dead_letters import dead_letter, read_dead_letter, repl
 from stream_app.contract.decoded import RejectedRecord, Rejection
 from stream_app.contract.documents import asyncapi, documents, event_schema, prediction_schema, schemas
 from stream_app.contract.events import TYPE_NAMES, decode_event
+from stream_app.contract.item_schema import item_schema
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.records import UnreadableBatch
@@ -320,6 +321,7 @@ def test_the_command_writes_what_is_set(tmp_path: Path, monkeypatch: pytest.Monk
     assert "mall.events" in written["asyncapi.yaml"]
 
 
-def test_the_command_prints_both_schemas() -> None:
+def test_the_command_prints_all_schemas() -> None:
     done = CliRunner().invoke(cli, ["schema"], catch_exceptions=False)
-    assert msgspec.json.decode(done.stdout) == {"event": event_schema(), "prediction": prediction_schema()}
+    wanted = {"event": event_schema(), "item": item_schema(), "prediction": prediction_schema()}
+    assert msgspec.json.decode(done.stdout) == wanted

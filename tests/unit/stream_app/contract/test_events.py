@@ -100,7 +100,7 @@ def test_a_record_that_is_not_an_event_has_a_reason(value: bytes | None, key: by
 
 
 def test_every_reason_is_reached() -> None:
-    assert {row[3] for row in REJECTED} == set(REASONS) - {"unreadable"}  # which no bytes of a record are
+    assert {row[3] for row in REJECTED} == set(REASONS) - {"unreadable", "invalid_key"}  # a batch's, and an item's
 
 
 TEXT = st.text(max_size=20)

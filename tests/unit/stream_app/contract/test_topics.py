@@ -13,6 +13,7 @@ NAMED = {
     "state_topic": "s",
     "models_topic": "m",
     "canary_topic": "c",
+    "items_topic": "i",
     "partitions": 3,
 }
 
@@ -22,16 +23,18 @@ def specs() -> dict[str, TopicSpec]:
 
 
 def test_every_topic_is_named_by_its_setting() -> None:
-    assert list(specs()) == ["e", "p", "d", "s", "m", "c"]
+    assert list(specs()) == ["e", "p", "d", "s", "m", "c", "i"]
 
 
 def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
-    assert {name: spec.partitions for name, spec in specs().items()} == {"e": 3, "p": 3, "d": 3, "s": 3, "m": 1, "c": 1}
+    needed = {name: spec.partitions for name, spec in specs().items() if not spec.optional}
+    assert needed == {"e": 3, "p": 3, "d": 3, "s": 3, "m": 1, "c": 1}
 
 
 def test_states_and_models_are_compacted_and_never_deleted() -> None:
     policies = {name: spec.config.get("cleanup.policy") for name, spec in specs().items()}
-    assert policies == {"e": None, "p": None, "d": None, "s": "compact", "m": "compact", "c": "compact,delete"}
+    compacted = {"s": "compact", "m": "compact", "c": "compact,delete", "i": "compact"}
+    assert policies == {"e": None, "p": None, "d": None} | compacted
 
 
 def test_a_report_of_a_worker_that_is_no_more_is_forgotten() -> None:
