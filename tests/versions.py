@@ -6,9 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
-from model.data.sequences import Sequences
+from model.data.events import actions_of
+from model.data.sequences import sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import identity_combiner
 from model.fusion.fusion import Fusion
@@ -46,5 +45,5 @@ def untrained_version(
 
 def fusion_without_a_log(vocabulary: Vocabulary) -> Fusion:
     """Nothing is known but the network: it ranks alone."""
-    nothing = Sequences(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(1, np.int64))
+    nothing = sequences_of(actions_of([], []))
     return Fusion(item_statistics_of(nothing, vocabulary), identity_combiner())

@@ -27,8 +27,8 @@ class Batch:
     positions: NDArray[np.int64]  # of the actions in their part of the log
     item_keys: NDArray[np.uint64]  # 0 where padded
     contexts: NDArray[np.uint32]  # 0 where padded
-    counted: NDArray[np.bool_]  # whether a step is learned from or scored: neither padding nor warm-up
-    has_next: NDArray[np.bool_]  # whether it is counted and the user did something after it
+    counted: NDArray[np.bool_]  # whether a step is learned from or scored: not padding, warm-up or inside an event
+    has_next: NDArray[np.bool_]  # whether it is counted and another event of the user comes after it
     next_item_keys: NDArray[np.uint64]
     next_types: NDArray[np.int64]
     next_times: NDArray[np.int64]  # ms
@@ -92,7 +92,7 @@ def batch_count(log: PartedLog, tokens: int) -> int:
 
 
 def _labels(sequences: Sequences, cut: int | None) -> _Labels:
-    counted = np.ones(len(sequences), np.bool_)
+    counted = sequences.ends_event
     if cut is not None:
         counted[:] = False
         counted[sequences.next_actions_from(cut) - 1] = True

@@ -34,14 +34,14 @@ _PARTS_IN_ROOM: Final = 8  # parts that there is room for
 _FILL: Final = 0.8  # expected share of a part's size: users fall on parts by chance
 _MOST_PARTS: Final = 256  # as many files are open at once; a log of more than 25 times the room has larger parts
 _NEWEST: Final = 10_000  # actions that a window keeps as they are
-_FIELDS: Final = ("item_keys", "times", "sessions", "categories", "brands", "types", "prices")
+_FIELDS: Final = ("item_keys", "times", "sessions", "categories", "brands", "types", "prices", "lines")
 _ROW: Final = np.dtype(
     [
         ("user", np.uint64),
-        *zip(_FIELDS, (np.uint64, np.int64, np.uint64, np.uint16, np.uint16, np.uint8, np.uint8), strict=True),
+        *zip(_FIELDS, (np.uint64, np.int64, np.uint64, np.uint16, np.uint16, *3 * (np.uint8,)), strict=True),
     ]
 )
-_COLUMNS: Final = ("item_keys", "contexts", "times", "offsets")
+_COLUMNS: Final = ("item_keys", "contexts", "times", "continues", "offsets")
 
 Rows = NDArray[np.void]
 
@@ -151,7 +151,7 @@ class _RowsByUser:
 
     def add(self, chunk: Actions) -> None:
         """Appends actions, in order per user."""
-        rows = _rows_of(chunk)
+        rows = _rows_of(chunk.in_sequences())
         if self.parts == 1:
             self._in_memory.append(rows)
             return

@@ -31,7 +31,7 @@ QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of a search's key
 MOST_LINES: Final = 32  # actions of one event that enter a user's sequence, the first ones; baskets can have hundreds
 NO_TIME: Final = np.iinfo(np.int64).min  # before a user's first action, or where the time is unknown
 SESSION_GAP_MS: Final = 30 * 60 * 1000  # the convention of web analytics where events have no session_id
-PURCHASE_HORIZON: Final = 10  # actions: a coming purchase is one among the user's next 10 …
+PURCHASE_HORIZON: Final = 10  # events: a coming purchase is one among the user's next 10 …
 PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and within this time, so that its absence becomes known, too
 
 _PRICE_STARTS: Final = 2.0 ** np.arange(PRICE_BUCKETS - 1) - 1  # the lowest price of each bucket from 1 on
@@ -101,6 +101,10 @@ class Actions:
             items=[self.items[index] for index in indices.tolist()],
             **{name: getattr(self, name)[indices] for name in self.__slots__[2:]},
         )
+
+    def in_sequences(self) -> Actions:
+        """Returns the actions that enter the sequences of users: of each event the first MOST_LINES."""
+        return self.take(np.flatnonzero(self.lines < MOST_LINES))
 
 
 def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64], lines: Sequence[int] = ()) -> Actions:

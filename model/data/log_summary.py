@@ -26,7 +26,7 @@ class LogSummary:
     items: NDArray[np.uint64]  # (I,) keys, rising
     first_seen: NDArray[np.int64]  # (I,) ms: the time of each item's first action
     times: NDArray[np.int64]  # (N,) ms, rising: those of `sampled_times`
-    newest_targets: NDArray[np.int64]  # ms: the newest times of actions on items that follow another of their user
+    newest_targets: NDArray[np.int64]  # ms: the newest times of targets: see `Sequences.targets_from`
     digest: str  # SHA-256 of all actions, in hex
     _exact_times: NDArray[np.int64]  # (A,) of a log in memory, else `times`
 
@@ -53,7 +53,7 @@ def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
             np.concatenate((items, part.item_keys[on_item])), np.concatenate((first_seen, part.times[on_item]))
         )
         newest = np.sort(np.concatenate((newest, part.times[part.targets_from()])))[-targets:] if targets else newest
-        for column in (part.item_keys, part.contexts, part.times, part.offsets):
+        for column in (part.item_keys, part.contexts, part.times, part.continues, part.offsets):
             digest.update(np.ascontiguousarray(column).data)
     times = np.sort(np.concatenate(samples))
     return LogSummary(

@@ -25,6 +25,7 @@ class Sequences:
     item_keys: NDArray[np.uint64]  # (A,)
     contexts: NDArray[np.uint32]  # (A,)
     times: NDArray[np.int64]  # (A,) ms or NO_TIME; never falling within a user, so a cut in time is one in order
+    continues: NDArray[np.bool_]  # (A,) whether it continues the event of the action before; a user's first never does
     offsets: NDArray[np.int64]  # (U + 1,)
 
     def __len__(self) -> int:
@@ -55,16 +56,24 @@ class Sequences:
         return types_of(self.contexts)
 
     @property
+    def ends_event(self) -> NDArray[np.bool_]:
+        """Whether each action is the last one of its event, (A,): only these are followed by a prediction."""
+        ends = np.ones(len(self), np.bool_)
+        ends[:-1] = ~self.continues[1:]
+        return ends
+
+    @property
     def has_next(self) -> NDArray[np.bool_]:
-        """Whether the user did something after each action, (A,)."""
-        has_next = np.ones(len(self), np.bool_)
+        """Whether another event of the user comes right after each action, (A,)."""
+        has_next = self.ends_event
         has_next[self.offsets[1:] - 1] = False
         return has_next
 
     def next_actions_from(self, cut: int | None = None) -> NDArray[np.int64]:
-        """Returns the indices (N,), rising, of actions at or after `cut` that follow another one of their user.
+        """Returns the indices (N,), rising, of actions at or after `cut` that begin another event of their user.
 
-        `cut` is in ms; None: of any time. Only these can be predicted: nothing comes before a user's first action.
+        `cut` is in ms; None: of any time. Only these can be predicted: nothing comes before a user's first action, and
+        an event is known as a whole, so that none of its actions is predicted from another one.
         """
         indices: NDArray[np.int64] = np.flatnonzero(self.has_next) + 1
         return indices if cut is None else indices[self.times[indices] >= cut]
@@ -72,8 +81,9 @@ class Sequences:
     def targets_from(self, cut: int | None = None) -> NDArray[np.int64]:
         """Returns the indices (N,), rising, of the targets of training and evaluation.
 
-        This is the definition of a target: an action on an item, at or after `cut` (ms; None: of any time), that
-        follows another action of its user, whatever its type and on whichever side of the cut.
+        This is the definition of a target: an action on an item, at or after `cut` (ms; None: of any time), that is
+        the first of its event and follows another action of its user, whatever its type and on whichever side of the
+        cut.
         """
         indices = self.next_actions_from(cut)
         on_items: NDArray[np.int64] = indices[self.types[indices] != SEARCH]
@@ -81,17 +91,16 @@ class Sequences:
 
     @property
     def purchase_soon(self) -> NDArray[np.bool_]:
-        """Whether a purchase is among the user's next PURCHASE_HORIZON actions and within PURCHASE_WITHIN_MS, (A,).
+        """Whether a purchase is among the user's next PURCHASE_HORIZON events and within PURCHASE_WITHIN_MS, (A,).
 
-        A user who left without buying counts as one who did not buy. For the newest actions the label is not final
-        yet: see `purchase_known`.
+        A user who left without buying counts as one who did not buy. An action inside an event has no label, as no
+        prediction follows it, and for the newest actions it is not final yet: see `ends_event` and `purchase_known`.
         """
-        indices = np.arange(len(self))
-        bought = np.where(self.types == PURCHASE, indices, len(self))
+        bought = np.where(self.types == PURCHASE, np.arange(len(self)), len(self))
         coming = np.minimum.accumulate(np.append(bought, len(self))[::-1])[::-1][1:]  # the first purchase after each
         ends = np.repeat(self.offsets[1:], np.diff(self.offsets))
-        soon = coming < np.minimum(indices + 1 + PURCHASE_HORIZON, ends)
-        times = np.append(self.times, 0)
+        events, times = np.cumsum(np.append(~self.continues, True)), np.append(self.times, 0)
+        soon: NDArray[np.bool_] = self.ends_event & (coming < ends) & (events[coming] - events[:-1] <= PURCHASE_HORIZON)
         return soon & (times[coming] - PURCHASE_WITHIN_MS <= self.times)  # so that an unknown time is before all others
 
     @property
@@ -109,16 +118,16 @@ class Sequences:
 
     def before(self, cut: int) -> Sequences:
         """Returns what happened before a time (ms): every user's actions up to the first one at or after it."""
-        return self._where(self.times < cut)
+        return self.where(self.times < cut)
 
     def since(self, cut: int) -> Sequences:
         """Returns what happened at or after a time (ms), without what led to it."""
-        return self._where(self.times >= cut)
+        return self.where(self.times >= cut)
 
-    def _where(self, wanted: NDArray[np.bool_]) -> Sequences:
-        """Returns the wanted actions (A,); users without any are left out."""
+    def where(self, wanted: NDArray[np.bool_]) -> Sequences:
+        """Returns the wanted actions (A,), of each user a beginning or an end; users without any are left out."""
         offsets = np.unique(np.concatenate(([0], np.cumsum(wanted)))[self.offsets])
-        return Sequences(self.item_keys[wanted], self.contexts[wanted], self.times[wanted], offsets)
+        return self._taken(wanted, offsets)
 
     def users_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the numbers of the users of some actions, (N,) each."""
@@ -129,7 +138,11 @@ class Sequences:
         starts, sizes = self.offsets[users], np.diff(self.offsets)[users]
         offsets = np.concatenate(([0], np.cumsum(sizes)))
         indices = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
-        return Sequences(self.item_keys[indices], self.contexts[indices], self.times[indices], offsets)
+        return self._taken(indices, offsets)
+
+    def _taken(self, actions: NDArray[np.bool_] | NDArray[np.int64], offsets: NDArray[np.int64]) -> Sequences:
+        continues = _within_users(self.continues[actions], offsets)
+        return Sequences(self.item_keys[actions], self.contexts[actions], self.times[actions], continues, offsets)
 
     def newest(self, share: float) -> int:
         """Returns the time (ms) at or after which about `share` of the actions lie."""
@@ -144,22 +157,25 @@ def known_span(times: NDArray[np.int64]) -> tuple[int, int] | None:
 
 def sequences_of(actions: Actions) -> Sequences:
     """Groups a log by user id; the first action of each user in it counts as the user's first."""
+    actions = actions.in_sequences()
     codes: dict[str, int] = {}
     users = np.array([codes.setdefault(user, len(codes)) for user in actions.users], np.int64)
     return group_by_user(actions, users)
 
 
 def group_by_user(actions: Actions, users: NDArray[np.int64]) -> Sequences:
-    """Groups a log by `users` (N,), the numbers 0, 1, … of the actions' users; their ids do not matter."""
+    """Groups actions that enter sequences by `users` (N,), the numbers 0, 1, … of their users; ids do not matter."""
     unknown = np.full(len(users), NO_TIME)
     clocks, _ = user_clocks(users, actions.times, unknown, np.ones(len(users), np.bool_))
     contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64))
     order = np.argsort(users, kind="stable")
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(users)))).astype(np.int64)
     return Sequences(
         item_keys=actions.item_keys[order],
         contexts=contexts[order],
         times=clocks[order],
-        offsets=np.concatenate(([0], np.cumsum(np.bincount(users)))).astype(np.int64),
+        continues=_within_users(actions.lines[order] > 0, offsets),
+        offsets=offsets,
     )
 
 
@@ -173,8 +189,15 @@ def concatenate_sequences(groups: Sequence[Sequences]) -> Sequences:
         item_keys=np.concatenate([group.item_keys for group in groups]),
         contexts=np.concatenate([group.contexts for group in groups]),
         times=np.concatenate([group.times for group in groups]),
+        continues=np.concatenate([group.continues for group in groups]),
         offsets=np.concatenate([np.zeros(1, np.int64), *ends]),
     )
+
+
+def _within_users(continues: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Lets the first action of each user, of whose event the beginning may be missing, begin one; changes (A,)."""
+    continues[offsets[:-1]] = False
+    return continues
 
 
 def frequent_items(actions: Actions, *, least: int = 1, most: int = 1_000_000) -> list[str]:

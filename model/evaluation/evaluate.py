@@ -33,12 +33,12 @@ from model.serving.rules import NO_TYPE, Rules
 class Evaluation:
     """How well the next actions from the cut on were predicted."""
 
-    targets: int  # next actions on an item
+    targets: int  # next events on an item, each by its first action
     served: Ranking  # network and log, fused
     network: Ranking  # the network alone
     rules: Ranking
     popularity: Ranking
-    steps: int  # next actions of any type
+    steps: int  # next events of any type
     type_accuracy: float
     type_log_loss: float  # nats
     rules_type_log_loss: float
@@ -103,7 +103,8 @@ def learned_rules(log: EventLog) -> Rules:
     items, ranks = sequences.item_keys[on_item], np.cumsum(on_item) - on_item  # of each action among those on items
     firsts = np.repeat(ranks[sequences.offsets[:-1]], np.diff(sequences.offsets))
     for position in np.argsort(sequences.times, kind="stable").tolist():
-        rules.learn_type(int(before[position]), int(types[position]))
+        if not sequences.continues[position]:
+            rules.learn_type(int(before[position]), int(types[position]))
         if on_item[position]:
             rank, first = int(ranks[position]), max(int(firsts[position]), int(ranks[position]) - COVISIT_WINDOW)
             rules.learn(items[first:rank][::-1].tolist(), int(items[rank]), "")

@@ -17,8 +17,8 @@ from model.network.purchase_head import PurchaseHead, purchase_logits
 def purchase_quality(
     head: PurchaseHead, vocabulary: Vocabulary, calibration: Calibration, sequences: Sequences, *, cut: int
 ) -> ProbabilityQuality | None:
-    """Measures the probabilities after actions at or after `cut` (ms); None unless labels are of both kinds."""
-    positions = np.flatnonzero((sequences.times >= cut) & sequences.purchase_known)
+    """Measures the probabilities after events at or after `cut` (ms); None unless labels are of both kinds."""
+    positions = np.flatnonzero((sequences.times >= cut) & sequences.purchase_known & sequences.ends_event)
     predicted = probabilities(head, vocabulary, calibration, sequences, positions).astype(np.float64)
     return probability_quality(predicted, sequences.purchase_soon[positions], sequences.users_at(positions))
 

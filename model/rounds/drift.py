@@ -42,7 +42,7 @@ class DriftMonitor:
 
     def add(self, live: Actions) -> None:
         """Counts events that came after the training window."""
-        for name, counts in self._counts(live).items():
+        for name, counts in self._counts(live.in_sequences()).items():
             self._live[name] += counts
 
     def psi(self) -> dict[str, float]:

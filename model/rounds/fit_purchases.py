@@ -1,7 +1,7 @@
 """Fits the purchase head to a log, and calibrates it.
 
-Every action of a log is an example, the user's last one too, as a prediction follows each; its label is
-`Sequences.purchase_soon`. Only those are used whose horizon ended before the log did.
+The last action of every event of a log is an example, the user's last one too, as a prediction follows each; its label
+is `Sequences.purchase_soon`. Only those are used whose horizon ended before the log did.
 Shapes: A actions, N examples, F features.
 """
 
@@ -37,7 +37,7 @@ def fit_purchases(
     """
     most = min(_MOST, log.room // _ACTIONS_PER_EXAMPLE)
     sequences = active_sequences(log, log.newest(min(1.0, most / max(1, len(log)))))
-    known = np.flatnonzero(sequences.purchase_known)
+    known = np.flatnonzero(sequences.purchase_known & sequences.ends_event)
     examples = np.sort(known[np.argsort(sequences.times[known], kind="stable")[-most:]])
     features, labels = purchase_features_of(sequences, vocabulary, examples), sequences.purchase_soon[examples]
     folds = sequences.users_at(examples) % FOLDS

@@ -53,6 +53,4 @@ def _drawn(
 def _newest_per_user(sequences: Sequences) -> Sequences:
     sizes = np.diff(sequences.offsets)
     from_end = np.repeat(sequences.offsets[1:], sizes) - np.arange(len(sequences))  # 1: the user's last action
-    newest = from_end <= _LONGEST
-    offsets = np.concatenate(([0], np.cumsum(np.minimum(sizes, _LONGEST))))
-    return Sequences(sequences.item_keys[newest], sequences.contexts[newest], sequences.times[newest], offsets)
+    return sequences.where(from_end <= _LONGEST)

@@ -261,7 +261,7 @@ def adam_with_schedule(
 
 
 def _target_counts(log: PartedLog, vocabulary: Vocabulary, least: int) -> NDArray[np.int64]:
-    """Counts how often each item of the vocabulary (I,) follows another action of its user."""
+    """Counts how often each item of the vocabulary (I,) is a target."""
     counts = np.zeros(len(vocabulary), np.int64)
     for part in parts(log):
         rows = vocabulary.rows_of(part.item_keys[part.targets_from()])

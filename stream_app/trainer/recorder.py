@@ -168,7 +168,7 @@ class EventRecorder:
         """Compares new events with those that the last round learned from."""
         if self.drift is not None and decoded.events:
             times, _ = judge_times(decoded.times, decoded.record_times)
-            self.drift.add(actions_of(decoded.events, times))
+            self.drift.add(actions_of(decoded.events, times, decoded.lines))
 
     async def _resume(self, positions: dict[int, int]) -> None:
         """Resumes at these positions; of a partition without one, at the oldest offset that Kafka has."""

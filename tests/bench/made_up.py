@@ -65,7 +65,8 @@ def sessions(vocabulary: Vocabulary, events: int) -> Sequences:
     buckets = np.uint32(1) + (items // STRIDE % 200).astype(np.uint32)
     contexts = np.uint32(TYPE_CODES["view"]) + (buckets << np.uint32(CATEGORY_SHIFT))
     times = np.sort(rng.integers(0, 10**10, (users, PER_SESSION)), 1).reshape(-1)
-    return Sequences(vocabulary.item_keys[items], contexts, times, np.arange(users + 1) * PER_SESSION)
+    alone = np.zeros(len(items), np.bool_)  # each action is an event of its own
+    return Sequences(vocabulary.item_keys[items], contexts, times, alone, np.arange(users + 1) * PER_SESSION)
 
 
 def version_of_a_log(path: Path, log: list[tuple[bytes, bytes]], items: int, *, seed: int = 1) -> Promotion:

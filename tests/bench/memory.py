@@ -43,7 +43,7 @@ from stream_app.settings import Settings
 from stream_app.trainer.training_window import training_window
 
 MIB: Final = 1 << 20
-COLUMNS: Final = 74  # bytes of an action as `Actions` and as `Sequences`, its texts left out
+COLUMNS: Final = 77  # bytes of an action as `Actions` and as `Sequences`, its texts left out
 _FILE: Final = 200_000  # events
 _NOON: Final = 1_767_355_200_000
 _CONFIG: Final = RoundConfig(

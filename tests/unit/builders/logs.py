@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from model.data.events import Actions, Event, actions_of
 from model.data.sequences import Sequences
 
 Row = tuple[str, str, str, int, str | None]  # user, type, item or query, time in ms, session
+Basket = tuple[str, str, str, int]  # user, type, a letter for the item of each line, time in ms
 
 ROOMY = 1_000_000  # actions that may be in memory: more than any of these logs has
 
@@ -37,6 +39,16 @@ def log_of(rows: list[Row]) -> Actions:
         for user, kind, thing, _, session in rows
     ]
     return actions_of(events, [row[3] for row in rows])
+
+
+def baskets_of(baskets: Sequence[Basket]) -> Actions:
+    """Events of several actions each, one after the other."""
+    events, times, lines = list[Event](), list[int](), list[int]()
+    for user, kind, items, time in baskets:
+        events += [Event(user_id=user, type=kind, item_id=item, query=item) for item in items]
+        times += [time] * len(items)
+        lines += range(len(items))
+    return actions_of(events, times, lines)
 
 
 def one_user(kinds: list[str], name: str = "u") -> list[Row]:

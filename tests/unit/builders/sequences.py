@@ -55,7 +55,8 @@ def rows(*texts: str, width: int = 20) -> np.ndarray[tuple[int, int], np.dtype[n
     return found
 
 
-def users_of(result: Sequences) -> Counter[tuple[tuple[int, int, int], ...]]:
+def users_of(result: Sequences) -> Counter[tuple[tuple[int, int, int, bool], ...]]:
     """The sequence of each user, in no order."""
-    rows = list(zip(result.item_keys.tolist(), result.contexts.tolist(), result.times.tolist(), strict=True))
+    columns = (result.item_keys, result.contexts, result.times, result.continues)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
     return Counter(tuple(rows[low:high]) for low, high in pairwise(result.offsets.tolist()))

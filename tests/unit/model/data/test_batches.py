@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data.batches import STEPS, WARM_UP, batch_count, batches
-from model.data.events import EVENT_TYPES, item_key
+from model.data.events import EVENT_TYPES, MOST_LINES, item_key
 from model.data.sequences import sequences_of
-from tests.unit.builders.logs import Row, log_of, one_user
+from tests.unit.builders.logs import Row, baskets_of, log_of, one_user
 
 LENGTHS = st.lists(st.integers(1, 3 * STEPS), min_size=1, max_size=12)
 
@@ -44,6 +44,24 @@ def test_batches_count_every_action_once_with_what_follows(lengths: list[int], t
             assert soon == sequences.purchase_soon[index]
             if has_next:
                 assert (following, kind) == (sequences.item_keys[index + 1], sequences.types[index + 1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=12), min_size=1, max_size=4), st.integers(1, 600))
+def test_steps_inside_an_event_do_not_count(users: list[list[int]], tokens: int) -> None:
+    baskets = [(f"u{user}", "view", "i" * size, 0) for user, sizes in enumerate(users) for size in sizes]
+    sequences = sequences_of(baskets_of(baskets))
+    found = list(batches(sequences, tokens=tokens))
+    assert len(found) == batch_count(sequences, tokens)
+    counted = np.concatenate([batch.positions[batch.counted] for batch in found])
+    answered = np.concatenate([batch.positions[batch.has_next] for batch in found])
+    sizes = [np.minimum(sizes, MOST_LINES) for sizes in users]
+    ends = np.cumsum(np.concatenate(sizes)) - 1
+    assert sorted(counted.tolist()) == ends.tolist()
+    last = np.cumsum([sum(of_user) for of_user in sizes]) - 1
+    assert sorted(answered.tolist()) == np.setdiff1d(ends, last).tolist()
+    after_cut = [batch.positions[batch.counted] for batch in batches(sequences, tokens=tokens, cut=0)]
+    assert sorted(np.concatenate([[], *after_cut]).tolist()) == sorted(answered.tolist())
 
 
 def test_long_users_are_cut_with_a_warm_up() -> None:

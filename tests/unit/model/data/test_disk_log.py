@@ -19,7 +19,7 @@ from model.data.events import EVENT_TYPES, Actions, concatenate
 from model.data.sequences import concatenate_sequences, frequent_items, sequences_of
 from stream_app.history import files as history_file
 from tests.unit.builders.histories import HOUR, NOON, Reader, Topic, close_all
-from tests.unit.builders.logs import ROOMY, in_parts
+from tests.unit.builders.logs import ROOMY, Basket, baskets_of, in_parts
 from tests.unit.builders.rounds import circle
 from tests.unit.builders.sequences import random_users, sequences, users_of
 
@@ -36,6 +36,36 @@ EVENTS = st.lists(
     min_size=1,
     max_size=40,
 )
+
+
+BASKETS = st.lists(
+    st.tuples(
+        st.sampled_from(["ada", "bo", "cy"]),
+        st.just("cart"),
+        st.text("abc", min_size=1, max_size=40),
+        st.integers(0, 9),  # ms
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(BASKETS, st.integers(1, 9), st.integers(1, 45), st.integers(0, 10))
+def test_lines_of_an_event_stay_together_on_disk(baskets: list[Basket], chunk: int, room: int, cut: int) -> None:
+    actions = baskets_of(baskets)
+    chunks = [
+        actions.take(np.arange(low, min(low + chunk, len(actions)))) for low in range(0, len(actions), chunk)
+    ]  # that end inside events, too
+    with TemporaryDirectory() as folder, ExitStack() as files:
+        window = window_of_chunks(chunks, rows=len(actions), room=room, folder=Path(folder), files=files)
+        for log, expected in (
+            (window.log, sequences_of(actions)),
+            (window.log.before(cut), sequences_of(actions).before(cut)),
+        ):
+            assert len(log) == len(expected)
+            assert users_of(concatenate_sequences(list(parts(log)))) == users_of(expected)
+        assert window.items == frequent_items(actions), "items of lines that enter no sequence count, too"
 
 
 @settings(deadline=None, max_examples=60)

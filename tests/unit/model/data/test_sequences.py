@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from model.data.contexts import FIRST_GAP, contexts_of, gap_bucket_of, unpack_contexts
 from model.data.events import (
     EVENT_TYPES,
+    MOST_LINES,
     NO_TIME,
     PURCHASE_HORIZON,
     PURCHASE_WITHIN_MS,
     SESSION_GAP_MS,
     Actions,
 )
-from model.data.sequences import frequent_items, sequences_of
+from model.data.sequences import concatenate_sequences, frequent_items, sequences_of
 from model.data.user_clocks import user_clocks
-from tests.unit.builders.logs import Row, log_of, one_user
+from tests.unit.builders.logs import Basket, Row, baskets_of, log_of, one_user
+from tests.unit.builders.sequences import users_of
 
 ROWS = st.lists(
     st.tuples(
@@ -144,6 +146,71 @@ def test_a_purchase_is_soon_within_the_horizon(rows: list[Row]) -> None:
         for index in range(start, stop)
     ]
     assert sequences.purchase_soon.tolist() == expected
+
+
+BASKETS = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from(["purchase", "view"]),
+        st.text("ijkl", min_size=1, max_size=3) | st.just("i" * (MOST_LINES + 2)),
+        st.integers(0, 40).map(lambda minutes: 60_000 * minutes),
+    ),
+    max_size=40,
+)
+
+
+def events_of(baskets: list[Basket]) -> list[tuple[int, int, int, list[Basket]]]:
+    """Of each event where its actions begin and end, where those of its user end, and the user's later events."""
+    by_user: dict[str, list[Basket]] = defaultdict(list)
+    for basket in baskets:
+        by_user[basket[0]].append(basket)
+    found, begin = [], 0
+    for events in by_user.values():
+        stop = begin + sum(min(len(event[2]), MOST_LINES) for event in events)
+        for number, event in enumerate(events):
+            end = begin + min(len(event[2]), MOST_LINES)
+            found.append((begin, end, stop, events[number + 1 :]))
+            begin = end
+    return found
+
+
+@given(BASKETS)
+def test_an_event_is_a_target_by_its_first_action_and_predicts_from_its_last(baskets: list[Basket]) -> None:
+    sequences = sequences_of(baskets_of(baskets))
+    events = events_of(baskets)
+    assert np.flatnonzero(~sequences.continues).tolist() == [begin for begin, *_ in events]
+    assert np.flatnonzero(sequences.ends_event).tolist() == [end - 1 for _, end, *_ in events]
+    assert np.flatnonzero(sequences.has_next).tolist() == [end - 1 for _, end, _, later in events if later]
+    assert sequences.next_actions_from().tolist() == [end for _, end, _, later in events if later]
+    assert sequences.targets_from().tolist() == sequences.next_actions_from().tolist()
+
+
+@given(BASKETS)
+def test_a_purchase_is_soon_within_so_many_events_whatever_their_lines(baskets: list[Basket]) -> None:
+    sequences = sequences_of(baskets_of(baskets))
+    expected = np.zeros(len(sequences), np.bool_)
+    for _, end, _, later in events_of(baskets):
+        clock = now = int(sequences.times[end - 1])
+        for _, kind, _, time in later[:PURCHASE_HORIZON]:
+            clock = max(clock, time)
+            expected[end - 1] |= kind == "purchase" and clock <= now + PURCHASE_WITHIN_MS
+    assert sequences.purchase_soon.tolist() == expected.tolist()
+
+
+@given(BASKETS, st.integers(0, 41), st.data())
+def test_whatever_is_taken_of_sequences_no_user_begins_inside_an_event(
+    baskets: list[Basket], minute: int, data: st.DataObject
+) -> None:
+    whole = sequences_of(baskets_of(baskets))
+    users = data.draw(st.sets(st.integers(0, len(whole.offsets) - 2))) if len(whole.offsets) > 1 else set()
+    cut = 60_000 * minute
+    some = whole.of_users(np.array(sorted(users), np.int64))
+    assert users_of(concatenate_sequences([some, whole])) == users_of(some) + users_of(whole)
+    assert len(whole.before(cut)) + len(whole.since(cut)) == len(whole)
+    last = whole.where(np.repeat(whole.offsets[1:], np.diff(whole.offsets)) - np.arange(len(whole)) <= 2)
+    for part in (some, whole.before(cut), whole.since(cut), last):
+        assert not part.continues[part.offsets[:-1]].any()
+    assert whole.before(cut).continues.tolist() == whole.continues[whole.times < cut].tolist()
 
 
 @pytest.mark.parametrize(("after", "soon"), [(PURCHASE_WITHIN_MS, True), (PURCHASE_WITHIN_MS + 1, False)])

@@ -16,39 +16,45 @@ from model.evaluation.evaluate import evaluate, learned_rules
 from model.evaluation.ranking import DEPTHS
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
-from model.serving.rules import Rules
+from model.serving.rules import NO_TYPE, Rules
 from tests.unit.builders.basics import make_fusion
 
 CPU = torch.device("cpu")
 ITEMS = [f"i{n}" for n in range(40)]
 
 
-def random_log(seed: int, users: int = 12, events: int = 400) -> Sequences:
+def random_log(seed: int, users: int = 12, actions: int = 400, lines: int = 1) -> Sequences:
+    """Events of so many actions each, all of one type."""
     randomness = random.Random(seed)
-    rows = []
-    for _ in range(events):
+    rows: list[Event] = []
+    for n in range(actions):
+        if n % lines == 0:
+            user, kind = str(randomness.randrange(users)), randomness.choice(EVENT_TYPES)
         item = ITEMS[min(randomness.randrange(44), randomness.randrange(44)) % 40]
         rows.append(
             Event(
-                user_id=str(randomness.randrange(users)),
-                type=randomness.choice(EVENT_TYPES),
+                user_id=user,
+                type=kind,
                 item_id=item if randomness.random() < 0.9 else "unseen",
                 query="red shoes",
             )
         )
-    return sequences_of(actions_of(rows, [1000 * n for n in range(events)]))
+    numbers = range(actions)
+    return sequences_of(actions_of(rows, [1000 * (n // lines) for n in numbers], [n % lines for n in numbers]))
 
 
 def late_targets(sequences: Sequences, cut: int) -> list[tuple[int, int]]:
-    """(start of its user, position) of every next action at or after the cut."""
+    """(start of its user, position) of the first action of every next event at or after the cut."""
     found = []
     for start, stop in zip(sequences.offsets[:-1].tolist(), sequences.offsets[1:].tolist(), strict=True):
-        found += [(start, position) for position in range(start + 1, stop) if sequences.times[position] >= cut]
+        firsts = [position for position in range(start + 1, stop) if not sequences.continues[position]]
+        found += [(start, position) for position in firsts if sequences.times[position] >= cut]
     return found
 
 
-def test_ranks_are_those_of_a_plain_loop() -> None:
-    sequences, cut, vocabulary = random_log(1), 250_000, Vocabulary(ITEMS)
+@pytest.mark.parametrize("lines", [1, 4])
+def test_ranks_are_those_of_a_plain_loop(lines: int) -> None:
+    sequences, cut, vocabulary = random_log(1, lines=lines), 250_000 // lines, Vocabulary(ITEMS)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     rules = learned_rules(sequences.before(cut))
     found = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=cut, device=CPU)
@@ -99,18 +105,24 @@ def test_ties_count_against_the_model() -> None:
     assert found.network.recall[20] == 0.0  # every item has the same score, so every target is the last of 40
 
 
-def test_rules_learn_in_the_order_of_time_as_a_worker_would() -> None:
-    sequences = random_log(4)
+@pytest.mark.parametrize("lines", [1, 4])
+def test_rules_learn_in_the_order_of_time_as_a_worker_would(lines: int) -> None:
+    sequences = random_log(4, lines=lines)
     rules, expected = learned_rules(sequences), Rules()
     users = np.repeat(np.arange(len(sequences.offsets) - 1), np.diff(sequences.offsets)).tolist()
     histories: dict[int, list[int]] = {}
+    types: dict[int, int] = {}
     for position in sorted(range(len(sequences)), key=lambda position: int(sequences.times[position])):
         if sequences.types[position] != SEARCH:
             history = histories.setdefault(users[position], [])
             expected.learn(history[::-1], int(sequences.item_keys[position]), "")
             history.append(int(sequences.item_keys[position]))
+        if not sequences.continues[position]:  # a type is that of an event, whatever the number of its lines
+            expected.learn_type(types.get(users[position], NO_TYPE), int(sequences.types[position]))
+            types[users[position]] = int(sequences.types[position])
     assert rules._followers == expected._followers
     assert rules._popularity == expected._popularity
+    assert rules._types == expected._types
 
 
 def test_without_targets_all_metrics_are_zero() -> None:

@@ -143,7 +143,7 @@ def flat(statistics: ItemStatistics) -> dict[str, object]:
 
 
 def empty() -> Sequences:
-    return Sequences(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(1, np.int64))
+    return sequences()
 
 
 def test_the_lightest_pairs_are_dropped_and_still_count_in_the_shares() -> None:

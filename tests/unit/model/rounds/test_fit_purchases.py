@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,20 @@ def test_only_what_comes_after_the_cut_is_measured() -> None:
     assert purchase_quality(head, VOCABULARY, calibration, log, cut=2 * DAY_MS) is None
 
 
+def test_an_event_of_several_actions_is_learned_and_measured_once() -> None:
+    log = shop(800)
+    continues = np.arange(len(log)) % 3 > 0
+    continues[log.offsets[:-1]] = False
+    baskets = replace(log, continues=continues)
+    head, calibration = fitted(baskets)
+    known = baskets.purchase_known & baskets.ends_event
+    result = purchase_quality(head, VOCABULARY, calibration, baskets, cut=0)
+    assert result is not None
+    assert result.number == known.sum() < baskets.purchase_known.sum()
+    assert result.base_rate == baskets.purchase_soon[known].mean()
+    assert result.mean_probability == pytest.approx(result.base_rate, rel=0.2)  # of all actions half as many
+
+
 def test_how_a_log_ends_does_not_change_the_fit() -> None:
     """Whoever came in its last half hour buys, or does not: it is not known yet what else comes."""
     log, fits = shop(400), []
@@ -76,7 +91,7 @@ def test_how_a_log_ends_does_not_change_the_fit() -> None:
     assert late.sum() > 50
     for kind in (CART, PURCHASE):
         contexts = np.where(late, log.contexts & ~np.uint32(7) | np.uint32(kind), log.contexts)
-        fits.append(fitted(Sequences(log.item_keys, contexts, log.times, log.offsets)))
+        fits.append(fitted(replace(log, contexts=contexts)))
     (head, calibration), (other, others) = fits
     assert calibration == others
     assert all(torch.equal(a, b) for a, b in zip(head.parameters(), other.parameters(), strict=True))
@@ -87,9 +102,7 @@ def test_calibration_is_fitted_to_users_that_were_left_out() -> None:
     log = shop(200)
     rng = np.random.default_rng(1)
     types = rng.integers(0, 4, len(log)).astype(np.uint32)
-    noise = Sequences(
-        log.item_keys, rng.integers(0, 2**32, len(log), dtype=np.uint32) & ~np.uint32(7) | types, log.times, log.offsets
-    )
+    noise = replace(log, contexts=rng.integers(0, 2**32, len(log), dtype=np.uint32) & ~np.uint32(7) | types)
     head = PurchaseHead()
     calibration = fit_purchases(head, VOCABULARY, noise, PurchaseConfig(most_epochs=60), seed=1)
     assert calibration.slope < 0.8  # above 1, were it fitted to those that the head has learned

@@ -15,7 +15,8 @@ def log(sizes: list[int], newest: list[int]) -> Sequences:
     offsets = np.concatenate(([0], np.cumsum(sizes)))
     item_keys = np.concatenate([1000 * user + np.arange(size) for user, size in enumerate(sizes)]).astype(np.uint64)
     times = np.concatenate([last - np.arange(size)[::-1] for size, last in zip(sizes, newest, strict=True)])
-    return Sequences(item_keys, np.zeros(len(item_keys), np.uint32), times, offsets)
+    alone = np.zeros(len(item_keys), np.bool_)  # each action is an event of its own
+    return Sequences(item_keys, np.zeros(len(item_keys), np.uint32), times, alone, offsets)
 
 
 def users_of(sequences: Sequences) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from model.data.contexts import CATEGORY_SHIFT
 from model.data.events import Event, actions_of
-from model.data.sequences import Sequences, sequences_of
+from model.data.sequences import sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
@@ -52,7 +53,7 @@ def test_they_are_those_given_last_in_any_part_of_a_log(tmp_path: Path) -> None:
     whole = sequences_of(circle())
     categories = (np.arange(len(whole)) % 7 + 1).astype(np.uint32)  # come and go
     contexts = whole.contexts | categories << np.uint32(CATEGORY_SHIFT)
-    whole = Sequences(whole.item_keys, contexts, whole.times, whole.offsets)
+    whole = replace(whole, contexts=contexts)
     vocabulary = Vocabulary([f"i{n}" for n in range(8)])
     one, other = (cold_start(NetworkConfig(items=8, width=8, hidden=8), 0) for _ in range(2))
     learn_item_attributes(one, vocabulary, whole)
