@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -22,20 +23,22 @@ Clock = Callable[[], float]  # seconds
 
 
 def seconds_per_event(serving: Serving, actions: Actions, *, device: torch.device, clock: Clock) -> float:
-    """Returns the median over batches of the newest actions, of which there must be some."""
-    newest = actions.take(np.arange(max(0, len(actions) - _BATCHES * _BATCH), len(actions)))
+    """Returns the median over batches of the newest events, of which there must be some."""
+    newest = actions.in_sequences()
+    begins = np.flatnonzero(newest.lines == 0)[-_BATCHES * _BATCH :]  # of an event that is not there whole, nothing
     hidden = serving.network.backbone.state_size
     engine = StateEngine(UserStates(hidden=hidden, length=64, epoch=1, device=device), rules_share=0.0)
     engine.serve(serving)
     answers = AnswerEngine()
-    rows = [np.arange(start, min(start + _BATCH, len(newest))) for start in range(0, len(newest), _BATCH)]
-    times = [_seconds(engine, answers, newest.take(batch), clock) for batch in rows]
+    batches = pairwise([*begins[::_BATCH], len(newest)])
+    times = [_seconds(engine, answers, newest.take(np.arange(*batch)), clock) for batch in batches]
     return statistics.median(times[1:] or times)
 
 
 def _seconds(engine: StateEngine, answers: AnswerEngine, actions: Actions, clock: Clock) -> float:
     slots = engine.slots_of([0] * len(actions), actions.users)
-    first = int(engine.states.offsets.max()) + 1
+    events = np.cumsum(actions.lines == 0)
+    offsets = int(engine.states.offsets.max()) + events
     begun = clock()
-    answers.answer(engine.step(slots, actions, np.arange(first, first + len(actions))))
-    return (clock() - begun) / len(actions)
+    answers.answer(engine.step(slots, actions, offsets))
+    return float((clock() - begun) / events[-1])
