@@ -12,14 +12,14 @@ from stream_app.cli.common import setting, settings_of
 
 @click.group()
 def history() -> None:
-    """See the events that the trainer has stored, and erase users from them."""
+    """See what the trainer has stored, and erase users from it."""
 
 
 @history.command("list")
 @setting("history")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines.")
 def list_history(as_json: bool, **options: Any) -> None:
-    """Show the days: files, events, bytes, the times of their records, and the offsets where the trainer goes on."""
+    """Show the days: files, events, lists of what was shown, bytes, the times of the records, and where it goes on."""
     import msgspec
 
     from stream_app.history.listing import days_table, list_days
@@ -34,7 +34,7 @@ def list_history(as_json: bool, **options: Any) -> None:
 @click.option("--users", required=True, metavar="FILE", help="User ids, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object at the end.")
 def erase(users: str, as_json: bool, **options: Any) -> None:
-    """Rewrite the files that have events of these users, without them.
+    """Rewrite the files that have events of these users, or what they were shown, without them.
 
     The trainer must be stopped. What Kafka still has of the users is not touched: have it removed there first.
     """
@@ -51,5 +51,6 @@ def erase(users: str, as_json: bool, **options: Any) -> None:
         erased = stored.erase(user_ids, lambda line: click.echo(line, err=True))
     finally:
         stored.close()
-    summary = f"{erased.rows:,} events of {erased.users:,} users erased from {erased.files:,} files"
+    what = f"{erased.rows:,} events and {erased.shown:,} shown lists of {erased.users:,} users"
+    summary = f"{what} erased from {erased.files:,} files"
     click.echo(msgspec.json.encode(asdict(erased)).decode() if as_json else summary)

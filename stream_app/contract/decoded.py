@@ -57,6 +57,7 @@ class ShownList(msgspec.Struct, frozen=True, gc=False):
     slate: str | None = None  # name of the list or of the place where it stood
     event_id: str | None = None
     session_id: str | None = None
+    market: str | None = None
     position: int = 0  # of the record in its batch, from 0; one record may hold several lists
 
 

@@ -1,7 +1,8 @@
-"""The events that the trainer has read, in Parquet files by day.
+"""The events that the trainer has read, and what its shoppers were shown, in Parquet files by day.
 
 The files alone say up to which offsets the topic was read. The position is recorded nowhere else, so no crash can make
-the two differ.
+the two differ. What was shown is a table of its own, whose files follow each other on their own: one is written before
+the events' file that ends at the same offsets, and what is read again after a crash is stored already.
 """
 
 from __future__ import annotations
@@ -9,52 +10,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import reduce
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from model.data.deduplicate import Deduplicator
 from model.data.events import Actions
 from stream_app.errors import HistoryUnusable
-from stream_app.history.files import (
-    FileDamage,
-    FileMetadata,
-    FileWriter,
-    HistoryFile,
-    Span,
-    Stream,
-    name_of,
-    read_actions,
-    read_file,
-    with_rows,
-    write_file,
-)
-from stream_app.history.offset_chain import OffsetGap, check_chain, positions
+from stream_app.history.file_chain import FileChain
+from stream_app.history.files import FileMetadata, HistoryFile, Span, Stream, read_actions
+from stream_app.history.offset_chain import positions
 from stream_app.history.rows import actions_in
-from stream_app.history.storage import HistoryStorage, number_of
+from stream_app.history.storage import HistoryStorage
+from stream_app.history.tables import SHOWN
 from stream_app.history.upkeep import ErasureResult, erase, expired, in_format, merged, raising_when_damaged
 
 logger: Final = logging.getLogger(__name__)
-
-
-class GapWriter:
-    """Writes the events that Kafka still has of a gap into the file that closes it."""
-
-    def __init__(self, writer: FileWriter, metadata: FileMetadata) -> None:
-        self._writer = writer
-        self.metadata = metadata
-
-    @property
-    def rows(self) -> int:
-        """The number of events written so far."""
-        return self._writer.rows
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        """Adds rows, which must come in the order of their offsets per partition."""
-        self._writer.write(rows)
-        self.metadata = with_rows(self.metadata, rows)
 
 
 class EventHistory:
@@ -72,16 +45,21 @@ class EventHistory:
         self._changing = threading.Lock()
         storage.claim()
         try:
-            chain = check_chain(*_readable(storage))
-            for file in chain.covered:
-                storage.remove(file.name)
-            for file in chain.misfits:
-                _set_aside(storage, file.name, "its offsets contradict those of its neighbours")
+            self.events: Final = FileChain(storage)
+            self.shown: Final = FileChain(storage.beside(SHOWN))
+            if self.files:
+                newest = self.files[-1]
+                stream = newest.metadata.stream
+                self.shown.expect_ends(stream, self.events.ends(stream), newest.day)
+            for chain in self._chains:
+                chain.mark_repaired()
         except BaseException:
             storage.release()
             raise
-        self._files, self.gaps = chain.files, chain.gaps
-        self._mark_repaired()
+
+    @property
+    def _chains(self) -> tuple[FileChain, FileChain]:
+        return self.events, self.shown
 
     def close(self) -> None:
         """Releases the storage for other processes."""
@@ -90,25 +68,30 @@ class EventHistory:
 
     @property
     def files(self) -> Sequence[HistoryFile]:
-        """All files, oldest first."""
-        return self._files
+        """All files of events, oldest first."""
+        return self.events.files
 
     @property
     def rows(self) -> int:
         """The number of events in all files."""
-        return sum(file.rows for file in self._files)
+        return self.events.rows
 
     @property
     def size(self) -> int:
-        """The size of all files in bytes."""
-        return sum(file.size for file in self._files)
+        """The size of all files in bytes, those of what was shown among them."""
+        return self.events.size + self.shown.size
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest file of events, 0 without files."""
+        return self.events.newest
 
     def positions(self, stream: Stream) -> dict[int, int]:
         """Returns the offset to read next, by partition; a partition that is not in it is read from its oldest record.
 
         Raises `HistoryUnusable` when the history belongs to another stream. A stream of a higher epoch may follow it.
         """
-        newest = self._files[-1].metadata.stream if self._files else stream
+        newest = self.files[-1].metadata.stream if self.files else stream
         if newest.epoch < stream.epoch:
             logger.warning("stream epoch %d: the history goes on with offsets of a new topic", stream.epoch)
             return {}
@@ -120,13 +103,13 @@ class EventHistory:
                 f"If the topic was created again, set NEXTACT_STREAM_EPOCH above {newest.epoch}; else set "
                 "NEXTACT_HISTORY to another folder or address"
             )
-        return positions(self._files)
+        return positions(self.files)
 
     def last_rows(self) -> dict[int, tuple[int, int]]:
         """Returns offset and record time (ms) of the newest row, by partition of the newest stream."""
         last: dict[int, tuple[int, int]] = {}
-        for file in self._files:
-            if file.metadata.stream == self._files[-1].metadata.stream:
+        for file in self.files:
+            if file.metadata.stream == self.files[-1].metadata.stream:
                 last |= file.metadata.last
         return last
 
@@ -138,39 +121,21 @@ class EventHistory:
         *,
         written: int,
         missing: int = 0,
+        shown: Sequence[pa.RecordBatch] = (),
     ) -> None:
         """Adds a file with the events of these spans, which begin where the last file's spans end.
 
         `written`: the time now, in ms. `missing`: records of the spans that Kafka had removed before they were read.
-        Raises `HistoryFailed` and leaves the history as it was when the file cannot be written.
+        `shown`: rows of what was shown, of these spans; those that are stored already do not count.
+        Raises `HistoryFailed` and leaves the events as they were when a file cannot be written.
         """
-        metadata = reduce(with_rows, batches, FileMetadata(stream, dict(spans), written, missing))
         with self._changing:
-            number = self._files[-1].number + 1 if self._files else 1
-            self._files.append(write_file(self._storage, number, batches, metadata))
-
-    @contextmanager
-    def fill_gap(self, gap: OffsetGap, spans: Mapping[int, Span], *, written: int, missing: int) -> Iterator[GapWriter]:
-        """Closes a gap with the rows written inside the context, or not at all when that fails.
-
-        The arguments are those of `append`.
-        """
-        name = name_of(gap.number, gap.day)
-        with self._storage.scratch(name) as scratch:
-            with FileWriter(scratch, self._storage.table) as writer:
-                gap_writer = GapWriter(writer, FileMetadata(gap.stream, dict(spans), written, missing))
-                yield gap_writer
-                metadata = writer.close(gap_writer.metadata)
-            size = self._storage.publish(scratch, name, replace=False)
-        file = HistoryFile(name, size, writer.rows, metadata)
-        self._files = sorted([*self._files, file], key=lambda file: file.number)
-        self.gaps.remove(gap)
-        self._mark_repaired()
-
-    @property
-    def newest(self) -> int:
-        """The number of the newest file, 0 without files."""
-        return self._files[-1].number if self._files else 0
+            ends = self.shown.ends(stream)
+            if shown := [rows for batch in shown if (rows := _from(ends, batch)).num_rows]:
+                starts = {partition: ends.get(partition, 0) for partition in spans}
+                behind = {p: Span(starts[p], max(starts[p], span.next)) for p, span in spans.items()}
+                self.shown.append(shown, FileMetadata(stream, behind, written))
+            self.events.append(batches, FileMetadata(stream, dict(spans), written, missing))
 
     def chunks(self, most: int, until: int | None = None) -> Iterator[Actions]:
         """Yields the newest `most` events, oldest first, in order per partition, without a user's repeated event ids.
@@ -193,44 +158,36 @@ class EventHistory:
 
     def files_until(self, number: int | None) -> list[HistoryFile]:
         """Returns the files up to the one of this number, or all for None."""
-        return [file for file in self._files if number is None or file.number <= number]
+        return [file for file in self.files if number is None or file.number <= number]
 
     def keep_up(self, days: float) -> None:
         """Merges the files of finished days and removes those older than `days` (0: never).
 
         Must not run while anyone reads. Raises `HistoryFailed`.
         """
-        assert not self.gaps, "a merged file would cover the gaps' offsets without their events"
         with self._changing:
-            self._files = expired(self._storage, merged(self._storage, self._files), days)
+            for chain in self._chains:
+                assert not chain.gaps, "a merged file would cover the gaps' offsets without their events"
+                chain.files = merged(chain.storage, chain.files)
+            newest = max((file.metadata.age for file in self.files), default=0)
+            for chain in self._chains:
+                chain.files = expired(chain.storage, chain.files, days, newest)
 
     def use_format(self) -> None:
         """Writes the files of a later format than that of the storage's table again. Raises `HistoryFailed`."""
         with self._changing:
-            self._files = in_format(self._storage, self._files)
+            self.events.files = in_format(self._storage, self.events.files)
 
     def erase(self, users: Collection[str], report: Callable[[str], None]) -> ErasureResult:
-        """Removes all events of users (see `upkeep.erase`); the history must be opened again afterwards."""
+        """Removes all rows of users (see `upkeep.erase`); the history must be opened again afterwards."""
         with self._changing:
-            return erase(self._storage, self._files, users, report)
-
-    def _mark_repaired(self) -> None:
-        if not self.gaps:
-            self._storage.close_damage()
-
-
-def _readable(storage: HistoryStorage) -> tuple[list[HistoryFile], list[int]]:
-    """Returns the intact files and the numbers of the damaged ones, which it sets aside."""
-    files, damaged = list[HistoryFile](), storage.open_damage()
-    for name, size in storage.sizes().items():
-        try:
-            files.append(read_file(storage, name, size))
-        except FileDamage as damage:
-            _set_aside(storage, name, str(damage))
-            damaged.append(number_of(name))
-    return files, damaged
+            events, shown = (erase(chain.storage, chain.files, users, report) for chain in self._chains)
+        return replace(
+            events, shown=shown.rows, files=events.files + shown.files, removed=events.removed + shown.removed
+        )
 
 
-def _set_aside(storage: HistoryStorage, name: str, why: str) -> None:
-    aside = storage.set_aside(name)
-    logger.error("damaged file of the history: %s (%s); it is now %s, its events are read again", name, why, aside)
+def _from(starts: Mapping[int, int], rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns the rows from these offsets on, by partition."""
+    first = np.array([starts.get(partition, 0) for partition in rows["partition"].to_pylist()], np.int64)
+    return rows.filter(pa.array(rows["offset"].to_numpy() >= first))

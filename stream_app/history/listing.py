@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 
 from stream_app.errors import HistoryFailed, InputUnreadable
 from stream_app.history.files import FileDamage, HistoryFile, merged_metadata, read_file
 from stream_app.history.offset_chain import check_chain, positions
 from stream_app.history.storage import HistoryStorage
+from stream_app.history.tables import SHOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Day:
 
     day: str
     files: int
-    rows: int
+    rows: int  # events; those of a basket one by one
+    shown: int  # lists of what was shown
     bytes: int
     oldest: str | None
     newest: str | None
@@ -29,17 +30,21 @@ class Day:
 
 def list_days(address: str) -> list[Day]:
     """Returns the days in the order in which they were read, without damaged files. Raises `HistoryFailed`."""
-    files = check_chain(list(_readable(HistoryStorage(address)))).files
-    return [_day(day, list(group)) for day, group in groupby(files, key=lambda file: file.day)]
+    storage = HistoryStorage(address)
+    events = _by_day(storage)
+    shown = _by_day(storage.beside(SHOWN))
+    days = [*events, *(day for day in shown if day not in events)]
+    return [_day(day, events.get(day, []), shown.get(day, [])) for day in days]
 
 
 def days_table(days: Sequence[Day]) -> Iterator[str]:
     """Yields lines for a terminal: one per day, then the positions."""
-    yield f"{'day':10}  {'files':>5}  {'events':>12}  {'bytes':>14}  {'missing':>8}  from .. to"
+    yield f"{'day':10}  {'files':>5}  {'events':>12}  {'shown':>10}  {'bytes':>14}  {'missing':>8}  from .. to"
     for day in days:
         times = f"{day.oldest or '-'} .. {day.newest or '-'}"
-        yield f"{day.day}  {day.files:5}  {day.rows:12,}  {day.bytes:14,}  {day.missing:8,}  {times}"
-    ends = days[-1].positions if days else {}
+        counts = f"{day.files:5}  {day.rows:12,}  {day.shown:10,}  {day.bytes:14,}  {day.missing:8,}"
+        yield f"{day.day}  {counts}  {times}"
+    ends = next((day.positions for day in reversed(days) if day.positions), {})
     yield "goes on at " + (
         ", ".join(f"{p}:{ends[p]}" for p in sorted(ends)) or "the oldest events: there is no file yet"
     )
@@ -70,18 +75,26 @@ def _readable(storage: HistoryStorage) -> Iterator[HistoryFile]:
                 raise
 
 
-def _day(day: str, files: Sequence[HistoryFile]) -> Day:
-    of_newest_stream = [file for file in files if file.metadata.stream == files[-1].metadata.stream]
+def _by_day(storage: HistoryStorage) -> dict[str, list[HistoryFile]]:
+    days: dict[str, list[HistoryFile]] = {}
+    for file in check_chain(list(_readable(storage))).files:
+        days.setdefault(file.day, []).append(file)
+    return days
+
+
+def _day(day: str, events: Sequence[HistoryFile], shown: Sequence[HistoryFile]) -> Day:
+    files = [*events, *shown]
     metadata = merged_metadata(file.metadata for file in files)
     return Day(
         day=day,
         files=len(files),
-        rows=sum(file.rows for file in files),
+        rows=sum(file.rows for file in events),
+        shown=sum(file.rows for file in shown),
         bytes=sum(file.size for file in files),
         oldest=_rfc3339(metadata.oldest),
         newest=_rfc3339(metadata.newest),
         missing=metadata.missing,
-        positions=positions(of_newest_stream),
+        positions=positions(events),
     )
 
 

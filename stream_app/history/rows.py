@@ -25,8 +25,8 @@ from model.data.events import (
     text_buckets,
     text_hashes,
 )
-from stream_app.contract.decoded import DecodedBatch
-from stream_app.history.tables import NUMBERS, SCHEMA, TEXTS, TIME
+from stream_app.contract.decoded import DecodedBatch, ShownList
+from stream_app.history.tables import NUMBERS, SCHEMA, SHOWN, TEXTS, TIME
 
 ACTION_COLUMNS: Final = (
     "line", "time", "user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "price",
@@ -47,6 +47,21 @@ def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa
     for name in (*TEXTS, *NUMBERS):
         columns[name] = pa.array([getattr(event, name) for event in decoded.events], SCHEMA.field(name).type)
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+
+
+def shown_rows_of(partition: int, offsets: Sequence[int], shown: Sequence[ShownList]) -> pa.RecordBatch:
+    """Returns lists of what was shown as rows; `offsets` are those of all records of their batch."""
+    times, _ = judge_times([one.time for one in shown], [one.record_time for one in shown])
+    columns: dict[str, Any] = {
+        "partition": [partition] * len(shown),
+        "offset": [offsets[one.position] for one in shown],
+        "record_time": [known_time(one.record_time) for one in shown],
+        "time": pa.array(times, TIME, mask=times == NO_TIME),
+    }
+    for column in SHOWN.schema:
+        if column.name not in columns:
+            columns[column.name] = [getattr(one, column.name) for one in shown]
+    return pa.RecordBatch.from_pydict(columns, schema=SHOWN.schema)
 
 
 def actions_in(rows: pa.RecordBatch) -> Actions:

@@ -31,7 +31,7 @@ DONE: Final = "-closed"  # suffix after it, once the file's events have been rea
 _NAME: Final = re.compile(r"day=\d{4}-\d\d-\d\d/(\d{20})\.parquet")
 # Readers of Parquet folders ignore names that begin with a dot or an underscore.
 _SCRATCH: Final = re.compile(r"\.\d{20}\.tmp")
-_SET_ASIDE: Final = re.compile(r"_(\d{20})\.parquet\.damaged(-closed)?")
+_SET_ASIDE: Final = re.compile(r"day=\d{4}-\d\d-\d\d/_(\d{20})\.parquet\.damaged(-closed)?")
 
 
 class HistoryStorage:
@@ -40,16 +40,21 @@ class HistoryStorage:
     def __init__(self, address: str, table: Table = EVENTS) -> None:
         """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` if no driver can open it."""
         self.table: Final = table  # of which the files are
-        self.address = shown(address)  # for messages
+        self.address = shown(f"{address}/{table.folder}".rstrip("/"))  # for messages
         self._own_address = address
         try:
-            self._files, self._root = fsspec.core.url_to_fs(address)
+            self._files, root = fsspec.core.url_to_fs(address)
         except Exception as error:  # an unknown protocol, a driver that is not installed
             raise HistoryUnusable(
                 f"NEXTACT_HISTORY={self.address!r} is neither a folder nor an fsspec address: {self.why(error)}"
             ) from error
+        self._root = f"{root}/{table.folder}".rstrip("/")
         self._local = isinstance(self._files, LocalFileSystem)
         self._lock: IO[str] | None = None
+
+    def beside(self, table: Table) -> HistoryStorage:
+        """Returns the storage of another table of the same history, whose claim counts for it, too."""
+        return HistoryStorage(self._own_address, table)
 
     def claim(self) -> None:
         """Makes the folder if it is missing, locks other writers out and removes files that one left half written.
@@ -85,7 +90,7 @@ class HistoryStorage:
 
     def set_aside_names(self) -> list[str]:
         """Returns the names of the damaged files that were set aside."""
-        return sorted(name for name, _ in self._all() if _SET_ASIDE.fullmatch(_base(name)))
+        return sorted(name for name, _ in self._all() if _SET_ASIDE.fullmatch(name))
 
     def close_damage(self) -> None:
         """Marks the files that were set aside so far as closed: their events have been read again."""
@@ -117,6 +122,8 @@ class HistoryStorage:
         folder = Path(self._root) if self._local else Path(tempfile.mkdtemp(prefix="nextact-history-"))
         path = folder / f".{number_of(name):020d}.tmp"
         try:
+            if not folder.exists():
+                self._make(folder)
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -192,9 +199,15 @@ class HistoryStorage:
         self._lock = lock
 
     def _remove_scratch(self) -> None:
-        for path in Path(self._root).iterdir():
+        root = Path(self._root)
+        for path in (*root.glob(".*.tmp"), *root.glob("_*/.*.tmp")):  # of all tables
             if _SCRATCH.fullmatch(path.name):
                 path.unlink()
+
+    def _make(self, folder: Path) -> None:
+        with self._failing("", "made"):
+            folder.mkdir()
+            _sync(folder.parent)
 
     def _create(self, scratch: Path, name: str) -> None:
         try:

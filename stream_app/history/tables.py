@@ -35,6 +35,8 @@ class Table:
     """A table of the history. Its rows are read with all columns, whichever format their file has."""
 
     schema: pa.Schema
+    rows: str  # what the rows are, for messages
+    folder: str = ""  # in that of the history, "/" at its end; readers of Parquet folders pass over names with "_"
     format: int = FORMAT  # of the files that are written
     left_out: Collection[str] = ()  # columns that these files do not have
 
@@ -44,8 +46,27 @@ class Table:
         return pa.schema([column for column in self.schema if column.name not in self.left_out])
 
 
-EVENTS: Final = Table(SCHEMA)
-EVENTS_BEFORE: Final = Table(SCHEMA, FORMAT_BEFORE, ("line", "market"))
+EVENTS: Final = Table(SCHEMA, "events")
+EVENTS_BEFORE: Final = Table(SCHEMA, "events", format=FORMAT_BEFORE, left_out=("line", "market"))
+SHOWN: Final = Table(
+    pa.schema(
+        [
+            pa.field("partition", pa.int32(), nullable=False),
+            pa.field("offset", pa.int64(), nullable=False),
+            ("record_time", TIME),
+            ("time", TIME),
+            ("user_id", pa.string()),
+            ("prediction_id", pa.string()),
+            ("slate", pa.string()),
+            ("items", pa.list_(pa.string())),  # ids in the order in which they stood
+            ("event_id", pa.string()),
+            ("session_id", pa.string()),
+            ("market", pa.string()),
+        ]
+    ),
+    "lists of what was shown",
+    "_shown/",
+)
 
 
 def events_table(write_format: WriteFormat) -> Table:

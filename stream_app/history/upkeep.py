@@ -33,6 +33,7 @@ class ErasureResult:
     rows: int  # erased events
     files: int  # rewritten files
     removed: int  # damaged files, set aside before and now removed
+    shown: int = 0  # erased lists of what was shown
 
 
 def merged(storage: HistoryStorage, files: Sequence[HistoryFile]) -> list[HistoryFile]:
@@ -57,16 +58,15 @@ def in_format(storage: HistoryStorage, files: Sequence[HistoryFile]) -> list[His
     ]
 
 
-def expired(storage: HistoryStorage, files: Sequence[HistoryFile], days: float) -> list[HistoryFile]:
-    """Removes files whose events are all more than `days` (0: without limit) older than the newest event.
+def expired(storage: HistoryStorage, files: Sequence[HistoryFile], days: float, newest: int) -> list[HistoryFile]:
+    """Removes files whose rows are all more than `days` (0: without limit) older than the newest event's time (ms).
 
-    Returns the files that are left, oldest first; one always is. Days count back from the newest event, not from now,
-    so that neither a stream that paused nor a clock that jumped costs the history.
+    Returns the files that are left, oldest first. Days count back from the newest event, not from now, so that neither
+    a stream that paused nor a clock that jumped costs the history.
     """
-    limit = max((file.metadata.age for file in files), default=0) - days * _DAY_MS
     left = list(files)
-    while days and left and left[0].metadata.age < limit:
-        logger.info("removing %s from the history: all its events are older than %g days", left[0].name, days)
+    while days and left and left[0].metadata.age < newest - days * _DAY_MS:
+        logger.info("removing %s from the history: all its rows are older than %g days", left[0].name, days)
         storage.remove(left[0].name)
         left = left[1:]
     return left
@@ -85,12 +85,13 @@ def erase(
             if wanted.isdisjoint(users_of(storage, file)):
                 continue
             rewritten = rewrite_file(storage, file.name, _others(storage, file, wanted), file.metadata)
-        report(f"{file.name}: {file.rows - rewritten.rows:,} of {file.rows:,} events erased")
+        table = storage.table
+        report(f"{table.folder}{file.name}: {file.rows - rewritten.rows:,} of {file.rows:,} {table.rows} erased")
         rows, count = rows + file.rows - rewritten.rows, count + 1
     aside = storage.set_aside_names()
     for name in aside:
         storage.remove(name)
-        report(f"{name}: removed, as nobody can tell whose events are in a damaged file")
+        report(f"{storage.table.folder}{name}: removed, as nobody can tell whose events are in a damaged file")
     return ErasureResult(len(wanted), rows, count, len(aside))
 
 
@@ -103,7 +104,7 @@ def raising_when_damaged(storage: HistoryStorage, file: HistoryFile) -> Iterator
         aside = storage.set_aside(file.name)
         raise HistoryFailed(
             f"{storage.address}/{file.name} is damaged ({damage}); it is now {aside}, and the next start of the "
-            "trainer reads its events from Kafka again"
+            f"trainer reads its {storage.table.rows} from Kafka again"
         ) from damage
 
 
@@ -112,7 +113,8 @@ def _merge(storage: HistoryStorage, run: Sequence[HistoryFile]) -> HistoryFile:
     merged_file = rewrite_file(storage, run[-1].name, _rows(storage, run), merged_metadata(f.metadata for f in run))
     for file in run[:-1]:
         storage.remove(file.name)
-    logger.info("merged %d files of %s into one with %d events", len(run), merged_file.day, merged_file.rows)
+    rows = storage.table.rows
+    logger.info("merged %d files of %s into one with %d %s", len(run), merged_file.day, merged_file.rows, rows)
     return merged_file
 
 

@@ -56,6 +56,9 @@ class TrainerMetrics:
             registry=registry,
         )
         self.history_rows = Gauge("nextact_history_rows", "Events in the files of the history", registry=registry)
+        self.history_shown = Gauge(
+            "nextact_history_shown_lists", "Lists of what was shown, in the files of the history", registry=registry
+        )
         self.history_bytes = Gauge("nextact_history_bytes", "Bytes of the files of the history", registry=registry)
         self.history_files = Gauge("nextact_history_files", "Files of the history", registry=registry)
         self.history_missing = Counter(

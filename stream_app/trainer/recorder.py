@@ -21,9 +21,10 @@ from stream_app.contract.events import decode_batch
 from stream_app.contract.records import Record, UnreadableBatch
 from stream_app.errors import HistoryUnusable
 from stream_app.history.event_history import EventHistory
+from stream_app.history.file_chain import FileChain
 from stream_app.history.files import Span, Stream
 from stream_app.history.offset_chain import OffsetGap
-from stream_app.history.rows import known_time, rows_of
+from stream_app.history.rows import known_time, rows_of, shown_rows_of
 from stream_app.history.storage import HistoryStorage
 from stream_app.history.tables import events_table
 from stream_app.kafka.topic_admin import cluster_id
@@ -35,6 +36,8 @@ from stream_app.trainer.training_window import training_window
 _MOST_UNWRITTEN: Final = 50_000  # records
 _LONGEST_UNWRITTEN_S: Final = 60.0
 
+RowsIn = Callable[[int, Sequence[Record]], pa.RecordBatch]  # of a partition and some of its records
+
 logger: Final = logging.getLogger(__name__)
 
 
@@ -43,15 +46,19 @@ class UnwrittenEvents:
     """What was read and is not in a file yet."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
+    shown: list[pa.RecordBatch] = field(default_factory=list)
     records: int = 0  # valid events or not
     missing: int = 0  # records that Kafka had removed
     since: float = math.inf  # when the first event was read, in seconds
 
-    def add(self, rows: pa.RecordBatch, records: int, now: float) -> None:
-        """Adds the events of so many records."""
-        self.records += records
-        if rows.num_rows:
-            self.batches.append(rows)
+    def add(self, partition: int, offsets: Sequence[int], decoded: DecodedBatch, now: float) -> None:
+        """Adds what the records at these offsets say."""
+        self.records += len(offsets)
+        if decoded.events:
+            self.batches.append(rows_of(partition, offsets, decoded))
+        if decoded.shown:
+            self.shown.append(shown_rows_of(partition, offsets, decoded.shown))
+        if decoded.events or decoded.shown:
             self.since = min(self.since, now)
 
     def is_due(self, now: float) -> bool:
@@ -98,8 +105,10 @@ class EventRecorder:
         """
         await self._topic.start()
         await self._check_identity()
-        for gap in list(self.history.gaps):
-            await self._fill(gap)
+        for gap in list(self.history.events.gaps):
+            await self._fill(self.history.events, gap, self._event_rows)
+        for gap in list(self.history.shown.gaps):
+            await self._fill(self.history.shown, gap, _shown_rows)
         await asyncio.to_thread(self.history.use_format)
         await self._resume(self._written)
         self._written = {partition: self._written.get(partition, 0) for partition in self._read}
@@ -126,14 +135,14 @@ class EventRecorder:
         # Nothing is awaited from here on: the unwritten events and the offsets behind them change together or not.
         now = asyncio.get_running_loop().time()
         for partition, records in fetched.items():
-            self._unwritten.add(self._rows(partition, records), len(records), now)
+            self._unwritten.add(partition, [record.offset for record in records], self._decode(records), now)
         self._read = positions
         if self._unwritten.is_due(now):
             self._write()
 
     def record(self) -> None:
         """Writes the events that are not in a file yet into one. Raises `HistoryFailed`."""
-        if self._unwritten.batches:
+        if self._unwritten.batches or self._unwritten.shown:
             self._write()
 
     async def keep_up(self) -> None:
@@ -149,11 +158,15 @@ class EventRecorder:
     def _write(self) -> None:
         unwritten = self._unwritten
         spans = {partition: Span(self._written[partition], end) for partition, end in self._read.items()}
-        self.history.append(unwritten.batches, self._stream, spans, written=self._now(), missing=unwritten.missing)
+        self.history.append(
+            unwritten.batches, self._stream, spans,
+            written=self._now(), missing=unwritten.missing, shown=unwritten.shown,
+        )  # fmt: skip
         self._written, self._unwritten = dict(self._read), UnwrittenEvents()
         self._show()
 
-    def _rows(self, partition: int, records: Sequence[Record]) -> pa.RecordBatch:
+    def _decode(self, records: Sequence[Record]) -> DecodedBatch:
+        """Decodes records that are read for the events in them."""
         decoded = decode_batch(records)
         self._metrics.events.inc(decoded.lines.count(0))
         rejected = [records[one.position] for one in decoded.rejected]
@@ -162,7 +175,7 @@ class EventRecorder:
         )
         self.events += len(decoded.events)
         self._compare(decoded)
-        return rows_of(partition, [record.offset for record in records], decoded)
+        return decoded
 
     def _compare(self, decoded: DecodedBatch) -> None:
         """Compares new events with those that the last round learned from."""
@@ -205,7 +218,10 @@ class EventRecorder:
             "history goes on with the new offsets; else set NEXTACT_HISTORY to another path"
         )
 
-    async def _fill(self, gap: OffsetGap) -> None:
+    def _event_rows(self, partition: int, records: Sequence[Record]) -> pa.RecordBatch:
+        return rows_of(partition, [record.offset for record in records], self._decode(records))
+
+    async def _fill(self, files: FileChain, gap: OffsetGap, rows_in: RowsIn) -> None:
         """Reads again what a damaged file had held."""
         bounds = await self._topic.bounds() if gap.stream == self._stream else {}
         available: dict[int, Span] = {}
@@ -214,11 +230,12 @@ class EventRecorder:
             available[partition] = Span(min(max(span.first, first), span.next), span.next)
         spans = available if gap.from_start else dict(gap.spans)
         missing = sum(available[partition].first - span.first for partition, span in spans.items())
-        with self.history.fill_gap(gap, spans, written=self._now(), missing=missing) as gap_writer:
+        with files.fill_gap(gap, spans, written=self._now(), missing=missing) as gap_writer:
             async for partition, records in self._topic.read_spans(available):
-                gap_writer.write(self._rows(partition, records))
-        logger.info("the gap before file %d of the history is filled with %d events", gap.number + 1, gap_writer.rows)
-        self._count_missing(missing, f"the gap before file {gap.number + 1}")
+                gap_writer.write(rows_in(partition, records))
+        where = f"the gap before file {gap.number + 1} of the {files.storage.table.rows}"
+        logger.info("%s is filled with %d rows", where, gap_writer.rows)
+        self._count_missing(missing, where)
         self._show()
 
     def _count_missing(self, records: int, where: str) -> int:
@@ -234,4 +251,9 @@ class EventRecorder:
     def _show(self) -> None:
         self._metrics.history_rows.set(self.history.rows)
         self._metrics.history_bytes.set(self.history.size)
-        self._metrics.history_files.set(len(self.history.files))
+        self._metrics.history_files.set(len(self.history.files) + len(self.history.shown.files))
+        self._metrics.history_shown.set(self.history.shown.rows)
+
+
+def _shown_rows(partition: int, records: Sequence[Record]) -> pa.RecordBatch:
+    return shown_rows_of(partition, [record.offset for record in records], decode_batch(records).shown)

@@ -28,7 +28,7 @@ from tests.integration.running import Running, nextact
 from tests.integration.test_command_line import assert_mistake
 from tests.integration.test_end_to_end import shop_events
 from tests.integration.topics import read_all, send_all
-from tests.unit.builders.histories import files_of, offsets, rows_in
+from tests.unit.builders.histories import files_of, offsets, rows_in, shown_in
 
 pytestmark = pytest.mark.broker
 
@@ -174,6 +174,27 @@ def test_a_damaged_file_is_read_again_from_kafka(settings: Settings) -> None:
     assert record_all(settings).get_sample_value("nextact_history_missing_records_total") == 0
     assert offsets_in_files(settings) == events_in_kafka(settings)
     assert len(files_of(Path(settings.history))) == 3 - 1  # two neighbours were one gap
+
+
+def test_what_was_shown_is_stored_once_and_read_again_when_its_file_is_damaged(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    shown = [
+        (f"u{n % 9}".encode(), json.dumps({"user_id": f"u{n % 9}", "type": "shown", "items": [f"i{n}"]}).encode())
+        for n in range(100)
+    ]
+    for part in (shown[:50], shown[50:]):
+        send_all(settings, [*part, *shop_events(50)])
+        record_all(settings)
+    folder = Path(settings.history)
+    before = shown_in(folder)
+    assert {row["items"][0] for row in before} == {f"i{n}" for n in range(100)}
+    for victim in files_of(folder / "_shown"):
+        victim.write_bytes(victim.read_bytes()[:99])
+    again = record_all(settings)
+    assert again.get_sample_value("nextact_trainer_events_total") == 0, "the events are not read again"
+    assert again.get_sample_value("nextact_history_shown_lists") == 100
+    assert sorted(map(str, shown_in(folder))) == sorted(map(str, before))
+    assert offsets_in_files(settings) == events_in_kafka(settings)
 
 
 def test_a_topic_that_was_created_again_is_noticed_and_a_higher_epoch_goes_on(settings: Settings) -> None:

@@ -29,6 +29,7 @@ class ShownRecord(msgspec.Struct, frozen=True, gc=False):
     timestamp: str | int | float | None = None
     event_id: str | None = None
     session_id: str | None = None
+    market: str | None = None
 
 
 class IdentityRecord(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +65,7 @@ def decode_shown(key: bytes | None, value: bytes, record_time: int) -> Contents:
         slate=record.slate,
         event_id=record.event_id,
         session_id=record.session_id,
+        market=record.market,
     )
     return Contents(shown=(shown,))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from aiokafka import ConsumerRecord
 
 from model.data.event_time import judge_times
 from model.data.events import Actions, actions_of
+from stream_app.contract.decoded import DecodedBatch
 from stream_app.contract.events import decode_batch
 from stream_app.history.event_history import EventHistory
+from stream_app.history.file_chain import FileChain
 from stream_app.history.files import Span, Stream
-from stream_app.history.rows import rows_of
+from stream_app.history.offset_chain import OffsetGap
+from stream_app.history.rows import rows_of, shown_rows_of
 from stream_app.history.storage import HistoryStorage
 from stream_app.history.tables import EVENTS, Table
 from tests.unit.builders.basics import make_record
@@ -38,17 +41,26 @@ class Topic:
     firsts: dict[int, int] = field(default_factory=dict)
 
     def add(self, partition: int, *, user: str = "ada", time: int = NOON, kind: str = "event", **fields: Any) -> None:
-        """Adds an `event`, a `bad` record that is not an event, or a `marker`, which no consumer is given."""
+        """Adds an `event`, a `shown` list, a `bad` record that is neither, or a `marker`, which nobody is given."""
         log = self.records.setdefault(partition, [])
         event = {"user_id": user, "type": "view", "item_id": f"item {len(log)}"} | fields
-        value = json.dumps(event).encode() if kind == "event" else BAD_VALUE
+        if kind == "shown":
+            event = {"user_id": user, "type": "shown", "items": [f"item {len(log)}", "other"]} | fields
+        value = BAD_VALUE if kind == "bad" else json.dumps(event).encode()
         record = make_record(value, key=user.encode(), offset=len(log), timestamp=time, partition=partition)
         log.append(None if kind == "marker" else record)
 
     def events(self) -> Counter[tuple[int, int]]:
         """Counts partition and offset of each event that was ever added."""
-        every = (record for log in self.records.values() for record in log)
-        return Counter((r.partition, r.offset) for r in every if r is not None and r.value != BAD_VALUE)
+        return self._count(lambda decoded: bool(decoded.events))
+
+    def shown(self) -> Counter[tuple[int, int]]:
+        """Counts partition and offset of each list that was ever shown."""
+        return self._count(lambda decoded: bool(decoded.shown))
+
+    def _count(self, counts: Callable[[DecodedBatch], bool]) -> Counter[tuple[int, int]]:
+        every = (record for log in self.records.values() for record in log if record is not None)
+        return Counter((record.partition, record.offset) for record in every if counts(decode_batch([record])))
 
 
 _opened: list[EventHistory] = []
@@ -75,11 +87,10 @@ class Reader:
         self.read: dict[int, int] = self.history.positions(stream)
         self.written = dict(self.read)
         self.batches: list[pa.RecordBatch] = []
-        for gap in list(self.history.gaps):
-            spans = {p: Span(topic.firsts.get(p, 0), s.next) if gap.from_start else s for p, s in gap.spans.items()}
-            with self.history.fill_gap(gap, spans, written=self.now, missing=0) as gap_writer:
-                for partition, span in spans.items():
-                    gap_writer.write(self._rows(partition, span.first, span.next))
+        self.shown: list[pa.RecordBatch] = []
+        for chain, rows in ((self.history.events, self._rows), (self.history.shown, self._shown_rows)):
+            for gap in list(chain.gaps):
+                self._fill(chain, gap, rows)
 
     def take(self, partition: int, count: int = 1_000_000) -> Reader:
         """Reads the next records of a partition."""
@@ -88,6 +99,7 @@ class Reader:
         self.written.setdefault(partition, 0)
         self.read[partition] = min(start + count, len(self.topic.records[partition]))
         self.batches.append(self._rows(partition, start, self.read[partition]))
+        self.shown.append(self._shown_rows(partition, start, self.read[partition]))
         return self
 
     def take_all(self) -> Reader:
@@ -100,17 +112,32 @@ class Reader:
         """Writes what was read since the last file into a file, if it is anything."""
         if self.read != self.written:
             spans = {partition: Span(self.written[partition], end) for partition, end in self.read.items()}
-            self.history.append(self.batches, self.stream, spans, written=self.now, missing=missing)
-            self.written, self.batches = dict(self.read), []
+            self.history.append(self.batches, self.stream, spans, written=self.now, missing=missing, shown=self.shown)
+            self.written, self.batches, self.shown = dict(self.read), [], []
         return self
 
     def close(self) -> None:
         """Closes the history; what was read and not written is lost."""
         self.history.close()
 
+    def _fill(self, chain: FileChain, gap: OffsetGap, rows: Callable[[int, int, int], pa.RecordBatch]) -> None:
+        firsts = self.topic.firsts
+        spans = {p: Span(firsts.get(p, 0), s.next) if gap.from_start else s for p, s in gap.spans.items()}
+        with chain.fill_gap(gap, spans, written=self.now, missing=0) as gap_writer:
+            for partition, span in spans.items():
+                gap_writer.write(rows(partition, span.first, span.next))
+
     def _rows(self, partition: int, first: int, end: int) -> pa.RecordBatch:
+        offsets, decoded = self._decoded(partition, first, end)
+        return rows_of(partition, offsets, decoded)
+
+    def _shown_rows(self, partition: int, first: int, end: int) -> pa.RecordBatch:
+        offsets, decoded = self._decoded(partition, first, end)
+        return shown_rows_of(partition, offsets, decoded.shown)
+
+    def _decoded(self, partition: int, first: int, end: int) -> tuple[list[int], DecodedBatch]:
         records = [record for record in self.topic.records[partition][first:end] if record is not None]
-        return rows_of(partition, [record.offset for record in records], decode_batch(records))
+        return [record.offset for record in records], decode_batch(records)
 
 
 def make_topic(days: int = 3, per_day: int = 4, partitions: int = 2) -> Topic:
@@ -150,6 +177,11 @@ def assert_same_actions(actions: Actions, expected: Actions) -> None:
 def positions_in(folder: Path) -> list[tuple[int, int]]:
     """Returns partition and offset of all rows in their order."""
     return [(row["partition"], row["offset"]) for row in rows_in(folder)]
+
+
+def shown_in(folder: Path) -> list[dict[str, Any]]:
+    """Reads all rows of what was shown with pyarrow alone."""
+    return rows_in(folder / "_shown")
 
 
 def files_of(folder: Path) -> list[Path]:

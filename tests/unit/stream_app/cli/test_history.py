@@ -51,6 +51,7 @@ def test_the_days_are_listed(folder: Path, topic: Topic) -> None:
         "day": "2026-01-03",
         "files": 1,
         "rows": 4,
+        "shown": 0,
         "bytes": sizes[1],
         "oldest": "2026-01-03T12:00:00.000+00:00",
         "newest": "2026-01-03T12:00:00.003+00:00",
@@ -83,19 +84,19 @@ def test_users_are_erased_and_nothing_else_changes(folder: Path, topic: Topic, t
     (tmp_path / "users").write_text("u1\r\n\nnobody\n")
     before, metadata = rows_in(folder), [pq.read_metadata(path).metadata for path in files_of(folder)]
     done = nextact("erase", "--users", str(tmp_path / "users"), "--json", folder=folder)
-    assert json.loads(done.stdout) == {"users": 2, "rows": 3, "files": 3, "removed": 0}
+    assert json.loads(done.stdout) == {"users": 2, "rows": 3, "files": 3, "removed": 0, "shown": 0}
     assert rows_in(folder) == [row for row in before if row["user_id"] != "u1"]
     assert [pq.read_metadata(path).metadata for path in files_of(folder)] == metadata
     reader = Reader(folder, topic)
     assert reader.read == {0: 6, 1: 6}
-    assert reader.history.gaps == []
+    assert reader.history.events.gaps == []
 
 
 def test_files_without_these_users_are_not_written_again(folder: Path, topic: Topic, tmp_path: Path) -> None:
     (tmp_path / "users").write_text("nobody\n")
     before = [path.stat().st_ino for path in files_of(folder)]
     done = nextact("erase", "--users", str(tmp_path / "users"), folder=folder)
-    assert done.stdout == "0 events of 1 users erased from 0 files\n"
+    assert done.stdout == "0 events and 0 shown lists of 1 users erased from 0 files\n"
     assert [path.stat().st_ino for path in files_of(folder)] == before
 
 

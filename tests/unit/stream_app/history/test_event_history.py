@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from model.data.events import concatenate
 from stream_app.errors import HistoryFailed, HistoryUnusable
+from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Stream
-from stream_app.history.storage import HistoryStorage
 from tests.unit.builders.histories import (
     DAY,
     HOUR,
@@ -35,6 +35,7 @@ from tests.unit.builders.histories import (
     positions_in,
     read_in_steps,
     rows_in,
+    shown_in,
 )
 
 PARTITIONS = 3
@@ -52,12 +53,14 @@ class ProcessKilled(BaseException):
 
 
 class Executioner:
-    """Ends a history's process at the n-th change of its storage: before it, half way, or after it."""
+    """Ends a history's process at the n-th change of its files: before it, half way, or after it."""
 
-    def __init__(self, storage: HistoryStorage, nth: int, moment: str) -> None:
-        self._storage, self._left, self._moment = storage, nth, moment
-        for name in CHANGES:
-            setattr(storage, name, self._armed(getattr(storage, name)))
+    def __init__(self, history: EventHistory, nth: int, moment: str) -> None:
+        storage, shown = history.events.storage, history.shown.storage
+        self._left, self._moment = nth, moment
+        for one in (storage, shown):
+            for name in CHANGES:
+                setattr(one, name, self._armed(getattr(one, name)))
 
     def _armed(self, change: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **options: Any) -> Any:
@@ -66,7 +69,7 @@ class Executioner:
             if now and self._moment == "before":
                 raise ProcessKilled
             if now and self._moment == "half" and change.__name__ == "publish":
-                self._leave_scratch(arguments[0])
+                _leave_scratch(arguments[0])
                 raise ProcessKilled
             result = change(*arguments, **options)
             if now:
@@ -75,9 +78,10 @@ class Executioner:
 
         return run
 
-    def _leave_scratch(self, scratch: Path) -> None:
-        """Leaves what is being written, cut off: nobody tidies up after `kill -9`."""
-        (Path(self._storage.address) / f".{7:020d}.tmp").write_bytes(scratch.read_bytes()[:-9])
+
+def _leave_scratch(scratch: Path) -> None:
+    """Leaves what is being written, cut off: nobody tidies up after `kill -9`."""
+    scratch.with_name(f".{7:020d}.tmp").write_bytes(scratch.read_bytes()[:-9])
 
 
 @st.composite
@@ -86,13 +90,14 @@ def topics(draw: st.DrawFn) -> Topic:
     topic = Topic()
     for partition in range(PARTITIONS):
         for number in range(draw(st.integers(0, 25))):
-            kind = draw(st.sampled_from(["event"] * 5 + ["bad", "marker"]))
+            kind = draw(st.sampled_from(["event"] * 5 + ["bad", "marker", "shown", "shown"]))
             jump = draw(st.sampled_from([0] * 9 + [300 * DAY, -300 * DAY, -NOON - 1]))
             topic.add(partition, kind=kind, time=NOON + 5 * HOUR * number + jump, user=f"u{number % 4}")
         topic.records.setdefault(partition, [])
     return topic
 
 
+DAMAGE = ["cut", "garbage", "empty", "gone"]
 LIVES = st.lists(
     st.tuples(
         # What is read: the partition, how many records, and whether a file is written then.
@@ -100,7 +105,7 @@ LIVES = st.lists(
         st.booleans(),  # whether files are merged in the end
         st.integers(1, 8),  # the change of the storage at which it is killed
         st.sampled_from(["before", "half", "after"]),
-        st.none() | st.tuples(st.integers(0, 99), st.sampled_from(["cut", "garbage", "empty", "gone"])),
+        st.none() | st.tuples(st.sampled_from([".", "_shown"]), st.integers(0, 99), st.sampled_from(DAMAGE)),
     ),
     max_size=8,
 )
@@ -114,20 +119,23 @@ def test_kills_and_damage_at_any_moment_neither_lose_nor_double_an_event(topic: 
         for reads, merge, nth, moment, damage in lives:
             live(folder, topic, reads, merge=merge, nth=nth, moment=moment)
             if damage is not None:
-                spoil(folder, *damage)
+                table, which, how = damage
+                spoil(folder / table, which, how)
         reader = Reader(folder, topic).take_all().append()
         reader.history.keep_up(0)
         reader.close()
         assert offsets(rows_in(folder)) == topic.events()
+        assert offsets(shown_in(folder)) == topic.shown()
         assert_in_order(folder)
-        assert not list(folder.glob(".*.tmp"))
+        assert_in_order(folder / "_shown")
+        assert not list(folder.rglob(".*.tmp"))
 
 
 def live(folder: Path, topic: Topic, reads: list[Any], *, merge: bool, nth: int, moment: str) -> None:
     """Runs a process from its start to its kill, or to a clean end if it makes fewer changes."""
     reader = Reader(folder, topic)
     try:
-        Executioner(reader.history._storage, nth, moment)
+        Executioner(reader.history, nth, moment)
         for partition, count, append in reads:
             reader.take(partition, count)
             if append:
@@ -140,11 +148,16 @@ def live(folder: Path, topic: Topic, reads: list[Any], *, merge: bool, nth: int,
         reader.close()
 
 
+def unnoticed(folder: Path, files: int) -> tuple[int, ...]:
+    """Nobody can know that the oldest file is gone, nor the newest of what was shown, where none may have followed."""
+    return (0, files - 1) if folder.name == "_shown" else (0,)
+
+
 def spoil(folder: Path, which: int, how: str) -> None:
     """Damages a file, if there is one."""
     files = files_of(folder)
-    if not files or (how == "gone" and which % len(files) == 0):
-        return  # nobody can know that the oldest file is gone
+    if not files or (how == "gone" and which % len(files) in unnoticed(folder, len(files))):
+        return
     path = files[which % len(files)]
     match how:
         case "cut":
@@ -179,7 +192,7 @@ def test_events_up_to_a_file_are_the_same_whatever_comes_after_it(tmp_path: Path
 def test_files_that_a_killed_merge_left_behind_are_removed_at_the_next_start(tmp_path: Path) -> None:
     topic = make_topic()
     reader = read_in_steps(tmp_path, topic)
-    Executioner(reader.history._storage, 1, "after")
+    Executioner(reader.history, 1, "after")
     with pytest.raises(ProcessKilled):
         reader.history.keep_up(0)
     reader.close()
@@ -214,7 +227,7 @@ def test_damage_is_repaired_though_the_process_died_before_it_could(tmp_path: Pa
     assert offsets(rows_in(tmp_path)) == topic.events()
     reader.history.keep_up(0)
     reader.close()
-    assert open_history(tmp_path).gaps == []
+    assert open_history(tmp_path).events.gaps == []
 
 
 def test_damage_to_the_first_file_of_a_new_partition_is_repaired_once(tmp_path: Path) -> None:
@@ -264,12 +277,12 @@ def test_a_gap_that_kafka_cannot_fill_is_reported_once(tmp_path: Path) -> None:
     read_in_steps(tmp_path, topic).close()
     files_of(tmp_path)[2].unlink()
     history = open_history(tmp_path)
-    (gap,) = history.gaps
-    with history.fill_gap(gap, gap.spans, written=NOON, missing=4):
+    (gap,) = history.events.gaps
+    with history.events.fill_gap(gap, gap.spans, written=NOON, missing=4):
         pass
     history.close()
     history = open_history(tmp_path)
-    assert history.gaps == []
+    assert history.events.gaps == []
     assert sum(file.metadata.missing for file in history.files) == 4
     assert history.rows == sum(topic.events().values()) - 4
 
@@ -280,7 +293,7 @@ def test_what_retention_removed_belongs_to_the_span_of_the_next_file(tmp_path: P
     topic.firsts[0] = 7
     Reader(tmp_path, topic).take_all().append(missing=4).close()
     reader = Reader(tmp_path, topic)
-    assert reader.history.gaps == []
+    assert reader.history.events.gaps == []
     assert positions_in(tmp_path) == [(0, 0), (0, 1), (0, 2), (0, 7), (0, 8)]
     assert [file.metadata.missing for file in reader.history.files] == [0, 4]
 

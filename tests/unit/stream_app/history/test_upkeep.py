@@ -52,7 +52,7 @@ def test_a_merged_file_covers_the_offsets_of_all_its_files(tmp_path: Path) -> No
     assert {partition: (span.first, span.next) for partition, span in merged.spans.items()} == {0: (0, 4), 1: (0, 4)}
     assert (merged.oldest, merged.newest) == (NOON, NOON + 3)
     reader.close()
-    assert open_history(tmp_path).gaps == []
+    assert open_history(tmp_path).events.gaps == []
 
 
 def test_old_days_are_removed_and_the_newest_file_never_is(tmp_path: Path) -> None:

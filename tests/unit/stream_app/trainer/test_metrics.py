@@ -26,7 +26,7 @@ def test_every_metric_has_a_meaning_and_the_prefix() -> None:
     registry = CollectorRegistry()
     TrainerMetrics(registry)
     families = list(registry.collect())
-    assert len(families) == len({family.name for family in families}) == 14
+    assert len(families) == len({family.name for family in families}) == 15
     for family in families:
         assert family.name.startswith(("nextact_trainer_", "nextact_drift_", "nextact_history_"))
         assert family.documentation
