@@ -272,7 +272,7 @@ class StateEngine:
             return
         stale = np.unique(stale)
         states.weights_id[stale] = serving.weights_id
-        stale = stale[states.histories.counts[stale] > 0]  # the others begin at zero
+        stale = stale[states.histories.sizes(stale) > 0]  # the others begin at zero
         for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
             item_keys, contexts, sizes = states.histories.gather(chunk)
             steps = int(sizes.max())

@@ -22,7 +22,7 @@ class Rings(NamedTuple):
     item_keys: NDArray[np.uint64]  # (S, L)
     contexts: NDArray[np.uint32]  # (S, L)
     counts: NDArray[np.int64]  # (S,) actions that each slot has ever had
-    lost: NDArray[np.int64]  # (S,) actions that were lost before the slot was restored
+    lost: NDArray[np.int64]  # (S,) actions that were lost before the slot was restored, less those that do not count
 
 
 class Histories:
@@ -34,6 +34,7 @@ class Histories:
         self.contexts: NDArray[np.uint32] = np.zeros((slots, length), np.uint32)
         self.counts: NDArray[np.int64] = np.zeros(slots, np.int64)
         # Actions that were lost before the slot was restored: this ring can be longer than the one that was stored.
+        # Less than 0 where it has actions that do not count (`user_joins`).
         self._lost: NDArray[np.int64] = np.zeros(slots, np.int64)
 
     def append(
@@ -78,6 +79,11 @@ class Histories:
         self.contexts[slots] = np.take_along_axis(contexts, columns, 1)
         self.counts[slots] = counts
         self._lost[slots] = counts - sizes
+
+    def sizes(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns how many actions of each slot (U,) can be read, (U,)."""
+        sizes: NDArray[np.int64] = np.minimum(self.counts[slots] - self._lost[slots], self.length)
+        return sizes
 
     def clear(self, slots: NDArray[np.int64]) -> None:
         """Forgets the actions of slots."""

@@ -190,6 +190,13 @@ class UserStates:
         if not sections:
             del self._sections[slot]
 
+    def empty(self, slot: int) -> None:
+        """Takes the sequence from the user in a slot: what comes next is their first action. Event ids stay."""
+        slots = np.array([slot])
+        self.histories.clear(slots)
+        self.last_times[slot], self.sessions[slot], self.weights_id[slot] = NO_TIME, 0, 0
+        self.hidden[slot] = 0
+
     def clear(self) -> NDArray[np.int64]:
         """Forgets all users and returns the slots that they had."""
         slots = self._slots.taken()

@@ -21,6 +21,7 @@ from model.network.purchase_features import purchase_features
 from model.serving.answers import RANKED
 from model.serving.canary import Canary
 from model.serving.serving import Serving
+from model.state.user_joins import Source, give_sequence, take_sequence
 from model.state.user_record import pack
 from model.state.user_states import UserStates
 from tests.unit.builders.basics import (
@@ -468,3 +469,24 @@ def test_a_repeated_event_is_repeated_with_all_its_actions() -> None:
     outcome = engines.advance([*again, *other])
     assert outcome.stepped.history_lengths.tolist() == [3, 4]
     assert outcome.stepped.events.duplicates == 1
+
+
+def test_sequences_that_were_given_away_or_taken_in_are_encoded_as_they_are_now(device: torch.device) -> None:
+    serving = serving_on(device)
+    engines = make_engines(device, serving)
+    states = engines.states
+    engines.advance([view(n, "anonymous", ITEMS[n]) for n in range(3)])
+    users = ["anonymous", "known"]
+    anonymous, known = (int(slot) for slot in states.slots_of([PARTITION] * 2, users))
+    given = give_sequence(states, anonymous, Source(0, 3))
+    assert given is not None
+    assert take_sequence(states, known, Source(0, 3), given[0])
+    engines.advance([view(4, "anonymous", ITEMS[4]), view(5, "known", ITEMS[5])])
+    item_keys, contexts, sizes = states.histories.gather(np.array([anonymous, known]))
+    assert sizes.tolist() == [1, 4]
+    for row, slot in enumerate((anonymous, known)):
+        size = sizes[row]
+        tokens = serving.vocabulary.tokens(item_keys[row : row + 1, :size], contexts[row : row + 1, :size])
+        with torch.inference_mode():
+            hidden, _ = serving.network(tokens.to(device))
+        torch.testing.assert_close(states.hidden[slot].float(), hidden[0, -1], atol=HALVES, rtol=0)
