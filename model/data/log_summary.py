@@ -20,7 +20,7 @@ from model.data.sequences import Sequences
 class LogSummary:
     """Size, time, items and content of a log."""
 
-    actions: int
+    events: int
     users: int
     span: tuple[int, int]  # the oldest and the newest known time (ms) of an action; both 0 without any
     items: NDArray[np.uint64]  # (I,) keys, rising
@@ -42,10 +42,11 @@ class LogSummary:
 
 def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
     """Reads each part of the log once. Of the targets' times only the newest, so many as `targets`, are kept."""
-    step, users, digest = sampling_step(log), 0, sha256()
+    step, events, users, digest = sampling_step(log), 0, 0, sha256()
     samples = list[NDArray[np.int64]]()
     items, first_seen, newest = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     for part in parts(log):
+        events += part.event_count
         users += len(part.offsets) - 1
         samples.append(part.times[::step].copy())  # a view would keep all of its part in memory
         on_item = part.types != SEARCH
@@ -57,7 +58,7 @@ def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
             digest.update(np.ascontiguousarray(column).data)
     times = np.sort(np.concatenate(samples))
     return LogSummary(
-        actions=len(log),
+        events=events,
         users=users,
         span=log.span,
         items=items,

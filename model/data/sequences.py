@@ -51,6 +51,11 @@ class Sequences:
         return known_span(self.times) or (0, 0)
 
     @property
+    def event_count(self) -> int:
+        """The number of events; each has one action or several."""
+        return len(self) - int(self.continues.sum())
+
+    @property
     def types(self) -> NDArray[np.uint8]:
         """The type codes, (A,)."""
         return types_of(self.contexts)

@@ -33,7 +33,7 @@ class Split:
 
 
 def split_log(logs: Sequence[Actions], cut: int) -> Split:
-    """Splits logs, given in any order, at `cut` (ms): targets are the later actions on items that follow another one.
+    """Splits logs, given in any order, at `cut` (ms): to predict is what `Sequences.targets_from` names.
 
     Raises `TooLittleData` if there is no action on an item before `cut`, or no target.
     """

@@ -82,7 +82,7 @@ def data_window(summary: LogSummary, cut: int) -> DataWindow:
     """Describes the log of a round of which the actions from `cut` (ms) on were held out."""
     since, until = summary.span
     return DataWindow(
-        events=summary.actions,
+        events=summary.events,
         users=summary.users,
         items=len(summary.items),
         since=since,

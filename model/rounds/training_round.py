@@ -121,7 +121,7 @@ def train_round(
 def _holdout_start(summary: LogSummary, share: float, champion: Version | None) -> int:
     """Returns from when on (ms) actions are held out: the newest share, but at most half of what the champion has not
     learned."""
-    if not summary.actions:
+    if not summary.events:
         raise TooLittleData("the log has no events: collect some first")
     newest = summary.newest(share)
     if newest <= summary.span[0]:

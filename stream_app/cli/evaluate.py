@@ -27,8 +27,8 @@ def evaluate(as_json: bool, folder: Path | None, seed: int | None, device: str |
     """Train on a log, predict a later one, and compare with what needs no training.
 
     Either --events and --test-events: what lies before the first test event is learned from, and every later action on
-    an item is to be predicted from what its user did before. Or --train-sessions and --test-examples, as in papers.
-    All items are ranked. An unseen target is a miss, and ties count against the model.
+    an item, of a basket the first line, is to be predicted from what its user did before. Or --train-sessions and
+    --test-examples, as in papers. All items are ranked. An unseen target is a miss, and ties count against the model.
     """
     from stream_app.offline.evaluate import DataSource, run_evaluation
     from stream_app.offline.plots import check_drawing, draw

@@ -20,8 +20,9 @@ _OPTIONS: Final = (
     click.option(
         "--format", "file_format", type=click.Choice(["auto", "csv", "tsv", "jsonl", "parquet"]), default="auto"
     ),
+    click.option("--baskets", is_flag=True, help="Rows of one user, time and type are one event, a line of it each."),
 )
-NAMES: Final = ("columns", "types", "constant_type", "timezone", "time_unit", "file_format")
+NAMES: Final = ("columns", "types", "constant_type", "timezone", "time_unit", "file_format", "baskets")
 
 
 def log_options(command: F) -> F:

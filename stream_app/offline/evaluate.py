@@ -225,7 +225,7 @@ def _report(
         data=DataSummary(
             train=source.train,
             test=source.test,
-            events=len(split.known),
+            events=split.known.event_count,
             users=len(split.known.offsets) - 1,
             items=len(items),
             targets=len(split.holdout),

@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from model.data.events import EVENT_TYPES, Event
 from stream_app.contract.events import TYPE_NAMES
 from stream_app.errors import InputUnreadable, SettingsInvalid
+from stream_app.offline.baskets import Row, in_baskets
 from stream_app.offline.cell_values import TimeUnit, column_values, finite, is_empty, milliseconds, text, zone_of
 
 Format = Literal["auto", "csv", "tsv", "jsonl", "parquet"]
-Row = dict[str, Any]
 
 FIELDS: Final = Event.__struct_fields__
 STDIN: Final = "-"
@@ -51,7 +51,7 @@ class EventFile:
     `skipped`). `constant_type`: the type of rows without one. `timezone`: of timestamps without a zone, a
     name like "Asia/Shanghai" or an offset like "+08:00". `time_unit`: of timestamps that are numbers; "auto"
     takes those below 1e11 as seconds. `known_types`: names that are accepted as types, such as the contract's
-    aliases.
+    aliases. `baskets`: rows of one user, time and type become one event (see `baskets.in_baskets`).
 
     Timestamps come out as epoch milliseconds, prices and quantities as numbers, empty cells not at all; what
     cannot be converted stays as it is. Raises `SettingsInvalid` at once for options that cannot be, and
@@ -66,9 +66,11 @@ class EventFile:
     time_unit: TimeUnit = "auto"
     format: Format = "auto"
     known_types: Collection[str] = frozenset(EVENT_TYPES)
+    baskets: bool = False
     skipped: int = field(default=0, init=False)
     _zone: tzinfo = field(init=False, repr=False)
-    _line: int = field(default=0, init=False, repr=False)
+    _line: int = field(default=0, init=False, repr=False)  # that was read last
+    _first_line: int = field(default=0, init=False, repr=False)  # of the basket that came last; 0: as `_line`
 
     def __post_init__(self) -> None:
         self._zone = zone_of(self.timezone)
@@ -80,14 +82,23 @@ class EventFile:
                 raise SettingsInvalid(f"no event type is called {kind!r}; there are {self._type_names()}")
 
     def __iter__(self) -> Iterator[Row]:
-        self.skipped = self._line = 0
+        self.skipped = self._line = self._first_line = 0
         try:
-            for row in self._rows():
-                event = self._event(row)
-                if event is not None:
-                    yield event
+            yield from self._baskets() if self.baskets else self._events()
         except _READ_ERRORS as error:
             raise self._broken(error) from error
+
+    def _events(self) -> Iterator[Row]:
+        for row in self._rows():
+            event = self._event(row)
+            if event is not None:
+                yield event
+
+    def _baskets(self) -> Iterator[Row]:
+        for first_line, event in in_baskets(self._events(), lambda: self._line):
+            self._first_line = first_line
+            yield event
+            self._first_line = 0
 
     def _rows(self) -> Iterator[Row]:
         """Yields rows by contract field, with the values as they stand in the file."""
@@ -195,8 +206,8 @@ class EventFile:
         return ", ".join(sorted(self.known_types))
 
     def position(self) -> str:
-        """Names the line or row that was read last."""
-        return f"row {self._line}" if self._format() == "parquet" else f"line {self._line}"
+        """Names the line or row of the event that came last, the first one of a basket, or that is being read."""
+        return f"{'row' if self._format() == 'parquet' else 'line'} {self._first_line or self._line}"
 
     def _broken(self, error: Exception) -> InputUnreadable:
         after = "after " if isinstance(error, _READ_AHEAD_ERRORS) else ""
@@ -253,6 +264,7 @@ def event_file(path: str, options: Mapping[str, Any]) -> EventFile:
         time_unit=options["time_unit"],
         format=options["file_format"],
         known_types=TYPE_NAMES.keys(),
+        baskets=options["baskets"],
     )
 
 

@@ -16,7 +16,8 @@ from model.data.events import Actions, Event, actions_of, concatenate
 from stream_app.contract.decoded import RejectedRecord
 from stream_app.contract.events import decode_event
 from stream_app.errors import InputUnreadable
-from stream_app.offline.event_files import EventFile, Row
+from stream_app.offline.baskets import Row
+from stream_app.offline.event_files import EventFile
 
 _CHUNK: Final = 50_000  # events that are objects at a time
 
@@ -47,14 +48,17 @@ class LogReader:
 
     def _chunks(self, log: EventFile) -> Iterable[Actions]:
         for row in log:
-            self.rows += 1
-            self._judge(row, log)
-            if len(self._events) == _CHUNK:
+            items = row.get("items") if log.baskets else None
+            rows = max(1, len(items)) if isinstance(items, list) else 1
+            self.rows += rows
+            self._judge(row, log, rows)
+            if len(self._events) >= _CHUNK:
                 yield self._take_chunk()
                 self.progress(self.rows)
         yield self._take_chunk()
 
-    def _judge(self, row: Row, log: EventFile) -> None:
+    def _judge(self, row: Row, log: EventFile, rows: int) -> None:
+        """Takes an event that so many rows of the file make, or leaves them out."""
         if "timestamp" not in row:
             raise InputUnreadable(
                 f"{log.path}, {log.position()}: no timestamp, so it cannot be put in order of time; "
@@ -64,7 +68,7 @@ class LogReader:
             contents = decode_event(str(row.get("user_id", "")).encode(), msgspec.json.encode(row), 0)
             _check_times(contents.times)
         except RejectedRecord as fault:
-            self.left_out += 1
+            self.left_out += rows
             self.first_fault = self.first_fault or f"{log.path}, {log.position()}: {fault}"
         else:
             self._events += contents.actions

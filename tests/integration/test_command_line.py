@@ -108,6 +108,22 @@ def test_send_publishes_a_file(settings: Settings, tmp_path: Path) -> None:
     }
 
 
+def test_send_makes_baskets_of_rows(settings: Settings, tmp_path: Path) -> None:
+    asyncio.run(ensure_topics(settings))
+    log = tmp_path / "log.csv"
+    rows = ("ada,shoe,9.5,2018-03-01", "bo,hat,3,2018-03-01", "ada,sock,,2018-03-01", "ada,tie,1,2018-03-02")
+    log.write_text("\n".join(("user_id,item_id,price,timestamp", *rows)))
+    done = nextact("send", str(log), "--type", "purchase", "--baskets", settings=settings)
+    assert done.returncode == 0, done.stderr
+    assert "3 events" in done.stderr
+    of_ada = [json.loads(record.value) for record in read_all(settings, settings.events_topic) if record.key == b"ada"]
+    bought = {"user_id": "ada", "type": "purchase"}
+    assert of_ada == [
+        bought | {"timestamp": 1519862400000, "items": [{"item_id": "shoe", "price": 9.5}, {"item_id": "sock"}]},
+        bought | {"timestamp": 1519948800000, "item_id": "tie", "price": 1.0},
+    ]
+
+
 def test_doctor_says_what_is_wrong_and_masks_secrets(settings: Settings) -> None:
     secret = settings.model_copy(update={"registry": "s3://key:hunter2@bucket/models"})
     sick = nextact("doctor", settings=secret)

@@ -16,7 +16,7 @@ from model.data.event_log import EventLog, sampled_times
 from model.data.events import SEARCH, item_key
 from model.data.log_summary import LogSummary, summarise
 from model.data.sequences import Sequences, sequences_of
-from tests.unit.builders.logs import ROOMY, in_parts, log
+from tests.unit.builders.logs import ROOMY, baskets_of, in_parts, log
 from tests.unit.builders.sequences import random_users, sequences
 
 WHOLE = sequences(*random_users(4))
@@ -37,7 +37,7 @@ def summaries(whole: Sequences, folder: Path, files: ExitStack, *, targets: int 
 def test_a_summary_has_what_the_log_has_whatever_its_parts(files: ExitStack, tmp_path: Path) -> None:
     targets = WHOLE.targets_from()
     for result in summaries(WHOLE, tmp_path, files, targets=30):
-        assert (result.actions, result.users) == (len(WHOLE), len(WHOLE.offsets) - 1)
+        assert (result.events, result.users) == (len(WHOLE), len(WHOLE.offsets) - 1)
         assert result.span == (WHOLE.times.min(), WHOLE.times.max())
         assert np.array_equal(result.items, np.unique(WHOLE.item_keys[WHOLE.types != SEARCH]))
         assert np.array_equal(result.times, np.sort(WHOLE.times))
@@ -91,4 +91,11 @@ def test_the_digest_tells_logs_apart_by_any_column() -> None:
 
 def test_an_empty_log_has_a_summary() -> None:
     result = summarise(sequences_of(log()), targets=50)
-    assert (result.actions, result.users, result.span, result.items.tolist()) == (0, 0, (0, 0), [])
+    assert (result.events, result.users, result.span, result.items.tolist()) == (0, 0, (0, 0), [])
+
+
+def test_an_event_of_several_actions_is_one(files: ExitStack, tmp_path: Path) -> None:
+    whole = sequences_of(baskets_of([("u", "cart", "abc", 1), ("v", "view", "a", 2), ("u", "view", "cb", 3)]))
+    for result in summaries(whole, tmp_path, files, targets=30):
+        assert (result.events, result.users, len(result.times)) == (3, 2, 6)
+        assert result.newest_targets.tolist() == [3]

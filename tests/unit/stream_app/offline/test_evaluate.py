@@ -96,6 +96,20 @@ def test_a_log_keeps_what_users_did_before(evaluate: Callable[..., list[str]], t
     assert not (tmp_path / "pictures").exists() or not list((tmp_path / "pictures").iterdir())
 
 
+def test_rows_of_one_time_are_one_target_with_baskets(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Each session has one time, as a purchase has: without baskets its six rows are events, and targets."""
+    save_version(tmp_path / "v1")
+    files = [*write_logs(tmp_path), "--model", str(tmp_path / "v1"), "--json"]
+    for name in ("train.csv", "test.csv"):
+        header, *rows = (tmp_path / name).read_text().splitlines()
+        cells = [row.rsplit(",", 1) for row in rows]
+        (tmp_path / name).write_text("\n".join((header, *(f"{rest},{int(time) // 100}00" for rest, time in cells))))
+    reports = [json.loads(evaluate(*files, *option)[-1]) for option in ((), ("--baskets",))]
+    assert [report["targets"] for report in reports] == [60 * 6, 60]
+    assert [report["data"]["events"] for report in reports] == [200 * 6, 200]
+    assert reports[1]["slices"]["position"].keys() == {"11+"}, "all lines of earlier baskets are known"
+
+
 def test_purchases_are_measured_where_there_are_any(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:
     version = tmp_path / "v1"
     save_version(version)
