@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.data.event_log import PartedLog, parts
 from model.data.events import SEARCH
+from model.data.query_table import QueryTable
 from model.data.sequences import Sequences
 
 STEPS: Final = 64  # of a chunk, at most: as many as the worker re-encodes from a user's ring
@@ -24,6 +25,7 @@ WARM_UP: Final = STEPS // 2  # steps that a chunk repeats of the one before it
 class Batch:
     """B chunks of sequences, padded at the right to T steps; every array is (B, T)."""
 
+    queries: QueryTable  # the words of the searches
     positions: NDArray[np.int64]  # of the actions in their part of the log
     item_keys: NDArray[np.uint64]  # 0 where padded
     contexts: NDArray[np.uint32]  # 0 where padded
@@ -134,6 +136,7 @@ def _batch(
     following = np.minimum(positions + 1, len(sequences) - 1)
     counted = filled & (steps >= warm_ups[:, None]) & labels.counted[positions]
     return Batch(
+        queries=sequences.queries,
         positions=positions,
         item_keys=np.where(filled, sequences.item_keys[positions], 0),
         contexts=np.where(filled, sequences.contexts[positions], 0),

@@ -21,6 +21,7 @@ from xxhash import xxh3_64_intdigest
 
 from model.data.event_log import EventLog, parts, sampled_times
 from model.data.events import Actions, concatenate
+from model.data.query_table import QueryTable, joined_tables
 from model.data.sequences import (
     Sequences,
     frequent_items,
@@ -91,12 +92,15 @@ class DiskLog:
         room: int,
         size: int,
         span: tuple[int, int],
+        queries: QueryTable,
         cut: int | None = None,
     ) -> None:
-        """`starts` are the parts' offsets in the file, `size` is in actions. With `cut` (ms) the log ends before it."""
+        """`starts` are the parts' offsets in the file, `size` is in actions, `queries` are those of all parts. With
+        `cut` (ms) the log ends before it."""
         self._file = file
         self._starts = starts
         self._cut = cut
+        self._queries = queries
         self._size = size
         self._times: NDArray[np.int64] | None = None
         self.room = room
@@ -107,13 +111,15 @@ class DiskLog:
     def of(cls, groups: Iterable[Sequences], room: int, folder: Path, files: ExitStack) -> DiskLog:
         """Writes groups of users to disk, a part for each."""
         file, starts, size, bounds = _temporary_file(folder, files), list[int](), 0, list[int]()
+        queries = QueryTable()
         for part in groups:
             starts.append(file.tell())
             for name in _COLUMNS:
                 np.save(file, getattr(part, name))
             size += len(part)
+            queries = joined_tables([queries, part.queries]) if len(queries) else part.queries
             bounds += known_span(part.times) or ()
-        return cls(file, starts, room, size, _span(bounds))
+        return cls(file, starts, room, size, _span(bounds), queries)
 
     def __len__(self) -> int:
         return self._size
@@ -121,7 +127,7 @@ class DiskLog:
     def part(self, number: int) -> Sequences:
         """See `PartedLog.part`."""
         self._file.seek(self._starts[number])
-        whole = Sequences(**{name: np.load(self._file) for name in _COLUMNS})
+        whole = Sequences(**{name: np.load(self._file) for name in _COLUMNS}, queries=self._queries)
         return whole if self._cut is None else whole.before(self._cut)
 
     def before(self, cut: int) -> DiskLog:
@@ -132,7 +138,7 @@ class DiskLog:
             times = part.times[part.times < cut]
             size += len(times)
             bounds += known_span(times) or ()
-        return DiskLog(self._file, self._starts, self.room, size, _span(bounds), cut)
+        return DiskLog(self._file, self._starts, self.room, size, _span(bounds), self._queries, cut)
 
     def newest(self, share: float) -> int:
         """See `Sequences.newest`; the first call reads all parts."""
@@ -148,10 +154,12 @@ class _RowsByUser:
         self.parts = parts
         self._files = [_temporary_file(folder, files) for _ in range(parts if parts > 1 else 0)]
         self._in_memory = list[Rows]()
+        self._queries = QueryTable()
 
     def add(self, chunk: Actions) -> None:
         """Appends actions, in order per user."""
         rows = _rows_of(chunk.in_sequences())
+        self._queries.add(chunk.queries)
         if self.parts == 1:
             self._in_memory.append(rows)
             return
@@ -163,13 +171,13 @@ class _RowsByUser:
 
     def only_part(self) -> Sequences:
         """Returns the sequences of all users."""
-        return _sequences(np.concatenate([np.zeros(0, _ROW), *self._in_memory]))
+        return _sequences(np.concatenate([np.zeros(0, _ROW), *self._in_memory]), self._queries)
 
     def all_parts(self) -> Iterator[Sequences]:
         """Yields the sequences of one file after the other."""
         for file in self._files:
             file.seek(0)
-            yield _sequences(np.fromfile(file, _ROW))
+            yield _sequences(np.fromfile(file, _ROW), self._queries)
             file.truncate(0)
 
 
@@ -194,11 +202,11 @@ def _rows_of(chunk: Actions) -> Rows:
     return rows
 
 
-def _sequences(rows: Rows) -> Sequences:
+def _sequences(rows: Rows, queries: QueryTable) -> Sequences:
     """Groups rows by user, in order of first appearance; two users with one hash (chance 3 in 10^8 among a million)
     would become one."""
     _, firsts, codes = np.unique(rows["user"], return_index=True, return_inverse=True)
     ranks = np.empty(len(firsts), np.int64)
     ranks[np.argsort(firsts)] = np.arange(len(firsts))
     columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name]) for name in _FIELDS}
-    return group_by_user(replace(concatenate([]), **columns), ranks[codes])
+    return replace(group_by_user(replace(concatenate([]), **columns), ranks[codes]), queries=queries)

@@ -1,13 +1,12 @@
 """What a shopper did: the event of the contract, and its columns as the model reads them.
 
-An action is a type and a key of 64 bits: the stable hash of an item id or, for a search, the hashed words of the
-query. What else the model reads about an action fits into 32 bits, the context (`data/contexts.py`). Both are
-independent of any vocabulary, so a stored sequence stays valid when the vocabulary grows.
+An action is a type and a key of 64 bits: the stable hash of an item id or, for a search, of its normalised text, whose
+words stand beside it (`data/queries.py`). What else the model reads about an action fits into 32 bits, the context
+(`data/contexts.py`). All are independent of any vocabulary, so a stored sequence stays valid when the vocabulary grows.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from model.data.queries import QueryWords, joined_queries, read_queries
+
 EVENT_TYPES: Final = ("click", "search", "purchase", "view", "cart", "favorite", "remove")
 TYPE_CODES: Final = {name: code for code, name in enumerate(EVENT_TYPES)}
 SEARCH: Final = TYPE_CODES["search"]
@@ -25,8 +26,6 @@ PURCHASE: Final = TYPE_CODES["purchase"]
 PRICE_BUCKETS: Final = 16  # 0: not given
 CATEGORY_BUCKETS: Final = 1024  # 0: not given
 BRAND_BUCKETS: Final = 512  # 0: not given
-WORD_BUCKETS: Final = 4096  # of a word of a query; 0: there is no such word
-QUERY_WORDS: Final = 5  # of 12 bits each, in the 64 bits of a search's key
 
 MOST_LINES: Final = 32  # actions of one event that enter a user's sequence, the first ones; baskets can have hundreds
 NO_TIME: Final = np.iinfo(np.int64).min  # before a user's first action, or where the time is unknown
@@ -35,7 +34,6 @@ PURCHASE_HORIZON: Final = 10  # events: a coming purchase is one among the user'
 PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and within this time, so that its absence becomes known, too
 
 _PRICE_STARTS: Final = 2.0 ** np.arange(PRICE_BUCKETS - 1) - 1  # the lowest price of each bucket from 1 on
-_WORD = re.compile(r"\w+")
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, near the golden ratio of 2**64 (Knuth, multiplicative hashing)
 
 ID_LENGTH: Final = 256  # characters, at most
@@ -79,6 +77,7 @@ class Actions:
 
     users: list[str]
     items: list[str]  # ids; "" for a search
+    queries: QueryWords  # the words of the searches among them, and perhaps of others
     types: NDArray[np.uint8]
     item_keys: NDArray[np.uint64]
     times: NDArray[np.int64]  # milliseconds since the epoch, by `event_time.judge_times`; NO_TIME: unknown
@@ -99,12 +98,16 @@ class Actions:
         return Actions(
             users=[self.users[index] for index in indices.tolist()],
             items=[self.items[index] for index in indices.tolist()],
-            **{name: getattr(self, name)[indices] for name in self.__slots__[2:]},
+            queries=self.queries,
+            **{name: getattr(self, name)[indices] for name in ARRAYS},
         )
 
     def in_sequences(self) -> Actions:
         """Returns the actions that enter the sequences of users: of each event the first MOST_LINES."""
         return self.take(np.flatnonzero(self.lines < MOST_LINES))
+
+
+ARRAYS: Final = tuple(name for name in Actions.__slots__ if name not in ("users", "items", "queries"))
 
 
 def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64], lines: Sequence[int] = ()) -> Actions:
@@ -113,11 +116,15 @@ def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64]
     `times` and `lines` as in `Actions`; by default no action continues the event of the one before.
     """
     types = np.array([TYPE_CODES[event.type] for event in events], np.uint8)
+    item_keys = np.array([stable_hash(event.item_id or "") for event in events], np.uint64)
+    searches = np.flatnonzero(types == SEARCH)
+    item_keys[searches], queries = read_queries([events[index].query or "" for index in searches.tolist()])
     return Actions(
         users=[event.user_id for event in events],
         items=["" if event.type == "search" else event.item_id or "" for event in events],
+        queries=queries,
         types=types,
-        item_keys=np.array([_action_key(event) for event in events], np.uint64),
+        item_keys=item_keys,
         times=np.array(times, np.int64),
         event_ids=text_hashes([event.event_id for event in events]),
         sessions=text_hashes([event.session_id for event in events]),
@@ -135,7 +142,8 @@ def concatenate(logs: Sequence[Actions]) -> Actions:
     return Actions(
         users=[user for log in logs for user in log.users],
         items=[item for log in logs for item in log.items],
-        **{name: np.concatenate([getattr(log, name) for log in logs]) for name in Actions.__slots__[2:]},
+        queries=joined_queries([log.queries for log in logs]),
+        **{name: np.concatenate([getattr(log, name) for log in logs]) for name in ARRAYS},
     )
 
 
@@ -147,20 +155,6 @@ def stable_hash(text: str) -> int:
 def item_key(item_id: str) -> int:
     """Returns the 64-bit key of an item: the stable hash of its id."""
     return stable_hash(item_id)
-
-
-def query_key(query: str) -> int:
-    """Returns the 64-bit key of a search: its first words, case-folded and hashed to 12 bits each; the first lowest."""
-    packed = 0
-    for position, word in enumerate(_WORD.findall(query.casefold())[:QUERY_WORDS]):
-        packed |= (1 + stable_hash(word) % (WORD_BUCKETS - 1)) << (12 * position)
-    return packed
-
-
-def query_words(item_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Returns the word buckets in keys of searches, (..., QUERY_WORDS); 0: there is no such word."""
-    shifts = np.arange(QUERY_WORDS, dtype=np.uint64) * np.uint64(12)
-    return ((item_keys[..., None] >> shifts) & np.uint64(WORD_BUCKETS - 1)).astype(np.int64)
 
 
 def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
@@ -192,9 +186,3 @@ def text_hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:
 def event_keys(owners: NDArray[np.uint64], event_ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Returns 64 bits for each pair of an owner and an event id, (N,); two pairs share them by chance alone."""
     return event_ids + owners * _MIXER
-
-
-def _action_key(event: Event) -> int:
-    if event.type == "search":
-        return query_key(event.query or "")
-    return stable_hash(event.item_id or "")  # `item_key`, without one more call per event

@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import contexts_of, types_of
 from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, SEARCH, Actions
+from model.data.query_table import QueryTable, joined_tables
 from model.data.user_clocks import user_clocks
 
 
@@ -27,6 +28,7 @@ class Sequences:
     times: NDArray[np.int64]  # (A,) ms or NO_TIME; never falling within a user, so a cut in time is one in order
     continues: NDArray[np.bool_]  # (A,) whether it continues the event of the action before; a user's first never does
     offsets: NDArray[np.int64]  # (U + 1,)
+    queries: QueryTable = field(default_factory=QueryTable)  # the words of the searches, and perhaps of others
 
     def __len__(self) -> int:
         return len(self.item_keys)
@@ -146,8 +148,8 @@ class Sequences:
         return self._taken(indices, offsets)
 
     def _taken(self, actions: NDArray[np.bool_] | NDArray[np.int64], offsets: NDArray[np.int64]) -> Sequences:
-        continues = _within_users(self.continues[actions], offsets)
-        return Sequences(self.item_keys[actions], self.contexts[actions], self.times[actions], continues, offsets)
+        columns = (self.item_keys[actions], self.contexts[actions], self.times[actions])
+        return Sequences(*columns, _within_users(self.continues[actions], offsets), offsets, self.queries)
 
     def newest(self, share: float) -> int:
         """Returns the time (ms) at or after which about `share` of the actions lie."""
@@ -181,6 +183,7 @@ def group_by_user(actions: Actions, users: NDArray[np.int64]) -> Sequences:
         times=clocks[order],
         continues=_within_users(actions.lines[order] > 0, offsets),
         offsets=offsets,
+        queries=QueryTable(actions.queries),
     )
 
 
@@ -196,6 +199,7 @@ def concatenate_sequences(groups: Sequence[Sequences]) -> Sequences:
         times=np.concatenate([group.times for group in groups]),
         continues=np.concatenate([group.continues for group in groups]),
         offsets=np.concatenate([np.zeros(1, np.int64), *ends]),
+        queries=joined_tables([group.queries for group in groups]),
     )
 
 

@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.contexts import CONTEXT_SLICES, fill_context_rows, type_of
-from model.data.events import SEARCH, item_key, query_words
+from model.data.events import SEARCH, item_key
+from model.data.query_table import QueryTable
 from model.kernels.compiled import compiled
 from model.kernels.cuda import on_device
 from model.kernels.hash_table import HashTable, find_row
 
 ITEM_BUCKETS: Final = 1024  # rows for all items that are not in the vocabulary
+
+
+_NO_QUERIES: Final = QueryTable()  # for actions without a search
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Tokens:
     items: Tensor  # rows of the item table
     searches: Tensor  # whether the action is a search, bool
     contexts: Tensor  # (..., 6) rows of the context table
-    words: Tensor  # (..., QUERY_WORDS) of a search, else 0; (..., 0) where none of the actions is a search
+    words: Tensor  # (..., NETWORK_WORDS) of a search, else 0; (..., 0) where none of the actions is a search
 
     def to(self, device: torch.device) -> Tokens:
         """Moves the tokens to a device."""
@@ -66,13 +70,18 @@ class Vocabulary:
         indices = self.table.find(item_keys)
         return np.where(indices >= 0, ITEM_BUCKETS + indices, buckets)
 
-    def tokens(self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
-        """Returns the network's input for actions of any shape, on the CPU."""
+    def tokens(
+        self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32], queries: QueryTable = _NO_QUERIES
+    ) -> Tokens:
+        """Returns the network's input for actions of any shape, on the CPU; `queries` has the words of the searches.
+
+        Raises `LookupError` for a search that is not there.
+        """
         keys, packed = np.ascontiguousarray(item_keys).reshape(-1), np.ascontiguousarray(contexts).reshape(-1)
         items, searches = np.empty(len(keys), np.int64), np.empty(len(keys), np.bool_)
         rows = np.empty((len(keys), len(CONTEXT_SLICES)), np.int64)
         found = _fill_tokens(self.table.cells, keys, packed, items, searches, rows)
-        words = np.where(searches[:, None], query_words(keys), 0) if found else np.zeros((len(keys), 0), np.int64)
+        words = queries.network_words(keys, searches) if found else np.zeros((len(keys), 0), np.int64)
         columns = (items, searches, rows, words)
         return Tokens(*[torch.from_numpy(each.reshape(*item_keys.shape, *each.shape[1:])) for each in columns])
 

@@ -129,7 +129,7 @@ def _predict(
         items = network.item_vectors()
         for batch in batches(sequences, tokens=TOKENS, cut=cut):
             targets = targets_of(batch, vocabulary, device)
-            _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts).to(device))
+            _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts, batch.queries).to(device))
             known = targets.next_known.cpu().numpy()
             rows = targets.next_rows[targets.next_known] - ITEM_BUCKETS
             ranks[batch.positions[known] + 1] = exact_ranks(network.queries(vectors[targets.next_known]), items, rows)

@@ -57,7 +57,7 @@ def queries_of(network: Network, vocabulary: Vocabulary, holdout: Holdout, devic
         targets = np.searchsorted(holdout.positions, batch.positions + 1)
         of_targets = batch.has_next & (ends[targets] == batch.positions + 1)
         if of_targets.any():
-            _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts).to(device))
+            _, vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts, batch.queries).to(device))
             rows = torch.from_numpy(targets[of_targets]).to(device)
             queries[rows] = network.queries(vectors[torch.from_numpy(of_targets).to(device)])
     return queries

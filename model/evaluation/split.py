@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import TYPE_CODES, Actions, concatenate, item_key
+from model.data.events import ARRAYS, TYPE_CODES, Actions, concatenate, item_key
+from model.data.queries import NO_QUERIES
 from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
 from model.evaluation.ranking import Holdout
@@ -70,7 +71,8 @@ def in_order_of_time(actions: Actions) -> Actions:
     return Actions(
         users=[actions.users[index] for index in indices],
         items=[actions.items[index] for index in indices],
-        **{name: getattr(actions, name)[order] for name in Actions.__slots__[2:]},
+        queries=actions.queries,
+        **{name: getattr(actions, name)[order] for name in ARRAYS},
     )
 
 
@@ -92,9 +94,9 @@ def _views(sessions: Sequence[Sequence[str]], begin: int, prefix: str) -> Action
     within = np.arange(len(items)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     names = [f"{prefix} {session}" for session in range(len(sizes))]
     empty = concatenate([])
-    nothing = {name: np.zeros(len(items), getattr(empty, name).dtype) for name in Actions.__slots__[2:]}
+    nothing = {name: np.zeros(len(items), getattr(empty, name).dtype) for name in ARRAYS}
     return replace(
-        Actions(users=[names[owner] for owner in owners.tolist()], items=items, **nothing),
+        Actions(users=[names[owner] for owner in owners.tolist()], items=items, queries=NO_QUERIES, **nothing),
         types=np.full(len(items), TYPE_CODES["view"], np.uint8),
         item_keys=np.array(item_keys, np.uint64),
         times=_times(begin, owners, within),

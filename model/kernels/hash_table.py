@@ -15,8 +15,7 @@ class HashTable:
     """Keys (I,) and their rows, 0 to I - 1; of equal keys the first one's row counts."""
 
     def __init__(self, keys: NDArray[np.uint64]) -> None:
-        # At least half of the cells are free, so that few keys are looked for in more than two.
-        self.cells: NDArray[np.uint64] = np.zeros((2 << len(keys).bit_length(), 2), np.uint64)
+        self.cells = empty_cells(len(keys))
         _fill(self.cells, keys)
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -40,7 +39,7 @@ class ChangingHashTable(HashTable):
     def put(self, keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         """Gives keys (N,) their rows (N,), new ones or others; of equal keys the last one's row counts."""
         if 2 * (self._size + len(keys)) > len(self.cells):
-            bigger = np.zeros((2 << (self._size + len(keys)).bit_length(), 2), np.uint64)
+            bigger = empty_cells(self._size + len(keys))
             _move(self.cells, bigger)
             self.cells = bigger
         self._size += _put(self.cells, keys, rows)
@@ -50,8 +49,16 @@ class ChangingHashTable(HashTable):
         self._size -= _remove(self.cells, keys)
 
 
+def empty_cells(keys: int) -> NDArray[np.uint64]:
+    """Returns the cells of a table for so many keys.
+
+    At least half of them stay free, so that few keys are looked for in more than two.
+    """
+    return np.zeros((2 << keys.bit_length(), 2), np.uint64)
+
+
 @compiled
-def _cell_of(cells: NDArray[np.uint64], key: np.uint64) -> np.uint64:
+def cell_of(cells: NDArray[np.uint64], key: np.uint64) -> np.uint64:
     """Returns the cell of a key, or the free one where it would lie. A cell holds a key and its row + 1, or zeros."""
     last = np.uint64(len(cells) - 1)
     cell = key & last
@@ -63,7 +70,7 @@ def _cell_of(cells: NDArray[np.uint64], key: np.uint64) -> np.uint64:
 @compiled
 def _fill(cells: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
     for row in range(len(keys)):
-        cell = _cell_of(cells, keys[row])
+        cell = cell_of(cells, keys[row])
         if cells[cell, 1] == 0:
             cells[cell, 0] = keys[row]
             cells[cell, 1] = np.uint64(row + 1)
@@ -72,7 +79,7 @@ def _fill(cells: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
 @compiled
 def find_row(cells: NDArray[np.uint64], key: np.uint64) -> np.int64:
     """Returns the row of one key, or -1: for compiled loops over the cells of a table."""
-    return np.int64(cells[_cell_of(cells, key), 1]) - np.int64(1)
+    return np.int64(cells[cell_of(cells, key), 1]) - np.int64(1)
 
 
 @compiled
@@ -86,7 +93,7 @@ def _put(cells: NDArray[np.uint64], keys: NDArray[np.uint64], rows: NDArray[np.i
     """Returns how many keys were not there before."""
     fresh = 0
     for n in range(len(keys)):
-        cell = _cell_of(cells, keys[n])
+        cell = cell_of(cells, keys[n])
         fresh += cells[cell, 1] == 0
         cells[cell, 0] = keys[n]
         cells[cell, 1] = np.uint64(rows[n] + 1)
@@ -97,7 +104,7 @@ def _put(cells: NDArray[np.uint64], keys: NDArray[np.uint64], rows: NDArray[np.i
 def _move(cells: NDArray[np.uint64], bigger: NDArray[np.uint64]) -> None:
     for n in range(len(cells)):
         if cells[n, 1] != 0:
-            cell = _cell_of(bigger, cells[n, 0])
+            cell = cell_of(bigger, cells[n, 0])
             bigger[cell, 0] = cells[n, 0]
             bigger[cell, 1] = cells[n, 1]
 
@@ -108,7 +115,7 @@ def _remove(cells: NDArray[np.uint64], keys: NDArray[np.uint64]) -> int:
     Sorting and Searching, 6.4, algorithm R)."""
     removed, last = 0, np.uint64(len(cells) - 1)
     for n in range(len(keys)):
-        free = _cell_of(cells, keys[n])
+        free = cell_of(cells, keys[n])
         if cells[free, 1] == 0:
             continue
         removed += 1

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.data.contexts import CONTEXT_ROWS, CONTEXT_SLICES, ITEM_ATTRIBUTES
-from model.data.events import EVENT_TYPES, SEARCH, WORD_BUCKETS
+from model.data.events import EVENT_TYPES, SEARCH
+from model.data.queries import NETWORK_BUCKETS
 from model.data.vocabulary import ITEM_BUCKETS, Tokens
 from model.network.backbones import BACKBONES, BackboneName, MakeBackbone
 from model.network.purchase_head import PurchaseHead
@@ -45,7 +46,7 @@ class Network(nn.Module):
         width = config.width
         self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
         self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
-        self.words = nn.Embedding(WORD_BUCKETS, width, padding_idx=0)
+        self.words = nn.Embedding(1 + NETWORK_BUCKETS, width, padding_idx=0)
         # Rows of the context table: the category and the brand of each item, as last seen. The name is that in files.
         self.sides = nn.Buffer(torch.zeros(ITEM_BUCKETS + config.items, len(ITEM_ATTRIBUTES), dtype=torch.int64))
         self.backbone = (make_backbone or BACKBONES[config.backbone])(width, config.hidden)

@@ -21,6 +21,7 @@ from torch import Tensor
 from model.data.contexts import contexts_of
 from model.data.events import Actions
 from model.data.user_clocks import user_clocks
+from model.data.vocabulary import Tokens
 from model.serving.answers import Answers
 from model.serving.canary import Canary
 from model.serving.live_rules import LiveRules
@@ -170,6 +171,7 @@ class StateEngine:
         By default the version that serves is to answer, or the rules where none does.
         """
         states, serving = self.states, serving or self.serving
+        states.add_searches(actions.queries)
         indices = np.flatnonzero(positions > states.offsets[slots])
         new = self._new_actions(indices, slots[indices], actions.take(indices))
         events = new.events(states.partitions_of(new.slots))
@@ -276,23 +278,27 @@ class StateEngine:
         for chunk in np.split(stale, range(_ENCODED_AT_ONCE, len(stale), _ENCODED_AT_ONCE)) if len(stale) else ():
             item_keys, contexts, sizes = states.histories.gather(chunk)
             steps = int(sizes.max())
-            tokens = serving.vocabulary.tokens(item_keys[:, :steps], contexts[:, :steps]).to(serving.device)
+            tokens = self._tokens(serving, item_keys[:, :steps], contexts[:, :steps])
             hidden, _ = serving.network(tokens)
             index = torch.from_numpy(sizes).to(serving.device)
             last = hidden[torch.arange(len(chunk), device=serving.device), index - 1]
             states.hidden[torch.from_numpy(chunk).to(serving.device)] = last.half()
 
+    def _tokens(self, serving: Serving, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> Tokens:
+        """The network's input for actions of any shape, whose searches the states know."""
+        return serving.vocabulary.tokens(item_keys, contexts, self.states.searches.table).to(serving.device)
+
     def _readout_vectors(self, serving: Serving, slots: NDArray[np.int64]) -> Tensor:
         """The vectors of users as they are, without a step: from hidden state and last action."""
         item_keys, contexts, _ = self.states.histories.gather(slots, 1)
-        tokens = serving.vocabulary.tokens(item_keys[:, 0], contexts[:, 0]).to(serving.device)
+        tokens = self._tokens(serving, item_keys[:, 0], contexts[:, 0])
         state = self.states.hidden[torch.from_numpy(slots).to(serving.device)].float()
         return serving.network.readout(tokens, state)
 
     def _step_hidden(self, serving: Serving, applied: AppliedActions) -> Tensor:
         """Takes one step per applied action, a round for each rank; returns the vector after each, (B, D)."""
         slots, ranks = applied.slots, applied.ranks
-        tokens = serving.vocabulary.tokens(applied.actions.item_keys, applied.contexts).to(serving.device)
+        tokens = self._tokens(serving, applied.actions.item_keys, applied.contexts)
         users = torch.from_numpy(slots).to(serving.device)
         if not ranks.any():  # no user is there twice, as in most small batches
             return serving.stepper.step(tokens, users, np.array([0, len(slots)]), self.states.hidden)

@@ -25,6 +25,7 @@ SEGMENT: Final = 4  # reserved
 TAGS: Final = {"searches": SEARCHES, "joins": JOINS, "preferences": PREFERENCES, "segment": SEGMENT}
 
 _HEAD: Final = struct.Struct("<HI")  # tag, length
+HEAD_BYTES: Final = _HEAD.size
 HIGHEST_TAG: Final = 0xFFFF
 
 

@@ -144,7 +144,7 @@ def records_of(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[bytes
 
 
 @compiled
-def _number(out: NDArray[np.uint8], at: int, value: int, size: int) -> int:
+def write_number(out: NDArray[np.uint8], at: int, value: int, size: int) -> int:
     """Writes a number of so many bytes, the least first; returns where it ends."""
     rest, to = np.uint64(value), np.uint64(at)  # unsigned, as numba looks whether a signed index counts from the end
     for byte in range(np.uint64(size)):
@@ -156,15 +156,15 @@ def _number(out: NDArray[np.uint8], at: int, value: int, size: int) -> int:
 def _write_head(out: NDArray[np.uint8], at: int, users: _Columns, user: int) -> int:
     """Writes what a record has in front of the hidden state, without the checksum; returns where it ends."""
     out[at] = users.version
-    at = _number(out, at + _CHECKED_FROM, users.hidden.shape[1], 2)
-    at = _number(out, at, users.event_ids.shape[1], 2)
-    at = _number(out, at, users.sizes[user], 2)
-    at = _number(out, at, users.epoch, 4)
-    at = _number(out, at, users.offsets[user], 8)
-    at = _number(out, at, users.counts[user], 8)
-    at = _number(out, at, users.last_times[user], 8)
-    at = _number(out, at, users.sessions[user], 8)
-    return _number(out, at, users.weights_id[user], 8)  # type: ignore[no-any-return]
+    at = write_number(out, at + _CHECKED_FROM, users.hidden.shape[1], 2)
+    at = write_number(out, at, users.event_ids.shape[1], 2)
+    at = write_number(out, at, users.sizes[user], 2)
+    at = write_number(out, at, users.epoch, 4)
+    at = write_number(out, at, users.offsets[user], 8)
+    at = write_number(out, at, users.counts[user], 8)
+    at = write_number(out, at, users.last_times[user], 8)
+    at = write_number(out, at, users.sessions[user], 8)
+    return write_number(out, at, users.weights_id[user], 8)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -178,16 +178,16 @@ def _pack(users: _Columns, tables: NDArray[np.uint32]) -> tuple[NDArray[np.uint8
         start = starts[user]
         at = _write_head(out, start, users, user)
         for unit in range(hidden):
-            at = _number(out, at, users.hidden[user, unit], _HALF)
+            at = write_number(out, at, users.hidden[user, unit], _HALF)
         for index in range(ids):
-            at = _number(out, at, users.event_ids[user, index], _EVENT_ID)
+            at = write_number(out, at, users.event_ids[user, index], _EVENT_ID)
         for action in range(users.sizes[user]):
-            at = _number(out, at, users.item_keys[user, action], 8)
-            at = _number(out, at, users.contexts[user, action], 4)
+            at = write_number(out, at, users.item_keys[user, action], 8)
+            at = write_number(out, at, users.contexts[user, action], 4)
         for byte in range(users.section_starts[user], users.section_starts[user + 1]):
             out[at] = users.sections[byte]
             at += 1
-        _number(out, start + 1, checksum(out[start + _CHECKED_FROM : at], tables), 4)
+        write_number(out, start + 1, checksum(out[start + _CHECKED_FROM : at], tables), 4)
         starts[user + 1] = at
     return out, starts
 

@@ -17,14 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from model.data.events import NO_TIME, Actions
+from model.data.queries import QueryWords
 from model.data.user_clocks import begins_group
 from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.state.history_rings import Histories, grown
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
-from model.state.sections import joined_sections, split_sections
+from model.state.searches import Searches, Sections, stored_queries
+from model.state.sections import SEARCHES, joined_sections, split_sections
 from model.state.slots import Slots
-from model.state.user_record import RECORD_VERSION, UserRecords, unpack
+from model.state.user_record import FIRST_VERSION, RECORD_VERSION, StoredUsers, UserRecords, unpack
 
 EVENT_ID_WINDOW: Final = 16  # last event ids of a user that are remembered
 _EVICTED_SHARE: Final = 32  # one slot of so many, at least, is freed at once, as looking for the oldest costs
@@ -65,6 +67,7 @@ class UserStates:
         self.epoch = epoch
         self.version = RECORD_VERSION  # of the records that snapshots make
         self.histories = Histories(length, slots)
+        self.searches = Searches()
         self.offsets: NDArray[np.int64] = np.full(slots, -1, np.int64)  # positions, see `log_cuts`
         self.last_times: NDArray[np.int64] = np.full(slots, NO_TIME, np.int64)
         self.sessions: NDArray[np.uint64] = np.zeros(slots, np.uint64)
@@ -96,7 +99,7 @@ class UserStates:
         """The bytes of all arrays, on the host and on the device."""
         arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights_id)
         rings = (self.histories.item_keys, self.histories.contexts, self.histories.counts)
-        return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes
+        return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes + self.searches.table.nbytes
 
     def positions(self, partitions: Sequence[int], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the positions of N offsets in the logs of their partitions, (N,); see `log_cuts`.
@@ -202,6 +205,7 @@ class UserStates:
         slots = self._slots.taken()
         self._clear(slots)
         self._cuts.clear()
+        self.searches = Searches()
         return slots
 
     def _clear(self, slots: NDArray[np.int64]) -> None:
@@ -235,6 +239,11 @@ class UserStates:
     def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
         """Copies all that is stored of slots (U,), for `user_record.pack`: the next batch does not change it."""
         item_keys, contexts, sizes = self.histories.gather(slots)
+        sections = None
+        if self.version == FIRST_VERSION:
+            item_keys = self.searches.first_keys(item_keys, contexts)
+        else:
+            sections = self.searches.sections(item_keys, contexts, sizes, self._other_sections(slots))
         return UserRecords(
             epoch=self.epoch,
             offsets=self.offsets[slots],
@@ -247,14 +256,14 @@ class UserStates:
             item_keys=item_keys,
             contexts=contexts,
             sizes=sizes,
-            sections=self._sections_of(slots),
+            sections=sections,
             version=self.version,
         )
 
-    def _sections_of(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
-        """The sections of slots (U,), as `UserRecords` has them."""
+    def _other_sections(self, slots: NDArray[np.int64]) -> Sections:
+        """The sections of slots (U,) that are no columns."""
         if not self._sections:
-            return None
+            return np.zeros(0, np.uint8), np.zeros(len(slots) + 1, np.int64)
         data = [joined_sections(self._sections.get(slot, {})) for slot in slots.tolist()]
         starts = np.cumsum([0, *map(len, data)])
         return np.frombuffer(b"".join(data), np.uint8), starts
@@ -280,10 +289,23 @@ class UserStates:
         self.hidden[torch.from_numpy(slots).to(self.device)] = torch.from_numpy(rows["hidden"].copy()).to(self.device)
         actions = rows["actions"]
         self.histories.restore(slots, actions["object"], actions["context"], rows["actions_size"], rows["count"])
-        for slot, sections in zip(slots.tolist(), stored.sections, strict=True):
-            if sections:
-                self._sections[slot] = split_sections(sections)
+        self._restore_sections(slots, stored)
         return len(users)
+
+    def _restore_sections(self, slots: NDArray[np.int64], stored: StoredUsers) -> None:
+        searches = []
+        for slot, data in zip(slots.tolist(), stored.sections, strict=True):
+            if data:
+                sections = split_sections(data)
+                searches.append(sections.pop(SEARCHES, b""))
+                if sections:
+                    self._sections[slot] = sections
+        self.add_searches(stored_queries(stored, searches))
+
+    def add_searches(self, queries: QueryWords) -> None:
+        """Takes in the words of searches that are in rings, or about to be."""
+        if len(queries):
+            self.searches.add(queries, self.histories.rings)
 
     def _grow(self, slots: int) -> None:
         before = self.capacity

@@ -206,7 +206,7 @@ class _Optimization:
             yield losses.values()
 
     def _inputs(self, batch: Batch) -> _StepInputs:
-        tokens = self._vocabulary.tokens(batch.item_keys, batch.contexts)
+        tokens = self._vocabulary.tokens(batch.item_keys, batch.contexts, batch.queries)
         return _StepInputs(
             self._with_buckets(tokens, batch).to(self._device),
             targets_of(batch, self._vocabulary, torch.device("cpu")),

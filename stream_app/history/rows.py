@@ -21,10 +21,10 @@ from model.data.events import (
     Actions,
     item_key,
     price_buckets,
-    query_key,
     text_buckets,
     text_hashes,
 )
+from model.data.queries import read_queries
 from stream_app.contract.decoded import DecodedBatch, ShownList
 from stream_app.history.tables import NUMBERS, SCHEMA, SHOWN, TEXTS, TIME
 
@@ -68,15 +68,15 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
     """Returns the actions in rows that have ACTION_COLUMNS, the same as `actions_of` makes of their events."""
     types = _by_value(rows["type"], lambda names: np.array([TYPE_CODES[name] for name in names], np.uint8))
     searches = types == SEARCH
+    item_keys = _by_value(rows["item_id"], lambda texts: np.array([item_key(text or "") for text in texts], np.uint64))
+    asked = rows["query"].cast(pa.string()).filter(pa.array(searches)).fill_null("")
+    item_keys[searches], queries = read_queries(asked.to_pylist())
     return Actions(
         users=_texts(rows["user_id"]),
         items=_texts(pc.if_else(pa.array(searches), pa.scalar("", pa.string()), rows["item_id"].cast(pa.string()))),
+        queries=queries,
         types=types,
-        item_keys=np.where(
-            searches,
-            _by_value(rows["query"], lambda texts: np.array([query_key(text or "") for text in texts], np.uint64)),
-            _by_value(rows["item_id"], lambda texts: np.array([item_key(text or "") for text in texts], np.uint64)),
-        ),
+        item_keys=item_keys,
         times=rows["time"].cast(pa.int64()).fill_null(NO_TIME).to_numpy(zero_copy_only=False),
         event_ids=text_hashes(rows["event_id"].to_pylist()),
         sessions=_by_value(rows["session_id"], text_hashes),

@@ -106,7 +106,7 @@ def ranks(network: Network, vocabulary: Vocabulary, sequences: Sequences, cut: i
     items, found = network.item_vectors().T.contiguous(), []
     for batch in batches(sequences, tokens=1024, cut=cut):
         targets = targets_of(batch, vocabulary, CPU)
-        vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts))[1]
+        vectors = network(vocabulary.tokens(batch.item_keys, batch.contexts, batch.queries))[1]
         scores = network.queries(vectors[targets.next_known]) @ items
         own = scores.gather(1, targets.next_rows[targets.next_known].unsqueeze(1) - ITEM_BUCKETS)
         found.append((scores >= own).sum(1).numpy())

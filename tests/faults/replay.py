@@ -22,6 +22,7 @@ _ALIASES: Final = {"view_item": "view", "Product Added": "cart"}  # those that t
 
 Place = tuple[int, int]  # partition, offset
 User = tuple[int, str]  # partition, user id
+Action = tuple[int, int | str]  # type code, and the item's hash or the text of a search
 
 
 class Record(Protocol):
@@ -49,7 +50,7 @@ class State:
     offset: int = -1
     count: int = 0
     last_time: int = NO_TIME
-    actions: deque[tuple[int, int]] = field(default_factory=deque)
+    actions: deque[Action] = field(default_factory=deque)
     event_ids: deque[str] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def apply(self, event: dict[str, Any], offset: int, time: int) -> None:
@@ -127,14 +128,24 @@ def _type(event: dict[str, Any]) -> str:
     return _ALIASES.get(kind, kind)
 
 
-def _action(event: dict[str, Any]) -> tuple[int, int]:
+def _action(event: dict[str, Any]) -> Action:
     code = _CODES[_type(event)]
     if code == _CODES["search"]:
-        return code, _query_object(event["query"])
+        return code, event["query"]
     return code, xxh3_64_intdigest(event["item_id"].encode())
 
 
-def _query_object(query: str) -> int:
-    """The first five words, case-folded, 12 bits each, the first one lowest."""
-    words = re.findall(r"\w+", query.casefold())[:5]
-    return sum((1 + xxh3_64_intdigest(word.encode()) % 4095) << (12 * place) for place, word in enumerate(words))
+def search_as_stored(query: str, version: int) -> list[tuple[int, tuple[int, ...]]]:
+    """The objects that a search may have in a record, each with the buckets of its words beside it.
+
+    In the first layout the object is the first five words, case-folded, 12 bits each, the first one lowest. The second
+    has the hash of the text and twelve words beside it, 16 bits each, or what was read from the first.
+    """
+    words = re.findall(r"\w+", query.casefold())
+    hashes = [xxh3_64_intdigest(word.encode()) for word in words[:12]]
+    few = tuple(1 + number % 4095 for number in hashes[:5])
+    old = sum(word << (12 * place) for place, word in enumerate(few))
+    if version == 1:
+        return [(old, ())]
+    whole = xxh3_64_intdigest(" ".join(words).encode()) or 1
+    return [(whole, tuple(1 + number % 65520 for number in hashes)), (old, few)]

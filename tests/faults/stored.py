@@ -11,11 +11,15 @@ from typing import Final
 _HEADER: Final = struct.Struct("<BIHHHIqqqQQ")
 _ACTION: Final = struct.Struct("<QI")
 _SECTION: Final = struct.Struct("<HI")  # tag, length
+_SEARCHES: Final = 1  # the tag of the section that has the searches' words
+_SEARCH: Final = struct.Struct("<QB")  # object, words
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The fields of a record; `actions` are (type code, object), oldest first."""
+    """The fields of a record; `actions` are (type code, object), oldest first; `words` are those of searches."""
+
+    version: int
 
     epoch: int
     offset: int
@@ -25,6 +29,7 @@ class Stored:
     hidden: tuple[float, ...]
     event_ids: tuple[int, ...]
     actions: tuple[tuple[int, int], ...]
+    words: dict[int, tuple[int, ...]]  # of the searches, by object
 
 
 def read(record: bytes) -> Stored:
@@ -33,18 +38,31 @@ def read(record: bytes) -> Stored:
         record
     )
     expected = _HEADER.size + 2 * hidden + 8 * ids + _ACTION.size * length
-    end = _end_of_sections(record, expected) if version == 2 else expected
+    end, sections = _sections(record, expected) if version == 2 else (expected, {})
     if version not in (1, 2) or checksum != zlib.crc32(record[5:]) or len(record) != end:
         raise ValueError(f"damaged: version {version}, {len(record)} bytes, expected {end}")
     states = struct.unpack_from(f"<{hidden}e", record, _HEADER.size)
     event_ids = struct.unpack_from(f"<{ids}Q", record, _HEADER.size + 2 * hidden)
     actions = _ACTION.iter_unpack(record[_HEADER.size + 2 * hidden + 8 * ids : expected])
     sequence = tuple((context & 7, item) for item, context in actions)
-    return Stored(epoch, offset, count, last_time, weights, states, event_ids, sequence)
+    words = _words(sections.get(_SEARCHES, b""))
+    return Stored(version, epoch, offset, count, last_time, weights, states, event_ids, sequence, words)
 
 
-def _end_of_sections(record: bytes, at: int) -> int:
+def _sections(record: bytes, at: int) -> tuple[int, dict[int, bytes]]:
+    """Where the last section ends, and their bytes by tag."""
+    sections = {}
     while len(record) - at >= _SECTION.size:
-        _tag, length = _SECTION.unpack_from(record, at)
+        tag, length = _SECTION.unpack_from(record, at)
         at += _SECTION.size + length
-    return at
+        sections[tag] = record[at - length : at]
+    return at, sections
+
+
+def _words(section: bytes) -> dict[int, tuple[int, ...]]:
+    words, at = {}, 0
+    while at < len(section):
+        item, count = _SEARCH.unpack_from(section, at)
+        words[item] = struct.unpack_from(f"<{count}H", section, at + _SEARCH.size)
+        at += _SEARCH.size + 2 * count
+    return words

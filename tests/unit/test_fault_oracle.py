@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from model.serving.serving import serve
 from model.serving.state_engine import StateEngine
+from model.state.user_record import FIRST_VERSION, RECORD_VERSION
 from stream_app.contract.records import OutgoingRecord
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
@@ -66,10 +68,11 @@ def _sorted(logged: list[Logged]) -> list[Record]:
 
 
 @cache
-def sound() -> Run:
+def sound(version: int = RECORD_VERSION) -> Run:
     """What the pipeline makes of a load in batches of 50; cached, so not to be changed."""
-    log = _log()
-    engine = StateEngine(make_states(), rules_share=1)
+    log, states = _log(), make_states()
+    states.version = version
+    engine = StateEngine(states, rules_share=1)
     engine.serve(serve(make_version(), CPU))
     pipeline = Pipeline(engine, SETTINGS, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
     run = Run(log, [], [], [])
@@ -111,8 +114,9 @@ def _appended(sent: OutgoingRecord, partition: int, offset: int) -> Logged:
     return Logged(partition, offset, sent.key, sent.value, sent.headers)
 
 
-def test_what_the_pipeline_makes_is_as_it_must_be() -> None:
-    verdict = sound().verdict()
+@pytest.mark.parametrize("version", [FIRST_VERSION, RECORD_VERSION])
+def test_what_the_pipeline_makes_is_as_it_must_be(version: int) -> None:
+    verdict = sound(version).verdict()
     assert verdict.examples == []
     assert verdict.events + verdict.poison == EVENTS
     assert verdict.users > MIX.users / 2
@@ -250,7 +254,8 @@ def test_a_difference_is_counted(name: str) -> None:
     assert counter == "repeated" or verdict.examples
 
 
-# Where the fields of a record begin: the header has 55 bytes, the actions at the end 12 bytes each.
+# Where the fields of a record begin, or (below 0) where they do before the last action's end: the header has 55 bytes,
+# the actions 12 bytes each.
 FIELDS = {"epoch": 11, "offset": 15, "count": 23, "time": 31, "event id": -12 * LENGTH - 8, "item": -12, "type": -4}
 
 
@@ -259,9 +264,22 @@ def test_a_record_with_one_other_field_is_a_wrong_state(name: str) -> None:
     run = sound()
     index = max(index for index, record in enumerate(run.changelog) if record.key == b"hot")
     value = bytearray(run.changelog[index].value)
-    value[FIELDS[name]] ^= 1
+    hidden, ids, length = struct.unpack_from("<HHH", value, 5)
+    at = FIELDS[name] if FIELDS[name] >= 0 else 55 + 2 * hidden + 8 * ids + 12 * length + FIELDS[name]
+    value[at] ^= 1
     with pytest.raises(ValueError, match="damaged"):
         read(bytes(value))
+    value[1:5] = zlib.crc32(value[5:]).to_bytes(4, "little")
+    changed = replace(run, changelog=_moved(run.changelog, index, value=bytes(value)))
+    assert changed.verdict().wrong_states == 1
+
+
+def test_another_word_of_a_search_is_a_wrong_state() -> None:
+    run = sound()
+    last = {(record.partition, record.key): index for index, record in enumerate(run.changelog)}
+    index = next(index for index in last.values() if read(run.changelog[index].value).words)
+    value = bytearray(run.changelog[index].value)
+    value[-2] ^= 1  # the low byte of the last word, behind all else
     value[1:5] = zlib.crc32(value[5:]).to_bytes(4, "little")
     changed = replace(run, changelog=_moved(run.changelog, index, value=bytes(value)))
     assert changed.verdict().wrong_states == 1

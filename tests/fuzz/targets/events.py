@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from model.data.event_time import FLAGS, judge_times
-from model.data.events import EVENT_TYPES, TYPE_CODES, Event, Line, actions_of
+from model.data.events import ARRAYS, EVENT_TYPES, TYPE_CODES, Event, Line, actions_of
 from model.serving.answers import RANKED, Answers
 from stream_app.contract.dead_letters import dead_letter, read_dead_letter
 from stream_app.contract.decoded import REASONS
@@ -26,6 +26,7 @@ from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.history.rows import ACTION_COLUMNS, actions_in, rows_of
 from stream_app.kafka.encoded_batch import encode_records
 from tests.fuzz.targets.records import record_of
+from tests.unit.builders.basics import words_of_searches
 
 _OWN_KEY: Final = 255  # in the place of the key's length: the user id
 _FRONT: Final = struct.Struct(">Bq")
@@ -118,7 +119,8 @@ def _check_row(decoded: Any) -> None:
     rows = rows_of(3, [3], decoded)
     times, _ = judge_times(decoded.times, decoded.record_times)
     actions, stored = actions_of(decoded.events, times, decoded.lines), actions_in(rows.select(ACTION_COLUMNS))
-    for name in actions.__slots__:
+    assert words_of_searches(actions) == words_of_searches(stored)
+    for name in ("users", "items", *ARRAYS):
         left, right = getattr(actions, name), getattr(stored, name)
         assert (left if isinstance(left, list) else left.tolist()) == (
             right if isinstance(right, list) else right.tolist()

@@ -16,7 +16,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from model.data.events import EVENT_TYPES, Event, actions_of
+from model.data.events import EVENT_TYPES, SEARCH, Actions, Event, actions_of
 from model.data.sequences import sequences_of
 from model.data.vocabulary import Tokens, Vocabulary
 from model.fusion.combiner import Combiner, identity_combiner
@@ -231,9 +231,7 @@ class UserOracle:
             gap=31 if self.last_time is None else min(int(1.25 * math.log2(1 + gap_ms / 1000)), 30),
             category=_bucket(event.category, 1024),
             brand=_bucket(event.brand, 512),
-            object=sum(word << 12 * n for n, word in enumerate(words))
-            if event.type == "search"
-            else _hash(event.item_id),
+            object=_query_hash(event.query or "") if event.type == "search" else _hash(event.item_id),
         )
         self.sequence.append(action)
         self.last_time = clock
@@ -271,8 +269,18 @@ def _bucket(text: str | None, buckets: int) -> int:
     return 1 + _hash(text) % (buckets - 1) if text else 0
 
 
+def _query_hash(query: str) -> int:
+    return xxh3_64_intdigest(" ".join(query.split()).encode())
+
+
 def _words(query: str) -> list[int]:
     return [1 + _hash(word) % 4095 for word in query.split()[:5]]
+
+
+def words_of_searches(actions: Actions) -> dict[int, list[int]]:
+    """The buckets of the words of all searches among actions, by key; raises KeyError where they are missing."""
+    known = dict(zip(actions.queries.keys.tolist(), actions.queries.words.tolist(), strict=True))
+    return {key: known[key] for key in actions.item_keys[actions.types == SEARCH].tolist()}
 
 
 def packed(records: Sequence[OutgoingRecord]) -> list[RecordBatch]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from aiokafka import ConsumerRecord
 
 from model.data.event_time import judge_times
-from model.data.events import Actions, actions_of
+from model.data.events import ARRAYS, Actions, actions_of
 from stream_app.contract.decoded import DecodedBatch
 from stream_app.contract.events import decode_batch
 from stream_app.history.event_history import EventHistory
@@ -24,7 +24,7 @@ from stream_app.history.offset_chain import OffsetGap
 from stream_app.history.rows import rows_of, shown_rows_of
 from stream_app.history.storage import HistoryStorage
 from stream_app.history.tables import EVENTS, Table
-from tests.unit.builders.basics import make_record
+from tests.unit.builders.basics import make_record, words_of_searches
 
 STREAM = Stream("cluster-1", "shop.events", 1)
 NOON = 1_767_355_200_000  # 2026-01-02, in ms
@@ -168,7 +168,8 @@ def actions_at(topic: Topic, positions: Iterable[tuple[int, int]]) -> Actions:
 
 def assert_same_actions(actions: Actions, expected: Actions) -> None:
     """Compares actions column by column, their number formats included."""
-    for name in Actions.__slots__:
+    assert words_of_searches(actions) == words_of_searches(expected)
+    for name in ("users", "items", *ARRAYS):
         column, other = getattr(actions, name), getattr(expected, name)
         assert list(column) == list(other), name
         assert getattr(column, "dtype", None) == getattr(other, "dtype", None), name

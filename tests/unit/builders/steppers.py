@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from model.data.events import item_key
+from model.data.query_table import QueryTable
 from model.data.vocabulary import Tokens, Vocabulary
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
 from model.serving.recurrent_step import Stepper
+from model.state.searches import queries_of_first_keys
 
 ITEMS = [f"item {n}" for n in range(50)]
 SLOTS = 300
@@ -32,7 +34,8 @@ def make_tokens(count: int) -> Tokens:
     contexts = randomness.integers(0, 2**32, count, dtype=np.uint32)
     contexts -= (contexts % 8 == 7).astype(np.uint32)  # there is no type 7
     item_keys = np.array([*map(item_key, [*ITEMS, "unknown"]), 0, 5 << 12 | 7], np.uint64)
-    return Vocabulary(ITEMS).tokens(randomness.choice(item_keys, count), contexts)
+    queries = QueryTable(queries_of_first_keys(item_keys))
+    return Vocabulary(ITEMS).tokens(randomness.choice(item_keys, count), contexts, queries)
 
 
 def check_steps(network: Network, stepper: Stepper, rounds: tuple[int, ...], *, near: float = 1e-5) -> None:

@@ -14,16 +14,14 @@ from model.data.events import (
     CATEGORY_BUCKETS,
     EVENT_TYPES,
     PRICE_BUCKETS,
-    QUERY_WORDS,
-    WORD_BUCKETS,
     Event,
     actions_of,
     item_key,
     price_buckets,
-    query_key,
-    query_words,
     text_buckets,
 )
+from model.data.queries import query_key, read_queries
+from tests.unit.builders.basics import words_of_searches
 
 FIELDS = st.tuples(
     st.integers(0, len(EVENT_TYPES) - 1),
@@ -46,24 +44,6 @@ def test_contexts_come_back_from_32_bits(rows: list[tuple[int, bool, int, int, i
         strict=True,
     ):
         assert getattr(found, name).tolist() == values.tolist()
-
-
-@given(st.text(max_size=60))
-def test_words_of_a_query_survive_packing(query: str) -> None:
-    packed = query_key(query)
-    assert 0 <= packed < 2**60
-    words = query_words(np.array([packed], np.uint64))[0]
-    assert words.shape == (QUERY_WORDS,)
-    filled = [bool(word) for word in words]
-    assert filled == sorted(filled, reverse=True)  # words first, then nothing
-    assert words.max() < WORD_BUCKETS
-
-
-def test_a_query_is_its_first_words_without_case() -> None:
-    assert query_key("Red  SHOES, size 42!") == query_key("red shoes size 42")
-    assert query_key("red shoes") != query_key("shoes red")
-    assert query_key("a b c d e f") == query_key("a b c d e g")
-    assert query_key("?!") == 0
 
 
 def test_prices_fall_into_powers_of_two() -> None:
@@ -117,6 +97,7 @@ def test_columns_of_events() -> None:
     actions = actions_of(events, [5, 6])
     assert (actions.users, actions.items, actions.times.tolist()) == (["u1", "u2"], ["i1", ""], [5, 6])
     assert actions.item_keys.tolist() == [item_key("i1"), query_key("red shoes")]
+    assert words_of_searches(actions) == {query_key("red shoes"): read_queries(["red shoes"])[1].words[0].tolist()}
     assert [bool(x) for x in actions.event_ids] == [True, False]
     assert [bool(x) for x in actions.sessions] == [True, False]
     assert len(actions_of([], [])) == 0
@@ -125,4 +106,3 @@ def test_columns_of_events() -> None:
 def test_hashes_never_change() -> None:
     # Stored sequences and every deployed vocabulary depend on them.
     assert item_key("item-1") == 12172481486005482930
-    assert query_key("red shoes") == 11397424

@@ -83,6 +83,7 @@ def test_the_digest_tells_logs_apart_by_any_column() -> None:
     digest = summarise(WHOLE).digest
     columns = {name: getattr(WHOLE, name) for name in Sequences.__slots__}
     assert summarise(Sequences(**columns)).digest == digest
+    columns.pop("queries")  # the words of searches follow from their keys
     for name, column in columns.items():
         changed = column.copy()
         changed[len(changed) // 2] ^= 1

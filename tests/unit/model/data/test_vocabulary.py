@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.contexts import CONTEXT_SLICES, context_rows
-from model.data.events import SEARCH, Event, actions_of, item_key, query_key, query_words
+from model.data.events import SEARCH, Event, actions_of, item_key
+from model.data.queries import QueryWords
+from model.data.query_table import QueryTable
 from model.data.sequences import sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 
@@ -47,27 +50,34 @@ def test_tokens_of_items_and_searches() -> None:
     ]
     actions = actions_of(events, [0, 9000])
     sequences = sequences_of(actions)
-    tokens = Vocabulary(["a"]).tokens(sequences.item_keys[None], sequences.contexts[None])
+    tokens = Vocabulary(["a"]).tokens(sequences.item_keys[None], sequences.contexts[None], sequences.queries)
     assert tokens.items.tolist() == [[ITEM_BUCKETS, 0]]
     assert tokens.searches.tolist() == [[False, True]]
     assert tokens.contexts[0, :, -1].tolist() == [CONTEXT_SLICES["brands"].start + int(actions.brands[0]), 0]
     assert tokens.words[0, 0].sum() == 0
-    assert tokens.words[0, 1].tolist() == query_words(np.array(query_key("x y"), np.uint64)).tolist()
+    assert tokens.words[0, 1].tolist() == [1 + item_key("x") % 4095, 1 + item_key("y") % 4095, 0, 0, 0]
     assert tokens[:, 1].words.shape == (1, tokens.words.shape[2])
 
 
 @given(IDS, st.integers(0, 2**32), st.booleans())
 def test_tokens_are_rows_of_items_words_and_contexts(items: list[str], seed: int, searches: bool) -> None:
     rng, vocabulary = np.random.default_rng(seed), Vocabulary(items)
-    item_keys = rng.choice(np.array([*map(item_key, [*items, "another"]), 0, 5 << 12 | 7], np.uint64), (4, 6))
+    known = np.array([*map(item_key, [*items, "another"]), 0], np.uint64)  # a search may be called as an item is
+    item_keys = rng.choice(known, (4, 6))
+    words = -np.sort(-rng.integers(0, 2, (len(known), 12)) * rng.integers(1, 65_521, (len(known), 12)))
+    queries = QueryTable(QueryWords(known, words.astype(np.uint16)))
     contexts = rng.integers(0, 2**32, (4, 6), dtype=np.uint32)
     if not searches:
         contexts -= (contexts % 8 == SEARCH).astype(np.uint32)
-    tokens, searched = vocabulary.tokens(item_keys, contexts), contexts % 8 == SEARCH
+    tokens, searched = vocabulary.tokens(item_keys, contexts, queries), contexts % 8 == SEARCH
     assert (tokens.searches.numpy() == searched).all()
     assert (tokens.items.numpy() == np.where(searched, 0, vocabulary.rows_of(item_keys))).all()
     assert (tokens.contexts.numpy() == context_rows(contexts)).all()
     if searched.any():
-        assert (tokens.words.numpy() == np.where(searched[..., None], query_words(item_keys), 0)).all()
+        rows = {key: np.where(row, 1 + (row - 1) % 4095, 0)[:5] for key, row in zip(known.tolist(), words, strict=True)}
+        wanted = np.array([rows[key] for key in item_keys.reshape(-1).tolist()]).reshape(4, 6, 5)
+        assert (tokens.words.numpy() == np.where(searched[..., None], wanted, 0)).all()
+        with pytest.raises(LookupError, match="not in the table"):
+            vocabulary.tokens(item_keys, contexts)
     else:
         assert tokens.words.shape == (4, 6, 0)

@@ -61,7 +61,8 @@ def test_ranks_are_those_of_a_plain_loop(lines: int) -> None:
     ranks, types, by_rules, by_popularity = [], [], [], []
     vectors = network.item_vectors()
     for start, position in late_targets(sequences, cut):
-        tokens = vocabulary.tokens(sequences.item_keys[None, start:position], sequences.contexts[None, start:position])
+        columns = sequences.item_keys[None, start:position], sequences.contexts[None, start:position]
+        tokens = vocabulary.tokens(*columns, sequences.queries)
         with torch.inference_mode():
             vector = network(tokens)[1][0, -1]
             scores = (network.queries(vector) @ vectors.T).tolist()

@@ -33,7 +33,8 @@ def test_ranks_and_lists_are_those_of_a_loop() -> None:
         if first is None:
             continue
         past = slice(first, position)
-        tokens = vocabulary.tokens(holdout.sequences.item_keys[None, past], holdout.sequences.contexts[None, past])
+        sequences = holdout.sequences
+        tokens = vocabulary.tokens(sequences.item_keys[None, past], sequences.contexts[None, past], sequences.queries)
         with torch.inference_mode():
             scores = (network.queries(network(tokens)[1][0, -1]) @ network.item_vectors().T).tolist()
         if target >= 0:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data.events import Actions, Event, actions_of
+from model.data.events import ARRAYS, Actions, Event, actions_of
 from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
 from model.items.item import Item
+from tests.unit.builders.basics import words_of_searches
 from tests.unit.builders.items import FEW, MARKETS, NUMBERS, items
 
 IDS = st.sampled_from(["1", "2", "3"])
@@ -46,8 +45,9 @@ def plainly(event: Event, item: Item | None) -> Event:
 
 
 def same(actions: Actions, others: Actions) -> bool:
-    columns = [field.name for field in fields(Actions)]
-    return all(np.array_equal(getattr(actions, name), getattr(others, name)) for name in columns)
+    columns = ("users", "items", *ARRAYS)
+    found = all(np.array_equal(getattr(actions, name), getattr(others, name)) for name in columns)
+    return found and words_of_searches(actions) == words_of_searches(others)
 
 
 @settings(deadline=None)

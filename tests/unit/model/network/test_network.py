@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from model.data.events import EVENT_TYPES, SEARCH, item_key
+from model.data.query_table import QueryTable
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.network.backbones import BackboneName
 from model.network.network import Network, NetworkConfig
+from model.state.searches import queries_of_first_keys
 from tests.unit.builders.basics import BACKBONES
 
 ITEMS = [f"item {n}" for n in range(20)]
@@ -20,7 +22,7 @@ def random_tokens(seed: int, *shape: int) -> Tokens:
     contexts = randomness.integers(0, 2**32, shape, dtype=np.uint32)
     contexts -= (contexts % 8 == 7).astype(np.uint32)  # type 7 does not exist
     items = np.array([item_key(item) for item in [*ITEMS, "unknown"]], np.uint64)
-    return Vocabulary(ITEMS).tokens(randomness.choice(items, shape), contexts)
+    return Vocabulary(ITEMS).tokens(randomness.choice(items, shape), contexts, QueryTable(queries_of_first_keys(items)))
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -42,7 +44,9 @@ def test_items_are_read_alike_beside_searches_and_without_any() -> None:
     network, vocabulary = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16)).eval(), Vocabulary(ITEMS)
     item_keys = np.array([[item_key("item 3"), 5 << 12 | 7, item_key("item 4")]], np.uint64)
     contexts = np.array([[3, SEARCH, 3]], np.uint32)
-    mixed, items = vocabulary.tokens(item_keys, contexts), vocabulary.tokens(item_keys[:, ::2], contexts[:, ::2])
+    queries = QueryTable(queries_of_first_keys(item_keys[0, 1:2]))
+    mixed = vocabulary.tokens(item_keys, contexts, queries)
+    items = vocabulary.tokens(item_keys[:, ::2], contexts[:, ::2])
     assert not items.words.numel()
     embedded, inputs = network.embed(mixed)
     torch.testing.assert_close(network.embed(items), (embedded[:, ::2], inputs[:, ::2]))

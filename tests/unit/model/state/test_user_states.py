@@ -33,7 +33,7 @@ def remember(states: UserStates, sent: Sent, times: Sequence[int] | None = None,
     actions = actions_of(events, times or [0] * len(sent))
     actions.event_ids[:] = [event_id for _, event_id in sent]
     slots = slots_of(states, 0, actions.users)
-    states.histories.append(slots, actions.item_keys, np.arange(len(sent), dtype=np.uint32))
+    states.histories.append(slots, actions.item_keys, 8 * np.arange(len(sent), dtype=np.uint32) + actions.types)
     states.remember(slots, actions)
 
 
