@@ -94,9 +94,10 @@ class ItemCatalogue:
         self.lock = Lock()
         self._rows = rows  # in use or free
         self._left_behind = 0  # records whose texts nobody may need any more
-        taken = np.flatnonzero(self.column("ids"))
         self._free = np.flatnonzero(self.column("ids") == 0).tolist()
-        self.table.put(np.array([item_key(self._text("ids", row)) for row in taken.tolist()], np.uint64), taken)
+        if rows:
+            taken = np.flatnonzero(self.column("ids"))
+            self.table.put(np.array([item_key(self._text("ids", row)) for row in taken.tolist()], np.uint64), taken)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -140,7 +141,9 @@ class ItemCatalogue:
             markets={self._string(each["market"]): self._offer(each) for each in self._markets(row)},
         )
 
-    def apply(self, items: Sequence[Item], details: Sequence[int], removed: Sequence[str] = ()) -> None:
+    def apply(
+        self, items: Sequence[Item], details: Sequence[int] | NDArray[np.int64], removed: Sequence[str] = ()
+    ) -> None:
         """Puts items (N,), each whole in the place of what was there, and takes others away, by id; no id comes twice.
 
         `details` (N,) says where the rest of each record lies.
@@ -155,6 +158,12 @@ class ItemCatalogue:
                 self._columns[name][rows] = details if name == "details" else values[name]
         if self._left_behind > max(_LEAST_LEFT_BEHIND, len(self)):
             self.compact()
+
+    def take_over(self, other: ItemCatalogue) -> None:
+        """Takes the place of another catalogue's items, which is not used any more; what was here is dropped."""
+        with self.lock:
+            self._columns, self.tables, self.table = other._columns, other.tables, other.table
+            self._rows, self._free, self._left_behind = other._rows, other._free, other._left_behind
 
     def compact(self) -> None:
         """Makes the tables anew of what rows still use; readers wait only for the exchange."""

@@ -25,6 +25,7 @@ _TAG: Final = np.uint64(32)  # bits: the upper half of a cell is a string's hash
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _BASIS: Final = np.uint64(0xCBF29CE484222325)  # of the FNV-1a hash, 64 bits, as is the next
 _PRIME: Final = np.uint64(0x100000001B3)
+_EMPTY: Final = (_BASIS ^ (_BASIS >> _TAG)) & _LOW  # hash of the empty string
 
 
 class StringColumn(NamedTuple):
@@ -54,8 +55,8 @@ class StringTable:
         self._text = np.empty(1024, np.uint8)
         self._starts = np.zeros(256, np.int64)
         self._cells = np.zeros(_LEAST_CELLS, np.uint64)
-        self._size = 0
-        self.intern([b""])
+        self._size = 1
+        self._cells[_EMPTY & np.uint64(_LEAST_CELLS - 1)] = _EMPTY << _TAG | np.uint64(1)  # the empty string
 
     def __len__(self) -> int:
         return self._size

@@ -21,9 +21,11 @@ import torch
 from aiokafka import ConsumerRecord
 
 from model.data.disk_log import TrainingWindow, window_of_chunks
+from model.data.events import actions_of
 from model.fusion.combiner import CombinerConfig
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_of
+from model.items.attributes import completed
 from model.network.backbones import BackboneName
 from model.rounds.drift import DriftMonitor
 from model.rounds.fit_model import FitModelConfig
@@ -41,6 +43,8 @@ from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
 from stream_app.history.rows import rows_of
 from stream_app.history.storage import HistoryStorage
+from stream_app.items.local_catalogue import LocalCatalogue
+from stream_app.items.snapshot import Origin
 from stream_app.sandbox.simulate import Shop
 from stream_app.settings import Settings
 from stream_app.worker.warm_up import warm_up
@@ -80,6 +84,8 @@ def compile_all(settings: Settings, say: Callable[[str], None]) -> CompiledFolde
             warm_up(settings, CPU, None)
         with _said(say, "a history"):
             windows = [_window(Path(scratch), room, files) for room in (EVENTS, _SMALL_ROOM)]
+        with _said(say, "a catalogue of items"):
+            _catalogue(Path(scratch))
         for backbone in get_args(BackboneName):
             version: Version | None = None
             for number, window in enumerate(windows, 1):
@@ -128,6 +134,22 @@ def _window(scratch: Path, room: int, files: ExitStack) -> TrainingWindow:
     return window
 
 
+def _catalogue(scratch: Path) -> None:
+    """A catalogue that items come into, change in, leave, and are asked for, before and after it lay on disk."""
+    events = decode_batch(_records()[:100]).events
+    ids = list(dict.fromkeys(event.item_id for event in events if event.item_id)) + [f"other-{n}" for n in range(400)]
+    value = msgspec.json.encode({"title": "item", "category": "a > b", "markets": {"DE": {"price": 1}}})
+    first, second = LocalCatalogue(scratch / "items", time.time), LocalCatalogue(scratch / "items", time.time)
+    first.apply([_item(item_id, value) for item_id in ids])
+    first.apply([_item(ids[0], None)])
+    first.save(Origin("", ""), {})
+    second.load(Origin("", ""), {}, _BEGIN_S)
+    second.items.compact()
+    for each in (first, second):
+        completed(actions_of(events, [0] * len(events)), ["DE"] * len(events), each.items)
+        each.close()
+
+
 def _records() -> list[ConsumerRecord[bytes, bytes]]:
     shop = Shop(1, start=_BEGIN_S, items=100, users=150)
     return [_record(offset, event) for offset, event in enumerate(shop.events(EVENTS))]
@@ -137,6 +159,10 @@ def _record(offset: int, event: dict[str, object]) -> ConsumerRecord[bytes, byte
     key, value = str(event["user_id"]).encode(), msgspec.json.encode(event)
     time_ms = int(1000 * _BEGIN_S) + offset
     return ConsumerRecord("made-up", 0, offset, time_ms, 0, key, value, None, len(key), len(value), ())
+
+
+def _item(item_id: str, value: bytes | None) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord("made-up", 0, 0, 0, 0, item_id.encode(), value, None, -1, -1, ())
 
 
 def _round(window: TrainingWindow, champion: Version | None, config: RoundConfig, folder: Path) -> Version:

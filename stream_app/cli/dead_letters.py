@@ -85,7 +85,7 @@ class ReplayFlags:
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @grouped("flags", ReplayFlags)
 def replay(flags: ReplayFlags, **options: Any) -> None:
-    """Publish the original records of dead letters to the events topic again, after a fix.
+    """Publish the original records of dead letters to their topic again, events or items, after a fix.
 
     Key, value and headers are as they were; the header nextact.replay counts the replays, nextact.replay.partition and
     .offset name the dead letter. A record is new: it has a new timestamp, goes to the partition of its key, comes after

@@ -15,7 +15,7 @@ import msgspec
 
 from model.data.events import ID_LENGTH, Price
 from model.items.item import CATEGORY_SEPARATOR, Item, Offer
-from stream_app.contract.decoded import RejectedRecord
+from stream_app.contract.decoded import Reason, RejectedRecord
 from stream_app.contract.event_fields import milliseconds
 from stream_app.contract.events import LARGEST_EVENT
 
@@ -25,6 +25,11 @@ URL_LENGTH: Final = 4096
 MOST_LEVELS: Final = 16  # of a category
 MOST_TAGS: Final = 64
 MOST_MARKETS: Final = 300
+
+ITEM_REASONS: Final[tuple[Reason, ...]] = (  # why a record is no item
+    "missing_key", "invalid_key", "empty", "too_large", "not_utf8", "not_json", "not_object", "missing_field",
+    "invalid_field", "too_long", "invalid_timestamp", "unreadable",
+)  # fmt: skip
 
 T = TypeVar("T")
 Word = Annotated[str, msgspec.Meta(max_length=ID_LENGTH)]

@@ -1,4 +1,6 @@
-"""`nextact dead-letters replay`: publishes the original records of dead letters to the events topic again.
+"""`nextact dead-letters replay`: publishes the original records of dead letters to their topic again.
+
+That is the items topic for those whose header names it, else the events topic.
 
 What was replayed is remembered as Kafka remembers what a consumer has read: as a committed offset per partition. Each
 reason has a consumer group of its own, and another for records that were replayed before, so that a replay of one
@@ -38,11 +40,12 @@ FOREIGN: Final = "not dead letters of nextact"
 EMPTY: Final = "with neither key nor value"
 UNREADABLE: Final = "stand for batches that cannot be read, whose records are nowhere else"
 CUT: Final = (
-    "cut to what their topic takes: the whole ones may still be in the events topic, at the offset that `list` shows"
+    "cut to what their topic takes: the whole ones may still be in the topic that they came from, at the offset that "
+    "`list` shows"
 )
 AGAIN: Final = "replayed before: --again"
 TOO_OFTEN: Final = f"replayed {MOST_REPLAYS} times, which is the most"
-TOO_LARGE: Final = "too large for the events topic"
+TOO_LARGE: Final = "too large for their topic"
 BEHIND: Final = "replayed or passed over by an earlier replay: --from-beginning"
 
 
@@ -203,24 +206,28 @@ class _Replay:
 
     async def _send(self, letter: DeadLetter) -> asyncio.Future[object]:
         """Sends the record to the partition of its key, as a publisher would, so a user's events stay in order."""
-        record = replay_record(letter)
+        record, topic = replay_record(letter), self._topic_of(letter)
         if self._options.dry_run:
             acknowledged: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             acknowledged.set_result(None)
             return acknowledged
         if all(_is_utf8(name) for name, _ in record.headers):
             future: asyncio.Future[object] = await self._producer.send(
-                self._settings.events_topic, record.value, record.key, headers=list(record.headers)
+                topic, record.value, record.key, headers=list(record.headers)
             )
             return future
-        return await self._send_odd(record, letter.source_partition)
+        return await self._send_odd(record, topic, letter.source_partition)
 
-    async def _send_odd(self, record: OutgoingRecord, partition: int) -> asyncio.Future[object]:
+    def _topic_of(self, letter: DeadLetter) -> str:
+        """Returns where the record belongs: what did not come from the items topic was an event."""
+        items = self._settings.items_topic
+        return items if letter.source_topic == items else self._settings.events_topic
+
+    async def _send_odd(self, record: OutgoingRecord, topic: str, partition: int) -> asyncio.Future[object]:
         """Sends a record with header names of any bytes, which aiokafka does not write, as a batch of its own.
 
         Without a key it goes where it came from.
         """
-        topic = self._settings.events_topic
         if record.key is not None:
             partitions = sorted(await self._producer.partitions_for(topic))
             partition = partitions[(murmur2(record.key) & 0x7FFFFFFF) % len(partitions)]

@@ -108,16 +108,21 @@ async def cluster_id(settings: Settings, role: Role) -> str:
 async def changelog_facts(settings: Settings, partitions: Collection[int]) -> tuple[dict[int, int], float, str]:
     """Returns what the local store must know of the changelog: the ends of these partitions, for how many seconds it
     keeps tombstones, and the id of its cluster.
-
-    Where the worker may not see how long tombstones are kept, they are taken to be gone at once.
     """
-    async with _admin_client(settings, "worker") as admin:
-        config = (await _configs(admin, [settings.state_topic]))[settings.state_topic] or {}
-        retention = float(config.get("delete.retention.ms", 0)) / 1000
-        cluster = str((await admin.describe_cluster())["cluster_id"])
+    retention, cluster = await compaction_facts(settings, "worker", settings.state_topic)
     changelog = [TopicPartition(settings.state_topic, number) for number in partitions]
     ends = await ends_of(settings, "worker", changelog)
     return {tp.partition: end for tp, end in ends.items()}, retention, cluster
+
+
+async def compaction_facts(settings: Settings, role: Role, topic: str) -> tuple[float, str]:
+    """Returns for how many seconds a compacted topic keeps tombstones, and the id of its cluster.
+
+    Where the role may not see how the topic is set, tombstones are taken to be gone at once.
+    """
+    async with _admin_client(settings, role) as admin:
+        config = (await _configs(admin, [topic]))[topic] or {}
+        return float(config.get("delete.retention.ms", 0)) / 1000, str((await admin.describe_cluster())["cluster_id"])
 
 
 def _admin_client(settings: Settings, role: Role) -> AdminClient:

@@ -37,6 +37,8 @@ from model.versions.version import Version, VersionContents
 from stream_app.device import check_device, choose_device
 from stream_app.errors import DataPathError
 from stream_app.http_server import HttpServer
+from stream_app.items.follower import ItemsFollower
+from stream_app.items.metrics import ItemMetrics
 from stream_app.kafka.refusals import explained
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
@@ -77,6 +79,7 @@ class Trainer:
         registry = CollectorRegistry()
         self._metrics = TrainerMetrics(registry)
         self._failures = RoundFailures(self._metrics)
+        self._items = ItemsFollower(settings, "trainer", ItemMetrics(registry), clock)
         self._recorder = EventRecorder(settings, self._metrics, clock)
         self._journal = RoundJournal(settings)
         self._http = HttpServer(registry, lambda: None)
@@ -88,11 +91,13 @@ class Trainer:
         await ensure_topics(self._settings, "trainer")
         try:
             await self._recorder.open()
+            await self._items.start()
             await self._recorder.start()
             await self._recorder.read_to_end()
             await self._recorder.keep_up()
             return await self._round(self._recorder.history.newest)
         finally:
+            await self._items.stop()
             await self._recorder.stop()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -101,15 +106,17 @@ class Trainer:
         try:
             await self._recorder.open()
             await self._http.start(self._settings.http_host, self._settings.http_port)
+            await self._items.start()
             await self._rounds_until(stop)
             self._recorder.record()
         finally:
+            await self._items.stop()
             await self._recorder.stop()
             await self._http.stop()
 
     async def _rounds_until(self, stop: asyncio.Event) -> None:
         watch = RollbackWatch(self._settings, self._metrics, self._clock)
-        working = [asyncio.create_task(self._rounds()), asyncio.create_task(watch.run())]
+        working = [asyncio.create_task(work) for work in (self._rounds(), watch.run(), self._items.follow())]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -25,6 +25,9 @@ from model.serving.canary import HitCounts
 from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.http_server import HttpServer
+from stream_app.items.follower import ItemsFollower
+from stream_app.items.letters import PARTITION, ItemLetters
+from stream_app.items.metrics import ItemMetrics
 from stream_app.kafka.refusals import explained, refusal
 from stream_app.kafka.topic_admin import ensure_topics, message_limits
 from stream_app.settings import Settings
@@ -97,6 +100,9 @@ class Worker:
             threads=threads,
             metrics=metrics,
         )
+        self._letters = ItemLetters(settings, self._writes_letters, time.time)
+        self._items = ItemsFollower(settings, "worker", ItemMetrics(registry), time.time, self._letters.note)
+        self._items.may_save = lambda: not self._letters
         pipeline = self._pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
         agent = EventsAgent(
             settings=settings,
@@ -129,16 +135,21 @@ class Worker:
         _share_interpreter()
         await ensure_topics(settings, "worker")
         limits = await message_limits(settings, "worker", settings.dead_letters_topic)
-        self._pipeline.largest_dead_letter = limits[settings.dead_letters_topic]
+        self._letters.largest = self._pipeline.largest_dead_letter = limits[settings.dead_letters_topic]
         async with AsyncExitStack() as stopping:
             await self._http.start(settings.http_host, settings.http_port)
             stopping.push_async_callback(self._http.stop)
             await self._delivery.start()
             stopping.push_async_callback(self._delivery.stop)
+            stopping.push_async_callback(self._items.stop)
+            stopping.push_async_callback(self._letters.stop)
+            reading = asyncio.create_task(self._items.start())
             await self._reloader.start()
             stopping.push_async_callback(self._reloader.stop)
             await self._warm_up()
-            for task in map(asyncio.create_task, (self._reloader.follow(), self._watch(), self._report_canaries())):
+            await reading
+            work = (self._reloader.follow(), self._items.follow(), self._letters.run())
+            for task in map(asyncio.create_task, (*work, self._watch(), self._report_canaries())):
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)
             await self._work(stop)
@@ -187,6 +198,12 @@ class Worker:
         if crashed:
             fail(self._app.crash_reason or DataPathError("the stream stopped by itself"))
         await self._app.stop()
+
+    def _writes_letters(self) -> bool | None:
+        """Whether this worker writes the dead letters of items; None: not known yet."""
+        if self._not_ready() is not None:
+            return None
+        return any(tp.partition == PARTITION for tp in self._app._assignment if tp.topic == self._settings.events_topic)
 
     def _not_ready(self) -> str | None:
         if not self._warm:

@@ -25,6 +25,7 @@ from tests.bench.catalogue import catalogue
 from tests.bench.cold import cold
 from tests.bench.fusion import fusion
 from tests.bench.incremental import incremental
+from tests.bench.items import items
 from tests.bench.per_user import memory
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
@@ -50,6 +51,7 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "recovery": recovery,
     "cold": cold,
     "memory": memory,
+    "items": items,
 }
 PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]
 

@@ -29,6 +29,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
         state_topic=f"{name}.changelog",
         models_topic=f"{name}.models",
         canary_topic=f"{name}.canary-reports",
+        items_topic=f"{name}.items",
         partitions=PARTITIONS,
         registry=str(place / "models"),
         history=str(place / "history"),

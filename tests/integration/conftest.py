@@ -69,6 +69,7 @@ def settings(kafka: Broker, tmp_path: Path) -> Settings:
         state_topic=f"{prefix}.changelog",
         models_topic=f"{prefix}.models",
         canary_topic=f"{prefix}.canary-reports",
+        items_topic=f"{prefix}.items",
         partitions=4,
         registry=str(tmp_path / "models"),
         history=str(tmp_path / "history"),

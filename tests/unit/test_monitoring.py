@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from stream_app.items.metrics import ItemMetrics
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.worker.metrics import RANKERS, STAGES, WorkerMetrics
 from tests.paths import ROOT
@@ -48,6 +49,7 @@ def exported() -> tuple[set[str], dict[str, dict[str, set[str]]]]:
     """Names of metric families; and of samples, with their labels and the values these have been given."""
     registry = CollectorRegistry()
     worker, trainer = WorkerMetrics(registry), TrainerMetrics(registry)
+    ItemMetrics(registry)
     worker.lag.set_function(lambda: {"0": 0})
     worker.model.labels("v1")
     worker.versions.begin(["v1"])
