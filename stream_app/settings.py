@@ -26,6 +26,7 @@ _OF_TOKEN_SERVER: Final = ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl
 
 Compression = Literal["none", "lz4", "zstd", "gzip", "snappy"]
 WriteFormat = Literal["current", "previous"]
+EventFormat = Literal["auto", "nextact", "segment", "ga4", "ubi"]
 
 
 class Settings(BaseSettings):
@@ -111,6 +112,16 @@ class Settings(BaseSettings):
     delivery: Literal["at-least-once", "exactly-once"] = Field(
         "at-least-once",
         description="at-least-once, or exactly-once (with transactions) for subscribers that read committed records",
+    )
+
+    event_format: EventFormat = Field(
+        "auto",
+        description="format of the events: auto (each record shows its own), nextact, segment, ga4 or ubi",
+    )
+    ignored_events: str = Field(
+        "",
+        description="names of more events that are no shopper's action and are passed over, separated by commas, "
+        "beside page_view, scroll and others of GA4's and Segment's",
     )
 
     # Serving

@@ -245,7 +245,8 @@ def schema(folder: Path | None) -> None:
 
     With --write they become files, beside an AsyncAPI document of the topics as they are set.
     """
-    from stream_app.contract.documents import documents, event_schema, prediction_schema
+    from stream_app.contract.documents import documents, prediction_schema
+    from stream_app.contract.event_schema import event_schema
     from stream_app.contract.item_schema import item_schema
 
     if folder is None:

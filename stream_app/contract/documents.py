@@ -1,24 +1,22 @@
-"""Writes the contract as documents: JSON Schemas of event, item and prediction, and an AsyncAPI document of the topics.
-
-The checks of a decoded event in `events`, which its types cannot express, are repeated here as schema; a test holds
-the two together. Schemas keep to draft 07, the newest that AsyncAPI asks every tool to read.
-"""
+"""Writes the contract as documents: JSON Schemas of event, item and prediction, an AsyncAPI document of the topics, and
+a table of the formats that events may have."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, Final
 
 import msgspec
 
-from model.data.events import EVENT_TYPES, ID_LENGTH, MOST_LINES, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Event
+from model.data.events import EVENT_TYPES, ID_LENGTH, MOST_LINES, PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from stream_app.contract.dead_letters import HEADER_PREFIX, REPLAY_HEADER
 from stream_app.contract.decoded import REASONS
-from stream_app.contract.events import LARGEST_EVENT, TYPE_NAMES
+from stream_app.contract.event_schema import EVENT_EXAMPLES, event_schema
+from stream_app.contract.formats.table import formats_table
 from stream_app.contract.item_schema import ITEM_EXAMPLES, item_schema
-from stream_app.contract.json_schema import LARGEST, TIMES, Json, standalone
+from stream_app.contract.json_schema import Json, standalone
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
@@ -28,31 +26,6 @@ _KAFKA_BINDING: Final = "0.5.0"
 _PROBABILITY: Final = {"minimum": 0, "maximum": 1}
 _NUMBER: Final = {"type": "string", "pattern": "^-?[0-9]+$"}  # as text, in a header
 
-_EVENT_FIELDS: Final = {
-    "user_id": "The user who did it. The record key must be the same text, in UTF-8.",
-    "type": "What the user did, by nextact's own name or by GA4's or Segment's, in any case.",
-    "item_id": "The item that it was done to; required unless the type is a search or `items` is given.",
-    "query": "The words searched for, as typed; required for a search.",
-    "timestamp": "When: RFC 3339, or milliseconds since 1970. Default: the timestamp of the record.",
-    "event_id": "The publisher's id of the event; a repeated event is applied once.",
-    "session_id": "The publisher's id of the session. Without it, half an hour of silence ends a session.",
-    "category": "The item's category.",
-    "brand": "The item's brand.",
-    "currency": "The currency of the price, as the shop writes it.",
-    "price": "The price of one unit.",
-    "quantity": "The number of units; negative if they were returned.",
-    "market": "The market it happened in: which of the catalogue's prices and stocks holds.",
-    "items": "Several items instead of one, such as a basket: one event with an action for each, and one prediction. "
-    "A search has none.",
-}
-_LINE_FIELDS: Final = {
-    "item_id": "The item.",
-    "category": "The item's category.",
-    "brand": "The item's brand.",
-    "currency": "The currency of the price; by default the event's.",
-    "price": "The price of one unit.",
-    "quantity": "The number of units; negative if they were returned.",
-}
 _PREDICTION_FIELDS: Final = {
     "prediction_id": "The same for the same event on every replay: deduplicate by it.",
     "user_id": "The event's user; also the record key.",
@@ -70,42 +43,11 @@ _PREDICTION_FIELDS: Final = {
     f"{PURCHASE_WITHIN_MS // 60_000} minutes, calibrated.",
     "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
 }
-_EXAMPLES: Final = (
-    {"user_id": "ada", "type": "view", "item_id": "shoe-7", "category": "running", "price": 89.9},
-    {"user_id": "ada", "type": "purchase", "items": [{"item_id": "shoe-7", "price": 89.9}, {"item_id": "sock-1"}]},
-    {"user_id": "ada", "type": "search", "query": "red running shoes", "timestamp": "2026-01-02T03:04:05.678Z"},
-)
-
-
-def event_schema() -> Json:
-    """Returns the schema of what a publisher may send, without the rules for the record key and the size."""
-    schema = standalone("event", schemas()["event"], _EVENT_FIELDS)
-    schema["description"] = f"One event of a shopper, at most {LARGEST_EVENT} bytes. Unknown fields are ignored."
-    fields = schema["properties"]
-    own_names = {"enum": list(EVENT_TYPES)}
-    fields["type"] = {"type": "string", "anyOf": [own_names, _any_case(TYPE_NAMES)]} | _described(fields["type"])
-    fields["timestamp"]["anyOf"] = [*TIMES, {"type": "null"}]
-    line = fields["items"]["anyOf"][0]["items"]
-    for name, description in _LINE_FIELDS.items():
-        line["properties"][name]["description"] = description
-    for priced in (fields, line["properties"]):
-        priced["price"]["anyOf"][0] |= {"maximum": LARGEST}
-        priced["quantity"]["anyOf"][0] |= {"minimum": -LARGEST, "maximum": LARGEST}
-    return schema | {
-        "if": {"required": ["type"], "properties": {"type": _any_case(_searches())}},
-        "then": {"required": ["query"], "properties": {"query": {"type": "string"}}},
-        "else": {
-            "anyOf": [
-                {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
-                {"required": ["items"], "properties": {"items": {"type": "array", "minItems": 1}}},
-            ]
-        },
-    }
 
 
 def prediction_schema() -> Json:
     """Returns the schema of what a subscriber receives; later versions may add fields."""
-    schema = standalone("prediction", schemas()["prediction"], _PREDICTION_FIELDS)
+    schema = standalone("prediction", msgspec.json.schema(Prediction), _PREDICTION_FIELDS)
     fields = schema["properties"]
     fields["prediction_id"]["format"] = "uuid"
     fields["event_type"]["enum"] = list(EVENT_TYPES)
@@ -134,7 +76,11 @@ def asyncapi(settings: Settings) -> Json:
         "defaultContentType": "application/json",
         "channels": _channels(settings),
         "operations": {
-            "takeEvent": _operation("receive", "events", "Every event is answered by a prediction."),
+            "takeEvent": _operation(
+                "receive",
+                "events",
+                "Every event is answered by a prediction, but for those that are no action: formats.md.",
+            ),
             "publishPrediction": _operation("send", "predictions", "At least once; deduplicate by prediction_id."),
             "publishDeadLetter": _operation(
                 "send", "deadLetters", "A record that is not an event, and why; see `nextact dead-letters list`."
@@ -154,28 +100,11 @@ def documents(settings: Settings) -> dict[str, str]:
         "event.schema.json": _json(event_schema()),
         "item.schema.json": _json(item_schema()),
         "prediction.schema.json": _json(prediction_schema()),
+        "formats.md": formats_table(),
         "asyncapi.yaml": "# Written by `nextact schema --write`; change the code instead.\n"
         + "\n".join(_yaml(asyncapi(settings)))
         + "\n",
     }
-
-
-def _described(field: Json) -> Json:
-    return {"description": field["description"]}
-
-
-def _searches() -> list[str]:
-    return [name for name, kind in TYPE_NAMES.items() if kind == "search"]
-
-
-def _any_case(names: Iterable[str]) -> Json:
-    """Returns a pattern for names in any case; JSON Schema has no flags, so each letter is a class of two."""
-    spelled = ("".join(_either_case(letter) for letter in name) for name in sorted(names))
-    return {"pattern": f"^({'|'.join(spelled)})$"}
-
-
-def _either_case(letter: str) -> str:
-    return f"[{letter}{letter.upper()}]" if letter.isalpha() else letter
 
 
 def _channels(settings: Settings) -> Json:
@@ -210,9 +139,13 @@ def _operation(action: str, channel: str, summary: str) -> Json:
 
 def _messages() -> Json:
     return {
-        "event": _message("Event", "The key is the user_id.", "event.schema.json")
+        "event": _message(
+            "Event",
+            "The key is the user_id. Events of GA4, Segment and UBI are taken as they are, too: formats.md.",
+            "event.schema.json",
+        )
         | {"headers": {"type": "object", "properties": _replay_headers()}}
-        | {"examples": [{"name": example["type"], "payload": example} for example in _EXAMPLES]},
+        | {"examples": [{"name": example["type"], "payload": example} for example in EVENT_EXAMPLES]},
         "item": _message("Item", "The key is the item's id; without a value the item is gone.", "item.schema.json")
         | {"examples": [{"name": example["title"], "payload": example} for example in ITEM_EXAMPLES]},
         "prediction": _message("Prediction", "The key is the user_id.", "prediction.schema.json"),
@@ -279,10 +212,3 @@ def _yaml(node: Any, indent: str = "") -> Iterator[str]:
             yield from _yaml(child, indent + "  ")
         else:
             yield lead + json.dumps(child, ensure_ascii=False)
-
-
-def schemas() -> dict[str, Any]:
-    """Returns JSON Schemas of event and prediction, made from the types that read and write them."""
-    event = msgspec.json.schema(Event)
-    event["$defs"]["Event"]["properties"]["type"]["enum"] = sorted(TYPE_NAMES)
-    return {"event": event, "prediction": msgspec.json.schema(Prediction)}

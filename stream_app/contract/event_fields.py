@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from model.data.events import ID_LENGTH, Event
 from stream_app.contract.decoded import RejectedRecord
 
+Decoded = TypeVar("Decoded")
+
+DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 YEAR_10000_MS: Final = 253_402_300_800_000  # milliseconds since the epoch; where RFC 3339 ends
 
 
@@ -43,6 +46,22 @@ def milliseconds(timestamp: str | int | float) -> int:
     if not -YEAR_10000_MS < timestamp < YEAR_10000_MS:
         raise RejectedRecord("invalid_timestamp", f"timestamp {timestamp} is not in milliseconds since 1970")
     return round(timestamp)
+
+
+def decode_as(decoder: msgspec.json.Decoder[Decoded], value: bytes) -> Decoded:
+    """Returns what a decoder makes of a record's value. Raises `RejectedRecord`."""
+    try:
+        return decoder.decode(value)
+    except DECODE_ERRORS as error:
+        raise undecodable(value, error) from None
+
+
+def decode_part(decoder: msgspec.json.Decoder[Decoded], part: msgspec.Raw) -> Decoded:
+    """Returns what a decoder makes of a part of a value that was found to be JSON. Raises `RejectedRecord`."""
+    try:
+        return decoder.decode(part)
+    except DECODE_ERRORS as error:
+        raise RejectedRecord("invalid_field", str(error)) from None
 
 
 def undecodable(value: bytes, error: Exception) -> RejectedRecord:

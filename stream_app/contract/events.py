@@ -1,66 +1,54 @@
-"""Decodes records of the events topic as the contract has them, or says why a record is not an event.
+"""Decodes records of the events topic, or says why a record is not an event.
 
-Predictions go the other way, to bytes, in `prediction_json`.
+nextact's own plain events are decoded here, at once; what is not one of them shows its format by its shape, and goes
+to the module of that format. Predictions go the other way, to bytes, in `prediction_json`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from model.data.events import EVENT_TYPES, Event, Line
 from stream_app.contract.decoded import Contents, DecodedBatch, RejectedRecord, Rejection
-from stream_app.contract.event_fields import check_key, check_numbers, milliseconds, undecodable
-from stream_app.contract.formats.own import OWN_KINDS
+from stream_app.contract.event_fields import DECODE_ERRORS, check_key, check_numbers, milliseconds, undecodable
+from stream_app.contract.event_names import TYPE_NAMES
+from stream_app.contract.formats.ga4 import decode_ga4
+from stream_app.contract.formats.options import DecodeOptions
+from stream_app.contract.formats.own import decode_identity, decode_shown
+from stream_app.contract.formats.segment import decode_segment
+from stream_app.contract.formats.shape import SEGMENT_CALLS, Shape, shape_of
+from stream_app.contract.formats.ubi import decode_ubi
 from stream_app.contract.records import Record, UnreadableBatch
 
 LARGEST_EVENT: Final = 256 * 1024  # bytes; no real event is larger, and one must not hold up a batch
 
-# The contract's own names, and those of GA4 (snake case) and Segment (titles), compared case-insensitively.
-_ALIASES: Final = {
-    "select_item": "click",
-    "product clicked": "click",
-    "view_item": "view",
-    "product viewed": "view",
-    "products searched": "search",
-    "view_search_results": "search",
-    "add_to_cart": "cart",
-    "product added": "cart",
-    "remove_from_cart": "remove",
-    "product removed": "remove",
-    "add_to_wishlist": "favorite",
-    "product added to wishlist": "favorite",
-    "order completed": "purchase",
-}
-TYPE_NAMES: Final = {name: name for name in EVENT_TYPES} | _ALIASES
-
-
-class _Kind(msgspec.Struct, frozen=True, gc=False):
-    """What tells of which kind a record is."""
-
-    type: Any = None
-
-
 _EVENT_DECODER: Final = msgspec.json.Decoder(Event)
-_KIND_DECODER: Final = msgspec.json.Decoder(_Kind)
+_DEFAULTS: Final = DecodeOptions()
+_OTHER_FORMATS: Final = {"segment": decode_segment, "ga4": decode_ga4, "ubi": decode_ubi}
 
 
-def decode_batch(records: Sequence[Record], most_lines: int = sys.maxsize) -> DecodedBatch:
+def decode_batch(
+    records: Sequence[Record], most_lines: int = sys.maxsize, options: DecodeOptions = _DEFAULTS
+) -> DecodedBatch:
     """Decodes and validates records; guesses nothing. Returns only the first `most_lines` actions of a record."""
     batch = DecodedBatch()
+    shape_first = _is_foreign(records, options)
     for position, record in enumerate(records):
         try:
-            contents = decode_event(record.key, record.value, record.timestamp)
+            contents = decode_event(record.key, record.value, record.timestamp, options, shape_first)
         except RejectedRecord as rejection:
             if isinstance(record, UnreadableBatch):
                 batch.rejected.append(Rejection(position, record.reason, record.message))
             else:
                 batch.rejected.append(Rejection(position, rejection.reason, str(rejection)))
             continue
-        for line, event in enumerate(contents.actions[:most_lines]):
+        for line, event in enumerate(contents.actions):
+            if line == most_lines:
+                break
             batch.positions.append(position)
             batch.events.append(event)
             batch.lines.append(line)
@@ -71,58 +59,104 @@ def decode_batch(records: Sequence[Record], most_lines: int = sys.maxsize) -> De
     return batch
 
 
+def _is_foreign(records: Sequence[Record], options: DecodeOptions) -> bool:
+    """Returns whether the first record is in the format of another system, as then the others of the batch are."""
+    if options.format != "auto" or not records:
+        return False
+    try:
+        return _other_format(shape_of(records[0].value or b""), options) is not None
+    except RejectedRecord:
+        return False
+
+
 def _add_others(batch: DecodedBatch, position: int, contents: Contents) -> None:
     """Adds what is no action."""
     batch.ignored.extend(contents.ignored)
-    batch.shown.extend(msgspec.structs.replace(shown, position=position) for shown in contents.shown)
-    batch.identities.extend(msgspec.structs.replace(one, position=position) for one in contents.identities)
+    for shown in contents.shown:
+        batch.shown.append(msgspec.structs.replace(shown, position=position))
+    for identity in contents.identities:
+        batch.identities.append(msgspec.structs.replace(identity, position=position))
 
 
-def decode_event(key: bytes | None, value: bytes | None, record_time: int) -> Contents:
+def decode_event(
+    key: bytes | None,
+    value: bytes | None,
+    record_time: int,
+    options: DecodeOptions = _DEFAULTS,
+    shape_first: bool = False,
+) -> Contents:
     """Returns what a record says: its actions, one or one for each line, or what is no action.
 
-    Types are under nextact's own names; times, like `record_time`, are in milliseconds since the epoch.
+    Types are under nextact's own names; times, like `record_time`, are in milliseconds since the epoch. `shape_first`
+    is quicker for a record in the format of another system, and changes nothing else.
     Raises `RejectedRecord` when the record is not an event.
     """
     if not value:
         raise RejectedRecord("empty", "the record has no value")
     if len(value) > LARGEST_EVENT:
         raise RejectedRecord("too_large", f"the value has {len(value)} bytes, more than {LARGEST_EVENT}")
+    if options.format in _OTHER_FORMATS:
+        return _OTHER_FORMATS[options.format](shape_of(value), key, value, record_time, options)
+    if shape_first and (format := _other_format(shape := shape_of(value), options)):
+        return _OTHER_FORMATS[format](shape, key, value, record_time, options)
     try:
         event = _EVENT_DECODER.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _other(key, value, record_time, undecodable(value, error))
+    except DECODE_ERRORS as error:
+        return _other(key, value, record_time, options, error)
     kind = TYPE_NAMES.get(event.type) or TYPE_NAMES.get(event.type.casefold())
     if kind is None:
-        message = f"type is {event.type[:64]!r}, not one of {', '.join(EVENT_TYPES)}"
-        return _other(key, value, record_time, RejectedRecord("unknown_type", message))
+        if event.type not in SEGMENT_CALLS and (contents := options.passed_over.get(event.type)):
+            return contents
+        return _other(key, value, record_time, options, None)
     if kind != event.type:
         event = msgspec.structs.replace(event, type=kind)
-    actions = _actions_of(event)
-    check_key(key, event.user_id)
+    if key != event.user_id.encode():
+        check_key(key, event.user_id)
     time = record_time if event.timestamp is None else milliseconds(event.timestamp)
+    if event.items is None:
+        _check_fields(event)
+        return Contents((event,), (time,))
+    actions = _actions_of(event)
     return Contents(actions, (time,) * len(actions))
 
 
-def _other(key: bytes | None, value: bytes, record_time: int, rejection: RejectedRecord) -> Contents:
-    """Returns what a record of another kind says; else raises the rejection."""
-    try:
-        kind = _KIND_DECODER.decode(value).type
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise rejection from None
-    decode = OWN_KINDS.get(kind.casefold()) if isinstance(kind, str) else None
-    if decode is None:
-        raise rejection
-    return decode(key, value, record_time)
+def _other(
+    key: bytes | None, value: bytes, record_time: int, options: DecodeOptions, error: Exception | None
+) -> Contents:
+    """Returns what a record says that is not a plain event of nextact, `error` being why, if not by its type alone."""
+    shape = shape_of(value)
+    if options.format == "auto" and (format := _other_format(shape, options)):
+        return _OTHER_FORMATS[format](shape, key, value, record_time, options)
+    meaning = options.meaning(shape.type) if isinstance(shape.type, str) else None
+    if meaning == "ignored":
+        return options.passed_over[shape.type.casefold()]
+    if meaning == "shown":
+        return decode_shown(key, value, record_time)
+    if meaning == "identify":
+        return decode_identity(key, value, record_time)
+    if error is not None:
+        raise undecodable(value, error)
+    raise RejectedRecord("unknown_type", f"type is {shape.type[:64]!r}, not one of {', '.join(EVENT_TYPES)}")
+
+
+def _other_format(shape: Shape, options: DecodeOptions) -> str | None:
+    """Returns the format of a record; None: it is nextact's own, as a known type with a user_id always is."""
+    if shape.is_segment_call:
+        return "segment"
+    if shape.user_id is not None and isinstance(shape.type, str) and options.meaning(shape.type):
+        return None
+    if shape.is_ga4_request or shape.event_name is not None:
+        return "ga4"
+    return None if shape.action_name is None else "ubi"
 
 
 def _actions_of(event: Event) -> Sequence[Event]:
-    if event.items and event.type != "search":
-        return [_action_of(event, line) for line in event.items]
-    if event.items is not None:
+    """Returns an event for each of an event's lines; a search has none, and an empty list says nothing."""
+    if not event.items or event.type == "search":
         event = msgspec.structs.replace(event, items=None)
-    _check_fields(event)
-    return (event,)
+        _check_fields(event)
+        return (event,)
+    return [_action_of(event, line) for line in event.items]
 
 
 def _action_of(event: Event, line: Line) -> Event:
@@ -142,9 +176,9 @@ def _action_of(event: Event, line: Line) -> Event:
 
 
 def _check_fields(event: Event) -> None:
-    if event.type == "search":
-        if event.query is None:
-            raise RejectedRecord("missing_field", "a search has no query")
-    elif event.item_id is None:
+    if event.item_id is None and event.type != "search":
         raise RejectedRecord("missing_field", f"a {event.type} has no item_id")
-    check_numbers(event)
+    if event.query is None and event.type == "search":
+        raise RejectedRecord("missing_field", "a search has no query")
+    if event.price is not None or event.quantity is not None:
+        check_numbers(event)

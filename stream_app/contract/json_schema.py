@@ -11,7 +11,7 @@ from stream_app.contract.event_fields import YEAR_10000_MS
 Json = dict[str, Any]
 
 LARGEST: Final = sys.float_info.max  # beyond it a double is infinite
-_DRAFT: Final = "http://json-schema.org/draft-07/schema#"
+DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 _RFC3339: Final = (
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
@@ -23,11 +23,16 @@ TIMES: Final[tuple[Json, ...]] = (
 
 
 def standalone(name: str, raw: Json, descriptions: Mapping[str, str]) -> Json:
+    """Returns a document of a schema that msgspec has made, as `described` does."""
+    return {"$schema": DRAFT, "$id": f"urn:nextact:{name}"} | described(raw, descriptions)
+
+
+def described(raw: Json, descriptions: Mapping[str, str]) -> Json:
     """Returns a schema that msgspec has made, with its references resolved and each field described."""
     schema: Json = inlined({"$ref": raw["$ref"]}, raw["$defs"])
     for field, text in descriptions.items():
         schema["properties"][field]["description"] = text
-    return {"$schema": _DRAFT, "$id": f"urn:nextact:{name}"} | schema
+    return schema
 
 
 def inlined(node: Any, definitions: Json) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from model.data.events import Line
-from stream_app.contract.events import TYPE_NAMES
+from stream_app.contract.event_names import TYPE_NAMES
 
 Row = dict[str, Any]
 Key = tuple[str, str]  # user and type

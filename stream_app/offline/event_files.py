@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.data.events import EVENT_TYPES, Event
-from stream_app.contract.events import TYPE_NAMES
+from stream_app.contract.event_names import TYPE_NAMES
 from stream_app.errors import InputUnreadable, SettingsInvalid
 from stream_app.offline.baskets import Row, in_baskets
 from stream_app.offline.cell_values import TimeUnit, column_values, finite, is_empty, milliseconds, text, zone_of

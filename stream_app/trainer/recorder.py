@@ -18,6 +18,7 @@ from model.data.events import actions_of
 from model.rounds.drift import DriftMonitor
 from stream_app.contract.decoded import DecodedBatch
 from stream_app.contract.events import decode_batch
+from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.records import Record, UnreadableBatch
 from stream_app.errors import HistoryUnusable
 from stream_app.history.event_history import EventHistory
@@ -72,6 +73,7 @@ class EventRecorder:
     def __init__(self, settings: Settings, metrics: TrainerMetrics, clock: Callable[[], float]) -> None:
         """`clock` gives seconds since the epoch."""
         self._settings = settings
+        self._options = DecodeOptions.of(settings)
         self._metrics = metrics
         self._clock = clock
         self._topic = TopicReader(settings)
@@ -108,7 +110,7 @@ class EventRecorder:
         for gap in list(self.history.events.gaps):
             await self._fill(self.history.events, gap, self._event_rows)
         for gap in list(self.history.shown.gaps):
-            await self._fill(self.history.shown, gap, _shown_rows)
+            await self._fill(self.history.shown, gap, self._shown_rows)
         await asyncio.to_thread(self.history.use_format)
         await self._resume(self._written)
         self._written = {partition: self._written.get(partition, 0) for partition in self._read}
@@ -167,7 +169,7 @@ class EventRecorder:
 
     def _decode(self, records: Sequence[Record]) -> DecodedBatch:
         """Decodes records that are read for the events in them."""
-        decoded = decode_batch(records)
+        decoded = decode_batch(records, options=self._options)
         self._metrics.events.inc(decoded.lines.count(0))
         rejected = [records[one.position] for one in decoded.rejected]
         self._metrics.rejected.inc(
@@ -221,6 +223,10 @@ class EventRecorder:
     def _event_rows(self, partition: int, records: Sequence[Record]) -> pa.RecordBatch:
         return rows_of(partition, [record.offset for record in records], self._decode(records))
 
+    def _shown_rows(self, partition: int, records: Sequence[Record]) -> pa.RecordBatch:
+        shown = decode_batch(records, options=self._options).shown
+        return shown_rows_of(partition, [record.offset for record in records], shown)
+
     async def _fill(self, files: FileChain, gap: OffsetGap, rows_in: RowsIn) -> None:
         """Reads again what a damaged file had held."""
         bounds = await self._topic.bounds() if gap.stream == self._stream else {}
@@ -253,7 +259,3 @@ class EventRecorder:
         self._metrics.history_bytes.set(self.history.size)
         self._metrics.history_files.set(len(self.history.files) + len(self.history.shown.files))
         self._metrics.history_shown.set(self.history.shown.rows)
-
-
-def _shown_rows(partition: int, records: Sequence[Record]) -> pa.RecordBatch:
-    return shown_rows_of(partition, [record.offset for record in records], decode_batch(records).shown)

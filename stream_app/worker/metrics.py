@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal, get_args
 
@@ -16,7 +17,7 @@ from model.errors import RefusalReason
 from model.serving.answers import Answers
 from model.serving.online_hits import count_hits
 from model.serving.online_scores import BatchScores, VersionScore
-from stream_app.contract.decoded import REASONS
+from stream_app.contract.decoded import REASONS, DecodedBatch
 from stream_app.contract.records import UnreadableReason
 from stream_app.kafka.log_range import MISSED_REASONS
 
@@ -141,6 +142,15 @@ class WorkerMetrics:
         self.duplicates = Counter(
             "nextact_duplicate_events", "Repeated event ids: answered, not applied", registry=registry
         )
+        self.ignored = Counter(
+            "nextact_ignored_events",
+            "Events that are no shopper's action, passed over, by their name",
+            ["type"],
+            registry=registry,
+        )
+        self.shown_lists = Counter(
+            "nextact_shown_lists", "Lists of items that users were shown, replays included", registry=registry
+        )
         self.event_time = Counter(
             "nextact_event_time", "New events by the verdict on their time", ["verdict"], registry=registry
         )
@@ -239,6 +249,14 @@ class WorkerMetrics:
         """Notes why the newest promotion does not serve; None: it does, or there is none."""
         for each in REFUSALS:
             self._unserved.labels(each).set(each == reason)
+
+    def pass_over(self, decoded: DecodedBatch) -> None:
+        """Counts what is no action: their names are a closed set, which settings can add to."""
+        for name, count in Counts(decoded.ignored).items():
+            self.ignored.labels(name).inc(count)
+        if decoded.identities:
+            self.ignored.labels("identify").inc(len(decoded.identities))
+        self.shown_lists.inc(len(decoded.shown))
 
     def score(self, ranker: Ranker, ranks: NDArray[np.int64]) -> None:
         """Counts the ranks of next items in the answers before them, from 1; 0: not among the best."""

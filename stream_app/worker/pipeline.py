@@ -26,6 +26,7 @@ from model.state.user_record import UserRecords, packed, records_of
 from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.decoded import DecodedBatch, Rejection
 from stream_app.contract.events import decode_batch
+from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, concatenate, frozen, strings
@@ -97,6 +98,7 @@ class Pipeline:
         self._state_engine = engine  # the device thread's
         self._answer_engine = AnswerEngine()  # the ranking thread's
         self._settings = settings
+        self._options = DecodeOptions.of(settings)
         self._metrics = metrics
         self._stages = {stage: metrics.stage.labels(stage) for stage in STAGES}
         self._verdicts = [metrics.event_time.labels(flag or "ok") for flag in FLAGS]
@@ -119,7 +121,7 @@ class Pipeline:
         if records:
             self._metrics.batch_events.observe(len(records))
         with self._timed("decode"):
-            decoded = decode_batch(records, MOST_LINES)
+            decoded = decode_batch(records, MOST_LINES, self._options)
             self._limits.count(records, decoded.rejected, generation)
             self._count_unreadable(records, decoded.rejected)
             sources = [records[index] for index in decoded.positions]
@@ -264,6 +266,7 @@ class Pipeline:
                 self._verdicts[verdict].inc(count)
             metrics.score("rules", stepped.rules_ranks)
         metrics.replays.inc(replays)
+        metrics.pass_over(decoded)
         users = self._state_engine.user_counts()
         metrics.evicted.inc(users.evicted)
         metrics.returned.inc(users.returned)

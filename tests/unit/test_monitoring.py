@@ -52,6 +52,7 @@ def exported() -> tuple[set[str], dict[str, dict[str, set[str]]]]:
     ItemMetrics(registry)
     worker.lag.set_function(lambda: {"0": 0})
     worker.model.labels("v1")
+    worker.ignored.labels("page_view")
     worker.versions.begin(["v1"])
     for stage in STAGES:
         worker.stage.labels(stage)

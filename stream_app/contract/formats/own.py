@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from model.data.events import Id
 from stream_app.contract.decoded import Contents, Identity, ShownList
-from stream_app.contract.event_fields import check_key, milliseconds, undecodable
+from stream_app.contract.event_fields import check_key, decode_as, milliseconds
 
 
 class ShownItem(msgspec.Struct, frozen=True, gc=False):
@@ -47,15 +46,12 @@ _IDENTITY: Final = msgspec.json.Decoder(IdentityRecord)
 
 
 def decode_shown(key: bytes | None, value: bytes, record_time: int) -> Contents:
-    """Returns the list in a record of type `shown`; a list without items is ignored. Raises `RejectedRecord`."""
-    try:
-        record = _SHOWN.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise undecodable(value, error) from None
+    """Returns the list in a record of such a type; a list without items is ignored. Raises `RejectedRecord`."""
+    record = decode_as(_SHOWN, value)
     check_key(key, record.user_id)
     time = record_time if record.timestamp is None else milliseconds(record.timestamp)
     if not record.items:
-        return Contents(ignored=("shown",))
+        return Contents(ignored=(record.type.casefold(),))
     shown = ShownList(
         user_id=record.user_id,
         items=[item if isinstance(item, str) else item.item_id for item in record.items],
@@ -71,21 +67,12 @@ def decode_shown(key: bytes | None, value: bytes, record_time: int) -> Contents:
 
 
 def decode_identity(key: bytes | None, value: bytes, record_time: int) -> Contents:
-    """Returns the identity in a record of type `identify`; one of a single id is ignored. Raises `RejectedRecord`."""
-    try:
-        record = _IDENTITY.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise undecodable(value, error) from None
+    """Returns the identity in a record of such a type; one of a single id is ignored. Raises `RejectedRecord`."""
+    record = decode_as(_IDENTITY, value)
     if record.anonymous_id is None or record.anonymous_id == record.user_id:
-        return Contents(ignored=("identify",))
+        return Contents(ignored=(record.type.casefold(),))
     check_key(key, record.anonymous_id if key == record.anonymous_id.encode() else record.user_id)
     time = record_time if record.timestamp is None else milliseconds(record.timestamp)
     return Contents(
         identities=(Identity(record.user_id, record.anonymous_id, time, record_time, event_id=record.event_id),)
     )
-
-
-OWN_KINDS: Final[dict[str, Callable[[bytes | None, bytes, int], Contents]]] = {
-    "shown": decode_shown,
-    "identify": decode_identity,
-}

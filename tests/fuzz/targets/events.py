@@ -18,7 +18,8 @@ from model.data.events import ARRAYS, EVENT_TYPES, TYPE_CODES, Event, Line, acti
 from model.serving.answers import RANKED, Answers
 from stream_app.contract.dead_letters import dead_letter, read_dead_letter
 from stream_app.contract.decoded import REASONS
-from stream_app.contract.events import TYPE_NAMES, decode_batch
+from stream_app.contract.event_names import TYPE_NAMES
+from stream_app.contract.events import decode_batch
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.predictions import decode_prediction
 from stream_app.contract.records import OutgoingRecord

@@ -79,7 +79,7 @@ def test_an_unknown_option_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_schemas_are_printed_or_written(tmp_path: Path) -> None:
     printed = json.loads(CliRunner().invoke(cli, ["schema"]).stdout)
-    assert printed.keys() == {"event", "prediction"}
+    assert printed.keys() == {"event", "item", "prediction"}
     done = CliRunner().invoke(cli, ["schema", "--write", str(tmp_path / "contract")])
     assert done.exit_code == 0
     assert [f"wrote {path}" for path in sorted((tmp_path / "contract").iterdir())] == sorted(done.stdout.splitlines())

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from model.data.events import EVENT_TYPES, Event, actions_of
 from stream_app.contract.decoded import REASONS, DecodedBatch, RejectedRecord
-from stream_app.contract.events import LARGEST_EVENT, TYPE_NAMES, decode_batch, decode_event
+from stream_app.contract.event_names import TYPE_NAMES
+from stream_app.contract.events import LARGEST_EVENT, decode_batch, decode_event
 from tests.unit.builders.basics import make_record
 
 VIEW: dict[str, Any] = {"user_id": "u", "type": "view", "item_id": "i"}

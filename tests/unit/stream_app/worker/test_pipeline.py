@@ -212,6 +212,34 @@ def test_a_batch_without_events_makes_dead_letters_only(serving: Serving | None)
     assert result.reasons == ["not_json", "not_object"]
 
 
+@pytest.mark.parametrize("serving", [SERVING, None], ids=["a model", "no model"])
+def test_what_is_no_action_is_counted_and_passed_over(serving: Serving | None) -> None:
+    bench = Bench(serving)
+    noise = [
+        event(offset=0, type="page_view"),
+        event(offset=1, type="shown", items=["a", "b"]),
+        event(offset=2, type="identify", anonymous_id="c"),
+        event(offset=3, type="Page_View", partition=1),
+    ]
+    for result in bench.process(noise).values():
+        assert (result.predictions, result.dead_letters, result.changelog, result.states) == ([], [], [], [])
+    assert bench.value("ignored_events_total", type="page_view") == 2
+    assert bench.value("ignored_events_total", type="identify") == 1
+    assert bench.value("shown_lists_total") == 1
+    assert bench.value("events_total") == bench.value("replayed_events_total") == 0
+    (result,) = bench.process(
+        [event(offset=4, type="scroll"), event(offset=5), event(offset=6, type="scroll")]
+    ).values()
+    assert [(one.source.offset, one.history_length) for one in predictions(result)] == [(5, 1)]
+
+
+def test_the_format_and_more_noise_are_settings() -> None:
+    bench = Bench(settings=load_settings({"event_format": "nextact", "ignored_events": "gaze"}))
+    (result,) = bench.process([event(offset=0, type="gaze"), make_record(b'{"events": []}', offset=1)]).values()
+    assert result.reasons == ["missing_field"]
+    assert bench.value("ignored_events_total", type="gaze") == 1
+
+
 def test_a_batch_that_nobody_can_read_is_one_dead_letter_and_counts_all_its_records() -> None:
     bench = Bench()
     (result,) = bench.process([event(offset=2), unreadable_batch(3, 7), event(offset=8)]).values()
