@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from stream_app.contract.decoded import REASONS, DecodedBatch, RejectedRecord
 from stream_app.contract.event_names import MEANINGS
 from stream_app.contract.events import decode_batch, decode_event
 from stream_app.contract.formats.options import DecodeOptions
+from tests.paths import ROOT
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.format_samples import FORMATS, FormatSample, said, samples
 
@@ -66,6 +68,15 @@ NOISE = [one for one in SAMPLES if set(one.says) == {"ignored"} and "nothing" no
 @pytest.mark.parametrize("sample", [one for one in NOISE if "of one id" not in one.name], ids=str)
 def test_noise_may_lie_under_any_key(sample: FormatSample) -> None:
     assert said(decode_batch([make_record(sample.value, key=None)])) == sample.says
+
+
+def test_the_examples_of_the_readme_say_something() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    found = [line for line in lines if re.match(r'\{"(type":"track|client_id|event_name|action_name)"', line)]
+    batch = decode_batch([make_record(line.encode(), key=b"ada") for line in found])
+    assert said(batch) == {
+        "actions": [["view", "shoe-7"], ["cart", "shoe-7"], ["cart", "sock-1"], ["view", "shoe-7"], ["click", "shoe-7"]]
+    }
 
 
 NAMES = st.sampled_from([*MEANINGS, "Page_View", "swipe", "track", ""])
