@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,17 +163,19 @@ class ShopOptions:
     users: int
     poison: float
     duplicates: float
+    plain: bool
     seed: int
 
 
 @cli.command()
 @setting("brokers")
-@click.option("--events", type=click.IntRange(min=1), help="How many; default: until Ctrl-C.")
+@click.option("--events", type=click.IntRange(min=1), help="How many that are answered; default: until Ctrl-C.")
 @click.option("--rate", type=float, default=100, show_default=True, help="Events per second; 0: as fast as possible.")
 @click.option("--items", type=click.IntRange(min=20), default=500, show_default=True, help="Size of the catalogue.")
 @click.option("--users", type=click.IntRange(min=1), default=1000, show_default=True, help="Shoppers at the start.")
 @click.option("--poison", type=click.FloatRange(0, 0.5), default=0, help="Share of records that are not events.")
 @click.option("--duplicates", type=click.FloatRange(0, 0.5), default=0, help="Share of repeated events.")
+@click.option("--plain", is_flag=True, help="One item an event; no catalogue, baskets, logins, lists or page views.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same shoppers.")
 @grouped("shop", ShopOptions)
 def simulate(events: int | None, shop: ShopOptions, brokers: str | None) -> None:
@@ -180,16 +183,24 @@ def simulate(events: int | None, shop: ShopOptions, brokers: str | None) -> None
     import random
 
     from stream_app.kafka.pace import Pace
+    from stream_app.sandbox.assortment import Assortment
+    from stream_app.sandbox.catalogue_feed import catalogue_feed
     from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
+    from stream_app.sandbox.site import AnsweredRecords, Site
 
+    settings = settings_of({"brokers": brokers})
     simulated = Shop(shop.seed, start=time.time(), rate=shop.rate or 1000.0, items=shop.items, users=shop.users)
     rng = random.Random(shop.seed)
-    stream: Iterable[Any] = simulated.events(events, now=time.time)
+    assortment = Assortment(simulated.catalogue, random.Random(shop.seed), round(1000 * time.time()))
+    stream: Iterable[Any] = simulated.events(now=time.time)
+    if not shop.plain:
+        stream = Site(simulated.catalogue, assortment, random.Random(shop.seed)).records(stream)
     if shop.duplicates:
         stream = with_duplicates(stream, shop.duplicates, rng)
     if shop.poison:
         stream = with_poison(stream, shop.poison, rng)
-    _publish(settings_of({"brokers": brokers}), stream, Pace(rate=shop.rate or None), skipped=lambda: 0)
+    beside = None if shop.plain else catalogue_feed(assortment, settings)
+    _publish(settings, AnsweredRecords(stream, events), Pace(rate=shop.rate or None), beside=beside)
 
 
 @cli.command()
@@ -259,8 +270,18 @@ def schema(folder: Path | None) -> None:
         click.echo(f"wrote {folder / name}")
 
 
-def _publish(settings: Settings, events: Iterable[Any], pace: Pace, *, skipped: Callable[[], int]) -> None:
-    """Publishes with a progress line on a terminal; Ctrl-C flushes and counts what was handed over."""
+def _publish(
+    settings: Settings,
+    events: Iterable[Any],
+    pace: Pace,
+    *,
+    skipped: Callable[[], int] = lambda: 0,
+    beside: AbstractAsyncContextManager[None] | None = None,
+) -> None:
+    """Publishes with a progress line on a terminal; Ctrl-C flushes and counts what was handed over.
+
+    `beside` is open meanwhile.
+    """
     from stream_app.kafka.publisher import publish
     from stream_app.kafka.topic_admin import ensure_topics
 
@@ -275,7 +296,8 @@ def _publish(settings: Settings, events: Iterable[Any], pace: Pace, *, skipped: 
 
     async def run() -> str:
         await ensure_topics(settings, "publisher")
-        sent = await publish(events, kafka=settings, topic=settings.events_topic, pace=pace, progress=progress)
+        async with beside or nullcontext():
+            sent = await publish(events, kafka=settings, topic=settings.events_topic, pace=pace, progress=progress)
         rate = sent.sent / max(sent.seconds, 1e-9)
         left_out = skipped() + sent.skipped
         return f"{sent.sent:,} events in {sent.seconds:.1f} s ({rate:,.0f}/s), {left_out:,} rows left out"

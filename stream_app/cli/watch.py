@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream_app.contract.predictions import NextAction, Prediction, decode_prediction
+from stream_app.contract.prediction_line import prediction_line
+from stream_app.contract.predictions import decode_prediction
 from stream_app.dead_letters.listing import escaped
 from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.topic_admin import ensure_topics
@@ -53,20 +54,6 @@ async def _values(consumer: AIOKafkaConsumer, user: str | None) -> list[bytes]:
 def shown(value: bytes) -> str:
     """Returns a record as a line for people, in which nothing can control a terminal; others may write there, too."""
     try:
-        return escaped(line(decode_prediction(value)))
+        return escaped(prediction_line(decode_prediction(value)))
     except msgspec.DecodeError as error:
         return escaped(f"not a prediction: {error}")
-
-
-def line(prediction: Prediction) -> str:
-    """Returns a prediction as a line for people."""
-    next_actions = ", ".join(_action(action) for action in prediction.next_actions[:3])
-    shown = " ".join(item.item_id for item in prediction.recommendations[:5])
-    return (
-        f"{prediction.user_id} after {prediction.event_type} #{prediction.history_length}: next {next_actions}; "
-        f"buys soon {prediction.purchase_probability:.0%}; show {shown} [{prediction.model_version}]"
-    )
-
-
-def _action(action: NextAction) -> str:
-    return f"{action.type}{f' {action.item_id}' if action.item_id else ''} {action.probability:.0%}"

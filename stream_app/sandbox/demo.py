@@ -15,15 +15,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from stream_app.contract.prediction_line import prediction_line
 from stream_app.errors import ChildFailed
 from stream_app.kafka.pace import Pace
 from stream_app.kafka.publisher import publish
 from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.sandbox.assortment import Assortment, title
+from stream_app.sandbox.catalogue_feed import catalogue_feed
 from stream_app.sandbox.cluster import Broker
 from stream_app.sandbox.output_tally import OutputTally
 from stream_app.sandbox.ports import free_port
 from stream_app.sandbox.processes import ChildProcess
 from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
+from stream_app.sandbox.site import AnsweredRecords, Site
 from stream_app.sandbox.worker_probe import WorkerProbe
 from stream_app.settings import PREFIX, Settings
 
@@ -145,9 +149,10 @@ class _Demo:
         self._start_trainer = start_trainer
         self._say = say
         self._tally = OutputTally(settings, clock=time.time)
-        self._sent = 0
+        self._sent = 0  # records that are answered: by a prediction or as a dead letter
         self._live_sent = 0
         self._live_seconds = 0.0
+        self._titles: dict[str, str] = {}
 
     async def run(self, stop: asyncio.Event) -> Summary:
         await self._tally.start()
@@ -176,35 +181,33 @@ class _Demo:
         await self._worker.scrape()
 
     async def _publish(self, stop: asyncio.Event) -> None:
-        options, topic = self._options, self._settings.events_topic
+        options = self._options
         # A shop opens empty and takes a while to reach its rate: twice the time is enough to stay in the past.
         shop = Shop(options.seed, start=time.time() - 2 * options.history / _SHOP_RATE, rate=_SHOP_RATE)
+        self._titles = {item.item_id: title(item) for item in shop.catalogue.items}
+        assortment = Assortment(shop.catalogue, random.Random(options.seed), round(1000 * time.time()))
+        async with catalogue_feed(assortment, self._settings):
+            await self._publish_events(shop, Site(shop.catalogue, assortment, random.Random(options.seed)), stop)
+
+    async def _publish_events(self, shop: Shop, site: Site, stop: asyncio.Event) -> None:
+        options, kafka, topic = self._options, self._settings, self._settings.events_topic
         rng = random.Random(options.seed)
         history = min(options.history, options.events or options.history)
         self._say(
             f"publishing a history of {history:,} events, then live ones at {options.rate:g}/s; a trainer starts ..."
         )
-        past = _with_faults(shop.events(history), rng)
-        sent = await publish(_until(stop, past, history), kafka=self._settings, topic=topic)
-        self._sent = sent.sent
+        past = AnsweredRecords(_until(stop, _with_faults(site.records(shop.events()), rng), None), history)
+        await publish(past, kafka=kafka, topic=topic)
+        self._sent = past.count
         await self._drain(_DRAIN_S)
         self._start_trainer()
         self._tally.live_since = start = time.time()
         left = None if options.events is None else options.events - history
-        live = _until(stop, _with_faults(shop.events(now=time.time), rng), left, options.seconds)
-        sent = await publish(
-            live,
-            kafka=self._settings,
-            topic=topic,
-            pace=Pace(rate=options.rate),
-            progress=self._count_live,
-        )
-        self._count_live(sent.sent)
-        self._live_seconds = time.time() - start
-
-    def _count_live(self, count: int) -> None:
-        self._sent += count - self._live_sent
-        self._live_sent = count
+        records = _with_faults(site.records(shop.events(now=time.time)), rng)
+        live = AnsweredRecords(_until(stop, records, None, options.seconds), left)
+        await publish(live, kafka=kafka, topic=topic, pace=Pace(rate=options.rate))
+        self._live_sent, self._live_seconds = live.count, time.time() - start
+        self._sent += live.count
 
     async def _drain(self, seconds: float) -> None:
         """Waits until all records that were sent are answered, for so many seconds at most."""
@@ -220,6 +223,8 @@ class _Demo:
             await self._worker.scrape()
             now, count = time.time(), self._tally.predictions
             self._say(self._line((count - answered) / (now - start)))
+            if self._tally.newest is not None:
+                self._say("    " + prediction_line(self._tally.newest, self._titles))
             start, answered = now, count
 
     def _line(self, rate: float) -> str:

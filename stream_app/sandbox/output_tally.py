@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from aiokafka import TopicPartition
 
-from stream_app.contract.predictions import decode_prediction
+from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.contract.topics import topics
 from stream_app.kafka.clients import new_consumer
 from stream_app.settings import Settings
@@ -31,6 +31,7 @@ class OutputTally:
         self.predictions = 0
         self.dead_letters = 0
         self.promotions = 0
+        self.newest: Prediction | None = None
         self.live_since = float("inf")  # seconds since the epoch; earlier events are history, not live
         self._latencies_ms: deque[float] = deque(maxlen=_MAX_LATENCIES)
 
@@ -83,5 +84,6 @@ class OutputTally:
                 prediction = decode_prediction(value)
             except msgspec.DecodeError:
                 continue  # written by another version of the contract: counted, not timed
+            self.newest = prediction
             if prediction.event_timestamp >= self.live_since * 1000:
                 self._latencies_ms.append(now * 1000 - prediction.event_timestamp)

@@ -17,16 +17,17 @@ from typing import Any, Final
 
 import msgspec
 
+from model.data.events import TYPE_CODES
 from stream_app.errors import SettingsInvalid
 from stream_app.kafka.publisher import Event, RawRecord
 from stream_app.sandbox import shopper as shoppers
+from stream_app.sandbox.assortment import CURRENCY
 from stream_app.sandbox.shop import BRANDS, CATEGORIES, ShopCatalogue
 from stream_app.sandbox.shopper import Shopper
 
 VISIT_EVENTS: Final = 11.5  # mean events of a visit, about, as the tables of `shopper` have it; for the arrival rate
 THINKING_S: Final = 15.0  # mean seconds between two events of a visit
 DUPLICATES_WITHIN: Final = 50  # latest events, of which a repeat is one
-CURRENCY: Final = "EUR"
 
 
 class Shop:
@@ -148,13 +149,14 @@ class Shop:
 
 
 def with_duplicates(events: Iterable[Event], share: float, rng: random.Random) -> Iterator[Event]:
-    """Yields the events, and between them repeats of recent ones (same event id); `share` of all are repeats."""
+    """Yields the events, and between them repeats of recent actions (same event id); `share` of all are repeats."""
     _check_share("duplicate_share", share)
     latest: deque[Event] = deque(maxlen=DUPLICATES_WITHIN)
     for event in events:
         while latest and rng.random() < share:
             yield dict(rng.choice(latest))
-        latest.append(event)
+        if event["type"] in TYPE_CODES:
+            latest.append(event)
         yield event
 
 
@@ -163,7 +165,7 @@ def with_poison(events: Iterable[Event], share: float, rng: random.Random) -> It
     _check_share("poison_share", share)
     kind = rng.randrange(len(POISON_KINDS))
     for event in events:
-        while rng.random() < share:
+        while rng.random() < share and "items" not in event and event["type"] in TYPE_CODES:
             yield poisoned(event, POISON_KINDS[kind])
             kind = (kind + 1) % len(POISON_KINDS)
         yield event
