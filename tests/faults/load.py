@@ -18,8 +18,9 @@ from stream_app.kafka.publisher import started_producer
 from stream_app.sandbox.simulate import POISON_KINDS, poisoned
 from stream_app.settings import Settings
 
-EXPECT: Final = "faults.expect"  # header: "event", or the reason of the dead letter
+EXPECT: Final = "faults.expect"  # header: "event", "nothing", or the reason of the dead letter
 EVENT: Final = "event"
+NOTHING: Final = "nothing"  # no shopper's action: nothing may come of it
 ABORTED: Final = "aborted"  # written in a transaction that was taken back: nothing may come of it
 
 # What the contract says of each kind of poison.
@@ -34,6 +35,9 @@ REASONS: Final = {
 }  # fmt: skip
 
 TYPES: Final = ("click", "view", "view", "view_item", "cart", "Product Added", "purchase", "favorite", "remove")
+_NOISE: Final = ("page_view", "scroll", "Page_View", "user_engagement", "begin_checkout", "shown")
+_GA4: Final = {"view": "view_item", "cart": "add_to_cart", "purchase": "purchase", "remove": "remove_from_cart"}
+_MOST_ITEMS: Final = 40  # of a basket; more than enter a user's sequence
 _REPEATED_AMONG: Final = 100  # latest records
 _LATE_MS: Final = 600_000
 TICK_S: Final = 0.05  # seconds between two handfuls of records
@@ -50,6 +54,9 @@ class Mix:
     poison: float = 0.01
     repeats: float = 0.02
     late: float = 0.02
+    baskets: float = 0.1  # events of several items
+    batches: float = 0.05  # records of several events, as GA4 sends them
+    noise: float = 0.05  # records that are no shopper's action
     poison_run: int = 0  # so many records without an event among them, once, after the first 1,000
 
 
@@ -77,8 +84,41 @@ def records(mix: Mix, seed: int, start_ms: int) -> Iterator[Labelled]:
         elif latest and rng.random() < mix.repeats:
             yield rng.choice(latest)
         else:
-            latest.append(Labelled(event["user_id"].encode(), json.dumps(event).encode(), EVENT))
+            latest.append(_as_published(mix, rng, event))
             yield latest[-1]
+
+
+def _as_published(mix: Mix, rng: random.Random, event: dict[str, Any]) -> Labelled:
+    """An event as it is, as a basket, or in a batch of GA4's; or noise about its user."""
+    key, expect, draw = event["user_id"].encode(), EVENT, rng.random()
+    if draw < mix.baskets and "item_id" in event:
+        event = event | {"items": _items(mix, rng)}
+        del event["item_id"]
+    elif draw < mix.baskets + mix.batches:
+        event = _batch(mix, rng, event)
+    elif draw < mix.baskets + mix.batches + mix.noise:
+        event, expect = event | {"type": rng.choice(_NOISE), "items": [{"item_id": "x"}], "slate": "s"}, NOTHING
+    return Labelled(key, json.dumps(event).encode(), expect)
+
+
+def _items(mix: Mix, rng: random.Random) -> list[dict[str, Any]]:
+    count = 1 + min(int(rng.expovariate(0.2)), _MOST_ITEMS - 1)
+    return [{"item_id": f"item-{rng.randrange(mix.items)}", "price": 1 + 9 * rng.random()} for _ in range(count)]
+
+
+def _batch(mix: Mix, rng: random.Random, event: dict[str, Any]) -> dict[str, Any]:
+    """A record of GA4's measurement protocol with several events, noise among them."""
+    events: list[dict[str, Any]] = []
+    for kind in rng.choices((*_GA4, "search", "noise"), k=rng.randint(1, 4)):
+        if kind == "noise":
+            events.append({"name": "page_view", "params": {"page_title": "x"}})
+        elif kind == "search":
+            events.append({"name": "search", "params": {"search_term": "red shoes"}})
+        else:
+            events.append({"name": _GA4[kind], "params": {"items": _items(mix, rng)[:3], "currency": "EUR"}})
+    events.append({"name": "view_item", "params": {"items": _items(mix, rng)[:1]}})  # one action at least
+    time = {"timestamp_micros": 1000 * event["timestamp"]} if "timestamp" in event else {}
+    return {"client_id": "browser", "user_id": event["user_id"], "events": events} | time
 
 
 def _event(mix: Mix, rng: random.Random, number: int, start_ms: int) -> dict[str, Any]:

@@ -11,14 +11,18 @@ from typing import Any, Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from tests.faults.load import ABORTED, EVENT, EXPECT
+from tests.faults.load import ABORTED, EVENT, EXPECT, NOTHING
 
 WINDOW: Final = 16  # event ids
 NO_TIME: Final = -(2**63)  # in a user's record: no event with a time so far
 YEAR_1990: Final = 631_152_000_000  # milliseconds since the epoch, as all times
 YEAR_2100: Final = 4_102_444_800_000
+MOST_ACTIONS: Final = 32  # of one event, in a user's sequence
 _CODES: Final = {"click": 0, "search": 1, "purchase": 2, "view": 3, "cart": 4, "favorite": 5, "remove": 6}
-_ALIASES: Final = {"view_item": "view", "Product Added": "cart"}  # those that the load uses
+_ALIASES: Final = {  # those that the load uses
+    "view_item": "view", "Product Added": "cart", "add_to_cart": "cart", "remove_from_cart": "remove",
+}  # fmt: skip
+_NAMES: Final = {code: name for name, code in _CODES.items()}
 
 Place = tuple[int, int]  # partition, offset
 User = tuple[int, str]  # partition, user id
@@ -53,18 +57,19 @@ class State:
     actions: deque[Action] = field(default_factory=deque)
     event_ids: deque[str] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
-    def apply(self, event: dict[str, Any], offset: int, time: int) -> None:
+    def apply(self, event_id: str | None, actions: list[Action], offset: int, time: int) -> None:
         """One event; a repeated id moves the offset and nothing else."""
         self.offset = offset
-        if event.get("event_id") in self.event_ids:
+        if event_id in self.event_ids:
             return
-        if "event_id" in event:
-            self.event_ids.append(event["event_id"])
-        self.count += 1
+        if event_id is not None:
+            self.event_ids.append(event_id)
         self.last_time = max(self.last_time, time)
-        self.actions.append(_action(event))
-        if len(self.actions) > self.length:
-            self.actions.popleft()
+        for action in actions:
+            self.count += 1
+            self.actions.append(action)
+            if len(self.actions) > self.length:
+                self.actions.popleft()
 
 
 @dataclass(frozen=True)
@@ -87,20 +92,21 @@ def replay(log: Iterable[Record], length: int, labels: Mapping[Place, str] | Non
         place = (record.partition, record.offset)
         label = dict(record.headers).get(EXPECT)
         what = label.decode() if label is not None else (labels or {})[place]
-        if what == ABORTED:
+        if what in (ABORTED, NOTHING):
             continue
         if what != EVENT:
             expected.reasons[place], expected.rejected[place] = what, record
             continue
         event = json.loads(record.value)
-        time = event.get("timestamp", record.timestamp)
+        time = event.get("timestamp", event.get("timestamp_micros", 1000 * record.timestamp) // 1000)
         state = expected.users[record.partition, event["user_id"]]
         flag, trusted = _judge(time, record.timestamp, state.last_time)
-        state.apply(event, record.offset, trusted)
+        actions = actions_in(event)[:MOST_ACTIONS]
+        state.apply(event.get("event_id"), actions, record.offset, trusted)
         expected.answers[place] = {
             "user_id": event["user_id"],
             "event_id": event.get("event_id"),
-            "event_type": _type(event),
+            "event_type": _NAMES[actions[-1][0]],
             "event_timestamp": time,
             "history_length": state.count,
             "event_time_flag": flag,
@@ -123,16 +129,16 @@ def id_hash(event_id: str) -> int:
     return xxh3_64_intdigest(event_id.encode()) or 1
 
 
-def _type(event: dict[str, Any]) -> str:
-    kind: str = event["type"]
-    return _ALIASES.get(kind, kind)
-
-
-def _action(event: dict[str, Any]) -> Action:
-    code = _CODES[_type(event)]
+def actions_in(event: dict[str, Any]) -> list[Action]:
+    """The actions of an event, or of all events in a batch of GA4's: type and object."""
+    if "events" in event:
+        inner = [one["params"] | {"type": one["name"]} for one in event["events"] if one["name"] != "page_view"]
+        return [action for one in inner for action in actions_in(one | {"query": one.get("search_term")})]
+    code = _CODES[_ALIASES.get(event["type"], event["type"])]
     if code == _CODES["search"]:
-        return code, event["query"]
-    return code, xxh3_64_intdigest(event["item_id"].encode())
+        return [(code, event["query"])]
+    items = event.get("items") or [event]
+    return [(code, xxh3_64_intdigest(item["item_id"].encode())) for item in items]
 
 
 def search_as_stored(query: str, version: int) -> list[tuple[int, tuple[int, ...]]]:

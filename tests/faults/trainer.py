@@ -29,6 +29,7 @@ from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from tests.faults.load import EVENT, EXPECT, Mix, Publisher, records
+from tests.faults.replay import Place, actions_in
 from tests.faults.stream import stream_settings
 from tests.integration.principals import allow
 from tests.integration.running import Running
@@ -77,7 +78,10 @@ def gone_on(place: Path) -> int:
 
 def differences(settings: Settings, events: list[Record]) -> dict[str, Any]:
     """Between the events of the topic (by their labels) and the rows of the history; and what is left lying about."""
-    wanted = Counter((event.partition, event.offset) for event in events if _label(event) in (EVENT, None))
+    wanted = Counter[Place]()
+    for event in events:
+        if _label(event) in (EVENT, None):  # a row for each action, however many
+            wanted[event.partition, event.offset] = len(actions_in(json.loads(event.value)))
     keys = {(event.partition, event.offset): (event.key or b"").decode() for event in events}
     rows = history_rows(Path(settings.history))
     found = Counter((row["partition"], row["offset"]) for row in rows)
@@ -98,9 +102,9 @@ def differences(settings: Settings, events: list[Record]) -> dict[str, Any]:
 
 
 def history_rows(folder: Path) -> list[dict[str, Any]]:
-    """All rows of a history, by pyarrow alone."""
+    """All rows of a history's events, by pyarrow alone."""
     columns = ["partition", "offset", "user_id"]
-    files = sorted(folder.rglob("*.parquet"))
+    files = sorted(folder.glob("day=*/*.parquet"))
     return [row for file in files for row in pq.read_table(file, columns=columns, partitioning=None).to_pylist()]
 
 

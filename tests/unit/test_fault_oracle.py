@@ -26,7 +26,7 @@ from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
 from tests.faults.event_log import OFFSET_BITS, Cut
-from tests.faults.load import ABORTED, EXPECT, REASONS, Labelled, Mix, records
+from tests.faults.load import ABORTED, EXPECT, NOTHING, REASONS, Labelled, Mix, records
 from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge
 from tests.faults.replay import Record, replay
 from tests.faults.stored import read
@@ -118,7 +118,8 @@ def _appended(sent: OutgoingRecord, partition: int, offset: int) -> Logged:
 def test_what_the_pipeline_makes_is_as_it_must_be(version: int) -> None:
     verdict = sound(version).verdict()
     assert verdict.examples == []
-    assert verdict.events + verdict.poison == EVENTS
+    noise = sum(dict(record.headers)[EXPECT] == NOTHING.encode() for record in sound().log)
+    assert verdict.events + verdict.poison + noise == EVENTS > EVENTS - noise
     assert verdict.users > MIX.users / 2
     assert (verdict.lost, verdict.repeated, verdict.wrong_answers, verdict.wrong_states) == (0, 0, 0, 0)
 
@@ -126,7 +127,7 @@ def test_what_the_pipeline_makes_is_as_it_must_be(version: int) -> None:
 def test_the_load_is_the_same_for_a_seed_and_holds_every_kind() -> None:
     first, again, other = (list(islice(records(MIX, seed, 0), 3000)) for seed in (1, 1, 2))
     assert first == again != other
-    assert {record.expect for record in first} == {"event", *REASONS.values()}
+    assert {record.expect for record in first} == {"event", NOTHING, *REASONS.values()}
     ids = [json.loads(record.value or b"").get("event_id") for record in first if record.expect == "event"]
     assert len(set(ids)) < len(ids) - 100
 
