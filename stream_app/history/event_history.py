@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -20,12 +19,15 @@ from model.data.deduplicate import Deduplicator
 from model.data.events import Actions
 from stream_app.errors import HistoryUnusable
 from stream_app.history.file_chain import FileChain
-from stream_app.history.files import FileMetadata, HistoryFile, Span, Stream, read_actions
+from stream_app.history.files import FileMetadata, HistoryFile, Span, Stream, read_actions, read_columns
+from stream_app.history.imported import ImportedEvents
 from stream_app.history.offset_chain import positions
 from stream_app.history.rows import actions_in
 from stream_app.history.storage import HistoryStorage
-from stream_app.history.tables import SHOWN
-from stream_app.history.upkeep import ErasureResult, erase, expired, in_format, merged, raising_when_damaged
+from stream_app.history.tables import IMPORTED, SHOWN
+from stream_app.history.upkeep import DAY_MS, ErasureResult, erase, expired, in_format, merged, raising_when_damaged
+
+_FIRST: Final = 1000  # rows whose times say when a history begins
 
 logger: Final = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class EventHistory:
         try:
             self.events: Final = FileChain(storage)
             self.shown: Final = FileChain(storage.beside(SHOWN))
+            self.imported: Final = ImportedEvents(storage.beside(IMPORTED))
             if self.files:
                 newest = self.files[-1]
                 stream = newest.metadata.stream
@@ -73,13 +76,13 @@ class EventHistory:
 
     @property
     def rows(self) -> int:
-        """The number of events in all files."""
-        return self.events.rows
+        """The number of events in all files, imported ones among them."""
+        return self.events.rows + self.imported.rows
 
     @property
     def size(self) -> int:
-        """The size of all files in bytes, those of what was shown among them."""
-        return self.events.size + self.shown.size
+        """The size of the files of all tables in bytes."""
+        return self.events.size + self.shown.size + self.imported.size
 
     @property
     def newest(self) -> int:
@@ -141,6 +144,7 @@ class EventHistory:
         """Yields the newest `most` events, oldest first, in order per partition, without a user's repeated event ids.
 
         `until`: the number of the last file to read. A chunk has 50,000 events at most, and only one is in memory.
+        Imported events come first, in the order of time, up to where the history itself begins.
         Raises `HistoryFailed` when a file turns out to be damaged: the next start reads its events from Kafka.
         """
         newest, rows = list[HistoryFile](), 0
@@ -150,6 +154,10 @@ class EventHistory:
             newest.insert(0, file)
             rows += file.rows
         deduplicator = Deduplicator()
+        if rows < most and self.imported.files:
+            begin = begin_of(self._storage, newest)
+            for batch in self.imported.newest(most - rows, begin):
+                yield deduplicator.without_repeats(actions_in(batch))
         for index, file in enumerate(newest):
             skip = max(0, rows - most) if index == 0 else 0
             with raising_when_damaged(self._storage, file):
@@ -169,9 +177,12 @@ class EventHistory:
             for chain in self._chains:
                 assert not chain.gaps, "a merged file would cover the gaps' offsets without their events"
                 chain.files = merged(chain.storage, chain.files)
-            newest = max((file.metadata.age for file in self.files), default=0)
+            self.imported.look()
+            newest = max((file.metadata.age for file in self.files or self.imported.files), default=0)
             for chain in self._chains:
                 chain.files = expired(chain.storage, chain.files, days, newest)
+            if days:
+                self.imported.expire(newest - days * DAY_MS)
 
     def use_format(self) -> None:
         """Writes the files of a later format than that of the storage's table again. Raises `HistoryFailed`."""
@@ -180,11 +191,27 @@ class EventHistory:
 
     def erase(self, users: Collection[str], report: Callable[[str], None]) -> ErasureResult:
         """Removes all rows of users (see `upkeep.erase`); the history must be opened again afterwards."""
-        with self._changing:
-            events, shown = (erase(chain.storage, chain.files, users, report) for chain in self._chains)
-        return replace(
-            events, shown=shown.rows, files=events.files + shown.files, removed=events.removed + shown.removed
+        with self._changing, self.imported.claimed():
+            tables = (*self._chains, self.imported)
+            results = [erase(table.storage, table.files, users, report) for table in tables]
+        events, shown, imported = (result.rows for result in results)
+        return ErasureResult(
+            users=len(set(users)),
+            rows=events + imported,
+            files=sum(result.files for result in results),
+            removed=sum(result.removed for result in results),
+            shown=shown,
         )
+
+
+def begin_of(storage: HistoryStorage, files: Sequence[HistoryFile]) -> int | None:
+    """Returns when a history begins (ms), which one record with a wrong time does not tell; None if it is empty."""
+    first = next((file for file in files if file.rows), None)
+    if first is None:
+        return None
+    with raising_when_damaged(storage, first):
+        times = next(read_columns(storage, first, ["record_time"]))["record_time"].slice(0, _FIRST).drop_null()
+    return int(np.median(times.cast(pa.int64()).to_numpy())) if len(times) else None
 
 
 def _from(starts: Mapping[int, int], rows: pa.RecordBatch) -> pa.RecordBatch:

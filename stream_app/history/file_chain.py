@@ -52,6 +52,7 @@ class FileChain:
     def __init__(self, storage: HistoryStorage) -> None:
         """Tidies up after a process that was killed. Raises `HistoryFailed` if the storage cannot be read."""
         self.storage: Final = storage
+        storage.remove_scratch()
         intact, self._damaged = _readable(storage)
         chain = check_chain(intact, self._damaged)
         for file in chain.covered:

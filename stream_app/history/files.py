@@ -169,7 +169,13 @@ def write_file(
     storage: HistoryStorage, number: int, batches: Iterable[pa.RecordBatch], metadata: FileMetadata, day: str = ""
 ) -> HistoryFile:
     """Writes a new file under `number`; its day is that of its newest record unless `day` is given."""
-    name = name_of(number, day or day_of(metadata.age))
+    return write_as(storage, name_of(number, day or day_of(metadata.age)), batches, metadata)
+
+
+def write_as(
+    storage: HistoryStorage, name: str, batches: Iterable[pa.RecordBatch], metadata: FileMetadata
+) -> HistoryFile:
+    """Writes a new file under a name that its table's files may have."""
     return _written(storage, name, batches, metadata, replace=False)
 
 
@@ -206,6 +212,11 @@ def read_rows(storage: HistoryStorage, file: HistoryFile, skip: int = 0) -> Iter
 def read_actions(storage: HistoryStorage, file: HistoryFile, skip: int = 0) -> Iterator[pa.RecordBatch]:
     """Yields rows as `read_rows` does, with only the columns that actions are made of. Raises `FileDamage`."""
     yield from _batches(storage, file, ACTION_COLUMNS, skip, read_dictionary=REPEATING)
+
+
+def read_columns(storage: HistoryStorage, file: HistoryFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yields all rows of a file with these columns. Raises `FileDamage`."""
+    yield from _batches(storage, file, columns)
 
 
 def users_of(storage: HistoryStorage, file: HistoryFile) -> set[str]:

@@ -10,7 +10,7 @@ from stream_app.errors import HistoryFailed, InputUnreadable
 from stream_app.history.files import FileDamage, HistoryFile, merged_metadata, read_file
 from stream_app.history.offset_chain import check_chain, positions
 from stream_app.history.storage import HistoryStorage
-from stream_app.history.tables import SHOWN
+from stream_app.history.tables import IMPORTED, SHOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,33 @@ class Day:
     newest: str | None
     missing: int  # records that Kafka had removed before they were read
     positions: dict[int, int]  # by partition: the offset at which the next day's files go on
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedSource:
+    """What was imported from one file of the shop. `oldest` and `newest` are event times as in `Day`."""
+
+    imported: str  # the file's name at its first import
+    files: int
+    rows: int
+    bytes: int
+    oldest: str | None
+    newest: str | None
+
+
+def list_imports(address: str) -> list[ImportedSource]:
+    """Returns the sources of imported events, without damaged files. Raises `HistoryFailed`."""
+    sources: dict[str, list[HistoryFile]] = {}
+    for file in _readable(HistoryStorage(address, IMPORTED)):
+        sources.setdefault(file.metadata.stream.cluster, []).append(file)
+    return sorted(map(_source, sources.values()), key=lambda source: source.oldest or "")
+
+
+def imports_table(sources: Sequence[ImportedSource]) -> Iterator[str]:
+    """Yields lines for a terminal: one per source, and no line without any."""
+    for source in sources:
+        counts = f"{source.files:5}  {source.rows:12,}  {'':10}  {source.bytes:14,}  {'':8}"
+        yield f"imported    {counts}  {source.oldest or '-'} .. {source.newest or '-'}  {source.imported}"
 
 
 def list_days(address: str) -> list[Day]:
@@ -95,6 +122,19 @@ def _day(day: str, events: Sequence[HistoryFile], shown: Sequence[HistoryFile]) 
         newest=_rfc3339(metadata.newest),
         missing=metadata.missing,
         positions=positions(events),
+    )
+
+
+def _source(files: Sequence[HistoryFile]) -> ImportedSource:
+    first = min(files, key=lambda file: file.metadata.spans[0].first)
+    metadata = [file.metadata for file in files]
+    return ImportedSource(
+        imported=first.metadata.stream.topic,
+        files=len(files),
+        rows=sum(file.rows for file in files),
+        bytes=sum(file.size for file in files),
+        oldest=_rfc3339(min((one.oldest for one in metadata if one.oldest is not None), default=None)),
+        newest=_rfc3339(max((one.newest for one in metadata if one.newest is not None), default=None)),
     )
 
 

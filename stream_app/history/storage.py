@@ -28,14 +28,13 @@ from stream_app.history.tables import EVENTS, Table
 LOCK: Final = ".lock"  # name of the lock file in a local folder
 ASIDE: Final = ".damaged"  # suffix of a damaged file that was set aside
 DONE: Final = "-closed"  # suffix after it, once the file's events have been read again
-_NAME: Final = re.compile(r"day=\d{4}-\d\d-\d\d/(\d{20})\.parquet")
 # Readers of Parquet folders ignore names that begin with a dot or an underscore.
-_SCRATCH: Final = re.compile(r"\.\d{20}\.tmp")
-_SET_ASIDE: Final = re.compile(r"day=\d{4}-\d\d-\d\d/_(\d{20})\.parquet\.damaged(-closed)?")
+_SCRATCH: Final = re.compile(r"\.[0-9a-f-]+\.tmp")
+_SET_ASIDE: Final = re.compile(r"(?P<folder>(?:.*/)?)_(?P<file>[^/]+)\.damaged(-closed)?")
 
 
 class HistoryStorage:
-    """A folder of Parquet files `day=YYYY-MM-DD/<number>.parquet`; all names are relative to it."""
+    """A folder of Parquet files, such as `day=YYYY-MM-DD/<number>.parquet`; all names are relative to it."""
 
     def __init__(self, address: str, table: Table = EVENTS) -> None:
         """`address`: an absolute path or an fsspec address. Raises `HistoryUnusable` if no driver can open it."""
@@ -52,12 +51,24 @@ class HistoryStorage:
         self._local = isinstance(self._files, LocalFileSystem)
         self._lock: IO[str] | None = None
 
+    def exists(self) -> bool:
+        """Returns whether the folder was ever written to. Raises `HistoryFailed`."""
+        with self._failing("", "found"):
+            return bool(self._files.exists(self._root))
+
+    def remove_scratch(self) -> None:
+        """Removes files that a process left half written. Raises `HistoryFailed`."""
+        with self._failing("", "tidied up"):
+            for path in Path(self._root).glob(".*.tmp") if self._local else ():
+                if _SCRATCH.fullmatch(path.name):
+                    path.unlink()
+
     def beside(self, table: Table) -> HistoryStorage:
         """Returns the storage of another table of the same history, whose claim counts for it, too."""
         return HistoryStorage(self._own_address, table)
 
     def claim(self) -> None:
-        """Makes the folder if it is missing, locks other writers out and removes files that one left half written.
+        """Makes the folder if it is missing and locks other writers out.
 
         Raises `HistoryUnusable` when the folder cannot be written or another process has it.
         """
@@ -65,7 +76,6 @@ class HistoryStorage:
             self._files.makedirs(self._root, exist_ok=True)
             if self._local:
                 self._take_lock()
-                self._remove_scratch()
         except HistoryUnusable:
             raise
         except Exception as error:  # every kind of storage raises errors of its own
@@ -81,16 +91,16 @@ class HistoryStorage:
             self._lock = None
 
     def sizes(self) -> Mapping[str, int]:
-        """Returns the names and sizes (bytes) of the history's files in the order of their numbers.
+        """Returns the names and sizes (bytes) of the table's files in the order of their numbers.
 
         Raises `HistoryFailed`.
         """
-        sizes = {name: size for name, size in self._all() if _NAME.fullmatch(name)}
-        return dict(sorted(sizes.items(), key=lambda item: number_of(item[0])))
+        sizes = {name: size for name, size in self._all() if self.table.names.fullmatch(name)}
+        return dict(sorted(sizes.items(), key=lambda item: _base(item[0])))
 
     def set_aside_names(self) -> list[str]:
         """Returns the names of the damaged files that were set aside."""
-        return sorted(name for name, _ in self._all() if _SET_ASIDE.fullmatch(name))
+        return sorted(name for name, _ in self._all() if self.table.names.fullmatch(original_name(name)))
 
     def close_damage(self) -> None:
         """Marks the files that were set aside so far as closed: their events have been read again."""
@@ -120,7 +130,7 @@ class HistoryStorage:
     def scratch(self, name: str) -> Iterator[Path]:
         """Gives a path of this machine to write a file to before it is published, and removes what is left of it."""
         folder = Path(self._root) if self._local else Path(tempfile.mkdtemp(prefix="nextact-history-"))
-        path = folder / f".{number_of(name):020d}.tmp"
+        path = folder / f".{_base(name).removesuffix('.parquet')}.tmp"
         try:
             if not folder.exists():
                 self._make(folder)
@@ -158,10 +168,13 @@ class HistoryStorage:
 
     def set_aside(self, name: str) -> str:
         """Gives a damaged file a name that readers ignore; returns the name."""
-        day, _, file = name.rpartition("/")
-        aside = f"{day}/_{file}{ASIDE}"
+        aside = _aside(name)
         self._rename(name, aside)
         return aside
+
+    def remove_aside(self, name: str) -> None:
+        """Removes the damaged file of this name that was set aside, if there is one."""
+        self.remove(_aside(name))
 
     def why(self, error: Exception) -> str:
         """Returns why the storage, or its driver, failed, without the secrets of the address."""
@@ -197,12 +210,6 @@ class HistoryStorage:
         lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
         self._lock = lock
-
-    def _remove_scratch(self) -> None:
-        root = Path(self._root)
-        for path in (*root.glob(".*.tmp"), *root.glob("_*/.*.tmp")):  # of all tables
-            if _SCRATCH.fullmatch(path.name):
-                path.unlink()
 
     def _make(self, folder: Path) -> None:
         with self._failing("", "made"):
@@ -243,6 +250,16 @@ class HistoryStorage:
 def number_of(name: str) -> int:
     """Returns the number in the name of a file."""
     return int(_base(name).removesuffix(".parquet"))
+
+
+def original_name(name: str) -> str:
+    """Returns the name that a file had before it was set aside; empty for other files."""
+    aside = _SET_ASIDE.fullmatch(name)
+    return aside["folder"] + aside["file"] if aside else ""
+
+
+def _aside(name: str) -> str:
+    return f"{name.removesuffix(_base(name))}_{_base(name)}{ASIDE}"
 
 
 def _base(name: str) -> str:

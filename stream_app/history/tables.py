@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -30,15 +31,21 @@ SCHEMA: Final = pa.schema(
 )
 
 
+_BY_DAY: Final = re.compile(r"day=\d{4}-\d\d-\d\d/\d{20}\.parquet")
+_FROM_KAFKA: Final = "the next start of the trainer reads its events from Kafka again"
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the history. Its rows are read with all columns, whichever format their file has."""
 
     schema: pa.Schema
     rows: str  # what the rows are, for messages
+    repair: str  # how the rows of a damaged file come back, for messages
     folder: str = ""  # in that of the history, "/" at its end; readers of Parquet folders pass over names with "_"
     format: int = FORMAT  # of the files that are written
     left_out: Collection[str] = ()  # columns that these files do not have
+    names: re.Pattern[str] = _BY_DAY  # of the files
 
     @property
     def written(self) -> pa.Schema:
@@ -46,8 +53,8 @@ class Table:
         return pa.schema([column for column in self.schema if column.name not in self.left_out])
 
 
-EVENTS: Final = Table(SCHEMA, "events")
-EVENTS_BEFORE: Final = Table(SCHEMA, "events", format=FORMAT_BEFORE, left_out=("line", "market"))
+EVENTS: Final = Table(SCHEMA, "events", _FROM_KAFKA)
+EVENTS_BEFORE: Final = Table(SCHEMA, "events", _FROM_KAFKA, format=FORMAT_BEFORE, left_out=("line", "market"))
 SHOWN: Final = Table(
     pa.schema(
         [
@@ -65,7 +72,15 @@ SHOWN: Final = Table(
         ]
     ),
     "lists of what was shown",
-    "_shown/",
+    _FROM_KAFKA,
+    folder="_shown/",
+)
+IMPORTED: Final = Table(
+    SCHEMA,
+    "imported events",
+    "import its source again",
+    folder="_imported/",
+    names=re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}-\d+\.parquet"),
 )
 
 

@@ -20,7 +20,7 @@ from stream_app.history.files import FileDamage, HistoryFile, merged_metadata, r
 from stream_app.history.offset_chain import runs
 from stream_app.history.storage import HistoryStorage
 
-_DAY_MS: Final = 86_400_000
+DAY_MS: Final = 86_400_000
 
 logger: Final = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def expired(storage: HistoryStorage, files: Sequence[HistoryFile], days: float, 
     a stream that paused nor a clock that jumped costs the history.
     """
     left = list(files)
-    while days and left and left[0].metadata.age < newest - days * _DAY_MS:
+    while days and left and left[0].metadata.age < newest - days * DAY_MS:
         logger.info("removing %s from the history: all its rows are older than %g days", left[0].name, days)
         storage.remove(left[0].name)
         left = left[1:]
@@ -97,14 +97,13 @@ def erase(
 
 @contextmanager
 def raising_when_damaged(storage: HistoryStorage, file: HistoryFile) -> Iterator[None]:
-    """Sets a file aside that turns out to be damaged and raises `HistoryFailed`; the next start closes the gap."""
+    """Sets a file aside that turns out to be damaged and raises `HistoryFailed`."""
     try:
         yield
     except FileDamage as damage:
         aside = storage.set_aside(file.name)
         raise HistoryFailed(
-            f"{storage.address}/{file.name} is damaged ({damage}); it is now {aside}, and the next start of the "
-            f"trainer reads its {storage.table.rows} from Kafka again"
+            f"{storage.address}/{file.name} is damaged ({damage}); it is now {aside}: {storage.table.repair}"
         ) from damage
 
 

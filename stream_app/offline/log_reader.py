@@ -5,7 +5,7 @@ Rows that are not events are left out and counted; a worker would make dead lett
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,7 @@ import msgspec
 
 from model.data.event_time import EARLIEST_MS, LATEST_MS
 from model.data.events import Actions, Event, actions_of, concatenate
-from stream_app.contract.decoded import RejectedRecord
+from stream_app.contract.decoded import DecodedBatch, RejectedRecord
 from stream_app.contract.events import decode_event
 from stream_app.errors import InputUnreadable
 from stream_app.offline.baskets import Row
@@ -30,9 +30,8 @@ class LogReader:
     rows: int = 0
     left_out: int = 0
     first_fault: str = ""  # where the first row that was left out is, and why
-    _events: list[Event] = field(default_factory=list)
-    _times: list[int] = field(default_factory=list)
-    _lines: list[int] = field(default_factory=list)
+    _events: int = 0  # of the log that is read, so far
+    _batch: DecodedBatch = field(default_factory=DecodedBatch)  # positions are events of a log, from 0
 
     def read(self, logs: Iterable[EventFile]) -> Actions:
         """Returns the actions of all logs, in the order of the files and their rows.
@@ -41,21 +40,22 @@ class LogReader:
         """
         chunks: list[Actions] = []
         for log in logs:
-            rows, left_out = self.rows, self.left_out
-            chunks += self._chunks(log)
-            _check_log(log, self.rows - rows, self.left_out - left_out, self.first_fault)
+            chunks += [actions_of(batch.events, batch.times, batch.lines) for batch in self.batches(log)]
         return concatenate(chunks)
 
-    def _chunks(self, log: EventFile) -> Iterable[Actions]:
+    def batches(self, log: EventFile) -> Iterator[DecodedBatch]:
+        """Yields the actions of a log; the positions are those of its events, from 0. Raises as `read` does."""
+        before, left_out, self._events = self.rows, self.left_out, 0
         for row in log:
             items = row.get("items") if log.baskets else None
             rows = max(1, len(items)) if isinstance(items, list) else 1
             self.rows += rows
             self._judge(row, log, rows)
-            if len(self._events) >= _CHUNK:
-                yield self._take_chunk()
+            if len(self._batch.events) >= _CHUNK:
+                yield self._take_batch()
                 self.progress(self.rows)
-        yield self._take_chunk()
+        check_log(log, self.rows - before, self.left_out - left_out, self.first_fault)
+        yield self._take_batch()
 
     def _judge(self, row: Row, log: EventFile, rows: int) -> None:
         """Takes an event that so many rows of the file make, or leaves them out."""
@@ -71,14 +71,20 @@ class LogReader:
             self.left_out += rows
             self.first_fault = self.first_fault or f"{log.path}, {log.position()}: {fault}"
         else:
-            self._events += contents.actions
-            self._times += contents.times
-            self._lines += range(len(contents.actions))
+            self._add(contents.actions, contents.times)
 
-    def _take_chunk(self) -> Actions:
-        actions = actions_of(self._events, self._times, self._lines)
-        self._events, self._times, self._lines = [], [], []
-        return actions
+    def _add(self, actions: Sequence[Event], times: Sequence[int]) -> None:
+        batch = self._batch
+        batch.events.extend(actions)
+        batch.times.extend(times)
+        batch.record_times.extend(times)
+        batch.positions.extend([self._events] * len(actions))
+        batch.lines.extend(range(len(actions)))
+        self._events += 1
+
+    def _take_batch(self) -> DecodedBatch:
+        batch, self._batch = self._batch, DecodedBatch()
+        return batch
 
 
 def _check_times(times: Sequence[int]) -> None:
@@ -89,7 +95,8 @@ def _check_times(times: Sequence[int]) -> None:
             )
 
 
-def _check_log(log: EventFile, rows: int, left_out: int, first_fault: str) -> None:
+def check_log(log: EventFile, rows: int, left_out: int, first_fault: str) -> None:
+    """Raises `InputUnreadable` for a log without rows, or one whose rows so far are mostly not events."""
     if not rows:
         raise InputUnreadable(f"{log.path}: no events in it, {log.skipped} rows skipped: give a file that has some")
     if left_out > rows / 2:

@@ -36,6 +36,7 @@ from stream_app.trainer.training_window import training_window
 
 _MOST_UNWRITTEN: Final = 50_000  # records
 _LONGEST_UNWRITTEN_S: Final = 60.0
+_LOOK_EVERY_S: Final = 60.0  # for events that were imported meanwhile
 
 RowsIn = Callable[[int, Sequence[Record]], pa.RecordBatch]  # of a partition and some of its records
 
@@ -83,7 +84,8 @@ class EventRecorder:
         self._read: dict[int, int] = {}  # the offset at which the next read begins, by partition
         self._unwritten = UnwrittenEvents()
         self.drift: DriftMonitor | None = None  # since the last round; what is read is added to it
-        self.events = 0  # in the history at the start, and read since
+        self._next_look = 0.0  # for imported events, on the loop's clock
+        self.events = 0  # in the history at the start, and read or imported since
 
     @property
     def history(self) -> EventHistory:
@@ -129,6 +131,7 @@ class EventRecorder:
 
     async def read(self, timeout: float) -> None:
         """Reads what has come within `timeout` seconds. Raises `HistoryFailed`."""
+        await self._look_at_imports()
         fetched = await self._topic.read(timeout)
         if fetched is None:
             await self._resume(self._read)
@@ -141,6 +144,18 @@ class EventRecorder:
         self._read = positions
         if self._unwritten.is_due(now):
             self._write()
+
+    async def _look_at_imports(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._next_look:
+            return
+        imported = self.history.imported
+        self._next_look, before = now + _LOOK_EVERY_S, imported.rows
+        await asyncio.to_thread(imported.look)
+        if imported.rows > before:
+            logger.info("%d events were imported", imported.rows - before)
+            self.events += imported.rows - before
+            self._show()
 
     def record(self) -> None:
         """Writes the events that are not in a file yet into one. Raises `HistoryFailed`."""
@@ -257,5 +272,6 @@ class EventRecorder:
     def _show(self) -> None:
         self._metrics.history_rows.set(self.history.rows)
         self._metrics.history_bytes.set(self.history.size)
-        self._metrics.history_files.set(len(self.history.files) + len(self.history.shown.files))
+        tables = (self.history.events, self.history.shown, self.history.imported)
+        self._metrics.history_files.set(sum(len(table.files) for table in tables))
         self._metrics.history_shown.set(self.history.shown.rows)

@@ -19,7 +19,7 @@ def training_window(history: EventHistory, settings: Settings, files: ExitStack,
 
     A log that is too large for the memory is in nameless files until `files` is closed. Raises `NoRoomOnDisk`.
     """
-    stored = sum(file.rows for file in history.files_until(until))
+    stored = history.imported.rows + sum(file.rows for file in history.files_until(until))
     rows, folder = min(settings.train_max_events, stored), settings.data_dir
     room = settings.train_memory * _MIB // _BYTES_PER_ACTION
     try:

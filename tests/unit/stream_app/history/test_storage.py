@@ -11,7 +11,8 @@ import pytest
 from stream_app.errors import HistoryFailed, HistoryUnusable
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import name_of
-from stream_app.history.storage import LOCK, HistoryStorage, number_of
+from stream_app.history.storage import ASIDE, DONE, LOCK, HistoryStorage, number_of, original_name
+from stream_app.history.tables import IMPORTED
 from tests.unit.builders.histories import Reader, Topic, close_all, make_topic, open_history
 
 FIRST, SECOND = name_of(1, "2026-01-02"), name_of(2, "2026-01-01")
@@ -107,14 +108,32 @@ def test_damaged_files_are_set_aside_until_their_events_were_read_again(storage:
     assert storage.set_aside_names() == [f"{aside}-closed"]
 
 
-def test_a_claim_removes_half_written_files_and_nothing_else(tmp_path: Path) -> None:
+def test_half_written_files_are_removed_and_nothing_else_is(tmp_path: Path) -> None:
     storage = HistoryStorage(str(tmp_path))
     storage.claim()
     put(storage, FIRST, b"x")
     storage.release()
     for name in (f".{7:020d}.tmp", "notes.txt"):
         (tmp_path / name).write_bytes(b"half")
-    storage.claim()
-    storage.release()
+    storage.remove_scratch()
     assert {path.name for path in tmp_path.iterdir()} == {LOCK, "notes.txt", "day=2026-01-02"}
     assert storage.sizes() == {FIRST: 1}
+
+
+def test_tables_have_folders_of_their_own(tmp_path: Path) -> None:
+    storage = HistoryStorage(str(tmp_path))
+    imported = storage.beside(IMPORTED)
+    assert not imported.exists()
+    assert imported.sizes() == {}
+    name = f"{'0' * 16}-{'a' * 16}-12.parquet"
+    put(imported, name, b"x")
+    put(storage, FIRST, b"xy")
+    assert imported.exists()
+    assert (storage.sizes(), imported.sizes()) == ({FIRST: 2}, {name: 1})
+    assert imported.set_aside(name) == f"_{name}{ASIDE}"
+    assert (storage.set_aside_names(), imported.set_aside_names()) == ([], [f"_{name}{ASIDE}"])
+    assert original_name(f"_{name}{ASIDE}") == name
+    assert original_name(f"day=2026-01-02/_1.parquet{ASIDE}{DONE}") == "day=2026-01-02/1.parquet"
+    assert original_name(name) == ""
+    imported.remove_aside(name)
+    assert imported.set_aside_names() == []

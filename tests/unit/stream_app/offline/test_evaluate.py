@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 
 from stream_app.cli.main import cli
-from stream_app.offline.evaluate import ProgressLine
 from tests.unit.builders.shop_logs import write_logs, write_sessions
 from tests.unit.builders.versions import save_version
 
@@ -129,18 +128,3 @@ def test_nothing_is_said_of_purchases_where_there_are_none(evaluate: Callable[..
     lines = evaluate(*write_logs(tmp_path), "--json", "--model", str(version))
     assert json.loads(lines[-1])["purchase"] is None
     assert not any("purchase" in line for line in lines[:-1])
-
-
-def test_progress_rewrites_a_terminals_line_and_is_rare_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    now = [0.0]
-    for terminal in (True, False):
-        progress = ProgressLine(clock=lambda: now[0], terminal=terminal)
-        for second in range(40):
-            now[0] = second
-            progress("training", str(second))
-        progress("scoring")
-        progress.close()
-    on_terminal, _, elsewhere = capsys.readouterr().err.partition("\rscoring\r")  # click leaves out the colours
-    assert on_terminal.count("\r") == 40
-    assert "\n" not in on_terminal
-    assert elsewhere.splitlines() == ["training: 0", "training: 15", "training: 30", "scoring"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import EventRecorder, UnwrittenEvents
 from tests.unit.builders.basics import make_record, unreadable_batch
+from tests.unit.builders.histories import open_history
+from tests.unit.builders.imports import Source, import_source
 
 EVENT = make_record(b'{"user_id": "u", "type": "view", "item_id": "i"}')
 BAD = make_record(b"no json")
@@ -70,7 +74,7 @@ def test_a_log_that_was_cut_ends_the_trainer_with_what_to_do() -> None:
         topic: Any = CutLog()
         recorder = EventRecorder(Settings(), TrainerMetrics(CollectorRegistry()), lambda: 0.0)
         await recorder._topic.stop()
-        vars(recorder).update(_topic=topic, _read={0: 9})
+        vars(recorder).update(_topic=topic, _read={0: 9}, _next_look=math.inf)
         with pytest.raises(HistoryUnusable, match=r"partition 0 ends at offset 5, 9 was read.*NEXTACT_STREAM_EPOCH"):
             await recorder.read(0.1)
         topic.end, vars(recorder)["_read"] = 9, {0: 9}
@@ -89,8 +93,29 @@ class CutLog:
 
     async def read(self, timeout: float) -> None: ...
 
+    async def stop(self) -> None: ...
+
     async def bounds(self) -> dict[int, Span]:
         return {0: Span(0, self.end)}
 
     def seek(self, positions: dict[int, int]) -> None:
         self.sought = positions
+
+
+def test_what_is_imported_meanwhile_counts_as_new_events(tmp_path: Path) -> None:
+    async def run() -> None:
+        recorder = EventRecorder(Settings(), TrainerMetrics(CollectorRegistry()), lambda: 0.0)
+        await recorder._topic.stop()
+        topic: Any = CutLog()
+        vars(recorder).update(_topic=topic, _read={0: 5}, _history=open_history(tmp_path))
+        await recorder.read(0.1)
+        import_source(tmp_path, Source.of(range(12)))
+        await recorder.read(0.1)
+        assert recorder.events == 0, "it looks once a minute"
+        vars(recorder).update(_next_look=0.0)
+        await recorder.read(0.1)
+        assert recorder.events == 12
+        assert recorder._metrics.history_rows._value.get() == 12
+        await recorder.stop()
+
+    asyncio.run(run())
