@@ -19,7 +19,7 @@ from model.errors import RecordCorrupt
 
 # Tags are given out here, once and for ever: a number that was in use never gets another meaning. 0 is no tag.
 SEARCHES: Final = 1  # the words of the searches among the actions; the lowest, as it is written first
-JOINS: Final = 2  # reserved: which anonymous users' sequences were taken in, by their records' offsets
+JOINS: Final = 2  # which sequences were given away and taken in: `user_joins`
 PREFERENCES: Final = 3  # reserved
 SEGMENT: Final = 4  # reserved
 TAGS: Final = {"searches": SEARCHES, "joins": JOINS, "preferences": PREFERENCES, "segment": SEGMENT}

@@ -19,7 +19,8 @@ import numpy as np
 
 from model.errors import RecordCorrupt
 from model.state.merged_sequences import UserSequence, merged
-from model.state.sections import JOINS
+from model.state.searches import stored_queries
+from model.state.sections import JOINS, SEARCHES, split_sections
 from model.state.user_record import pack, unpack
 from model.state.user_states import UserStates
 
@@ -105,12 +106,16 @@ def _sequence_record(states: UserStates, slot: int) -> bytes:
 
 
 def _sequence_of(states: UserStates, record: bytes) -> UserSequence | None:
-    """Reads a sequence that was given away; None: it is of another stream epoch. Raises `RecordCorrupt`."""
+    """Reads a sequence that was given away, and the words of its searches; None: it is of another stream epoch.
+
+    Raises `RecordCorrupt`.
+    """
     stored = unpack([record], epoch=states.epoch, hidden=0, ids=0)
     for fault in stored.faults.values():
         raise RecordCorrupt(f"the sequence of an anonymous user cannot be read: {fault}")
     if not len(stored.rows):
         return None
+    states.add_searches(stored_queries(stored, [split_sections(stored.sections[0]).get(SEARCHES, b"")]))
     row = stored.rows[0]
     actions = row["actions"][: row["actions_size"]]
     return UserSequence(actions["object"].copy(), actions["context"].copy(), int(row["last_time"]), int(row["session"]))

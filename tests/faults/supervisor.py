@@ -23,6 +23,7 @@ from stream_app.settings import Settings
 from tests.faults.memory import Footprint
 from tests.faults.waiting import until
 from tests.integration.running import environment
+from tests.older import of_code
 
 WORKER: Final = ("-m", "stream_app", "worker")
 _FIRST_BACKOFF_S: Final = 0.2
@@ -62,6 +63,7 @@ class Slot:
     log: Path
     wanted: bool = True
     command: Sequence[str] = WORKER  # of the next start; later ones are plain again
+    code: Path | None = None  # folder with the packages of another version, which the next processes run
     child: ChildProcess | None = None
     fate: int = 0  # the signal that the next process will send itself
     sent: int = 0
@@ -202,7 +204,7 @@ class Supervisor:
             [sys.executable, *slot.command],
             name=slot.name,
             log_path=slot.log,
-            env=environment(slot.settings, slot.command),
+            env=environment(slot.settings, slot.command) | (of_code(slot.code) if slot.code else {}),
         )
         slot.command, slot.fate = WORKER, 0
 

@@ -13,9 +13,10 @@ from model.data.events import NO_TIME, Event, actions_of, item_key
 from model.errors import RecordCorrupt
 from model.state.sections import JOINS
 from model.state.user_joins import REMEMBERED, TAKEN_IN, Source, give_sequence, take_sequence
-from model.state.user_record import pack
+from model.state.user_record import FIRST_VERSION, RECORD_VERSION, pack
 from model.state.user_states import UserStates
 from tests.unit.builders.basics import CPU, LENGTH, make_states
+from tests.unit.builders.searches import key_of_before, words_of_before
 
 
 def act(states: UserStates, user: str, *items: str, time: int = 1000) -> int:
@@ -60,6 +61,25 @@ def test_a_sequence_moves_whole_and_leaves_nothing_but_event_ids() -> None:
     assert items_of(states, known) == keys("1", "2", "3", "8", "9")
     assert (states.histories.counts[known], states.weights_id[known]) == (2, 0)
     assert states.last_times[known] == 2001
+
+
+@pytest.mark.parametrize("version", [FIRST_VERSION, RECORD_VERSION])
+def test_the_words_of_searches_move_along(version: int) -> None:
+    before, after = make_states(CPU), make_states(CPU)
+    before.version = version
+    actions = actions_of([Event(user_id="a", type="search", query="red shoes")], [5])
+    before.add_searches(actions.queries)
+    slots = before.slots_of([0], ["a"])
+    before.histories.append(slots, actions.item_keys, actions.types.astype(np.uint32))
+    before.remember(slots, actions)
+    given = give_sequence(before, int(slots[0]), Source(0, 8))
+    assert given is not None
+    slot = act(after, "u", "8")
+    assert take_sequence(after, slot, Source(0, 8), given[0])
+    item_keys, contexts, _ = after.histories.gather(np.array([slot]), 2)
+    assert contexts[0].tolist() != [3, 3]
+    words = after.searches.table.network_words(item_keys[0], np.array([True, False]))
+    assert words[0].tolist() == words_of_before(key_of_before("red shoes"))
 
 
 def test_the_same_source_gives_the_same_bytes_however_often_it_comes() -> None:
