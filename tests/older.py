@@ -11,6 +11,7 @@ import sys
 import tarfile
 from io import BytesIO
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Final
 
 import pytest
@@ -24,15 +25,22 @@ _ROOT: Final = Path(__file__).parents[1]
 
 
 def older_code(folder: Path) -> Path:
-    """Puts the packages of the version before into a folder and returns it; skips the test where they are not had."""
+    """Puts the packages of the version before below a folder, unless they are there, and returns where.
+
+    Skips the test where the history does not have them.
+    """
+    code = folder / COMMIT
+    if code.exists():
+        return code
     archive = ["git", "-C", str(_ROOT), "archive", COMMIT, "model", "stream_app"]
     try:
         done = subprocess.run(archive, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(NO_HISTORY)
+    partial = mkdtemp(dir=folder)
     with tarfile.open(fileobj=BytesIO(done.stdout)) as packed:
-        packed.extractall(folder, filter="data")
-    return folder
+        packed.extractall(partial, filter="data")
+    return Path(partial).rename(code)
 
 
 def of_code(code: Path) -> dict[str, str]:

@@ -46,8 +46,9 @@ A_WHILE: Final = 200  # records
 
 
 @pytest.fixture(scope="module")
-def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return older_code(tmp_path_factory.mktemp("older"))
+def older(pytestconfig: pytest.Config) -> Path:
+    assert pytestconfig.cache is not None
+    return older_code(pytestconfig.cache.mkdir("older"))  # kept, so that its loops are compiled once
 
 
 class Upgrade:
@@ -113,7 +114,7 @@ async def run(upgrade: Upgrade) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             looking_after = tasks.create_task(supervisor.run())
-            await supervisor.ready()
+            await supervisor.ready(timeout=300)  # the loops of the old version are compiled
             publishing = tasks.create_task(publisher.run())
             await there_and_back(upgrade)
             publisher.stop()
@@ -152,7 +153,6 @@ def test_old_and_new_workers_take_turns(settings: Settings, tmp_path: Path, olde
         assert "refused" not in text  # a version
     assert {record.value[0] for record in changelog} == {1, 2}, "layouts of records"
     assert {stored.version for stored in final_states(changelog).values()} == {2}
-    print([(exit_.worker, exit_.lived_s) for exit_ in upgrade.supervisor.exits])
 
 
 async def prepare(settings: Settings, promotion: Promotion) -> None:
