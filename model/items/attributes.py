@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import SEARCH, Actions
+from model.data.events import SEARCH, Actions, Event, actions_of
 from model.items.catalogue import MARKET, ItemCatalogue
+from model.items.item import Item, Offer
 from model.items.string_table import Bytes, Numbers
 from model.kernels.compiled import compiled
 from model.kernels.hash_table import find_row
@@ -61,6 +63,15 @@ def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCa
         )
         _fill(columns, actions.item_keys, actions.types, numbers, filled)
     return replace(actions, **filled._asdict())
+
+
+@cache
+def warm_up() -> None:
+    """Calls the compiled loops on a catalogue of its own, so that no event has to wait for the first call."""
+    catalogue = ItemCatalogue()
+    catalogue.apply([Item("item", markets={"market": Offer(1.0)})], [0])
+    for market in (None, "market"):
+        completed(actions_of([Event("user", "view", "item")], [0]), [market], catalogue)
 
 
 def _market_numbers(markets: Sequence[str | None], catalogue: ItemCatalogue) -> Numbers:

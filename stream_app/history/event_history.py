@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from model.data.deduplicate import Deduplicator
 from model.data.events import Actions
+from model.items.attributes import completed
+from model.items.catalogue import ItemCatalogue
 from stream_app.errors import HistoryUnusable
 from stream_app.history.file_chain import FileChain
 from stream_app.history.files import FileMetadata, HistoryFile, Span, Stream, read_actions, read_columns
@@ -140,12 +142,13 @@ class EventHistory:
                 self.shown.append(shown, FileMetadata(stream, behind, written))
             self.events.append(batches, FileMetadata(stream, dict(spans), written, missing))
 
-    def chunks(self, most: int, until: int | None = None) -> Iterator[Actions]:
+    def chunks(self, most: int, until: int | None = None, catalogue: ItemCatalogue | None = None) -> Iterator[Actions]:
         """Yields the newest `most` events, oldest first, in order per partition, without a user's repeated event ids.
 
-        `until`: the number of the last file to read. A chunk has 50,000 events at most, and only one is in memory.
-        Imported events come first, in the order of time, up to where the history itself begins.
-        Raises `HistoryFailed` when a file turns out to be damaged: the next start reads its events from Kafka.
+        `until`: the number of the last file to read. `catalogue` says what events do not say of their items. A chunk
+        has 50,000 events at most, and only one is in memory. Imported events come first, in the order of time, up to
+        where the history itself begins. Raises `HistoryFailed` when a file turns out to be damaged: the next start
+        reads its events from Kafka.
         """
         newest, rows = list[HistoryFile](), 0
         for file in reversed(self.files_until(until)):
@@ -157,12 +160,12 @@ class EventHistory:
         if rows < most and self.imported.files:
             begin = begin_of(self._storage, newest)
             for batch in self.imported.newest(most - rows, begin):
-                yield deduplicator.without_repeats(actions_in(batch))
+                yield deduplicator.without_repeats(_actions(batch, catalogue))
         for index, file in enumerate(newest):
             skip = max(0, rows - most) if index == 0 else 0
             with raising_when_damaged(self._storage, file):
                 for batch in read_actions(self._storage, file, skip):
-                    yield deduplicator.without_repeats(actions_in(batch))
+                    yield deduplicator.without_repeats(_actions(batch, catalogue))
 
     def files_until(self, number: int | None) -> list[HistoryFile]:
         """Returns the files up to the one of this number, or all for None."""
@@ -218,3 +221,9 @@ def _from(starts: Mapping[int, int], rows: pa.RecordBatch) -> pa.RecordBatch:
     """Returns the rows from these offsets on, by partition."""
     first = np.array([starts.get(partition, 0) for partition in rows["partition"].to_pylist()], np.int64)
     return rows.filter(pa.array(rows["offset"].to_numpy() >= first))
+
+
+def _actions(rows: pa.RecordBatch, catalogue: ItemCatalogue | None) -> Actions:
+    """Returns the actions in rows; what they do not say of their items, the catalogue says, as in a worker."""
+    actions = actions_in(rows)
+    return completed(actions, rows["market"].to_pylist(), catalogue) if catalogue else actions

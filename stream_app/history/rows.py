@@ -30,6 +30,7 @@ from stream_app.history.tables import NUMBERS, SCHEMA, SHOWN, TEXTS, TIME
 
 ACTION_COLUMNS: Final = (
     "line", "time", "user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "price",
+    "market",
 )  # fmt: skip
 REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "category", "brand")
 

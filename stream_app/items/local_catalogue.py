@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from aiokafka import ConsumerRecord
 
+from model.items.attributes import warm_up
 from model.items.catalogue import ItemCatalogue
 from stream_app.contract.decoded import RejectedRecord, Rejection
 from stream_app.contract.items import ItemChange, decode_item
@@ -65,6 +66,8 @@ class LocalCatalogue:
                 rejected.append(RejectedItem(record, _rejection(position, record, error)))
             else:
                 changes[change.item_id] = change
+        if changes:
+            warm_up()
         items = [change.item for change in changes.values() if change.item is not None]
         positions = self.details.add([change.details for change in changes.values() if change.item is not None])
         self.items.apply(items, positions, [change.item_id for change in changes.values() if change.item is None])
@@ -90,6 +93,7 @@ class LocalCatalogue:
             file.close()
             logger.warning("the catalogue is read from Kafka, not from the snapshot %s: %s", self.path, error)
             return {}
+        warm_up()
         self.details.begin(file)
         self.items.take_over(items)
         return head.offsets

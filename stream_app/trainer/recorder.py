@@ -15,6 +15,8 @@ import pyarrow as pa
 from model.data.disk_log import TrainingWindow
 from model.data.event_time import judge_times
 from model.data.events import actions_of
+from model.items.attributes import completed
+from model.items.catalogue import ItemCatalogue
 from model.rounds.drift import DriftMonitor
 from stream_app.contract.decoded import DecodedBatch
 from stream_app.contract.events import decode_batch
@@ -71,8 +73,15 @@ class UnwrittenEvents:
 class EventRecorder:
     """Keeps the history of an events topic up to date."""
 
-    def __init__(self, settings: Settings, metrics: TrainerMetrics, clock: Callable[[], float]) -> None:
-        """`clock` gives seconds since the epoch."""
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: TrainerMetrics,
+        clock: Callable[[], float],
+        catalogue: ItemCatalogue | None = None,
+    ) -> None:
+        """`clock` gives seconds since the epoch. `catalogue` says what events do not say of their items."""
+        self._catalogue = catalogue
         self._settings = settings
         self._options = DecodeOptions.of(settings)
         self._metrics = metrics
@@ -170,7 +179,7 @@ class EventRecorder:
 
     def window(self, files: ExitStack, until: int) -> TrainingWindow:
         """Reads what a round learns from; see `training_window`."""
-        return training_window(self.history, self._settings, files, until)
+        return training_window(self.history, self._settings, files, until, self._catalogue)
 
     def _write(self) -> None:
         unwritten = self._unwritten
@@ -198,7 +207,10 @@ class EventRecorder:
         """Compares new events with those that the last round learned from."""
         if self.drift is not None and decoded.events:
             times, _ = judge_times(decoded.times, decoded.record_times)
-            self.drift.add(actions_of(decoded.events, times, decoded.lines))
+            actions = actions_of(decoded.events, times, decoded.lines)
+            if self._catalogue:
+                actions = completed(actions, [event.market for event in decoded.events], self._catalogue)
+            self.drift.add(actions)
 
     async def _resume(self, positions: dict[int, int]) -> None:
         """Resumes at these positions; of a partition without one, at the oldest offset that Kafka has."""

@@ -80,7 +80,7 @@ class Trainer:
         self._metrics = TrainerMetrics(registry)
         self._failures = RoundFailures(self._metrics)
         self._items = ItemsFollower(settings, "trainer", ItemMetrics(registry), clock)
-        self._recorder = EventRecorder(settings, self._metrics, clock)
+        self._recorder = EventRecorder(settings, self._metrics, clock, self._items.catalogue)
         self._journal = RoundJournal(settings)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from model.data.disk_log import TrainingWindow, window_of_chunks
+from model.items.catalogue import ItemCatalogue
 from stream_app.errors import NoRoomOnDisk
 from stream_app.history.event_history import EventHistory
 from stream_app.settings import Settings
@@ -14,7 +15,13 @@ _MIB: Final = 1 << 20
 _BYTES_PER_ACTION: Final = 640  # at the peak of a round; most of it is for pairs of items
 
 
-def training_window(history: EventHistory, settings: Settings, files: ExitStack, until: int) -> TrainingWindow:
+def training_window(
+    history: EventHistory,
+    settings: Settings,
+    files: ExitStack,
+    until: int,
+    catalogue: ItemCatalogue | None = None,
+) -> TrainingWindow:
     """Reads the newest `train_max_events` events of the files up to number `until`; may be called in any thread.
 
     A log that is too large for the memory is in nameless files until `files` is closed. Raises `NoRoomOnDisk`.
@@ -25,7 +32,11 @@ def training_window(history: EventHistory, settings: Settings, files: ExitStack,
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return window_of_chunks(
-            history.chunks(settings.train_max_events, until), rows=rows, room=room, folder=folder, files=files
+            history.chunks(settings.train_max_events, until, catalogue),
+            rows=rows,
+            room=room,
+            folder=folder,
+            files=files,
         )
     except OSError as error:
         raise NoRoomOnDisk(

@@ -104,6 +104,7 @@ class Worker:
         self._items = ItemsFollower(settings, "worker", ItemMetrics(registry), time.time, self._letters.note)
         self._items.may_save = lambda: not self._letters
         pipeline = self._pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
+        pipeline.catalogue = self._items.catalogue
         agent = EventsAgent(
             settings=settings,
             stages=BatchStages(pipeline, self._delivery, store),

@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--actions", type=float, default=10.0, help="recovery, memory: of a stored user, in the mean")
     found.add_argument("--stock-users", type=int, default=200_000, help="recovery: the most that the peer is given")
     found.add_argument("--memory-users", type=int, default=200_000, help="memory: in the engines")
+    found.add_argument("--catalogue", type=int, default=0, help="batches: items of a catalogue to compare with none")
     found.add_argument("--batch", type=int, help="catalogue: queries at once; training: steps of a batch")
     found.add_argument("--train-events", type=int, default=50_000, help="training: of the log")
     found.add_argument("--units", type=int, default=128, help="training: width and hidden state")

@@ -3,6 +3,7 @@
 A worker's own pipeline in one thread, from records to encoded results, with a version of the default size and users
 who have histories. Medians of processor time: what the engine takes of a core at so many batches a second, whatever
 else the machine does. Kafka's and the event loops' share is not in it; `sustainable` has all of it.
+With `--catalogue N` batches take turns: one without a catalogue, the next with one of so many items.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ import torch
 from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
+from model.items.catalogue import ItemCatalogue
 from model.serving.state_engine import StateEngine
 from model.state.user_states import UserStates
+from stream_app.contract.items import decode_item
 from stream_app.settings import load_settings
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
+from tests.bench.items import record
 from tests.bench.made_up import events, named, served_version, sessions
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
@@ -44,14 +48,39 @@ def batches(options: argparse.Namespace) -> dict[str, Any]:
     for _ in range(max(options.events // HISTORY_BATCH, 1)):
         _through(pipeline, log(HISTORY_BATCH, 8))
     print(f"{'events':>8} {'partitions':>10} " + " ".join(f"{stage:>8}" for stage in (*STAGES, "all")) + "  us")
-    found = {}
+    found: dict[str, Any] = {}
+    catalogues = _catalogues(options)
     for size, partitions in SHAPES:
-        count = min(BATCHES, MOST_EVENTS // size)
-        taken = [_through(pipeline, log(size, partitions)) for _ in range(count + 5)][5:]
-        row = {stage: round(1e6 * median(one[stage] for one in taken), 1) for stage in STAGES}
-        row["all"] = round(1e6 * median(sum(one.values()) for one in taken), 1)
-        found[f"{size} of {partitions}"] = row
-        print(f"{size:8} {partitions:10} " + " ".join(f"{value:8,.0f}" for value in row.values()), flush=True)
+        count, before = min(BATCHES, MOST_EVENTS // size), 0.0
+        taken: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
+        for _ in range(count + 5):
+            for name, pipeline.catalogue in catalogues.items():
+                taken[name].append(_through(pipeline, log(size, partitions)))
+        for name, several in taken.items():
+            row = {stage: round(1e6 * median(one[stage] for one in several[5:]), 1) for stage in STAGES}
+            row["all"] = round(1e6 * median(sum(one.values()) for one in several[5:]), 1)
+            found[f"{size} of {partitions}{name}"] = row
+            share = f"  {row['all'] / before:.3f}{name}" if before else ""
+            print(
+                f"{size:8} {partitions:10} " + " ".join(f"{value:8,.0f}" for value in row.values()) + share, flush=True
+            )
+            before = row["all"]
+    return found
+
+
+def _catalogues(options: argparse.Namespace) -> dict[str, ItemCatalogue]:
+    """An empty catalogue and, if one is asked for, one of so many items, all that the events are on among them."""
+    found = {"": ItemCatalogue()}
+    if options.catalogue:
+        name = f" with {options.catalogue:,} items in the catalogue"
+        found[name] = ItemCatalogue()
+        count = max(options.catalogue, options.items)
+        for first in range(0, count, HISTORY_BATCH):
+            numbers = range(first, min(first + HISTORY_BATCH, count))
+            changes = [
+                decode_item(f"item-{number}".encode(), json.dumps(record(number)).encode()) for number in numbers
+            ]
+            found[name].apply([change.item for change in changes if change.item], [0] * len(numbers))
     return found
 
 

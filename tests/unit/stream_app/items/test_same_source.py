@@ -1,0 +1,95 @@
+"""What a model learns from and is asked about has one source: the event or, where it is silent, the catalogue.
+
+The same records go through a worker and into a trainer's history.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS, Actions, concatenate, price_buckets, text_buckets
+from model.items.catalogue import ItemCatalogue
+from model.items.item import Item, Offer
+from model.serving.state_engine import StateEngine
+from stream_app.contract.events import decode_batch
+from stream_app.history.event_history import EventHistory
+from stream_app.history.files import Span, Stream
+from stream_app.history.rows import rows_of
+from stream_app.history.storage import HistoryStorage
+from stream_app.settings import load_settings
+from stream_app.worker.metrics import WorkerMetrics
+from stream_app.worker.pipeline import Pipeline
+from tests.unit.builders.basics import make_record, make_states
+
+SHOE = Item("7", category=("Shoes", "Running"), brand="Roadster", price=90.0, markets={"CH": Offer(9.0), "PL": Offer()})
+# What an event says beside its item, and what is to be known of the item then: category, brand and price.
+CASES: list[tuple[dict[str, Any], tuple[str, str, float]]] = [
+    ({}, ("Shoes > Running", "Roadster", 90.0)),
+    ({"category": "Sale"}, ("Sale", "Roadster", 90.0)),
+    ({"brand": "Own", "price": 0}, ("Shoes > Running", "Own", 0.0)),
+    ({"market": "CH"}, ("Shoes > Running", "Roadster", 9.0)),
+    ({"market": "CH", "price": 30.0}, ("Shoes > Running", "Roadster", 30.0)),
+    ({"market": "PL"}, ("Shoes > Running", "Roadster", 90.0)),
+    ({"market": "FR"}, ("Shoes > Running", "Roadster", 90.0)),
+]
+
+
+def records() -> list[Any]:
+    events = [{"user_id": "ada", "type": "view", "item_id": "7", **fields} for fields, _ in CASES]
+    basket = {"user_id": "ada", "type": "purchase", "market": "CH", "items": [{"item_id": "7"}, {"item_id": "none"}]}
+    events += [basket, {"user_id": "ada", "type": "search", "query": "7"}]
+    return [
+        make_record(json.dumps(event).encode(), key=b"ada", offset=n, timestamp=1_700_000_000_000 + n)
+        for n, event in enumerate(events)
+    ]
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> ItemCatalogue:
+    made = ItemCatalogue()
+    made.apply([SHOE], [0])
+    return made
+
+
+def served(catalogue: ItemCatalogue) -> Actions:
+    """The actions as a worker has them."""
+    engine = StateEngine(make_states(), rules_share=1)
+    pipeline = Pipeline(engine, load_settings(), WorkerMetrics(CollectorRegistry()), lambda: 0.0)
+    pipeline.catalogue = catalogue
+    return pipeline.decode(records(), 1).actions
+
+
+def learned(folder: Path, catalogue: ItemCatalogue) -> Actions:
+    """The actions as a round of training has them."""
+    with closing(EventHistory(HistoryStorage(str(folder)))) as history:
+        rows = rows_of(0, range(len(records())), decode_batch(records()))
+        history.append([rows], Stream("", "", 1), {0: Span(0, len(records()))}, written=1_700_000_000_000)
+        return concatenate(list(history.chunks(1000, catalogue=catalogue)))
+
+
+def test_a_worker_and_a_trainer_know_the_same_of_an_item(tmp_path: Path, catalogue: ItemCatalogue) -> None:
+    wanted = [*(known for _, known in CASES), CASES[3][1], ("", "", None), ("", "", None)]
+    categories, brands, prices = zip(*wanted, strict=True)
+    for actions in (served(catalogue), learned(tmp_path, catalogue)):
+        assert actions.categories.tolist() == text_buckets(categories, CATEGORY_BUCKETS).tolist()
+        assert actions.brands.tolist() == text_buckets(brands, BRAND_BUCKETS).tolist()
+        assert actions.prices.tolist() == price_buckets(prices).tolist()
+
+
+def test_all_that_a_model_reads_is_the_same(tmp_path: Path, catalogue: ItemCatalogue) -> None:
+    one, other = served(catalogue), learned(tmp_path, catalogue)
+    for name in ("types", "item_keys", "prices", "categories", "brands", "lines", "sessions"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_without_a_catalogue_events_speak_for_themselves(tmp_path: Path) -> None:
+    for actions in (served(ItemCatalogue()), learned(tmp_path, ItemCatalogue())):
+        given = [fields.get("category") for fields, _ in CASES]
+        assert actions.categories.tolist() == text_buckets([*given, None, None, None], CATEGORY_BUCKETS).tolist()
