@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model.data.batches import batch_count, batches
 from model.data.disk_log import DiskLog, window_of_chunks
 from model.data.event_log import parts
-from model.data.events import EVENT_TYPES, Actions, concatenate
+from model.data.events import EVENT_TYPES, MOST_LINES, Actions, concatenate
 from model.data.sequences import concatenate_sequences, frequent_items, sequences_of
 from stream_app.history import files as history_file
 from tests.unit.builders.histories import HOUR, NOON, Reader, Topic, close_all
@@ -42,7 +42,7 @@ BASKETS = st.lists(
     st.tuples(
         st.sampled_from(["ada", "bo", "cy"]),
         st.just("cart"),
-        st.text("abc", min_size=1, max_size=40),
+        st.text("abc", min_size=1, max_size=4) | st.just("c" * (MOST_LINES + 2)),
         st.integers(0, 9),  # ms
     ),
     min_size=1,

@@ -1,10 +1,14 @@
-"""A worker answers with what the evaluation scored: event by event, in whatever batches, as over the log as a whole."""
+"""A worker answers with what the evaluation scored: event by event, in whatever batches, as over the log as a whole.
+
+An event has one action or several.
+"""
 
 from __future__ import annotations
 
 import random
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -41,17 +45,27 @@ SHORT = FitModelConfig(
 
 
 @cache
-def shop() -> tuple[list[Event], Sequences]:
-    """Users who walk along the items and come back to their own; now and then a search or an item nobody knows."""
-    rng, waiting = random.Random(1), []
+def shop() -> tuple[list[list[Logged]], Sequences]:
+    """Users who walk along the items and come back to their own; now and then a search or an item nobody knows.
+
+    Returns the actions of each event, one or several, and the sequences of all.
+    """
+    rng, waiting = random.Random(1), list[tuple[float, list[Event]]]()
     for user in range(40):
         own: list[int] = []
         for _ in range(rng.choice([2, 5, 20, MOST])):
             item = rng.choice(own) if own and rng.random() < 0.3 else (own[-1] if own else user) + rng.randrange(4)
             own.append(item % len(ITEMS))
-            waiting.append((rng.random(), _event(rng, str(user), own[-1])))
-    events = [event for _, event in sorted(waiting, key=lambda timed: timed[0])]
-    return events, sequences_of(actions_of(events, _times(events)))
+            if len(own) == 1 or rng.random() < 0.8:
+                waiting.append((rng.random(), []))
+            waiting[-1][1].append(_event(rng, str(user), own[-1]))
+    log = [
+        [Logged(event, 40_000 * n, n, line=line) for line, event in enumerate(events)]
+        for n, (_, events) in enumerate(sorted(waiting, key=lambda timed: timed[0]))
+    ]
+    actions = list(chain.from_iterable(log))
+    columns = [[getattr(action, name) for action in actions] for name in ("event", "time", "line")]
+    return log, sequences_of(actions_of(*columns))
 
 
 def _event(rng: random.Random, user: str, item: int) -> Event:
@@ -60,10 +74,6 @@ def _event(rng: random.Random, user: str, item: int) -> Event:
     name = "unknown" if rng.random() < 0.05 else ITEMS[item]
     kind = rng.choice(["view", "view", "cart", "purchase"])
     return Event(user_id=user, type=kind, item_id=name, category=f"category {item % 4}", brand=f"brand {item % 7}")
-
-
-def _times(events: list[Event]) -> list[int]:
-    return [400_000 * n // 10 for n in range(len(events))]
 
 
 @cache
@@ -108,26 +118,26 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     return expected
 
 
-def positions_in_sequences(events: list[Event]) -> NDArray[np.int64]:
-    """The position of each event of the log in `Sequences`."""
+def positions_in_sequences(log: list[list[Logged]]) -> NDArray[np.int64]:
+    """The position of each event's last action in `Sequences`."""
     codes: dict[str, int] = {}
-    users = [codes.setdefault(event.user_id, len(codes)) for event in events]
-    positions = np.empty(len(events), np.int64)
-    positions[np.argsort(users, kind="stable")] = np.arange(len(events))
-    return positions
+    users = [codes.setdefault(action.event.user_id, len(codes)) for action in chain.from_iterable(log)]
+    positions = np.empty(len(users), np.int64)
+    positions[np.argsort(users, kind="stable")] = np.arange(len(users))
+    last: NDArray[np.int64] = positions[np.cumsum([len(event) for event in log]) - 1]
+    return last
 
 
 @pytest.mark.parametrize("most", [2, 40])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
-    serving, rng, events = trained(backbone), random.Random(most), shop()[0]
-    expected, positions = evaluated(backbone), positions_in_sequences(events)
+    serving, rng, log = trained(backbone), random.Random(most), shop()[0]
+    expected, positions = evaluated(backbone), positions_in_sequences(log)
     engines = Engines(make_states(length=64), rules_share=0, serving=serving)
-    log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
     start, compared = 0, 0
     while start < len(log):
         batch = log[start : start + rng.randint(1, most)]
-        answers = engines.advance(batch).answers
+        answers = engines.advance(list(chain.from_iterable(batch))).answers
         for row, position in enumerate(positions[start : start + len(batch)]):
             if np.isfinite(expected[position]).any():
                 best = np.sort(expected[position])[::-1][:20]
@@ -143,17 +153,16 @@ def test_answers_are_what_the_evaluation_scored(backbone: BackboneName, most: in
 @pytest.mark.parametrize("most", [2, 40])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_purchase_probabilities_are_what_the_evaluation_scored(backbone: BackboneName, most: int) -> None:
-    serving, rng, (events, sequences) = trained(backbone), random.Random(most), shop()
+    serving, rng, (log, sequences) = trained(backbone), random.Random(most), shop()
     everywhere, head = np.arange(len(sequences)), serving.network.purchase
     expected = probabilities(head, serving.vocabulary, serving.calibration, sequences, everywhere)
     assert expected.std() > 0.01  # else anything would do
     engines = Engines(make_states(length=64), rules_share=0, serving=serving)
-    positions = positions_in_sequences(events)
-    log = [Logged(event, time, n) for n, (event, time) in enumerate(zip(events, _times(events), strict=True))]
+    positions = positions_in_sequences(log)
     start = 0
     while start < len(log):
         batch = log[start : start + rng.randint(1, most)]
-        served = engines.advance(batch).answers.purchase
+        served = engines.advance(list(chain.from_iterable(batch))).answers.purchase
         np.testing.assert_allclose(served, expected[positions[start : start + len(batch)]], rtol=1e-5)
         start += len(batch)
 
