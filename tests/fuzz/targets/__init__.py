@@ -25,6 +25,13 @@ WATCHED: Final[Mapping[str, Sequence[str]]] = {  # the modules of each target wh
     "consumer": (*_READERS, "stream_app.kafka.lenient_consumer", "aiokafka.consumer.fetcher"),
     "events": (
         "stream_app.contract.events",
+        "stream_app.contract.event_fields",
+        "stream_app.contract.formats.fields",
+        "stream_app.contract.formats.ga4",
+        "stream_app.contract.formats.own",
+        "stream_app.contract.formats.segment",
+        "stream_app.contract.formats.shape",
+        "stream_app.contract.formats.ubi",
         "stream_app.contract.dead_letters",
         "stream_app.history.rows",
         "model.data.events",

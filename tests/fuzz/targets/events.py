@@ -1,7 +1,7 @@
 """Events: any record becomes an event or a rejection; an event becomes a row of the history, actions and a prediction.
 
 An input: a byte with the length of the key (255: the key is the user id in the value), eight bytes of the record's
-timestamp, the key, the value. Python's own JSON reader is the oracle of what the fields say.
+timestamp, the key, the value. Python's own JSON reader is the oracle of what the fields say, in all formats.
 """
 
 from __future__ import annotations
@@ -14,25 +14,32 @@ from typing import Any, Final
 import numpy as np
 
 from model.data.event_time import FLAGS, judge_times
-from model.data.events import ARRAYS, EVENT_TYPES, TYPE_CODES, Event, Line, actions_of
+from model.data.events import ARRAYS, EVENT_TYPES, TYPE_CODES, Event, actions_of
 from model.serving.answers import RANKED, Answers
 from stream_app.contract.dead_letters import dead_letter, read_dead_letter
 from stream_app.contract.decoded import REASONS
-from stream_app.contract.event_names import TYPE_NAMES
+from stream_app.contract.event_names import IDENTITY_NAMES, SHOWN_NAMES, TYPE_NAMES
 from stream_app.contract.events import decode_batch
+from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.predictions import decode_prediction
 from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.history.rows import ACTION_COLUMNS, actions_in, rows_of
 from stream_app.kafka.encoded_batch import encode_records
+from stream_app.settings import EventFormat
 from tests.fuzz.targets.records import record_of
 from tests.unit.builders.basics import words_of_searches
+from tests.unit.builders.format_samples import samples
+from tests.unit.builders.plain_formats import PlainReading, everything_said
 
-_OWN_KEY: Final = 255  # in the place of the key's length: the user id
+_OWN_KEY: Final = 255  # in the place of the key's length: the first of these ids in the value
+_IDS: Final = ("user_id", "userId", "anonymousId", "client_id", "user_pseudo_id", "app_instance_id")
 _FRONT: Final = struct.Struct(">Bq")
 _ITEMS: Final = ("item", 'quo"te', "\N{SNOWMAN}\x00\x7f")
 _TIME: Final = 1_700_000_000_000
+
+FORMATS: Final[Sequence[EventFormat]] = ("nextact", "segment", "ga4", "ubi")
 
 _ENCODER: Final = PredictionEncoder(epoch=1, topic="shop.events", recommendations=2, actions=3)
 
@@ -60,16 +67,21 @@ def check(data: bytes) -> None:
     record = _record(data)
     decoded = decode_batch([record])
     others = len(decoded.ignored) + len(decoded.shown) + len(decoded.identities)
-    assert decoded.lines.count(0) + len(decoded.rejected) + others == 1
-    if others:
-        return
-    if decoded.events:
-        _check_lines(decoded.events, record)
-        _check_event(decoded.events[0], decoded.times[0], record)
-        _check_row(decoded)
-        _check_prediction(decoded.events[0], decoded.times[0], record.timestamp)
-    else:
+    assert bool(decoded.rejected) != bool(decoded.events or others)
+    for format in FORMATS:
+        alone = decode_batch([record], options=DecodeOptions(format=format))
+        assert bool(alone.rejected) != bool(alone.events or alone.ignored or alone.shown or alone.identities)
+    if decoded.rejected:
         _check_rejection(decoded.rejected[0], record)
+        return
+    said = json.loads(record.value.decode(errors="replace"), strict=False)  # unknown fields may hold any bytes
+    key = (record.key or b"").decode(errors="replace")
+    assert everything_said(decoded) == PlainReading(said, key, record.timestamp).says
+    _check_row(decoded)
+    for event, time in zip(decoded.events, decoded.times, strict=True):
+        _check_event(event, time, record)
+    if decoded.events:
+        _check_prediction(decoded.events[0], decoded.times[0], record.timestamp)
 
 
 def _record(data: bytes) -> Any:
@@ -78,41 +90,20 @@ def _record(data: bytes) -> Any:
     if length != _OWN_KEY:
         return record_of(OutgoingRecord(rest[:length], rest[length:]), timestamp=time)
     try:
-        key = json.loads(rest.decode(errors="replace"), strict=False)["user_id"].encode()
+        said = json.loads(rest.decode(errors="replace"), strict=False)
+        key = str(next(filter(None, map(said.get, _IDS)))).encode()
     except Exception:
         key = b"u"
     return record_of(OutgoingRecord(key, rest), timestamp=time)
 
 
 def _check_event(event: Event, time: int, record: Any) -> None:
-    said = json.loads(record.value.decode(errors="replace"), strict=False)  # unknown fields may hold any bytes
     assert event.user_id.encode() == record.key
     assert 1 <= len(event.user_id) <= 256
     assert event.type in TYPE_CODES
-    assert TYPE_NAMES[said["type"].casefold()] == event.type
-    assert event.query is not None if event.type == "search" else event.item_id
-    of_a_line = {"type", "items", *(Line.__struct_fields__ if _lines_of(said) else ())}
-    for name in set(Event.__struct_fields__) - of_a_line:
-        found, wanted = getattr(event, name), said.get(name)
-        assert found == (float(wanted) if isinstance(found, float) else wanted), name
+    assert event.items is None
+    assert event.query is not None if event.type == "search" else 1 <= len(event.item_id or "") <= 256
     assert abs(time) < 2**63
-    if event.timestamp is None:
-        assert time == record.timestamp
-
-
-def _lines_of(said: dict[str, Any]) -> list[dict[str, Any]]:
-    return [] if TYPE_NAMES[said["type"].casefold()] == "search" else said.get("items") or []
-
-
-def _check_lines(actions: Sequence[Event], record: Any) -> None:
-    said = json.loads(record.value.decode(errors="replace"), strict=False)
-    lines = _lines_of(said)
-    assert len(actions) == max(len(lines), 1)
-    for action, line in zip(actions, lines, strict=False):
-        assert (action.item_id, action.category, action.quantity) == (
-            line["item_id"], line.get("category"), line.get("quantity")
-        )  # fmt: skip
-        assert action.items is None
 
 
 def _check_row(decoded: Any) -> None:
@@ -180,6 +171,7 @@ def seeds() -> list[bytes]:
     values += [{"user_id": "u", "type": "view", "item_id": "i", name: -1} for name in ("price", "quantity")]
     found = [_input(json.dumps(value).encode()) for value in values]
     found += [_input(value) for value in (b"", b"{", b"\xff", b"[" * 2000, b'{"user_id":"\\ud800","type":"view"}')]
+    found += [_input(sample.value, key) for sample in samples() for key in (None, sample.key, b"v")]
     plain = b'{"user_id":"u","type":"view","item_id":"i"}'
     return [b"", *found, _input(plain, b"u"), _input(plain, b"v"), _input(plain, b""), _input(plain, time=-1)]
 
@@ -191,7 +183,9 @@ def _input(value: bytes, key: bytes | None = None, time: int = _TIME) -> bytes:
 TOKENS: Final[Sequence[bytes]] = [
     *(f'"{name}":'.encode() for name in Event.__struct_fields__),
     *(f'"{name}"'.encode() for name in TYPE_NAMES),
-    b'"items":[{"item_id":"a"}]',
+    *(f'"{name}"'.encode() for name in (*SHOWN_NAMES, *IDENTITY_NAMES, "page_view", "track", "page")),
+    b'"items":[{"item_id":"a"}]', b'"events":[{"name":"view_item","params":{"items":[]}}]', b'"properties":{"sku":7}',
+    b'"event_name":', b'"action_name":', b'"userId":', b'"(not set)"', b'"1.5"',
     b"null", b"true", b"1e308", b"1e400", b"-0.0", b"18446744073709551616", b'"\\ud800"', b"\\u0000",
     b'"2026-01-31T12:00:00Z"', b"9007199254740993", b"NaN",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from stream_app.contract.formats.options import DecodeOptions
 from tests.paths import ROOT
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.format_samples import FORMATS, FormatSample, said, samples
+from tests.unit.builders.plain_formats import PlainReading, everything_said
 
 SAMPLES = samples()
 
@@ -122,7 +123,10 @@ def test_whatever_stands_in_a_field_is_taken_or_rejected(sample: FormatSample, d
             else:
                 del node[last]
     value = json.dumps(record).encode()
-    check(decode_batch([make_record(value, key=sample.key)]), 1)
+    batch = decode_batch([make_record(value, key=sample.key)])
+    check(batch, 1)
+    if not batch.rejected:
+        assert everything_said(batch) == PlainReading(json.loads(value), sample.key.decode(), 5).says
     for format in ("nextact", "segment", "ga4", "ubi"):
         check(decode_batch([make_record(value, key=sample.key)], options=DecodeOptions(format=format)), 1)
 
