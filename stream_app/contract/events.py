@@ -141,10 +141,11 @@ def _other(
 
 def _other_format(shape: Shape, options: DecodeOptions) -> str | None:
     """Returns the format of a record; None: it is nextact's own, as a known type with a user_id always is."""
-    if shape.is_segment_call:
-        return "segment"
-    if shape.user_id is not None and isinstance(shape.type, str) and options.meaning(shape.type):
-        return None
+    if isinstance(shape.type, str):
+        if shape.is_segment_call:
+            return "segment"
+        if shape.user_id is not None and options.meaning(shape.type):
+            return None
     if shape.is_ga4_request or shape.event_name is not None:
         return "ga4"
     return None if shape.action_name is None else "ubi"

@@ -28,7 +28,11 @@ def text_of(value: Text) -> str | None:
 def id_of(value: Text, name: str) -> str | None:
     """Returns an id as `text_of` does. Raises `RejectedRecord` when it is too long."""
     text = text_of(value)
-    if text is not None and len(text) > ID_LENGTH:
+    return None if text is None else _checked(text, name)
+
+
+def _checked(text: str, name: str) -> str:
+    if len(text) > ID_LENGTH:
         raise RejectedRecord("too_long", f"{name} has more than {ID_LENGTH} characters")
     return text
 
@@ -38,9 +42,9 @@ def user_of(key: bytes | None, *ids: Text) -> str:
     if not key:
         raise RejectedRecord("missing_key", "the record has no key; it must be one of its ids of the user")
     for value in ids:
-        text = id_of(value, "the id of the user")
+        text = text_of(value)
         if text is not None and text.encode() == key:
-            return text
+            return _checked(text, "the id of the user")
     if not any(map(text_of, ids)):
         raise RejectedRecord("missing_field", "the record has no id of the user")
     raise RejectedRecord("key_mismatch", "the record key is none of its ids: it may lie on the wrong partition")
@@ -51,12 +55,10 @@ def number_of(value: Number, name: str) -> float | None:
     if value is None or value == "":
         return None
     if isinstance(value, str):
-        if not _NUMBER.fullmatch(value):
-            raise RejectedRecord("invalid_field", f"{name} is {value[:64]!r}, not a number")
-        value = float(value)
-    if math.isfinite(value):
-        return value
-    raise RejectedRecord("invalid_field", f"{name} is {value}, not a finite number")
+        if not _NUMBER.fullmatch(value) or not math.isfinite(float(value)):
+            raise RejectedRecord("invalid_field", f"{name} is {value[:64]!r}, not a finite number")
+        return float(value)
+    return value  # those of JSON are finite, or they were refused before
 
 
 def price_of(value: Number) -> float | None:

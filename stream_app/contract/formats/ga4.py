@@ -280,6 +280,8 @@ def _list_of(said: Parameters | Item) -> str | None:
 
 
 def _time_of(micros: Number, record_time: int) -> int:
+    if isinstance(micros, float):
+        return milliseconds(micros / 1000)
     try:
         time = number_of(micros, "the time in microseconds")
     except RejectedRecord as rejection:

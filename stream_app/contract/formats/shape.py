@@ -8,6 +8,7 @@ import msgspec
 
 from stream_app.contract.event_fields import decode_as
 
+_LIST: Final = ord("[")
 SEGMENT_CALLS: Final = ("track", "page", "screen", "identify", "alias", "group")
 
 
@@ -16,7 +17,7 @@ class Shape(msgspec.Struct, frozen=True, gc=False):
 
     type: Any = None
     user_id: Any = None
-    events: msgspec.Raw = msgspec.Raw()
+    events: msgspec.Raw = msgspec.Raw(b"null")
     event_name: Any = None
     action_name: Any = None
     user: Any = msgspec.field(default=None, name="userId")
@@ -26,7 +27,7 @@ class Shape(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_ga4_request(self) -> bool:
         """Whether it is a request of GA4's measurement protocol: its events are a list."""
-        return memoryview(self.events)[:1].tobytes() == b"["
+        return memoryview(self.events)[0] == _LIST
 
     @property
     def is_segment_call(self) -> bool:

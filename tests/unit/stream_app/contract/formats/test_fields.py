@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -71,7 +70,7 @@ def test_no_number(number: Any) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["nan", "inf", "1_000", "1,5", " 1", "1 EUR", "0x1", "\N{ARABIC-INDIC DIGIT ONE}", "1e999", math.inf, math.nan],
+    ["nan", "inf", "1_000", "1,5", " 1", "1 EUR", "0x1", "\N{ARABIC-INDIC DIGIT ONE}", "1e999"],
 )
 def test_other_texts_are_no_numbers(text: Any) -> None:
     with pytest.raises(RejectedRecord, match="price is"):

@@ -40,3 +40,11 @@ def test_what_is_understood_cannot_be_ignored(name: str) -> None:
 
 def test_names_that_are_ignored_anyway_may_be_named() -> None:
     assert options(ignored_events="scroll") == DecodeOptions()
+
+
+def test_a_call_to_segment_is_read_though_its_kind_is_ignored_in_nextacts_own() -> None:
+    told = options(ignored_events="track")
+    call = {"type": "track", "userId": "u", "event": "Product Viewed", "properties": {"sku": "a"}, "user_id": "u"}
+    own = {"type": "track", "user_id": "u"}
+    batch = decode_batch([make_record(json.dumps(one).encode()) for one in (own, call, own)], options=told)
+    assert ([event.type for event in batch.events], batch.ignored) == (["view"], ["track", "track"])
