@@ -93,7 +93,7 @@ class Rules:
         return self._popular[:k]
 
     def learn_type(self, previous_type: int, type_code: int) -> None:
-        """Counts an action of any type after one of `previous_type` (NO_TYPE: the user's first)."""
+        """Counts an event of any type after one of `previous_type` (NO_TYPE: the user's first)."""
         self._types[previous_type][type_code] += 1
         self._purchases_due -= 1
 
@@ -104,9 +104,9 @@ class Rules:
         return [(count + 1) / total for count in counts]
 
     def purchase_probability(self, previous_type: int) -> float:
-        """P(a purchase among the user's next PURCHASE_HORIZON actions), by the chain of types alone.
+        """P(a purchase among the user's next PURCHASE_HORIZON events), by the chain of types alone.
 
-        The chain may also end: an action of a type that nothing followed so far counts as the user's last. Time plays
+        The chain may also end: an event of a type that nothing followed so far counts as the user's last. Time plays
         no role: a purchase hours later counts too.
         """
         if self._purchases_due <= 0:
@@ -115,7 +115,7 @@ class Rules:
         return self._purchases[previous_type]
 
     def _purchase_chain(self) -> list[float]:
-        """Computes first passages to a purchase from every previous type: h actions from the h - 1 that follow one."""
+        """Computes first passages to a purchase from every previous type: h events from the h - 1 that follow one."""
         types = range(len(EVENT_TYPES))
         seen = [sum(row[code] for row in self._types) for code in types]
         stays = [min(1.0, (sum(self._types[code]) + 1) / (seen[code] + 2)) for code in types] + [1.0]
