@@ -1,1 +1,2 @@
-"""The formats of events other than nextact's plain one: each module reads one, and knows nothing of the others."""
+"""The formats of events other than nextact's plain one: a module for each, which knows nothing of the others, and what
+they share."""
