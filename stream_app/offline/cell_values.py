@@ -65,7 +65,7 @@ def is_empty(value: Any) -> bool:
 
 def finite(value: Any, otherwise: Any) -> Any:
     """Returns the value as a number if it is a finite one, else `otherwise`."""
-    if isinstance(value, bool | date):
+    if isinstance(value, (bool, date)):  # faster than a union
         return otherwise
     try:
         number = float(value)

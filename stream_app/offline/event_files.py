@@ -174,7 +174,10 @@ class EventFile:
         return sources
 
     def _event(self, row: Row) -> Row | None:
-        event = {name: value for name, value in row.items() if not is_empty(value)}
+        # Texts, which most cells are, are told by hand: a call for each takes a third of the time of reading.
+        event = {
+            name: value for name, value in row.items() if (value != "" if type(value) is str else not is_empty(value))
+        }
         kind = event.get("type", self.constant_type)
         if isinstance(kind, str):
             kind = self._type(kind)
@@ -188,7 +191,7 @@ class EventFile:
                 event[name] = milliseconds(value, self.time_unit, self._zone)
             elif name in _NUMBERS:
                 event[name] = finite(value, value)
-            else:
+            elif type(value) is not str:
                 event[name] = text(value)
         return event
 
