@@ -94,3 +94,7 @@ def import_files(files: tuple[str, ...], as_json: bool, **options: Any) -> None:
         for summary in import_logs(importer, logs, time.time, show):
             line.close()
             click.echo(msgspec.json.encode(summary).decode() if as_json else str(summary))
+            if 0 < settings.history_days < summary.days:
+                kept = f"the trainer keeps events for {settings.history_days:g} before the newest"
+                advice = "raise its NEXTACT_HISTORY_DAYS to have it learn from all"
+                click.echo(f"{summary.file} goes back {summary.days:,.0f} days, and {kept}: {advice}", err=True)

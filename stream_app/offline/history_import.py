@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +27,13 @@ class ImportSummary:
     first_fault: str = ""  # where the first row that was left out is, and why
     oldest: str | None = None  # time of the oldest event, RFC 3339
     newest: str | None = None
+
+    @property
+    def days(self) -> float:
+        """The time from the oldest event to the newest."""
+        if self.oldest is None or self.newest is None:
+            return 0.0
+        return (datetime.fromisoformat(self.newest) - datetime.fromisoformat(self.oldest)) / timedelta(days=1)
 
     def __str__(self) -> str:
         known = f", {self.known:,} were there" if self.known else ""

@@ -223,6 +223,17 @@ def test_a_second_trainer_on_the_same_history_is_refused(settings: Settings, sta
     assert nextact("trainer", "--once", settings=other).returncode == 0, "the kernel has released the lock"
 
 
+def test_a_trainer_learns_from_an_imported_past_though_the_topic_is_empty(settings: Settings, tmp_path: Path) -> None:
+    asyncio.run(ensure_topics(settings))
+    events = [event for event in shop_events(2000) if isinstance(event, dict)]
+    (tmp_path / "past.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    done = nextact("history", "import", str(tmp_path / "past.jsonl"), "--json", settings=settings)
+    assert json.loads(done.stdout)["imported"] == len(events)
+    done = nextact("trainer", "--once", settings=quick_rounds(settings), timeout=400)
+    assert done.stdout.strip() == "promoted", done.stderr
+    assert rows_in(Path(settings.history)) == []
+
+
 def test_a_trainer_that_is_asked_to_stop_leaves_nothing_to_read_again(settings: Settings, start: Start) -> None:
     asyncio.run(ensure_topics(settings))
     send_all(settings, shop_events(300))

@@ -170,3 +170,10 @@ def test_what_was_imported_is_listed_and_erased(tmp_path: Path) -> None:
     erased = json.loads(nextact("erase", "--users", tmp_path / "users", "--json", folder=folder).stdout)
     assert (erased["rows"], erased["files"]) == (10, 3)
     assert {row["user_id"] for row in imported_in(folder)} == {"u0", "u2", "u3", "u4"}
+
+
+def test_a_past_that_is_longer_than_the_history_is_kept_is_pointed_out(tmp_path: Path) -> None:
+    old = "u,view,i,2025-09-01T00:00:00Z,,,\n"
+    result = nextact("import", past(tmp_path / "a.csv", old + lines(0, 9)), folder=tmp_path / "history")
+    assert "goes back 123 days, and the trainer keeps events for 90 before the newest" in result.stderr
+    assert "goes back" not in nextact("import", past(tmp_path / "b.csv", lines(0, 9)), folder=tmp_path / "other").stderr
