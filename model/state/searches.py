@@ -53,12 +53,16 @@ class Searches:
     def add(self, queries: QueryWords, rings: Rings) -> None:
         """Takes in searches that are about to be in `rings`."""
         if len(self.table) + len(queries) > self._most:
-            used = np.zeros(len(self.table), np.bool_)
-            _find_used(rings, self.table.cells, used)
-            known = self.table.queries
-            self.table = QueryTable(QueryWords(known.keys[used], known.words[used]))
+            self.forget(rings)
             self._most = max(_LEAST_FORGOTTEN, 2 * (len(self.table) + len(queries)))
         self.table.add(queries)
+
+    def forget(self, rings: Rings) -> None:
+        """Forgets the searches that no ring has."""
+        used = np.zeros(len(self.table), np.bool_)
+        _find_used(rings, self.table.cells, used)
+        known = self.table.queries
+        self.table = QueryTable(QueryWords(known.keys[used], known.words[used]))
 
     def sections(
         self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32], sizes: NDArray[np.int64], others: Sections

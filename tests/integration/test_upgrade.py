@@ -40,7 +40,7 @@ from tests.integration.topics import Record, read_topics
 from tests.older import older_code, run_older
 from tests.versions import untrained_version
 
-MIX: Final = Mix(users=60, poison=0.0)
+MIX: Final = Mix(users=60, poison=0.0, baskets=0.0, batches=0.0, noise=0.0)  # what the version before knows
 RATE: Final = 200.0  # records per second
 A_WHILE: Final = 200  # records
 
