@@ -61,10 +61,11 @@ def decode_batch(
 
 def _is_foreign(records: Sequence[Record], options: DecodeOptions) -> bool:
     """Returns whether the first record is in the format of another system, as then the others of the batch are."""
-    if options.format != "auto" or not records:
+    value = records[0].value if records and options.format == "auto" else None
+    if not value or len(value) > LARGEST_EVENT:
         return False
     try:
-        return _other_format(shape_of(records[0].value or b""), options) is not None
+        return _other_format(shape_of(value), options) is not None
     except RejectedRecord:
         return False
 
