@@ -16,6 +16,9 @@ from stream_app.cli.log_options import log_options
 @click.option("--events", "-e", multiple=True, metavar="FILE", help="A log to learn from; repeatable.")
 @click.option("--test-events", multiple=True, metavar="FILE", help="A later log to predict; repeatable.")
 @log_options
+@click.option(
+    "--items", metavar="FILE", help="A catalogue: what events do not say of their items, as `items send` reads it."
+)
 @click.option("--train-sessions", metavar="FILE", help="A session a line: item ids in the order of time.")
 @click.option("--test-examples", metavar="FILE", help="An example a line: item ids, a tab, the next item.")
 @click.option("--model", "version", metavar="DIRECTORY", help="The version to score; default: train one.")

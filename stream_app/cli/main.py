@@ -20,6 +20,7 @@ from stream_app.cli.common import CLEAR, INTERRUPTED, grouped, importing, settin
 from stream_app.cli.dead_letters import dead_letters
 from stream_app.cli.evaluate import evaluate
 from stream_app.cli.history import history
+from stream_app.cli.items import items
 from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
 from stream_app.settings import PREFIX, Settings
@@ -41,6 +42,7 @@ cli.add_command(models)
 cli.add_command(dead_letters)
 cli.add_command(evaluate)
 cli.add_command(history)
+cli.add_command(items)
 
 
 @cli.command()
@@ -146,7 +148,8 @@ def send(file: str, rate: float | None, speed: float | None, **options: Any) -> 
     """Publish the events of FILE: CSV, JSON Lines or Parquet, also gzipped; - is standard input."""
     from stream_app.kafka.pace import Pace
     from stream_app.kafka.publisher import from_thread
-    from stream_app.offline.event_files import STDIN, event_file
+    from stream_app.offline.event_files import event_file
+    from stream_app.offline.row_files import STDIN
 
     log = event_file(file, options)
     events: Any = from_thread(log) if file == STDIN else log

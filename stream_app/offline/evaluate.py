@@ -19,6 +19,7 @@ from model.evaluation.purchase_quality import purchase_quality
 from model.evaluation.quality import QualityMeter, slices
 from model.evaluation.ranking import RankedTargets, Ranker, Ranking, rank_all
 from model.evaluation.split import Split, split_log, split_sessions
+from model.items.catalogue import ItemCatalogue
 from model.rounds.experiment import BASELINES, fit_on_split, quality_by_epoch
 from model.rounds.fit_model import Model
 from model.training.fit_run import Progress
@@ -26,6 +27,7 @@ from model.versions.version import Version, load
 from stream_app.device import choose_device
 from stream_app.errors import InputUnreadable, UsageError, VersionUnusable
 from stream_app.offline.event_files import EventFile, event_file
+from stream_app.offline.item_files import ItemFile, catalogue_of
 from stream_app.offline.log_reader import LogReader
 from stream_app.offline.progress import ProgressLine
 from stream_app.offline.report import MODEL, NETWORK, DataSummary, Report, TrainingSummary
@@ -41,18 +43,19 @@ class DataSource:
     test: tuple[str, ...]
     log_options: Mapping[str, Any] | None  # how to read logs; None: sessions and examples
     version: str | None = None  # directory of a version to score instead of training one
+    items: str | None = None  # file of a catalogue, which says what events do not say of their items
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> DataSource:
         """Reads the options of the command. Raises `UsageError` unless they name one pair of files."""
         logs, lists = (options["events"], options["test_events"]), (options["train_sessions"], options["test_examples"])
         if all(logs) and not any(lists):
-            return cls(*logs, options, options["version"])
-        if all(lists) and not any(logs):
+            return cls(*logs, options, options["version"], options.get("items"))
+        if all(lists) and not any(logs) and not options.get("items"):
             return cls((lists[0],), (lists[1],), None, options["version"])
         raise UsageError(
             "say what to learn from and what to predict: --events and --test-events, "
-            "or --train-sessions and --test-examples"
+            "or --train-sessions and --test-examples, which have no --items"
         )
 
 
@@ -85,7 +88,9 @@ def _split(source: DataSource, progress: ProgressLine) -> Split:
     progress("reading")
     if source.log_options is None:
         return split_sessions(read_sessions(source.train[0]), read_examples(source.test[0]))
-    reader = LogReader(progress=lambda rows: progress("reading", f"{rows:,} events"))
+    reader = LogReader(
+        progress=lambda rows: progress("reading", f"{rows:,} events"), catalogue=_catalogue(source, progress)
+    )
     train, test = (_logs(paths, source.log_options) for paths in (source.train, source.test))
     before, after = reader.read(train), reader.read(test)
     if reader.left_out:
@@ -97,6 +102,16 @@ def _split(source: DataSource, progress: ProgressLine) -> Split:
             f"{late:,} events of --events lie at or after the first of --test-events: they are predicted as well"
         )
     return split_log([before, after], cut)
+
+
+def _catalogue(source: DataSource, progress: ProgressLine) -> ItemCatalogue | None:
+    if source.items is None:
+        return None
+    file = ItemFile(source.items)
+    catalogue = catalogue_of(file, lambda rows: progress("reading", f"{rows:,} items"))
+    if file.left_out:
+        progress.note(f"{file.left_out:,} of {file.rows:,} rows are no items; the first is {file.first_fault}")
+    return catalogue
 
 
 def _logs(paths: Iterable[str], log_options: Mapping[str, Any]) -> list[EventFile]:

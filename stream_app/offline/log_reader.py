@@ -13,6 +13,8 @@ import msgspec
 
 from model.data.event_time import EARLIEST_MS, LATEST_MS
 from model.data.events import Actions, Event, actions_of, concatenate
+from model.items.attributes import completed
+from model.items.catalogue import ItemCatalogue
 from stream_app.contract.decoded import DecodedBatch, RejectedRecord
 from stream_app.contract.events import decode_event
 from stream_app.errors import InputUnreadable
@@ -27,6 +29,7 @@ class LogReader:
     """Reads logs one after the other, and counts what it leaves out."""
 
     progress: Callable[[int], None] = lambda _rows: None  # given the number of rows now and then
+    catalogue: ItemCatalogue | None = None  # says what events do not say of their items
     rows: int = 0
     left_out: int = 0
     first_fault: str = ""  # where the first row that was left out is, and why
@@ -40,8 +43,14 @@ class LogReader:
         """
         chunks: list[Actions] = []
         for log in logs:
-            chunks += [actions_of(batch.events, batch.times, batch.lines) for batch in self.batches(log)]
+            chunks += [self._actions(batch) for batch in self.batches(log)]
         return concatenate(chunks)
+
+    def _actions(self, batch: DecodedBatch) -> Actions:
+        actions = actions_of(batch.events, batch.times, batch.lines)
+        if not self.catalogue:
+            return actions
+        return completed(actions, [event.market for event in batch.events], self.catalogue)
 
     def batches(self, log: EventFile) -> Iterator[DecodedBatch]:
         """Yields the actions of a log; the positions are those of its events, from 0. Raises as `read` does."""

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from model.data.events import ID_LENGTH
 from stream_app.errors import InputUnreadable
-from stream_app.offline.event_files import open_bytes, unreadable
+from stream_app.offline.row_files import open_bytes, unreadable
 
 _READ_ERRORS: Final = (OSError, EOFError, UnicodeError, zlib.error)
 

@@ -51,6 +51,8 @@ def secured_fields(broker: Broker) -> dict[str, Any]:
 
 def role_of(command: Sequence[str]) -> Role:
     """Who runs a command: `dead-letters list` is a subscriber's, its `replay` and `models list` are the operator's."""
+    if command and command[0] == "items":
+        return "publisher" if "send" in command else "operator"
     words = [word for word in command if word in _COMMANDS]
     return _COMMANDS[words[0]] if words else "trainer"  # tests.faults.dying_trainer has no such word
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,3 +152,39 @@ def test_without_its_topic_a_worker_has_no_catalogue_and_answers(settings: Setti
     event = (b"ada", b'{"user_id":"ada","type":"view","item_id":"7"}')
     asyncio.run(publish([event], kafka=settings, topic=settings.events_topic))
     worker.wait_until(lambda: worker.metric("nextact_predictions_total", "rules") == 1)
+
+
+def test_a_file_is_published_shown_listed_and_checked(settings: Settings, tmp_path: Path) -> None:
+    items, log = tmp_path / "items.csv", tmp_path / "log.csv"
+    items.write_text("sku,title,group,url\n7,Shoe,run,u\n8,跑鞋,run,\n,nothing,,\n")
+    log.write_text("user_id,type,item_id,timestamp\na,view,7,1700000000\na,view,9,1700000001\nb,search,,1700000002\n")
+    asyncio.run(ensure_topics(settings))
+    empty = nextact("items", "list", settings=settings)
+    assert (empty.returncode, empty.stderr.strip()) == (
+        2,
+        f"Error: the catalogue is empty: topic {settings.items_topic} has no items",
+    )
+
+    sent = nextact("items", "send", str(items), "--column", "item_id=sku", settings=settings)
+    assert sent.returncode == 1
+    assert "2 items in" in sent.stderr
+    assert f"1 rows left out; the first is {items}, line 4: the record has no key" in sent.stderr
+
+    shown = nextact("items", "show", "7", settings=settings)
+    assert json.loads(shown.stdout) == {"item_id": "7", "title": "Shoe", "group": "run", "url": "u"}
+    missing = nextact("items", "show", "9", settings=settings)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "there is no item '9'" in missing.stderr
+
+    listed = nextact("items", "list", settings=settings)
+    assert set(listed.stdout.splitlines()) == {"7: Shoe", "8: 跑鞋"}
+    as_json = nextact("items", "list", "--json", "--limit", "1", settings=settings)
+    assert len(as_json.stdout.splitlines()) == 1
+    assert json.loads(as_json.stdout)["group"] == "run"
+
+    checked = nextact("items", "check", "--events", str(log), settings=settings).stdout
+    assert "2 items" in checked
+    assert "variants: 2 items of 1 products" in checked
+    assert "scripts of titles: " in checked
+    assert "events: 50.0% of 2 are on items of the catalogue" in checked
+    assert not list((settings.data_dir / "items" / settings.items_topic).iterdir()), "looking at it writes nothing"

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from model.data.events import CATEGORY_BUCKETS, text_buckets
+from model.items.catalogue import ItemCatalogue
+from model.items.item import Item
 from stream_app.errors import InputUnreadable
 from stream_app.offline.event_files import EventFile
 from stream_app.offline.log_reader import LogReader
@@ -53,3 +56,13 @@ def test_logs_without_events_are_refused(tmp_path: Path) -> None:
 def test_a_row_without_a_time_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputUnreadable, match=r"a.csv, line 3: no timestamp.*--column timestamp"):
         LogReader().read([log(tmp_path / "a.csv", *good(1), "u,view,i,\n")])
+
+
+def test_a_catalogue_says_what_events_do_not_say(tmp_path: Path) -> None:
+    rows = "user_id,type,item_id,timestamp,category\nu,view,7,2024-05-01,\nu,view,7,2024-05-01,own\n"
+    (tmp_path / "a.csv").write_text(rows)
+    catalogue = ItemCatalogue()
+    catalogue.apply([Item("7", category=("a", "b"), price=3.0)], [0])
+    actions = LogReader(catalogue=catalogue).read([EventFile(tmp_path / "a.csv")])
+    assert actions.categories.tolist() == text_buckets(["a > b", "own"], CATEGORY_BUCKETS).tolist()
+    assert actions.prices.tolist() == [3, 3]
