@@ -1,8 +1,8 @@
 """The trainer is killed again and again while events are published: `python -m tests.faults.trainer --kills 20`.
 
 Every second kill comes at a random moment; the others while a file of the history gets its name, just before or just
-after. Then every event of the topic must be in the history once, and nothing else; read with pyarrow alone. Prints
-what it found as JSON, `rounds gone on with` among it; exits with 1 on any difference.
+after. Then every event of the topic, and every list that was shown, must be in the history once, and nothing else; read
+with pyarrow alone. Prints what it found as JSON, `rounds gone on with` among it; exits with 1 on any difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stream_app.kafka.clients import new_producer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
-from tests.faults.load import EVENT, EXPECT, Mix, Publisher, records
+from tests.faults.load import EVENT, EXPECT, NOTHING, Mix, Publisher, records
 from tests.faults.replay import Place, actions_in
 from tests.faults.stream import stream_settings
 from tests.integration.principals import allow
@@ -78,17 +78,24 @@ def gone_on(place: Path) -> int:
 
 def differences(settings: Settings, events: list[Record]) -> dict[str, Any]:
     """Between the events of the topic (by their labels) and the rows of the history; and what is left lying about."""
-    wanted = Counter[Place]()
+    wanted, shown = Counter[Place](), Counter[Place]()
     for event in events:
+        if _label(event) == NOTHING and json.loads(event.value)["type"] == "shown":
+            shown[event.partition, event.offset] += 1
         if _label(event) in (EVENT, None):  # a row for each action, however many
             wanted[event.partition, event.offset] = len(actions_in(json.loads(event.value)))
     keys = {(event.partition, event.offset): (event.key or b"").decode() for event in events}
-    rows = history_rows(Path(settings.history))
+    rows, lists = history_rows(Path(settings.history)), history_rows(Path(settings.history, "_shown"))
+    listed = Counter((row["partition"], row["offset"]) for row in lists)
     found = Counter((row["partition"], row["offset"]) for row in rows)
     problems = {
         "lost": sum((wanted - found).values()),
         "doubled or invented": sum((found - wanted).values()),
-        "of another user": sum(keys.get((row["partition"], row["offset"])) != row["user_id"] for row in rows),
+        "of another user": sum(
+            keys.get((row["partition"], row["offset"])) != row["user_id"] for row in [*rows, *lists]
+        ),
+        "lists lost": sum((shown - listed).values()),
+        "lists doubled or invented": sum((listed - shown).values()),
         "half a version": _half_versions(Path(settings.registry)),
         "left behind": len(list(Path(settings.history).rglob("*.tmp"))),
         "checkpoints of rounds that are over": len(list((settings.data_dir / "trainer").glob("*"))),
@@ -96,13 +103,14 @@ def differences(settings: Settings, events: list[Record]) -> dict[str, Any]:
     return {
         "events": len(wanted),
         "rows": len(rows),
+        "lists": len(lists),
         "files": len(list(Path(settings.history).rglob("*.parquet"))),
         "problems": {name: count for name, count in problems.items() if count},
     }
 
 
 def history_rows(folder: Path) -> list[dict[str, Any]]:
-    """All rows of a history's events, by pyarrow alone."""
+    """All rows of a table of a history, by pyarrow alone."""
     columns = ["partition", "offset", "user_id"]
     files = sorted(folder.glob("day=*/*.parquet"))
     return [row for file in files for row in pq.read_table(file, columns=columns, partitioning=None).to_pylist()]

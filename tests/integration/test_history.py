@@ -40,6 +40,7 @@ def test_a_trainer_that_is_killed_again_and_again_keeps_every_event_once(setting
     report = asyncio.run(kill_again_and_again(quick_rounds(settings), tmp_path, KILLS, 1, print))
     assert report["problems"] == {}
     assert report["events"] > 300
+    assert report["lists"] > 3
 
 
 async def ends_of(settings: Settings) -> dict[int, int]:
