@@ -201,7 +201,10 @@ def _read_entries(
                 keys[count] |= np.uint64(text[at + byte]) << np.uint64(8 * byte)
             for word in range(min(size, MOST_WORDS)):
                 low = at + _ENTRY + 2 * word
-                words[count, word] = np.uint16(text[low]) | np.uint16(text[low + 1]) << np.uint16(8)
+                bucket = np.uint16(text[low]) | np.uint16(text[low + 1]) << np.uint16(8)
+                if bucket == 0:
+                    break
+                words[count, word] = bucket
             at += _ENTRY + 2 * size
             count += 1
         at = end

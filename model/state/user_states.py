@@ -266,9 +266,8 @@ class UserStates:
             return np.zeros(0, np.uint8), np.zeros(len(slots) + 1, np.int64)
         data = [joined_sections(self._sections.get(slot, {})) for slot in slots.tolist()]
         starts = np.cumsum([0, *map(len, data)])
-        return np.frombuffer(
-            bytearray().join(data), np.uint8
-        ), starts  # not read-only, as no other signature is compiled
+        writable = bytearray().join(data)  # loops would be compiled anew for arrays that are read-only
+        return np.frombuffer(writable, np.uint8), starts
 
     def restore(self, partition: int, records: dict[str, bytes]) -> int:
         """Puts stored users of a partition into the slots that they have; returns how many.

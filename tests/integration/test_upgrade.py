@@ -24,6 +24,7 @@ from model.serving.serving import serve_files
 from model.state.user_record import FIRST_VERSION, pack
 from model.state.user_states import UserStates
 from model.versions.manifest import read_files
+from stream_app.history.tables import events_table
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, publish_promotion
@@ -38,6 +39,7 @@ from tests.faults.supervisor import Slot, Supervisor
 from tests.faults.waiting import until
 from tests.integration.topics import Record, read_topics
 from tests.older import older_code, run_older
+from tests.unit.builders.histories import NOON, Reader, Topic, close_all, open_history
 from tests.versions import untrained_version
 
 MIX: Final = Mix(users=60, poison=0.0, baskets=0.0, batches=0.0, noise=0.0)  # what the version before knows
@@ -92,7 +94,7 @@ class Upgrade:
             behind = await lag(self.settings)
             return behind is not None and self.publisher.acknowledged - behind > until_then
 
-        await until(done, 60, "some records more answered")
+        await until(done, 60, "some records more answered", every=1.0)
 
 
 async def there_and_back(upgrade: Upgrade) -> None:
@@ -100,9 +102,8 @@ async def there_and_back(upgrade: Upgrade) -> None:
     await upgrade.go_on()
     upgrade.of_now(one)
     await upgrade.kill(one)  # old and new
-    await upgrade.kill(other)  # the old one comes back beside the new one, and may get its partitions
     upgrade.of_now(other)
-    await upgrade.kill(one, other)  # new only
+    await upgrade.kill(other)  # new only
     upgrade.of_before(one, other)
     await upgrade.kill(one, other)  # old only again
     upgrade.of_now(one, other, write_format="current")
@@ -233,3 +234,26 @@ print(version.name, len(version.vocabulary))
 def test_the_version_before_reads_a_model_of_this_one(older: Path, tmp_path: Path) -> None:
     promotion = untrained_version(tmp_path / "v1", 9)
     assert run_older(older, READ_VERSION, str(tmp_path / "v1"), promotion.manifest_sha256).split() == ["v1", "9"]
+
+
+READ_HISTORY: Final = """
+import json, sys
+from stream_app.history.event_history import EventHistory
+from stream_app.history.storage import HistoryStorage
+history = EventHistory(HistoryStorage(sys.argv[1]))
+print(json.dumps([[one.users, one.items, one.types.tolist(), one.times.tolist()] for one in history.chunks(99)]))
+history.close()
+"""
+
+
+def test_the_version_before_reads_a_history_of_this_one(older: Path, tmp_path: Path) -> None:
+    topic = Topic()
+    for number in range(9):
+        topic.add(number % 2, user=f"u{number % 3}", time=NOON + number)
+        topic.add(number % 2, user="u1", time=NOON + number, type="search", query="red shoes")
+    Reader(tmp_path / "history", topic, table=events_table("previous")).take_all().append().close()
+    history = open_history(tmp_path / "history")
+    wanted = [[one.users, one.items, one.types.tolist(), one.times.tolist()] for one in history.chunks(99)]
+    close_all()
+    assert json.loads(run_older(older, READ_HISTORY, str(tmp_path / "history"))) == wanted
+    assert sum(len(users) for users, *_ in wanted) == 18

@@ -12,10 +12,13 @@ from typing import Final
 
 import numpy as np
 import pytest
+import torch
 
+from model.data.events import SEARCH
 from model.errors import RecordCorrupt
-from model.state.sections import joined_sections, split_sections
+from model.state.sections import SEARCHES, joined_sections, split_sections
 from model.state.user_record import StoredUsers, UserRecords, pack, record_position, unpack
+from model.state.user_states import UserStates
 
 _REPAIR: Final = 1  # bit of the options
 _CHECKED_FROM: Final = 5
@@ -42,7 +45,25 @@ def check(data: bytes) -> None:
     assert stored.rows[0] == stored.rows[-1]
     if epoch == _EPOCH:
         assert stored.rows["offset"][1] == offset
+        _check_restored(record)
     _check_again(stored, hidden, ids)
+
+
+def _check_restored(record: bytes) -> None:
+    """Takes a user into memory and packs them, twice: what was understood stays, and sections that are not known."""
+    first = _through_memory(record)
+    assert _through_memory(first) == first
+    sections = [split_sections(unpack([one], epoch=_EPOCH, hidden=0, ids=0).sections[0]) for one in (record, first)]
+    for of_record in sections:
+        of_record.pop(SEARCHES, None)
+    assert sections[0] == sections[1]
+
+
+def _through_memory(record: bytes) -> bytes:
+    states = UserStates(
+        hidden=3, length=4, epoch=_EPOCH, device=torch.device("cpu"), slots=1, stored=lambda *_: {"u": record}
+    )
+    return pack(states.snapshot(states.slots_of([0], ["u"])))[0]
 
 
 def _check_again(stored: StoredUsers, hidden: int, ids: int) -> None:
@@ -75,7 +96,7 @@ def _check_again(stored: StoredUsers, hidden: int, ids: int) -> None:
         assert before[:size].tobytes() == after[:size].tobytes()
 
 
-def _packed(hidden: int = 3, ids: int = 2, epoch: int = _EPOCH, size: int = 2) -> bytes:
+def _packed(hidden: int = 3, ids: int = 2, epoch: int = _EPOCH, size: int = 2, context: int = 7) -> bytes:
     length = max(size, 1)
     (record,) = pack(
         UserRecords(
@@ -88,7 +109,7 @@ def _packed(hidden: int = 3, ids: int = 2, epoch: int = _EPOCH, size: int = 2) -
             hidden=np.full((1, hidden), 0.5, np.float16),
             event_ids=np.full((1, ids), 5, np.uint64),
             item_keys=np.full((1, length), 6, np.uint64),
-            contexts=np.full((1, length), 7, np.uint32),
+            contexts=np.full((1, length), context, np.uint32),
             sizes=np.array([size]),
         )
     )
@@ -101,6 +122,8 @@ def seeds() -> list[bytes]:
     records = [record, _packed(5, 1), _packed(0, 0, size=0), _packed(epoch=8), _packed(size=40)]
     records += [b"\x01" + record[1:], b"\x03" + record[1:] + b"more", record[:-1], record + b"x"]
     records += [record + joined_sections(sections) for sections in ({1: b""}, {2: b"abc", 7: b"d"})]
+    searching, words = _packed(context=SEARCH), (6).to_bytes(8, "little") + b"\x02\x05\x00\x09\x00"
+    records += [b"\x01" + searching[1:], searching + joined_sections({SEARCHES: words, 9: b"e"})]
     return [b"", *(bytes([options, 3, 2]) + one for options in (0, _REPAIR) for one in records)]
 
 
