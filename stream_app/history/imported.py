@@ -82,10 +82,17 @@ class ImportedEvents:
         finally:
             self.storage.release()
 
+    def forget_repaired(self) -> None:
+        """Removes damaged files whose rows an import has brought again, and was killed then. Raises `HistoryFailed`."""
+        for name in self._aside() & {file.name for file in self.files}:
+            self.storage.remove_aside(name)
+
     def missing(self) -> set[Piece]:
         """Returns the pieces whose files were damaged and have not been imported again."""
-        names = map(original_name, self.storage.set_aside_names())
-        return {Piece.of(name) for name in names} - {Piece.of(file.name) for file in self.files}
+        return set(map(Piece.of, self._aside()))
+
+    def _aside(self) -> set[str]:
+        return set(map(original_name, self.storage.set_aside_names()))
 
     def newest(self, most: int, before: int | None) -> Iterator[pa.RecordBatch]:
         """Yields the newest `most` rows in the order of time, but for those from `before` (ms) on.

@@ -39,8 +39,7 @@ class Importer:
         self._storage.claim()
         self._storage.remove_scratch()
         stored = ImportedEvents(self._storage)
-        for file in stored.files:
-            self._storage.remove_aside(file.name)  # an import was killed after it had brought the rows again
+        stored.forget_repaired()
         self._missing = stored.missing()
         self._next: dict[str, list[Piece]] = {}  # known pieces, by the digest before them
         for piece in (*(Piece.of(file.name) for file in stored.files), *self._missing):

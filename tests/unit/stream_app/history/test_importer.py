@@ -6,14 +6,18 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.data.events import concatenate
 from stream_app.errors import HistoryFailed, HistoryUnusable
 from stream_app.history import importer as module
+from stream_app.history.event_history import EventHistory
 from stream_app.history.importer import START, Importer, digest
+from stream_app.history.storage import HistoryStorage
 from tests.unit.builders.histories import NOON, close_all, open_history
 from tests.unit.builders.imports import Source, import_source, imported_in, items_in
 
@@ -165,3 +169,23 @@ def test_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             list(importer.add("past.csv", Source.of(range(5)).batches(), lambda: NOON))
     importer.close()
     assert [piece.new for piece in import_source(tmp_path, Source.of(range(5)))] == [True]
+
+
+def test_a_past_is_imported_behind_an_fsspec_address_too() -> None:
+    address = f"memory://{uuid4()}"
+    source = Source.of(range(25))
+    for new in (True, False):
+        importer = Importer(address)
+        pieces = list(importer.add("past.csv", source.batches(), lambda: NOON))
+        importer.close()
+        assert [piece.new for piece in pieces] == [new] * 3
+    history = EventHistory(HistoryStorage(address))
+    history.imported.storage.set_aside(history.imported.files[0].name)
+    history.imported.look()
+    assert history.rows < 25
+    importer = Importer(address)
+    assert sum(piece.new for piece in importer.add("past.csv", source.batches(), lambda: NOON)) == 1
+    importer.close()
+    history.imported.look()
+    assert concatenate(list(history.chunks(100))).items == source.items()
+    history.close()
