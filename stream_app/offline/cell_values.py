@@ -15,6 +15,7 @@ from stream_app.errors import SettingsInvalid
 
 TimeUnit = Literal["auto", "s", "ms"]
 
+_UTC: Final = re.compile(r"\s+(UTC|GMT)$", re.IGNORECASE)  # as SQL databases write it
 SECONDS_BELOW: Final = 1e11  # a timestamp; in seconds it is in the year 5138, in milliseconds in March 1973
 
 
@@ -43,7 +44,7 @@ def milliseconds(value: Any, unit: TimeUnit, zone: tzinfo) -> Any:
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     try:
-        moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+        moment = datetime.fromisoformat(_UTC.sub("Z", value.strip())) if isinstance(value, str) else value
         zoned = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         return round(zoned.timestamp() * 1000)
     except (ValueError, OverflowError, AttributeError):

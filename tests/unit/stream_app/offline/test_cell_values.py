@@ -37,6 +37,7 @@ def test_an_unknown_zone_is_refused(name: str) -> None:
         (5, "ms", 5),
         (-1, "auto", -1000),
         (" 2024-05-01T12:00:00Z ", "auto", MS),
+        ("2024-05-01 12:00:00 UTC", "auto", MS),
         (NOON.replace(tzinfo=None), "auto", MS - 8 * 3_600_000),
         (date(2024, 5, 1), "auto", MS - 20 * 3_600_000),
         ("yesterday", "auto", "yesterday"),
