@@ -37,6 +37,7 @@ _PRICE_STARTS: Final = 2.0 ** np.arange(PRICE_BUCKETS - 1) - 1  # the lowest pri
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, near the golden ratio of 2**64 (Knuth, multiplicative hashing)
 
 ID_LENGTH: Final = 256  # characters, at most
+MOST_NAMES: Final = 65_536  # of a table; real shops have some thousands of categories and of brands
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH)]
 Price = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -69,6 +70,46 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     quantity: float | None = None
     market: str | None = None
     items: list[Line] | None = None  # instead of `item_id`, for several items; an action has none
+
+
+class NameTable:
+    """Names by the buckets that they are hashed to: the first ones that come, as many as there is room for."""
+
+    def __init__(self, buckets: int) -> None:
+        self._buckets = buckets
+        self._known: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def buckets_of(self, names: Sequence[str | None]) -> NDArray[np.uint16]:
+        """Returns the buckets of names, 1..buckets-1, and keeps the names; 0: not given."""
+        column = []
+        for name in names:
+            if not name:
+                column.append(0)
+                continue
+            bucket = self._known.get(name)
+            column.append(self._add(name) if bucket is None else bucket)
+        return np.array(column, np.uint16)
+
+    def names_in(self, bucket: int) -> list[str]:
+        """Returns the names that are kept of a bucket, in the order in which they came."""
+        return [name for name, other in self._known.items() if other == bucket]
+
+    def _add(self, name: str) -> int:
+        bucket = 1 + stable_hash(name) % (self._buckets - 1)
+        if len(self._known) < MOST_NAMES and len(name) <= ID_LENGTH:
+            self._known[name] = bucket
+        return bucket
+
+
+class ItemNames:
+    """What categories and brands are called, which the model knows by their buckets alone."""
+
+    def __init__(self) -> None:
+        self.categories = NameTable(CATEGORY_BUCKETS)
+        self.brands = NameTable(BRAND_BUCKETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +151,18 @@ class Actions:
 ARRAYS: Final = tuple(name for name in Actions.__slots__ if name not in ("users", "items", "queries"))
 
 
-def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64], lines: Sequence[int] = ()) -> Actions:
+def actions_of(
+    events: Sequence[Event],
+    times: Sequence[int] | NDArray[np.int64],
+    lines: Sequence[int] = (),
+    names: ItemNames | None = None,
+) -> Actions:
     """Returns the columns of valid events of one action each, whose types are names of EVENT_TYPES.
 
-    `times` and `lines` as in `Actions`; by default no action continues the event of the one before.
+    `times` and `lines` as in `Actions`; by default no action continues the event of the one before. `names` keeps what
+    categories and brands are called.
     """
+    names = names or ItemNames()
     types = np.array([TYPE_CODES[event.type] for event in events], np.uint8)
     item_keys = np.array([stable_hash(event.item_id or "") for event in events], np.uint64)
     searches = np.flatnonzero(types == SEARCH)
@@ -129,8 +177,8 @@ def actions_of(events: Sequence[Event], times: Sequence[int] | NDArray[np.int64]
         event_ids=text_hashes([event.event_id for event in events]),
         sessions=text_hashes([event.session_id for event in events]),
         prices=price_buckets([event.price for event in events]),
-        categories=text_buckets([event.category for event in events], CATEGORY_BUCKETS),
-        brands=text_buckets([event.brand for event in events], BRAND_BUCKETS),
+        categories=names.categories.buckets_of([event.category for event in events]),
+        brands=names.brands.buckets_of([event.brand for event in events]),
         lines=np.array(lines or [0] * len(events), np.uint16),
     )
 
@@ -165,17 +213,7 @@ def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
 
 def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16]:
     """Returns the hash buckets of texts, 1..buckets-1; 0: not given."""
-    seen: dict[str, int] = {}
-    column = []
-    for text in texts:
-        if not text:
-            column.append(0)
-            continue
-        bucket = seen.get(text)
-        if bucket is None:
-            bucket = seen[text] = 1 + stable_hash(text) % (buckets - 1)
-        column.append(bucket)
-    return np.array(column, np.uint16)
+    return NameTable(buckets).buckets_of(texts)
 
 
 def text_hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import Histogram
 
 from model.data.event_time import FLAGS, LATE, OK, judge_times
-from model.data.events import MOST_LINES, Actions, actions_of
+from model.data.events import MOST_LINES, Actions, ItemNames, actions_of
 from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
 from model.serving.answer_engine import AnswerEngine
@@ -107,6 +107,7 @@ class Pipeline:
         self._clock = clock
         self._limits = DeadLetterLimits(settings)
         self._damaged = DamagedUsers(metrics)
+        self.names = ItemNames()  # that events gave, of categories and brands
         self.catalogue = ItemCatalogue()  # what events do not say of their items; by default nothing
         self.largest_dead_letter = LARGEST_DEAD_LETTER  # bytes of a batch; the topic may take less
         self._predictions = PredictionEncoder(
@@ -133,7 +134,7 @@ class Pipeline:
             times, verdicts = judge_times(publisher_times, record_times)
             keys = strings([source.key for source in sources])
             partitions = np.array([source.partition for source in sources], np.int64)
-            actions = actions_of(decoded.events, times, decoded.lines)
+            actions = actions_of(decoded.events, times, decoded.lines, self.names)
             if self.catalogue:
                 actions = completed(actions, [event.market for event in decoded.events], self.catalogue)
             self._metrics.misplaced.inc(misplaced_keys(keys, partitions, self._settings.partitions, actions.lines))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
 from aiokafka.admin import NewTopic
+from prometheus_client import CollectorRegistry
 
 from stream_app.contract.access import ROLES, Role, grants, topics_of
 from stream_app.errors import TopicMismatch
+from stream_app.items.follower import ItemsFollower
+from stream_app.items.metrics import ItemMetrics
 from stream_app.kafka.clients import new_admin
 from stream_app.kafka.topic_admin import changelog_facts, ensure_topics, message_limits
 from stream_app.sandbox.access_admin import Acl, add_acls, give_rights, remove_acls
@@ -93,8 +97,31 @@ def test_with_the_listed_rights_each_role_finds_its_topics_and_only_the_operator
     asyncio.run(ensure_topics(of(secured, "operator"), "operator"))
     for role in ROLES:
         reports = asyncio.run(ensure_topics(of(secured, role), role))
-        assert {report.name for report in reports} == topics_of(of(secured, role), role)
+        optional: set[str] = set() if role == "operator" else {of(secured, role).items_topic}
+        assert {report.name for report in reports} == topics_of(of(secured, role), role) - optional
+        for name in optional & topics_of(of(secured, role), role):
+            (report,) = asyncio.run(ensure_topics(of(secured, role), role, name))
+            assert (report.name, report.created) == (name, False)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_who_may_not_read_the_catalogue_has_none(secured: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    admin, settings = of(secured, "admin"), of(secured, "trainer")
+    asyncio.run(give_rights(admin))
+    asyncio.run(ensure_topics(admin))
+    ours = {grant for grant in grants(admin) if (grant.role, grant.name) == ("trainer", settings.items_topic)}
+    asyncio.run(take(admin, acls := set(map(Acl.of, ours))))
+
+    async def follow() -> int:
+        follower = ItemsFollower(settings, "trainer", ItemMetrics(CollectorRegistry()), time.time)
+        await follower.start()
+        await follower.stop()
+        return len(follower.catalogue)
+
+    with caplog.at_level(logging.INFO):
+        assert asyncio.run(follow()) == 0
+    assert "no catalogue: not authorised at Kafka: the right to Read on topic 'shop.items' is missing" in caplog.text
+    asyncio.run(give(admin, acls))
 
 
 @pytest.mark.parametrize("role", ["worker", "trainer"])
@@ -109,7 +136,7 @@ def test_who_may_not_see_how_topics_are_set_goes_on_with_a_warning(
     settings = of(secured, role)
     asyncio.run(ensure_topics(settings, role))
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert all(acl.name in warning for acl in acls)
+    assert all(acl.name in warning for acl in acls if acl.name != settings.items_topic)
     assert "grant DescribeConfigs" in warning
     if role == "worker":
         limits = asyncio.run(message_limits(settings, role))

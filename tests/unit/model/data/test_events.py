@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.data import events as events_module
 from model.data.contexts import FIRST_GAP, GAP_BUCKETS, begins_session, gap_bucket_of, pack_context, unpack_contexts
 from model.data.events import (
     BRAND_BUCKETS,
@@ -15,9 +17,11 @@ from model.data.events import (
     EVENT_TYPES,
     PRICE_BUCKETS,
     Event,
+    NameTable,
     actions_of,
     item_key,
     price_buckets,
+    stable_hash,
     text_buckets,
 )
 from model.data.queries import query_key, read_queries
@@ -106,3 +110,13 @@ def test_columns_of_events() -> None:
 def test_hashes_never_change() -> None:
     # Stored sequences and every deployed vocabulary depend on them.
     assert item_key("item-1") == 12172481486005482930
+
+
+def test_names_are_kept_by_their_buckets_as_many_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "MOST_NAMES", 3)
+    table = NameTable(4)
+    names = ["a", None, "b", "", "a", "x" * 257, "c", "d", "d"]
+    assert table.buckets_of(names).tolist() == [1 + stable_hash(name) % 3 if name else 0 for name in names]
+    assert sorted(name for bucket in range(4) for name in table.names_in(bucket)) == ["a", "b", "c"]
+    assert len(table) == 3
+    assert all(table.buckets_of([name])[0] == bucket for bucket in range(4) for name in table.names_in(bucket))

@@ -64,8 +64,8 @@ def shop() -> tuple[list[list[Logged]], Sequences]:
         for n, (_, events) in enumerate(sorted(waiting, key=lambda timed: timed[0]))
     ]
     actions = list(chain.from_iterable(log))
-    columns = [[getattr(action, name) for action in actions] for name in ("event", "time", "line")]
-    return log, sequences_of(actions_of(*columns))
+    events, times, lines = ([getattr(action, name) for action in actions] for name in ("event", "time", "line"))
+    return log, sequences_of(actions_of(events, times, lines))
 
 
 def _event(rng: random.Random, user: str, item: int) -> Event:
