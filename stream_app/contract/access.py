@@ -156,6 +156,7 @@ def _subscriber(settings: Settings) -> list[Grant]:
     return [
         Grant("subscriber", "Read", "Topic", settings.predictions_topic, "watches predictions"),
         Grant("subscriber", "Read", "Topic", settings.dead_letters_topic, "lists dead letters"),
+        Grant("subscriber", "Read", "Topic", settings.items_topic, "shows titles, if there are any"),
     ]
 
 

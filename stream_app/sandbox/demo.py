@@ -224,7 +224,7 @@ class _Demo:
             now, count = time.time(), self._tally.predictions
             self._say(self._line((count - answered) / (now - start)))
             if self._tally.newest is not None:
-                self._say("    " + prediction_line(self._tally.newest, self._titles))
+                self._say("    " + prediction_line(self._tally.newest, lambda item: self._titles.get(item, "")))
             start, answered = now, count
 
     def _line(self, rate: float) -> str:

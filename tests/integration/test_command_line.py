@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stream_app.kafka.publisher import publish
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.ports import free_port
 from stream_app.settings import Settings
@@ -106,6 +107,28 @@ def test_send_publishes_a_file(settings: Settings, tmp_path: Path) -> None:
         "item_id": "i1",
         "timestamp": 1519862406000,
     }
+
+
+def test_watch_shows_titles_of_the_catalogue(settings: Settings) -> None:
+    asyncio.run(ensure_topics(settings))
+    prediction = {
+        "prediction_id": "p", "user_id": "ada", "event_id": None, "event_type": "view", "event_timestamp": 0,
+        "model_version": "v1",
+        "source": {"partition": 0, "offset": 0}, "history_length": 1, "next_type": {}, "purchase_probability": 0.5,
+        "next_actions": [{"type": "cart", "item_id": "i1", "probability": 0.25}],
+        "recommendations": [{"item_id": "i2", "score": 0.5}, {"item_id": "i3", "score": 0.25}],
+    }  # fmt: skip
+    items = [(b"i1", b'{"title": "Red shoes"}'), (b"i2", b'{"title": "Socks"}'), (b"i3", b"{"), (b"i2", None)]
+
+    async def fill() -> None:
+        await publish([(b"ada", json.dumps(prediction).encode())], kafka=settings, topic=settings.predictions_topic)
+        await publish(items, kafka=settings, topic=settings.items_topic)
+
+    asyncio.run(fill())
+    done = nextact("watch", "--from-start", "--count", "1", settings=settings)
+    assert done.returncode == 0, done.stderr
+    assert 'next cart "Red shoes" 25%' in done.stdout
+    assert "show i2, i3 [v1]" in done.stdout
 
 
 def test_send_makes_baskets_of_rows(settings: Settings, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def command_for(right: Grant) -> list[str]:
             return ["trainer", "--once"]
         case ("publisher", _, _):
             return ["simulate", "--events", "10", "--rate", "0"]
-        case ("subscriber", _, "predictions_topic"):
+        case ("subscriber", _, "predictions_topic" | "items_topic"):
             return ["watch", "--from-start", "--count", "1"]
         case ("subscriber", _, _):
             return ["dead-letters", "list"]

@@ -13,7 +13,7 @@ from stream_app.contract.predictions import NextAction, Prediction, Recommendati
 
 def check(data: bytes) -> None:
     """Decodes a prediction, and encodes it again."""
-    assert shown(data).isprintable()
+    assert shown(data, str).isprintable()
     try:
         prediction = decode_prediction(data)
     except msgspec.DecodeError:

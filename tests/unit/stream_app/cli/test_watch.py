@@ -28,10 +28,10 @@ def prediction() -> Prediction:
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"user_id":"\xff"}', b"[" * 5000, b'{"\\u001b[2J":1}'])
 def test_a_record_that_is_not_a_prediction_is_a_line_and_not_the_end(value: bytes) -> None:
-    assert shown(value).startswith("not a prediction: ")
-    assert shown(value).isprintable()
+    assert shown(value, str).startswith("not a prediction: ")
+    assert shown(value, str).isprintable()
 
 
 def test_no_user_controls_the_terminal() -> None:
     odd = msgspec.structs.replace(prediction(), user_id="\x1b[2J\nada")
-    assert shown(msgspec.json.encode(odd)).startswith("\\x1b[2J\\nada after view")
+    assert shown(msgspec.json.encode(odd), str).startswith("\\x1b[2J\\nada after view")

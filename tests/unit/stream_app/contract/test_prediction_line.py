@@ -38,6 +38,6 @@ def test_a_prediction_without_items_is_shown() -> None:
 
 def test_titles_stand_for_the_items_that_have_one() -> None:
     actions = [NextAction("cart", 0.4, "i0"), NextAction("view", 0.1, "i1")]
-    assert prediction_line(prediction(actions, 2), {"i0": "Red shoes, 42", "i1": ""}) == (
+    assert prediction_line(prediction(actions, 2), {"i0": "Red shoes, 42", "i1": ""}.__getitem__) == (
         'ada after view #12: next cart "Red shoes, 42" 40%, view i1 10%; buys soon 12%; show "Red shoes, 42", i1 [v1]'
     )
