@@ -37,8 +37,21 @@ def decode_batch(
     """Decodes and validates records; guesses nothing. Returns only the first `most_lines` actions of a record."""
     batch = DecodedBatch()
     shape_first = _is_foreign(records, options)
+    plain_first = not shape_first and options.format not in _OTHER_FORMATS
+    positions, events, lines, times, record_times = (
+        batch.positions, batch.events, batch.lines, batch.times, batch.record_times
+    )  # fmt: skip
     for position, record in enumerate(records):
         try:
+            event = _plain_event(record.key, record.value) if plain_first else None
+            if event is not None:
+                time = record.timestamp if event.timestamp is None else milliseconds(event.timestamp)
+                positions.append(position)
+                events.append(event)
+                lines.append(0)
+                times.append(time)
+                record_times.append(record.timestamp)
+                continue
             contents = decode_event(record.key, record.value, record.timestamp, options, shape_first)
         except RejectedRecord as rejection:
             if isinstance(record, UnreadableBatch):
@@ -46,17 +59,35 @@ def decode_batch(
             else:
                 batch.rejected.append(Rejection(position, rejection.reason, str(rejection)))
             continue
-        for line, event in enumerate(contents.actions):
-            if line == most_lines:
-                break
-            batch.positions.append(position)
-            batch.events.append(event)
-            batch.lines.append(line)
-            batch.times.append(contents.times[line])
-            batch.record_times.append(record.timestamp)
+        for line, action in enumerate(contents.actions[:most_lines]):
+            positions.append(position)
+            events.append(action)
+            lines.append(line)
+            times.append(contents.times[line])
+            record_times.append(record.timestamp)
         if contents.ignored or contents.shown or contents.identities:
             _add_others(batch, position, contents)
     return batch
+
+
+def _plain_event(key: bytes | None, value: bytes | None) -> Event | None:
+    """Returns a plain event of one action, as most records are; None: `decode_event` says what it is.
+
+    Raises `RejectedRecord` when a field is missing or not finite.
+    """
+    if not value or len(value) > LARGEST_EVENT:
+        return None
+    try:
+        event = _EVENT_DECODER.decode(value)
+    except DECODE_ERRORS:
+        return None
+    kind = TYPE_NAMES.get(event.type)
+    if kind is None or event.items is not None or key != event.user_id.encode():
+        return None
+    if kind != event.type:
+        event = msgspec.structs.replace(event, type=kind)
+    _check_fields(event)
+    return event
 
 
 def _is_foreign(records: Sequence[Record], options: DecodeOptions) -> bool:
