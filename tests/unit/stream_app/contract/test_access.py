@@ -33,7 +33,7 @@ def test_each_role_looks_at_its_own_topics() -> None:
     assert topics_of(SETTINGS, "worker") == {spec.name for spec in topics(SETTINGS)}
     assert topics_of(SETTINGS, "trainer") == {"shop.events", "shop.models", "shop.canary-reports", "shop.items"}
     assert topics_of(SETTINGS, "publisher") == {"shop.events", "shop.items"}
-    assert topics_of(SETTINGS, "subscriber") == {"shop.predictions", "shop.events.dead-letters"}
+    assert topics_of(SETTINGS, "subscriber") == {"shop.predictions", "shop.events.dead-letters", "shop.items"}
     assert rights("worker", "Write") == topics_of(SETTINGS, "worker") - {"shop.events", "shop.models", "shop.items"}
 
 
