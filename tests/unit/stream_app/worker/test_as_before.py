@@ -62,6 +62,10 @@ def records() -> list[ConsumerRecord[bytes, bytes]]:
     ]
 
 
+ADDED = "; NEXTACT_IGNORED_EVENTS can name what is to be passed over"
+"""What the message about a type that nobody knows says since then."""
+
+
 @cache
 def expected(mode: str) -> Effects:
     found: Effects = json.loads(gzip.decompress((KEPT / f"expected.{mode}.json.gz").read_bytes()))
@@ -103,6 +107,8 @@ def plain_search(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_same_predictions_users_and_dead_letters(mode: str) -> None:
     made, wanted = effects(mode), expected(mode)
+    for *_, headers in made["dead_letters"]:
+        headers["nextact.error.message"] = headers["nextact.error.message"].removesuffix(ADDED)
     assert made["dead_letters"] == wanted["dead_letters"]
     assert len(made["predictions"]) == len(wanted["predictions"])
     for (partition, ours), (their_partition, theirs) in zip(made["predictions"], wanted["predictions"], strict=True):
