@@ -21,8 +21,9 @@ from model.data.query_table import QueryTable
 from model.kernels.compiled import compiled
 from model.kernels.hash_table import find_row
 from model.state.history_rings import Rings, held
+from model.state.record_writer import write_number
 from model.state.sections import HEAD_BYTES, SEARCHES
-from model.state.user_record import FIRST_VERSION, StoredUsers, write_number
+from model.state.user_record import FIRST_VERSION, StoredUsers
 
 _LEAST_FORGOTTEN: Final = 65_536  # searches in memory below which nobody looks whether they are still needed
 _ENTRY: Final = 9  # bytes of a search without words

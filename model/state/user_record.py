@@ -18,19 +18,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress, pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import RecordCorrupt
-from model.kernels.compiled import compiled
-from model.kernels.crc32 import TABLES, checksum
+from model.kernels.crc32 import TABLES
+from model.state.record_writer import CHECKED_FROM, RecordColumns, write_records
 from model.state.sections import check_sections
 
 FIRST_VERSION: Final = 1  # without sections
 RECORD_VERSION: Final = 2
-_CHECKED_FROM: Final = 5  # bytes: the version and the checksum itself come before
 
 ACTION: Final = np.dtype([("object", "<u8"), ("context", "<u4")])
 
@@ -87,25 +86,6 @@ class UserRecords:
     version: int = RECORD_VERSION  # as which they are written; FIRST_VERSION has no sections
 
 
-class _Columns(NamedTuple):
-    """`UserRecords` as the compiled loop takes them."""
-
-    epoch: int
-    offsets: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    last_times: NDArray[np.int64]
-    sessions: NDArray[np.uint64]
-    weights_id: NDArray[np.uint64]
-    hidden: NDArray[np.uint16]  # (N, H), the bits of the halves
-    event_ids: NDArray[np.uint64]  # (N, E)
-    item_keys: NDArray[np.uint64]  # (N, L)
-    contexts: NDArray[np.uint32]  # (N, L)
-    sizes: NDArray[np.int64]
-    sections: NDArray[np.uint8]
-    section_starts: NDArray[np.int64]  # (N + 1,)
-    version: int
-
-
 def pack(users: UserRecords) -> list[bytes]:
     """Returns a record for each user."""
     return records_of(*packed(users))
@@ -117,7 +97,7 @@ def packed(users: UserRecords) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         sections, section_starts = np.zeros(0, np.uint8), np.zeros(len(users.sizes) + 1, np.int64)
     else:
         sections, section_starts = users.sections
-    columns = _Columns(
+    columns = RecordColumns(
         users.epoch,
         users.offsets,
         users.counts,
@@ -133,7 +113,7 @@ def packed(users: UserRecords) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         section_starts,
         users.version,
     )
-    text, starts = _pack(columns, TABLES)
+    text, starts = write_records(columns, _HEAD_BYTES, TABLES)
     return text, starts
 
 
@@ -141,55 +121,6 @@ def records_of(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[bytes
     """Returns each of the records that `packed` made."""
     data = text.tobytes()
     return [data[start:end] for start, end in pairwise(starts.tolist())]
-
-
-@compiled
-def write_number(out: NDArray[np.uint8], at: int, value: int, size: int) -> int:
-    """Writes a number of so many bytes, the least first; returns where it ends."""
-    rest, to = np.uint64(value), np.uint64(at)  # unsigned, as numba looks whether a signed index counts from the end
-    for byte in range(np.uint64(size)):
-        out[to + byte] = rest >> np.uint64(8) * byte & np.uint64(0xFF)
-    return at + size
-
-
-@compiled
-def _write_head(out: NDArray[np.uint8], at: int, users: _Columns, user: int) -> int:
-    """Writes what a record has in front of the hidden state, without the checksum; returns where it ends."""
-    out[at] = users.version
-    at = write_number(out, at + _CHECKED_FROM, users.hidden.shape[1], 2)
-    at = write_number(out, at, users.event_ids.shape[1], 2)
-    at = write_number(out, at, users.sizes[user], 2)
-    at = write_number(out, at, users.epoch, 4)
-    at = write_number(out, at, users.offsets[user], 8)
-    at = write_number(out, at, users.counts[user], 8)
-    at = write_number(out, at, users.last_times[user], 8)
-    at = write_number(out, at, users.sessions[user], 8)
-    return write_number(out, at, users.weights_id[user], 8)  # type: ignore[no-any-return]
-
-
-@compiled
-def _pack(users: _Columns, tables: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Writes N records; see `packed`."""
-    n, hidden, ids = len(users.sizes), users.hidden.shape[1], users.event_ids.shape[1]
-    fixed = _HEAD_BYTES + _HALF * hidden + _EVENT_ID * ids
-    size = n * fixed + users.sizes.sum() * _ACTION_BYTES + len(users.sections)
-    out, starts = np.empty(size, np.uint8), np.zeros(n + 1, np.int64)
-    for user in range(n):
-        start = starts[user]
-        at = _write_head(out, start, users, user)
-        for unit in range(hidden):
-            at = write_number(out, at, users.hidden[user, unit], _HALF)
-        for index in range(ids):
-            at = write_number(out, at, users.event_ids[user, index], _EVENT_ID)
-        for action in range(users.sizes[user]):
-            at = write_number(out, at, users.item_keys[user, action], 8)
-            at = write_number(out, at, users.contexts[user, action], 4)
-        for byte in range(users.section_starts[user], users.section_starts[user + 1]):
-            out[at] = users.sections[byte]
-            at += 1
-        write_number(out, start + 1, checksum(out[start + _CHECKED_FROM : at], tables), 4)
-        starts[user + 1] = at
-    return out, starts
 
 
 def record_position(record: bytes) -> tuple[int, int]:
@@ -243,7 +174,7 @@ def unpack(records: Sequence[bytes], *, epoch: int, hidden: int, ids: int) -> St
 
 def _resized(record: bytes, hidden: int, ids: int) -> bytes:
     """Returns a record without sections with these sizes, and without a checksum."""
-    hidden_size, ids_size, actions_size = _SIZES.unpack_from(record, _CHECKED_FROM)
+    hidden_size, ids_size, actions_size = _SIZES.unpack_from(record, CHECKED_FROM)
     before = np.frombuffer(record, record_dtype(hidden_size, ids_size, actions_size), 1)
     after = np.zeros(1, record_dtype(hidden, ids, actions_size))
     for name in ("version", *_COPIED, "actions_size", "actions"):
@@ -261,7 +192,7 @@ def _check(record: bytes) -> None:
         raise RecordCorrupt(
             f"{len(record)} bytes that begin with {record[:1].hex() or 'nothing'} are not a user record"
         )
-    if zlib.crc32(memoryview(record)[_CHECKED_FROM:]) != int.from_bytes(record[1:_CHECKED_FROM], "little"):
+    if zlib.crc32(memoryview(record)[CHECKED_FROM:]) != int.from_bytes(record[1:CHECKED_FROM], "little"):
         raise RecordCorrupt(f"the checksum of a user record of {len(record)} bytes is wrong")
     end = _end_of_actions(record)
     if len(record) < end or (len(record) > end and record[0] == FIRST_VERSION):
@@ -272,7 +203,7 @@ def _check(record: bytes) -> None:
 
 def _end_of_actions(record: bytes) -> int:
     """Returns where the last action of a record ends, by its sizes."""
-    hidden, ids, actions = _SIZES.unpack_from(record, _CHECKED_FROM)
+    hidden, ids, actions = _SIZES.unpack_from(record, CHECKED_FROM)
     end: int = _HEAD_BYTES + _HALF * hidden + _EVENT_ID * ids + _ACTION_BYTES * actions
     return end
 

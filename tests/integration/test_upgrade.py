@@ -87,7 +87,7 @@ class Upgrade:
 
     async def go_on(self) -> None:
         """Returns when the workers answer, and have answered some records more."""
-        await self.supervisor.ready()
+        await self.supervisor.ready(timeout=300)  # loops may have to be compiled
         until_then = self.publisher.acknowledged + A_WHILE
 
         async def done() -> bool:
@@ -115,7 +115,7 @@ async def run(upgrade: Upgrade) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             looking_after = tasks.create_task(supervisor.run())
-            await supervisor.ready(timeout=300)  # the loops of the old version are compiled
+            await supervisor.ready(timeout=300)
             publishing = tasks.create_task(publisher.run())
             await there_and_back(upgrade)
             publisher.stop()

@@ -50,7 +50,7 @@ WATCHED: Final[Mapping[str, Sequence[str]]] = {  # the modules of each target wh
         "model.serving.canary",
         "model.versions.version_name",
     ),
-    "user_records": ("model.state.user_record",),
+    "user_records": ("model.state.user_record", "model.state.sections"),
     "items": ("stream_app.contract.items",),
     "manifests": ("model.versions.manifest", "model.versions.version_name"),
 }
