@@ -145,7 +145,7 @@ class ItemsFollower:
         if self._offsets or len(self.catalogue):
             logger.info("%d items in the catalogue", len(self.catalogue))
         if self._unsaved >= _WORTH:
-            await self.save()
+            self._saved -= _SNAPSHOT_S  # a snapshot is due, once whoever waits for the catalogue has it
 
     async def _read(self, timeout_ms: int) -> None:
         fetched = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=_MOST)

@@ -95,16 +95,16 @@ async def _follow() -> dict[str, Any]:
         await follower.start()
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
         grown = _anonymous() - before
-    found = {
-        "items": len(follower.catalogue),
+        own, count = follower.catalogue.nbytes, len(follower.catalogue)
+        await follower.stop()  # writes the snapshot
+    return {
+        "items": count,
         "seconds": round(seconds, 1),
         "processor": round(processor, 1),
         "grown_mib": round(grown / MIB),
         "peak_mib": round((peak.bytes - before) / MIB),
-        "own_mib": round(follower.catalogue.nbytes / MIB),
+        "own_mib": round(own / MIB),
     }
-    await follower.stop()
-    return found
 
 
 def _warm_up() -> None:
