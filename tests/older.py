@@ -16,10 +16,10 @@ from typing import Final
 
 import pytest
 
+from tests.skips import NO_GIT_HISTORY
+
 # The last commit of the version before. A release that changes formats, and so reads those before it, moves it here.
 COMMIT: Final = "dc283ce119a41b58e1394466e30cc63c4a716ac3"
-# No allowed reason: a run with --strict-skips fails, as it has to have the history.
-NO_HISTORY: Final = "this clone's history does not reach back to the version before"
 
 _ROOT: Final = Path(__file__).parents[1]
 
@@ -36,7 +36,7 @@ def older_code(folder: Path) -> Path:
     try:
         done = subprocess.run(archive, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip(NO_HISTORY)
+        pytest.skip(NO_GIT_HISTORY)
     partial = mkdtemp(dir=folder)
     with tarfile.open(fileobj=BytesIO(done.stdout)) as packed:
         packed.extractall(partial, filter="data")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import pytest
 
 from model.data.events import concatenate
 from stream_app.history.tables import EVENTS, EVENTS_BEFORE, SCHEMA, Table, events_table
-from tests.skips import NO_GIT_HISTORY
+from tests.older import older_code, run_older
 from tests.unit.builders.histories import (
     DAY,
     NOON,
@@ -29,9 +26,6 @@ from tests.unit.builders.histories import (
     open_history,
     rows_in,
 )
-
-BEFORE = "dc283ce"  # the commit before format 2
-ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture(autouse=True)
@@ -118,8 +112,9 @@ def test_a_history_can_be_written_again_in_the_format_before(tmp_path: Path) -> 
 READ_BEFORE = """
 import json, sys
 from stream_app.history.event_history import EventHistory
+from stream_app.history.files import Stream
 from stream_app.history.storage import HistoryStorage
-from tests.unit.builders.histories import STREAM
+STREAM = Stream("cluster-1", "shop.events", 1)
 history = EventHistory(HistoryStorage(sys.argv[1]))
 history.keep_up(0)
 chunks = list(history.chunks(1000))
@@ -134,23 +129,12 @@ history.close()
 @pytest.fixture(scope="module")
 def code_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program as it was before format 2."""
-    folder = tmp_path_factory.mktemp("before")
-    archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode:
-        pytest.skip(NO_GIT_HISTORY)
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
-    return folder
+    return older_code(tmp_path_factory.mktemp("before"))
 
 
 def before(code: Path, script: str, folder: Path) -> Any:
     """Runs a script by the program as it was."""
-    environment = os.environ | {"PYTHONPATH": str(code)}
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(folder)],
-        env=environment, cwd=code, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(run_older(code, script, str(folder)))
 
 
 @pytest.mark.parametrize("damage", [False, True])
