@@ -78,6 +78,7 @@ def test_what_nobody_needs_leaves_the_tables() -> None:
     with patch.object(module, "_LEAST_LEFT_BEHIND", 10):
         for number in range(200):
             catalogue.apply([Item("7", title=f"title {number}", tags=(f"tag {number}",))], [0])
+    catalogue.compact()
     assert catalogue.item(0) == Item("7", title="title 199", tags=("tag 199",))
     assert len(catalogue.tables.texts) < 40
     assert len(catalogue.tables.lists["tags"]) < 20
