@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     predictions_topic: str = "shop.predictions"
     dead_letters_topic: str = "shop.events.dead-letters"
     state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
+    joins_topic: str = Field("shop.joins", description="what anonymous users did, on its way to who they are")
     models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
     canary_topic: str = Field(
         "shop.canary-reports", description="the workers' reports on a new version, for the trainer (compacted)"
@@ -83,11 +84,12 @@ class Settings(BaseSettings):
         0, ge=0, description="workers that follow a partition's state, beside the one that answers its events"
     )
     partitions: int = Field(
-        8, ge=1, description="partitions of the events, predictions, dead letters and changelog topics"
+        8, ge=1, description="partitions of the events, predictions, dead letters, changelog and joins topics"
     )
     replication: int = Field(
         0, ge=0, description="replicas of topics that are created; 0: as many as there are brokers, up to 3"
     )
+    joins: bool = Field(True, description="have what an anonymous user did become the beginning of who they are")
     create_topics: bool = Field(
         True, description="make topics that are missing; false: never, as somebody else makes them"
     )

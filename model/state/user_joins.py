@@ -64,6 +64,11 @@ def give_sequence(states: UserStates, slot: int, source: Source) -> tuple[bytes,
     return record, True
 
 
+def was_given(states: UserStates, slot: int, source: Source) -> bool:
+    """Returns whether the user in a slot remembers to have given a sequence away for this source."""
+    return source in [known for known, _ in _notes(states, slot).given]
+
+
 def take_sequence(states: UserStates, slot: int, source: Source, record: bytes) -> bool:
     """Merges a sequence that was given away into that of the user in a slot; returns False where they have it already.
 

@@ -95,6 +95,7 @@ def _worker(settings: Settings) -> list[Grant]:
         settings.dead_letters_topic: "keeps records that are not events",
         settings.state_topic: "keeps users' states",
         settings.canary_topic: "reports how a new version does",
+        settings.joins_topic: "passes on what anonymous users did",
     }
     rights = [
         Grant("worker", "Read", "Topic", settings.events_topic, "reads events"),
@@ -102,6 +103,7 @@ def _worker(settings: Settings) -> list[Grant]:
         Grant("worker", "Read", "Topic", settings.state_topic, "recovers users' states"),
         Grant("worker", "Read", "Topic", settings.models_topic, "follows promotions"),
         Grant("worker", "Read", "Topic", settings.items_topic, "follows the catalogue, if there is one"),
+        Grant("worker", "Read", "Topic", settings.joins_topic, "takes in what anonymous users did"),
         *(Grant("worker", "Write", "Topic", topic, why) for topic, why in written.items()),
         *_looks("worker", settings.models_topic, settings.items_topic, *written),
     ]
@@ -124,7 +126,12 @@ def _trainer(settings: Settings) -> list[Grant]:
 
 def _operator(settings: Settings) -> list[Grant]:
     names = [spec.name for spec in topics(settings)]
-    neither_read_nor_written = (settings.predictions_topic, settings.state_topic, settings.canary_topic)
+    neither_read_nor_written = (
+        settings.predictions_topic,
+        settings.state_topic,
+        settings.canary_topic,
+        settings.joins_topic,
+    )
     replays = f"{settings.group}{REPLAY_GROUP}"
     rights = [
         *(Grant("operator", "Create", "Topic", topic, "makes the topics") for topic in names),

@@ -9,7 +9,7 @@ from stream_app.settings import Settings
 
 LARGEST_DEAD_LETTER: Final = 16 * 1024 * 1024  # bytes: any record that Kafka took, and nextact's headers
 LARGEST_BATCH: Final = 900_000  # most bytes of a batch of several records; brokers take a little over 1 MB by default
-_CANARY_REPORTS_KEPT_MS: Final = 7 * 86_400_000  # a week; a worker that is no more leaves its newest report behind
+_KEPT_MS: Final = 7 * 86_400_000  # a week, of canary reports (the newest of a worker that is no more) and joins
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +19,25 @@ class TopicSpec:
     name: str
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
-    optional: bool = False  # the stream works without it, and it may have any number of partitions
+    optional: bool = False  # the stream works without it
+    any_partitions: bool = False  # it may have more or fewer partitions than that
 
 
 def topics(settings: Settings) -> list[TopicSpec]:
     """Returns all topics.
 
-    Events, predictions, dead letters and the changelog have equal numbers of partitions, so order holds end to end.
+    Events, predictions, dead letters, changelog and joins have equal numbers of partitions, so order holds end to end.
     """
     compacted = {"cleanup.policy": "compact"}
-    short_lived = {"cleanup.policy": "compact,delete", "retention.ms": str(_CANARY_REPORTS_KEPT_MS)}
+    short_lived = {"cleanup.policy": "compact,delete", "retention.ms": str(_KEPT_MS)}
     large = {"max.message.bytes": str(LARGEST_DEAD_LETTER)}
     return [
         TopicSpec(settings.events_topic, settings.partitions),
         TopicSpec(settings.predictions_topic, settings.partitions),
         TopicSpec(settings.dead_letters_topic, settings.partitions, large),
         TopicSpec(settings.state_topic, settings.partitions, compacted),
+        TopicSpec(settings.joins_topic, settings.partitions, {"retention.ms": str(_KEPT_MS)}, optional=True),
         TopicSpec(settings.models_topic, 1, compacted),
         TopicSpec(settings.canary_topic, 1, short_lived),
-        TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True),
+        TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True, any_partitions=True),
     ]

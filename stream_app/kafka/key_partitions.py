@@ -36,6 +36,16 @@ def misplaced_keys(keys: Strings, partitions: Ints, count: int, lines: NDArray[n
 
 
 @compiled
+def key_partitions(keys: Strings, count: int) -> Ints:
+    """Returns the partition of `count` that the default partitioner chooses for each of N keys, (N,)."""
+    partitions = np.empty(len(keys.starts) - 1, np.int64)
+    for n in range(len(partitions)):
+        positive = _murmur2(keys.text, keys.starts[n], keys.starts[n + 1]) & _POSITIVE
+        partitions[n] = np.int64(positive % np.uint64(count))
+    return partitions
+
+
+@compiled
 def _murmur2(text: Bytes, start: int, end: int) -> np.uint64:
     """Hashes the bytes of a text from `start` to `end` to 32 bits."""
     size = end - start

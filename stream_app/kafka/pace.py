@@ -1,4 +1,5 @@
-"""When events are sent: at a rate, at the pace at which they were recorded, or as fast as possible."""
+"""When events are sent: at a rate, at the pace at which they were recorded, or as fast as possible; and when a worker
+fetches them."""
 
 from __future__ import annotations
 
@@ -6,8 +7,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from stream_app.errors import SettingsInvalid
+
+_SHORTEST: Final = 1.5  # pause between two fetches, in times that the last batch took
+_LONGEST: Final = 11.0  # the same of a calm stream, which is not to take a core
+_WORTH: Final = 5  # events that are worth a batch
+_NEWEST: Final = 0.2  # the newest batch's share of the mean rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +63,25 @@ class Timing:
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class Pauses:
+    """How long the next fetch waits: until some events are there that are worth a batch, or longer while it is busy.
+
+    A batch costs nearly as much with one event as with five. So the fewer events come, the longer a fetch waits for
+    them, up to some times what the last batch took: that is a share of a core.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` in seconds."""
+        self._clock = clock
+        self._last = clock()
+        self._interval = 0.0  # seconds between two events, in the mean
+        self.seconds = 0.0
+
+    def note(self, records: int, took: float) -> None:
+        """Notes a batch that is computed, in so many seconds."""
+        now = self._clock()
+        self._interval += _NEWEST * ((now - self._last) / max(records, 1) - self._interval)
+        self._last = now
+        self.seconds = min(max(_WORTH * self._interval, _SHORTEST * took), _LONGEST * took)

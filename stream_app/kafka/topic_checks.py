@@ -55,7 +55,7 @@ def missing_topics(settings: Settings, missing: Iterable[TopicSpec], replicas: i
 def problem_of(settings: Settings, state: TopicState) -> str | None:
     """Says why the stream cannot work with a topic that exists; None: it can, as far as can be seen."""
     spec, config = state.spec, state.config
-    if state.partitions != spec.partitions and not spec.optional:
+    if state.partitions != spec.partitions and not spec.any_partitions:
         return (
             f"topic {spec.name!r} has {state.partitions} partitions, settings say {spec.partitions}. Set "
             f"NEXTACT_PARTITIONS to {state.partitions} if all topics of the stream have as many, or name another topic"
@@ -90,4 +90,5 @@ def _described(spec: TopicSpec, replicas: int) -> str:
 
 def _largest_written(settings: Settings, spec: TopicSpec) -> int:
     """Returns the most bytes of a batch of our own making; elsewhere a record is as large as what it tells of."""
-    return LARGEST_BATCH if spec.name in (settings.predictions_topic, settings.state_topic) else 0
+    ours = (settings.predictions_topic, settings.state_topic, settings.joins_topic)
+    return LARGEST_BATCH if spec.name in ours else 0

@@ -28,8 +28,11 @@ import numpy as np
 from aiokafka import ConsumerRecord
 
 from stream_app.errors import DataPathError, TooManyDeadLetters
+from stream_app.kafka.pace import Pauses
 from stream_app.settings import Settings
 from stream_app.worker.delivery import BatchResult, Delivery, DeliveryReceipt
+from stream_app.worker.joins.fetched import JoinsResponse
+from stream_app.worker.joins.reader import JoinsReader
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.metrics import RANKERS, WorkerMetrics
 from stream_app.worker.pipeline import Pipeline, ReceivedBatch, SteppedBatch
@@ -37,10 +40,6 @@ from stream_app.worker.threads import WorkerThreads
 
 T = TypeVar("T")
 
-_SHORTEST: Final = 1.5  # pause between two fetches, in times that the last batch took
-_LONGEST: Final = 11.0  # the same of a calm stream, which is not to take a core
-_WORTH: Final = 5  # events that are worth a batch
-_NEWEST: Final = 0.2  # the newest batch's share of the mean rate
 _LARGE: Final = 256  # records of a batch that are worth coding in another thread
 
 
@@ -81,28 +80,6 @@ class _DeliveredBatch:
     delivery: asyncio.Task[list[DeliveryReceipt]]
 
 
-class Pauses:
-    """How long the next fetch waits: until some events are there that are worth a batch, or longer while it is busy.
-
-    A batch costs nearly as much with one event as with five. So the fewer events come, the longer a fetch waits for
-    them, up to some times what the last batch took: that is a share of a core.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` in seconds."""
-        self._clock = clock
-        self._last = clock()
-        self._interval = 0.0  # seconds between two events, in the mean
-        self.seconds = 0.0
-
-    def note(self, records: int, took: float) -> None:
-        """Notes a batch that is computed, in so many seconds."""
-        now = self._clock()
-        self._interval += _NEWEST * ((now - self._last) / max(records, 1) - self._interval)
-        self._last = now
-        self.seconds = min(max(_WORTH * self._interval, _SHORTEST * took), _LONGEST * took)
-
-
 class EventsAgent:
     """Takes fetches through a worker, and knows how many are on their way."""
 
@@ -135,6 +112,7 @@ class EventsAgent:
         self._begun = asyncio.Event()  # set while there are any
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pauses = Pauses(clock)
+        self.joins = JoinsReader(settings, take=self._take, fail=fail, commits=not stages.delivery.commits_offsets)
         self._under_way = 0  # responses taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
@@ -161,7 +139,8 @@ class EventsAgent:
         return self._pauses.seconds
 
     async def drained(self) -> None:
-        """Returns when all that was taken in is durable and acknowledged."""
+        """Returns when all that was taken in is durable and acknowledged; no joins are, until their reader resumes."""
+        self.joins.pause()
         await self._idle.wait()
 
     def _take(self, event: Any) -> None:
@@ -228,7 +207,11 @@ class EventsAgent:
     def _batch(self, responses: list[_Response]) -> _FetchedBatch:
         events = [response.event for response in responses]
         records = [record for response in responses for record in response.records]
-        decode = partial(self._pipeline.decode, records, events[0].message.generation_id)
+        generation = events[0].message.generation_id
+        if isinstance(events[0], JoinsResponse):
+            decode = partial(self._pipeline.decode_joins, events[0].value, generation)
+            return _FetchedBatch(events, len(records), decode, None)
+        decode = partial(self._pipeline.decode, records, generation)
         decoding = _run_in(self._threads.coding, decode) if len(records) >= _LARGE else None
         return _FetchedBatch(events, len(records), decode, decoding)
 
@@ -251,10 +234,13 @@ class EventsAgent:
         await app.consumer.commit()
 
     def _next_responses(self, app: faust.App) -> list[_Response]:
-        """Takes waiting responses, up to the batch size; drops those of an older generation, now another worker's."""
+        """Takes waiting responses, up to the batch size; drops those of an older generation, now another worker's.
+
+        What was read of the joins is a batch of its own.
+        """
         batch: list[_Response] = []
         size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].records) <= self._settings.batch_size):
+        while self._waiting and (not batch or self._fits(batch, size)):
             response = self._waiting.popleft()
             self._add_waiting(-len(response.records))
             # Leans on: a message carries the generation of the group in which it was fetched.
@@ -263,10 +249,19 @@ class EventsAgent:
                 size += len(response.records)
             else:
                 self._metrics.stale_batches.inc(len(response.event.value))
+                if isinstance(response.event, JoinsResponse):
+                    response.event.drop()
                 self._ended(1)
         if not self._waiting:
             self._arrived.clear()
         return batch
+
+    def _fits(self, batch: list[_Response], size: int) -> bool:
+        """Whether the next response can be part of a batch of so many records."""
+        following = self._waiting[0]
+        if isinstance(batch[0].event, JoinsResponse) or isinstance(following.event, JoinsResponse):
+            return False
+        return size + len(following.records) <= self._settings.batch_size
 
     def _finish(self, events: list[Any], stepped: SteppedBatch, results: list[BatchResult] | None) -> None:
         """Begins the delivery of a batch. One without results yet is answered and encoded first."""
@@ -366,8 +361,10 @@ class EventsAgent:
 
 
 def _covered(batch: list[Any]) -> dict[int, range]:
-    """Returns the offsets that the fetches of a batch cover, by partition."""
+    """Returns the offsets of events that the fetches of a batch cover, by partition."""
     covered: dict[int, range] = {}
+    if isinstance(batch[0], JoinsResponse):
+        return covered
     for fetch in chain.from_iterable(event.value for event in batch):
         partition, last = fetch.partition, fetch.offset
         first = fetch.value[0].offset if fetch.value else last

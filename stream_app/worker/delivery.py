@@ -1,7 +1,8 @@
 """What makes a batch durable: the seam, and the default guarantee, in the order of the design's invariant.
 
-Per partition, at every instant: predictions and dead letters acknowledged >= changelog acknowledged >= fetch
-acknowledged. A user whose changelog record says that an event was applied has therefore been answered for it.
+Per partition, at every instant: predictions and dead letters acknowledged >= changelog acknowledged >= joins
+acknowledged >= fetch acknowledged. A user whose changelog record says that an event was applied has therefore been
+answered for it, and a sequence that is on its way to another user is one that its own user has given away.
 The other guarantee, exactly once, is in `exactly_once`.
 """
 
@@ -50,6 +51,8 @@ class BatchResult:
     changelog: list[RecordBatch] = field(default_factory=list)
     states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
     record_times: NDArray[np.int64] = field(default_factory=_no_times)  # of the answered events, ms since the epoch
+    joins: list[tuple[int, RecordBatch]] = field(default_factory=list)  # each with its partition of the joins topic
+    joins_read: int | None = None  # where the next batch of the partition's joins begins; None: it read none
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,8 @@ class Delivery(Protocol):
         """Makes a batch durable; returns a receipt for each partition's result, in their order.
 
         `offsets`, by partition, are those of the events topic that the batch answers, to the one where the next batch
-        begins. Calls come in the order of the batches, but a call may come before the one before it has ended: each
-        partition's records are written in the order of the calls.
+        begins; none for a batch of joins. Calls come in the order of the batches, but a call may come before the one
+        before it has ended: each partition's records are written in the order of the calls.
         Raises on any failure: the process must then end.
         """
 
@@ -229,6 +232,14 @@ class AtLeastOnce:
         ]
         queued = await self._put(changes, joining=True)
         await queued.acknowledged
+        joins = [
+            (topic_partition(self._settings.joins_topic, partition), join)
+            for batch in batches
+            for result in batch.results
+            for partition, join in result.joins
+        ]
+        if joins:
+            await (await self._put(joins, joining=True)).acknowledged
         written = {tp.partition: iter(ranges) for tp, ranges in queued.written.items()}
         for batch, at in zip(batches, answered_at, strict=True):
             self._under_way.popleft()

@@ -1,4 +1,4 @@
-"""Exactly once: a batch's predictions, dead letters, changelog and source offset in one Kafka transaction.
+"""Exactly once: a batch's predictions, dead letters, changelog, joins and source offset in one Kafka transaction.
 
 Each partition of the events topic has a transactional id. A worker that is assigned the partition first registers the
 id again, which aborts what its last owner left open and locks that owner out (`ProducerFenced`), and only then reads
@@ -89,7 +89,7 @@ class ExactlyOnce:
 
     async def deliver(self, results: Sequence[BatchResult], offsets: Mapping[int, range]) -> list[DeliveryReceipt]:
         """See `Delivery`. An exception leaves transactions open: the next owner of a partition aborts its own."""
-        added = [self._of(result.partition).add(result, offsets[result.partition]) for result in results]
+        added = [self._of(result.partition).add(result, offsets.get(result.partition)) for result in results]
         receipts = await asyncio.gather(*(transaction for transaction, _ in added))
         return [receipts[number][place] for number, (_, place) in enumerate(added)]
 
@@ -114,7 +114,7 @@ class _WaitingBatches:
     """What waits for a partition's next transaction."""
 
     batches: list[BatchResult]
-    next_offset: int
+    offsets: dict[TopicPartition, int]  # to commit with them
 
 
 class PartitionTransactions:
@@ -128,6 +128,7 @@ class PartitionTransactions:
         self.answered = 0  # offsets below it are answered, or are about to be
         self._settings = settings
         self._source = TopicPartition(settings.events_topic, partition)
+        self._joins = TopicPartition(settings.joins_topic, partition)
         self._clock = clock
         self._producer = delivery_producer(
             settings,
@@ -146,23 +147,31 @@ class PartitionTransactions:
         """Disconnects."""
         await self._producer.stop()
 
-    def add(self, batch: BatchResult, offsets: range) -> tuple[asyncio.Task[list[DeliveryReceipt]], int]:
+    def add(self, batch: BatchResult, offsets: range | None) -> tuple[asyncio.Task[list[DeliveryReceipt]], int]:
         """Adds a batch to the next transaction; returns the transaction, and which of its receipts is the batch's.
 
-        Raises `DataPathError` for answered offsets.
+        `offsets` are those of the events that it answers, if any. Raises `DataPathError` for answered ones.
         """
+        if offsets is not None:
+            self._check(offsets)
+        if self._waiting is None or self._newest is None:
+            self._waiting = _WaitingBatches([], {})
+            self._newest = asyncio.create_task(self._transact(self._waiting, self._newest))
+        self._waiting.batches.append(batch)
+        if offsets is not None:
+            self._waiting.offsets[self._source] = offsets.stop
+        if batch.joins_read is not None:
+            self._waiting.offsets[self._joins] = batch.joins_read
+        return self._newest, len(self._waiting.batches) - 1
+
+    def _check(self, offsets: range) -> None:
+        """Notes that these events are answered. Raises `DataPathError` where they were."""
         if offsets.start < self.answered:
             raise DataPathError(
                 f"partition {self._source.partition} of the events is answered up to offset {self.answered}, "
                 f"and offset {offsets.start} came again"
             )
         self.answered = offsets.stop
-        if self._waiting is None or self._newest is None:
-            self._waiting = _WaitingBatches([], offsets.stop)
-            self._newest = asyncio.create_task(self._transact(self._waiting, self._newest))
-        self._waiting.batches.append(batch)
-        self._waiting.next_offset = offsets.stop
-        return self._newest, len(self._waiting.batches) - 1
 
     async def _transact(
         self, waiting: _WaitingBatches, before: asyncio.Task[list[DeliveryReceipt]] | None
@@ -177,7 +186,7 @@ class PartitionTransactions:
         with named_rights("Write"):
             await producer.begin_transaction()
             written = await self._write(waiting.batches)
-            await producer.send_offsets_to_transaction({self._source: waiting.next_offset}, self._settings.group)
+            await producer.send_offsets_to_transaction(waiting.offsets, self._settings.group)
             await producer.commit_transaction()
         self._pause_end = loop.time() + PAUSE_S
         answered_at = self._clock()
@@ -197,14 +206,20 @@ class PartitionTransactions:
                 answers += await self._queue(self._settings.predictions_topic, batch.predictions)
                 answers += await self._queue(self._settings.dead_letters_topic, batch.dead_letters)
                 changes.append(await self._queue(self._settings.state_topic, batch.changelog))
+                for partition, join in batch.joins:
+                    answers += await self._queue(self._settings.joins_topic, [join], partition)
         except IllegalOperation:  # the broker refused the transaction between two batches of records
             await self._transaction_end()
             raise
         _, *written = await asyncio.gather(*map(acknowledged, [answers, *changes]))
         return written
 
-    async def _queue(self, topic: str, batches: Sequence[RecordBatch]) -> list[QueuedBatch]:
-        partition = self._source.partition
+    async def _queue(
+        self, topic: str, batches: Sequence[RecordBatch], partition: int | None = None
+    ) -> list[QueuedBatch]:
+        """Queues batches for a partition, by default the one of the same number as the events'."""
+        if partition is None:
+            partition = self._source.partition
         return await send_batches(self._producer, topic, partition, batches, self._clock, transactional=True)
 
     async def _transaction_end(self) -> None:

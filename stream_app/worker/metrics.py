@@ -29,6 +29,8 @@ STAGES: Final = ("decode", "step", "answer", "encode", "deliver")
 Ranker = Literal["model", "rules"]
 RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
 RELOADS: Final = ("loaded", "refused", "unreadable")
+# Taken in; already there; nothing to give, when it was asked for; damaged.
+JOIN_OUTCOMES: Final = ("applied", "repeated", "empty", "unreadable")
 REFUSALS: Final[tuple[RefusalReason, ...]] = get_args(RefusalReason)
 
 
@@ -154,6 +156,9 @@ class WorkerMetrics:
         self.event_time = Counter(
             "nextact_event_time", "New events by the verdict on their time", ["verdict"], registry=registry
         )
+        self.joins = Counter(
+            "nextact_joins", "Sequences of anonymous users, by what became of them", ["outcome"], registry=registry
+        )
         self.misplaced = Counter(
             "nextact_misplaced_records",
             "Events on another partition than Kafka's default partitioner (murmur2) chooses for their key",
@@ -243,6 +248,7 @@ class WorkerMetrics:
             self.predictions.labels(ranker)
         for outcome in RELOADS:
             self.reloads.labels(outcome)
+        self.join_outcomes = {joined: self.joins.labels(joined) for joined in JOIN_OUTCOMES}
         self.explain_unserved(None)
 
     def explain_unserved(self, reason: RefusalReason | None) -> None:
@@ -250,11 +256,14 @@ class WorkerMetrics:
         for each in REFUSALS:
             self._unserved.labels(each).set(each == reason)
 
-    def pass_over(self, decoded: DecodedBatch) -> None:
-        """Counts what is no action: their names are a closed set, which settings can add to."""
+    def pass_over(self, decoded: DecodedBatch, *, joins: bool) -> None:
+        """Counts what is no action: their names are a closed set, which settings can add to.
+
+        Identities are passed over only where there are no `joins`.
+        """
         for name, count in Counts(decoded.ignored).items():
             self.ignored.labels(name).inc(count)
-        if decoded.identities:
+        if decoded.identities and not joins:
             self.ignored.labels("identify").inc(len(decoded.identities))
         self.shown_lists.inc(len(decoded.shown))
 

@@ -40,6 +40,9 @@ from stream_app.settings import Settings
 from stream_app.worker.damaged_users import DamagedUsers
 from stream_app.worker.dead_letter_limits import DeadLetterLimits
 from stream_app.worker.delivery import BatchResult
+from stream_app.worker.joins.effects import JoinEffects, add_effects
+from stream_app.worker.joins.fetched import JoinsFetch
+from stream_app.worker.joins.steps import PlacedActions, placed_identities, read_joins, step_identified
 from stream_app.worker.metrics import STAGES, Ranker, WorkerMetrics
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
@@ -60,6 +63,7 @@ class ReceivedBatch:
     offsets: NDArray[np.int64]  # (N,)
     positions: NDArray[np.int64]  # (N,) in the logs of their partitions; the offsets, before `step` looks for cuts
     verdicts: NDArray[np.uint8]  # (N,) on the publisher's times, but for LATE
+    joins: Sequence[JoinsFetch] = ()  # what was read of the joins topic: then there are no records
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class SteppedBatch:
     number: int  # of the batch
     item_names: Sequence[Sequence[str]]  # of the versions that serve, by catalogue index
     state_bytes: int  # of all user states in memory
+    joins: JoinEffects | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ class Pipeline:
         self._damaged = DamagedUsers(metrics)
         self.names = ItemNames()  # that events gave, of categories and brands
         self.catalogue = ItemCatalogue()  # what events do not say of their items; by default nothing
+        self.joins = False  # whether identities and joins are applied
         self.largest_dead_letter = LARGEST_DEAD_LETTER  # bytes of a batch; the topic may take less
         self._predictions = PredictionEncoder(
             epoch=settings.stream_epoch,
@@ -152,19 +158,36 @@ class Pipeline:
                 verdicts=verdicts,
             )
 
+    def decode_joins(self, fetches: Sequence[JoinsFetch], generation: int) -> ReceivedBatch:
+        """Makes a batch of what was read of the joins topic, without events."""
+        return replace(self.decode([], generation), joins=fetches)
+
     def step(self, received: ReceivedBatch) -> SteppedBatch:
         """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("step"):
             engine = self._state_engine
-            partitions = received.partitions.tolist()
-            slots = engine.slots_of(partitions, received.actions.users)
-            positions = engine.positions(partitions, received.offsets)
-            if positions is not received.positions:
-                received = replace(received, positions=positions)
-            stepped = engine.step_all(slots, received.actions, received.positions)
+            joins = None
+            if received.joins:
+                stepped, joins = list[SteppedEvents](), read_joins(engine, received.joins, self._metrics.join_outcomes)
+            else:
+                received, stepped, joins = self._step(received)
             shares = [self._share(received, one) for one in stepped]
         self._count(received.decoded, shares)
-        return SteppedBatch(received, shares, engine.batch_number, engine.item_names, engine.nbytes)
+        return SteppedBatch(received, shares, engine.batch_number, engine.item_names, engine.nbytes, joins)
+
+    def _step(self, received: ReceivedBatch) -> tuple[ReceivedBatch, list[SteppedEvents], JoinEffects | None]:
+        """Applies the events, and what identities among them say."""
+        engine, partitions = self._state_engine, received.partitions.tolist()
+        if self.joins and received.decoded.identities:
+            identities = placed_identities(received.records, received.decoded)
+            events = PlacedActions(received.actions, partitions, received.offsets)
+            positions, stepped, joins = step_identified(engine, events, identities, self._metrics.join_outcomes)
+            return replace(received, positions=positions), stepped, joins
+        slots = engine.slots_of(partitions, received.actions.users)
+        positions = engine.positions(partitions, received.offsets)
+        if positions is not received.positions:
+            received = replace(received, positions=positions)
+        return received, engine.step_all(slots, received.actions, received.positions), None
 
     def _share(self, received: ReceivedBatch, stepped: SteppedEvents) -> VersionShare:
         given = received.verdicts[stepped.events.indices]
@@ -202,6 +225,8 @@ class Pipeline:
             self._add_predictions(received, shares, batch.answers, results)
         for share in shares:
             self._add_states(received, share, results)
+        if batch.stepped.joins is not None:
+            add_effects(batch.stepped.joins, results, ranker, self._settings)
         return list(results.values())
 
     def _add_dead_letters(self, received: ReceivedBatch, results: dict[int, BatchResult]) -> None:
@@ -272,7 +297,7 @@ class Pipeline:
                 self._verdicts[verdict].inc(count)
             metrics.score("rules", stepped.rules_ranks)
         metrics.replays.inc(replays)
-        metrics.pass_over(decoded)
+        metrics.pass_over(decoded, joins=self.joins)
         users = self._state_engine.user_counts()
         metrics.evicted.inc(users.evicted)
         metrics.returned.inc(users.returned)

@@ -25,6 +25,8 @@ from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from stream_app.contract.records import UnreadableBatch
 from stream_app.settings import Settings
 from stream_app.worker.delivery import BatchResult
+from stream_app.worker.joins.effects import OutgoingJoin
+from stream_app.worker.joins.fetched import JoinsFetch
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline, Records
 
@@ -66,6 +68,8 @@ def warm_up(settings: Settings, device: torch.device, serving: Serving | None) -
         engine.serve(serving)
         metrics.versions.begin([serving.name])
     _process_all(engine, pipeline, stream, store)
+    if settings.joins and settings.write_format == "current":
+        _join(pipeline, stream)
     if serving is not None:
         engine.serve(serving, Canary(serving, 0.5))
         process(pipeline, stream.take(16))
@@ -92,6 +96,16 @@ def _process_all(engine: StateEngine, pipeline: Pipeline, stream: _MadeUpStream,
     engine.clear()  # users come back from the store
     run(stream.take(1))
     run(stream.take(LARGE))
+
+
+def _join(pipeline: Pipeline, stream: _MadeUpStream) -> None:
+    """Has a user's sequence go over to another one of the same partition, where there is one."""
+    pipeline.joins = True
+    stepped = pipeline.step(pipeline.decode([stream.identity()], 0))
+    pipeline.encode(pipeline.answer(stepped))
+    outgoing = stepped.joins.outgoing if stepped.joins is not None else []
+    fetches = [JoinsFetch(join.partition, [stream.join(join)]) for join in outgoing]
+    pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode_joins(fetches, 0))))
 
 
 class _MadeUpStore:
@@ -129,6 +143,15 @@ class _MadeUpStream:
         offset = self._offset(0)
         empty = (None, None, None, -1, -1, ())
         return [*made, UnreadableBatch("warm-up", 0, offset, _BEGIN_MS, 0, *empty, first_offset=offset)]
+
+    def identity(self) -> ConsumerRecord[bytes, bytes]:
+        """Returns a record that says that a user of the first partition is another one."""
+        said = {"type": "identify", "user_id": f"w{len(self._offsets)}", "anonymous_id": "w0"}
+        return self._record(0, b"w0", msgspec.json.encode(said))
+
+    def join(self, join: OutgoingJoin) -> ConsumerRecord[bytes, bytes]:
+        """Returns a record of the joins."""
+        return self._record(join.partition, join.key, join.value)
 
     def _event(self) -> ConsumerRecord[bytes, bytes]:
         number = self._number

@@ -37,6 +37,7 @@ from stream_app.worker.agent import BatchStages, EventsAgent
 from stream_app.worker.delivery import AtLeastOnce, Delivery
 from stream_app.worker.exactly_once import ExactlyOnce
 from stream_app.worker.faust_app import create_app
+from stream_app.worker.joins.reader import joins_are_possible
 from stream_app.worker.local_store import LocalStore, raise_file_limit, tables_per_partition
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.pipeline import Pipeline
@@ -122,7 +123,7 @@ class Worker:
             metrics=metrics,
             fail=fail,
         )
-        self._metrics = metrics
+        self._joins, self._metrics = agent.joins, metrics
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
@@ -135,6 +136,7 @@ class Worker:
         _quieten_collector()
         _share_interpreter()
         await ensure_topics(settings, "worker")
+        self._pipeline.joins = await joins_are_possible(settings)
         limits = await message_limits(settings, "worker", settings.dead_letters_topic)
         self._letters.largest = self._pipeline.largest_dead_letter = limits[settings.dead_letters_topic]
         async with AsyncExitStack() as stopping:
@@ -149,7 +151,8 @@ class Worker:
             stopping.push_async_callback(self._reloader.stop)
             await self._warm_up()
             await reading
-            work = (self._reloader.follow(), self._items.follow(), self._letters.run())
+            joins = [self._joins.run(self._app)] if self._pipeline.joins else []
+            work = (self._reloader.follow(), self._items.follow(), self._letters.run(), *joins)
             for task in map(asyncio.create_task, (*work, self._watch(), self._report_canaries())):
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)

@@ -30,6 +30,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
         models_topic=f"{name}.models",
         canary_topic=f"{name}.canary-reports",
         items_topic=f"{name}.items",
+        joins_topic=f"{name}.joins",
         partitions=PARTITIONS,
         registry=str(place / "models"),
         history=str(place / "history"),

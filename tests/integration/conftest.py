@@ -70,6 +70,7 @@ def settings(kafka: Broker, tmp_path: Path) -> Settings:
         models_topic=f"{prefix}.models",
         canary_topic=f"{prefix}.canary-reports",
         items_topic=f"{prefix}.items",
+        joins_topic=f"{prefix}.joins",
         partitions=4,
         registry=str(tmp_path / "models"),
         history=str(tmp_path / "history"),

@@ -136,6 +136,8 @@ def test_a_missing_right_is_named(stream: Settings, right: Grant, tmp_path: Path
         settings = settings.model_copy(update={"delivery": "at-least-once"})
     if right.role == "worker":
         send(settings)
+    if right.role == "worker" and "joins" in right.name:
+        send_all(settings, [(b"known", b'{"user_id":"known","type":"identify","anonymous_id":"visitor"}')])
     command = command_for(right)
     with taken(settings, [right]):
         process = Running(command, settings, tmp_path / "process.log")

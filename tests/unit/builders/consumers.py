@@ -81,7 +81,8 @@ def run(
 
         async def at_once() -> None: ...
 
-        agent: Any = SimpleNamespace(consume=consume, drained=drained or at_once, pause=lambda: pause)
+        joins = SimpleNamespace(resume=lambda _: None)
+        agent: Any = SimpleNamespace(consume=consume, drained=drained or at_once, pause=lambda: pause, joins=joins)
         delivering: Any = delivery or Delivery()
         engine = StateEngine(make_states(), rules_share=0)
         parts: dict[str, Any] = {"store": SimpleNamespace(offset=OFFSETS.get), "metrics": None}

@@ -23,6 +23,7 @@ SETTINGS = load_settings()
 
 
 PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
+JOINS = SETTINGS.joins_topic
 
 
 @dataclass
@@ -117,7 +118,7 @@ def _note(queued: QueuedBatches, tp: TopicPartition, offsets: range, acknowledge
 
 
 def batch(
-    n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2
+    n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2, joins: int = 0
 ) -> BatchResult:
     def records(kind: str, size: int) -> list[OutgoingRecord]:
         headers = (("h", b"1"),) if kind == "dead letter" else ()
@@ -129,6 +130,7 @@ def batch(
         predictions=packed(records("prediction", predictions)),
         dead_letters=packed(records("dead letter", dead_letters)),
         changelog=packed(records("change", changes)),
+        joins=[(6, join) for join in packed(records("join", joins))],
     )
 
 

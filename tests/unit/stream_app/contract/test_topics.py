@@ -11,6 +11,7 @@ NAMED = {
     "predictions_topic": "p",
     "dead_letters_topic": "d",
     "state_topic": "s",
+    "joins_topic": "j",
     "models_topic": "m",
     "canary_topic": "c",
     "items_topic": "i",
@@ -23,7 +24,7 @@ def specs() -> dict[str, TopicSpec]:
 
 
 def test_every_topic_is_named_by_its_setting() -> None:
-    assert list(specs()) == ["e", "p", "d", "s", "m", "c", "i"]
+    assert list(specs()) == ["e", "p", "d", "s", "j", "m", "c", "i"]
 
 
 def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
@@ -34,7 +35,12 @@ def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
 def test_states_and_models_are_compacted_and_never_deleted() -> None:
     policies = {name: spec.config.get("cleanup.policy") for name, spec in specs().items()}
     compacted = {"s": "compact", "m": "compact", "c": "compact,delete", "i": "compact"}
-    assert policies == {"e": None, "p": None, "d": None} | compacted
+    assert policies == {"e": None, "p": None, "d": None, "j": None} | compacted
+
+
+def test_joins_have_as_many_partitions_too_where_there_are_any() -> None:
+    joins = specs()["j"]
+    assert (joins.partitions, joins.optional, joins.any_partitions) == (3, True, False)
 
 
 def test_a_report_of_a_worker_that_is_no_more_is_forgotten() -> None:

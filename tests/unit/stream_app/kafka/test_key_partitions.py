@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.contract.string_columns import strings
-from stream_app.kafka.key_partitions import _murmur2, misplaced_keys
+from stream_app.kafka.key_partitions import _murmur2, key_partitions, misplaced_keys
 
 
 # From Kafka's clients, org.apache.kafka.common.utils.UtilsTest.testMurmur2.
@@ -38,3 +38,9 @@ def test_keys_are_counted_that_lie_elsewhere(keys: list[bytes], count: int, data
     lines = data.draw(st.lists(st.integers(0, 2), min_size=len(keys), max_size=len(keys)))
     found = misplaced_keys(strings(keys), np.array(partitions, np.int64), count, np.array(lines, np.uint16))
     assert found == sum(by != 0 and line == 0 for by, line in zip(moved, lines, strict=True))
+
+
+@given(st.lists(st.binary(max_size=20), max_size=30), st.integers(1, 50))
+def test_keys_are_put_where_the_default_partitioner_puts_them(keys: list[bytes], count: int) -> None:
+    partitioner, every = DefaultPartitioner(), list(range(count))
+    assert key_partitions(strings(keys), count).tolist() == [partitioner(key, every, every) for key in keys]

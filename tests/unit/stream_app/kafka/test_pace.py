@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.errors import SettingsInvalid
-from stream_app.kafka.pace import Pace, Schedule
+from stream_app.kafka.pace import Pace, Pauses, Schedule
 
 
 def test_a_rate_gives_due_times_that_do_not_depend_on_when_events_are_sent() -> None:
@@ -45,3 +45,19 @@ def test_due_times_never_fall(speed: float, times: list[int | None]) -> None:
 def test_an_impossible_pace_is_refused(pace: dict[str, float], message: str) -> None:
     with pytest.raises(SettingsInvalid, match=message):
         Pace(**pace)
+
+
+def test_a_fetch_waits_for_events_that_are_worth_a_batch_at_most_as_long_as_several_batches_take() -> None:
+    now = [0.0]
+    pauses = Pauses(lambda: now[0])
+
+    def at(rate: float, size: int, took: float) -> float:
+        for _ in range(50):
+            now[0] += size / rate
+            pauses.note(size, took)
+        return pauses.seconds
+
+    assert pauses.seconds == 0
+    assert at(1000, 4, 0.001) == pytest.approx(0.005, rel=0.01)  # five events come
+    assert at(10, 1, 0.001) == pytest.approx(0.011)  # they would come in half a second
+    assert at(100_000, 4000, 0.04) == pytest.approx(0.06)  # the worker is busy for longer

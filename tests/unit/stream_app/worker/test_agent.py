@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.errors import TooManyDeadLetters
 from stream_app.settings import load_settings
-from stream_app.worker.agent import BatchStages, EventsAgent, Pauses
+from stream_app.worker.agent import BatchStages, EventsAgent
 from stream_app.worker.delivery import BatchResult, DeliveryReceipt
 from stream_app.worker.faust_fetch_thread import Fetch
+from stream_app.worker.joins.fetched import JoinsFetch, JoinsResponse
 from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.threads import WorkerThreads
 from tests.unit.builders.basics import make_record
@@ -47,6 +48,7 @@ class World:
         self.release.set()
         self.broken: Callable[[str], None] = lambda _: None
         self.consumer_generation_id = 1
+        self.commits_offsets = False
         self.tables = {"users": SimpleNamespace(data=self)}
         self.consumer = SimpleNamespace(commit=self.commit)
         self.app = self
@@ -86,6 +88,9 @@ class World:
         self.broken("decode")
         return records
 
+    def decode_joins(self, fetches: Sequence[JoinsFetch], generation: int) -> list[Any]:
+        return [record for fetch in fetches for record in fetch.value]
+
     def step(self, records: list[Any]) -> SteppedRecords:
         self.broken("step")
         self.happened.append("step " + " ".join(f"{record.partition}/{record.offset}" for record in records))
@@ -114,7 +119,8 @@ class World:
         await self.release.wait()
         self.broken("deliver")
         for partition in (result.partition for result in results):
-            self.happened.append(f"delivered {partition}/{offsets[partition].start}-{offsets[partition].stop}")
+            covered = offsets.get(partition, range(0))
+            self.happened.append(f"delivered {partition}/{covered.start}-{covered.stop}")
         return [DeliveryReceipt(0.0, range(5, 8))] * len(results)
 
     async def commit(self) -> None:
@@ -273,22 +279,6 @@ def test_partitions_that_were_fetched_together_are_one_batch() -> None:
         "ack 5/5",
         "ack 4/7",
     ]
-
-
-def test_a_fetch_waits_for_events_that_are_worth_a_batch_at_most_as_long_as_several_batches_take() -> None:
-    now = [0.0]
-    pauses = Pauses(lambda: now[0])
-
-    def at(rate: float, size: int, took: float) -> float:
-        for _ in range(50):
-            now[0] += size / rate
-            pauses.note(size, took)
-        return pauses.seconds
-
-    assert pauses.seconds == 0
-    assert at(1000, 4, 0.001) == pytest.approx(0.005, rel=0.01)  # five events come
-    assert at(10, 1, 0.001) == pytest.approx(0.011)  # they would come in half a second
-    assert at(100_000, 4000, 0.04) == pytest.approx(0.06)  # the worker is busy for longer
 
 
 def test_the_pause_between_fetches_is_known_once_a_batch_is_computed() -> None:
@@ -483,3 +473,51 @@ def test_too_many_dead_letters_end_the_process_when_what_came_before_is_committe
     world = run(body)
     assert world.happened[1:] == ["delivered 1/0-10", "state 1 5-7", "ack 1/9", "commit", "failed"]
     assert [str(error) for error in world.failed][:1] == ["too many"]
+
+
+def joins_of(world: World, size: int, generation: int = 1) -> JoinsResponse:
+    return JoinsResponse([JoinsFetch(2, world.new_fetch(2, size).value)], generation)
+
+
+def test_joins_are_batches_of_their_own_that_answer_no_event_and_end_when_they_are_durable() -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
+        stages, go_on = held(world, "decode")
+        world.fetch(1)
+        await seen(lambda: stages)
+        world.fetch(1)
+        await seen(world.fetches.empty)
+        response = joins_of(world, 2)
+        agent._take(response)
+        world.fetch(1)
+        assert not response.ended.done()
+        go_on.set()
+        assert await response.ended
+        assert "delivered 2/0-0" in world.happened
+        await agent.drained()
+
+    happened = run(body).happened
+    assert [entry for entry in happened if entry.startswith("step")] == [
+        "step 1/0",
+        "step 1/1",
+        "step 2/2 2/3",
+        "step 1/4",
+    ]
+
+
+def test_joins_of_an_older_generation_are_dropped() -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
+        response = joins_of(world, 1, generation=0)
+        agent._take(response)
+        assert not await response.ended
+        await agent.drained()
+
+    assert run(body).happened == []
+
+
+def test_what_is_drained_takes_in_no_more_joins() -> None:
+    async def body(world: World, agent: EventsAgent, _: Any) -> None:
+        agent.joins.resume([1])
+        await agent.drained()
+        assert agent.joins._partitions is None
+
+    run(body)

@@ -21,6 +21,7 @@ from tests.unit.builders.basics import packed, unpacked
 from tests.unit.builders.producers import (
     CHANGELOG,
     DEAD_LETTERS,
+    JOINS,
     PREDICTIONS,
     SETTINGS,
     Producer,
@@ -82,6 +83,30 @@ def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
     predictions, changes = unpacked(batch().predictions), unpacked(batch().changelog)
     assert [sent.records for sent in producer.sent] == [predictions, unpacked(batch().dead_letters), changes]
     assert {sent.partition for sent in producer.sent} == {1}
+
+
+def test_joins_wait_for_the_changelog_and_the_receipt_for_them() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        tasks = [
+            asyncio.create_task(deliver(delivery, batch(n, predictions=0, dead_letters=0, joins=1))) for n in (0, 1)
+        ]
+        await settled()
+        assert set(producer.topics()) == {CHANGELOG}
+        for sent in producer.of(CHANGELOG):
+            assert not producer.of(JOINS, 6)
+            sent.acknowledge()
+            await settled()
+        first, second = producer.of(JOINS, 6)
+        assert [sent.records for sent in (first, second)] == [unpacked([batch(n, joins=1).joins[0][1]]) for n in (0, 1)]
+        first.acknowledge()
+        await settled()
+        assert not any(task.done() for task in tasks)
+        second.acknowledge()
+        assert [receipt.changelog for receipt in await asyncio.gather(*tasks)] == [range(40, 42), range(42, 44)]
+
+    run(producer, body)
 
 
 def test_a_later_batch_is_answered_early_but_changes_nothing_before_the_one_before() -> None:

@@ -22,6 +22,7 @@ from stream_app.worker.exactly_once import ExactlyOnce, transactional_id
 from tests.unit.builders.producers import (
     CHANGELOG,
     DEAD_LETTERS,
+    JOINS,
     PREDICTIONS,
     Producer,
     SentBatch,
@@ -62,9 +63,10 @@ class TransactionalProducer(Producer):
         return await super().send_batch(builder, topic, partition=partition)
 
     async def send_offsets_to_transaction(self, offsets: dict[TopicPartition, int], group: str) -> None:
-        ((source, offset),) = offsets.items()
-        assert (source.topic, group) == (SETTINGS.events_topic, SETTINGS.group)
-        self.note(f"offset {source.partition}/{offset}")
+        assert group == SETTINGS.group
+        for source, offset in offsets.items():
+            of = {SETTINGS.events_topic: "offset", SETTINGS.joins_topic: "joins"}[source.topic]
+            self.note(f"{of} {source.partition}/{offset}")
 
     async def commit_transaction(self) -> None:
         self.note("commit")
@@ -142,6 +144,30 @@ def test_a_batch_is_one_transaction() -> None:
     assert sorted(happened[1:-1]) == sorted(
         ["1 offset 1/17", f"1 {PREDICTIONS}", f"1 {DEAD_LETTERS}", f"1 {CHANGELOG}"]
     )
+
+
+def test_joins_and_the_offset_up_to_which_they_were_read_are_in_the_transaction() -> None:
+    async def body(delivery: ExactlyOnce) -> None:
+        result = batch(predictions=0, dead_letters=0, joins=1)
+        result.joins_read = 9
+        (receipt,) = await delivery.deliver([result], {})
+        assert receipt.changelog == range(42)
+        await deliver(delivery, batch(predictions=0, dead_letters=0, changes=0), range(3, 5))  # no event came twice
+
+    cluster = Cluster()
+    happened = run(cluster, body)
+    assert happened == [
+        "1 begin",
+        f"1 {CHANGELOG}",
+        f"1 {JOINS}",
+        "1 joins 1/9",
+        "1 commit",
+        "1 begin",
+        "1 offset 1/5",
+        "1 commit",
+    ]
+    (sent,) = [sent for sent in cluster.sent if sent.topic == JOINS]
+    assert sent.partition == 6
 
 
 def test_a_batch_without_answers_commits_its_offset() -> None:

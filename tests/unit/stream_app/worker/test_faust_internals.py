@@ -45,6 +45,7 @@ EVENTS = TP(load_settings().events_topic, 3)
 
 AGENT = "stream_app/worker/agent.py"
 APP = "stream_app/worker/faust_app.py"
+JOINS = "stream_app/worker/joins/reader.py"
 FETCH_THREAD = "stream_app/worker/faust_fetch_thread.py"
 USERS_TABLE = "stream_app/worker/faust_table.py"
 TRANSPORT = "stream_app/worker/faust_transport.py"
@@ -65,6 +66,8 @@ OVERRIDDEN = [
     Leaning(Thread.getmany, "active_partitions timeout", FETCH_THREAD, "fetches past the queue of calls"),
     Leaning(MethodQueue._process_enqueued, "p", FETCH_THREAD, "tells the end of a call"),
     Leaning(Fetcher._create_fetch_waiter, "", FETCH_THREAD, "waits for records"),
+    Leaning(GroupCoordinator.commit_offsets, "assignment offsets", JOINS, "commits the joins' offsets as a member"),
+    Leaning(Thread.call_thread, "fun args kwargs", JOINS, "calls the coordinator in its thread"),
     Leaning(Fetcher._notify, "future", FETCH_THREAD, "ends the wait"),
     Leaning(transport.Consumer.on_stop, "", TRANSPORT, "waits for what was taken in"),
     Leaning(transport.ThreadDelegateConsumer._commit, "offsets", TRANSPORT, "exactly-once commits by itself"),

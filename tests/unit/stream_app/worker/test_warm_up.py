@@ -40,6 +40,7 @@ def test_a_worker_warms_up_on_every_kind_of_batch(serving: Serving | None, monke
     assert counts["unreadable_records"] == 2
     assert not counts["damaged_users"]
     assert count(one, "nextact_events_total") > LARGE
+    assert one.get_sample_value("nextact_joins_total", {"outcome": "applied"}) == 1
     assert count(one, "nextact_scored_total") > 0, "answers are compared with what came"
 
 
