@@ -21,6 +21,7 @@ from stream_app.settings import Settings
 EXPECT: Final = "faults.expect"  # header: "event", "nothing", or the reason of the dead letter
 EVENT: Final = "event"
 NOTHING: Final = "nothing"  # no shopper's action: nothing may come of it
+IDENTITY: Final = "identity"  # nothing is answered; what an anonymous user did goes over to a known one
 ABORTED: Final = "aborted"  # written in a transaction that was taken back: nothing may come of it
 
 # What the contract says of each kind of poison.
@@ -57,6 +58,7 @@ class Mix:
     baskets: float = 0.1  # events of several items
     batches: float = 0.05  # records of several events, as GA4 sends them
     noise: float = 0.05  # records that are no shopper's action
+    identities: float = 0.0  # half of the users are then anonymous, and no action is there twice
     poison_run: int = 0  # so many records without an event among them, once, after the first 1,000
 
 
@@ -83,6 +85,9 @@ def records(mix: Mix, seed: int, start_ms: int) -> Iterator[Labelled]:
             yield Labelled(*poisoned(event, POISON_KINDS[kind]), REASONS[POISON_KINDS[kind]])
         elif latest and rng.random() < mix.repeats:
             yield rng.choice(latest)
+        elif mix.identities and rng.random() < mix.identities:
+            latest.append(identity(rng.randrange(mix.users), rng.randrange(3), own=rng.random() < 0.5))
+            yield latest[-1]
         else:
             latest.append(_as_published(mix, rng, event))
             yield latest[-1]
@@ -94,7 +99,7 @@ def _as_published(mix: Mix, rng: random.Random, event: dict[str, Any]) -> Labell
     if draw < mix.baskets and "item_id" in event:
         event = event | {"items": _items(mix, rng)}
         del event["item_id"]
-    elif draw < mix.baskets + mix.batches:
+    elif mix.batches and draw < mix.baskets + mix.batches:
         event = _batch(mix, rng, event)
     elif draw < mix.baskets + mix.batches + mix.noise:
         event, expect = event | {"type": rng.choice(_NOISE), "items": [{"item_id": "x"}], "slate": "s"}, NOTHING
@@ -103,7 +108,8 @@ def _as_published(mix: Mix, rng: random.Random, event: dict[str, Any]) -> Labell
 
 def _items(mix: Mix, rng: random.Random) -> list[dict[str, Any]]:
     count = 1 + min(int(rng.expovariate(0.2)), _MOST_ITEMS - 1)
-    return [{"item_id": f"item-{rng.randrange(mix.items)}", "price": 1 + 9 * rng.random()} for _ in range(count)]
+    bound = 2**60 if mix.identities else mix.items
+    return [{"item_id": f"item-{rng.randrange(bound)}", "price": 1 + 9 * rng.random()} for _ in range(count)]
 
 
 def _batch(mix: Mix, rng: random.Random, event: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +127,17 @@ def _batch(mix: Mix, rng: random.Random, event: dict[str, Any]) -> dict[str, Any
     return {"client_id": "browser", "user_id": event["user_id"], "events": events} | time
 
 
+def identity(number: int, device: int, *, own: bool) -> Labelled:
+    """Says that an anonymous user, by number, is one of three known ones, who share the device.
+
+    Some are told of to the anonymous user's partition alone (`own`), some to the known one's, some to both.
+    """
+    user, anonymous = f"u{number + device}", f"a{number}"
+    key = anonymous if number % 3 == 0 or (own and number % 3 == 2) else user
+    event = {"type": "identify", "user_id": user, "anonymous_id": anonymous}
+    return Labelled(key.encode(), json.dumps(event).encode(), IDENTITY)
+
+
 def _event(mix: Mix, rng: random.Random, number: int, start_ms: int) -> dict[str, Any]:
     hot = rng.random() < mix.hot
     event: dict[str, Any] = {"user_id": "hot" if hot else f"u{rng.randrange(mix.users)}"}
@@ -129,6 +146,9 @@ def _event(mix: Mix, rng: random.Random, number: int, start_ms: int) -> dict[str
         event |= {"type": "search", "query": " ".join(words)}
     else:
         event |= {"type": rng.choice(TYPES), "item_id": f"item-{rng.randrange(mix.items)}", "price": rng.random() * 200}
+    if mix.identities:
+        event["user_id"] = f"{rng.choice('ua')}{rng.randrange(mix.users)}"
+        event |= {name: f"{event[name]} n{number}" for name in ("item_id", "query") if name in event}
     late = _LATE_MS * rng.random() if rng.random() < mix.late else 0
     optional = {
         "timestamp": start_ms + 5 * number - int(late),
@@ -137,7 +157,8 @@ def _event(mix: Mix, rng: random.Random, number: int, start_ms: int) -> dict[str
         "category": f"c{rng.randrange(9)}",
         "brand": f"b{rng.randrange(9)}",
     }
-    return event | {name: value for name, value in optional.items() if rng.random() < 0.9}
+    kept = {name: value for name, value in optional.items() if rng.random() < 0.9}
+    return event | kept | ({"event_id": optional["event_id"]} if mix.identities else {})
 
 
 class Publisher:

@@ -35,6 +35,7 @@ class Verdict:
     repeated: int = 0  # records with an id that came before
     wrong_answers: int = 0  # ids, fields, order, places
     wrong_states: int = 0
+    moved: int = 0  # actions of anonymous users that are now a known one's
     hidden_difference: float | None = None  # the largest, from the uninterrupted run's
     examples: list[str] = field(default_factory=list)
 
@@ -88,12 +89,18 @@ def error_headers(letter: Record) -> dict[str, str]:
 
 def judge(expected: Expected, topics: Topics, *, epoch: int, topic: str) -> Verdict:
     """Compares; `epoch` and `topic` of the events make the ids."""
+    verdict = judge_answers(expected, topics, epoch=epoch, topic=topic)
+    _judge_states(verdict, expected.users, topics, epoch)
+    return verdict
+
+
+def judge_answers(expected: Expected, topics: Topics, *, epoch: int, topic: str) -> Verdict:
+    """Compares predictions and dead letters; as `judge` does, but for the states."""
     verdict = Verdict(len(expected.answers), len(expected.reasons), len(expected.users))
     seen = _judge_predictions(verdict, expected, topics, epoch, topic)
     seen |= _judge_dead_letters(verdict, expected, topics)
     for place in sorted((expected.answers.keys() | expected.reasons.keys()) - seen):
         verdict.complain("lost", f"nothing for {place}")
-    _judge_states(verdict, expected.users, topics, epoch)
     return verdict
 
 
@@ -190,7 +197,7 @@ def _difference(stored: Stored, state: State, epoch: int) -> str | None:
     found = (stored.epoch, stored.offset, stored.count, stored.last_time)
     if found not in [(epoch, position, *wanted[2:]) for position in _positions(state.offset)]:
         return f"(epoch, offset, count, time) {found}, not {wanted}"
-    same = map(_is_stored, state.actions, stored.actions, repeat(stored))
+    same = map(is_stored, state.actions, stored.actions, repeat(stored))
     if len(stored.actions) != len(state.actions) or not all(same):
         return f"sequence {stored.actions[-3:]}, not {list(state.actions)[-3:]} (the last of {len(state.actions)})"
     if [number for number in stored.event_ids if number] != [id_hash(event_id) for event_id in state.event_ids]:
@@ -198,7 +205,8 @@ def _difference(stored: Stored, state: State, epoch: int) -> str | None:
     return None
 
 
-def _is_stored(action: Action, found: tuple[int, int], stored: Stored) -> bool:
+def is_stored(action: Action, found: tuple[int, int], stored: Stored) -> bool:
+    """Whether an action of a record is this one, and has its search's words beside it."""
     code, thing = action
     if isinstance(thing, int):
         return found == action

@@ -39,6 +39,11 @@ def changelog_sent(due: Due, hit: Hit) -> None:
     _at_acknowledgement(load_settings().state_topic, due, hit)
 
 
+def joins_sent(due: Due, hit: Hit) -> None:
+    """The joins of a batch are acknowledged, and nothing in the process knows it yet."""
+    _at_acknowledgement(load_settings().joins_topic, due, hit)
+
+
 def _at_acknowledgement(awaited: str, due: Due, hit: Hit) -> None:
     send_batch, put = AIOKafkaProducer.send_batch, BatchQueue.put
 
@@ -127,6 +132,7 @@ def swap(due: Due, hit: Hit) -> None:
 POINTS: Final = {
     "predictions-sent": predictions_sent,
     "changelog-sent": changelog_sent,
+    "joins-sent": joins_sent,
     "local-write": local_write,
     "acknowledgement": acknowledgement,
     "commit": commit,

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from tests.faults.load import ABORTED, EVENT, EXPECT, NOTHING
+from tests.faults.load import ABORTED, EVENT, EXPECT, IDENTITY, NOTHING
 
 WINDOW: Final = 16  # event ids
 NO_TIME: Final = -(2**63)  # in a user's record: no event with a time so far
@@ -56,6 +56,7 @@ class State:
     last_time: int = NO_TIME
     actions: deque[Action] = field(default_factory=deque)
     event_ids: deque[str] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    applied: list[int] = field(default_factory=list)  # offsets of all actions, of those that are not kept as well
 
     def apply(self, event_id: str | None, actions: list[Action], offset: int, time: int) -> None:
         """One event; a repeated id moves the offset and nothing else."""
@@ -68,8 +69,19 @@ class State:
         for action in actions:
             self.count += 1
             self.actions.append(action)
+            self.applied.append(offset)
             if len(self.actions) > self.length:
                 self.actions.popleft()
+
+
+@dataclass(frozen=True)
+class Told:
+    """That an anonymous user is a known one, as the log tells of it."""
+
+    place: Place
+    user: str
+    anonymous: str
+    own: bool  # to the anonymous user's partition
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ class Expected:
     reasons: dict[Place, str]  # of the dead letters
     rejected: dict[Place, Record]  # what the dead letters must have of it
     users: dict[User, State]
+    told: list[Told] = field(default_factory=list)  # in the order of the log
 
 
 def replay(log: Iterable[Record], length: int, labels: Mapping[Place, str] | None = None) -> Expected:
@@ -93,6 +106,11 @@ def replay(log: Iterable[Record], length: int, labels: Mapping[Place, str] | Non
         label = dict(record.headers).get(EXPECT)
         what = label.decode() if label is not None else (labels or {})[place]
         if what in (ABORTED, NOTHING):
+            continue
+        if what == IDENTITY:
+            said = json.loads(record.value)
+            own = record.key.decode() == said["anonymous_id"]
+            expected.told.append(Told(place, said["user_id"], said["anonymous_id"], own))
             continue
         if what != EVENT:
             expected.reasons[place], expected.rejected[place] = what, record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.faults import injections as inject
+from tests.faults import joined
 from tests.faults import log_faults as log
 from tests.faults import publishers as publish
 from tests.faults.load import Mix
@@ -20,6 +21,7 @@ _OUTDATED: Final = frozenset({70})
 _FULL: Final = frozenset({70})
 # Memory grows to what unsettled batches need, and stays so large: more users than those must come.
 _CROWDED: Final = {"users_in_memory": 50, "batch_size": 256, "standby_replicas": 1}
+_JOIN_POINTS: Final = ("changelog-sent", "acknowledgement", "commit")
 _EVERYTHING: Final = Mix(hot=0.5, repeats=0.05, late=0.05)
 
 
@@ -27,6 +29,7 @@ def _point_rows() -> list[Row]:
     return [
         Row(f"point-{point}", inject.at_point(point), runs=2, limit_s=WORST_S, one_version=point != "swap")
         for point in POINTS
+        if point != "joins-sent"
     ]
 
 
@@ -67,6 +70,34 @@ def _odd_logs() -> list[Row]:
     ]
 
 
+def _joins() -> list[Row]:
+    """Rows of anonymous users who turn out to be known ones."""
+    mix = Mix(users=45, identities=0.06, repeats=0.05, batches=0)
+    faults = {
+        "kill": (inject.kills, 3, frozenset[int]()),
+        "burst": (inject.bursts, 1, frozenset[int]()),
+        "scaling": (inject.scaling, 1, frozenset[int]()),
+        "frozen": (inject.frozen, 1, _OUTDATED),
+        "broker": (inject.brokers_down("kill", "leader", 1), 1, _WITHOUT_BROKERS),
+        **{f"at-{point}": (inject.at_point(point), 2, frozenset[int]()) for point in ("joins-sent", *_JOIN_POINTS)},
+    }
+    return [
+        Row(
+            f"joins-{name}",
+            fault,
+            runs=runs,
+            mix=mix,
+            limit_s=WORST_S,
+            tolerated=tolerated,
+            one_version=False,
+            finish=joined.tell_of_all,
+            judge=joined.judge_joined,
+            settings={"history_length": joined.LENGTH},
+        )
+        for name, (fault, runs, tolerated) in faults.items()
+    ]
+
+
 SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
@@ -88,6 +119,7 @@ ROWS: Final = (
     Row("store-full", inject.store_full, tolerated=_FULL, limit_s=WORST_S),
     Row("throttled", inject.throttled_output, runs=2, limit_s=WORST_S),
     *_odd_logs(),
+    *_joins(),
     Row("throttled-scaling", inject.throttled_scaling, tolerated=_OUTDATED, limit_s=WORST_S),
     Row("standbys", inject.evictions, mix=Mix(users=6000), settings=_CROWDED, limit_s=WORST_S),
     Row("registry-away", inject.registry_away, one_version=False, limit_s=WORST_S),

@@ -53,6 +53,7 @@ class Stage:
     short: bool
     place: Path
     items: int
+    users: int  # of the load, of each kind
     say: Say
     publisher: Publisher
     log: EventLog = field(default_factory=EventLog)
@@ -135,6 +136,8 @@ class Row:
     topics: Mapping[str, tuple[int, Mapping[str, str]]] = field(
         default_factory=dict
     )  # setting: replicas, configuration
+    finish: Callable[[Stage], Awaitable[None]] | None = None  # what is done when all is answered
+    judge: Callable[..., Verdict] = judge
     repeats: bool = False  # whether answers may come twice although the delivery is exactly-once
 
 
@@ -167,6 +170,7 @@ async def run_trial(
         short=short,
         place=place,
         items=row.mix.items,
+        users=row.mix.users,
         say=say,
         publisher=row.publisher(settings, records(row.mix, seed, round(time.time() * 1000)), row.rate),
     )
@@ -199,6 +203,8 @@ async def _experiment(row: Row, stage: Stage) -> Outcome:
         stage.say(f"{publisher.acknowledged} records published, waiting for lag 0")
         caught = await caught_up(settings, stage.last_fault + WORST_S - time.monotonic())
         lag_zero_s = None if caught is None else time.monotonic() - stage.last_fault
+        if row.finish is not None:
+            await row.finish(stage)
         looking_after.cancel()
     await supervisor.stop()
     stage.say("reading the topics")
@@ -218,7 +224,7 @@ async def _verdict(row: Row, stage: Stage) -> Verdict:
     missed = stage.log.deleted_places() - topics.answered()
     events = [record for record in stage.log.records() if (record.partition, record.offset) not in missed]
     expected = replay(events, settings.history_length, stage.publisher.labels)
-    verdict = judge(expected, topics, epoch=settings.stream_epoch, topic=settings.events_topic)
+    verdict = row.judge(expected, topics, epoch=settings.stream_epoch, topic=settings.events_topic)
     verdict.missed = len(missed)
     for place in sorted(missed - stage.told_missing()):
         verdict.complain("lost", f"nothing for {place}, which was deleted, and no worker said so")
