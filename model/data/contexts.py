@@ -53,6 +53,8 @@ _MASKS: Final = np.array(list(_SIZES.values()), np.uint32) - np.uint32(1)
 _FIRST: Final = np.array(_ENDS[:-1])
 _OPTIONAL: Final = np.array([name in ("prices", "categories", "brands") for name in _SIZES])
 
+_KEPT: Final = ((TYPE_SLOTS, 0), (2, BOUNDARY_SHIFT), (GAP_BUCKETS, GAP_SHIFT))  # sizes and shifts of other fields
+
 # Milliseconds at which the buckets of gaps begin, but for the lowest: bucket b does after 2**(0.8 b) - 1 seconds.
 _GAP_STARTS: Final = np.ceil(1000 * (2 ** (0.8 * np.arange(1, FIRST_GAP)) - 1)).astype(np.int64)
 
@@ -105,6 +107,15 @@ def unpack_contexts(contexts: NDArray[np.uint32]) -> ContextFields:
         categories=field(CATEGORY_SHIFT, 10),
         brands=field(BRAND_SHIFT, 9),
     )
+
+
+def with_attributes(contexts: NDArray[np.uint32], actions: Actions) -> NDArray[np.uint32]:
+    """Returns contexts (N,) with the price, the category and the brand of actions (N,) instead of their own."""
+    columns = ((PRICE_SHIFT, actions.prices), (CATEGORY_SHIFT, actions.categories), (BRAND_SHIFT, actions.brands))
+    kept = contexts & np.uint32(sum((size - 1) << shift for size, shift in _KEPT))
+    for shift, column in columns:
+        kept = kept | column.astype(np.uint32) << np.uint32(shift)
+    return kept
 
 
 def types_of(contexts: NDArray[np.uint32]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.contexts import unpack_contexts, with_attributes
 from model.data.events import SEARCH, Actions, Event, actions_of
 from model.items.catalogue import MARKET, ItemCatalogue
 from model.items.item import Item, Offer
@@ -63,6 +64,23 @@ def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCa
         )
         _fill(columns, actions.item_keys, actions.types, numbers, filled)
     return replace(actions, **filled._asdict())
+
+
+def completed_contexts(
+    item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32], catalogue: ItemCatalogue
+) -> NDArray[np.uint32]:
+    """Does what `completed` does for contexts (N,) of actions in no market."""
+    fields, none = unpack_contexts(contexts), [None] * len(contexts)
+    actions = replace(
+        actions_of([], []),
+        users=[""] * len(contexts),
+        item_keys=item_keys,
+        types=fields.types.astype(np.uint8),
+        prices=fields.prices.astype(np.uint8),
+        categories=fields.categories.astype(np.uint16),
+        brands=fields.brands.astype(np.uint16),
+    )
+    return with_attributes(contexts, completed(actions, none, catalogue))
 
 
 @cache

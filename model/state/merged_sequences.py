@@ -28,7 +28,7 @@ from model.data.events import NO_TIME
 _MIDDLES: Final = 1000 * (2 ** (0.8 * (np.arange(GAP_BUCKETS) + 0.5)) - 1)  # milliseconds, in the middle of each bucket
 _LONGEST: Final = FIRST_GAP - 1  # has no end, so it counts as the one before it; so does an unknown gap
 TYPICAL_GAPS: Final = np.concatenate(([0], _MIDDLES[1:_LONGEST], [_MIDDLES[_LONGEST]] * 2)).astype(np.int64)
-_REPLACED: Final = ~np.uint32(1 << BOUNDARY_SHIFT | (GAP_BUCKETS - 1) << GAP_SHIFT)  # what stays of a context
+REPLACED: Final = ~np.uint32(1 << BOUNDARY_SHIFT | (GAP_BUCKETS - 1) << GAP_SHIFT)  # what stays of a context
 _NO_SESSION: Final = np.uint64(0)
 
 
@@ -79,5 +79,5 @@ def _followed(
         gap = int(times[action] - times[before[index]])
         opens = begins_session(gap, _NO_SESSION, _NO_SESSION)
         bits = np.uint32(opens << BOUNDARY_SHIFT | gap_bucket_of(gap) << GAP_SHIFT)
-        contexts[action] = contexts[action] & _REPLACED | bits
+        contexts[action] = contexts[action] & REPLACED | bits
     return contexts

@@ -10,14 +10,14 @@ their actions begins again. What was taken in does not count among the known use
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from model.errors import RecordCorrupt
+from model.state.join_notes import Source, notes_of, set_notes
 from model.state.merged_sequences import UserSequence, merged
 from model.state.searches import stored_queries
 from model.state.sections import JOINS, SEARCHES, split_sections
@@ -28,30 +28,12 @@ REMEMBERED: Final = 16  # sources of sequences given away, each with its bytes
 TAKEN_IN: Final = 64  # sources of sequences taken in
 
 
-class Source(NamedTuple):
-    """Where it was said that an anonymous user is a known one."""
-
-    partition: int  # of the events
-    position: int  # see `log_cuts`
-
-
-class _Notes(msgspec.Struct, array_like=True, frozen=True):
-    """The section `joins` of a user's record, the newest last."""
-
-    taken_in: Sequence[Source] = ()
-    given: Sequence[tuple[Source, bytes]] = ()  # with what was given
-
-
-_DECODER: Final = msgspec.msgpack.Decoder(_Notes)
-_ENCODER: Final = msgspec.msgpack.Encoder()
-
-
 def give_sequence(states: UserStates, slot: int, source: Source) -> tuple[bytes, bool] | None:
     """Returns the sequence of the user in a slot, and whether they have it no more only from now on.
 
     None: there is nothing to give. The bytes are a user's record with nothing but the sequence.
     """
-    notes = _notes(states, slot)
+    notes = notes_of(states, slot)
     for known, record in notes.given:
         if known == source:
             return record, False
@@ -60,13 +42,13 @@ def give_sequence(states: UserStates, slot: int, source: Source) -> tuple[bytes,
     record = _sequence_record(states, slot)
     states.empty(slot)
     given = [*notes.given, (source, record)][-REMEMBERED:]
-    states.set_section(slot, JOINS, _ENCODER.encode(_Notes(notes.taken_in, given)))
+    set_notes(states, slot, msgspec.structs.replace(notes, given=given))
     return record, True
 
 
 def was_given(states: UserStates, slot: int, source: Source) -> bool:
     """Returns whether the user in a slot remembers to have given a sequence away for this source."""
-    return source in [known for known, _ in _notes(states, slot).given]
+    return source in [known for known, _ in notes_of(states, slot).given]
 
 
 def take_sequence(states: UserStates, slot: int, source: Source, record: bytes) -> bool:
@@ -74,7 +56,7 @@ def take_sequence(states: UserStates, slot: int, source: Source, record: bytes) 
 
     Their hidden state is to be encoded again. A sequence of another stream epoch is left out. Raises `RecordCorrupt`.
     """
-    notes = _notes(states, slot)
+    notes = notes_of(states, slot)
     if source in notes.taken_in:
         return False
     anonymous = _sequence_of(states, record)
@@ -87,17 +69,8 @@ def take_sequence(states: UserStates, slot: int, source: Source, record: bytes) 
     )
     _put(states, slot, merged(anonymous, known, states.histories.length))
     taken_in = [*notes.taken_in, source][-TAKEN_IN:]
-    states.set_section(slot, JOINS, _ENCODER.encode(_Notes(taken_in, notes.given)))
+    set_notes(states, slot, msgspec.structs.replace(notes, taken_in=taken_in))
     return True
-
-
-def _notes(states: UserStates, slot: int) -> _Notes:
-    """What a user's record says of joins; what cannot be read is no note."""
-    section = states.section(slot, JOINS)
-    try:
-        return _Notes() if section is None else _DECODER.decode(section)
-    except msgspec.DecodeError:
-        return _Notes()
 
 
 def _sequence_record(states: UserStates, slot: int) -> bytes:

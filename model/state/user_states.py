@@ -228,13 +228,13 @@ class UserStates:
         `lines` as in `Actions`.
         """
         repeated = np.empty(len(slots), np.bool_)
-        _find_repeats(self.event_ids, slots.argsort(kind="stable"), slots, event_ids, lines, repeated)
+        find_repeats(self.event_ids, slots.argsort(kind="stable"), slots, event_ids, lines, repeated)
         return repeated
 
     def remember(self, slots: NDArray[np.int64], actions: Actions) -> None:
         """Takes in times, sessions and event ids of applied actions; rings and hidden states stay as they are."""
         event_ids = actions.event_ids * (actions.lines == 0)  # an event's id once, however many actions it has
-        _remember(self.last_times, self.sessions, self.event_ids, slots, actions.times, actions.sessions, event_ids)
+        take_in_times(self.last_times, self.sessions, self.event_ids, slots, actions.times, actions.sessions, event_ids)
 
     def snapshot(self, slots: NDArray[np.int64]) -> UserRecords:
         """Copies all that is stored of slots (U,), for `user_record.pack`: the next batch does not change it."""
@@ -322,7 +322,7 @@ class UserStates:
 
 
 @compiled
-def _find_repeats(
+def find_repeats(
     windows: NDArray[np.uint64],
     order: NDArray[np.int64],
     slots: NDArray[np.int64],
@@ -354,7 +354,7 @@ def _shift_in(window: NDArray[np.uint64], event_id: np.uint64) -> None:
 
 
 @compiled
-def _remember(
+def take_in_times(
     last_times: NDArray[np.int64],
     last_sessions: NDArray[np.uint64],
     windows: NDArray[np.uint64],

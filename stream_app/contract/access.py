@@ -130,7 +130,6 @@ def _operator(settings: Settings) -> list[Grant]:
         settings.predictions_topic,
         settings.state_topic,
         settings.canary_topic,
-        settings.joins_topic,
     )
     replays = f"{settings.group}{REPLAY_GROUP}"
     rights = [
@@ -144,6 +143,7 @@ def _operator(settings: Settings) -> list[Grant]:
         Grant("operator", "Write", "Topic", settings.events_topic, "publishes replayed records"),
         Grant("operator", "Read", "Topic", settings.items_topic, "shows and checks the catalogue"),
         Grant("operator", "Write", "Topic", settings.items_topic, "publishes replayed records"),
+        Grant("operator", "Write", "Topic", settings.joins_topic, "brings a shop's past into users' states"),
         Grant("operator", "Read", "Group", replays, "remembers what was replayed", prefixed=True),
     ]
     if settings.delivery == "exactly-once":

@@ -43,7 +43,7 @@ class ImportedSource:
 def list_imports(address: str) -> list[ImportedSource]:
     """Returns the sources of imported events, without damaged files. Raises `HistoryFailed`."""
     sources: dict[str, list[HistoryFile]] = {}
-    for file in _readable(HistoryStorage(address, IMPORTED)):
+    for file in readable(HistoryStorage(address, IMPORTED)):
         sources.setdefault(file.metadata.stream.cluster, []).append(file)
     return sorted(map(_source, sources.values()), key=lambda source: source.oldest or "")
 
@@ -91,7 +91,8 @@ def read_users(path: str) -> set[str]:
     return users
 
 
-def _readable(storage: HistoryStorage) -> Iterator[HistoryFile]:
+def readable(storage: HistoryStorage) -> Iterator[HistoryFile]:
+    """Yields the files, without damaged ones. Raises `HistoryFailed`."""
     for name, size in storage.sizes().items():
         try:
             yield read_file(storage, name, size)
@@ -104,7 +105,7 @@ def _readable(storage: HistoryStorage) -> Iterator[HistoryFile]:
 
 def _by_day(storage: HistoryStorage) -> dict[str, list[HistoryFile]]:
     days: dict[str, list[HistoryFile]] = {}
-    for file in check_chain(list(_readable(storage))).files:
+    for file in check_chain(list(readable(storage))).files:
         days.setdefault(file.day, []).append(file)
     return days
 

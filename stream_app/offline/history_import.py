@@ -1,4 +1,4 @@
-"""Imports a shop's own logs into the history, for the trainer."""
+"""Imports a shop's own logs into the history, for the trainer and whoever else takes the pieces."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class ImportSummary:
     first_fault: str = ""  # where the first row that was left out is, and why
     oldest: str | None = None  # time of the oldest event, RFC 3339
     newest: str | None = None
+    users: int | None = None  # who were sent to the workers; None: they were not wanted there
 
     @property
     def days(self) -> float:
@@ -40,7 +41,8 @@ class ImportSummary:
         left_out = f", {self.left_out:,} rows are not events (the first: {self.first_fault})" if self.left_out else ""
         skipped = f", {self.skipped:,} rows skipped" if self.skipped else ""
         times = f", from {self.oldest} to {self.newest}"
-        return f"{self.file}: {self.imported:,} events imported{known}{left_out}{skipped}{times}"
+        users = "" if self.users is None else f"; the past of {self.users:,} users sent to the workers"
+        return f"{self.file}: {self.imported:,} events imported{known}{left_out}{skipped}{times}{users}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,11 @@ def import_logs(
     logs: Iterable[EventFile],
     clock: Callable[[], float],
     progress: Callable[[ImportProgress], None],
+    take: Callable[[Import], None] = lambda _piece: None,
 ) -> Iterator[ImportSummary]:
     """Imports logs one after the other, and yields what came of each; `clock` gives seconds since the epoch.
+
+    `take` gets all pieces of a log, known ones too, before its summary is yielded.
 
     Raises `InputUnreadable` for a log that cannot be read, `HistoryFailed`. What was imported until then stays.
     """
@@ -67,6 +72,7 @@ def import_logs(
         reader, summary = LogReader(), ImportSummary(str(log.path))
         for piece in importer.add(_shown_name(log), _rows(reader, log), lambda: round(1000 * clock())):
             summary = _with(summary, piece)
+            take(piece)
             progress(ImportProgress(summary.file, reader.rows, summary.imported, summary.known))
         yield replace(summary, left_out=reader.left_out, skipped=log.skipped, first_fault=reader.first_fault)
 

@@ -30,7 +30,7 @@ Ranker = Literal["model", "rules"]
 RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
 RELOADS: Final = ("loaded", "refused", "unreadable")
 # Taken in; already there; nothing to give, when it was asked for; damaged.
-JOIN_OUTCOMES: Final = ("applied", "repeated", "empty", "unreadable")
+JOIN_OUTCOMES: Final = ("applied", "past", "repeated", "empty", "unreadable")
 REFUSALS: Final[tuple[RefusalReason, ...]] = get_args(RefusalReason)
 
 
@@ -157,7 +157,10 @@ class WorkerMetrics:
             "nextact_event_time", "New events by the verdict on their time", ["verdict"], registry=registry
         )
         self.joins = Counter(
-            "nextact_joins", "Sequences of anonymous users, by what became of them", ["outcome"], registry=registry
+            "nextact_joins",
+            "Sequences of anonymous users and of the past, by what became of them",
+            ["outcome"],
+            registry=registry,
         )
         self.misplaced = Counter(
             "nextact_misplaced_records",

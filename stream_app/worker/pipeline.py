@@ -168,7 +168,8 @@ class Pipeline:
             engine = self._state_engine
             joins = None
             if received.joins:
-                stepped, joins = list[SteppedEvents](), read_joins(engine, received.joins, self._metrics.join_outcomes)
+                stepped, outcomes = list[SteppedEvents](), self._metrics.join_outcomes
+                joins = read_joins(engine, received.joins, outcomes, self.catalogue)
             else:
                 received, stepped, joins = self._step(received)
             shares = [self._share(received, one) for one in stepped]

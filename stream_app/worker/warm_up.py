@@ -12,16 +12,20 @@ from functools import partial
 from typing import Final
 
 import msgspec
+import numpy as np
 import torch
 from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
-from model.data.events import EVENT_TYPES
+from model.data.events import EVENT_TYPES, TYPE_CODES
+from model.data.query_table import QueryTable
 from model.serving.canary import Canary
 from model.serving.serving import Serving
 from model.serving.state_engine import StateEngine
+from model.state.past_users import PAST_ACTION, past_users
 from model.state.user_record import FIRST_VERSION
 from model.state.user_states import RecordLookup, UserStates, nothing_stored
+from stream_app.contract.joins import encode_join, imported_past
 from stream_app.contract.records import UnreadableBatch
 from stream_app.settings import Settings
 from stream_app.worker.delivery import BatchResult
@@ -99,13 +103,14 @@ def _process_all(engine: StateEngine, pipeline: Pipeline, stream: _MadeUpStream,
 
 
 def _join(pipeline: Pipeline, stream: _MadeUpStream) -> None:
-    """Has a user's sequence go over to another one of the same partition, where there is one."""
+    """Has a user's sequence go over to another one of the same partition, where there is one, and brings in a past."""
     pipeline.joins = True
     stepped = pipeline.step(pipeline.decode([stream.identity()], 0))
     pipeline.encode(pipeline.answer(stepped))
     outgoing = stepped.joins.outgoing if stepped.joins is not None else []
     fetches = [JoinsFetch(join.partition, [stream.join(join)]) for join in outgoing]
-    pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode_joins(fetches, 0))))
+    for read in (fetches, [JoinsFetch(0, [stream.past()])]):
+        pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode_joins(read, 0))))
 
 
 class _MadeUpStore:
@@ -152,6 +157,15 @@ class _MadeUpStream:
     def join(self, join: OutgoingJoin) -> ConsumerRecord[bytes, bytes]:
         """Returns a record of the joins."""
         return self._record(join.partition, join.key, join.value)
+
+    def past(self) -> ConsumerRecord[bytes, bytes]:
+        """Returns a record of the joins topic, with the past of two users: one has been here, one comes."""
+        actions = np.zeros(6, PAST_ACTION)
+        actions["user"], actions["number"] = np.arange(6) % 2, np.arange(6)
+        actions["time"], actions["event_id"] = _BEGIN_MS - _APART_MS * np.arange(6), np.arange(6)
+        actions["type"] = TYPE_CODES["view"]
+        past = past_users(actions, ["w0", "past"], QueryTable(), 2)
+        return self._record(0, b"w0", encode_join(imported_past(past, 1, 6)))
 
     def _event(self) -> ConsumerRecord[bytes, bytes]:
         number = self._number

@@ -39,6 +39,7 @@ _COMMANDS: Final[dict[str, Role]] = {
     "topics": "operator",
     "doctor": "operator",
     "replay": "operator",
+    "import": "operator",
 }
 _Change = Callable[[AIOKafkaAdminClient, Collection[Acl]], Awaitable[None]]
 _given: set[tuple[Path, Acl]] = set()

@@ -3,7 +3,7 @@
 Faust knows nothing of the joins topic: workers of before, which do not have it, can be members of the group, and which
 partitions a worker has is decided by the events alone. Who has a partition of the events reads the same one of the
 joins, once users are recovered, from the offset that the group has committed; a fetch is durable before the next one
-is asked for. Nothing is read from the beginning of a rebalance to the end of the recovery after it.
+is handed out, piece by piece. Nothing is read from the beginning of a rebalance to the end of the recovery after it.
 
 What this leans on in Faust 0.15.3 and aiokafka, each with a test in `test_faust_internals`: `tables.actives_ready`, as
 in `faust_transport`; `_thread._consumer` and its `_coordinator`, which commits any offsets as the member of the group.
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import faust
@@ -29,6 +30,8 @@ from stream_app.worker.joins.fetched import JoinsFetch, JoinsResponse
 
 _WAIT_MS: Final = 500  # that a fetch waits at the broker when it finds nothing
 _AT_ONCE: Final = 500  # records of a fetch
+_LARGEST: Final = 128 * 1024  # bytes of the records of a response: some ms of the thread that steps events, too
+_UNDER_WAY: Final = 4  # responses of a fetch that are not durable yet, at most
 _RECOVERY_POLL_S: Final = 0.1  # between two looks whether users are recovered
 
 logger: Final = logging.getLogger(__name__)
@@ -88,14 +91,32 @@ class JoinsReader:
         """Reads partitions until they are another worker's, or may be. Positions begin at the committed offsets."""
         topic = self._settings.joins_topic
         consumer.assign([TopicPartition(topic, partition) for partition in sorted(partitions)])
-        while self._partitions is partitions and app.tables.actives_ready and not app.should_stop:
+        while self._may_read(app, partitions):
             fetched = await consumer.getmany(timeout_ms=_WAIT_MS)
-            if fetched and self._partitions is partitions and app.tables.actives_ready and not app.should_stop:
-                fetches = [JoinsFetch(tp.partition, records) for tp, records in fetched.items()]
-                response = JoinsResponse(fetches, app.consumer_generation_id)
-                self._take(response)
-                if await response.ended and self._commits:
-                    await self._commit(app, {TopicPartition(topic, one.partition): one.next for one in fetches})
+            waiting = deque[JoinsResponse]()
+            for fetches in in_pieces(fetched.values(), _LARGEST):
+                if not self._may_read(app, partitions):
+                    return  # the next call begins at the committed offsets again
+                waiting.append(JoinsResponse(fetches, app.consumer_generation_id))
+                self._take(waiting[-1])
+                if len(waiting) == _UNDER_WAY and not await self._is_done(app, waiting.popleft()):
+                    return
+            for response in waiting:
+                if not await self._is_done(app, response):
+                    return
+
+    async def _is_done(self, app: faust.App, response: JoinsResponse) -> bool:
+        """Waits until a response is durable, and commits it; False: it is another worker's by now."""
+        if not await response.ended:
+            return False
+        if self._commits:
+            topic = self._settings.joins_topic
+            await self._commit(app, {TopicPartition(topic, one.partition): one.next for one in response.value})
+        return True
+
+    def _may_read(self, app: faust.App, partitions: frozenset[int]) -> bool:
+        """Tells whether the partitions are still this worker's, and their users known to it."""
+        return self._partitions is partitions and app.tables.actives_ready and not app.should_stop
 
     async def _commit(self, app: faust.App, offsets: Mapping[TopicPartition, int]) -> None:
         """Commits as the member of the group that this worker is. When it is none any more, the next owner repeats."""
@@ -104,6 +125,27 @@ class JoinsReader:
             await thread.call_thread(_commit_as_member, thread._consumer, offsets)
         except CommitFailedError:
             logger.info("the joins were read up to %s, which the next owner reads again", offsets)
+
+
+def in_pieces(fetched: Iterable[Sequence[Any]], largest: int) -> Iterator[list[JoinsFetch]]:
+    """Yields the records of partitions in their order, in pieces of at most so many bytes or one record."""
+    piece, size = list[JoinsFetch](), 0
+    for records in fetched:
+        begin = 0
+        for index, record in enumerate(records):
+            length = len(record.value or b"")
+            if size and size + length > largest:
+                piece += _fetch(records[begin:index])
+                yield piece
+                piece, size, begin = [], 0, index
+            size += length
+        piece += _fetch(records[begin:])
+    if piece:
+        yield piece
+
+
+def _fetch(records: Sequence[Any]) -> list[JoinsFetch]:
+    return [JoinsFetch(records[0].partition, records)] if records else []
 
 
 async def _commit_as_member(consumer: Any, offsets: Mapping[TopicPartition, int]) -> None:

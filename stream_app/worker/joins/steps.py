@@ -22,11 +22,24 @@ from prometheus_client import Counter
 
 from model.data.events import Actions
 from model.errors import RecordCorrupt
+from model.items.attributes import completed_contexts
+from model.items.catalogue import ItemCatalogue
 from model.serving.state_engine import StateEngine, SteppedEvents
-from model.state.user_joins import Source, give_sequence, take_sequence, was_given
+from model.state.join_notes import Source
+from model.state.past_users import PastUsers
+from model.state.taken_past import take_past
+from model.state.user_joins import give_sequence, take_sequence, was_given
 from model.state.user_states import UserStates
 from stream_app.contract.decoded import DecodedBatch
-from stream_app.contract.joins import JoinedSequence, JoinRecord, JoinRequest, decode_join, encode_join
+from stream_app.contract.joins import (
+    ImportedPast,
+    JoinedSequence,
+    JoinRecord,
+    JoinRequest,
+    decode_join,
+    encode_join,
+    past_of,
+)
 from stream_app.worker.joins.effects import JoinEffects, OutgoingJoin
 from stream_app.worker.joins.fetched import JoinsFetch
 
@@ -58,6 +71,15 @@ class PlacedIdentity(NamedTuple):
     def is_own(self) -> bool:
         """Whether it came to the anonymous user's partition."""
         return self.user == self.anonymous_id
+
+
+class ReadJoin(NamedTuple):
+    """A record of the joins topic."""
+
+    partition: int
+    users: list[str]  # whose states it is about
+    said: JoinRecord
+    past: PastUsers | None = None  # that it has
 
 
 class Piece(NamedTuple):
@@ -125,23 +147,37 @@ def step_identified(
     return positions[:count], stepped, steps.effects()
 
 
-def read_joins(engine: StateEngine, fetches: Sequence[JoinsFetch], outcomes: Outcomes) -> JoinEffects:
+def read_joins(
+    engine: StateEngine, fetches: Sequence[JoinsFetch], outcomes: Outcomes, catalogue: ItemCatalogue
+) -> JoinEffects:
     """Does what records of the joins topic say, each partition's in order; one that cannot be read is passed over."""
-    said = list(_decoded(fetches, outcomes))
-    slots = engine.slots_of([record.partition for record, *_ in said], [user for _, user, _ in said])
-    steps = JoinSteps(engine.states, outcomes)
-    for (record, user, join), slot in zip(said, slots.tolist(), strict=True):
-        steps.read(record, user, join, slot)
+    said = list(_decoded(fetches, outcomes, catalogue))
+    owners = [(one.partition, user) for one in said for user in one.users]
+    slots = engine.slots_of([partition for partition, _ in owners], [user for _, user in owners])
+    steps, begin = JoinSteps(engine.states, outcomes), 0
+    for one in said:
+        end = begin + len(one.users)
+        steps.read(one, slots[begin:end])
+        begin = end
     return steps.effects({fetch.partition: fetch.next for fetch in fetches})
 
 
-def _decoded(fetches: Sequence[JoinsFetch], outcomes: Outcomes) -> Iterator[tuple[Any, str, JoinRecord]]:
+def _decoded(fetches: Sequence[JoinsFetch], outcomes: Outcomes, catalogue: ItemCatalogue) -> Iterator[ReadJoin]:
     for record in (record for fetch in fetches for record in fetch.value):
         try:
-            yield record, *decode_join(record.key, record.value)
+            user, said = decode_join(record.key, record.value)
+            past = _past_of(said, catalogue) if isinstance(said, ImportedPast) else None
         except ValueError as error:
             logger.error("offset %d of partition %d of the joins: %s", record.offset, record.partition, error)
             outcomes["unreadable"].inc()
+        else:
+            yield ReadJoin(record.partition, [user] if past is None else past.users, said, past)
+
+
+def _past_of(said: ImportedPast, catalogue: ItemCatalogue) -> PastUsers:
+    """Returns the users of a record; what their actions do not say of the items, the catalogue says."""
+    past = past_of(said)
+    return replace(past, contexts=completed_contexts(past.item_keys, past.contexts, catalogue)) if catalogue else past
 
 
 class JoinSteps:
@@ -169,13 +205,15 @@ class JoinSteps:
         elif was_given(self._states, slot, source):  # a replay: whether it was sent nobody knows
             self._give(slot, identity.partition, anonymous, identity.user_id, source)
 
-    def read(self, record: Any, user: str, said: JoinRecord, slot: int) -> None:
-        """Does what a record of the joins topic says; the slot is the user's in its key."""
-        source = Source(*said.source)
-        if isinstance(said, JoinedSequence):
-            self._take(record.partition, user, slot, said)
+    def read(self, one: ReadJoin, slots: NDArray[np.int64]) -> None:
+        """Does what a record of the joins topic says; the slots are those of its users."""
+        said, user = one.said, one.users[0] if one.users else ""
+        if isinstance(said, ImportedPast):
+            self._take_past(one, said, slots)
+        elif isinstance(said, JoinedSequence):
+            self._take(one.partition, user, int(slots[0]), said)
         elif said.epoch == self._states.epoch:
-            self._give(slot, record.partition, user.encode(), said.user_id, source)
+            self._give(int(slots[0]), one.partition, user.encode(), said.user_id, Source(*said.source))
 
     def effects(self, read: Mapping[int, int] | None = None) -> JoinEffects:
         """Returns what became of it, once the whole batch is applied; `read` as in `JoinEffects`."""
@@ -206,3 +244,11 @@ class JoinSteps:
         self._outcomes["applied" if taken else "repeated"].inc()
         if taken:
             self._changed[slot] = partition, user.encode()
+
+    def _take_past(self, one: ReadJoin, said: ImportedPast, slots: NDArray[np.int64]) -> None:
+        assert one.past is not None
+        taken = np.flatnonzero(take_past(self._states, slots, one.past, said.source, said.end)).tolist()
+        for index in taken:
+            self._changed[int(slots[index])] = one.partition, one.users[index].encode()
+        self._outcomes["past"].inc(len(taken))
+        self._outcomes["repeated"].inc(len(slots) - len(taken))

@@ -21,7 +21,8 @@ from model.network.purchase_features import purchase_features
 from model.serving.answers import RANKED
 from model.serving.canary import Canary
 from model.serving.serving import Serving
-from model.state.user_joins import Source, give_sequence, take_sequence
+from model.state.join_notes import Source
+from model.state.user_joins import give_sequence, take_sequence
 from model.state.user_record import pack
 from model.state.user_states import UserStates
 from tests.unit.builders.basics import (

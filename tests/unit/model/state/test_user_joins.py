@@ -11,8 +11,9 @@ import torch
 
 from model.data.events import NO_TIME, Event, actions_of, item_key
 from model.errors import RecordCorrupt
+from model.state.join_notes import Source
 from model.state.sections import JOINS
-from model.state.user_joins import REMEMBERED, TAKEN_IN, Source, give_sequence, take_sequence
+from model.state.user_joins import REMEMBERED, TAKEN_IN, give_sequence, take_sequence
 from model.state.user_record import FIRST_VERSION, RECORD_VERSION, pack
 from model.state.user_states import UserStates
 from tests.unit.builders.basics import CPU, LENGTH, make_states

@@ -48,7 +48,8 @@ def past(path: Path, rows: str) -> Path:
 
 
 def nextact(*arguments: Any, folder: Path) -> Result:
-    return CliRunner().invoke(cli, ["history", *map(str, arguments), "--history", str(folder)])
+    alone = ["--no-states"] if arguments[0] == "import" else []
+    return CliRunner().invoke(cli, ["history", *map(str, arguments), *alone, "--history", str(folder)])
 
 
 def summaries(result: Result) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from stream_app.errors import AuthorizationFailed, BrokerUnreachable, TopicMisma
 from stream_app.settings import load_settings
 from stream_app.worker.joins import reader as module
 from stream_app.worker.joins.fetched import JoinsResponse
-from stream_app.worker.joins.reader import JoinsReader, joins_are_possible
+from stream_app.worker.joins.reader import JoinsReader, in_pieces, joins_are_possible
 from tests.unit.builders.basics import make_record
 
 SETTINGS = load_settings()
@@ -106,6 +107,34 @@ def test_a_fetch_is_committed_once_it_is_durable_and_only_then_comes_the_next(mo
         assert await world.committed.get() == {MINE: 8}
 
     assert run(monkeypatch, body).assigned == [[MINE]]
+
+
+def test_pieces_of_a_fetch_are_on_their_way_together_and_committed_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LARGEST", 1)
+    monkeypatch.setattr(module, "_UNDER_WAY", 2)
+
+    async def body(world: World, reader: JoinsReader) -> None:
+        reader.resume([3])
+        world.fetched.put_nowait({MINE: [make_record(b"x", offset=offset, partition=3) for offset in range(4)]})
+        first, second = await world.next(), await world.next()
+        assert world.taken.empty()
+        second.ack()
+        await asyncio.sleep(0)
+        assert world.committed.empty()
+        first.ack()
+        assert await world.committed.get() == {MINE: 1}
+        third = await world.next()
+        assert await world.committed.get() == {MINE: 2}
+        third.drop()
+        world.fetch(9)  # after what is read again from the committed offset
+        assert (await world.next()).value[0].value[0].offset == 3
+        assert (await world.next()).value[0].value[0].offset == 9
+        assert world.committed.empty()
+        assert len(world.assigned) == 2
+
+    run(monkeypatch, body)
 
 
 def test_what_is_another_workers_by_now_is_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +241,25 @@ def test_a_broker_that_does_not_answer_is_no_reason_to_go_without(monkeypatch: p
     monkeypatch.setattr(module, "ensure_topics", ensure_topics)
     with pytest.raises(BrokerUnreachable):
         asyncio.run(joins_are_possible(SETTINGS))
+
+
+@pytest.mark.parametrize("largest", [0, 1, 5, 12, 1000])
+def test_records_come_in_their_order_in_pieces_of_some_size(largest: int) -> None:
+    sizes = {0: [3, 3, 9, 1], 1: [1], 2: [4, 0, 20, 0, 2]}
+    fetched = {
+        partition: [make_record(b"x" * size, offset=n, partition=partition) for n, size in enumerate(lengths)]
+        for partition, lengths in sizes.items()
+    }
+    pieces = list(in_pieces(fetched.values(), largest))
+    for partition, records in fetched.items():
+        assert [
+            one for piece in pieces for fetch in piece if fetch.partition == partition for one in fetch.value
+        ] == records
+    for piece in pieces:
+        lengths = [len(record.value) for fetch in piece for record in fetch.value]
+        assert sum(lengths) <= largest or sum(map(bool, lengths)) == 1
+        assert all(fetch.value for fetch in piece)
+    for piece, following in pairwise(pieces):
+        added = sum(len(record.value) for fetch in piece for record in fetch.value)
+        assert added + len(following[0].value[0].value) > largest
+    assert list(in_pieces([], largest)) == []

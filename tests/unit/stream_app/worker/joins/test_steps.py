@@ -6,17 +6,22 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.data.contexts import unpack_contexts
 from model.data.events import item_key
-from stream_app.contract.joins import JoinedSequence, JoinRequest, encode_join
+from model.items.item import Item
+from stream_app.contract.joins import JoinedSequence, JoinRequest, encode_join, imported_past
 from stream_app.worker.joins.fetched import JoinsFetch
 from stream_app.worker.joins.steps import PlacedIdentity, pieces
 from tests.unit.builders.basics import make_record, splits
 from tests.unit.builders.joins import JoiningPipeline, Record, home_of
+from tests.unit.builders.past import log_of as log_in_past
+from tests.unit.builders.past import past_of
 
 USERS = "aduw"  # the first two are anonymous; a and w are of one partition, d and u of the other
 
@@ -177,3 +182,53 @@ def test_a_batch_is_cut_only_where_a_user_acts_again(
     actions = [0, 1, 2, 1, 2]
     found = list(pieces(actions, [identity(before) for before in befores], owners))
     assert found == cuts
+
+
+def past_record(users: str, end: int, offset: int = 0) -> JoinsFetch:
+    """The past of users of one partition: one action each, long ago."""
+    log = log_in_past([(user, "view", "0", None, None, 1000, 1) for user in users], 10**9)
+    value = encode_join(imported_past(past_of(*log, length=9), 7, end))
+    home = home_of(users[0])
+    return JoinsFetch(home, [make_record(value, key=users[0].encode(), offset=offset, partition=home)])
+
+
+def test_a_past_is_taken_in_once_and_kept_when_a_sequence_is_given_away() -> None:
+    bench = JoiningPipeline()
+    bench.events(log_of([view("a"), view("a")]))
+    bench.joins([past_record("aw", 2)])
+    changed = set(bench.records)
+    bench.joins([past_record("aw", 2, 1)])
+    assert changed == {"a", "w"}
+    assert bench.outcomes() == {"past": 2, "repeated": 2}
+    assert len(bench.changelog) == 1 + 2
+    slot = bench.engine.states.slot(home_of("a"), "a")
+    assert bench.engine.states.histories.counts[slot] == 3
+    bench.process(log_of([view("a"), view("a"), Said("a", "u")])[2:])
+    bench.joins([past_record("aw", 2, 2)])
+    assert bench.engine.states.histories.counts[slot] == 0
+    assert bench.outcomes() == {"past": 2, "repeated": 4, "applied": 1}
+
+
+def test_the_catalogue_says_what_a_past_does_not() -> None:
+    plain, known = JoiningPipeline(), JoiningPipeline()
+    known.pipeline.catalogue.apply([Item("00", category=("shoes",), brand="b", price=3.0)], [0])
+    for bench in (plain, known):
+        bench.joins([past_record("a", 1)])
+    fields = []
+    for bench in (plain, known):
+        slot = bench.engine.states.slot(home_of("a"), "a")
+        assert slot is not None
+        _, contexts, _ = bench.engine.states.histories.gather(np.array([slot]), 1)
+        fields.append(unpack_contexts(contexts))
+    assert fields[0].brands[0, 0] == 0
+    assert fields[1].brands[0, 0] > 0
+    for name in ("types", "boundaries", "gaps", "categories", "prices"):  # which it said itself
+        assert getattr(fields[0], name)[0, 0] == getattr(fields[1], name)[0, 0]
+
+
+def test_a_past_that_does_not_fit_together_is_passed_over() -> None:
+    bench = JoiningPipeline()
+    log = log_in_past([("a", "view", "0", None, None, 1000, 1)], 10**9)
+    broken = msgspec.structs.replace(imported_past(past_of(*log, length=9), 7, 1), sizes=b"")
+    bench.joins([JoinsFetch(0, [make_record(encode_join(broken), key=b"a", partition=0)])])
+    assert bench.outcomes() == {"unreadable": 1}
