@@ -26,6 +26,7 @@ from tests.bench.cold import cold
 from tests.bench.fusion import fusion
 from tests.bench.incremental import incremental
 from tests.bench.items import items
+from tests.bench.past import past
 from tests.bench.per_user import memory
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
@@ -52,6 +53,7 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "cold": cold,
     "memory": memory,
     "items": items,
+    "past": past,
 }
 PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]
 
