@@ -47,6 +47,7 @@ def past(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     pq.write_table(events, path)
     client = AiokafkaLoad(settings, EventPool(_LIVE_USERS, options.items))
     with workers(settings) as running:
+        running[0].wait_ready(LONGEST_S)
         before = asyncio.run(client.run(RATE, BEFORE_S))
         history_s = _timed(settings, path, "--no-states")
         users = len(set(events["user_id"].to_pylist()))
