@@ -53,9 +53,9 @@ def test_a_setting_that_cannot_be() -> None:
 def test_topics_with_another_number_of_partitions(settings: Settings) -> None:
     made = nextact("topics", settings=settings)
     assert made.returncode == 0
-    assert made.stdout.count("made") == 6
+    assert made.stdout.count("made") == 8
     again = nextact("topics", settings=settings)
-    assert again.stdout.count("ok") == 6
+    assert again.stdout.count("ok") == 8
     other = settings.model_copy(update={"partitions": 5})
     assert_mistake(nextact("topics", settings=other), settings.events_topic, "4 partitions", "5", "NEXTACT_PARTITIONS")
     assert_mistake(nextact("worker", settings=other), "4 partitions")
