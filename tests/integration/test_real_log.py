@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,8 +71,8 @@ def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     promotion = asyncio.run(current_champion(settings))
     assert promotion is not None
     version = load(f"{settings.registry_address}/{promotion.version}", promotion.manifest_sha256)
-    reading = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}
-    reading |= {"time_unit": "auto", "file_format": "auto"}
+    reading: dict[str, Any] = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}
+    reading |= {"time_unit": "auto", "file_format": "auto", "baskets": False}
     known, test = (LogReader().read([event_file(str(JDATA / name), reading)]) for name in FILES)
     actions = concatenate([known, test])  # in the order in which they were sent
     sequences, cut = sequences_of(actions), int(test.times.min())
