@@ -52,8 +52,8 @@ def merged(anonymous: UserSequence, known: UserSequence, length: int) -> UserSeq
     """Returns the newest `length` actions of both by time; of equal times the anonymous user's comes first.
 
     The order within each sequence stays, whatever their times. An action that follows another one than before gets the
-    gap to it and, after half an hour, opens a session; all others keep their contexts. Where a sequence has no time at
-    all, the anonymous one is the beginning.
+    gap to it and, after half an hour, opens a session; all others keep their contexts. Where the times of a sequence
+    are not known, the anonymous one is the beginning.
     """
     item_keys = np.concatenate((anonymous.item_keys, known.item_keys))
     contexts = np.concatenate((anonymous.contexts, known.contexts))

@@ -32,7 +32,7 @@ def send(file: str, rate: float | None, **options: Any) -> None:
     """Publish the items of FILE: CSV, JSON Lines or Parquet, also gzipped; - is standard input.
 
     Columns are called as the fields of a record are (`nextact schema`), the id's `item_id`. Lists and objects (tags,
-    markets, attributes) are JSON in their cells. Rows that are no items are left out, with exit code 1.
+    markets, attributes) are JSON in their cells. Rows that are not items are left out, with exit code 1.
     """
     from stream_app.kafka.pace import Pace
     from stream_app.kafka.publisher import from_thread, publish

@@ -65,23 +65,32 @@ def decode_part(decoder: msgspec.json.Decoder[Decoded], part: msgspec.Raw) -> De
 
 
 def undecodable(value: bytes, error: Exception) -> RejectedRecord:
-    """Returns the reason behind a decoding error; slow and careful, as such errors are rare."""
+    """Returns the reason behind a decoding error of an event; slow and careful, as such errors are rare."""
     try:
-        value.decode()
-    except UnicodeDecodeError as mistake:
-        return RejectedRecord("not_utf8", f"byte {mistake.start} of the value is not UTF-8")
-    try:
-        fields = msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
-        return RejectedRecord("not_json", str(error))
-    if not isinstance(fields, dict):
-        return RejectedRecord("not_object", f"the value is a JSON {type(fields).__name__}, not an object")
+        fields = fields_of(value, error)
+    except RejectedRecord as rejection:
+        return rejection
     if "missing required field" in str(error):
         return RejectedRecord("missing_field", str(error))
     too_long = [name for name in ("user_id", "item_id", "anonymous_id") if _longer(fields.get(name))]
     if too_long:
         return RejectedRecord("too_long", f"{too_long[0]} has more than {ID_LENGTH} characters")
     return RejectedRecord("invalid_field", str(error))
+
+
+def fields_of(value: bytes, error: Exception) -> dict[str, Any]:
+    """Returns the fields of a value that gave a decoding error. Raises `RejectedRecord` if it is not a JSON object."""
+    try:
+        value.decode()
+    except UnicodeDecodeError as mistake:
+        raise RejectedRecord("not_utf8", f"byte {mistake.start} of the value is not UTF-8") from None
+    try:
+        fields = msgspec.json.decode(value)
+    except DECODE_ERRORS:
+        raise RejectedRecord("not_json", str(error)) from None
+    if not isinstance(fields, dict):
+        raise RejectedRecord("not_object", f"the value is a JSON {type(fields).__name__}, not an object")
+    return fields
 
 
 def _longer(text: Any) -> bool:

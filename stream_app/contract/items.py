@@ -16,7 +16,7 @@ import msgspec
 from model.data.events import ID_LENGTH, Price
 from model.items.item import CATEGORY_SEPARATOR, Item, Offer
 from stream_app.contract.decoded import Reason, RejectedRecord
-from stream_app.contract.event_fields import milliseconds
+from stream_app.contract.event_fields import DECODE_ERRORS, fields_of, milliseconds
 from stream_app.contract.events import LARGEST_EVENT
 
 LARGEST_ITEM: Final = LARGEST_EVENT  # bytes of a record's value
@@ -26,7 +26,7 @@ MOST_LEVELS: Final = 16  # of a category
 MOST_TAGS: Final = 64
 MOST_MARKETS: Final = 300
 
-ITEM_REASONS: Final[tuple[Reason, ...]] = (  # why a record is no item
+ITEM_REASONS: Final[tuple[Reason, ...]] = (  # why a record is not an item
     "missing_key", "invalid_key", "empty", "too_large", "not_utf8", "not_json", "not_object", "missing_field",
     "invalid_field", "too_long", "invalid_timestamp", "unreadable",
 )  # fmt: skip
@@ -109,7 +109,6 @@ _MARKETS: Final = msgspec.json.Decoder(Markets)
 _TAGS: Final = msgspec.json.Decoder(Tags)
 _ATTRIBUTES: Final = msgspec.json.Decoder(dict[str, Any])
 _DETAILS: Final = msgspec.json.Decoder(ItemDetails)
-_DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_item(key: bytes | None, value: bytes | None) -> ItemChange:
@@ -152,7 +151,7 @@ def _only_field(text: str) -> str:
     """Returns the id in a key that a connector has written."""
     try:
         fields = msgspec.json.decode(text)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         fields = None
     if isinstance(fields, dict) and fields.keys() == {"schema", "payload"}:
         fields = fields["payload"]
@@ -182,7 +181,7 @@ def _record_in(value: bytes) -> ItemRecord | None:
 def _decoded(value: bytes | msgspec.Raw) -> _Value:
     try:
         return _VALUES.decode(value)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise _undecodable(bytes(value), error) from None
 
 
@@ -244,7 +243,7 @@ def _parsed(name: str, value: T | str, decoder: msgspec.json.Decoder[T]) -> T:
         return value
     try:
         return decoder.decode(value)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise _wrong(f"{name}, a text, is not the JSON that it should be: {error}") from None
 
 
@@ -269,17 +268,11 @@ def _finite(name: str, number: float | None) -> float | None:
 
 
 def _undecodable(value: bytes, error: Exception) -> RejectedRecord:
-    """Returns the reason behind a decoding error; slow and careful, as such errors are rare."""
+    """Returns the reason behind a decoding error of an item."""
     try:
-        value.decode()
-    except UnicodeDecodeError as mistake:
-        return RejectedRecord("not_utf8", f"byte {mistake.start} of the value is not UTF-8")
-    try:
-        fields = msgspec.json.decode(value)
-    except _DECODE_ERRORS:
-        return RejectedRecord("not_json", str(error))
-    if not isinstance(fields, dict):
-        return RejectedRecord("not_object", f"the value is a JSON {type(fields).__name__}, not an object")
+        fields_of(value, error)
+    except RejectedRecord as rejection:
+        return rejection
     return _wrong(str(error))
 
 

@@ -50,7 +50,7 @@ class ItemsFollower:
         clock: Callable[[], float],
         rejected: Callable[[Sequence[RejectedItem]], None] = lambda _: None,
     ) -> None:
-        """`clock` in seconds since the epoch. `rejected` is given, in the event loop, what is no item."""
+        """`clock` in seconds since the epoch. `rejected` is given, in the event loop, what is not an item."""
         self.local = LocalCatalogue(settings.data_dir / "items" / settings.items_topic, clock)
         self.may_save: Callable[[], bool] = lambda: True  # whether a snapshot may pass over what was rejected by now
         self._settings, self._role = settings, role
@@ -157,15 +157,15 @@ class ItemsFollower:
         self._unsaved += len(records)
 
     def _note(self, rejected: Sequence[RejectedItem]) -> None:
-        """Counts what is no item, and logs it: a line for what came together."""
+        """Counts what is not an item, and logs it: a line for what came together."""
         for record, rejection in rejected:
             count = record.records if isinstance(record, UnreadableBatch) else 1
             self._metrics.rejected.labels(rejection.reason).inc(count)
         if rejected:
             record, rejection = rejected[-1]
             logger.warning(
-                "%d records of %s are no items, the last of them partition %d, offset %d: %s: %s; of these items stays "
-                "what was known before",
+                "%d records of %s are not items, the last of them partition %d, offset %d: %s: %s; of these items "
+                "stays what was known before",
                 *(len(rejected), record.topic, record.partition, record.offset, rejection.reason, rejection.message),
             )
             self._rejected(rejected)

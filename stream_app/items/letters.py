@@ -42,7 +42,7 @@ class ItemLetters:
         return len(self._waiting)
 
     def note(self, rejected: Sequence[RejectedItem]) -> None:
-        """Takes in what is no item."""
+        """Takes in what is not an item."""
         self._waiting.extend(rejected)
 
     async def run(self) -> None:

@@ -35,7 +35,7 @@ logger: Final = logging.getLogger(__name__)
 
 
 class RejectedItem(NamedTuple):
-    """A record that is no item."""
+    """A record that is not an item."""
 
     record: Record
     rejection: Rejection
@@ -56,7 +56,7 @@ class LocalCatalogue:
         return self._folder / "snapshot"
 
     def apply(self, records: Sequence[Record]) -> list[RejectedItem]:
-        """Takes records in, whole; of one item the last one counts. Returns those that are no items."""
+        """Takes records in, whole; of one item the last one counts. Returns those that are not items."""
         changes: dict[str, ItemChange] = {}
         rejected: list[RejectedItem] = []
         for position, record in enumerate(records):

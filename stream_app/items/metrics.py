@@ -14,7 +14,7 @@ class ItemMetrics:
         self.items = Gauge("nextact_items", "Items of the catalogue that this process knows", registry=registry)
         self.rejected = Counter(
             "nextact_items_rejected",
-            "Records of the items topic that are no items, by reason",
+            "Records of the items topic that are not items, by reason",
             ["reason"],
             registry=registry,
         )

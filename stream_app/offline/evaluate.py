@@ -110,7 +110,7 @@ def _catalogue(source: DataSource, progress: ProgressLine) -> ItemCatalogue | No
     file = ItemFile(source.items)
     catalogue = catalogue_of(file, lambda rows: progress("reading", f"{rows:,} items"))
     if file.left_out:
-        progress.note(f"{file.left_out:,} of {file.rows:,} rows are no items; the first is {file.first_fault}")
+        progress.note(f"{file.left_out:,} of {file.rows:,} rows are not items; the first is {file.first_fault}")
     return catalogue
 
 

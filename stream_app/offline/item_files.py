@@ -1,6 +1,6 @@
 """Reads a shop's catalogue as it is: the rows of a file become records of the items topic, and a catalogue.
 
-A row is judged as a worker judges its record: what is no item is left out and counted.
+A row is judged as a worker judges its record: what is not an item is left out and counted.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def catalogue_of(file: ItemFile, progress: Callable[[int], None] = lambda _: Non
         raise InputUnreadable(f"{file.path}: no items in it: give a file that has some")
     if file.left_out > file.rows / 2:
         raise InputUnreadable(
-            f"{file.left_out} of {file.rows} rows of {file.path} are no items; the first is {file.first_fault}"
+            f"{file.left_out} of {file.rows} rows of {file.path} are not items; the first is {file.first_fault}"
         )
     return catalogue
 

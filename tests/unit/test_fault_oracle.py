@@ -31,6 +31,7 @@ from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidde
 from tests.faults.replay import Record, replay
 from tests.faults.stored import read
 from tests.unit.builders.basics import CPU, LENGTH, make_record, make_states, make_version, unpacked
+from tests.unit.builders.topic_records import LoggedRecord
 
 SETTINGS = load_settings({"events_topic": "shop.events", "partitions": 2})
 MIX = Mix(users=12, items=90, hot=0.3, poison=0.1, repeats=0.1, late=0.1)
@@ -38,32 +39,20 @@ EVENTS = 700
 
 
 @dataclass(frozen=True)
-class Logged:
-    """A record as the oracle reads it."""
-
-    partition: int
-    offset: int
-    key: Any
-    value: Any
-    headers: Any = ()
-    timestamp: int = 5
-
-
-@dataclass(frozen=True)
 class Run:
     """A log and the topics that came of it."""
 
-    log: list[Logged]
-    predictions: list[Logged]
-    dead_letters: list[Logged]
-    changelog: list[Logged]
+    log: list[LoggedRecord]
+    predictions: list[LoggedRecord]
+    dead_letters: list[LoggedRecord]
+    changelog: list[LoggedRecord]
 
     def verdict(self) -> Verdict:
         topics = Topics(_sorted(self.predictions), _sorted(self.dead_letters), _sorted(self.changelog))
         return judge(replay(self.log, LENGTH), topics, epoch=1, topic=SETTINGS.events_topic)
 
 
-def _sorted(logged: list[Logged]) -> list[Record]:
+def _sorted(logged: list[LoggedRecord]) -> list[Record]:
     return sorted(logged, key=lambda record: (record.partition, record.offset))
 
 
@@ -89,7 +78,7 @@ def sound(version: int = RECORD_VERSION) -> Run:
     return run
 
 
-def _log() -> list[Logged]:
+def _log() -> list[LoggedRecord]:
     ends: defaultdict[int, int] = defaultdict(int)
     log = []
     for record in islice(records(MIX, 3, 1_750_000_000_000), EVENTS):
@@ -99,19 +88,19 @@ def _log() -> list[Logged]:
     return log
 
 
-def _logged(record: Labelled, partition: int, offset: int) -> Logged:
-    return Logged(partition, offset, record.key, record.value, ((EXPECT, record.expect.encode()),), offset)
+def _logged(record: Labelled, partition: int, offset: int) -> LoggedRecord:
+    return LoggedRecord(partition, offset, record.key, record.value, ((EXPECT, record.expect.encode()),), offset)
 
 
-def _consumed(logged: Logged) -> ConsumerRecord[bytes, bytes]:
+def _consumed(logged: LoggedRecord) -> ConsumerRecord[bytes, bytes]:
     record = make_record(
         logged.value, key=logged.key, offset=logged.offset, timestamp=logged.timestamp, partition=logged.partition
     )
     return replace(record, headers=logged.headers)
 
 
-def _appended(sent: OutgoingRecord, partition: int, offset: int) -> Logged:
-    return Logged(partition, offset, sent.key, sent.value, sent.headers)
+def _appended(sent: OutgoingRecord, partition: int, offset: int) -> LoggedRecord:
+    return LoggedRecord(partition, offset, sent.key, sent.value, sent.headers)
 
 
 @pytest.mark.parametrize("version", [FIRST_VERSION, RECORD_VERSION])
@@ -140,7 +129,7 @@ def _prediction(run: Run, index: int, **fields: Any) -> Run:
     return replace(run, predictions=changed)
 
 
-def _moved(logged: list[Logged], index: int, **fields: Any) -> list[Logged]:
+def _moved(logged: list[LoggedRecord], index: int, **fields: Any) -> list[LoggedRecord]:
     return [*logged[:index], replace(logged[index], **fields), *logged[index + 1 :]]
 
 

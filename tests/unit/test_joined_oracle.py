@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
-from typing import Any
 
 import pytest
 
@@ -18,30 +17,19 @@ from tests.faults.oracle import Topics, Verdict
 from tests.faults.replay import replay
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.joins import SETTINGS, JoiningPipeline, home_of
+from tests.unit.builders.topic_records import LoggedRecord
 
 MIX = Mix(users=6, identities=0.1, repeats=0.05, poison=0, batches=0)
 EVENTS = 500
 
 
 @dataclass(frozen=True)
-class Logged:
-    """A record as the oracle reads it."""
-
-    partition: int
-    offset: int
-    key: Any
-    value: Any
-    headers: Any = ()
-    timestamp: int = 5
-
-
-@dataclass(frozen=True)
 class Run:
     """A log and the topics that came of it."""
 
-    log: list[Logged]
-    predictions: list[Logged]
-    changelog: list[Logged]
+    log: list[LoggedRecord]
+    predictions: list[LoggedRecord]
+    changelog: list[LoggedRecord]
 
     def verdict(self) -> Verdict:
         topics = Topics(list(self.predictions), [], list(self.changelog))
@@ -49,13 +37,13 @@ class Run:
         return judge_joined(expected, topics, epoch=1, topic=SETTINGS.events_topic)
 
 
-def logged(load: list[Labelled]) -> list[Logged]:
+def logged(load: list[Labelled]) -> list[LoggedRecord]:
     ends: defaultdict[int, int] = defaultdict(int)
     log = []
     for record in load:
         home = home_of((record.key or b"").decode())
         header = (EXPECT, record.expect.encode())
-        log.append(Logged(home, ends[home], record.key, record.value, (header,), 5))
+        log.append(LoggedRecord(home, ends[home], record.key, record.value, (header,), 5))
         ends[home] += 1
     return log
 
@@ -73,7 +61,7 @@ def sound() -> Run:
         ]
         joining.process(batch)
     predictions, changelog = (
-        [Logged(partition, offset, sent.key, sent.value) for offset, (partition, sent) in enumerate(topic)]
+        [LoggedRecord(partition, offset, sent.key, sent.value) for offset, (partition, sent) in enumerate(topic)]
         for topic in (joining.predictions, joining.changelog)
     )
     return Run(log, predictions, changelog)
@@ -129,7 +117,7 @@ def _elsewhere(run: Run) -> Run:
     return replace(run, log=log)
 
 
-def _tells(record: Logged) -> bool:
+def _tells(record: LoggedRecord) -> bool:
     return (EXPECT, IDENTITY.encode()) in record.headers
 
 

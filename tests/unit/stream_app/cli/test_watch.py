@@ -6,24 +6,7 @@ import msgspec
 import pytest
 
 from stream_app.cli.watch import shown
-from stream_app.contract.predictions import Prediction, Source
-
-
-def prediction() -> Prediction:
-    return Prediction(
-        prediction_id="p",
-        user_id="ada",
-        event_id=None,
-        event_type="view",
-        event_timestamp=0,
-        source=Source(0, 0),
-        model_version="v1",
-        history_length=12,
-        next_type={},
-        next_actions=[],
-        recommendations=[],
-        purchase_probability=0.123,
-    )
+from tests.unit.builders.topic_records import make_prediction
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"user_id":"\xff"}', b"[" * 5000, b'{"\\u001b[2J":1}'])
@@ -33,5 +16,5 @@ def test_a_record_that_is_not_a_prediction_is_a_line_and_not_the_end(value: byte
 
 
 def test_no_user_controls_the_terminal() -> None:
-    odd = msgspec.structs.replace(prediction(), user_id="\x1b[2J\nada")
+    odd = msgspec.structs.replace(make_prediction(), user_id="\x1b[2J\nada")
     assert shown(msgspec.json.encode(odd), str).startswith("\\x1b[2J\\nada after view")

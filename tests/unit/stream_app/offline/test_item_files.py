@@ -1,4 +1,4 @@
-"""Files of a catalogue in all formats become the same records; rows that are no items are counted."""
+"""Files of a catalogue in all formats become the same records; rows that are not items are counted."""
 
 from __future__ import annotations
 
