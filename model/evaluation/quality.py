@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.events import SEARCH
+from model.data.sequences import Sequences
 from model.evaluation.baselines import ItemIndex
 from model.evaluation.ranking import Holdout, RankedTargets, Ranking, mean, ranking
 from model.evaluation.split import Split
@@ -27,16 +29,19 @@ class Quality:
     """What a ranker reached on some targets."""
 
     targets: int
+    unseen: float  # share of the targets on items that training does not have: a miss for every ranker
     means: Ranking
     coverage: float  # distinct items in the lists, as a share of all items of training
     popular_share: float  # share of the lists' entries that are among the fewest items that make half of the training
 
 
 class QualityMeter:
-    """Measures rankings by the items of training."""
+    """Measures rankings of the same targets by the items of training."""
 
-    def __init__(self, items: ItemIndex) -> None:
+    def __init__(self, items: ItemIndex, targets: NDArray[np.uint64]) -> None:
+        """`targets` (N,) are the keys of the target items."""
         self._items = items
+        self._unseen = items.codes_of(targets) < 0
         counts = np.bincount(items.codes, minlength=len(items))
         order = np.argsort(-counts, kind="stable")
         half = np.searchsorted(np.cumsum(counts[order]), counts.sum() / 2) + 1
@@ -45,10 +50,13 @@ class QualityMeter:
 
     def measure(self, ranked: RankedTargets, subset: NDArray[np.bool_] | None = None) -> Quality:
         """Returns the quality on all targets, or on a subset (N,) of them."""
-        ranks, top = (ranked.ranks, ranked.top) if subset is None else (ranked.ranks[subset], ranked.top[subset])
+        ranks, top, unseen = ranked.ranks, ranked.top, self._unseen
+        if subset is not None:
+            ranks, top, unseen = ranks[subset], top[subset], unseen[subset]
         codes = self._items.codes_of(top[top != 0])
         return Quality(
             targets=len(ranks),
+            unseen=mean(unseen),
             means=ranking(ranks),
             coverage=len(np.unique(codes[codes >= 0])) / max(1, len(self._items)),
             popular_share=mean(self._popular[codes]),
@@ -65,6 +73,7 @@ def slices(split: Split, known: NDArray[np.uint64]) -> dict[str, dict[str, NDArr
         "position": dict(_positions(holdout)),
         "user": _seen(holdout.sequences.times[holdout.starts] < split.cut),
         "item": _seen(np.isin(holdout.item_keys, known)),
+        "repeat": _repeats(holdout),
         "day": dict(_days(holdout)) if split.timed else {},
     }
     return {kind: {name: mask for name, mask in masks.items() if mask.any()} for kind, masks in kinds.items() if masks}
@@ -79,6 +88,23 @@ def _positions(holdout: Holdout) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 
 def _seen(seen: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
     return {"seen in training": seen, "unseen": ~seen}
+
+
+def _repeats(holdout: Holdout) -> dict[str, NDArray[np.bool_]]:
+    """Parts the targets by whether their user has an earlier action on the same item."""
+    again = ~_first_touches(holdout.sequences)[holdout.positions]
+    return {"touched before": again, "new to the user": ~again}
+
+
+def _first_touches(sequences: Sequences) -> NDArray[np.bool_]:
+    """Returns of each action (A,) whether it is its user's first one on its item; a search is none."""
+    positions = np.flatnonzero(sequences.types != SEARCH)
+    users, items = sequences.users_at(positions), sequences.item_keys[positions]
+    order = np.lexsort((positions, items, users))
+    changes = (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)
+    firsts = np.zeros(len(sequences), np.bool_)
+    firsts[positions[order[np.append(True, changes)[: len(order)]]]] = True
+    return firsts
 
 
 def _days(holdout: Holdout) -> Iterator[tuple[str, NDArray[np.bool_]]]:

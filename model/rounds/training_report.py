@@ -94,8 +94,9 @@ def data_window(summary: LogSummary, cut: int) -> DataWindow:
 def quality_by_slice(
     evaluation: Evaluation, sequences: Sequences, known_items: NDArray[np.uint64], cut: int
 ) -> Iterator[SliceQuality]:
-    """Yields the quality by position, by day, and by whether training had seen the user and the item, of a model that
-    was evaluated on some sequences; it knows the log before the cut and the items in it."""
+    """Yields the quality by position, by day, by whether training had seen the user and the item, and by whether the
+    user had touched it, of a model that was evaluated on some sequences; it knows the log before the cut and the items
+    in it."""
     split = Split(sequences.before(cut), [], Holdout(sequences, evaluation.positions), cut, timed=True)
     for kind, slices_of_kind in slices(split, known_items).items():
         for name, members in slices_of_kind.items():

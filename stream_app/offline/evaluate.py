@@ -202,7 +202,7 @@ def _report(
     measured: _MeasuredModel,
     begun: float,
 ) -> Report:
-    meter = QualityMeter(items)
+    meter = QualityMeter(items, split.holdout.item_keys)
     return Report(
         data=DataSummary(
             train=source.train,

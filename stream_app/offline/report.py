@@ -27,6 +27,7 @@ KINDS: Final = {
     "position": "by earlier actions of the user",
     "user": "by user",
     "item": "by next item",
+    "repeat": "by what the user did with the item before",
     "day": "by day (UTC)",
 }
 _COLUMNS: Final = ("Recall@20", "MRR@20", "NDCG@20", "Recall@10", "Recall@5", "Recall@1", "coverage", "popular")
@@ -97,13 +98,18 @@ class Report:
             f"{data.targets:,} targets, full ranking over {data.items:,} items; "
             f"learned from {data.events:,} events of {data.users:,} users or sessions"
         )
+        yield (
+            f"{100 * self.whole[self.model].unseen:.2f} % of the targets are on items that training does not have: "
+            "a miss for every ranker"
+        )
         yield self._timing()
         yield ""
         yield from _table(_COLUMNS, {title(name): _cells(quality) for name, quality in self.whole.items()})
         yield ""
         yield (
             "In per cent. coverage: of the items, how many are in some top 20; "
-            "popular: share of the top 20 that goes to the items that make half of the training."
+            "popular: share of the top 20 that goes to the items that make half of the training; "
+            "unseen, below: share of the targets that training does not have."
         )
         for kind, labels in self.slices.items():
             if len(labels) > 1:
@@ -150,13 +156,14 @@ class Report:
         rows = {
             label: (
                 f"{by_ranker[self.model].targets:,}",
+                f"{100 * by_ranker[self.model].unseen:.2f}",
                 *(cell for name in rivals for cell in _cells(by_ranker[name])[:2]),
             )
             for label, by_ranker in labels.items()
         }
         names = [f"{title(name)}: {column}" for name in rivals for column in _COLUMNS[:2]]
         yield ""
-        yield from _table(("targets", *names), rows, heading)
+        yield from _table(("targets", "unseen", *names), rows, heading)
 
 
 def _purchase(quality: ProbabilityQuality) -> Iterator[str]:
@@ -203,7 +210,7 @@ def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]], corner: st
 
 def _numbers(quality: Quality) -> dict[str, float]:
     return (
-        {"targets": quality.targets}
+        {"targets": quality.targets, "unseen_share": round(quality.unseen, 6)}
         | _means(quality.means)
         | {
             "coverage_at_20": round(quality.coverage, 6),

@@ -11,7 +11,7 @@ from stream_app.versions.admin import ModelLine
 def quality(share: float, targets: int = 40) -> Quality:
     """A quality whose metrics are all `share`."""
     by_depth = dict.fromkeys(DEPTHS, share)
-    return Quality(targets, Ranking(by_depth, by_depth, by_depth), coverage=share, popular_share=share)
+    return Quality(targets, 0.25, Ranking(by_depth, by_depth, by_depth), coverage=share, popular_share=share)
 
 
 def made_report() -> Report:

@@ -21,6 +21,7 @@ QUALITY = {
         *(f"{metric}_at_{depth}" for metric in ("recall", "mrr", "ndcg") for depth in DEPTHS),
         "coverage_at_20",
         "popular_share_at_20",
+        "unseen_share",
     ],
     "properties": {"targets": {"type": "integer"}, "name": {"type": "string"}},
     "additionalProperties": RATES,
@@ -35,7 +36,7 @@ SCHEMA = {
         "baselines": {"type": "object", "required": BASELINES, "additionalProperties": QUALITY},
         "slices": {
             "type": "object",
-            "required": ["position", "user", "item"],
+            "required": ["position", "user", "item", "repeat"],
             "additionalProperties": {
                 "type": "object",
                 "additionalProperties": {"type": "object", "required": BASELINES, "additionalProperties": QUALITY},
