@@ -21,7 +21,8 @@ from stream_app.contract.string_columns import strings
 from stream_app.errors import DataPathError
 from stream_app.kafka.log_range import LogRange
 from stream_app.kafka.record_batch import record_batches
-from stream_app.worker.delivery import BatchResult, Delivery
+from stream_app.pipeline.batch_result import BatchResult
+from stream_app.worker.delivery import Delivery
 from stream_app.worker.local_store import LocalStore
 
 _LOOKED_AT: Final = 10_000  # users of a partition; of a log made anew nearly each of them knows a later offset

@@ -11,48 +11,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol
 
-import numpy as np
 from aiokafka import AIOKafkaProducer
-from numpy.typing import NDArray
 
-from stream_app.contract.decoded import Reason
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.batch_queue import BatchQueue, PartitionBatch, QueuedBatches, make_lean, topic_partition
 from stream_app.kafka.clients import new_producer
 from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
 from stream_app.kafka.refusals import named_rights
+from stream_app.pipeline.batch_result import BatchResult
 from stream_app.settings import Settings
 from stream_app.worker.lease import Lease
-from stream_app.worker.metrics import Ranker
 
 _BEAT_S: Final = 0.02  # longest that the changelog records of a small batch wait for others
 _LARGE: Final = 256  # changed users of a batch that wait for nobody
-_NO_TIMES: Final = np.zeros(0, np.int64)
-
-
-def _no_times() -> NDArray[np.int64]:
-    return _NO_TIMES
-
-
-@dataclass(slots=True)
-class BatchResult:
-    """All effects of a batch on one partition."""
-
-    partition: int
-    ranker: Ranker
-    predictions: list[RecordBatch] = field(default_factory=list)
-    dead_letters: list[RecordBatch] = field(default_factory=list)
-    reasons: list[Reason] = field(default_factory=list)  # of the dead letters
-    changelog: list[RecordBatch] = field(default_factory=list)
-    states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
-    record_times: NDArray[np.int64] = field(default_factory=_no_times)  # of the answered events, ms since the epoch
-    joins: list[tuple[int, RecordBatch]] = field(default_factory=list)  # each with its partition of the joins topic
-    joins_read: int | None = None  # where the next batch of the partition's joins begins; None: it read none
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ from stream_app.errors import DataPathError
 from stream_app.kafka.clients import new_consumer
 from stream_app.kafka.encoded_batch import RecordBatch
 from stream_app.kafka.refusals import named_rights
+from stream_app.pipeline.batch_result import BatchResult
 from stream_app.settings import Settings
 from stream_app.worker.delivery import (
-    BatchResult,
     DeliveryReceipt,
     QueuedBatch,
     acknowledged,

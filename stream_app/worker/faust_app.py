@@ -15,6 +15,7 @@ from yarl import URL
 from model.serving.state_engine import StateEngine
 from stream_app.errors import DataPathError
 from stream_app.kafka.log_range import OffsetGap
+from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.worker.agent import EventsAgent
 from stream_app.worker.cut_logs import CutLogs
@@ -22,7 +23,6 @@ from stream_app.worker.delivery import Delivery
 from stream_app.worker.faust_table import NoWaitTableManager, UsersTable
 from stream_app.worker.faust_transport import FetchSchema, FetchTransport, TransportHooks
 from stream_app.worker.local_store import LocalStore
-from stream_app.worker.metrics import WorkerMetrics
 
 _BUFFERED_MESSAGES: Final = 16  # of fetches, that wait for the agent or the table before Faust stops fetching
 _REBALANCE_S: Final = (

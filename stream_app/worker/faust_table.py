@@ -26,11 +26,11 @@ from model.serving.state_engine import StateEngine
 from model.state.user_record import record_position
 from stream_app.contract.records import UnreadableBatch
 from stream_app.kafka.topic_admin import changelog_facts
+from stream_app.pipeline.damaged_users import DamagedUsers
+from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import Settings
-from stream_app.worker.damaged_users import DamagedUsers
 from stream_app.worker.faust_transport import FetchSchema
 from stream_app.worker.local_store import LocalStore
-from stream_app.worker.metrics import WorkerMetrics
 
 TABLE: Final = "users"
 

@@ -22,10 +22,10 @@ from model.serving.canary import Canary
 from model.serving.serving import Serving, serve_files
 from model.serving.state_engine import StateEngine
 from model.versions.manifest import VersionFiles
+from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.versions.own_registry import check_not_empty, read_version
 from stream_app.versions.promotions import Promotion, elect
-from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.threads import WorkerThreads
 
 logger: Final = logging.getLogger(__name__)

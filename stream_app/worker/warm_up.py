@@ -23,16 +23,15 @@ from model.serving.canary import Canary
 from model.serving.serving import Serving
 from model.serving.state_engine import StateEngine
 from model.state.past_users import PAST_ACTION, past_users
-from model.state.user_record import FIRST_VERSION
-from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from stream_app.contract.joins import encode_join, imported_past
 from stream_app.contract.records import UnreadableBatch
+from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.engine import new_engine
+from stream_app.pipeline.joins.effects import OutgoingJoin
+from stream_app.pipeline.joins.fetched import JoinsFetch
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline, Records
 from stream_app.settings import Settings
-from stream_app.worker.delivery import BatchResult
-from stream_app.worker.joins.effects import OutgoingJoin
-from stream_app.worker.joins.fetched import JoinsFetch
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline, Records
 
 LARGE: Final = 512  # records of a batch that is worth several ranking threads
 _USERS: Final = 48  # made up: those of a large batch come several times
@@ -40,24 +39,6 @@ _ITEMS: Final = 200  # at most, made up or of the catalogue
 _BEGIN_MS: Final = 1_700_000_000_000  # time of the first event, ms since the epoch
 _APART_MS: Final = 7_000  # time between two events
 _SPOILT: Final = (None, b"", b"{", b"[]", b'{"user_id":"w0","type":"view"}')  # values of records that are not events
-
-
-def new_engine(
-    settings: Settings, device: torch.device, stored: RecordLookup = nothing_stored, *, slots: int = 1024
-) -> StateEngine:
-    """Makes an engine as the settings say, with room for so many users before it grows."""
-    states = UserStates(
-        hidden=settings.hidden,
-        length=settings.history_length,
-        epoch=settings.stream_epoch,
-        device=device,
-        slots=slots,
-        most=settings.users_in_memory,
-        stored=stored,
-    )
-    if settings.write_format == "previous":
-        states.version = FIRST_VERSION
-    return StateEngine(states, rules_share=settings.rules_share)
 
 
 def warm_up(settings: Settings, device: torch.device, serving: Serving | None) -> None:

@@ -30,6 +30,9 @@ from stream_app.items.letters import PARTITION, ItemLetters
 from stream_app.items.metrics import ItemMetrics
 from stream_app.kafka.refusals import explained, refusal
 from stream_app.kafka.topic_admin import ensure_topics, message_limits
+from stream_app.pipeline.engine import new_engine
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
 from stream_app.versions.canary_reports import CanaryReport, report_canary
 from stream_app.versions.promotions import Promotions
@@ -37,13 +40,11 @@ from stream_app.worker.agent import BatchStages, EventsAgent
 from stream_app.worker.delivery import AtLeastOnce, Delivery
 from stream_app.worker.exactly_once import ExactlyOnce
 from stream_app.worker.faust_app import create_app
-from stream_app.worker.joins.reader import joins_are_possible
+from stream_app.worker.joins_reader import joins_are_possible
 from stream_app.worker.local_store import LocalStore, raise_file_limit, tables_per_partition
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from stream_app.worker.reload import Reloader
 from stream_app.worker.threads import WorkerThreads
-from stream_app.worker.warm_up import new_engine, warm_up
+from stream_app.worker.warm_up import warm_up
 from stream_app.worker.watchdog import Watchdog, pending_work
 
 logger: Final = logging.getLogger(__name__)

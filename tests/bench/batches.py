@@ -27,9 +27,9 @@ from model.items.catalogue import ItemCatalogue
 from model.serving.state_engine import StateEngine
 from model.state.user_states import UserStates
 from stream_app.contract.items import decode_item
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from tests.bench.items import record
 from tests.bench.made_up import events, named, served_version, sessions
 

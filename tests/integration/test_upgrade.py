@@ -26,11 +26,12 @@ from model.state.user_states import UserStates
 from model.versions.manifest import read_files
 from stream_app.history.tables import events_table
 from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.pipeline.engine import new_engine
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion, publish_promotion
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
-from stream_app.worker.warm_up import new_engine, process
+from stream_app.worker.warm_up import process
 from tests.faults.load import Mix, Publisher, records
 from tests.faults.oracle import Topics, compare_hidden, final_states, judge
 from tests.faults.replay import replay

@@ -22,9 +22,9 @@ from model.serving.serving import serve
 from model.serving.state_engine import StateEngine
 from model.state.user_record import FIRST_VERSION, RECORD_VERSION
 from stream_app.contract.records import OutgoingRecord
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from tests.faults.event_log import OFFSET_BITS, Cut
 from tests.faults.load import ABORTED, EXPECT, NOTHING, REASONS, Labelled, Mix, records
 from tests.faults.oracle import HIDDEN_TOLERANCE, Topics, Verdict, compare_hidden, judge

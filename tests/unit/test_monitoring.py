@@ -15,8 +15,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from stream_app.items.metrics import ItemMetrics
+from stream_app.pipeline.metrics import RANKERS, STAGES, WorkerMetrics
 from stream_app.trainer.metrics import TrainerMetrics
-from stream_app.worker.metrics import RANKERS, STAGES, WorkerMetrics
 from tests.paths import ROOT
 from tests.skips import not_installed
 

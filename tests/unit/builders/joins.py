@@ -14,10 +14,10 @@ from model.serving.state_engine import StateEngine
 from stream_app.contract.joins import JoinRecord, decode_join
 from stream_app.contract.predictions import decode_prediction
 from stream_app.contract.records import OutgoingRecord
+from stream_app.pipeline.joins.fetched import JoinsFetch
+from stream_app.pipeline.metrics import JOIN_OUTCOMES, WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.worker.joins.fetched import JoinsFetch
-from stream_app.worker.metrics import JOIN_OUTCOMES, WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from tests.unit.builders.basics import CPU, make_record, make_states, unpacked
 
 SETTINGS = load_settings({"partitions": 2})

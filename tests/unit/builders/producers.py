@@ -15,8 +15,9 @@ from aiokafka import TopicPartition
 from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.batch_queue import PartitionBatch, QueuedBatches
 from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch
+from stream_app.pipeline.batch_result import BatchResult
 from stream_app.settings import load_settings
-from stream_app.worker.delivery import BatchResult, Delivery, DeliveryReceipt
+from stream_app.worker.delivery import Delivery, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 
 SETTINGS = load_settings()

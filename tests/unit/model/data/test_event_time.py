@@ -19,9 +19,9 @@ from model.serving.state_engine import StateEngine
 from stream_app.contract.events import decode_batch
 from stream_app.contract.predictions import decode_prediction
 from stream_app.history.rows import actions_in, rows_of
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from tests.unit.builders.basics import LENGTH, make_record, make_states, unpacked
 
 NOW = 1_767_323_045_678

@@ -23,9 +23,9 @@ from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
 from stream_app.history.rows import rows_of
 from stream_app.history.storage import HistoryStorage
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from tests.unit.builders.basics import make_record, make_states
 
 SHOE = Item("7", category=("Shoes", "Running"), brand="Roadster", price=90.0, markets={"CH": Offer(9.0), "PL": Offer()})

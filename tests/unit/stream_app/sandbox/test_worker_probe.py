@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CollectorRegistry
 
 from stream_app.http_server import HttpServer
+from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.sandbox.ports import HOST, free_port
 from stream_app.sandbox.worker_probe import WorkerProbe
-from stream_app.worker.metrics import WorkerMetrics
 
 
 def probing(body: Callable[[WorkerProbe, WorkerMetrics, list[str | None]], Awaitable[None]]) -> None:

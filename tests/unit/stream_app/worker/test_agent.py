@@ -16,12 +16,13 @@ from faust.types import TP
 from prometheus_client import CollectorRegistry
 
 from stream_app.errors import TooManyDeadLetters
+from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.joins.fetched import JoinsFetch, JoinsResponse
+from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import load_settings
 from stream_app.worker.agent import BatchStages, EventsAgent
-from stream_app.worker.delivery import BatchResult, DeliveryReceipt
+from stream_app.worker.delivery import DeliveryReceipt
 from stream_app.worker.faust_fetch_thread import Fetch
-from stream_app.worker.joins.fetched import JoinsFetch, JoinsResponse
-from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.threads import WorkerThreads
 from tests.unit.builders.basics import make_record
 

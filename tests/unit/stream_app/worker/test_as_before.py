@@ -25,9 +25,9 @@ from model.serving.state_engine import StateEngine
 from model.state.user_record import FIRST_VERSION, unpack
 from model.state.user_states import EVENT_ID_WINDOW, UserStates, nothing_stored
 from model.versions.manifest import read_files
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from tests.unit.builders.basics import CPU, unpacked
 
 KEPT: Final = Path(__file__).parents[2] / "data" / "v0.1"

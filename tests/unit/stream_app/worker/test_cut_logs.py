@@ -15,8 +15,9 @@ from stream_app.contract.decoded import RejectedRecord
 from stream_app.contract.events import decode_event
 from stream_app.errors import DataPathError
 from stream_app.kafka.log_range import LogRange
+from stream_app.pipeline.batch_result import BatchResult
 from stream_app.worker.cut_logs import CutLogs
-from stream_app.worker.delivery import BatchResult, DeliveryReceipt
+from stream_app.worker.delivery import DeliveryReceipt
 from stream_app.worker.local_store import LocalStore
 from tests.unit.builders.basics import make_states, unpacked
 

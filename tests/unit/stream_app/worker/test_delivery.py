@@ -15,8 +15,9 @@ from stream_app.contract.records import OutgoingRecord
 from stream_app.contract.topics import LARGEST_DEAD_LETTER
 from stream_app.errors import DataPathError
 from stream_app.kafka import clients
+from stream_app.pipeline.batch_result import BatchResult
 from stream_app.worker import delivery as delivery_module
-from stream_app.worker.delivery import AtLeastOnce, BatchResult, DeliveryReceipt
+from stream_app.worker.delivery import AtLeastOnce, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 from tests.unit.builders.producers import (
     CHANGELOG,

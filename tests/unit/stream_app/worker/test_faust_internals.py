@@ -45,7 +45,7 @@ EVENTS = TP(load_settings().events_topic, 3)
 
 AGENT = "stream_app/worker/agent.py"
 APP = "stream_app/worker/faust_app.py"
-JOINS = "stream_app/worker/joins/reader.py"
+JOINS = "stream_app/worker/joins_reader.py"
 FETCH_THREAD = "stream_app/worker/faust_fetch_thread.py"
 USERS_TABLE = "stream_app/worker/faust_table.py"
 TRANSPORT = "stream_app/worker/faust_transport.py"

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 from model.serving.state_engine import StateEngine
 from model.state.user_record import pack
 from model.state.user_states import UserStates
+from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import load_settings
 from stream_app.worker.faust_table import UsersStore, UsersStoreParts
 from stream_app.worker.local_store import LocalStore
-from stream_app.worker.metrics import WorkerMetrics
 from tests.unit.builders.basics import make_states, unreadable_batch
 
 SETTINGS = load_settings()

@@ -28,10 +28,10 @@ from model.serving.serving import Serving
 from model.serving.state_engine import StateEngine
 from model.versions import manifest
 from model.versions.manifest import CONFIG, MANIFEST, VOCABULARY, WEIGHTS
+from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import Settings
 from stream_app.versions import own_registry
 from stream_app.versions.promotions import Promotion, encode_promotion, promoted_after, rolled_back
-from stream_app.worker.metrics import WorkerMetrics
 from stream_app.worker.reload import Reloader, logger
 from stream_app.worker.threads import WorkerThreads
 from tests.unit.builders.basics import CPU, make_states

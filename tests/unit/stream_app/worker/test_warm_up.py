@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry
 
 from model.serving.serving import Serving, serve
 from stream_app.contract.records import UnreadableBatch
+from stream_app.pipeline.engine import new_engine
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings, load_settings
 from stream_app.worker import warm_up as module
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
-from stream_app.worker.warm_up import LARGE, _MadeUpStream, new_engine, process, warm_up
+from stream_app.worker.warm_up import LARGE, _MadeUpStream, process, warm_up
 from tests.unit.builders.basics import CPU, HIDDEN, make_version, unpacked
 
 SETTINGS = load_settings({"hidden": HIDDEN})

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from model.serving.answers import Answers
 from model.serving.online_scores import NOTHING, BatchScores
 from stream_app.contract.decoded import REASONS
+from stream_app.pipeline.metrics import RANKERS, ArrayHistogram, VersionScores, WorkerMetrics
 from stream_app.trainer.metrics import TrainerMetrics
-from stream_app.worker.metrics import RANKERS, ArrayHistogram, VersionScores, WorkerMetrics
 
 BUCKETS = (0.005, 0.25, 1.0, 2.5, 60.0)
 VALUES = st.lists(st.sampled_from([-1.0, 0.0, 0.005, 0.0051, 0.25, 1, 2.5, 59.9, 60, 61, 1e9]) | st.floats(-10, 100))

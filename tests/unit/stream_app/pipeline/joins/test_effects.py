@@ -6,9 +6,9 @@ import numpy as np
 from aiokafka.partitioner import DefaultPartitioner
 
 from model.state.user_record import pack
+from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.joins.effects import JoinEffects, OutgoingJoin, add_effects
 from stream_app.settings import load_settings
-from stream_app.worker.delivery import BatchResult
-from stream_app.worker.joins.effects import JoinEffects, OutgoingJoin, add_effects
 from tests.unit.builders.basics import CPU, make_states, unpacked
 
 SETTINGS = load_settings({"partitions": 5})

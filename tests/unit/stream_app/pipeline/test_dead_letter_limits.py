@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stream_app.contract.decoded import Reason, Rejection
 from stream_app.errors import DataPathError, TooManyDeadLetters
+from stream_app.pipeline.dead_letter_limits import DeadLetterLimits
 from stream_app.settings import Settings, load_settings
-from stream_app.worker.dead_letter_limits import DeadLetterLimits
 from tests.unit.builders.basics import make_record
 
 REASONS = get_args(Reason)[:3]

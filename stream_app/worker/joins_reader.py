@@ -25,8 +25,8 @@ from aiokafka.structs import OffsetAndMetadata
 from stream_app.errors import AuthorizationFailed, TopicMismatch
 from stream_app.kafka.clients import Consumer, new_consumer
 from stream_app.kafka.topic_admin import ensure_topics
+from stream_app.pipeline.joins.fetched import JoinsFetch, JoinsResponse
 from stream_app.settings import Settings
-from stream_app.worker.joins.fetched import JoinsFetch, JoinsResponse
 
 _WAIT_MS: Final = 500  # that a fetch waits at the broker when it finds nothing
 _AT_ONCE: Final = 500  # records of a fetch

@@ -36,14 +36,14 @@ from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
 from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
+from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.damaged_users import DamagedUsers
+from stream_app.pipeline.dead_letter_limits import DeadLetterLimits
+from stream_app.pipeline.joins.effects import JoinEffects, add_effects
+from stream_app.pipeline.joins.fetched import JoinsFetch
+from stream_app.pipeline.joins.steps import PlacedActions, placed_identities, read_joins, step_identified
+from stream_app.pipeline.metrics import STAGES, Ranker, WorkerMetrics
 from stream_app.settings import Settings
-from stream_app.worker.damaged_users import DamagedUsers
-from stream_app.worker.dead_letter_limits import DeadLetterLimits
-from stream_app.worker.delivery import BatchResult
-from stream_app.worker.joins.effects import JoinEffects, add_effects
-from stream_app.worker.joins.fetched import JoinsFetch
-from stream_app.worker.joins.steps import PlacedActions, placed_identities, read_joins, step_identified
-from stream_app.worker.metrics import STAGES, Ranker, WorkerMetrics
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 

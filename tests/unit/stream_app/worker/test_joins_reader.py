@@ -13,10 +13,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 
 from stream_app.errors import AuthorizationFailed, BrokerUnreachable, TopicMismatch
+from stream_app.pipeline.joins.fetched import JoinsResponse
 from stream_app.settings import load_settings
-from stream_app.worker.joins import reader as module
-from stream_app.worker.joins.fetched import JoinsResponse
-from stream_app.worker.joins.reader import JoinsReader, in_pieces, joins_are_possible
+from stream_app.worker import joins_reader as module
+from stream_app.worker.joins_reader import JoinsReader, in_pieces, joins_are_possible
 from tests.unit.builders.basics import make_record
 
 SETTINGS = load_settings()

@@ -40,8 +40,8 @@ from stream_app.contract.joins import (
     encode_join,
     past_of,
 )
-from stream_app.worker.joins.effects import JoinEffects, OutgoingJoin
-from stream_app.worker.joins.fetched import JoinsFetch
+from stream_app.pipeline.joins.effects import JoinEffects, OutgoingJoin
+from stream_app.pipeline.joins.fetched import JoinsFetch
 
 Records = Sequence[Any]  # of Kafka
 Outcomes = Mapping[str, Counter]  # what counts each of `JOIN_OUTCOMES`

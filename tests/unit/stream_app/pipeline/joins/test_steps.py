@@ -16,8 +16,8 @@ from model.data.contexts import unpack_contexts
 from model.data.events import item_key
 from model.items.item import Item
 from stream_app.contract.joins import JoinedSequence, JoinRequest, encode_join, imported_past
-from stream_app.worker.joins.fetched import JoinsFetch
-from stream_app.worker.joins.steps import PlacedIdentity, pieces
+from stream_app.pipeline.joins.fetched import JoinsFetch
+from stream_app.pipeline.joins.steps import PlacedIdentity, pieces
 from tests.unit.builders.basics import make_record, splits
 from tests.unit.builders.joins import JoiningPipeline, Record, home_of
 from tests.unit.builders.past import log_of as log_in_past

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from model.data.events import stable_hash
-from stream_app.worker.damaged_users import DamagedUsers
-from stream_app.worker.metrics import WorkerMetrics
+from stream_app.pipeline.damaged_users import DamagedUsers
+from stream_app.pipeline.metrics import WorkerMetrics
 
 
 def test_all_are_counted_and_the_first_of_a_partition_is_logged_without_its_id(

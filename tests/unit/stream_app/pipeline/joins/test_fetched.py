@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stream_app.worker.joins.fetched import JoinsFetch, JoinsResponse
+from stream_app.pipeline.joins.fetched import JoinsFetch, JoinsResponse
 from tests.unit.builders.basics import make_record
 
 

@@ -26,10 +26,10 @@ from model.state.user_record import record_position
 from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.compression import CODECS
+from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Compression, Settings, load_settings
-from stream_app.worker.delivery import BatchResult
-from stream_app.worker.metrics import WorkerMetrics
-from stream_app.worker.pipeline import Pipeline
 from tests.unit.builders.any_event import ANY_EVENT, INT64
 from tests.unit.builders.basics import (
     CPU,

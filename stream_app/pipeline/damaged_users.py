@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from model.data.events import stable_hash
-from stream_app.worker.metrics import WorkerMetrics
+from stream_app.pipeline.metrics import WorkerMetrics
 
 logger: Final = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from model.state.user_record import UserRecords, packed, records_of
 from stream_app.contract.string_columns import frozen, strings
 from stream_app.kafka.key_partitions import key_partitions
 from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
+from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.metrics import Ranker
 from stream_app.settings import Settings
-from stream_app.worker.delivery import BatchResult
-from stream_app.worker.metrics import Ranker
 
 
 class OutgoingJoin(NamedTuple):

@@ -1,0 +1,35 @@
+"""What comes out of a batch, to be delivered: all that it changes, by partition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_app.contract.decoded import Reason
+from stream_app.kafka.encoded_batch import RecordBatch
+from stream_app.pipeline.metrics import Ranker
+
+_NO_TIMES: Final = np.zeros(0, np.int64)
+
+
+def _no_times() -> NDArray[np.int64]:
+    return _NO_TIMES
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """All effects of a batch on one partition."""
+
+    partition: int
+    ranker: Ranker
+    predictions: list[RecordBatch] = field(default_factory=list)
+    dead_letters: list[RecordBatch] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)  # of the dead letters
+    changelog: list[RecordBatch] = field(default_factory=list)
+    states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
+    record_times: NDArray[np.int64] = field(default_factory=_no_times)  # of the answered events, ms since the epoch
+    joins: list[tuple[int, RecordBatch]] = field(default_factory=list)  # each with its partition of the joins topic
+    joins_read: int | None = None  # where the next batch of the partition's joins begins; None: it read none
