@@ -1,4 +1,5 @@
-"""Reads variables of the environment beside pydantic's own way: values that lie in files, and names that mean nothing.
+"""Reads variables of the environment beside pydantic's own way: values that lie in files, names that mean nothing,
+and those of a connection to Kafka that do not fit each other.
 
 `NEXTACT_X_FILE` names a file that holds the value of setting X, as Docker's and Kubernetes' secrets are files.
 """
@@ -18,6 +19,8 @@ from stream_app.errors import SettingsInvalid
 
 PREFIX: Final = "NEXTACT_"
 FILE: Final = "_FILE"  # behind the name of a variable: the value is in the file that it names
+_OF_PASSWORD: Final = ("sasl_username", "sasl_password")
+_OF_TOKEN_SERVER: Final = ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl_oauth_client_secret")
 _LARGEST: Final = 64 * 1024  # bytes of a file that holds a value
 # What Kubernetes sets in every container for a Service whose name begins with "nextact".
 _SERVICE: Final = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
@@ -74,6 +77,45 @@ def unknown_variables(environment: Iterable[str], settings: Iterable[str]) -> li
     services = {name.upper().removesuffix("_SERVICE_HOST") for name in names if name.upper().endswith("_SERVICE_HOST")}
     unknown = [name for name in names if name.upper() not in known and not _of_a_service(name.upper(), services)]
     return [UnknownVariable(name, _nearest(name, variables)) for name in unknown]
+
+
+def connection_problem(protocol: str, mechanism: str, given: set[str]) -> str:
+    """Says which of the settings of a connection is missing, or has no meaning beside the others; empty: none.
+
+    `given`: names of the fields that are given.
+    """
+    if not protocol.endswith("SSL") and (files := sorted(given & {"ssl_cafile", "ssl_certfile", "ssl_keyfile"})):
+        return f"{variable_of(files[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SSL or SASL_SSL"
+    uses_sasl = protocol.startswith("SASL")
+    if not uses_sasl and (names := sorted(name for name in given if name.startswith("sasl_"))):
+        return (
+            f"{variable_of(names[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SASL_SSL or "
+            "SASL_PLAINTEXT"
+        )
+    if "ssl_certfile" not in given and (names := sorted(given & {"ssl_keyfile", "ssl_password"})):
+        return f"{variable_of(names[0])} is given without NEXTACT_SSL_CERTFILE, the certificate that it belongs to"
+    return _mechanism_problem(mechanism, given) if uses_sasl else ""
+
+
+def _mechanism_problem(mechanism: str, given: set[str]) -> str:
+    """Says which of the settings of a mechanism is missing, or belongs to another one; empty: none."""
+    strange: set[str]
+    needed: tuple[str, ...]
+    if mechanism != "OAUTHBEARER":
+        needed, strange = _OF_PASSWORD, {name for name in given if name.startswith("sasl_oauth_")}
+    elif "sasl_oauth_provider" in given:
+        needed, strange = (), given & {*_OF_PASSWORD, *_OF_TOKEN_SERVER, "sasl_oauth_scope"}
+    else:
+        needed, strange = _OF_TOKEN_SERVER, given & set(_OF_PASSWORD)
+    if strange:
+        beside = f"NEXTACT_SASL_MECHANISM {mechanism}"
+        if "sasl_oauth_provider" in given and mechanism == "OAUTHBEARER":
+            beside = "NEXTACT_SASL_OAUTH_PROVIDER"
+        return f"{variable_of(min(strange))} has no meaning beside {beside}: take one of them away"
+    if missing := [variable_of(name) for name in needed if name not in given]:
+        instead = ", or NEXTACT_SASL_OAUTH_PROVIDER" if needed == _OF_TOKEN_SERVER else ""
+        return f"NEXTACT_SASL_MECHANISM {mechanism} needs {' and '.join(missing)}{instead}"
+    return ""
 
 
 def _of_a_service(variable: str, services: Iterable[str]) -> bool:

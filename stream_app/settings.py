@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.addresses import HIDDEN, secrets_in, shown
-from stream_app.environment import PREFIX, FilesSource, variable_of
+from stream_app.environment import PREFIX, FilesSource, connection_problem, variable_of
 from stream_app.errors import SettingsInvalid
 
 __all__ = ["PREFIX", "Settings", "load_settings"]
@@ -21,8 +21,6 @@ __all__ = ["PREFIX", "Settings", "load_settings"]
 _LEADING_ON: Final = ("reference", "simplecache", "filecache", "blockcache", "cached", "dir", "data")
 _LEAST_SECRET: Final = 4  # characters: a shorter one cannot be told from what is no secret
 _OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of a connection begin
-_OF_PASSWORD: Final = ("sasl_username", "sasl_password")
-_OF_TOKEN_SERVER: Final = ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl_oauth_client_secret")
 
 Compression = Literal["none", "lz4", "zstd", "gzip", "snappy"]
 WriteFormat = Literal["current", "previous"]
@@ -75,6 +73,9 @@ class Settings(BaseSettings):
         "shop.canary-reports", description="the workers' reports on a new version, for the trainer (compacted)"
     )
     items_topic: str = Field("shop.items", description="what the shop sells, its catalogue (compacted)")
+    statistics_topic: str = Field(
+        "shop.statistics", description="what is known of items from the stream, as it comes (compacted)"
+    )
     instance_id: str = Field(
         "",
         description="name of this worker in its group, unique and the same after a restart: a restart within the "
@@ -310,7 +311,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _security_fits(self) -> Self:
-        if problem := _security_problem(self):
+        names = [name for name in type(self).model_fields if name.startswith(_OF_SECURITY)]
+        given = {name for name in names if _given(self, name)}
+        if problem := connection_problem(self.security_protocol, self.sasl_mechanism, given):
             raise ValueError(problem)
         return self
 
@@ -332,45 +335,6 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsInvalid("\n".join(_message(problem) for problem in error.errors())) from error
-
-
-def _security_problem(settings: Settings) -> str:
-    """Says which of the settings of a connection is missing, or has no meaning beside the others; empty: none."""
-    protocol = settings.security_protocol
-    given = {name for name in type(settings).model_fields if name.startswith(_OF_SECURITY) and _given(settings, name)}
-    if not settings.uses_tls and (files := sorted(given & {"ssl_cafile", "ssl_certfile", "ssl_keyfile"})):
-        return f"{variable_of(files[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SSL or SASL_SSL"
-    if not settings.uses_sasl and (names := sorted(name for name in given if name.startswith("sasl_"))):
-        return (
-            f"{variable_of(names[0])} is given, but NEXTACT_SECURITY_PROTOCOL is {protocol}: give SASL_SSL or "
-            "SASL_PLAINTEXT"
-        )
-    if "ssl_certfile" not in given and (names := sorted(given & {"ssl_keyfile", "ssl_password"})):
-        return f"{variable_of(names[0])} is given without NEXTACT_SSL_CERTFILE, the certificate that it belongs to"
-    if settings.uses_sasl:
-        return _mechanism_problem(settings.sasl_mechanism, given)
-    return ""
-
-
-def _mechanism_problem(mechanism: str, given: set[str]) -> str:
-    """Says which of the settings of a mechanism is missing, or belongs to another one; empty: none."""
-    strange: set[str]
-    needed: tuple[str, ...]
-    if mechanism != "OAUTHBEARER":
-        needed, strange = _OF_PASSWORD, {name for name in given if name.startswith("sasl_oauth_")}
-    elif "sasl_oauth_provider" in given:
-        needed, strange = (), given & {*_OF_PASSWORD, *_OF_TOKEN_SERVER, "sasl_oauth_scope"}
-    else:
-        needed, strange = _OF_TOKEN_SERVER, given & set(_OF_PASSWORD)
-    if strange:
-        beside = f"NEXTACT_SASL_MECHANISM {mechanism}"
-        if "sasl_oauth_provider" in given and mechanism == "OAUTHBEARER":
-            beside = "NEXTACT_SASL_OAUTH_PROVIDER"
-        return f"{variable_of(min(strange))} has no meaning beside {beside}: take one of them away"
-    if missing := [variable_of(name) for name in needed if name not in given]:
-        instead = ", or NEXTACT_SASL_OAUTH_PROVIDER" if needed == _OF_TOKEN_SERVER else ""
-        return f"NEXTACT_SASL_MECHANISM {mechanism} needs {' and '.join(missing)}{instead}"
-    return ""
 
 
 def _given(settings: Settings, name: str) -> bool:

@@ -39,12 +39,12 @@ from model.versions.version import Version, VersionContents, load, save
 from stream_app.contract.events import decode_batch
 from stream_app.device import CPU
 from stream_app.errors import SettingsInvalid
+from stream_app.following.content import Origin
 from stream_app.history.event_history import EventHistory
 from stream_app.history.files import Span, Stream
 from stream_app.history.rows import rows_of
 from stream_app.history.storage import HistoryStorage
 from stream_app.items.local_catalogue import LocalCatalogue
-from stream_app.items.snapshot import Origin
 from stream_app.sandbox.simulate import Shop
 from stream_app.settings import Settings
 from stream_app.worker.warm_up import warm_up

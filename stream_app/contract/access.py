@@ -42,7 +42,8 @@ class Grant:
 def grants(settings: Settings) -> list[Grant]:
     """Returns the least rights of all roles with these settings, role by role.
 
-    Only workers with `delivery` exactly-once, and the operator who examines it, need transactional ids.
+    Only workers with `delivery` exactly-once, the operator who examines it, and the trainer, beside whom the process
+    runs that writes the statistics, need transactional ids.
     """
     return [
         *_worker(settings),
@@ -84,6 +85,16 @@ def doctor_transactional_id(settings: Settings) -> str:
     return f"{transactional_prefix(settings)}doctor"
 
 
+def statistics_group(settings: Settings) -> str:
+    """Returns the group in which the processes that could write the statistics agree on the one that does."""
+    return f"{settings.group}-statistics"
+
+
+def statistics_transactional_id(settings: Settings) -> str:
+    """Returns the transactional id of whoever writes the statistics: who takes it locks the one before out."""
+    return f"{settings.group}.{settings.statistics_topic}"
+
+
 def topics_of(settings: Settings, role: Role) -> frozenset[str]:
     """Returns the names of the topics on which the role has any right: those that it looks at."""
     return frozenset(grant.name for grant in grants(settings) if grant.role == role and grant.resource == "Topic")
@@ -104,8 +115,9 @@ def _worker(settings: Settings) -> list[Grant]:
         Grant("worker", "Read", "Topic", settings.models_topic, "follows promotions"),
         Grant("worker", "Read", "Topic", settings.items_topic, "follows the catalogue, if there is one"),
         Grant("worker", "Read", "Topic", settings.joins_topic, "takes in what anonymous users did"),
+        Grant("worker", "Read", "Topic", settings.statistics_topic, "follows the statistics, if there are any"),
         *(Grant("worker", "Write", "Topic", topic, why) for topic, why in written.items()),
-        *_looks("worker", settings.models_topic, settings.items_topic, *written),
+        *_looks("worker", settings.models_topic, settings.items_topic, settings.statistics_topic, *written),
     ]
     if settings.delivery == "exactly-once":
         prefix, why = transactional_prefix(settings), "makes a batch one transaction"
@@ -114,13 +126,18 @@ def _worker(settings: Settings) -> list[Grant]:
 
 
 def _trainer(settings: Settings) -> list[Grant]:
+    statistics, transactional = settings.statistics_topic, statistics_transactional_id(settings)
     return [
         Grant("trainer", "Read", "Topic", settings.events_topic, "learns from events"),
         Grant("trainer", "Read", "Topic", settings.models_topic, "follows promotions"),
         Grant("trainer", "Write", "Topic", settings.models_topic, "promotes versions and takes them back"),
         Grant("trainer", "Read", "Topic", settings.canary_topic, "judges a new version by the workers' reports"),
         Grant("trainer", "Read", "Topic", settings.items_topic, "follows the catalogue, if there is one"),
-        *_looks("trainer", settings.models_topic, settings.canary_topic, settings.items_topic),
+        Grant("trainer", "Read", "Topic", statistics, "goes on with the statistics that are there"),
+        Grant("trainer", "Write", "Topic", statistics, "writes the statistics of items"),
+        Grant("trainer", "Read", "Group", statistics_group(settings), "agrees with others on who writes them"),
+        Grant("trainer", "Write", "TransactionalId", transactional, "writes counts and offsets together"),
+        *_looks("trainer", settings.models_topic, settings.canary_topic, settings.items_topic, statistics),
     ]
 
 
@@ -130,6 +147,7 @@ def _operator(settings: Settings) -> list[Grant]:
         settings.predictions_topic,
         settings.state_topic,
         settings.canary_topic,
+        settings.statistics_topic,
     )
     replays = f"{settings.group}{REPLAY_GROUP}"
     rights = [

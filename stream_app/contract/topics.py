@@ -9,6 +9,7 @@ from stream_app.settings import Settings
 
 LARGEST_DEAD_LETTER: Final = 16 * 1024 * 1024  # bytes: any record that Kafka took, and nextact's headers
 LARGEST_BATCH: Final = 900_000  # most bytes of a batch of several records; brokers take a little over 1 MB by default
+_SMALL_SEGMENTS: Final = {"segment.bytes": str(64 * 1024 * 1024)}  # the newest one is never compacted, but read by all
 _KEPT_MS: Final = 7 * 86_400_000  # a week, of canary reports (the newest of a worker that is no more) and joins
 
 
@@ -40,4 +41,5 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.models_topic, 1, compacted),
         TopicSpec(settings.canary_topic, 1, short_lived),
         TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True, any_partitions=True),
+        TopicSpec(settings.statistics_topic, 1, compacted | _SMALL_SEGMENTS, optional=True, any_partitions=True),
     ]

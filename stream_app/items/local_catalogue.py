@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
-
-from aiokafka import ConsumerRecord
+from typing import Final, NamedTuple
 
 from model.items.attributes import warm_up
 from model.items.catalogue import ItemCatalogue
 from stream_app.contract.decoded import RejectedRecord, Rejection
 from stream_app.contract.items import ItemChange, decode_item
 from stream_app.contract.records import UnreadableBatch
+from stream_app.following.content import Offsets, Origin, Record
 from stream_app.items.details import DetailsFiles
 from stream_app.items.snapshot import (
     FORMAT,
     UNFINISHED,
     Head,
-    Origin,
     SnapshotRefused,
     read_head,
     read_snapshot,
@@ -27,9 +25,6 @@ from stream_app.items.snapshot import (
 )
 
 _ABANDONED_S: Final = 3600.0  # age of an unfinished snapshot that nobody finishes
-
-Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
-Offsets = Mapping[int, int]  # by partition: of the first record that was not applied
 
 logger: Final = logging.getLogger(__name__)
 

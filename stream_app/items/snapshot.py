@@ -18,6 +18,7 @@ from xxhash import xxh3_128
 
 from model.items.catalogue import COLUMNS, LISTS, ItemCatalogue, Tables
 from model.items.string_table import StringTable, frozen
+from stream_app.following.content import Origin
 from stream_app.items.details import DetailsFiles
 
 FORMAT: Final = 1
@@ -27,13 +28,6 @@ UNFINISHED: Final = ".unfinished-"  # before the process id, of a file that is b
 _CHECKSUM: Final = 32  # characters, behind the head
 
 Array = NDArray[Any]
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """The topic that a catalogue was read from."""
-
-    cluster: str
-    topic: str
 
 
 class _Format(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
         canary_topic=f"{name}.canary-reports",
         items_topic=f"{name}.items",
         joins_topic=f"{name}.joins",
+        statistics_topic=f"{name}.statistics",
         partitions=PARTITIONS,
         registry=str(place / "models"),
         history=str(place / "history"),

@@ -71,6 +71,7 @@ def settings(kafka: Broker, tmp_path: Path) -> Settings:
         canary_topic=f"{prefix}.canary-reports",
         items_topic=f"{prefix}.items",
         joins_topic=f"{prefix}.joins",
+        statistics_topic=f"{prefix}.statistics",
         partitions=4,
         registry=str(tmp_path / "models"),
         history=str(tmp_path / "history"),

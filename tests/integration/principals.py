@@ -31,6 +31,7 @@ NOBODY: Final = "who-has-no-role-yet"
 _COMMANDS: Final[dict[str, Role]] = {
     "worker": "worker",
     "trainer": "trainer",
+    "statistics": "trainer",
     "send": "publisher",
     "simulate": "publisher",
     "watch": "subscriber",

@@ -54,9 +54,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each right is a case with `--kafka-secure`, a few are without."""
     if "right" in metafunc.fixturenames:
         every = metafunc.config.getoption("kafka_secure", None)
-        needed = [
-            right for right in RIGHTS if not right.name.endswith("items_topic")
-        ]  # all goes on without: test_topics
+        without = ("items_topic", "statistics_topic", "-statistics")  # all goes on: test_topics, test_statistics
+        needed = [right for right in RIGHTS if not right.name.endswith(without)]
         chosen = [right for right in needed if every or (right.role, right.operation, right.name) in ALWAYS]
         names = [f"{right.role}-{right.operation}-{right.resource}-{right.name}" for right in chosen]
         metafunc.parametrize("right", chosen, ids=names)

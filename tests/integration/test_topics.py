@@ -90,7 +90,7 @@ async def give(settings: Settings, acls: set[Acl]) -> None:
 
 def optional_topics(settings: Settings) -> set[str]:
     """Without these all goes on."""
-    return {settings.items_topic, settings.joins_topic}
+    return {settings.items_topic, settings.joins_topic, settings.statistics_topic}
 
 
 def test_with_the_listed_rights_each_role_finds_its_topics_and_only_the_operator_makes_them(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from model.items.catalogue import ItemCatalogue
 from model.items.item import Item
+from stream_app.following.content import Origin
 from stream_app.items.details import DetailsFiles
-from stream_app.items.snapshot import FORMAT, Head, Origin
+from stream_app.items.snapshot import FORMAT, Head
 
 ORIGIN = Origin("cluster", "shop.items")
 

@@ -31,18 +31,21 @@ def test_only_trainer_and_operator_promote_and_only_the_operator_makes_topics() 
 
 def test_each_role_looks_at_its_own_topics() -> None:
     assert topics_of(SETTINGS, "worker") == {spec.name for spec in topics(SETTINGS)}
-    assert topics_of(SETTINGS, "trainer") == {"shop.events", "shop.models", "shop.canary-reports", "shop.items"}
+    theirs = {"shop.events", "shop.models", "shop.canary-reports", "shop.items", "shop.statistics"}
+    assert topics_of(SETTINGS, "trainer") == theirs
     assert topics_of(SETTINGS, "publisher") == {"shop.events", "shop.items"}
     assert topics_of(SETTINGS, "subscriber") == {"shop.predictions", "shop.events.dead-letters", "shop.items"}
-    assert rights("worker", "Write") == topics_of(SETTINGS, "worker") - {"shop.events", "shop.models", "shop.items"}
+    assert rights("worker", "Write") == topics_of(SETTINGS, "worker") - (theirs - {"shop.canary-reports"})
 
 
 def test_transactions_need_rights_where_delivery_is_exactly_once() -> None:
     def transactional(each: Grant) -> bool:
         return each.resource == "TransactionalId"
 
-    assert not any(map(transactional, grants(SETTINGS)))
-    worker, operator = filter(transactional, grants(EXACTLY_ONCE))
+    (writer,) = filter(transactional, grants(SETTINGS))
+    assert (writer.role, writer.prefixed) == ("trainer", False)
+    worker, _, operator = filter(transactional, grants(EXACTLY_ONCE))
     assert worker.prefixed
     assert transactional_id(EXACTLY_ONCE, 3).startswith(worker.name)
+    assert not writer.name.startswith(worker.name), "no worker may lock the statistics' writer out"
     assert not operator.prefixed

@@ -15,6 +15,7 @@ NAMED = {
     "models_topic": "m",
     "canary_topic": "c",
     "items_topic": "i",
+    "statistics_topic": "st",
     "partitions": 3,
 }
 
@@ -24,7 +25,7 @@ def specs() -> dict[str, TopicSpec]:
 
 
 def test_every_topic_is_named_by_its_setting() -> None:
-    assert list(specs()) == ["e", "p", "d", "s", "j", "m", "c", "i"]
+    assert list(specs()) == ["e", "p", "d", "s", "j", "m", "c", "i", "st"]
 
 
 def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
@@ -34,7 +35,7 @@ def test_topics_that_follow_the_events_have_as_many_partitions() -> None:
 
 def test_states_and_models_are_compacted_and_never_deleted() -> None:
     policies = {name: spec.config.get("cleanup.policy") for name, spec in specs().items()}
-    compacted = {"s": "compact", "m": "compact", "c": "compact,delete", "i": "compact"}
+    compacted = {"s": "compact", "m": "compact", "c": "compact,delete", "i": "compact", "st": "compact"}
     assert policies == {"e": None, "p": None, "d": None, "j": None} | compacted
 
 

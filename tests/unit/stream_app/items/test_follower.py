@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from model.errors import NextactError
 from stream_app.errors import AuthorizationFailed, TopicMismatch
-from stream_app.items import follower as module
+from stream_app.following import follower as module
 from stream_app.items.follower import ItemsFollower
 from stream_app.items.metrics import ItemMetrics
 from stream_app.settings import load_settings

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.items.item import Item, Offer
+from stream_app.following.content import Origin
 from stream_app.items.details import DetailsFiles
-from stream_app.items.snapshot import Origin, SnapshotRefused, read_head, read_snapshot, write_snapshot
+from stream_app.items.snapshot import SnapshotRefused, read_head, read_snapshot, write_snapshot
 from tests.unit.builders.catalogues import ORIGIN, catalogue_of, head
 from tests.unit.builders.items import items
 
