@@ -21,6 +21,7 @@ from model.data.queries import NETWORK_BUCKETS
 from model.data.vocabulary import ITEM_BUCKETS, Tokens
 from model.network.backbones import BACKBONES, BackboneName, MakeBackbone
 from model.network.purchase_head import PurchaseHead
+from model.network.row_table import RowTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.items = nn.Embedding(ITEM_BUCKETS + config.items, width)
+        self.items = RowTable(ITEM_BUCKETS + config.items, width)
         self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
         self.words = nn.Embedding(1 + NETWORK_BUCKETS, width, padding_idx=0)
         # Rows of the context table: the category and the brand of each item, as last seen. The name is that in files.

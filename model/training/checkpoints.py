@@ -24,10 +24,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as encode
+from safetensors.torch import save_file
 from torch import Tensor
 
-FORMAT: Final = 1  # raise it when a fit saves something else
+FORMAT: Final = 2  # raise it when a fit saves something else
 _FINGERPRINT: Final = "fingerprint"  # file name
 _METADATA: Final = "facts"  # key in a file
 _DIGEST: Final = "sha256"  # key in a file
@@ -69,10 +69,11 @@ class Checkpoint:
         """Replaces what was saved before. A disk that takes nothing costs the checkpoint, not the round."""
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         text = json.dumps(metadata)
-        content = encode(on_host, {_METADATA: text, _DIGEST: _digest(on_host, text)})
+        partial = self._path.with_name(f"{self._path.name}.partial")
         try:
-            replace_file(self._path, content)
-        except OSError as error:
+            save_file(on_host, partial, {_METADATA: text, _DIGEST: _digest(on_host, text)})
+            partial.replace(self._path)
+        except (OSError, SafetensorError) as error:
             self._tell(f"checkpoint {self._path} cannot be written, the round goes on without it: {error}")
 
     def _read(self) -> CheckpointContents:

@@ -24,8 +24,17 @@ from model.network.network import Network, NetworkConfig
 from model.training.checkpoints import NO_CHECKPOINTS
 from model.training.fit_run import FitRun, Progress
 from model.training.item_attributes import learn_item_attributes
-from model.training.losses import Losses, Popularity, Recency, losses_of
-from model.training.replicas import BroadcastLog, all_reduce_sum, broadcast, rank, replicas, shard_rows, wrap_ddp
+from model.training.losses import Losses, Popularity, Recency, Sample, losses_of
+from model.training.replicas import (
+    BroadcastLog,
+    all_reduce_gradients,
+    all_reduce_sum,
+    broadcast,
+    rank,
+    replicas,
+    shard_rows,
+)
+from model.training.row_adam import RowAdam
 from model.training.training_state import TrainingProgress, TrainingState
 
 
@@ -150,6 +159,7 @@ def _fit(
                 _check_losses(losses, step)
                 run.tell(stage, Progress(step, steps, losses))
                 means = {name: means.get(name, 0.0) + loss * epochs / steps for name, loss in losses.items()}
+            optimization.settle()
             network.eval()
             after_epoch()
             network.train()
@@ -165,6 +175,8 @@ class _StepInputs(NamedTuple):
     tokens: Tokens  # (B, T)
     targets: Targets
     weights: Tensor  # (B, T)
+    sample: Sample
+    rows: Tensor  # (U,), rising: the rows of the item table that the step reads
 
 
 class _Optimization:
@@ -186,12 +198,26 @@ class _Optimization:
         self._config = config
         self._device = network.items.weight.device
         self._generator = torch.Generator().manual_seed(seed)
-        self._objective = wrap_ddp(_Objective(network, Popularity(counts), self._generator))
+        self._popularity = Popularity(counts)
         self._optimizer, self._schedule = adam_with_schedule(network, config, steps)
+        self._item_rows = RowAdam(network.items, steps)
+        self._weights = [weight for group in self._optimizer.param_groups for weight in group["params"]]
 
     def state(self, randomness: np.random.Generator) -> TrainingState:
         """Returns what changes from step to step; `randomness` draws the batches."""
-        return TrainingState(self._network, self._optimizer, self._schedule, self._generator, randomness, self._device)
+        return TrainingState(
+            self._network,
+            self._optimizer,
+            self._schedule,
+            self._item_rows,
+            self._generator,
+            randomness,
+            self._device,
+        )
+
+    def settle(self) -> None:
+        """Makes all weights of the network those after the last step."""
+        self._item_rows.settle()
 
     def steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
         """Does a step of the optimizer for each batch; yields the losses before it.
@@ -207,18 +233,29 @@ class _Optimization:
 
     def _inputs(self, batch: Batch) -> _StepInputs:
         tokens = self._vocabulary.tokens(batch.item_keys, batch.contexts, batch.queries)
+        tokens, targets = self._with_buckets(tokens, batch), targets_of(batch, self._vocabulary, torch.device("cpu"))
+        sample = self._popularity.sample(targets.next_rows[targets.next_known] - ITEM_BUCKETS, self._generator)
+        rows = (tokens.items.flatten(), targets.next_rows[targets.next_on_item], sample.candidates + ITEM_BUCKETS)
         return _StepInputs(
-            self._with_buckets(tokens, batch).to(self._device),
-            targets_of(batch, self._vocabulary, torch.device("cpu")),
+            tokens.to(self._device),
+            targets,
             torch.from_numpy(self._recency.weights(batch.next_times)),
+            sample,
+            torch.unique(torch.cat(rows)),
         )
 
     def _step(self, inputs: _StepInputs) -> Losses:
-        losses = Losses(*self._objective(inputs.tokens, inputs.targets, inputs.weights))
+        # All processes read the same rows and the same sample, for the next items of the whole batch.
+        share = shard_rows(len(inputs.weights)) if replicas() > 1 else None
+        items = self._item_rows.read(inputs.rows)
+        with self._network.items.reading(items.rows, items.weights):
+            losses = losses_of(self._network, inputs.tokens, inputs.targets, inputs.weights, inputs.sample, share)
         self._optimizer.zero_grad(set_to_none=True)
-        # The losses of the processes add up to that of the batch; of their gradients DDP takes the mean.
-        (losses.total(self._config.side_weight) * replicas()).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._config.clip)
+        losses.total(self._config.side_weight).backward()  # type: ignore[no-untyped-call]
+        weights = [*self._weights, items.weights]
+        all_reduce_gradients(weights)
+        nn.utils.clip_grad_norm_(weights, self._config.clip)
+        self._item_rows.step(items, self._optimizer.param_groups[1]["lr"])
         self._optimizer.step()
         self._schedule.step()
         return Losses(*all_reduce_sum(losses.stacked().detach()))
@@ -230,28 +267,13 @@ class _Optimization:
         return replace(tokens, items=torch.where(replaced & (~tokens.searches), buckets, tokens.items))
 
 
-class _Objective(nn.Module):
-    """Computes the losses (4,) of this process's rows of a batch; every process is given the whole batch."""
-
-    def __init__(self, network: Network, popularity: Popularity, generator: torch.Generator) -> None:
-        super().__init__()
-        self.network = network
-        self._popularity = popularity
-        self._generator = generator
-
-    def forward(self, tokens: Tokens, targets: Targets, weights: Tensor) -> Tensor:
-        rows = shard_rows(len(weights)) if replicas() > 1 else None
-        # All processes draw the same candidates, for the next items of the whole batch.
-        losses = losses_of(self.network, tokens, targets, weights, self._popularity, self._generator, rows)
-        return losses.stacked()
-
-
 def adam_with_schedule(
     network: Network, config: TrainConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Returns Adam, with a higher rate for embedding tables, and its schedule for so many steps."""
+    """Returns Adam for all but the item table, with a higher rate for tables, and its schedule for so many steps."""
     tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
     others = [weight for weight in network.parameters() if all(weight is not table for table in tables)]
+    tables = [table for table in tables if table is not network.items.weight]  # see `RowAdam`
     rate, warm_up = config.learning_rate, max(1, round(config.warm_up * steps))
     groups: list[dict[str, Any]] = [{"params": others}, {"params": tables, "lr": rate * config.embedding_rate}]
     optimizer = torch.optim.Adam(groups, lr=rate, fused=True)

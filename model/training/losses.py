@@ -35,6 +35,16 @@ AFTER_NEXT: Final = 0.3  # weight of the item after the next: what is looked at 
 FLATTENING: Final = 0.75  # exponent of popularity in the draw: rare items are drawn more often than they occur
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The items that the softmax of a batch is over, its next items among them."""
+
+    candidates: Tensor  # (C,), rising
+    log_q: Tensor  # (C,): log of the chance to be a candidate
+    targets: int  # next items of the batch
+    whole: bool  # whether it is the whole vocabulary
+
+
 class Popularity:
     """How often each item of the vocabulary is a target; draws candidates by it."""
 
@@ -45,6 +55,13 @@ class Popularity:
         self._shares = torch.from_numpy(counts / max(1, counts.sum()))
         self._draws = torch.from_numpy(flat / flat.sum())
         self._cumulated = self._draws.cumsum(0)
+
+    def sample(self, targets: Tensor, generator: torch.Generator) -> Sample:
+        """Returns what the softmax of a batch with these next items (P,) is over; a small vocabulary is taken whole."""
+        if len(self._draws) <= FULL_SOFTMAX_ITEMS:
+            return Sample(torch.arange(len(self._draws)), torch.zeros(len(self._draws)), len(targets), whole=True)
+        candidates = self.candidates(targets, generator)
+        return Sample(candidates, self.log_inclusion(candidates, len(targets)), len(targets), whole=False)
 
     def candidates(self, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Draws the candidates (C,) of the targets (P,): the targets themselves and others, each once, rising.
@@ -108,18 +125,17 @@ def losses_of(
     tokens: Tokens,
     targets: Targets,
     weights: Tensor,
-    popularity: Popularity,
-    generator: torch.Generator,
+    sample: Sample,
     rows: Tensor | None = None,
 ) -> Losses:
     """Computes all losses of one batch, with `weights` (B, T) of the next items.
 
-    The tokens are on the network's device; targets, weights and the generator, which draws negatives, are on the host.
+    The tokens are on the network's device; targets, weights and the sample for the batch are on the host.
 
     With `rows`, only what these rows of the batch add to the losses: with the same draws, the shares of disjoint rows
     add up to the losses of the batch.
     """
-    batch, items = targets, targets.next_rows[targets.next_known] - ITEM_BUCKETS
+    batch = targets
     if rows is not None:
         tokens, targets, weights = tokens[rows], targets[rows], weights[rows]
     known, on_item, has_next, counted = targets.next_known, targets.next_on_item, targets.has_next, targets.counted
@@ -136,7 +152,7 @@ def losses_of(
     of_items = network.type_given_item_logits(vectors[at_item], network.item_vectors(rows_on_item))
     purchases = network.purchase_soon_logits(vectors[at_counted])
     return Losses(
-        item=item_loss(network, vectors[at_known], next_items, popularity, generator, items),
+        item=item_loss(network, vectors[at_known], next_items, sample),
         next_type=_cross_entropy(network.type_logits(vectors[at_next]), types, batch.has_next),
         type_given_item=_cross_entropy(of_items, types_on_item, batch.next_on_item),
         purchase=_purchase_loss(purchases, purchase_soon, batch.counted),
@@ -175,41 +191,24 @@ class NextItems:
         return Pairs(rows[rows != others], columns[others[rows != others]])
 
 
-def item_loss(
-    network: Network,
-    vectors: Tensor,
-    targets: NextItems,
-    popularity: Popularity,
-    generator: torch.Generator,
-    batch: Tensor | None = None,
-) -> Tensor:
-    """Returns the mean cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D).
+def item_loss(network: Network, vectors: Tensor, targets: NextItems, sample: Sample) -> Tensor:
+    """Returns the cross-entropy of the next item and, with less weight, of the one after it, by vectors (P, D).
 
-    `batch` are the next items of the whole batch, where these are a share of it.
+    It is the sum over these targets, by the number of all targets of the batch.
     """
-    batch = targets.items if batch is None else batch
-    candidates, log_q, always = _candidates(targets, batch, network.config.items, popularity, generator)
-    labels, weights = targets.labels(torch.searchsorted(candidates, targets.items))
+    columns = torch.searchsorted(sample.candidates, targets.items)
+    always = targets.of_same_sequence(columns) if not sample.whole else Pairs(columns[:0], columns[:0])
+    labels, weights = targets.labels(columns)
     rows, log_q, always_rows, always_columns, label_rows, label_columns, weights = all_on_device(
-        (candidates + ITEM_BUCKETS, log_q, always.rows, always.columns, labels.rows, labels.columns, weights),
+        (
+            *(sample.candidates + ITEM_BUCKETS, sample.log_q),
+            *(always.rows, always.columns, labels.rows, labels.columns, weights),
+        ),
         vectors.device,
     )
     always, labels = Pairs(always_rows, always_columns), Pairs(label_rows, label_columns)
     loss = cross_entropy(network.queries(vectors), network.item_vectors(rows), log_q, always, labels, weights)
-    return loss / max(1, len(batch))
-
-
-def _candidates(
-    targets: NextItems, batch: Tensor, items: int, popularity: Popularity, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Pairs]:
-    """Returns the candidates (C,), rising, their log Q (C,), and the pairs (step, candidate) where log Q is 0."""
-    if items <= FULL_SOFTMAX_ITEMS:
-        everything = torch.arange(items)
-        none = everything[:0]
-        return everything, torch.zeros_like(everything, dtype=torch.float32), Pairs(none, none)
-    sample = popularity.candidates(batch, generator)
-    columns = torch.searchsorted(sample, targets.items)
-    return sample, popularity.log_inclusion(sample, len(batch)), targets.of_same_sequence(columns)
+    return loss / max(1, sample.targets)
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, averaged: Tensor) -> Tensor:

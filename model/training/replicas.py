@@ -6,14 +6,13 @@ it has the log, broadcasts what is to be fitted and hands out the parts of the l
 
 from __future__ import annotations
 
-import gc
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from model.data.event_log import EventLog
 from model.data.sequences import Sequences
@@ -41,26 +40,25 @@ def shard_rows(rows: int) -> Tensor:
     return torch.arange(rank(), rows, replicas())
 
 
-def wrap_ddp(module: nn.Module) -> nn.Module:
-    """Wraps a module so that its gradients become the means over all processes."""
-    if replicas() == 1:
-        return module
-    # A share of a batch may not use all weights: words are used by searches only.
-    return DistributedDataParallel(module, find_unused_parameters=True)
-
-
 def end_group() -> None:
-    """Ends the process group. Replicas of the network are in reference cycles: until these are collected they keep
-    threads of the group alive, and such a thread aborts the process at its end (PyTorch 2.15)."""
-    gc.collect()
+    """Ends the process group."""
     dist.destroy_process_group()
 
 
-def all_reduce_sum(losses: Tensor) -> Tensor:
+def all_reduce_sum(numbers: Tensor) -> Tensor:
     """Returns the sum over all processes."""
     if replicas() > 1:
-        dist.all_reduce(losses)
-    return losses
+        dist.all_reduce(numbers)
+    return numbers
+
+
+def all_reduce_gradients(weights: Sequence[Tensor]) -> None:
+    """Adds up the gradients of all processes, in one piece. A weight must have one in all of them or in none."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    if replicas() > 1:
+        sums = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, total in zip(gradients, torch.split(sums, [each.numel() for each in gradients]), strict=True):
+            gradient.copy_(total.view_as(gradient))
 
 
 @dataclass(frozen=True, slots=True)

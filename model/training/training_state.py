@@ -14,9 +14,11 @@ from model.errors import VersionRefused
 from model.network.network import Network
 from model.network.tensor_checks import check_shapes
 from model.training.checkpoints import Checkpoint, Metadata
+from model.training.row_adam import RowAdam
 
 _NETWORK: Final = "network."
 _OPTIMIZER: Final = "optimizer."
+_MEANS, _SQUARES = "items.means", "items.squares"
 _GLOBAL, _GLOBAL_CUDA, _GENERATOR = "random.torch", "random.cuda", "random.generator"
 
 
@@ -36,6 +38,7 @@ class TrainingState:
     network: Network
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
+    item_rows: RowAdam  # all of them up to date, whenever the state is saved
     generator: torch.Generator
     randomness: np.random.Generator
     device: torch.device
@@ -65,6 +68,7 @@ class TrainingState:
             return TrainingProgress()
         self.network.load_state_dict(weights)
         self._restore_optimizer(_with_prefix(_OPTIMIZER, saved.tensors), saved.metadata)
+        self.item_rows.resume(saved.tensors[_MEANS], saved.tensors[_SQUARES], saved.metadata["step"])
         self._restore_generators(saved.tensors, saved.metadata)
         return TrainingProgress(saved.metadata["epochs"], saved.metadata["step"], saved.metadata["losses"])
 
@@ -72,6 +76,7 @@ class TrainingState:
         tensors = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"{_OPTIMIZER}{index}.{name}": tensor for name, tensor in moments.items()}
+        tensors |= {_MEANS: self.item_rows.means, _SQUARES: self.item_rows.squares}
         tensors |= {_GLOBAL: torch.get_rng_state(), _GENERATOR: self.generator.get_state()}
         return tensors | ({_GLOBAL_CUDA: torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 

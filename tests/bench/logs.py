@@ -21,5 +21,5 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
 def read_logs(paths: Iterable[str], options: argparse.Namespace) -> Actions:
     """The actions of all files, in order of time."""
     given = {"constant_type": None, "time_unit": "auto", "file_format": "auto", "timezone": options.timezone}
-    given |= {"columns": tuple(options.columns), "types": tuple(options.types)}
+    given |= {"columns": tuple(options.columns), "types": tuple(options.types), "baskets": False}
     return in_order_of_time(LogReader().read([event_file(path, given) for path in paths]))

@@ -14,7 +14,7 @@ from model.data.sequences import sequences_of
 from model.data.targets import targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.network.network import Network, NetworkConfig
-from model.training.losses import FULL_SOFTMAX_ITEMS, NextItems, Popularity, Recency, item_loss, losses_of
+from model.training.losses import FULL_SOFTMAX_ITEMS, NextItems, Popularity, Recency, Sample, item_loss, losses_of
 
 CPU = torch.device("cpu")
 
@@ -31,6 +31,11 @@ def small(items: int) -> Network:
 def strangers(*items: int) -> NextItems:
     """Next items of as many sequences, all of one weight."""
     return NextItems(torch.tensor(items), torch.arange(len(items)), torch.ones(len(items)))
+
+
+def sample_of(popularity: Popularity, *items: int) -> Sample:
+    """What the softmax of a batch with these next items is over."""
+    return popularity.sample(torch.tensor(items, dtype=torch.int64), generator())
 
 
 def cosine_logits(network: Network, vector: torch.Tensor) -> list[float]:
@@ -51,7 +56,7 @@ def test_a_small_vocabulary_gets_the_full_softmax() -> None:
     for vector, target in zip(vectors, (0, 6, 3), strict=True):
         logits = cosine_logits(network, vector)
         expected += math.log(sum(map(math.exp, logits))) - logits[target]
-    result = item_loss(network, vectors, strangers(0, 6, 3), Popularity(np.ones(7, np.int64)), generator())
+    result = item_loss(network, vectors, strangers(0, 6, 3), sample_of(Popularity(np.ones(7, np.int64)), 0, 6, 3))
     assert result.item() == pytest.approx(expected / 3, rel=1e-4)
 
 
@@ -78,7 +83,7 @@ def test_a_large_vocabulary_gets_a_sample_with_the_log_of_its_chances() -> None:
         if sequences[step] == [*sequences, None][step + 1]:
             expected += 0.3 * weights[step] * (normaliser - corrected[targets[step + 1]])
     next_items = NextItems(torch.tensor(targets), torch.tensor(sequences), torch.tensor(weights))
-    result = item_loss(network, vectors, next_items, popularity, generator(9))
+    result = item_loss(network, vectors, next_items, popularity.sample(torch.tensor(targets), generator(9)))
     assert result.item() == pytest.approx(expected / 6, rel=1e-4)
 
 
@@ -98,9 +103,9 @@ def test_the_inclusion_chances_are_those_of_the_draw() -> None:
 def test_with_everything_drawn_the_sample_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     network, vectors, targets = small(30), torch.randn(8, 6, generator=generator()), strangers(*range(8))
     popularity = Popularity(np.full(30, 3), negatives=3000)
-    full = item_loss(network, vectors, targets, popularity, generator())
+    full = item_loss(network, vectors, targets, sample_of(popularity, *range(8)))
     monkeypatch.setattr("model.training.losses.FULL_SOFTMAX_ITEMS", 0)
-    sampled = item_loss(network, vectors, targets, popularity, generator())
+    sampled = item_loss(network, vectors, targets, sample_of(popularity, *range(8)))
     torch.testing.assert_close(full, sampled)
 
 
@@ -112,8 +117,8 @@ def test_all_losses_of_a_batch_by_hand() -> None:
     network = small(2)
     (batch,) = batches(sequences, tokens=100)
     tokens = vocabulary.tokens(batch.item_keys, batch.contexts, batch.queries)
-    popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
-    result = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
+    sample, weights = sample_of(Popularity(np.ones(2, np.int64)), 1), torch.full(batch.counted.shape, 1.0)
+    result = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, sample).values()
     counted = torch.from_numpy(batch.counted)
     vectors = dict(zip(batch.positions[batch.counted].tolist(), network(tokens)[1][counted], strict=True))
     names = [kind for _, kind, _ in rows]
@@ -148,8 +153,8 @@ def test_without_targets_a_loss_is_zero_and_not_nan() -> None:
     (batch,) = batches(sequences, tokens=10)
     vocabulary, network = Vocabulary(["a", "b"]), small(2)
     tokens = vocabulary.tokens(batch.item_keys, batch.contexts, batch.queries)
-    popularity, weights = Popularity(np.ones(2, np.int64)), torch.full(batch.counted.shape, 1.0)
-    result = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, popularity, generator()).values()
+    sample, weights = sample_of(Popularity(np.ones(2, np.int64))), torch.full(batch.counted.shape, 1.0)
+    result = losses_of(network, tokens, targets_of(batch, vocabulary, CPU), weights, sample).values()
     assert (result["item"], result["next_type"], result["type_given_item"]) == (0.0, 0.0, 0.0)
     assert result["purchase"] > 0
 

@@ -11,6 +11,7 @@ from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.training.checkpoints import Checkpoint
 from model.training.fit_network import TrainConfig, adam_with_schedule
+from model.training.row_adam import RowAdam
 from model.training.training_state import TrainingProgress, TrainingState
 from tests.unit.builders.basics import CPU
 
@@ -22,7 +23,8 @@ def fitting(seed: int, width: int = 4) -> TrainingState:
     network = cold_start(NetworkConfig(items=3, width=width, hidden=4), seed)
     optimizer, schedule = adam_with_schedule(network, TrainConfig(), steps=50)
     generator = torch.Generator().manual_seed(seed)
-    return TrainingState(network, optimizer, schedule, generator, np.random.default_rng(seed), CPU)
+    items = RowAdam(network.items, 50)
+    return TrainingState(network, optimizer, schedule, items, generator, np.random.default_rng(seed), CPU)
 
 
 def steps(state: TrainingState, count: int) -> list[float]:
@@ -30,7 +32,10 @@ def steps(state: TrainingState, count: int) -> list[float]:
     draws = []
     for _ in range(count):
         state.optimizer.zero_grad()
-        sum(((weight - 1) ** 2).sum() for weight in state.network.parameters()).backward()  # type: ignore[union-attr]
+        items = state.item_rows.read(torch.arange(state.network.items.num_embeddings))
+        weights = [weight for weight in state.network.parameters() if weight is not state.network.items.weight]
+        sum(((weight - 1) ** 2).sum() for weight in [*weights, items.weights]).backward()  # type: ignore[union-attr]
+        state.item_rows.step(items, 0.01)
         state.optimizer.step()
         state.schedule.step()
         draws += [torch.rand(1).item(), torch.rand(1, generator=state.generator).item(), state.randomness.random()]
