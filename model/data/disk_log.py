@@ -100,7 +100,7 @@ class DiskLog:
         self._file = file
         self._starts = starts
         self._cut = cut
-        self._queries = queries
+        self.queries = queries
         self._size = size
         self._times: NDArray[np.int64] | None = None
         self.room = room
@@ -127,7 +127,7 @@ class DiskLog:
     def part(self, number: int) -> Sequences:
         """See `PartedLog.part`."""
         self._file.seek(self._starts[number])
-        whole = Sequences(**{name: np.load(self._file) for name in _COLUMNS}, queries=self._queries)
+        whole = Sequences(**{name: np.load(self._file) for name in _COLUMNS}, queries=self.queries)
         return whole if self._cut is None else whole.before(self._cut)
 
     def before(self, cut: int) -> DiskLog:
@@ -138,7 +138,7 @@ class DiskLog:
             times = part.times[part.times < cut]
             size += len(times)
             bounds += known_span(times) or ()
-        return DiskLog(self._file, self._starts, self.room, size, _span(bounds), self._queries, cut)
+        return DiskLog(self._file, self._starts, self.room, size, _span(bounds), self.queries, cut)
 
     def newest(self, share: float) -> int:
         """See `Sequences.newest`; the first call reads all parts."""

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.query_table import QueryTable
 from model.data.sequences import Sequences, concatenate_sequences
 
 _SAMPLED: Final = 500_000  # actions, at most about so many, whose times stand for those of all
@@ -40,6 +41,10 @@ class EventLog(PartedLog, Protocol):
     @property
     def span(self) -> tuple[int, int]:
         """The oldest and the newest known time (ms) of an action; both 0 without any."""
+
+    @property
+    def queries(self) -> QueryTable:
+        """The words of all searches, and perhaps of others."""
 
     def before(self, cut: int) -> EventLog:
         """See `Sequences.before`."""

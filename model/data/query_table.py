@@ -1,6 +1,6 @@
 """A table from the keys of searches to their words, looked up and filled by compiled loops.
 
-Shapes: Q searches, N keys.
+Shapes: Q searches, N keys, W words of the longest search among them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.queries import MOST_WORDS, NETWORK_BUCKETS, NETWORK_WORDS, NO_QUERIES, QueryWords, joined_queries
+from model.data.queries import MOST_WORDS, NO_QUERIES, QueryWords, joined_queries
 from model.kernels.compiled import compiled
 from model.kernels.hash_table import cell_of, empty_cells, find_row
 
@@ -58,15 +58,17 @@ class QueryTable:
         _insert(self.cells, words, 0, known.keys, known.words)
         self.words = words
 
-    def network_words(self, keys: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Returns the buckets that the network reads of the searches among N keys, (N, NETWORK_WORDS); else 0.
+    def words_of(self, keys: NDArray[np.uint64], searches: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Returns the buckets of the words of the searches among N keys, (N, W), W at least 1; else 0.
 
         Raises `LookupError` for a search that is not in the table.
         """
-        words = np.zeros((len(keys), NETWORK_WORDS), np.int64)
-        missing = _fill_network_words(self.cells, self.words, keys, searches, words)
-        if missing >= 0:
-            raise LookupError(f"the words of search {keys[missing]} are not in the table")
+        rows = np.empty(len(keys), np.int64)
+        most = _find_searches(self.cells, self.words, keys, searches, rows)
+        if most < 0:
+            raise LookupError(f"the words of search {keys[~most]} are not in the table")
+        words = np.zeros((len(keys), max(most, 1)), np.int64)
+        words[searches] = self.words[rows[searches], : words.shape[1]]
         return words
 
 
@@ -109,27 +111,20 @@ def _list_keys(cells: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
 
 
 @compiled
-def _fill_network_words(
+def _find_searches(
     cells: NDArray[np.uint64],
     table: NDArray[np.uint16],
     keys: NDArray[np.uint64],
     searches: NDArray[np.bool_],
-    words: NDArray[np.int64],
+    rows: NDArray[np.int64],
 ) -> int:
-    """Fills in words (N, NETWORK_WORDS); returns the index of a search that is not in the table, or -1."""
+    """Fills in the rows (N,) of searches; returns W or, for the first one that is not in the table, ~n."""
+    most = 0
     for n in range(len(keys)):
         if searches[n]:
-            row = find_row(cells, keys[n])
-            if row < 0:
-                return n
-            for position in range(NETWORK_WORDS):
-                words[n, position] = network_bucket(table[row, position])
-    return -1
-
-
-@compiled
-def network_bucket(bucket: np.uint16) -> np.uint32:
-    """Returns the network's bucket of a word; 0: there is no such word."""
-    if bucket == 0:
-        return np.uint32(0)
-    return np.uint32(1) + (np.uint32(bucket) - np.uint32(1)) % np.uint32(NETWORK_BUCKETS)
+            rows[n] = find_row(cells, keys[n])
+            if rows[n] < 0:
+                return ~n
+            while most < table.shape[1] and table[rows[n], most] != 0:
+                most += 1
+    return most

@@ -35,7 +35,7 @@ class Tokens:
     items: Tensor  # rows of the item table
     searches: Tensor  # whether the action is a search, bool
     contexts: Tensor  # (..., 6) rows of the context table
-    words: Tensor  # (..., NETWORK_WORDS) of a search, else 0; (..., 0) where none of the actions is a search
+    words: Tensor  # (..., W) buckets of a search's words, else 0; (..., 0) where none of the actions is a search
 
     def to(self, device: torch.device) -> Tokens:
         """Moves the tokens to a device."""
@@ -81,7 +81,7 @@ class Vocabulary:
         items, searches = np.empty(len(keys), np.int64), np.empty(len(keys), np.bool_)
         rows = np.empty((len(keys), len(CONTEXT_SLICES)), np.int64)
         found = _fill_tokens(self.table.cells, keys, packed, items, searches, rows)
-        words = queries.network_words(keys, searches) if found else np.zeros((len(keys), 0), np.int64)
+        words = queries.words_of(keys, searches) if found else np.zeros((len(keys), 0), np.int64)
         columns = (items, searches, rows, words)
         return Tokens(*[torch.from_numpy(each.reshape(*item_keys.shape, *each.shape[1:])) for each in columns])
 

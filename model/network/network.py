@@ -10,6 +10,7 @@ Shapes: B sequences, T steps, D width of embeddings and vectors, S numbers of st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,16 @@ from torch.nn import functional as F
 
 from model.data.contexts import CONTEXT_ROWS, CONTEXT_SLICES, ITEM_ATTRIBUTES
 from model.data.events import EVENT_TYPES, SEARCH
-from model.data.queries import NETWORK_BUCKETS
+from model.data.queries import BUCKETS
 from model.data.vocabulary import ITEM_BUCKETS, Tokens
 from model.network.backbones import BACKBONES, BackboneName, MakeBackbone
 from model.network.purchase_head import PurchaseHead
 from model.network.row_table import RowTable
+
+WordRows = Literal[4_096, 65_536]  # of the table of words; row 0 stands for no word
+SMALL_WORDS: Final = 4_096  # of a log without searches, and of versions before there were more
+LARGE_WORDS: Final = 65_536
+WORDS_READ: Final[dict[WordRows, int]] = {SMALL_WORDS: 5, LARGE_WORDS: 12}  # of a search, the first ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class NetworkConfig:
     logit_scale: float = 16.0  # factor of the cosine between vector and item: a temperature of 1/16
     embedding_dropout: float = 0.25
     vector_dropout: float = 0.25
+    word_rows: WordRows = SMALL_WORDS
 
 
 class Network(nn.Module):
@@ -47,7 +54,7 @@ class Network(nn.Module):
         width = config.width
         self.items = RowTable(ITEM_BUCKETS + config.items, width)
         self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
-        self.words = nn.Embedding(1 + NETWORK_BUCKETS, width, padding_idx=0)
+        self.words = nn.Embedding(config.word_rows, width, padding_idx=0)
         # Rows of the context table: the category and the brand of each item, as last seen. The name is that in files.
         self.sides = nn.Buffer(torch.zeros(ITEM_BUCKETS + config.items, len(ITEM_ATTRIBUTES), dtype=torch.int64))
         self.backbone = (make_backbone or BACKBONES[config.backbone])(width, config.hidden)
@@ -81,10 +88,15 @@ class Network(nn.Module):
         """Returns the embedded item (or the mean of the query's words) and the whole input of a step, (..., D) each."""
         embedded = self.items(tokens.items)
         if tokens.words.shape[-1]:
-            words = self._pool(self.words, tokens.words, "mean")
+            words = self._pool(self.words, self._word_rows(tokens.words), "mean")
             embedded = torch.where(tokens.searches.unsqueeze(-1), words, embedded)
         embedded = F.dropout(embedded, self.config.embedding_dropout, self.training)
         return embedded, embedded + self._pool(self.contexts, tokens.contexts, "sum")
+
+    def _word_rows(self, words: Tensor) -> Tensor:
+        """Returns the rows of the words that are read, (..., W) buckets -> (..., at most W)."""
+        words, rows = words[..., : WORDS_READ[self.config.word_rows]], self.config.word_rows - 1
+        return words if rows >= BUCKETS else torch.where(words > 0, 1 + (words - 1) % rows, 0)
 
     def _pool(self, table: nn.Embedding, rows: Tensor, mode: str) -> Tensor:
         """Returns sums or means (..., D) of the rows (..., n) of a table, padding left out."""

@@ -18,7 +18,7 @@ from model.evaluation.session_knn import SessionKnn
 from model.evaluation.split import Split, validation
 from model.network.network import NetworkConfig
 from model.rounds.fit_model import FitModelConfig, Model, StartingPoint, fit_model
-from model.rounds.initial_network import cold_start
+from model.rounds.initial_network import cold_start, word_rows_for
 from model.serving.rules import RULES_HALF_LIFE
 from model.training.fit_network import fit_network
 from model.training.fit_run import FitRun, Progress, Tell
@@ -37,7 +37,8 @@ BASELINES: Final[dict[str, Callable[[Sequences, ItemIndex], Ranker]]] = {
 def fit_on_split(split: Split, *, hidden: int, seed: int, device: torch.device, tell: Tell) -> Model:
     """Fits a model from scratch to all that is known, as the first round of a trainer does."""
     vocabulary = Vocabulary(split.items)
-    start = StartingPoint(partial(cold_start, NetworkConfig(items=len(vocabulary), hidden=hidden), seed))
+    shape = NetworkConfig(items=len(vocabulary), hidden=hidden, word_rows=word_rows_for(split.known))
+    start = StartingPoint(partial(cold_start, shape, seed))
     return fit_model(split.known, vocabulary, start, FitModelConfig(), FitRun(device, seed, tell))
 
 
@@ -47,7 +48,8 @@ def quality_by_epoch(
     """Measures the network after each epoch, on the newest slice of training, which it has not learned from."""
     known, holdout = validation(split.known)
     vocabulary = Vocabulary(split.items)
-    network = cold_start(NetworkConfig(items=len(vocabulary), hidden=hidden), seed)
+    shape = NetworkConfig(items=len(vocabulary), hidden=hidden, word_rows=word_rows_for(known))
+    network = cold_start(shape, seed)
     rankings: list[Ranking] = []
 
     def score() -> None:

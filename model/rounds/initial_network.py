@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
+from model.data.event_log import EventLog
+from model.data.queries import folded_words
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.network.network import Network, NetworkConfig
+from model.network.network import LARGE_WORDS, SMALL_WORDS, Network, NetworkConfig, WordRows
 from model.versions.version import Version
 
 
@@ -34,3 +37,20 @@ def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator)
     }
     network.load_state_dict({**weights, **grown})
     return network
+
+
+def word_rows_for(log: EventLog, most: WordRows = LARGE_WORDS) -> WordRows:
+    """Returns how many rows for words a network for a log needs: without searches, none that it will ever learn."""
+    return most if len(log.queries) else SMALL_WORDS
+
+
+def with_word_rows(network: Network, word_rows: WordRows) -> Network:
+    """Returns a network with at least so many rows for words; each word begins with the row that it shared before."""
+    known = network.config.word_rows
+    if known >= word_rows:
+        return network
+    rows = torch.from_numpy(folded_words(np.arange(word_rows), known - 1))
+    weights = network.state_dict()
+    grown = Network(replace(network.config, word_rows=word_rows))
+    grown.load_state_dict({**weights, "words.weight": weights["words.weight"][rows]})
+    return grown

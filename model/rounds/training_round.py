@@ -25,10 +25,10 @@ from model.fusion.combiner import CombinerConfig
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_of
 from model.network.backbones import BackboneName
-from model.network.network import NetworkConfig
+from model.network.network import LARGE_WORDS, NetworkConfig, WordRows
 from model.rounds.fit_model import FitModelConfig, Model, Sample, StartingPoint, fine_tune, fit_model
 from model.rounds.fit_purchases import fit_purchases
-from model.rounds.initial_network import cold_start, warm_start
+from model.rounds.initial_network import cold_start, warm_start, with_word_rows, word_rows_for
 from model.rounds.latency import Clock, seconds_per_event
 from model.rounds.rehearsal import rehearsal
 from model.rounds.training_report import LossCurve, TrainingReport, data_window, quality_by_slice
@@ -51,6 +51,7 @@ class RoundConfig:
     fitting: FitModelConfig = field(
         default_factory=lambda: FitModelConfig(from_scratch=False, combiner=CombinerConfig(examples=60_000))
     )
+    word_rows: WordRows = LARGE_WORDS  # of a network for a log with searches
     most_actions: int = 300_000  # that a network which starts from the champion learns from: new ones and a rehearsal
     warm_rate: float = 0.5  # of such a network's learning rate, as a share of a first version's
     gate: GateConfig = field(default_factory=GateConfig)
@@ -94,6 +95,7 @@ def train_round(
     Raises `TooLittleData` when there is not enough to learn or to judge.
     """
     log, curve = window.log, LossCurve()
+    config = replace(config, word_rows=word_rows_for(log, config.word_rows))
     summary = summarise(log, targets=LEAST_TARGETS)
     cut = _holdout_start(summary, held_out_share(log, config.holdout), champion)
     known, judged = log.before(cut), active_sequences(log, cut)
@@ -159,10 +161,14 @@ def _targets_from(summary: LogSummary, cut: int) -> int:
 def _starting_point(champion: Version | None, vocabulary: Vocabulary, config: RoundConfig) -> StartingPoint:
     """Starts from the champion where it is of the configured kind, else from nothing."""
     if champion is None or not _same_kind(champion, config):
-        shape = NetworkConfig(items=len(vocabulary), hidden=config.hidden, backbone=config.backbone)
+        shape = NetworkConfig(
+            items=len(vocabulary), hidden=config.hidden, backbone=config.backbone, word_rows=config.word_rows
+        )
         return StartingPoint(lambda: cold_start(shape, config.seed))
     return StartingPoint(
-        lambda: warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)),
+        lambda: with_word_rows(
+            warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), config.word_rows
+        ),
         champion.fusion.combiner,
         _sample(champion, config),
     )

@@ -25,7 +25,7 @@ from model.kernels.compiled import FAST, Floats, compiled
 from model.kernels.fast_math import fast_exp
 from model.kernels.simd import FLOAT, FLOATS, LANES, LONG, arrays_of, load, splat, store
 from model.network.backbones import GRU
-from model.network.network import Network
+from model.network.network import WORDS_READ, Network
 
 Integers = NDArray[np.int64]
 
@@ -48,6 +48,7 @@ class _Layers(NamedTuple):
 
     items: Floats  # (rows, D)
     words: Floats  # (rows, D)
+    words_read: int  # of a search, the first ones
     contexts: Floats  # (rows, D)
     gates: _DenseLayer  # reset, then update: of inputs and state, (D + H) -> 2H
     candidate_of_inputs: _DenseLayer  # D -> H
@@ -94,6 +95,7 @@ def _layers_of(network: Network) -> _Layers:
     return _Layers(
         items=network.items.weight.contiguous().numpy(),
         words=network.words.weight.contiguous().numpy(),
+        words_read=WORDS_READ[network.config.word_rows],
         contexts=network.contexts.weight.contiguous().numpy(),
         gates=_dense(torch.cat((into, within), 1)[:gates], (into_bias + within_bias)[:gates]),
         candidate_of_inputs=_dense(into[gates:], into_bias[gates:]),
@@ -224,10 +226,10 @@ def _embed(layers: _Layers, item: int, search: bool, words: Integers, embedded: 
         return
     embedded[:] = np.float32(0)
     count = 0
-    for word in words:
+    for word in words[: layers.words_read]:
         if word:
             count += 1
-            row = layers.words[word]
+            row = layers.words[1 + (word - 1) % (len(layers.words) - 1)]
             for d in range(len(embedded)):
                 embedded[d] += row[d]
     for d in range(len(embedded)):

@@ -2,7 +2,8 @@
 
 The section holds, for each distinct search among the record's actions: its key (64 bits), how many words are kept (8
 bits), and the bucket of each (16 bits), little-endian. A search that the section does not have is one without words.
-In layout 1 a search's key is its first words themselves, 12 bits each, the first one lowest, as the network reads them.
+In layout 1 a search's key is its first words themselves, 12 bits each, the first one lowest, as a small network reads
+them.
 Shapes: U users, L actions, Q searches.
 """
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.data.contexts import type_of, types_of
 from model.data.events import SEARCH
-from model.data.queries import MOST_WORDS, NETWORK_BUCKETS, NETWORK_WORDS, QueryWords, joined_queries
+from model.data.queries import MOST_WORDS, QueryWords, folded_words, joined_queries
 from model.data.query_table import QueryTable
 from model.kernels.compiled import compiled
 from model.kernels.hash_table import find_row
@@ -27,6 +28,8 @@ from model.state.user_record import FIRST_VERSION, StoredUsers
 
 _LEAST_FORGOTTEN: Final = 65_536  # searches in memory below which nobody looks whether they are still needed
 _ENTRY: Final = 9  # bytes of a search without words
+_FIRST_WORDS: Final = 5  # of a search that layout 1 has
+_FIRST_BUCKETS: Final = 4_095  # of a word in layout 1, from 1 on
 _WORD_BITS: Final = 12  # of a word in a key of layout 1
 
 Sections = tuple[NDArray[np.uint8], NDArray[np.int64]]  # one user's behind the other; where each begins, the last ends
@@ -77,8 +80,8 @@ class Searches:
     def first_keys(self, item_keys: NDArray[np.uint64], contexts: NDArray[np.uint32]) -> NDArray[np.uint64]:
         """Returns keys (U, L) as layout 1 has them."""
         searches = (types_of(contexts) == SEARCH).reshape(-1)
-        words = self.table.network_words(item_keys.reshape(-1), searches)
-        packed = (words << (_WORD_BITS * np.arange(NETWORK_WORDS))).sum(1).astype(np.uint64)
+        words = folded_words(self.table.words_of(item_keys.reshape(-1), searches)[:, :_FIRST_WORDS], _FIRST_BUCKETS)
+        packed = (words << (_WORD_BITS * np.arange(words.shape[1]))).sum(1).astype(np.uint64)
         return np.where(searches, packed, item_keys.reshape(-1)).reshape(item_keys.shape)
 
 
@@ -98,10 +101,10 @@ def stored_queries(stored: StoredUsers, sections: Sequence[bytes]) -> QueryWords
 
 
 def queries_of_first_keys(keys: NDArray[np.uint64]) -> QueryWords:
-    """Returns the words in keys of layout 1 (Q,): the network's buckets stand for those that are no longer known."""
+    """Returns the words in keys of layout 1 (Q,): a small network's buckets stand for those that are not known."""
     words = np.zeros((len(keys), MOST_WORDS), np.uint16)
-    shifts = np.arange(NETWORK_WORDS, dtype=np.uint64) * np.uint64(_WORD_BITS)
-    words[:, :NETWORK_WORDS] = (keys[:, None] >> shifts) & np.uint64(NETWORK_BUCKETS)
+    shifts = np.arange(_FIRST_WORDS, dtype=np.uint64) * np.uint64(_WORD_BITS)
+    words[:, :_FIRST_WORDS] = (keys[:, None] >> shifts) & np.uint64(_FIRST_BUCKETS)
     return QueryWords(keys, words)
 
 

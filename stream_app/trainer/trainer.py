@@ -25,6 +25,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
+from model.network.network import LARGE_WORDS, SMALL_WORDS
 from model.rounds.drift import DriftMonitor
 from model.rounds.training_report import card
 from model.rounds.training_round import Round, RoundConfig, train_round
@@ -243,7 +244,11 @@ class Trainer:
         """Runs the round itself, in the training thread; from here on drift is measured against its window."""
         settings = self._settings
         config = RoundConfig(
-            hidden=settings.hidden, backbone=settings.backbone, holdout=settings.train_holdout, seed=settings.seed
+            hidden=settings.hidden,
+            backbone=settings.backbone,
+            holdout=settings.train_holdout,
+            word_rows=SMALL_WORDS if settings.write_format == "previous" else LARGE_WORDS,
+            seed=settings.seed,
         )
         train = partial(
             train_round,

@@ -26,7 +26,7 @@ from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import LIST_SIZE, Holdout, rank_all, ranking
 from model.network.network import Network, NetworkConfig
-from model.rounds.initial_network import cold_start
+from model.rounds.initial_network import cold_start, word_rows_for
 from model.training.fit_network import TrainConfig, fit_network
 from model.training.fit_run import FitRun
 from tests.bench.logs import add_log_options, read_logs
@@ -110,7 +110,7 @@ def contestant(actions: Actions, sequences: Sequences, cut: int, name: str, seed
     """Recall@20 and MRR@20 in per cent: of all targets, and of those right after an item that training did not have."""
     vocabulary = Vocabulary(frequent_items(actions.take(np.flatnonzero(actions.times < cut))))
     with blanked(INPUTS[name]):
-        network = cold_start(NetworkConfig(items=len(vocabulary)), seed)
+        network = cold_start(NetworkConfig(items=len(vocabulary), word_rows=word_rows_for(sequences)), seed)
         fit_network(network, vocabulary, sequences.before(cut), TrainConfig(), FitRun(CPU, seed))
         holdout = targets(sequences, cut)
         ranks = rank_all(NetworkRanker(network, vocabulary, CPU), holdout).ranks

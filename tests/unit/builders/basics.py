@@ -246,7 +246,7 @@ def tokens_of(sequence: Sequence[Action], items: Sequence[str]) -> Tokens:
         items=torch.tensor([rows]),
         searches=torch.tensor([[a.type == 1 for a in sequence]]),
         contexts=torch.tensor([[_context_rows(a) for a in sequence]]),
-        words=torch.tensor([[(a.words + [0] * 5)[:5] for a in sequence]]),
+        words=torch.tensor([[(a.words + [0] * 12)[:12] for a in sequence]]),
     )
 
 
@@ -274,7 +274,7 @@ def _query_hash(query: str) -> int:
 
 
 def _words(query: str) -> list[int]:
-    return [1 + _hash(word) % 4095 for word in query.split()[:5]]
+    return [1 + _hash(word) % 65_520 for word in query.split()[:12]]
 
 
 def words_of_searches(actions: Actions) -> dict[int, list[int]]:

@@ -9,22 +9,23 @@ import torch
 from torch import Tensor
 
 from model.data.events import item_key
+from model.data.queries import BUCKETS, MOST_WORDS, QueryWords
 from model.data.query_table import QueryTable
 from model.data.vocabulary import Tokens, Vocabulary
 from model.network.backbones import BackboneName
-from model.network.network import Network, NetworkConfig
+from model.network.network import SMALL_WORDS, Network, NetworkConfig, WordRows
 from model.serving.recurrent_step import Stepper
-from model.state.searches import queries_of_first_keys
 
 ITEMS = [f"item {n}" for n in range(50)]
 SLOTS = 300
 HALF = 5e-4  # of a half precision number around one: two that are rounded from neighbours lie one apart
 
 
-def make_network(width: int, hidden: int, backbone: BackboneName = "gru") -> Network:
+def make_network(width: int, hidden: int, backbone: BackboneName = "gru", word_rows: WordRows = SMALL_WORDS) -> Network:
     with torch.random.fork_rng():
         torch.manual_seed(width)
-        network = Network(NetworkConfig(items=len(ITEMS), backbone=backbone, width=width, hidden=hidden))
+        config = NetworkConfig(items=len(ITEMS), backbone=backbone, width=width, hidden=hidden, word_rows=word_rows)
+        network = Network(config)
     return network.eval().requires_grad_(False)
 
 
@@ -34,7 +35,9 @@ def make_tokens(count: int) -> Tokens:
     contexts = randomness.integers(0, 2**32, count, dtype=np.uint32)
     contexts -= (contexts % 8 == 7).astype(np.uint32)  # there is no type 7
     item_keys = np.array([*map(item_key, [*ITEMS, "unknown"]), 0, 5 << 12 | 7], np.uint64)
-    queries = QueryTable(queries_of_first_keys(item_keys))
+    words = randomness.integers(1, BUCKETS + 1, (len(item_keys), MOST_WORDS))
+    words[np.arange(MOST_WORDS) >= np.array([0, 12, 6, *[5] * (len(item_keys) - 3)])[:, None]] = 0
+    queries = QueryTable(QueryWords(item_keys, words[::-1].astype(np.uint16)))
     return Vocabulary(ITEMS).tokens(randomness.choice(item_keys, count), contexts, queries)
 
 

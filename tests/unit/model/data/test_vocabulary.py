@@ -55,7 +55,7 @@ def test_tokens_of_items_and_searches() -> None:
     assert tokens.searches.tolist() == [[False, True]]
     assert tokens.contexts[0, :, -1].tolist() == [CONTEXT_SLICES["brands"].start + int(actions.brands[0]), 0]
     assert tokens.words[0, 0].sum() == 0
-    assert tokens.words[0, 1].tolist() == [1 + item_key("x") % 4095, 1 + item_key("y") % 4095, 0, 0, 0]
+    assert tokens.words[0, 1].tolist() == [1 + item_key("x") % 65_520, 1 + item_key("y") % 65_520]
     assert tokens[:, 1].words.shape == (1, tokens.words.shape[2])
 
 
@@ -74,8 +74,10 @@ def test_tokens_are_rows_of_items_words_and_contexts(items: list[str], seed: int
     assert (tokens.items.numpy() == np.where(searched, 0, vocabulary.rows_of(item_keys))).all()
     assert (tokens.contexts.numpy() == context_rows(contexts)).all()
     if searched.any():
-        rows = {key: np.where(row, 1 + (row - 1) % 4095, 0)[:5] for key, row in zip(known.tolist(), words, strict=True)}
-        wanted = np.array([rows[key] for key in item_keys.reshape(-1).tolist()]).reshape(4, 6, 5)
+        rows = dict(zip(known.tolist(), words, strict=True))
+        wanted = np.array([rows[key] for key in item_keys.reshape(-1).tolist()]).reshape(4, 6, 12)
+        most = max(1, np.count_nonzero(wanted[searched], axis=-1).max())
+        wanted = wanted[..., :most]
         assert (tokens.words.numpy() == np.where(searched[..., None], wanted, 0)).all()
         with pytest.raises(LookupError, match="not in the table"):
             vocabulary.tokens(item_keys, contexts)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from model.data.events import EVENT_TYPES, SEARCH, item_key
+from model.data.queries import QueryWords
 from model.data.query_table import QueryTable
 from model.data.vocabulary import ITEM_BUCKETS, Tokens, Vocabulary
 from model.network.backbones import BackboneName
-from model.network.network import Network, NetworkConfig
+from model.network.network import LARGE_WORDS, SMALL_WORDS, Network, NetworkConfig, WordRows
 from model.state.searches import queries_of_first_keys
 from tests.unit.builders.basics import BACKBONES
 
@@ -37,6 +38,17 @@ def test_steps_equal_forward(backbone: BackboneName) -> None:
         torch.testing.assert_close(state, states[:, t], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(vector, vectors[:, t], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(network.readout(tokens[:, t], state), vector, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_large_table_has_a_row_for_each_word_and_a_small_one_shares_them() -> None:
+    buckets = [1, 4095, 4096, 65_520, 7, 9, 0, 0, 0, 0, 0, 0]
+    queries = QueryTable(QueryWords(np.array([3], np.uint64), np.array([buckets], np.uint16)))
+    tokens = Vocabulary(ITEMS).tokens(np.array([[3]], np.uint64), np.array([[SEARCH]], np.uint32), queries)
+    cases: list[tuple[WordRows, list[int]]] = [(SMALL_WORDS, [1, 4095, 1, 4095, 7]), (LARGE_WORDS, buckets[:6])]
+    for rows, wanted in cases:
+        network = Network(NetworkConfig(items=len(ITEMS), width=24, hidden=16, word_rows=rows)).eval()
+        torch.testing.assert_close(network.embed(tokens)[0][0, 0], network.words.weight[wanted].mean(0))
 
 
 @torch.inference_mode()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from model.data.events import item_key
+from model.data.events import SEARCH, Event, actions_of, item_key
+from model.data.queries import QueryWords
+from model.data.query_table import QueryTable
+from model.data.sequences import sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.network.backbones import BackboneName
-from model.network.network import Network, NetworkConfig
-from model.rounds.initial_network import cold_start, warm_start
+from model.network.network import LARGE_WORDS, SMALL_WORDS, Network, NetworkConfig
+from model.rounds.initial_network import cold_start, warm_start, with_word_rows, word_rows_for
 from model.versions.version import Version
 from tests.unit.builders.basics import BACKBONES, make_version
 
@@ -44,6 +48,28 @@ def test_a_warm_start_follows_ids_and_not_rows() -> None:
     old = as_version(tiny(old_words), old_words)
     network = warm_start(old, new_words, torch.Generator().manual_seed(0))
     assert torch.equal(network.item_vectors(), old.network.item_vectors().flip(0))
+
+
+@torch.inference_mode()
+def test_a_network_with_more_words_answers_as_before_and_tells_them_apart() -> None:
+    vocabulary = Vocabulary(["a", "b"])
+    small = tiny(vocabulary).eval()
+    large = with_word_rows(small, LARGE_WORDS).eval()
+    assert with_word_rows(large, SMALL_WORDS) is large
+    assert (large.config.word_rows, len(large.words.weight)) == (65_536, 65_536)
+    words = np.random.default_rng(1).integers(1, 65_521, (50, 12)).astype(np.uint16)
+    words[:, 5:] = 0  # a small network reads no more
+    keys = np.arange(50, dtype=np.uint64)
+    tokens = vocabulary.tokens(keys[None], np.full((1, 50), SEARCH, np.uint32), QueryTable(QueryWords(keys, words)))
+    torch.testing.assert_close(large(tokens), small(tokens), atol=0, rtol=0)
+    assert not large.words.weight[0].any()
+
+
+def test_a_log_without_searches_needs_no_words_of_its_own() -> None:
+    search, view = Event("u", "search", query="red shoes"), Event("u", "view", "a")
+    assert word_rows_for(sequences_of(actions_of([search, view], [1, 2]))) == 65_536
+    assert word_rows_for(sequences_of(actions_of([search, view], [1, 2])), SMALL_WORDS) == 4_096
+    assert word_rows_for(sequences_of(actions_of([view], [2]))) == 4_096
 
 
 def test_a_seed_fixes_the_first_weights_and_leaves_the_callers_randomness_alone() -> None:

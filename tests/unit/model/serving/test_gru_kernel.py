@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.network.network import LARGE_WORDS
 from model.serving.gru_kernel import CompiledStep
 from tests.unit.builders.steppers import HALF, SLOTS, check_steps, make_network, make_tokens
 
@@ -16,6 +17,12 @@ from tests.unit.builders.steppers import HALF, SLOTS, check_steps, make_network,
 def test_a_compiled_step_equals_the_networks(sizes: tuple[int, int], rounds: tuple[int, ...]) -> None:
     network = make_network(*sizes)
     check_steps(network, CompiledStep(network), rounds)
+
+
+@torch.inference_mode()
+def test_a_large_table_of_words_is_read_as_the_network_reads_it() -> None:
+    network = make_network(24, 16, word_rows=LARGE_WORDS)
+    check_steps(network, CompiledStep(network), (64, 9))
 
 
 @torch.inference_mode()

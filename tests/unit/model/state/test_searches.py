@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.events import SEARCH, Event, actions_of
-from model.data.queries import MOST_WORDS, query_key, read_queries
+from model.data.queries import MOST_WORDS, folded_words, query_key, read_queries
 from model.state import searches as module
 from model.state.searches import queries_of_first_keys
 from model.state.sections import SEARCHES, joined_sections, split_sections
@@ -53,7 +53,8 @@ def network_words(states: UserStates) -> list[list[list[int]]]:
         slot = states.slots_of([0], [user])
         item_keys, contexts, sizes = (column[0] for column in states.histories.gather(slot))
         item_keys, searches = item_keys[:sizes], contexts[:sizes] == SEARCH
-        found.append(states.searches.table.network_words(item_keys, searches).tolist())
+        words = folded_words(states.searches.table.words_of(item_keys, searches), 4095)[:, :5]
+        found.append(np.pad(words, ((0, 0), (0, 5 - words.shape[1]))).tolist())
     return found
 
 

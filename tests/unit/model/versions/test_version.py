@@ -83,6 +83,28 @@ def test_every_backbone_answers_as_it_did_before_it_was_saved(tmp_path: Path, ba
         assert torch.equal(found(tokens)[1], network(tokens)[1])
 
 
+def test_a_version_of_before_has_the_words_that_it_had(version: Path) -> None:
+    config = json.loads((version / CONFIG).read_bytes())
+    del config["network"]["word_rows"]
+    replace_file(version, CONFIG, json.dumps(config).encode())
+    assert load(str(version)).network.config.word_rows == 4_096
+
+
+@pytest.mark.parametrize("rows", [0, 1, -5, 4_097, 2**60, "x"])
+def test_a_number_of_words_that_no_network_has_is_refused(version: Path, rows: int) -> None:
+    config = json.loads((version / CONFIG).read_bytes())
+    config["network"]["word_rows"] = rows
+    replace_file(version, CONFIG, json.dumps(config).encode())
+    assert refusal(version) == "format"
+
+
+def test_words_that_the_weights_do_not_have_are_refused(version: Path) -> None:
+    config = json.loads((version / CONFIG).read_bytes())
+    config["network"]["word_rows"] = 65_536
+    replace_file(version, CONFIG, json.dumps(config).encode())
+    assert refusal(version) == "shape"
+
+
 @pytest.mark.parametrize("backbone", ["quantum", "transformer"])
 def test_a_backbone_that_is_not_known_is_refused_by_name(version: Path, backbone: str) -> None:
     replace_file(version, CONFIG, (version / CONFIG).read_bytes().replace(b'"gru"', f'"{backbone}"'.encode()))
