@@ -1,15 +1,16 @@
-"""V-SkNN: recommends the items of the training sessions that are most like the current one (Ludewig and Jannach, 2018).
+"""V-SkNN: recommends the items of the training sessions that are most like the present one (Ludewig and Jannach, 2018).
 
-The current session is a vector over items, the weights falling linearly from its latest item to its first. Candidates
-are the most recent training sessions that share an item with it; the nearest of them, by a cosine in which rare items
-weigh more, are the neighbours. A neighbour gives its similarity, times the weight of the latest item that it shares,
-to each of its items.
-Shapes: S training sessions, I items, E entries (an item in a session), N targets, M items of the current session,
+The present session is that of the user's latest action, up to there. Candidates are the most recent training sessions
+that share an item with it. A candidate's similarity is the sum of the weights of the items that it shares, which fall
+from the session's latest item to its first; the most similar candidates are the neighbours. A neighbour gives each of
+its items its similarity, times a weight of the latest item that it shares, times more for a rare item.
+Shapes: S training sessions, I items, E entries (an item in a session), A actions on items, N targets,
 K items of a list.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,76 +19,124 @@ from numpy.typing import NDArray
 from model.data.contexts import unpack_contexts
 from model.data.events import SEARCH
 from model.data.sequences import Sequences
-from model.evaluation.baselines import ItemIndex, latest_items
+from model.evaluation.baselines import ItemIndex
 from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout, RankedTargets
 from model.kernels.compiled import compiled
-
-NEIGHBOURS: Final = 500
-CANDIDATES: Final = 1000
-SESSION_ITEMS: Final = 20  # M: the user's latest distinct items stand for the current session
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+_LEAST_RARITY: Final = 1e-9  # of an item in every session: a candidate's similarity is never 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKnnConfig:
+    """The settings; the defaults are those of session-rec's example for yoochoose (`conf/example_next.yml`)."""
+
+    neighbours: int = 500  # k
+    candidates: int = 5000  # sample_size
+    position_power: float = 2.0  # weighting, (place / length) ** power: 1 is "div", 2 is "quadratic"
+    shared_power: float = 1.0  # weighting_score, (1 / steps back) ** power: 1 is "div", 2 is "quadratic"
+    idf_weighting: float = 5.0  # an item's score is multiplied by 1 + this times its inverse document frequency
+    cosine: bool = False  # similarity is a cosine in which rare items weigh more; session-rec has no such thing
+    whole_user: bool = False  # takes all that the user did for the present session
+
 
 class _SessionIndex(NamedTuple):
-    """The training sessions in the order of time, and by item."""
+    """The training sessions by the time of their last action, and by item."""
 
     items: Codes  # (E,) codes of items, session by session
     session_starts: Codes  # (S + 1,) where the items of each session begin
     sessions: Codes  # (E,) sessions, item by item, rising
     item_starts: Codes  # (I + 1,) where the sessions of each item begin
-    idf: Floats  # (I,)
+    rarities: Floats  # (I,) of an item in the similarity; 1 but for a cosine
+    lengths: Floats  # (S,) that a similarity is divided by; 1 but for a cosine
+    factors: Floats  # (I,) of an item's score, by its rarity
     neighbours: int
     candidates: int
+    position_power: float
+    shared_power: float
+
+
+class _PresentSessions(NamedTuple):
+    """What each target's session is up to then."""
+
+    codes: Codes  # (A,) items of all actions on items, in order; -1: not in training
+    starts: Codes  # (N,) where the session of each target begins among the actions
+    stops: Codes  # (N,) and where it ends
 
 
 class _Scratch(NamedTuple):
-    """Arrays that serve one target after the other; all but the last two are zero in between."""
+    """Arrays that serve one target after the other; all but the last three are zero in between."""
 
-    weights: Floats  # (I,) of the items in the current session
-    similarity: Floats  # (S,) with the current session
+    weights: Floats  # (I,) of the items in the present session, for its similarity to others
+    shared: Floats  # (I,) of the items in the present session, for what a neighbour gives
+    similarity: Floats  # (S,) with the present session
     scores: Floats  # (I,)
-    candidates: Codes  # sessions that share an item with the current one
+    candidates: Codes  # (S,) sessions that share an item with the present one
+    own: Codes  # (I,) items of the present session
     scored_items: Codes  # (I,)
 
 
 class SessionKnn:
     """Ranks items by the nearest training sessions."""
 
-    def __init__(
-        self, known: Sequences, items: ItemIndex, *, neighbours: int = NEIGHBOURS, candidates: int = CANDIDATES
-    ) -> None:
-        self._items = items
+    def __init__(self, known: Sequences, items: ItemIndex, config: SessionKnnConfig | None = None) -> None:
+        self._items, self._config = items, config or SessionKnnConfig()
         sessions, codes = _contents(known, items)
         count = int(sessions[-1]) + 1 if len(sessions) else 0
         by_item = np.argsort(codes, kind="stable")  # sessions stay in the order of time
         item_starts = np.searchsorted(codes[by_item], np.arange(len(items) + 1))
+        session_starts = np.searchsorted(sessions, np.arange(count + 1))
+        idf, lengths = np.log(max(1, count) / np.maximum(1, np.diff(item_starts))), np.sqrt(np.diff(session_starts))
+        cosine = self._config.cosine
         self._index = _SessionIndex(
             items=codes,
-            session_starts=np.searchsorted(sessions, np.arange(count + 1)),
+            session_starts=session_starts,
             sessions=sessions[by_item],
             item_starts=item_starts,
-            idf=np.log((count + 1) / np.maximum(1, np.diff(item_starts))),
-            neighbours=neighbours,
-            candidates=candidates,
+            rarities=np.maximum(idf, _LEAST_RARITY) if cosine else np.ones(len(items)),
+            lengths=lengths if cosine else np.ones(count),
+            factors=1.0 + self._config.idf_weighting * idf,
+            neighbours=self._config.neighbours,
+            candidates=self._config.candidates,
+            position_power=self._config.position_power,
+            shared_power=self._config.shared_power,
         )
 
     def rank(self, holdout: Holdout) -> RankedTargets:
         """Ranks by score; an item that is in no neighbour is not ranked."""
-        current = self._items.codes_of(latest_items(holdout, SESSION_ITEMS))
         ranks = np.full(len(holdout), MISSED)
         top = np.full((len(holdout), LIST_SIZE), -1)
-        _rank(current, self._items.codes_of(holdout.item_keys), self._index, ranks, top)
+        present = _present_sessions(holdout, self._items, self._config.whole_user)
+        _rank(present, self._items.codes_of(holdout.item_keys), self._index, ranks, top)
         return RankedTargets(ranks, self._items.item_keys_of(top))
 
 
+def _begins(sequences: Sequences) -> NDArray[np.bool_]:
+    """Returns of each action whether a session begins with it."""
+    begins = unpack_contexts(sequences.contexts).boundaries.astype(np.bool_)
+    begins[sequences.offsets[:-1]] = True
+    return begins
+
+
+def _present_sessions(holdout: Holdout, items: ItemIndex, whole_user: bool) -> _PresentSessions:
+    """Finds the session of the action before each target: whether the target begins another is not known then."""
+    sequences, starts = holdout.sequences, holdout.starts
+    if not whole_user:
+        begins = np.where(_begins(sequences), np.arange(len(sequences)), 0)
+        starts = np.maximum.accumulate(begins)[holdout.positions - 1]
+    on_item = sequences.types != SEARCH
+    ranks = np.concatenate(([0], np.cumsum(on_item)))  # of each action among those on items
+    return _PresentSessions(items.codes_of(sequences.item_keys[on_item]), ranks[starts], ranks[holdout.positions])
+
+
 def _contents(known: Sequences, items: ItemIndex) -> tuple[Codes, Codes]:
-    """Returns sessions, 0..S-1 in the order in which they began, and codes of their distinct items; (E,) each."""
-    begins = unpack_contexts(known.contexts).boundaries.astype(np.bool_)
-    begins[known.offsets[:-1]] = True
-    numbers = np.empty(begins.sum(), np.int64)
-    numbers[np.argsort(known.times[begins], kind="stable")] = np.arange(len(numbers))
+    """Returns sessions, 0..S-1 in the order in which they ended, and codes of their distinct items; (E,) each."""
+    begins = _begins(known)
+    ends = known.times[np.append(begins[1:], True)[: len(known)]]
+    numbers = np.empty(len(ends), np.int64)
+    numbers[np.argsort(ends, kind="stable")] = np.arange(len(numbers))
     of_action = numbers[np.cumsum(begins) - 1][known.types != SEARCH]
     keys = np.unique(of_action * max(1, len(items)) + items.codes)
     sessions, codes = np.divmod(keys, max(1, len(items)))
@@ -95,52 +144,65 @@ def _contents(known: Sequences, items: ItemIndex) -> tuple[Codes, Codes]:
 
 
 @compiled
-def _rank(current: Codes, targets: Codes, index: _SessionIndex, ranks: Codes, top: Codes) -> None:
-    """Fills `ranks` (N,) and `top` (N, K) for current sessions (N, M), latest item first, and targets (N,).
-
-    Items are codes; -1: there are fewer, or the target is not in the training data.
-    """
-    items, sessions = len(index.idf), len(index.session_starts)
+def _rank(present: _PresentSessions, targets: Codes, index: _SessionIndex, ranks: Codes, top: Codes) -> None:
+    """Fills `ranks` (N,) and `top` (N, K) for targets (N,), as codes; -1: the target is not in the training data."""
+    items, sessions = len(index.factors), len(index.session_starts)
     scratch = _Scratch(
+        np.zeros(items),
         np.zeros(items),
         np.zeros(sessions),
         np.zeros(items),
-        np.empty(current.shape[1] * index.candidates, np.int64),
+        np.empty(sessions, np.int64),
+        np.empty(items, np.int64),
         np.empty(items, np.int64),
     )
-    for n in range(len(current)):
-        known = current[n][current[n] >= 0]
-        for i in range(len(known)):
-            scratch.weights[known[i]] = 1.0 - i / len(known)
-        candidates = scratch.candidates[: _gather(known, index, scratch)]
+    for n in range(len(targets)):
+        session = present.codes[present.starts[n] : present.stops[n]]
+        own = scratch.own[: _weigh(session, index, scratch)]
+        candidates = scratch.candidates[: _gather(own, index, scratch)]
         nearest = _nearest(candidates, index, scratch.similarity)
         scored = scratch.scored_items[: _score(nearest, index, scratch)]
         ranks[n] = _rank_of(targets[n], scratch.scores, scored, ranks[n])
         best = np.argsort(-scratch.scores[scored], kind="mergesort")[: top.shape[1]]
         top[n, : len(best)] = scored[best]
-        scratch.weights[known], scratch.similarity[candidates], scratch.scores[scored] = 0.0, 0.0, 0.0
+        scratch.weights[own], scratch.shared[own] = 0.0, 0.0
+        scratch.similarity[candidates], scratch.scores[scored] = 0.0, 0.0
 
 
 @compiled
-def _gather(known: Codes, index: _SessionIndex, scratch: _Scratch) -> int:
-    """Adds up the products of the current session and its candidates; returns how many candidates there are."""
+def _weigh(session: Codes, index: _SessionIndex, scratch: _Scratch) -> int:
+    """Weighs the known items of a session by where it has them last; returns how many there are."""
     count = 0
-    for item in known:
+    for back in range(len(session)):
+        item = session[len(session) - 1 - back]
+        if item >= 0 and scratch.shared[item] == 0.0:
+            scratch.own[count] = item
+            count += 1
+            place = ((len(session) - back) / len(session)) ** index.position_power
+            scratch.weights[item] = place * index.rarities[item]
+            scratch.shared[item] = (1.0 / (back + 1)) ** index.shared_power
+    return count
+
+
+@compiled
+def _gather(own: Codes, index: _SessionIndex, scratch: _Scratch) -> int:
+    """Adds up the weights that candidates share with the present session; returns how many candidates there are."""
+    count = 0
+    for item in own:
         begin, end = index.item_starts[item], index.item_starts[item + 1]
         for session in index.sessions[max(begin, end - index.candidates) : end]:
             if scratch.similarity[session] == 0.0:
                 scratch.candidates[count] = session
                 count += 1
-            scratch.similarity[session] += scratch.weights[item] * index.idf[item]
+            scratch.similarity[session] += scratch.weights[item]
     return count
 
 
 @compiled
 def _nearest(candidates: Codes, index: _SessionIndex, similarity: Floats) -> Codes:
-    """Returns the sessions with the highest cosine among the most recent ones; of equal ones the more recent."""
+    """Returns the most similar sessions among the most recent ones; of equal ones the more recent."""
     recent = np.sort(candidates)[::-1][: index.candidates]
-    for session in recent:
-        similarity[session] /= np.sqrt(index.session_starts[session + 1] - index.session_starts[session])
+    similarity[recent] /= index.lengths[recent]
     return recent[np.argsort(-similarity[recent], kind="mergesort")[: index.neighbours]]
 
 
@@ -150,12 +212,12 @@ def _score(nearest: Codes, index: _SessionIndex, scratch: _Scratch) -> int:
     count = 0
     for session in nearest:
         items = index.items[index.session_starts[session] : index.session_starts[session + 1]]
-        latest = scratch.weights[items].max()
+        given = scratch.similarity[session] * scratch.shared[items].max()
         for item in items:
             if scratch.scores[item] == 0.0:
                 scratch.scored_items[count] = item
                 count += 1
-            scratch.scores[item] += scratch.similarity[session] * latest
+            scratch.scores[item] += given * index.factors[item]
     return count
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 
 from stream_app.sandbox.cluster import Broker
+from tests.bench import data_sets
 from tests.bench.backbones import backbones
 from tests.bench.batches import batches
 from tests.bench.catalogue import catalogue
@@ -28,11 +29,15 @@ from tests.bench.incremental import incremental
 from tests.bench.items import items
 from tests.bench.past import past
 from tests.bench.per_user import memory
+from tests.bench.quality import quality
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
+from tests.bench.sasrec import sasrec
+from tests.bench.session_knn import session_knn
 from tests.bench.streams import HEAP_MB, Streams
 from tests.bench.sustainable import sustainable
 from tests.bench.throughput import throughput
+from tests.bench.trainer_quality import trainer_quality
 from tests.bench.training import training
 from tests.bench.variants import VARIANTS
 
@@ -55,7 +60,15 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "items": items,
     "past": past,
 }
-PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]
+ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
+    "quality": quality,
+    "session-knn": session_knn,
+    "sasrec": sasrec,
+    "trainer-quality": trainer_quality,
+}
+PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]  # of `all`: what is measured on logs takes hours, and needs them
+
+WITHOUT_BROKER: Final = IN_PROCESS | ON_LOGS
 
 
 def main() -> None:
@@ -77,8 +90,8 @@ def run(options: argparse.Namespace) -> None:
         streams: Streams | None = None
         for part in PARTS if "all" in options.parts else dict.fromkeys(options.parts):
             print(f"\n== {part}; load of the machine {_load()}", flush=True)
-            if part in IN_PROCESS:
-                found[part] = IN_PROCESS[part](options)
+            if part in WITHOUT_BROKER:
+                found[part] = WITHOUT_BROKER[part](options)
             else:
                 streams = streams or started(stack, options.device)
                 found[part] = ON_A_BROKER[part](streams, options)
@@ -91,7 +104,8 @@ def run(options: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """All options of all parts."""
     found = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    found.add_argument("parts", nargs="+", choices=[*PARTS, "all"], metavar="PART", help=", ".join([*PARTS, "all"]))
+    parts = [*PARTS, *ON_LOGS, "all"]
+    found.add_argument("parts", nargs="+", choices=parts, metavar="PART", help=", ".join(parts))
     found.add_argument("--events", type=int, default=200_000)
     found.add_argument("--users", type=int, default=20_000)
     found.add_argument("--items", type=int, default=10_000)
@@ -100,8 +114,13 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--device", default="cpu", help="of workers and of the parts in one process: cpu, cuda")
     found.add_argument("--threads", type=int, default=1, help="of PyTorch, of the parts in one process")
     found.add_argument(
-        "--only", action="append", metavar="WORD", help="sustainable, throughput: only who has it in the name, or is it"
+        "--only",
+        action="append",
+        metavar="WORD",
+        help="sustainable, throughput: only who has it in the name, or is it; quality, session-knn, sasrec, "
+        f"trainer-quality: a data set, of {', '.join(data_sets.NAMES_OF_SETS)}",
     )
+    data_sets.add_options(found)
     found.add_argument("--quick", action="store_true", help="sustainable: fewer rates, once, in five minutes")
     found.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="sustainable: events/s offered to all")
     found.add_argument(

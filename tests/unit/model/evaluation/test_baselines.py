@@ -122,7 +122,7 @@ def test_floors_on_yoochoose() -> None:
         (OwnItems(popular), 38.18, 29.99),
         (Transitions(items, popular), 62.17, 34.83),
         (RulesRanker(learned_rules(split.known)), 66.42, 36.42),
-        (SessionKnn(split.known, items), 68.57, 35.38),  # what it reached when it was written
+        (SessionKnn(split.known, items), 68.76, 36.61),  # what it reached when it was written
     ]
     for ranker, recall, mrr in floors:
         found = ranking(rank_all(ranker, split.holdout).ranks)
