@@ -5,15 +5,32 @@ Shapes: A actions, I items, N actions whose times stand for those of all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.data.event_log import EventLog, parts, sampling_step
-from model.data.events import SEARCH
+from model.data.events import SEARCH, item_key
 from model.data.sequences import Sequences
+
+_NEVER: Final = np.iinfo(np.int64).max  # ms: when an item was first seen that the log does not have
+
+
+@dataclass(frozen=True, slots=True)
+class DatedItems:
+    """Items, and since when a log knows each of them."""
+
+    ids: Sequence[str]  # of I items, in order of first appearance
+    first_seen: NDArray[np.int64]  # (I,) ms: the time of each item's first action
+
+    def before(self, cut: int) -> DatedItems:
+        """Returns the items that had an action before a time (ms), in the same order."""
+        earlier = np.flatnonzero(self.first_seen < cut)
+        return DatedItems([self.ids[index] for index in earlier.tolist()], self.first_seen[earlier])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,14 @@ class LogSummary:
         """Returns the keys, rising, of the items that had an action before a time (ms)."""
         before: NDArray[np.uint64] = self.items[self.first_seen < cut]
         return before
+
+    def dated(self, ids: Sequence[str]) -> DatedItems:
+        """Looks up since when the log knows some items; one that it does not have is dated after all others."""
+        keys = np.array([item_key(item) for item in ids], np.uint64)
+        indices = np.minimum(np.searchsorted(self.items, keys), max(0, len(self.items) - 1))
+        if not len(self.items):
+            return DatedItems(ids, np.full(len(keys), _NEVER))
+        return DatedItems(ids, np.where(self.items[indices] == keys, self.first_seen[indices], _NEVER))
 
 
 def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:

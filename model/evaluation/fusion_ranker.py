@@ -86,7 +86,7 @@ def _ranks(scores: NDArray[np.float32], candidates: Candidates, targets: NDArray
     hits = np.flatnonzero(candidates.items == targets[answers])
     own = np.full(len(targets), np.inf, np.float32)
     own[answers[hits]] = scores[hits]
-    ranks = np.bincount(answers[scores >= own[answers]], minlength=len(targets))
+    ranks = np.bincount(answers[~(scores < own[answers])], minlength=len(targets))  # NaN counts against the target
     return np.where(np.isfinite(own), ranks, MISSED)
 
 

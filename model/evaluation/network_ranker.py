@@ -71,5 +71,6 @@ def exact_ranks(queries: Tensor, item_vectors: Tensor, targets: Tensor) -> NDArr
         scores = queries[start : start + block] @ item_vectors.T
         # The target's own score is read from the same product, so it counts exactly once.
         own = scores.gather(1, targets[start : start + block].unsqueeze(1))
-        ranks.append((scores >= own).sum(1).cpu().numpy())
+        # Written so that a score that is not a number counts against the target, and that of the target for nothing.
+        ranks.append((~(scores < own.where(own.isfinite(), -torch.inf))).sum(1).cpu().numpy())
     return np.concatenate(ranks) if ranks else np.zeros(0, np.int64)

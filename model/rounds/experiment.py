@@ -8,6 +8,7 @@ from typing import Final
 
 import torch
 
+from model.data.log_summary import summarise
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.evaluation.baselines import ItemIndex, OwnItems, PopularItems, RulesRanker, Transitions
@@ -18,7 +19,7 @@ from model.evaluation.session_knn import SessionKnn
 from model.evaluation.split import Split, validation
 from model.network.network import NetworkConfig
 from model.rounds.fit_model import FitModelConfig, Model, StartingPoint, fit_model
-from model.rounds.initial_network import cold_start, word_rows_for
+from model.rounds.initial_network import cold_start, cold_start_for, word_rows_for
 from model.serving.rules import RULES_HALF_LIFE
 from model.training.fit_network import fit_network
 from model.training.fit_run import FitRun, Progress, Tell
@@ -36,18 +37,19 @@ BASELINES: Final[dict[str, Callable[[Sequences, ItemIndex], Ranker]]] = {
 
 def fit_on_split(split: Split, *, hidden: int, seed: int, device: torch.device, tell: Tell) -> Model:
     """Fits a model from scratch to all that is known, as the first round of a trainer does."""
-    vocabulary = Vocabulary(split.items)
-    shape = NetworkConfig(items=len(vocabulary), hidden=hidden, word_rows=word_rows_for(split.known))
-    start = StartingPoint(partial(cold_start, shape, seed))
-    return fit_model(split.known, vocabulary, start, FitModelConfig(), FitRun(device, seed, tell))
+    items = summarise(split.known).dated(split.items)
+    shape = NetworkConfig(items=0, hidden=hidden, word_rows=word_rows_for(split.known))
+    start = StartingPoint(partial(cold_start_for, shape, seed))
+    return fit_model(split.known, items, start, FitModelConfig(), FitRun(device, seed, tell))
 
 
 def quality_by_epoch(
     split: Split, *, hidden: int, seed: int, device: torch.device, progress: Callable[[Progress], None]
 ) -> list[Ranking]:
-    """Measures the network after each epoch, on the newest slice of training, which it has not learned from."""
+    """Measures the network after each epoch, on the newest slice of training: it has learned neither from the
+    actions in it nor which items appeared in it."""
     known, holdout = validation(split.known)
-    vocabulary = Vocabulary(split.items)
+    vocabulary = Vocabulary(summarise(known).dated(split.items).before(split.cut).ids)
     shape = NetworkConfig(items=len(vocabulary), hidden=hidden, word_rows=word_rows_for(known))
     network = cold_start(shape, seed)
     rankings: list[Ranking] = []

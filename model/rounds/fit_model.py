@@ -1,8 +1,9 @@
 """From a log to a model that can serve: network, fusion, calibration.
 
 The network and the item statistics first learn from all but the newest slice of the log. On that slice, which they have
-not seen, the combiner learns how far to trust each of them. Then the network and the statistics learn from the whole
-log, and so does the purchase head: what serves has seen everything. Where a log is too short to hold anything out, the
+not seen, the combiner learns how far to trust each of them; items that appeared in it are unknown there, as new items
+are to what serves. Then the network and the statistics learn from the whole log, with all of its items, and so does the
+purchase head: what serves has seen everything. Where a log is too short to hold anything out, the
 combiner stays as it was; a new one ranks as the network does.
 """
 
@@ -15,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from model.data.event_log import EventLog, active_sequences, held_out_share
+from model.data.log_summary import DatedItems
 from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.ranking import Holdout
@@ -24,6 +26,7 @@ from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import Network
 from model.rounds.fit_purchases import fit_purchases
+from model.rounds.initial_network import grow
 from model.rounds.rehearsal import rehearsal
 from model.training.fit_network import FitReport, TrainConfig, fit_network
 from model.training.fit_run import FitRun, Progress
@@ -55,7 +58,8 @@ class FitModelConfig:
 class StartingPoint:
     """What a model is fitted from, and how much of the log its network learns from."""
 
-    network: Callable[[], Network]  # makes the network that a fit begins with
+    network: Callable[[Vocabulary], Network]  # makes the network that a fit begins with, for a vocabulary
+    vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary([]))  # to which the items of the log are appended
     combiner: Combiner | None = None  # that the new one starts from
     sample: Sample = lambda log: log
 
@@ -71,30 +75,33 @@ class Model:
     report: FitReport  # of the network, over all fits
 
 
-def fit_model(
-    known: EventLog, vocabulary: Vocabulary, start: StartingPoint, config: FitModelConfig, run: FitRun
-) -> Model:
-    """Fits a model to a log. On a CPU the run's seed fixes the result.
+def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: FitModelConfig, run: FitRun) -> Model:
+    """Fits a model to a log and its items. On a CPU the run's seed fixes the result.
 
     The network learns from a sample of the log, the item statistics from all of it. Raises what `fit_network` raises,
     and what `run.tell` does, to end it; called again it resumes from the run's checkpoints.
     """
-    network = start.network()
+    vocabulary = start.vocabulary.grown(items.ids)
     cut = known.newest(held_out_share(known, config.share(len(known))))
     before = known.before(cut)
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
+        network = start.network(vocabulary)
         report = fit_network(network, vocabulary, start.sample(known), config.train, run)
         combiner = identity_combiner() if start.combiner is None else start.combiner
         fusion = Fusion(item_statistics_of(known, vocabulary), combiner)
         calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
         return Model(network, vocabulary, fusion, calibration, report)
-    first = fit_network(network, vocabulary, start.sample(before), config.train, run)
-    combiner = fit_combiner_on_holdout(network, vocabulary, CutLog(known, before, cut), config, run, start.combiner)
+    earlier = start.vocabulary.grown(items.before(cut).ids)
+    vocabulary = earlier.grown(items.ids)
+    network = start.network(earlier)
+    first = fit_network(network, earlier, start.sample(before), config.train, run)
+    combiner = fit_combiner_on_holdout(network, earlier, CutLog(known, before, cut), config, run, start.combiner)
     if config.from_scratch:
-        network = start.network()
+        network = start.network(vocabulary)
         stage = "fitting to everything"
         last = fit_network(network, vocabulary, start.sample(known), config.train, run, stage=stage)
     else:
+        network = grow(network, earlier, vocabulary, run.seed)
         last = fine_tune(network, vocabulary, start.sample(known), cut, config.train, run)
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
     fusion = Fusion(item_statistics_of(known, vocabulary), combiner)

@@ -21,11 +21,31 @@ def cold_start(config: NetworkConfig, seed: int) -> Network:
         return Network(config)
 
 
+def cold_start_for(config: NetworkConfig, seed: int, vocabulary: Vocabulary) -> Network:
+    """Does what `cold_start` does, for the items of a vocabulary."""
+    return cold_start(replace(config, items=len(vocabulary)), seed)
+
+
 def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
     """Makes the old version's network for another vocabulary: items that are new to it start near their buckets."""
-    network = Network(replace(old.network.config, items=len(vocabulary)))
-    rows = torch.from_numpy(old.vocabulary.rows_of(vocabulary.item_keys))
-    weights = old.network.state_dict()
+    return _carried_over(old.network, old.vocabulary, vocabulary, generator)
+
+
+def grow(network: Network, vocabulary: Vocabulary, grown: Vocabulary, seed: int) -> Network:
+    """Returns a network, in evaluation mode, for its vocabulary and what was appended to it; itself where nothing was.
+
+    Items that are new to it start near their buckets.
+    """
+    if len(grown) == len(vocabulary):
+        return network
+    return _carried_over(network, vocabulary, grown, torch.Generator().manual_seed(seed)).eval()
+
+
+def _carried_over(old: Network, known: Vocabulary, vocabulary: Vocabulary, generator: torch.Generator) -> Network:
+    """Makes a network with the weights of one that knows other items, on the CPU."""
+    network = Network(replace(old.config, items=len(vocabulary)))
+    rows = torch.from_numpy(known.rows_of(vocabulary.item_keys))
+    weights = {name: tensor.cpu() for name, tensor in old.state_dict().items()}
     table = weights["items.weight"]
     # Without noise the new items of one bucket would have equal vectors for ever.
     noise = torch.randn(len(rows), table.shape[1], generator=generator) * 0.1 * table.shape[1] ** -0.5

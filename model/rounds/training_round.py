@@ -1,7 +1,8 @@
 """One round of training: from a log and the champion to a challenger and a verdict on it.
 
 The challenger learns from all but the newest slice of time. On that slice, which neither it nor the champion has seen,
-it is judged; once it has won it learns from that slice too.
+it is judged: with the items, attributes and statistics of the time before, an item that appeared in it is a miss. Once
+the challenger has won it learns from that slice, and its items, too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import numpy as np
 import torch
 
 from model.data.disk_log import TrainingWindow
-from model.data.event_log import EventLog, active_sequences, held_out_share
+from model.data.event_log import active_sequences, held_out_share
 from model.data.events import Actions
 from model.data.log_summary import LogSummary, summarise
-from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
 from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
 from model.evaluation.gate import GateConfig, Verdict, judge
@@ -28,7 +28,7 @@ from model.network.backbones import BackboneName
 from model.network.network import LARGE_WORDS, NetworkConfig, WordRows
 from model.rounds.fit_model import FitModelConfig, Model, Sample, StartingPoint, fine_tune, fit_model
 from model.rounds.fit_purchases import fit_purchases
-from model.rounds.initial_network import cold_start, warm_start, with_word_rows, word_rows_for
+from model.rounds.initial_network import cold_start_for, grow, warm_start, with_word_rows, word_rows_for
 from model.rounds.latency import Clock, seconds_per_event
 from model.rounds.rehearsal import rehearsal
 from model.rounds.training_report import LossCurve, TrainingReport, data_window, quality_by_slice
@@ -99,21 +99,18 @@ def train_round(
     summary = summarise(log, targets=LEAST_TARGETS)
     cut = _holdout_start(summary, held_out_share(log, config.holdout), champion)
     known, judged = log.before(cut), active_sequences(log, cut)
-    vocabulary = (champion.vocabulary if champion else Vocabulary([])).grown(window.items)
     settings = (champion and champion.manifest_sha256, config, device, summary.digest)
-    checkpoints.begin(fingerprint_of(settings, vocabulary.items))
+    checkpoints.begin(fingerprint_of(settings, tuple(window.items)))
     run = FitRun(device, config.seed, partial(_tell_both, curve, progress), checkpoints)
-    start, fitting = _starting_point(champion, vocabulary, config), _fitting(champion, config)
+    start, fitting = _starting_point(champion, config), _fitting(champion, config)
 
-    model = fit_model(known, vocabulary, start, fitting, run)
+    model = fit_model(known, summary.dated(window.items).before(cut), start, fitting, run)
     score = partial(evaluate, rules=learned_rules(known), sequences=judged, cut=cut, device=device)
-    challenger = score(model.network, vocabulary, model.fusion)
+    challenger = score(model.network, model.vocabulary, model.fusion)
     incumbent = score(champion.network.to(device), champion.vocabulary, champion.fusion) if champion else None
     verdict = judge(challenger, incumbent, _seconds_per_event(model, window.newest, device, clock), config.gate)
     if verdict.promoted:
-        run = replace(run, seed=config.seed + 1)
-        fine_tune(model.network, vocabulary, start.sample(log), cut, fitting.train, run)
-        model = _refitted(model, log, config.seed)
+        model = _taken_in(model, window, cut, start, fitting, replace(run, seed=config.seed + 1))
     quality = list(quality_by_slice(challenger, judged, summary.items_before(cut), cut))
     report = TrainingReport(data_window(summary, cut), quality, curve.points)
     trained_until = summary.span[1] if verdict.promoted else cut - 1
@@ -158,17 +155,17 @@ def _targets_from(summary: LogSummary, cut: int) -> int:
     return int((summary.newest_targets >= cut).sum())
 
 
-def _starting_point(champion: Version | None, vocabulary: Vocabulary, config: RoundConfig) -> StartingPoint:
-    """Starts from the champion where it is of the configured kind, else from nothing."""
+def _starting_point(champion: Version | None, config: RoundConfig) -> StartingPoint:
+    """Starts from the champion where it is of the configured kind, else from nothing; its items keep their rows."""
     if champion is None or not _same_kind(champion, config):
-        shape = NetworkConfig(
-            items=len(vocabulary), hidden=config.hidden, backbone=config.backbone, word_rows=config.word_rows
-        )
-        return StartingPoint(lambda: cold_start(shape, config.seed))
+        shape = NetworkConfig(items=0, hidden=config.hidden, backbone=config.backbone, word_rows=config.word_rows)
+        start = StartingPoint(partial(cold_start_for, shape, config.seed))
+        return start if champion is None else replace(start, vocabulary=champion.vocabulary)
     return StartingPoint(
-        lambda: with_word_rows(
+        lambda vocabulary: with_word_rows(
             warm_start(champion, vocabulary, torch.Generator().manual_seed(config.seed)), config.word_rows
         ),
+        champion.vocabulary,
         champion.fusion.combiner,
         _sample(champion, config),
     )
@@ -209,11 +206,17 @@ def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clo
     return seconds_per_event(serve(unsaved(model), device), actions, device=device, clock=clock)
 
 
-def _refitted(model: Model, log: EventLog, seed: int) -> Model:
-    """Fits what is not the network or the combiner again, to the whole log."""
-    calibration = fit_purchases(model.network.purchase, model.vocabulary, log, seed=seed)
-    fusion = Fusion(item_statistics_of(log, model.vocabulary), model.fusion.combiner)
-    return replace(model, fusion=fusion, calibration=calibration)
+def _taken_in(
+    model: Model, window: TrainingWindow, cut: int, start: StartingPoint, fitting: FitModelConfig, run: FitRun
+) -> Model:
+    """Lets a model that has won take in what is new from `cut` (ms) on: items, their statistics, and everybody's
+    actions."""
+    vocabulary = model.vocabulary.grown(window.items)
+    network = grow(model.network, model.vocabulary, vocabulary, run.seed)
+    fine_tune(network, vocabulary, start.sample(window.log), cut, fitting.train, run)
+    calibration = fit_purchases(network.purchase, vocabulary, window.log, seed=run.seed)
+    fusion = Fusion(item_statistics_of(window.log, vocabulary), model.fusion.combiner)
+    return replace(model, network=network, vocabulary=vocabulary, fusion=fusion, calibration=calibration)
 
 
 def unsaved(model: Model, **facts: Fact) -> Version:

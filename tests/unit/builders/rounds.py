@@ -21,5 +21,18 @@ def circle(users: int = 40, length: int = 20, items: int = 8) -> Actions:
     return actions_of(events, times)
 
 
+def born_at_the_end(actions: Actions, share: float = 0.05, items: int = 3) -> Actions:
+    """The same log, in which the newest share of the actions is on items that were not there before.
+
+    Users meet one of them several times in a row.
+    """
+    born = round(share * len(actions))
+    events = [
+        Event(user_id=user, type="view", item_id=item if left > born else f"born {left % items}")
+        for left, user, item in zip(range(len(actions), 0, -1), actions.users, actions.items, strict=True)
+    ]
+    return actions_of(events, actions.times)
+
+
 def as_version(round_: Round) -> Version:
     return unsaved(round_.model)

@@ -77,6 +77,11 @@ def test_an_item_is_known_from_its_first_action_on_and_a_search_is_not_an_item()
     assert set(summary.items.tolist()) == {item_key("a"), item_key("b")}
     assert summary.items_before(second + 4000).tolist() == [item_key("b")]
     assert len(summary.items_before(second + 4001)) == 2
+    dated = summary.dated(["b", "never", "a"])
+    assert list(dated.before(second + 4000).ids) == ["b"]
+    assert list(dated.before(second + 4001).ids) == ["b", "a"]
+    assert list(dated.before(10**15).ids) == ["b", "a"], "what the log does not have is known at no time"
+    assert list(summarise(whole.before(0)).dated(["a"]).before(10**15).ids) == []
 
 
 def test_the_digest_tells_logs_apart_by_any_column() -> None:

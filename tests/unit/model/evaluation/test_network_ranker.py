@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.evaluation.network_ranker import NetworkRanker
+from model.evaluation.network_ranker import NetworkRanker, exact_ranks
 from model.evaluation.ranking import DEPTHS, MISSED, ranking
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
@@ -52,6 +52,18 @@ def test_ties_count_against_the_network() -> None:
     found = NetworkRanker(network, Vocabulary(list(KNOWN)), CPU).rank(examples("ab", "ca"))
     assert found.ranks.tolist() == [len(KNOWN), len(KNOWN)]
     assert ranking(found.ranks).recall == dict.fromkeys(DEPTHS, 0.0)
+
+
+def test_scores_that_are_not_numbers_never_rank_first() -> None:
+    query = torch.ones(3, 1)
+    for worst in (torch.nan, torch.inf, -torch.inf):
+        ranks = exact_ranks(query, torch.tensor([[2.0], [worst], [3.0]]), torch.tensor([0, 1, 2]))
+        assert ranks.tolist() == ([2, 3, 1] if worst < 0 else [3, 3, 2]), "it counts against the others, too"
+    broken = network_of(KNOWN)
+    with torch.no_grad():
+        broken.items.weight.fill_(torch.nan)
+    found = NetworkRanker(broken, Vocabulary(list(KNOWN)), CPU).rank(examples("ab", "ca"))
+    assert found.ranks.tolist() == [len(KNOWN), len(KNOWN)]
 
 
 def test_a_small_vocabulary_leaves_the_ends_of_lists_empty() -> None:

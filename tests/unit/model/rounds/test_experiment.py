@@ -11,7 +11,7 @@ from model.evaluation.split import Split, split_log
 from model.rounds.experiment import BASELINES, fit_on_split, quality_by_epoch
 from model.training.fit_run import Progress
 from tests.unit.builders.basics import CPU
-from tests.unit.builders.rounds import circle
+from tests.unit.builders.rounds import born_at_the_end, circle
 
 ACTIONS: Actions = circle(users=20, length=20, items=6)
 
@@ -40,6 +40,14 @@ def test_there_is_a_ranking_after_every_epoch_and_they_get_better() -> None:
     assert len(rankings) == 20  # of a small log
     assert rankings[-1].mrr[20] > rankings[0].mrr[20]
     assert steps[-1].step == steps[-1].steps == len(steps)
+
+
+def test_after_an_epoch_no_item_is_known_that_appeared_in_what_is_measured() -> None:
+    actions = born_at_the_end(ACTIONS, share=(80 + 32) / len(ACTIONS))  # of what is known, the newest tenth
+    rankings = quality_by_epoch(
+        split_log([actions], int(actions.times[-80])), hidden=8, seed=1, device=CPU, progress=lambda _: None
+    )
+    assert max(ranking.recall[20] for ranking in rankings) == 0.0
 
 
 def test_every_baseline_ranks_what_was_held_out() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from model.data.events import Event, actions_of
-from model.data.sequences import sequences_of
+from model.data.log_summary import DatedItems, summarise
+from model.data.sequences import Sequences, concatenate_sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import LIST_SIZE, Holdout
-from model.fusion.combiner import CombinerConfig
+from model.fusion.combiner import Collect, Combiner, CombinerConfig, fit_combiner
 from model.network.network import NetworkConfig
+from model.rounds import fit_model as fit_model_module
 from model.rounds.fit_model import FitModelConfig, StartingPoint, fine_tune, fit_model, held_out
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig
@@ -30,6 +34,14 @@ ONCE = TrainConfig(actions=1, least_epochs=1, most_epochs=1)
 SMALL = NetworkConfig(items=len(VOCABULARY), width=8, hidden=8)
 
 
+def start() -> StartingPoint:
+    return StartingPoint(lambda vocabulary: cold_start(replace(SMALL, items=len(vocabulary)), 1))
+
+
+def items_of(log: Sequences, letters: str) -> DatedItems:
+    return summarise(log).dated(list(letters))
+
+
 def holdout(seed: int) -> Holdout:
     log = sequences(*random_users(seed))
     positions = np.flatnonzero(log.has_next) + 1
@@ -41,7 +53,6 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
     users = [first + second + first + second + first for first in LETTERS[:20] for second in LETTERS[:20]]
     rng = np.random.default_rng(1)
     log = sequences(*[users[n] for n in rng.permutation(len(users))])
-    vocabulary = Vocabulary(list(LETTERS[:20]))
     told: list[str] = []
 
     def tell(stage: str, _: Progress) -> None:
@@ -49,12 +60,11 @@ def test_learning_listens_to_the_log_where_the_network_knows_too_little() -> Non
             told.append(stage)
 
     config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=50))
-    shape = NetworkConfig(items=20, width=8, hidden=8)
-    model = fit_model(log, vocabulary, StartingPoint(lambda: cold_start(shape, 1)), config, FitRun(CPU, 1, tell))
+    model = fit_model(log, items_of(log, LETTERS[:20]), start(), config, FitRun(CPU, 1, tell))
 
     test = held_out(sequences(*users[::7], begin=10**9), 0, 10_000)
-    fused = FusionRanker(model.network, vocabulary, model.fusion, CPU).rank(test).ranks
-    alone = NetworkRanker(model.network, vocabulary, CPU).rank(test).ranks
+    fused = FusionRanker(model.network, model.vocabulary, model.fusion, CPU).rank(test).ranks
+    alone = NetworkRanker(model.network, model.vocabulary, CPU).rank(test).ranks
     assert (fused == 1).mean() > (alone == 1).mean() + 0.2
     assert told == ["fitting", "weighing", "fitting to everything"]
 
@@ -67,10 +77,7 @@ def test_a_seed_fixes_a_model(from_scratch: bool, stages: int) -> None:
         train=ONCE,
         combiner=CombinerConfig(examples=1, least_epochs=1, least=20),
     )
-    first, again = (
-        fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, seed))
-        for seed in (1, 1)
-    )
+    first, again = (fit_model(log, items_of(log, LETTERS[:-3]), start(), config, FitRun(CPU, seed)) for seed in (1, 1))
     for one, other in ((first.network, again.network), (first.fusion.combiner, again.fusion.combiner)):
         assert all(
             torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
@@ -78,14 +85,37 @@ def test_a_seed_fixes_a_model(from_scratch: bool, stages: int) -> None:
     assert first.report.epochs == stages
 
 
+@pytest.mark.parametrize("from_scratch", [True, False])
+def test_to_the_combiner_items_that_appear_in_its_examples_are_unknown(
+    from_scratch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are to what serves, which would trust its network too much otherwise."""
+    old, new = sequences(*["abcdabcd" for _ in range(200)]), "xyxyxyxy"
+    log = concatenate_sequences([old, sequences(*[new for _ in range(50)], begin=int(old.times.max()) + 1000)])
+    given = list[NDArray[np.int32]]()
+
+    def noted(collect: Collect, targets: NDArray[np.int32], *arguments: Any, **named: Any) -> Combiner:
+        given.append(targets)
+        return fit_combiner(collect, targets, *arguments, **named)
+
+    monkeypatch.setattr(fit_model_module, "fit_combiner", noted)
+    combiner = CombinerConfig(examples=1, least_epochs=1, least=20)
+    config = FitModelConfig(from_scratch=from_scratch, train=ONCE, combiner=combiner)
+    model = fit_model(log, items_of(log, "abcdxy"), start(), config, FitRun(CPU, 1))
+    assert (given[0] == -1).all()
+    assert len(given[0]) > 100
+    assert model.vocabulary.items == tuple("abcdxy"), "what serves knows them"
+    assert model.network.config.items == len(model.fusion.statistics.popularity) == 6
+
+
 def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network() -> None:
     log = sequences(*random_users(9, users=60))
     config = FitModelConfig(train=ONCE, combiner=CombinerConfig(least=10**6))
-    model = fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, 1))
+    model = fit_model(log, items_of(log, LETTERS[:-3]), start(), config, FitRun(CPU, 1))
 
     asked = holdout(10)
-    fused = FusionRanker(model.network, VOCABULARY, model.fusion, CPU).rank(asked).ranks
-    alone = NetworkRanker(model.network, VOCABULARY, CPU).rank(asked).ranks
+    fused = FusionRanker(model.network, model.vocabulary, model.fusion, CPU).rank(asked).ranks
+    alone = NetworkRanker(model.network, model.vocabulary, CPU).rank(asked).ranks
     # Behind the listed ones, what is least probable is all the same to the fusion.
     np.testing.assert_array_equal(np.minimum(fused, LIST_SIZE + 1), np.minimum(alone, LIST_SIZE + 1))
 
@@ -96,7 +126,7 @@ def test_of_a_small_log_a_larger_share_is_held_out() -> None:
     config = FitModelConfig(train=ONCE, combiner=CombinerConfig(examples=1, least_epochs=1, least=20))
 
     def actions_before(config: FitModelConfig) -> int:
-        model = fit_model(log, VOCABULARY, StartingPoint(lambda: cold_start(SMALL, 1)), config, FitRun(CPU, 1))
+        model = fit_model(log, items_of(log, LETTERS[:-3]), start(), config, FitRun(CPU, 1))
         return model.report.actions - len(log)  # of two passes the second is over everything
 
     assert actions_before(replace(config, enough_held_out=1)) == tenth

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ from model.training.checkpoints import Checkpoints
 from model.training.fit_run import Progress
 from model.versions.version import Version
 from tests.unit.builders.basics import BACKBONES, CPU
-from tests.unit.builders.rounds import CONFIG, as_version, circle
+from tests.unit.builders.rounds import CONFIG, as_version, born_at_the_end, circle
 
 
 def run(config: RoundConfig, champion: Version | None = None) -> tuple[Round, int]:
@@ -69,10 +70,44 @@ def test_a_round_on_a_champion_learns_from_no_more_than_it_may() -> None:
     first, _ = run(CONFIG)
     champion = replace(as_version(first), facts={"trained_until": first.trained_until // 2})
     config, known = replace(CONFIG, most_actions=200), sequences_of(circle())
-    vocabulary = champion.vocabulary
-    assert 100 <= len(_starting_point(champion, vocabulary, config).sample(known)) <= 200
-    assert _starting_point(None, vocabulary, config).sample(known) is known
-    assert _starting_point(champion, vocabulary, replace(config, hidden=24)).sample(known) is known
+    assert 100 <= len(_starting_point(champion, config).sample(known)) <= 200
+    assert _starting_point(None, config).sample(known) is known
+    assert _starting_point(champion, replace(config, hidden=24)).sample(known) is known
+
+
+def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every challenger win."""
+    monkeypatch.setattr(rounds, "judge", lambda *arguments: replace(judge(*arguments), reason="better"))
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_challenger_does_not_know_the_items_that_appear_in_what_it_is_judged_by(warm: bool) -> None:
+    """In the slice all targets are on items that were born in it: nobody can have foreseen one of these."""
+    champion = as_version(run(CONFIG)[0]) if warm else None
+    actions = born_at_the_end(circle(users=20, length=60), share=CONFIG.holdout)
+    result = train_round(window_in_memory(actions), champion, CONFIG, device=CPU, clock=time.thread_time)
+    assert result.challenger.targets > 100
+    for ranking in (result.challenger.served, result.challenger.network, result.challenger.rules):
+        assert ranking.recall[20] == 0.0
+    assert result.verdict.reason == "no_better"
+    assert not any(item.startswith("born") for item in result.model.vocabulary.items)
+    assert {part.name for part in result.report.parts if part.kind == "item"} == {"unseen"}
+
+
+def test_a_challenger_that_has_won_takes_in_the_items_that_appeared(monkeypatch: pytest.MonkeyPatch) -> None:
+    always_better(monkeypatch)
+    champion = as_version(run(CONFIG)[0])
+    actions = born_at_the_end(circle(users=20, length=60), share=CONFIG.holdout)
+    actions = replace(actions, categories=np.arange(len(actions), dtype=np.uint16) % 5 + 1)
+    result = train_round(window_in_memory(actions), champion, CONFIG, device=CPU, clock=time.thread_time)
+    model, known = result.model, len(champion.vocabulary)
+    assert model.vocabulary.items[:known] == champion.vocabulary.items, "rows that were there stay where they are"
+    assert set(model.vocabulary.items[known:]) == {"born 0", "born 1", "born 2"}
+    assert model.network.config.items == len(model.vocabulary) == len(model.fusion.statistics.popularity)
+    assert (model.network.item_attributes[-3:, 0] > 0).all()
+    statistics = model.fusion.statistics
+    assert set(statistics.popular[:3].tolist()) == {known, known + 1, known + 2}
+    assert not model.network.training
 
 
 class ProcessEnd(Exception):
@@ -107,7 +142,7 @@ def test_a_single_user_can_be_learned_from_and_proves_nothing() -> None:
     assert all(map(math.isfinite, result.metrics().values()))
 
 
-LONG = circle(length=40)
+LONG = born_at_the_end(circle(length=40))
 SHORT = replace(CONFIG.fitting, combiner=CombinerConfig(examples=2000))
 
 
@@ -143,7 +178,7 @@ def test_a_round_that_is_interrupted_again_and_again_gives_the_weights_of_one_th
     tmp_path: Path, warm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A challenger that wins takes in the newest slice, too.
-    monkeypatch.setattr(rounds, "judge", lambda *arguments: replace(judge(*arguments), reason="better"))
+    always_better(monkeypatch)
     champion = as_version(run(CONFIG)[0]) if warm else None
     run_in = partial(round_in, champion=champion, config=replace(CONFIG, fitting=replace(SHORT, from_scratch=not warm)))
     stages: Counter[str] = Counter()

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.data.events import Event, actions_of
+from model.data.log_summary import DatedItems
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusionRanker
@@ -79,7 +80,9 @@ def _event(rng: random.Random, user: str, item: int) -> Event:
 @cache
 def trained(backbone: BackboneName) -> Serving:
     shape = NetworkConfig(items=len(ITEMS), width=16, hidden=HIDDEN, backbone=backbone, logit_scale=8.0)
-    model = fit_model(shop()[1], Vocabulary(ITEMS), StartingPoint(lambda: cold_start(shape, 1)), SHORT, FitRun(CPU, 1))
+    # All items have their rows from the start on, as in a vocabulary that they are appended to.
+    start = StartingPoint(lambda _: cold_start(shape, 1), Vocabulary(ITEMS))
+    model = fit_model(shop()[1], DatedItems(ITEMS, np.zeros(len(ITEMS), np.int64)), start, SHORT, FitRun(CPU, 1))
     made = make_version(ITEMS, backbone=backbone)
     fields = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
     return serve(replace(made, **fields), CPU)
