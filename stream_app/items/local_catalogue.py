@@ -13,18 +13,9 @@ from stream_app.contract.decoded import RejectedRecord, Rejection
 from stream_app.contract.items import ItemChange, decode_item
 from stream_app.contract.records import UnreadableBatch
 from stream_app.following.content import Offsets, Origin, Record
+from stream_app.following.snapshots import SnapshotRefused, check_age, covers, sweep
 from stream_app.items.details import DetailsFiles
-from stream_app.items.snapshot import (
-    FORMAT,
-    UNFINISHED,
-    Head,
-    SnapshotRefused,
-    read_head,
-    read_snapshot,
-    write_snapshot,
-)
-
-_ABANDONED_S: Final = 3600.0  # age of an unfinished snapshot that nobody finishes
+from stream_app.items.snapshot import FORMAT, Head, read_head, read_snapshot, write_snapshot
 
 logger: Final = logging.getLogger(__name__)
 
@@ -74,7 +65,7 @@ class LocalCatalogue:
         `ends` of the topic's partitions; `retention`: for how many seconds Kafka keeps what takes items away.
         """
         try:
-            self._sweep()
+            sweep(self._folder, self._clock())
             file = self.path.open("rb")
         except FileNotFoundError:
             return {}
@@ -83,7 +74,7 @@ class LocalCatalogue:
             return {}
         try:
             head, items = read_snapshot(file, origin)
-            _check_age(head, ends, self._clock() - retention)
+            check_age(head.offsets, ends, head.written, self._clock() - retention)
         except (SnapshotRefused, OSError, ValueError) as error:
             file.close()
             logger.warning("the catalogue is read from Kafka, not from the snapshot %s: %s", self.path, error)
@@ -97,7 +88,7 @@ class LocalCatalogue:
         """Writes a snapshot, unless another process has; returns whether there is one that is as new."""
         head = Head(format=FORMAT, origin=origin, offsets=dict(offsets), written=self._clock(), rows=0, strings={})
         other = read_head(self.path)
-        if other is not None and other.origin == origin and _covers(other.offsets, offsets):
+        if other is not None and other.origin == origin and covers(other.offsets, offsets):
             return True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -111,27 +102,8 @@ class LocalCatalogue:
         """Closes the files."""
         self.details.close()
 
-    def _sweep(self) -> None:
-        """Removes what a process has left behind that was killed while it wrote."""
-        for path in self._folder.glob(f"{UNFINISHED}*"):
-            if self._clock() - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink(missing_ok=True)
-
 
 def _rejection(position: int, record: Record, error: RejectedRecord) -> Rejection:
     if isinstance(record, UnreadableBatch):
         return Rejection(position, record.reason, record.message)
     return Rejection(position, error.reason, str(error))
-
-
-def _check_age(head: Head, ends: Offsets, oldest: float) -> None:
-    """Raises `SnapshotRefused` for a snapshot of another log, or one that may not know of items that are gone."""
-    for partition, offset in head.offsets.items():
-        if offset > ends.get(partition, 0):
-            raise SnapshotRefused(f"partition {partition} ends at {ends.get(partition, 0)}, it at offset {offset}")
-    if head.written < oldest:
-        raise SnapshotRefused("it is older than Kafka keeps the records that take items away (delete.retention.ms)")
-
-
-def _covers(offsets: Offsets, others: Offsets) -> bool:
-    return all(offsets.get(partition, -1) >= offset for partition, offset in others.items())

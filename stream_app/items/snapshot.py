@@ -19,12 +19,12 @@ from xxhash import xxh3_128
 from model.items.catalogue import COLUMNS, LISTS, ItemCatalogue, Tables
 from model.items.string_table import StringTable, frozen
 from stream_app.following.content import Origin
+from stream_app.following.snapshots import SnapshotRefused, in_place_of
 from stream_app.items.details import DetailsFiles
 
 FORMAT: Final = 1
 _TEXTS: Final = "texts"  # the table beside those of the lists
 _LONGEST_HEAD: Final = 1 << 20  # bytes
-UNFINISHED: Final = ".unfinished-"  # before the process id, of a file that is being written
 _CHECKSUM: Final = 32  # characters, behind the head
 
 Array = NDArray[Any]
@@ -47,30 +47,17 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     strings: dict[str, tuple[int, int]]  # by table: how many strings, and their bytes
 
 
-class SnapshotRefused(Exception):
-    """A snapshot cannot be used; the message says why."""
-
-
 def write_snapshot(path: Path, head: Head, catalogue: ItemCatalogue, details: DetailsFiles) -> IO[bytes]:
     """Writes a catalogue to a file in the place of the one before, and has it know the details' new positions.
 
     `head` is given without sizes. Returns the file, open to be read. Raises `OSError`.
     """
-    unfinished = path.with_name(f"{UNFINISHED}{os.getpid()}")
-    file = unfinished.open("w+b")
-    try:
+    with in_place_of(path) as file:
         start, sizes = _start_of_details(head, catalogue)
         file.seek(start)
         positions = _write_details(file, catalogue, details)
         file.seek(0)
         _write_arrays(file, sizes, catalogue, positions)
-        file.flush()
-        os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        file.close()
-        unfinished.unlink(missing_ok=True)
-        raise
     with catalogue.lock:
         catalogue.column("details")[:] = positions
     return file

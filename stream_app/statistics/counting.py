@@ -39,6 +39,17 @@ class Table(Protocol):
         """Returns the number of items."""
 
 
+class SavedTable(Table, Protocol):
+    """A table that can be written to disk piece by piece."""
+
+    @property
+    def generation(self) -> int:
+        """Changes when records have other numbers than before."""
+
+    def records(self, start: int, most: int) -> Sequence[tuple[bytes, bytes]]:
+        """Returns the records from a number on; none: there are no more."""
+
+
 class Counter(Protocol):
     """Counts actions into a table."""
 

@@ -53,7 +53,7 @@ def test_a_setting_that_cannot_be() -> None:
 def test_topics_with_another_number_of_partitions(settings: Settings) -> None:
     made = nextact("topics", settings=settings)
     assert made.returncode == 0
-    assert made.stdout.count("made") == 8
+    assert made.stdout.count("made") == 9
     again = nextact("topics", settings=settings)
     assert again.stdout.count("ok") == 8
     other = settings.model_copy(update={"partitions": 5})

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.items.metrics import ItemMetrics
 from stream_app.pipeline.metrics import RANKERS, STAGES, WorkerMetrics
+from stream_app.statistics.metrics import StatisticsMetrics
 from stream_app.trainer.metrics import TrainerMetrics
 from tests.paths import ROOT
 from tests.skips import not_installed
@@ -50,6 +51,7 @@ def exported() -> tuple[set[str], dict[str, dict[str, set[str]]]]:
     registry = CollectorRegistry()
     worker, trainer = WorkerMetrics(registry), TrainerMetrics(registry)
     ItemMetrics(registry)
+    StatisticsMetrics(registry)
     worker.lag.set_function(lambda: {"0": 0})
     worker.model.labels("v1")
     worker.ignored.labels("page_view")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from model.data.events import Actions
 from stream_app.contract.formats.options import DecodeOptions
@@ -16,6 +17,7 @@ class ExactTable:
     def __init__(self) -> None:
         self.counts: Counter[bytes] = Counter()
         self.dropped: Mapping[str, int] = {}
+        self.generation = 0
 
     def apply(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         for key, value in zip(keys, values, strict=True):
@@ -23,6 +25,9 @@ class ExactTable:
                 self.counts.pop(key, None)
             else:
                 self.counts[key] = int(value)
+
+    def records(self, start: int, most: int) -> Sequence[tuple[bytes, bytes]]:
+        return [(key, b"%d" % count) for key, count in islice(self.counts.items(), start, start + most)]
 
     @property
     def nbytes(self) -> int:

@@ -16,8 +16,8 @@ from model.items.item import Item
 from stream_app.contract.items import decode_details
 from stream_app.contract.records import UnreadableBatch
 from stream_app.following.content import Origin, Record
+from stream_app.following.snapshots import UNFINISHED
 from stream_app.items.local_catalogue import LocalCatalogue
-from stream_app.items.snapshot import UNFINISHED
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.catalogues import ORIGIN
 

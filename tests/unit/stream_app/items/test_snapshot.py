@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from model.items.item import Item, Offer
 from stream_app.following.content import Origin
+from stream_app.following.snapshots import SnapshotRefused
 from stream_app.items.details import DetailsFiles
-from stream_app.items.snapshot import SnapshotRefused, read_head, read_snapshot, write_snapshot
+from stream_app.items.snapshot import read_head, read_snapshot, write_snapshot
 from tests.unit.builders.catalogues import ORIGIN, catalogue_of, head
 from tests.unit.builders.items import items
 
