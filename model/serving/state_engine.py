@@ -72,13 +72,16 @@ class StateEngine:
     batch is on its way, and `cut`, which sets an entry of a partition without one.
     """
 
-    def __init__(self, states: UserStates, *, rules_share: float) -> None:
-        """When a model serves, the rules still follow `rules_share` of the users (by slot), to compare it with."""
+    def __init__(self, states: UserStates, *, rules_share: float, rules: Rules | None = None) -> None:
+        """When a model serves, the rules still follow `rules_share` of the users (by slot), to compare it with.
+
+        `rules` may have learned something already.
+        """
         self.states = states
         self.serving: Serving | None = None
         self.canary: Canary | None = None
         self._versions_begun = 0
-        self._rules = LiveRules(Rules())
+        self._rules = LiveRules(Rules() if rules is None else rules)
         self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
         self._rules_scores = OnlineHitRate()
         self._freed_slots = np.zeros(0, np.int64)  # slots taken from their users since the last batch

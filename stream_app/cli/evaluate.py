@@ -22,6 +22,10 @@ from stream_app.cli.log_options import log_options
 @click.option("--train-sessions", metavar="FILE", help="A session a line: item ids in the order of time.")
 @click.option("--test-examples", metavar="FILE", help="An example a line: item ids, a tab, the next item.")
 @click.option("--model", "version", metavar="DIRECTORY", help="The version to score; default: train one.")
+@click.option("--live", is_flag=True, help="Also score the test as a worker answers it, learning as it passes.")
+@click.option(
+    "--lag", type=click.FloatRange(min=0), metavar="SECONDS", help="How late statistics are with --live; default: 0."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line.")
 @click.option("--plot", "folder", type=click.Path(path_type=Path, file_okay=False), help="Pictures, to this folder.")
 @setting("seed")
@@ -32,8 +36,11 @@ def evaluate(as_json: bool, folder: Path | None, seed: int | None, device: str |
     Either --events and --test-events: what lies before the first test event is learned from, and every later action on
     an item, of a basket the first line, is to be predicted from what its user did before. Or --train-sessions and
     --test-examples, as in papers. All items are ranked. An unseen target is a miss, and ties count against the model.
+    With --live a worker's pipeline answers the test in its own time: each event scores the answer before it, and users,
+    items and rules learn from it.
     """
-    from stream_app.offline.evaluate import DataSource, run_evaluation
+    from stream_app.offline.evaluate import run_evaluation
+    from stream_app.offline.evaluation_data import DataSource
     from stream_app.offline.plots import check_drawing, draw
 
     settings, files = settings_of({"seed": seed, "device": device}), DataSource.of(source)

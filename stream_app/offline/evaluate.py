@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 
@@ -18,45 +17,19 @@ from model.evaluation.probability_quality import ProbabilityQuality
 from model.evaluation.purchase_quality import purchase_quality
 from model.evaluation.quality import QualityMeter, slices
 from model.evaluation.ranking import RankedTargets, Ranker, Ranking, rank_all
-from model.evaluation.split import Split, split_log, split_sessions
-from model.items.catalogue import ItemCatalogue
+from model.evaluation.split import Split
 from model.rounds.experiment import BASELINES, fit_on_split, quality_by_epoch
 from model.rounds.fit_model import Model
 from model.training.fit_run import Progress
 from model.versions.version import Version, load
 from stream_app.device import choose_device
-from stream_app.errors import InputUnreadable, UsageError, VersionUnusable
-from stream_app.offline.event_files import EventFile, event_file
-from stream_app.offline.item_files import ItemFile, catalogue_of
-from stream_app.offline.log_reader import LogReader
+from stream_app.errors import InputUnreadable, VersionUnusable
+from stream_app.offline.evaluation_data import DataSource, EvaluationData, read_data
+from stream_app.offline.live_report import LiveReport
+from stream_app.offline.live_run import LiveRun, live_model, run_live
 from stream_app.offline.progress import ProgressLine
 from stream_app.offline.report import MODEL, NETWORK, DataSummary, Report, TrainingSummary
-from stream_app.offline.session_files import read_examples, read_sessions
 from stream_app.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class DataSource:
-    """The files to learn from and to predict: logs of events, or sessions and examples."""
-
-    train: tuple[str, ...]
-    test: tuple[str, ...]
-    log_options: Mapping[str, Any] | None  # how to read logs; None: sessions and examples
-    version: str | None = None  # directory of a version to score instead of training one
-    items: str | None = None  # file of a catalogue, which says what events do not say of their items
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> DataSource:
-        """Reads the options of the command. Raises `UsageError` unless they name one pair of files."""
-        logs, lists = (options["events"], options["test_events"]), (options["train_sessions"], options["test_examples"])
-        if all(logs) and not any(lists):
-            return cls(*logs, options, options["version"], options.get("items"))
-        if all(lists) and not any(logs) and not options.get("items"):
-            return cls((lists[0],), (lists[1],), None, options["version"])
-        raise UsageError(
-            "say what to learn from and what to predict: --events and --test-events, "
-            "or --train-sessions and --test-examples, which have no --items"
-        )
 
 
 def run_evaluation(
@@ -70,7 +43,8 @@ def run_evaluation(
     begun = time.perf_counter()
     device = choose_device(settings.device, fallback=settings.device_fallback)
     try:
-        split = _split(source, progress)
+        data = read_data(source, settings, progress)
+        split = data.split
         epochs = _epochs(split, settings, device, progress) if by_epoch and not source.version else []
         measured = _measured_model(source, split, settings, device, progress)
     except TooLittleData as error:
@@ -80,42 +54,35 @@ def run_evaluation(
     for baseline, make in BASELINES.items():
         progress(f"learning {baseline}")
         ranked[baseline] = _rank(baseline, make(split.known, items), split, progress)
+    live = _run_live(source, data, measured, settings, device, progress)
     progress.close()
-    return _report(source, split, items, ranked, epochs, measured, begun)
+    return replace(_report(source, split, items, ranked, epochs, measured, begun), live=live)
 
 
-def _split(source: DataSource, progress: ProgressLine) -> Split:
-    progress("reading")
-    if source.log_options is None:
-        return split_sessions(read_sessions(source.train[0]), read_examples(source.test[0]))
-    reader = LogReader(
-        progress=lambda rows: progress("reading", f"{rows:,} events"), catalogue=_catalogue(source, progress)
-    )
-    train, test = (_logs(paths, source.log_options) for paths in (source.train, source.test))
-    before, after = reader.read(train), reader.read(test)
-    if reader.left_out:
-        progress.note(f"{reader.left_out:,} of {reader.rows:,} rows are not events; the first is {reader.first_fault}")
-    cut = int(after.times.min())
-    late = int((before.times >= cut).sum())
-    if late:
-        progress.note(
-            f"{late:,} events of --events lie at or after the first of --test-events: they are predicted as well"
-        )
-    return split_log([before, after], cut)
-
-
-def _catalogue(source: DataSource, progress: ProgressLine) -> ItemCatalogue | None:
-    if source.items is None:
+def _run_live(
+    source: DataSource,
+    data: EvaluationData,
+    measured: _MeasuredModel,
+    settings: Settings,
+    device: torch.device,
+    progress: ProgressLine,
+) -> LiveReport | None:
+    """Scores the model live, if that is asked for. Raises `InputUnreadable` where nothing can be scored."""
+    if data.live is None or source.live_lag is None:
         return None
-    file = ItemFile(source.items)
-    catalogue = catalogue_of(file, lambda rows: progress("reading", f"{rows:,} items"))
-    if file.left_out:
-        progress.note(f"{file.left_out:,} of {file.rows:,} rows are not items; the first is {file.first_fault}")
-    return catalogue
-
-
-def _logs(paths: Iterable[str], log_options: Mapping[str, Any]) -> list[EventFile]:
-    return [event_file(path, log_options) for path in paths]
+    progress("live: the rules learn what was before")
+    model, events = live_model(measured.version, data.split), len(data.live.records)
+    scores = run_live(
+        LiveRun(model, data.live, lag=source.live_lag, catalogue=data.catalogue),
+        settings,
+        device,
+        lambda done: progress("live", f"{done:,} of {events:,} events"),
+    )
+    if not len(scores):
+        raise InputUnreadable(
+            f"{', '.join(source.test)}: nothing to score live: no user does something on an item after another event"
+        )
+    return LiveReport(measured.name, scores, source.live_lag)
 
 
 def _epochs(split: Split, settings: Settings, device: torch.device, progress: ProgressLine) -> list[Ranking]:
@@ -133,9 +100,15 @@ def _epochs(split: Split, settings: Settings, device: torch.device, progress: Pr
 class _MeasuredModel:
     """The model's rankers by name, its purchase probabilities, and its training where it was trained here."""
 
+    version: Version | Model
     rankers: dict[str, Ranker]
     purchase: ProbabilityQuality | None
     training: TrainingSummary | None
+
+    @property
+    def name(self) -> str:
+        """The model's name among the rankers."""
+        return next(iter(self.rankers))
 
 
 def _measured_model(
@@ -144,13 +117,13 @@ def _measured_model(
     if source.version:
         version = _load(source.version)
         _warn_of_leaks(version, split, progress)
-        return _MeasuredModel(_rankers(version.name, version, device), _purchases(version, split), None)
+        return _MeasuredModel(version, _rankers(version.name, version, device), _purchases(version, split), None)
     begun = time.perf_counter()
     model = fit_on_split(
         split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_show_training(progress)
     )
     training = TrainingSummary.of(model.report, time.perf_counter() - begun)
-    return _MeasuredModel(_rankers(MODEL, model, device), _purchases(model, split), training)
+    return _MeasuredModel(model, _rankers(MODEL, model, device), _purchases(model, split), training)
 
 
 def _rankers(name: str, model: Version | Model, device: torch.device) -> dict[str, Ranker]:

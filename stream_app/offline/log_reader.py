@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -24,12 +24,21 @@ from stream_app.offline.event_files import EventFile
 _CHUNK: Final = 50_000  # events that are objects at a time
 
 
+class EventRecord(NamedTuple):
+    """An event of a log as a publisher would send it."""
+
+    time: int  # ms since the epoch
+    key: bytes
+    value: bytes
+
+
 @dataclass(slots=True)
 class LogReader:
     """Reads logs one after the other, and counts what it leaves out."""
 
     progress: Callable[[int], None] = lambda _rows: None  # given the number of rows now and then
     catalogue: ItemCatalogue | None = None  # says what events do not say of their items
+    keep: Callable[[EventRecord], None] | None = None  # given each event as a record
     rows: int = 0
     left_out: int = 0
     first_fault: str = ""  # where the first row that was left out is, and why
@@ -73,14 +82,17 @@ class LogReader:
                 f"{log.path}, {log.position()}: no timestamp, so it cannot be put in order of time; "
                 "say which column holds the times with --column timestamp=..."
             )
+        key, value = str(row.get("user_id", "")).encode(), msgspec.json.encode(row)
         try:
-            contents = decode_event(str(row.get("user_id", "")).encode(), msgspec.json.encode(row), 0)
+            contents = decode_event(key, value, 0)
             _check_times(contents.times)
         except RejectedRecord as fault:
             self.left_out += rows
             self.first_fault = self.first_fault or f"{log.path}, {log.position()}: {fault}"
         else:
             self._add(contents.actions, contents.times)
+            if self.keep is not None and contents.times:
+                self.keep(EventRecord(contents.times[0], key, value))
 
     def _add(self, actions: Sequence[Event], times: Sequence[int]) -> None:
         batch = self._batch

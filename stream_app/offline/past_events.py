@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from model.data.events import NO_TIME
+from model.data.events import NO_TIME, Actions
 from model.data.query_table import QueryTable
 from model.state.past_users import PAST_ACTION, PastUsers, past_users
 from stream_app.contract.string_columns import strings
@@ -89,11 +89,7 @@ class PastEvents:
 
     def _columns(self, rows: pa.RecordBatch) -> NDArray[np.void]:
         actions = actions_in(rows.select(ACTION_COLUMNS))
-        columns = np.empty(len(actions), PAST_ACTION)
-        columns["user"] = self._users(actions.users)
-        columns["number"] = rows["offset"].to_numpy()
-        for name, column in _COLUMNS.items():
-            columns[name] = getattr(actions, column)
+        columns = past_actions(actions, self._users(actions.users), rows["offset"].to_numpy())
         self._queries.add(actions.queries)
         timed: NDArray[np.void] = columns[columns["time"] != NO_TIME]
         return timed
@@ -121,6 +117,15 @@ class PastEvents:
 
     def _path(self, partition: int) -> Path:
         return Path(self._folder.name, str(partition))
+
+
+def past_actions(actions: Actions, users: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.void]:
+    """Returns actions (N,) as PAST_ACTION, with the `numbers` of their users and of their events."""
+    columns = np.empty(len(actions), PAST_ACTION)
+    columns["user"], columns["number"] = users, numbers
+    for name, column in _COLUMNS.items():
+        columns[name] = getattr(actions, column)
+    return columns
 
 
 def stream_begin(address: str) -> int | None:

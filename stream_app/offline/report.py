@@ -11,6 +11,8 @@ from model.evaluation.probability_quality import BINS, ProbabilityQuality
 from model.evaluation.quality import Quality
 from model.evaluation.ranking import LIST_SIZE, Ranking
 from model.training.fit_network import FitReport
+from stream_app.offline.live_report import LiveReport
+from stream_app.offline.text_table import table
 
 NETWORK: Final = "network"  # the network alone, without statistics of the log
 MODEL: Final = "nextact"
@@ -75,6 +77,7 @@ class Report:
     epochs: Sequence[Ranking]  # on the newest training events, held out; empty: not asked for
     training: TrainingSummary | None  # None: a version was loaded
     seconds: float  # of the whole evaluation
+    live: LiveReport | None = None  # None: not asked for
 
     @property
     def model(self) -> str:
@@ -104,7 +107,7 @@ class Report:
         )
         yield self._timing()
         yield ""
-        yield from _table(_COLUMNS, {title(name): _cells(quality) for name, quality in self.whole.items()})
+        yield from table(_COLUMNS, {title(name): _cells(quality) for name, quality in self.whole.items()})
         yield ""
         yield (
             "In per cent. coverage: of the items, how many are in some top 20; "
@@ -116,6 +119,9 @@ class Report:
                 yield from self._slice(KINDS[kind], labels)
         if self.purchase:
             yield from _purchase(self.purchase)
+        if self.live:
+            yield ""
+            yield from self.live.lines()
 
     def as_json(self) -> dict[str, Any]:
         """Returns the report as JSON values; shares are from 0 to 1, not per cent."""
@@ -133,6 +139,7 @@ class Report:
                 for kind, labels in self.slices.items()
             },
             "purchase": _rounded(asdict(self.purchase)) if self.purchase else None,
+            "live": self.live.as_json() if self.live else None,
             "epochs": [_means(ranking) for ranking in self.epochs],
             "seconds": round(self.seconds, 3),
             "training_seconds": round(training.seconds, 3) if training else None,
@@ -163,7 +170,7 @@ class Report:
         }
         names = [f"{title(name)}: {column}" for name in rivals for column in _COLUMNS[:2]]
         yield ""
-        yield from _table(("targets", "unseen", *names), rows, heading)
+        yield from table(("targets", "unseen", *names), rows, heading)
 
 
 def _purchase(quality: ProbabilityQuality) -> Iterator[str]:
@@ -174,7 +181,7 @@ def _purchase(quality: ProbabilityQuality) -> Iterator[str]:
     )
     numbers = list(asdict(quality).values())
     yield ""
-    yield from _table(
+    yield from table(
         columns, {"purchase probability": (f"{quality.number:,}", *(f"{number:.4f}" for number in numbers[1:]))}
     )
     minutes = PURCHASE_WITHIN_MS // 60_000
@@ -198,14 +205,6 @@ def _cells(quality: Quality) -> tuple[str, ...]:
     means = quality.means
     shares = (means.recall[20], means.mrr[20], means.ndcg[20], means.recall[10], means.recall[5], means.recall[1])
     return tuple(f"{100 * share:.2f}" for share in (*shares, quality.coverage, quality.popular_share))
-
-
-def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]], corner: str = "") -> Iterator[str]:
-    """Yields a table: names at the left, cells right-aligned under their columns."""
-    first = max(len(name) for name in (corner, *rows))
-    widths = [max(map(len, column)) for column in zip(columns, *rows.values(), strict=True)]
-    for name, cells in ((corner, columns), *rows.items()):
-        yield "  ".join((name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))))
 
 
 def _numbers(quality: Quality) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from model.serving.rules import Rules
 from model.serving.state_engine import StateEngine
 from model.state.user_record import FIRST_VERSION
 from model.state.user_states import RecordLookup, UserStates, nothing_stored
@@ -11,9 +12,17 @@ from stream_app.settings import Settings
 
 
 def new_engine(
-    settings: Settings, device: torch.device, stored: RecordLookup = nothing_stored, *, slots: int = 1024
+    settings: Settings,
+    device: torch.device,
+    stored: RecordLookup = nothing_stored,
+    *,
+    slots: int = 1024,
+    rules: Rules | None = None,
 ) -> StateEngine:
-    """Makes an engine as the settings say, with room for so many users before it grows."""
+    """Makes an engine as the settings say, with room for so many users before it grows.
+
+    `rules` may have learned something already.
+    """
     states = UserStates(
         hidden=settings.hidden,
         length=settings.history_length,
@@ -25,4 +34,4 @@ def new_engine(
     )
     if settings.write_format == "previous":
         states.version = FIRST_VERSION
-    return StateEngine(states, rules_share=settings.rules_share)
+    return StateEngine(states, rules_share=settings.rules_share, rules=rules)

@@ -23,6 +23,7 @@ from model.items.catalogue import ItemCatalogue
 from model.serving.answer_engine import AnswerEngine
 from model.serving.answers import Answers
 from model.serving.live_rules import BASELINE
+from model.serving.online_scores import BatchScores
 from model.serving.state_engine import StateEngine, SteppedEvents
 from model.state.user_record import UserRecords, packed, records_of
 from stream_app.contract.dead_letters import dead_letter
@@ -93,6 +94,7 @@ class AnsweredBatch:
 
     stepped: SteppedBatch
     answers: Sequence[Answers]  # to each share
+    scores: Sequence[BatchScores]  # what each share says about the answers before it
 
 
 class Pipeline:
@@ -203,7 +205,7 @@ class Pipeline:
             self._metrics.score("model", scores.ranks)
             self._metrics.versions.add(answers, scores)
         self._metrics.state_bytes.set(batch.state_bytes + self._answer_engine.nbytes)
-        return AnsweredBatch(batch, [answers for answers, _ in answered])
+        return AnsweredBatch(batch, [answers for answers, _ in answered], [scores for _, scores in answered])
 
     def settle(self, before: int) -> None:
         """Lets users leave memory whom only batches below this number have touched: their effects are durable."""

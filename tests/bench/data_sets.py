@@ -20,7 +20,7 @@ from model.data.events import Actions, concatenate
 from model.errors import NextactError
 from model.evaluation.split import Split, in_order_of_time, split_log, split_sessions
 from stream_app.cli.log_options import NAMES
-from stream_app.offline.evaluate import DataSource
+from stream_app.offline.evaluation_data import DataSource
 from stream_app.offline.event_files import event_file
 from stream_app.offline.log_reader import LogReader
 from stream_app.offline.session_files import read_examples, read_sessions

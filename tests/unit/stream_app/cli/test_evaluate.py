@@ -26,6 +26,7 @@ from tests.unit.builders.shop_logs import write_logs, write_sessions
         (lambda files: (*files, "--model", "nowhere"), "--model nowhere: missing_file"),
         (lambda files: (*files, "--device", "abacus"), "abacus"),
         (lambda files: (*files, "--timezone", "Mars"), "Mars"),
+        (lambda files: (*files, "--lag", "2"), "give --live too"),
         (lambda files: (*files[:2], "--test-events", files[1], *files[4:]), "nothing|no action"),
     ],
 )

@@ -96,6 +96,25 @@ def test_a_log_keeps_what_users_did_before(evaluate: Callable[..., list[str]], t
     assert not (tmp_path / "pictures").exists() or not list((tmp_path / "pictures").iterdir())
 
 
+def test_a_log_is_scored_live_beside_the_offline_figures(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Every target but the first of each user in the test has an answer before it."""
+    save_version(tmp_path / "v1")
+    lines = evaluate(*write_logs(tmp_path), "--json", "--model", str(tmp_path / "v1"), "--live", "--lag", "5")
+    live = json.loads(lines[-1])["live"]
+    assert live["model"]["targets"] == live["rules"]["targets"] == 360 - 50
+    assert (live["ceiling"], live["lag"]) == (1, 5)
+    assert live["users"].keys() == {"known"}
+    assert live["targets"].keys() == {"other"}
+    assert live["rules"]["recall_at_20"] > 0.9, "they know the ring"
+    assert any(line.startswith("live, v1") for line in lines)
+
+
+def test_without_being_asked_nothing_is_scored_live(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:
+    save_version(tmp_path / "v1")
+    report = json.loads(evaluate(*write_logs(tmp_path), "--json", "--model", str(tmp_path / "v1"))[-1])
+    assert report["live"] is None
+
+
 def test_rows_of_one_time_are_one_target_with_baskets(evaluate: Callable[..., list[str]], tmp_path: Path) -> None:
     """Each session has one time, as a purchase has: without baskets its six rows are events, and targets."""
     save_version(tmp_path / "v1")

@@ -9,9 +9,10 @@ import pytest
 from model.data.events import CATEGORY_BUCKETS, text_buckets
 from model.items.catalogue import ItemCatalogue
 from model.items.item import Item
+from stream_app.contract.events import decode_event
 from stream_app.errors import InputUnreadable
 from stream_app.offline.event_files import EventFile
-from stream_app.offline.log_reader import LogReader
+from stream_app.offline.log_reader import EventRecord, LogReader
 
 ROW = "u{n},view,i{n},2024-05-01 12:00:{n:02}\n"
 
@@ -34,6 +35,13 @@ def test_logs_become_actions_in_their_order(tmp_path: Path, monkeypatch: pytest.
     assert actions.times.tolist()[:2] == [1714564800000, 1714564801000]
     assert shown == [3, 6]
     assert reader.left_out == 0
+
+
+def test_events_are_kept_as_their_publisher_would_send_them(tmp_path: Path) -> None:
+    kept: list[EventRecord] = []
+    actions = LogReader(keep=kept.append).read([log(tmp_path / "a.csv", *good(2), "u9,view,,2024-05-01 12:00:00\n")])
+    assert [(record.time, record.key) for record in kept] == list(zip(actions.times, [b"u0", b"u1"], strict=True))
+    assert decode_event(kept[1].key, kept[1].value, 0).actions[0].item_id == "i1"
 
 
 def test_rows_that_are_not_events_are_counted(tmp_path: Path) -> None:
