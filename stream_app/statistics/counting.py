@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+from aiokafka.partitioner import murmur2
 
 from model.data.event_time import judge_times
 from model.data.events import Actions, actions_of
 from stream_app.contract.events import decode_batch
 from stream_app.contract.formats.options import DecodeOptions
-from stream_app.contract.records import Record
+from stream_app.contract.records import OutgoingRecord, Record
+from stream_app.kafka.encoded_batch import RecordBatch, encode_records
+from stream_app.settings import Compression
+
+_POSITIVE: Final = 0x7FFFFFFF  # bits of a hash that Kafka's default partitioner takes
 
 
 class CountedRecords(NamedTuple):
@@ -40,14 +46,22 @@ class Table(Protocol):
 
 
 class SavedTable(Table, Protocol):
-    """A table that can be written to disk piece by piece."""
+    """A table that is ranked by, and can be written to disk piece by piece."""
+
+    @property
+    def rows(self) -> Any:
+        """What the model ranks by."""
 
     @property
     def generation(self) -> int:
         """Changes when records have other numbers than before."""
 
-    def records(self, start: int, most: int) -> Sequence[tuple[bytes, bytes]]:
-        """Returns the records from a number on; none: there are no more."""
+    @property
+    def record_count(self) -> int:
+        """The number of all records."""
+
+    def records(self, start: int, end: int) -> Sequence[tuple[bytes, bytes]]:
+        """Returns the records with these numbers; some may be of nothing any more, and left out."""
 
 
 class Counter(Protocol):
@@ -56,8 +70,8 @@ class Counter(Protocol):
     def learn(self, actions: Actions, *, counted: bool = True) -> None:
         """Counts actions, in their order; not `counted`: only what users did of late is noted."""
 
-    def take_changes(self) -> CountedRecords:
-        """Returns all that has changed since the last call."""
+    def take_changes(self, most: int) -> CountedRecords:
+        """Returns at most so many records of what has changed since they were taken; none: that is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +92,20 @@ class Counting:
 
 
 MakeCounting = Callable[[], Counting]
+
+
+def batches_by_partition(
+    changes: CountedRecords, partitions: int, compression: Compression
+) -> list[tuple[int, RecordBatch]]:
+    """Returns the records of changes as batches: what is gone comes first, as it may have come back since."""
+    records = [OutgoingRecord(key, None) for key in changes.removed]
+    records += map(OutgoingRecord, changes.keys, changes.values)
+    by_partition: dict[int, list[OutgoingRecord]] = {}
+    for record in records:
+        number = (murmur2(record.key) & _POSITIVE) % partitions if partitions > 1 else 0
+        by_partition.setdefault(number, []).append(record)
+    return [
+        (number, batch)
+        for number, several in by_partition.items()
+        for batch in encode_records(several, compression=compression)
+    ]

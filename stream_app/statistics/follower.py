@@ -49,7 +49,7 @@ class StatisticsFollower(TopicFollower[None]):
         if not self.has_topic:
             return math.nan
         position = self.live.position
-        return self._clock() - (position.until / 1000 if position else self._begun)
+        return self._clock() - (position.until / 1000 if position and position.until else self._begun)
 
     def _dropped(self) -> Mapping[str, int]:
         """What was forgotten here, and by the process that counts."""

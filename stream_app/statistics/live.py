@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from stream_app.following.content import Offsets, Origin, Record
 from stream_app.following.snapshots import SnapshotRefused, check_age, covers, sweep
@@ -24,6 +24,7 @@ from stream_app.statistics.snapshot import FORMAT, Head, Pairs, read_head, read_
 _PIECE: Final = 64  # records that are taken in without a look at the clock
 _BUDGET_S: Final = 0.002  # seconds of a batch for what has come
 _CALM_S: Final = 0.25  # seconds after the last batch, after which the follower's thread need not wait for another
+_CURRENT_MS: Final = 60_000  # how far behind whoever counts may be, to have counted all
 _AT_ONCE: Final = 1_000  # records of a snapshot that are taken in, or written, while no batch may be answered
 
 logger: Final = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class LiveStatistics:
         """`clock` in seconds since the epoch, `timer` in seconds, monotonic."""
         self.table = table
         self.position: Position | None = None  # the newest that was read
+        self.is_ready = False  # whether all events that there were have been counted once: half of them say too little
         self._folder, self._clock, self._timer = folder, clock, timer
         self._lock = threading.Lock()  # of the table, and of what waits
         self._waiting: dict[bytes, bytes | None] = {}  # the newest of each key
@@ -52,12 +54,13 @@ class LiveStatistics:
         return len(self._waiting)
 
     @contextmanager
-    def up_to_date(self) -> Iterator[None]:
-        """Takes in what waits, as far as there is time, and keeps the table as it is for a batch of answers."""
+    def up_to_date(self) -> Iterator[Any]:
+        """Takes in what waits, as far as there is time, and gives the rows to answer a batch by, which stay as they are
+        meanwhile; None: they are not ready."""
         with self._lock:
             if self._waiting:
                 self._take_in(self._timer() + _BUDGET_S)
-            yield
+            yield self.table.rows if self.is_ready else None
             self._answered = self._timer()
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -65,10 +68,15 @@ class LiveStatistics:
         read = read_records(records)
         with self._lock:
             self._waiting |= read.counts
-        self.position = read.position or self.position
+        self._note(read.position)
         while self._waiting and self._timer() - self._answered >= _CALM_S:
             with self._lock:
                 self._take_in(self._timer() + _BUDGET_S)
+
+    def _note(self, position: Position | None) -> None:
+        if position is not None:
+            self.position = position
+            self.is_ready = self.is_ready or position.written - position.until < _CURRENT_MS
 
     def _take_in(self, deadline: float) -> None:
         while self._waiting:
@@ -100,7 +108,7 @@ class LiveStatistics:
     def _fill(self, pairs: Pairs) -> None:
         while some := dict(islice(pairs, _AT_ONCE)):
             if (said := some.pop(KEY, None)) is not None:
-                self.position = read_position(said)
+                self._note(read_position(said))
             with self._lock:
                 self.table.apply(list(some), list(some.values()))
 
@@ -125,16 +133,14 @@ class LiveStatistics:
         with self._lock:
             waiting, generation = dict(self._waiting), self.table.generation
         start = 0
-        while True:
+        while start < self.table.record_count:
             with self._lock:
                 if self.table.generation != generation:
                     raise _OtherRows
-                some = self.table.records(start, _AT_ONCE)
-            if not some:
-                break
+                some = self.table.records(start, start + _AT_ONCE)
             # What waited, also to be taken away, was newer than the table; what has come since is read again.
             yield from (pair for pair in some if pair[0] not in waiting)
-            start += len(some)
+            start += _AT_ONCE
         yield from ((key, value) for key, value in waiting.items() if value is not None)
         if self.position is not None:
             yield KEY, position_record(self.position).value or b""

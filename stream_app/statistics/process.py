@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from aiokafka.errors import KafkaError, ProducerFenced
@@ -22,6 +23,7 @@ from stream_app.settings import Settings
 from stream_app.statistics.counting import MakeCounting
 from stream_app.statistics.leadership import Leadership
 from stream_app.statistics.metrics import StatisticsMetrics, WriterMetrics
+from stream_app.statistics.stored_past import stored_past
 from stream_app.statistics.writer import StatisticsWriter
 
 _GRACE_S: Final = 10.0  # seconds that an orphan has to end in order
@@ -32,8 +34,9 @@ logger: Final = logging.getLogger(__name__)
 class StatisticsProcess:
     """Counts while it leads."""
 
-    def __init__(self, settings: Settings, make_counting: MakeCounting) -> None:
-        self._settings, self._make_counting = settings, make_counting
+    def __init__(self, settings: Settings, make_counting: MakeCounting, *, serves: bool) -> None:
+        """`serves`: whether it serves its metrics."""
+        self._settings, self._make_counting, self._serves = settings, make_counting, serves
         registry = CollectorRegistry()
         self._metrics, self._own = WriterMetrics(registry), StatisticsMetrics(registry)
         self._http = HttpServer(registry, lambda: None)
@@ -48,7 +51,8 @@ class StatisticsProcess:
         """Works until `stop` is set. Raises `UsageError`, `DataPathError`, or aiokafka's errors."""
         await ensure_topics(self._settings, "trainer")
         await ensure_topics(self._settings, "trainer", self._settings.statistics_topic)
-        await self._http.start(self._settings.http_host, self._settings.http_port)
+        if self._serves:
+            await self._http.start(self._settings.http_host, self._settings.http_port)
         work = [asyncio.ensure_future(self._leadership.run()), asyncio.ensure_future(stop.wait())]
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -62,7 +66,8 @@ class StatisticsProcess:
 
     async def _count(self) -> None:
         logger.info("this process counts the events for the statistics of items")
-        self._writer = StatisticsWriter(self._settings, self._make_counting(), self._metrics, time.time)
+        begin = partial(stored_past, self._settings, make_counting=self._make_counting)
+        self._writer = StatisticsWriter(self._settings, self._make_counting(), self._metrics, time.time, begin)
         self._metrics.leads.set(1)
         try:
             await self._writer.run()
@@ -78,10 +83,12 @@ class StatisticsProcess:
         return self._writer.counting.table.dropped if self._writer else {}
 
 
-async def run_statistics(settings: Settings, stop: asyncio.Event, make_counting: MakeCounting) -> None:
+async def run_statistics(
+    settings: Settings, stop: asyncio.Event, make_counting: MakeCounting, *, serves: bool = True
+) -> None:
     """Runs the process in the running event loop until `stop` is set. Raises `UsageError`, `DataPathError`."""
     try:
-        await StatisticsProcess(settings, make_counting).run(stop)
+        await StatisticsProcess(settings, make_counting, serves=serves).run(stop)
     except ProducerFenced as error:
         raise DataPathError("another process counts the events now, so this one must not go on") from error
     except KafkaError as error:

@@ -16,21 +16,21 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
-from aiokafka.partitioner import murmur2
 
 from stream_app.contract.access import statistics_transactional_id
-from stream_app.contract.records import OutgoingRecord, Record
+from stream_app.contract.records import Record
 from stream_app.contract.topics import LARGEST_BATCH
 from stream_app.following.follower import TopicFollower
 from stream_app.kafka.clients import new_consumer, new_producer
 from stream_app.kafka.encoded_batch import EncodedBatch, RecordBatch, encode_records
 from stream_app.kafka.log_range import LogRange, gap_to
 from stream_app.kafka.refusals import named_rights
+from stream_app.kafka.topic_admin import cluster_id
 from stream_app.settings import Settings
-from stream_app.statistics.counting import CountedRecords, Counting
+from stream_app.statistics.counting import Counting, batches_by_partition
 from stream_app.statistics.metrics import WriterMetrics
 from stream_app.statistics.position import FORMAT, Position, offsets_to_go_on, position_record
 from stream_app.statistics.read_records import AppliedRecords
@@ -44,28 +44,43 @@ _LEAST_S: Final = 1.0  # seconds between two transactions
 _HEARTBEAT_S: Final = 10.0  # seconds between two where nothing comes: the readers' age says that somebody counts
 _RATE: Final = 2_000  # rows a second that readers are given on average …
 _LONGEST_S: Final = 2.0  # … but no longer than this between two transactions, when all has been counted …
-_LONGEST_BEHIND_S: Final = 30.0  # … or this, with a backlog
-_TRANSACTION_TIMEOUT_MS: Final = 60_000
+_LONGEST_BEHIND_S: Final = 300.0  # … or this, with a backlog
+_PIECE: Final = 10_000  # rows of a transaction that are in memory as records at once
+_TRANSACTION_TIMEOUT_MS: Final = 300_000  # after a backlog a transaction has all rows that there are
 
 logger: Final = logging.getLogger(__name__)
+
+
+class Beginning(NamedTuple):
+    """What was counted of stored events, and where these end, by partition."""
+
+    counting: Counting
+    offsets: Mapping[int, int]
 
 
 class StatisticsWriter:
     """The one that counts."""
 
     def __init__(
-        self, settings: Settings, counting: Counting, metrics: WriterMetrics, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        counting: Counting,
+        metrics: WriterMetrics,
+        clock: Callable[[], float],
+        begin: Callable[[str], Beginning | None] = lambda _: None,
     ) -> None:
-        """`clock` in seconds since the epoch."""
+        """`clock` in seconds since the epoch. `begin` counts what was stored of the events of a cluster, if any was,
+        for the first of all writers."""
         self.position: Position | None = None  # that was written last
         self.counting = counting
-        self._settings, self._metrics, self._clock = settings, metrics, clock
+        self._settings, self._metrics, self._clock, self._begin = settings, metrics, clock, begin
         self._thread = ThreadPoolExecutor(1, "counting")
         self._producer: Any = None
         self._consumer: Any = None
         self._partitions = 1  # of the statistics' topic
         self._offsets: dict[int, int] = {}  # of the first event of each partition that is not counted
-        self._behind: dict[int, int] = {}  # partitions with a backlog, and the time of the last event counted, in ms
+        self._ends: dict[int, int] = {}  # of the partitions, when counting began
+        self._behind: dict[int, int] = {}  # partitions with a backlog; time of the last event counted, ms; 0: none yet
         self._wait = _LEAST_S  # seconds to the next transaction
 
     async def run(self) -> None:
@@ -113,8 +128,11 @@ class StatisticsWriter:
         partitions = [TopicPartition(topic, number) for number in range(self._settings.partitions)]
         begins, ends = await self._consumer.beginning_offsets(partitions), await self._consumer.end_offsets(partitions)
         logs = {tp.partition: LogRange(begins[tp], ends[tp]) for tp in partitions}
+        self._ends = {number: log.end for number, log in logs.items()}
         known = offsets_to_go_on(self.position, self._settings)
-        if known is None:
+        if self.position is None:
+            known = await self._first()
+        if not known:
             logger.info("the statistics begin with the oldest events of %s", topic)
         self._offsets = {number: _start(number, log, (known or {}).get(number)) for number, log in logs.items()}
         self._consumer.assign(partitions)
@@ -122,6 +140,15 @@ class StatisticsWriter:
         for tp in partitions:
             self._consumer.seek(tp, self._offsets[tp.partition])
         logger.info("counting from %s; %d items are known", self._offsets, len(self.counting.table))
+
+    async def _first(self) -> Mapping[int, int] | None:
+        """Counts what was stored of the events, if anything was, and returns where that ends."""
+        begun = await self._in_thread(partial(self._begin, await cluster_id(self._settings, "trainer")))
+        if begun is None:
+            return None
+        self.counting = begun.counting
+        logger.info("the statistics begin with the history: %d items", len(self.counting.table))
+        return begun.offsets
 
     async def _warm_up(self, begins: Mapping[int, int]) -> None:
         """Reads the newest events that are counted again, for what their users did, without counting them."""
@@ -157,11 +184,12 @@ class StatisticsWriter:
     def _note(self, fetched: Mapping[TopicPartition, Sequence[Record]], offsets: dict[int, int]) -> None:
         """Notes how far events are counted, and when the last ones of the partitions that are behind had come."""
         self._offsets = offsets
-        ends = {tp: self._consumer.highwater(tp) or 0 for tp in self._consumer.assignment()}
+        ends = {
+            tp.partition: max(self._consumer.highwater(tp) or 0, self._ends[tp.partition])
+            for tp in self._consumer.assignment()
+        }
         self._behind = {
-            tp.partition: self._behind.get(tp.partition, 0)
-            for tp, end in ends.items()
-            if end - offsets[tp.partition] > _AT_ONCE
+            number: self._behind.get(number, 0) for number, end in ends.items() if end - offsets[number] > _AT_ONCE
         }
         self._behind |= {
             tp.partition: several[-1].timestamp for tp, several in fetched.items() if tp.partition in self._behind
@@ -169,49 +197,42 @@ class StatisticsWriter:
 
     async def _write(self) -> None:
         """Writes all that has changed, and the offsets, in one transaction."""
-        changes = await self._in_thread(self.counting.counter.take_changes)
         self.position = Position(
             format=FORMAT,
             topic=self._settings.events_topic,
             epoch=self._settings.stream_epoch,
             offsets=dict(self._offsets),
             written=self._now(),
-            until=min(self._behind.values(), default=self._now()),
+            until=min(self._behind.values()) if self._behind else self._now(),
             dropped=dict(self.counting.table.dropped),
         )
-        batches = await self._in_thread(partial(self._encode, changes, position_record(self.position)))
-        producer, topic = self._producer, self._settings.statistics_topic
+        written = 0
         with named_rights("Write"):
-            await producer.begin_transaction()
-            sends = [
-                await producer.send_batch(
-                    EncodedBatch(batch, time=self._clock(), transactional=True), topic, partition=partition
-                )
-                for partition, batch in batches
-            ]
-            await asyncio.gather(*sends)  # a commit would go through although a record was refused
-            await producer.commit_transaction()
-        self._metrics.records.inc(len(changes.keys))
+            await self._producer.begin_transaction()
+            while some := await self._in_thread(self._changes):
+                written += await self._send(some)
+            await self._send([(0, batch) for batch in encode_records([position_record(self.position)])])
+            await self._producer.commit_transaction()
+        self._metrics.records.inc(written)
         longest = _LONGEST_BEHIND_S if self._behind else _LONGEST_S
-        self._wait = min(max(_LEAST_S, len(changes.keys) / _RATE), longest)
+        self._wait = min(max(_LEAST_S, written / _RATE), longest)
 
-    def _encode(self, changes: CountedRecords, position: OutgoingRecord) -> list[tuple[int, RecordBatch]]:
-        """Makes batches by partition: what is gone comes first, as it may have come back since."""
-        records = [OutgoingRecord(key, None) for key in changes.removed]
-        records += map(OutgoingRecord, changes.keys, changes.values)
-        by_partition: dict[int, list[OutgoingRecord]] = {}
-        for record in records:
-            number = self._partition(record.key or b"")
-            by_partition.setdefault(number, []).append(record)
-        by_partition.setdefault(0, []).append(position)
-        return [
-            (number, batch)
-            for number, several in by_partition.items()
-            for batch in encode_records(several, compression=self._settings.compression)
+    def _changes(self) -> list[tuple[int, RecordBatch]]:
+        changes = self.counting.counter.take_changes(_PIECE)
+        return batches_by_partition(changes, self._partitions, self._settings.compression)
+
+    async def _send(self, batches: Sequence[tuple[int, RecordBatch]]) -> int:
+        """Writes batches, each to its partition, and returns how many records they have."""
+        sends = [
+            await self._producer.send_batch(
+                EncodedBatch(batch, time=self._clock(), transactional=True),
+                self._settings.statistics_topic,
+                partition=number,
+            )
+            for number, batch in batches
         ]
-
-    def _partition(self, key: bytes) -> int:
-        return 0 if self._partitions == 1 else (murmur2(key) & 0x7FFFFFFF) % self._partitions
+        await asyncio.gather(*sends)  # a commit would go through although a record was refused
+        return sum(batch.records for _, batch in batches)
 
     def _now(self) -> int:
         return round(1000 * self._clock())

@@ -19,6 +19,10 @@ class ExactTable:
         self.dropped: Mapping[str, int] = {}
         self.generation = 0
 
+    @property
+    def rows(self) -> Counter[bytes]:
+        return self.counts
+
     def apply(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         for key, value in zip(keys, values, strict=True):
             if value is None:
@@ -26,8 +30,12 @@ class ExactTable:
             else:
                 self.counts[key] = int(value)
 
-    def records(self, start: int, most: int) -> Sequence[tuple[bytes, bytes]]:
-        return [(key, b"%d" % count) for key, count in islice(self.counts.items(), start, start + most)]
+    @property
+    def record_count(self) -> int:
+        return len(self.counts)
+
+    def records(self, start: int, end: int) -> Sequence[tuple[bytes, bytes]]:
+        return [(key, b"%d" % count) for key, count in islice(self.counts.items(), start, end)]
 
     @property
     def nbytes(self) -> int:
@@ -53,8 +61,9 @@ class ExactCounter:
         self._table.counts.update(keys)
         self._changed.update(keys)
 
-    def take_changes(self) -> CountedRecords:
-        keys, self._changed = sorted(self._changed), set()
+    def take_changes(self, most: int) -> CountedRecords:
+        keys = sorted(self._changed)[:most]
+        self._changed.difference_update(keys)
         return CountedRecords(keys, [b"%d" % self._table.counts[key] for key in keys], [])
 
 
