@@ -128,6 +128,8 @@ def check(logs: tuple[str, ...], **options: Any) -> None:
 
 def _items_of(logs: tuple[str, ...], options: dict[str, Any]) -> Counter[str]:
     """Counts the events of logs by item."""
+    import pyarrow.compute as pc
+
     from stream_app.offline.event_files import event_file
     from stream_app.offline.log_reader import LogReader
 
@@ -135,7 +137,8 @@ def _items_of(logs: tuple[str, ...], options: dict[str, Any]) -> Counter[str]:
     reader = LogReader(progress=lambda rows: _show(f"{rows:,} events"))
     for log in logs:
         for batch in reader.batches(event_file(log, options)):
-            counts.update(event.item_id for event in batch.events if event.item_id and event.type != "search")
+            named = batch.filter(pc.and_(batch["item_id"].is_valid(), pc.not_equal(batch["type"], "search")))
+            counts.update({one["values"]: one["counts"] for one in named["item_id"].value_counts().to_pylist()})
     return counts
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
 
 from model.data.event_time import EARLIEST_MS, LATEST_MS, judge_times
 from model.data.events import (
@@ -79,9 +80,9 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
         types=types,
         item_keys=item_keys,
         times=rows["time"].cast(pa.int64()).fill_null(NO_TIME).to_numpy(zero_copy_only=False),
-        event_ids=text_hashes(rows["event_id"].to_pylist()),
+        event_ids=_hashes(rows["event_id"]),
         sessions=_by_value(rows["session_id"], text_hashes),
-        prices=price_buckets(rows["price"].to_pylist()),
+        prices=_by_value(rows["price"], price_buckets),
         categories=_by_value(rows["category"], lambda texts: text_buckets(texts, CATEGORY_BUCKETS)),
         brands=_by_value(rows["brand"], lambda texts: text_buckets(texts, BRAND_BUCKETS)),
         lines=rows["line"].to_numpy(zero_copy_only=False),
@@ -135,6 +136,13 @@ def _texts(column: pa.Array) -> list[str]:
     values = encoded.dictionary.to_pylist()
     texts: list[str] = [values[code] for code in encoded.indices.to_pylist()]
     return texts
+
+
+def _hashes(column: pa.Array) -> NDArray[np.uint64]:
+    """Returns what `text_hashes` does, sooner for texts that all differ."""
+    texts = column.fill_null("").cast(pa.binary())
+    hashes = np.fromiter(map(xxh3_64_intdigest, texts.to_pylist()), np.uint64, len(texts))
+    return np.where(pc.equal(texts, b""), np.uint64(0), np.maximum(hashes, np.uint64(1)))
 
 
 def _by_value(column: pa.Array, compute: Callable[[list[Any]], NDArray[Any]]) -> NDArray[Any]:

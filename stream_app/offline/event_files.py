@@ -15,7 +15,7 @@ from stream_app.contract.event_names import TYPE_NAMES
 from stream_app.errors import InputUnreadable, SettingsInvalid
 from stream_app.offline.baskets import Row, in_baskets
 from stream_app.offline.cell_values import TimeUnit, finite, is_empty, milliseconds, text, zone_of
-from stream_app.offline.row_files import READ_ERRORS, RowFile, pairs
+from stream_app.offline.row_files import READ_ERRORS, RowChunk, RowFile, pairs
 
 _NUMBERS: Final = frozenset({"price", "quantity"})
 
@@ -41,14 +41,14 @@ class EventFile(RowFile):
     known_types: Collection[str] = frozenset(EVENT_TYPES)
     baskets: bool = False
     skipped: int = field(default=0, init=False)
-    _zone: tzinfo = field(init=False, repr=False)
+    zone: tzinfo = field(init=False, repr=False)
     _first_line: int = field(default=0, init=False, repr=False)  # of the basket that came last; 0: as `_line`
     fields: ClassVar = Event.__struct_fields__
     kind: ClassVar = "event"
 
     def __post_init__(self) -> None:
         RowFile.__post_init__(self)  # not by super(), which slots have another class for
-        self._zone = zone_of(self.timezone)
+        self.zone = zone_of(self.timezone)
         for kind in (*self.types.values(), self.constant_type):
             if kind is not None and kind not in self.known_types:
                 raise SettingsInvalid(f"no event type is called {kind!r}; there are {self._type_names()}")
@@ -57,6 +57,27 @@ class EventFile(RowFile):
         self.skipped = self._line = self._first_line = 0
         try:
             yield from self._baskets() if self.baskets else self._events()
+        except READ_ERRORS as error:
+            raise self._broken(error) from error
+
+    def chunks(self, size: int) -> Iterator[RowChunk]:
+        """Yields the rows of the file as they stand there, so many at a time, whatever `baskets` says.
+
+        Those with anything in them that is not read by column are to be read by `events_in`.
+        """
+        self.skipped = self._line = self._first_line = 0
+        try:
+            yield from self._chunks(size)
+        except READ_ERRORS as error:
+            raise self._broken(error) from error
+
+    def events_in(self, chunk: RowChunk) -> Iterator[Row]:
+        """Yields the events of a chunk, as iteration does."""
+        try:
+            for self._line, row in chunk.rows():
+                event = self._event(row)
+                if event is not None:
+                    yield event
         except READ_ERRORS as error:
             raise self._broken(error) from error
 
@@ -79,7 +100,7 @@ class EventFile(RowFile):
         }
         kind = event.get("type", self.constant_type)
         if isinstance(kind, str):
-            kind = self._type(kind)
+            kind = self.type_of(kind)
             if kind is None:
                 self.skipped += 1
                 return None
@@ -87,14 +108,15 @@ class EventFile(RowFile):
             event["type"] = kind
         for name, value in event.items():
             if name == "timestamp":
-                event[name] = milliseconds(value, self.time_unit, self._zone)
+                event[name] = milliseconds(value, self.time_unit, self.zone)
             elif name in _NUMBERS:
                 event[name] = finite(value, value)
             elif type(value) is not str:
                 event[name] = text(value)
         return event
 
-    def _type(self, kind: str) -> str | None:
+    def type_of(self, kind: str) -> str | None:
+        """Returns the type that a type of the file means; None: such rows are skipped. Raises `InputUnreadable`."""
         if kind in self.types:
             return self.types[kind]
         if kind in self.known_types or kind.casefold() in self.known_types:

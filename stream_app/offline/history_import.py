@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_app.history.importer import Import, Importer
-from stream_app.history.rows import rows_of
 from stream_app.offline.event_files import EventFile
 from stream_app.offline.log_reader import LogReader, check_log
 
@@ -78,10 +77,10 @@ def import_logs(
 
 
 def _rows(reader: LogReader, log: EventFile) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of a log; their offsets count its events. Raises `InputUnreadable`."""
+    """Yields the rows of a log. Raises `InputUnreadable`."""
     for batch in reader.batches(log):
         check_log(log, reader.rows, reader.left_out, reader.first_fault)
-        yield rows_of(0, range(reader.rows), batch)
+        yield batch
 
 
 def _with(summary: ImportSummary, piece: Import) -> ImportSummary:

@@ -6,6 +6,7 @@ So memory holds the ids of all users, the words of all searches, and the events 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Self
@@ -89,19 +90,21 @@ class PastEvents:
 
     def _columns(self, rows: pa.RecordBatch) -> NDArray[np.void]:
         actions = actions_in(rows.select(ACTION_COLUMNS))
-        columns = past_actions(actions, self._users(actions.users), rows["offset"].to_numpy())
+        columns = past_actions(actions, self._users(rows["user_id"]), rows["offset"].to_numpy())
         self._queries.add(actions.queries)
         timed: NDArray[np.void] = columns[columns["time"] != NO_TIME]
         return timed
 
-    def _users(self, users: list[str]) -> NDArray[np.int64]:
+    def _users(self, column: pa.Array) -> NDArray[np.int64]:
         """Returns the numbers of users (N,); those who are new get one."""
-        known = len(self._numbers)
-        numbers = [self._numbers.setdefault(user, len(self._numbers)) for user in users]
-        if added := list(self._numbers)[known:]:
+        encoded, known = column.dictionary_encode(), len(self._numbers)
+        users = encoded.dictionary.to_pylist()
+        numbers = np.array([self._numbers.setdefault(user, len(self._numbers)) for user in users], np.int64)
+        if added := list(islice(self._numbers, known, None)):
             homes = key_partitions(strings([user.encode() for user in added]), self._partitions)
             self._homes = np.concatenate((self._homes, homes))
-        return np.array(numbers, np.int64)
+        found: NDArray[np.int64] = numbers[encoded.indices]
+        return found
 
     def _write(self, columns: NDArray[np.void]) -> None:
         homes = self._homes[columns["user"]]

@@ -33,6 +33,26 @@ READ_AHEAD_ERRORS: Final = (OSError, EOFError, zlib.error, UnicodeError)  # may 
 READ_ERRORS: Final = (*READ_AHEAD_ERRORS, csv.Error, msgspec.DecodeError, pa.ArrowException)
 
 
+@dataclass(frozen=True, slots=True)
+class RowChunk:
+    """Rows of a file that follow each other, by the fields of the contract."""
+
+    lines: Sequence[int]  # where each row stands in the file
+    columns: Mapping[str, list[Any] | pa.Array]  # as they stand there; None: the row has no such cell
+
+    def part(self, begin: int, end: int) -> RowChunk:
+        """Returns some of the rows."""
+        return RowChunk(self.lines[begin:end], {name: column[begin:end] for name, column in self.columns.items()})
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Yields the rows, each with the line where it stands."""
+        cells = {
+            name: column if isinstance(column, list) else column_values(column) for name, column in self.columns.items()
+        }
+        for index, line in enumerate(self.lines):
+            yield line, {name: column[index] for name, column in cells.items()}
+
+
 @dataclass(slots=True)
 class RowFile:
     """The rows of one file, in file order, read on demand; each iteration starts from the beginning.
@@ -76,6 +96,24 @@ class RowFile:
                 with io.TextIOWrapper(stream, "utf-8-sig", newline="") as lines:
                     yield from self._table_rows(lines, "\t" if file_format == "tsv" else None)
 
+    def _chunks(self, size: int) -> Iterator[RowChunk]:
+        """Yields the rows of `_rows`, so many at a time. What raises does so when all rows before were yielded."""
+        if self._format() == "parquet":
+            yield from self._parquet_chunks(size)
+            return
+        held, rows = _RowBuffer(), self._rows()
+        try:
+            for row in rows:
+                held.add(self._line, row)
+                if len(held.rows) == size:
+                    yield held.take(self.fields)
+        except READ_ERRORS:
+            line = self._line
+            yield held.take(self.fields)
+            self._line = line
+            raise
+        yield held.take(self.fields)
+
     def _format(self) -> Format:
         if self.format != "auto":
             return self.format
@@ -111,15 +149,19 @@ class RowFile:
                 yield {name: row[index] for name, index in indices if index < len(row)}
 
     def _parquet_rows(self) -> Iterator[Row]:
+        for chunk in self._parquet_chunks(8192):
+            for self._line, row in chunk.rows():
+                yield row
+
+    def _parquet_chunks(self, size: int) -> Iterator[RowChunk]:
         if str(self.path) == STDIN:
             raise InputUnreadable("Parquet cannot be read from standard input: give the name of a file")
         with pq.ParquetFile(self.path) as file:
-            sources = self._sources(file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=8192, columns=list(set(sources.values()))):
-                cells = {name: column_values(batch.column(column)) for name, column in sources.items()}
-                for row in range(batch.num_rows):
-                    self._line += 1
-                    yield {name: column[row] for name, column in cells.items()}
+            sources, line = self._sources(file.schema_arrow.names), 1
+            for batch in file.iter_batches(batch_size=size, columns=list(set(sources.values()))):
+                lines = range(line, line := line + batch.num_rows)
+                yield RowChunk(lines, {name: batch.column(column) for name, column in sources.items()})
+                self._line = line - 1
 
     def _sources(self, header: list[str]) -> dict[str, str]:
         """Returns the column of the file for each contract field that has one."""
@@ -146,6 +188,24 @@ class RowFile:
     def _broken(self, error: Exception) -> InputUnreadable:
         after = "after " if isinstance(error, READ_AHEAD_ERRORS) else ""
         return unreadable(self.path, error, f"{after}{self.position()}" if self._line else "at the start")
+
+
+class _RowBuffer:
+    """Rows that are not yielded yet."""
+
+    def __init__(self) -> None:
+        self.lines, self.rows = list[int](), list[Row]()
+
+    def add(self, line: int, row: Row) -> None:
+        self.lines.append(line)
+        self.rows.append(row)
+
+    def take(self, fields: Sequence[str]) -> RowChunk:
+        """Returns the rows by those fields that any of them has, and forgets them."""
+        lines, rows = self.lines, self.rows
+        self.lines, self.rows = [], []
+        given = set().union(*rows)
+        return RowChunk(lines, {name: [row.get(name) for row in rows] for name in fields if name in given})
 
 
 def unreadable(path: str | Path, error: Exception, position: str) -> InputUnreadable:

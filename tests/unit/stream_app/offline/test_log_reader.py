@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from model.data.events import CATEGORY_BUCKETS, text_buckets
 from model.items.catalogue import ItemCatalogue
 from model.items.item import Item
+from stream_app.contract.decoded import Contents
 from stream_app.contract.events import decode_event
 from stream_app.errors import InputUnreadable
 from stream_app.offline.event_files import EventFile
@@ -19,7 +21,7 @@ ROW = "u{n},view,i{n},2024-05-01 12:00:{n:02}\n"
 
 def log(path: Path, *rows: str) -> EventFile:
     path.write_text("user_id,type,item_id,timestamp\n" + "".join(rows))
-    return EventFile(path)
+    return EventFile(path, types={"skip": None})
 
 
 def good(count: int) -> list[str]:
@@ -52,6 +54,37 @@ def test_rows_that_are_not_events_are_counted(tmp_path: Path) -> None:
     assert (reader.rows, reader.left_out) == (7, 3)
     assert "a.csv, line 6" in reader.first_fault
     assert "item_id" in reader.first_fault
+
+
+def test_only_rows_near_an_odd_one_are_judged_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_app.offline.log_reader._PART", 3)
+    judged: list[bytes | None] = []
+
+    def judge(key: bytes | None, value: bytes | None, time: int) -> Contents:
+        judged.append(key)
+        return decode_event(key, value, time)
+
+    monkeypatch.setattr("stream_app.offline.log_reader.decode_event", judge)
+    reader = LogReader()
+    path = tmp_path / "a.csv"
+    batches = list(reader.batches(log(path, *good(5), "odd,view,,2024-05-01\n", "u,skip,,\n", *good(9)[5:])))
+    assert judged == [b"u3", b"u4", b"odd"]
+    rows = pa.Table.from_batches(batches)
+    assert rows["item_id"].to_pylist() == [f"i{n}" for n in range(9)]
+    assert rows["offset"].to_pylist() == list(range(9))
+    assert (reader.rows, reader.left_out) == (10, 1)
+    assert "a.csv, line 7" in reader.first_fault
+
+
+def test_the_first_of_several_faults_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = '{"user_id":"u","type":"view","item_id":"i","timestamp":1714564800}'
+    path.write_text("\n".join([row, row.replace("view", "look"), row, "[1]"]))
+    with pytest.raises(InputUnreadable, match="line 2: unknown type 'look'"):
+        LogReader().read([EventFile(path)])
+    path.write_text("\n".join([row, row, "", "[1]", row]))
+    with pytest.raises(InputUnreadable, match="line 4: not a JSON object"):
+        LogReader().read([EventFile(path)])
 
 
 def test_logs_without_events_are_refused(tmp_path: Path) -> None:
