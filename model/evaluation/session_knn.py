@@ -10,8 +10,9 @@ K items of a list.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,26 +84,13 @@ class SessionKnn:
 
     def __init__(self, known: Sequences, items: ItemIndex, config: SessionKnnConfig | None = None) -> None:
         self._items, self._config = items, config or SessionKnnConfig()
-        sessions, codes = _contents(known, items)
-        count = int(sessions[-1]) + 1 if len(sessions) else 0
-        by_item = np.argsort(codes, kind="stable")  # sessions stay in the order of time
-        item_starts = np.searchsorted(codes[by_item], np.arange(len(items) + 1))
-        session_starts = np.searchsorted(sessions, np.arange(count + 1))
-        idf, lengths = np.log(max(1, count) / np.maximum(1, np.diff(item_starts))), np.sqrt(np.diff(session_starts))
-        cosine = self._config.cosine
-        self._index = _SessionIndex(
-            items=codes,
-            session_starts=session_starts,
-            sessions=sessions[by_item],
-            item_starts=item_starts,
-            rarities=np.maximum(idf, _LEAST_RARITY) if cosine else np.ones(len(items)),
-            lengths=lengths if cosine else np.ones(count),
-            factors=1.0 + self._config.idf_weighting * idf,
-            neighbours=self._config.neighbours,
-            candidates=self._config.candidates,
-            position_power=self._config.position_power,
-            shared_power=self._config.shared_power,
-        )
+        self._index = _index_of(*_contents(known, items), items, self._config)
+
+    def with_config(self, config: SessionKnnConfig) -> SessionKnn:
+        """Returns a ranker with other settings, over the same sessions."""
+        other = copy(self)
+        other._config, other._index = config, self._index._replace(**_settings(self._index, config))
+        return other
 
     def rank(self, holdout: Holdout) -> RankedTargets:
         """Ranks by score; an item that is in no neighbour is not ranked."""
@@ -111,6 +99,37 @@ class SessionKnn:
         present = _present_sessions(holdout, self._items, self._config.whole_user)
         _rank(present, self._items.codes_of(holdout.item_keys), self._index, ranks, top)
         return RankedTargets(ranks, self._items.item_keys_of(top))
+
+
+def _index_of(sessions: Codes, codes: Codes, items: ItemIndex, config: SessionKnnConfig) -> _SessionIndex:
+    count = int(sessions[-1]) + 1 if len(sessions) else 0
+    by_item = np.argsort(codes, kind="stable")  # sessions stay in the order of time
+    index = _SessionIndex(
+        items=codes,
+        session_starts=np.searchsorted(sessions, np.arange(count + 1)),
+        sessions=sessions[by_item],
+        item_starts=np.searchsorted(codes[by_item], np.arange(len(items) + 1)),
+        rarities=np.ones(len(items)),
+        lengths=np.ones(count),
+        factors=np.ones(len(items)),
+        **_numbers(config),
+    )
+    return index._replace(**_settings(index, config))
+
+
+def _settings(index: _SessionIndex, config: SessionKnnConfig) -> dict[str, Any]:
+    """Returns the fields of an index that hang on the settings."""
+    counts, sizes = np.diff(index.item_starts), np.diff(index.session_starts)
+    idf = np.log(max(1, len(sizes)) / np.maximum(1, counts))
+    return _numbers(config) | {
+        "rarities": np.maximum(idf, _LEAST_RARITY) if config.cosine else np.ones(len(counts)),
+        "lengths": np.sqrt(sizes) if config.cosine else np.ones(len(sizes)),
+        "factors": 1.0 + config.idf_weighting * idf,
+    }
+
+
+def _numbers(config: SessionKnnConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in ("neighbours", "candidates", "position_power", "shared_power")}
 
 
 def _begins(sequences: Sequences) -> NDArray[np.bool_]:

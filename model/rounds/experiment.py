@@ -36,7 +36,7 @@ BASELINES: Final[dict[str, Callable[[Sequences, ItemIndex], Ranker]]] = {
 
 
 def fit_on_split(split: Split, *, hidden: int, seed: int, device: torch.device, tell: Tell) -> Model:
-    """Fits a model from scratch to all that is known, as the first round of a trainer does."""
+    """Fits a model to all that is known, its network from scratch twice; a trainer's rounds spend less."""
     items = summarise(split.known).dated(split.items)
     shape = NetworkConfig(items=0, hidden=hidden, word_rows=word_rows_for(split.known))
     start = StartingPoint(partial(cold_start_for, shape, seed))

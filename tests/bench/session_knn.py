@@ -45,10 +45,9 @@ def session_knn(options: argparse.Namespace) -> dict[str, Any]:
 def pick(split: Split) -> SessionKnnConfig:
     """The settings that are best on the newest part of the training data; prints all of them."""
     known, holdout = validation(split.known)
-    items = ItemIndex(known)
-    tried = {}
+    ranker, tried = SessionKnn(known, ItemIndex(known)), {}
     for config in grid(several_sessions=split.timed and _has_sessions(split)):
-        tried[config] = ranking(rank_all(SessionKnn(known, items, config), holdout).ranks)
+        tried[config] = ranking(rank_all(ranker.with_config(config), holdout).ranks)
         print(_line(config, _figures(tried[config])), flush=True)
     return max(tried, key=lambda config: tried[config].recall[20] + tried[config].mrr[20])
 

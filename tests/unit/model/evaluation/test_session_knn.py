@@ -59,6 +59,8 @@ def test_ranks_and_lists_are_those_of_a_plain_loop(config: SessionKnnConfig) -> 
     sessions, present = random_users(6, users=150, items="abcdefghijklmno"), random_users(7, items="abcdefghijklmnopq")
     known = sequences(*sessions)
     found = SessionKnn(known, ItemIndex(known), config).rank(examples(*present))
+    again = SessionKnn(known, ItemIndex(known), COSINE).with_config(config).rank(examples(*present))
+    assert (again.ranks == found.ranks).all()
     for n, user in enumerate(present):
         scores = scores_of(sessions, user[:-1], config)
         own = scores.get(user[-1])
