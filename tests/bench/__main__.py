@@ -27,6 +27,7 @@ from tests.bench.cold import cold
 from tests.bench.fusion import fusion
 from tests.bench.incremental import incremental
 from tests.bench.items import items
+from tests.bench.live import live
 from tests.bench.past import past
 from tests.bench.per_user import memory
 from tests.bench.quality import quality
@@ -62,6 +63,7 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
 }
 ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
     "quality": quality,
+    "live": live,
     "session-knn": session_knn,
     "sasrec": sasrec,
     "trainer-quality": trainer_quality,
