@@ -22,6 +22,7 @@ EVENT_TYPES: Final = ("click", "search", "purchase", "view", "cart", "favorite",
 TYPE_CODES: Final = {name: code for code, name in enumerate(EVENT_TYPES)}
 SEARCH: Final = TYPE_CODES["search"]
 PURCHASE: Final = TYPE_CODES["purchase"]
+REMOVE: Final = TYPE_CODES["remove"]
 
 PRICE_BUCKETS: Final = 16  # 0: not given
 CATEGORY_BUCKETS: Final = 1024  # 0: not given
@@ -157,13 +158,15 @@ def actions_of(
     lines: Sequence[int] = (),
     names: ItemNames | None = None,
 ) -> Actions:
-    """Returns the columns of valid events of one action each, whose types are names of EVENT_TYPES.
+    """Returns the columns of valid events of one action each, whose types are names of EVENT_TYPES; returns count as
+    `remove`.
 
     `times` and `lines` as in `Actions`; by default no action continues the event of the one before. `names` keeps what
     categories and brands are called.
     """
     names = names or ItemNames()
     types = np.array([TYPE_CODES[event.type] for event in events], np.uint8)
+    types[[n for n, event in enumerate(events) if event.quantity is not None and is_return(event)]] = REMOVE
     item_keys = np.array([stable_hash(event.item_id or "") for event in events], np.uint64)
     searches = np.flatnonzero(types == SEARCH)
     item_keys[searches], queries = read_queries([events[index].query or "" for index in searches.tolist()])
@@ -193,6 +196,17 @@ def concatenate(logs: Sequence[Actions]) -> Actions:
         queries=joined_queries([log.queries for log in logs]),
         **{name: np.concatenate([getattr(log, name) for log in logs]) for name in ARRAYS},
     )
+
+
+def is_return(event: Event) -> bool:
+    """Tells whether an event gives back what was bought: a purchase of less than nothing, which counts as `remove`."""
+    return event.type == "purchase" and event.quantity is not None and event.quantity < 0
+
+
+def on_wanted_items(types: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tells of actions by their types whether they are on items that somebody wants, as targets are."""
+    wanted: NDArray[np.bool_] = (types != SEARCH) & (types != REMOVE)
+    return wanted
 
 
 def stable_hash(text: str) -> int:

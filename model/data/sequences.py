@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import contexts_of, types_of
-from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, SEARCH, Actions
+from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Actions, on_wanted_items
 from model.data.query_table import QueryTable, joined_tables
 from model.data.user_clocks import user_clocks
 
@@ -90,11 +90,11 @@ class Sequences:
 
         This is the definition of a target: an action on an item, at or after `cut` (ms; None: of any time), that is
         the first of its event and follows another action of its user, whatever its type and on whichever side of the
-        cut.
+        cut. What somebody takes out of the basket or returns is nothing to recommend to them: `remove` is no target.
         """
         indices = self.next_actions_from(cut)
-        on_items: NDArray[np.int64] = indices[self.types[indices] != SEARCH]
-        return on_items
+        wanted: NDArray[np.int64] = indices[on_wanted_items(self.types[indices])]
+        return wanted
 
     @property
     def purchase_soon(self) -> NDArray[np.bool_]:

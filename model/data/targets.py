@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.batches import Batch
+from model.data.events import REMOVE
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.kernels.cuda import on_device
 
@@ -23,7 +24,7 @@ class Targets:
 
     counted: Tensor  # (B, T) bool
     has_next: Tensor  # (B, T) bool
-    next_known: Tensor  # (B, T) bool: the next action is on an item of the vocabulary
+    next_known: Tensor  # (B, T) bool: the next action is a target, on an item of the vocabulary
     next_on_item: Tensor  # (B, T) bool: the next action is on any item
     next_rows: Tensor  # (B, T) rows of the item table
     next_types: Tensor  # (B, T)
@@ -44,7 +45,7 @@ def targets_of(batch: Batch, vocabulary: Vocabulary, device: torch.device) -> Ta
     return Targets(
         counted=tensor(batch.counted),
         has_next=tensor(batch.has_next),
-        next_known=tensor(on_item & (rows >= ITEM_BUCKETS)),
+        next_known=tensor(on_item & (batch.next_types != REMOVE) & (rows >= ITEM_BUCKETS)),
         next_on_item=tensor(on_item),
         next_rows=tensor(rows),
         next_types=tensor(batch.next_types),

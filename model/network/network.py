@@ -54,7 +54,7 @@ class Network(nn.Module):
         width = config.width
         self.items = RowTable(ITEM_BUCKETS + config.items, width)
         self.contexts = nn.Embedding(CONTEXT_ROWS, width, padding_idx=0)
-        self.words = nn.Embedding(config.word_rows, width, padding_idx=0)
+        self.words = RowTable(config.word_rows, width, padding_idx=0)
         # Rows of the context table: the category and the brand of each item, as last seen. The name is that in files.
         self.sides = nn.Buffer(torch.zeros(ITEM_BUCKETS + config.items, len(ITEM_ATTRIBUTES), dtype=torch.int64))
         self.backbone = (make_backbone or BACKBONES[config.backbone])(width, config.hidden)
@@ -65,6 +65,11 @@ class Network(nn.Module):
         self.purchase_soon = nn.Linear(width, 1)
         self._initialise()
         self.purchase = PurchaseHead()  # drawn last, so that the weights above do not depend on it
+
+    @property
+    def row_tables(self) -> dict[str, RowTable]:
+        """The tables of which a step reads few rows, by name."""
+        return {"items": self.items, "words": self.words}
 
     def _initialise(self) -> None:
         for table in (self.items, self.words, self.contexts):
@@ -88,22 +93,22 @@ class Network(nn.Module):
         """Returns the embedded item (or the mean of the query's words) and the whole input of a step, (..., D) each."""
         embedded = self.items(tokens.items)
         if tokens.words.shape[-1]:
-            words = self._pool(self.words, self._word_rows(tokens.words), "mean")
+            words = self.words.means(self.word_rows(tokens.words))
             embedded = torch.where(tokens.searches.unsqueeze(-1), words, embedded)
         embedded = F.dropout(embedded, self.config.embedding_dropout, self.training)
-        return embedded, embedded + self._pool(self.contexts, tokens.contexts, "sum")
+        return embedded, embedded + self._context_sums(tokens.contexts)
 
-    def _word_rows(self, words: Tensor) -> Tensor:
+    def word_rows(self, words: Tensor) -> Tensor:
         """Returns the rows of the words that are read, (..., W) buckets -> (..., at most W)."""
         words, rows = words[..., : WORDS_READ[self.config.word_rows]], self.config.word_rows - 1
         return words if rows >= BUCKETS else torch.where(words > 0, 1 + (words - 1) % rows, 0)
 
-    def _pool(self, table: nn.Embedding, rows: Tensor, mode: str) -> Tensor:
-        """Returns sums or means (..., D) of the rows (..., n) of a table, padding left out."""
+    def _context_sums(self, rows: Tensor) -> Tensor:
+        """Returns the sums (..., D) of rows (..., n) of the context table, padding left out."""
         # Row 0 is zero: without gradients to keep from it, a sum that does not look for it takes half the time.
-        padding = 0 if mode == "mean" or torch.is_grad_enabled() else None
-        bags = F.embedding_bag(rows.flatten(0, -2), table.weight, mode=mode, padding_idx=padding)
-        return bags.view(*rows.shape[:-1], table.embedding_dim)
+        padding = 0 if torch.is_grad_enabled() else None
+        bags = F.embedding_bag(rows.flatten(0, -2), self.contexts.weight, mode="sum", padding_idx=padding)
+        return bags.view(*rows.shape[:-1], self.config.width)
 
     def step(self, tokens: Tokens, state: Tensor) -> tuple[Tensor, Tensor]:
         """Takes one action of each of B users: tokens (B,), state (B, S) -> state (B, S), vectors (B, D)."""

@@ -28,6 +28,15 @@ class RowTable(nn.Embedding):
         finally:
             self._in_use = None
 
+    def means(self, rows: Tensor) -> Tensor:
+        """Returns the means (..., D) of rows (..., n), but for row 0; it has to be among those in use."""
+        weights = self.weight
+        if self._in_use is not None:
+            known, weights = self._in_use
+            rows = torch.searchsorted(known, rows)
+        bags = F.embedding_bag(rows.flatten(0, -2), weights, mode="mean", padding_idx=0)
+        return bags.view(*rows.shape[:-1], self.embedding_dim)
+
     def forward(self, rows: Tensor) -> Tensor:
         """Returns the embeddings (..., D) of rows (...)."""
         if self._in_use is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import PURCHASE, SEARCH, Actions
+from model.data.events import PURCHASE, Actions, on_wanted_items
 from model.data.user_clocks import begins_group
 from model.kernels.compiled import compiled
 
@@ -28,7 +28,7 @@ class NewEvents:
     times: NDArray[np.int64]  # (E,) ms, their users' clocks after them
     applied: NDArray[np.bool_]  # (E,); the others repeat an event id: they are answered, not applied
     late: NDArray[np.bool_]  # (E,) older than the user's clock, so without effect on it
-    scored: NDArray[np.bool_]  # (E,) applied, and their first action is on an item: they score the answers before them
+    scored: NDArray[np.bool_]  # (E,) applied, and their first action is a target: they score the answers before them
 
     @property
     def duplicates(self) -> int:
@@ -72,7 +72,7 @@ class NewActions:
             times=actions.times[ends],
             applied=applied,
             late=self.late[ends],
-            scored=(actions.types[first] != SEARCH) & applied,
+            scored=on_wanted_items(actions.types[first]) & applied,
         )
 
 

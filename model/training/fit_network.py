@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -176,7 +176,7 @@ class _StepInputs(NamedTuple):
     targets: Targets
     weights: Tensor  # (B, T)
     sample: Sample
-    rows: Tensor  # (U,), rising: the rows of the item table that the step reads
+    rows: dict[str, Tensor]  # by table: the rows (U,) of items and words that the step reads, rising
 
 
 class _Optimization:
@@ -200,7 +200,7 @@ class _Optimization:
         self._generator = torch.Generator().manual_seed(seed)
         self._popularity = Popularity(counts)
         self._optimizer, self._schedule = adam_with_schedule(network, config, steps)
-        self._item_rows = RowAdam(network.items, steps)
+        self._tables = {name: RowAdam(table, steps) for name, table in network.row_tables.items()}
         self._weights = [weight for group in self._optimizer.param_groups for weight in group["params"]]
 
     def state(self, randomness: np.random.Generator) -> TrainingState:
@@ -209,7 +209,7 @@ class _Optimization:
             self._network,
             self._optimizer,
             self._schedule,
-            self._item_rows,
+            self._tables,
             self._generator,
             randomness,
             self._device,
@@ -217,7 +217,8 @@ class _Optimization:
 
     def settle(self) -> None:
         """Makes all weights of the network those after the last step."""
-        self._item_rows.settle()
+        for table in self._tables.values():
+            table.settle()
 
     def steps(self, batches: Iterator[Batch]) -> Iterator[dict[str, float]]:
         """Does a step of the optimizer for each batch; yields the losses before it.
@@ -241,21 +242,31 @@ class _Optimization:
             targets,
             torch.from_numpy(self._recency.weights(batch.next_times)),
             sample,
-            torch.unique(torch.cat(rows)),
+            {"items": torch.unique(torch.cat(rows))} | self._word_rows(tokens),
         )
+
+    def _word_rows(self, tokens: Tokens) -> dict[str, Tensor]:
+        """Returns the rows of the words that tokens read, and row 0; nothing where there is no search."""
+        if not tokens.words.numel():
+            return {}
+        rows = self._network.word_rows(tokens.words).flatten()
+        return {"words": torch.unique(torch.cat((rows.new_zeros(1), rows)))}
 
     def _step(self, inputs: _StepInputs) -> Losses:
         # All processes read the same rows and the same sample, for the next items of the whole batch.
         share = shard_rows(len(inputs.weights)) if replicas() > 1 else None
-        items = self._item_rows.read(inputs.rows)
-        with self._network.items.reading(items.rows, items.weights):
+        used = {name: self._tables[name].read(rows) for name, rows in inputs.rows.items()}
+        with ExitStack() as reading:
+            for name, rows in used.items():
+                reading.enter_context(self._network.row_tables[name].reading(rows.rows, rows.weights))
             losses = losses_of(self._network, inputs.tokens, inputs.targets, inputs.weights, inputs.sample, share)
         self._optimizer.zero_grad(set_to_none=True)
         losses.total(self._config.side_weight).backward()  # type: ignore[no-untyped-call]
-        weights = [*self._weights, items.weights]
+        weights = [*self._weights, *(rows.weights for rows in used.values())]
         all_reduce_gradients(weights)
         nn.utils.clip_grad_norm_(weights, self._config.clip)
-        self._item_rows.step(items, self._optimizer.param_groups[1]["lr"])
+        for name, rows in used.items():
+            self._tables[name].step(rows, self._optimizer.param_groups[1]["lr"])
         self._optimizer.step()
         self._schedule.step()
         return Losses(*all_reduce_sum(losses.stacked().detach()))
@@ -270,10 +281,11 @@ class _Optimization:
 def adam_with_schedule(
     network: Network, config: TrainConfig, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Returns Adam for all but the item table, with a higher rate for tables, and its schedule for so many steps."""
+    """Returns Adam for all but items and words, with a higher rate for tables, and its schedule for so many steps."""
     tables = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
     others = [weight for weight in network.parameters() if all(weight is not table for table in tables)]
-    tables = [table for table in tables if table is not network.items.weight]  # see `RowAdam`
+    by_rows = [table.weight for table in network.row_tables.values()]  # see `RowAdam`
+    tables = [table for table in tables if all(table is not other for other in by_rows)]
     rate, warm_up = config.learning_rate, max(1, round(config.warm_up * steps))
     groups: list[dict[str, Any]] = [{"params": others}, {"params": tables, "lr": rate * config.embedding_rate}]
     optimizer = torch.optim.Adam(groups, lr=rate, fused=True)

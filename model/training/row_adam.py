@@ -52,6 +52,11 @@ class RowAdam:
         # What rows up to date with each step have still to move by, in units of mean / sqrt(square): (S + 1,).
         self._arrears = np.zeros(steps + 1)
 
+    @property
+    def steps(self) -> int:
+        """The steps that were done."""
+        return self._step
+
     def read(self, rows: Tensor) -> RowsInUse:
         """Brings rows (U,) up to date, which rise and are on the host; returns them, but does not write them back."""
         device = self._weights.device

@@ -18,7 +18,7 @@ from model.training.row_adam import RowAdam
 
 _NETWORK: Final = "network."
 _OPTIMIZER: Final = "optimizer."
-_MEANS, _SQUARES = "items.means", "items.squares"
+_MEANS, _SQUARES = ".means", ".squares"  # behind the name of a table
 _GLOBAL, _GLOBAL_CUDA, _GENERATOR = "random.torch", "random.cuda", "random.generator"
 
 
@@ -38,7 +38,7 @@ class TrainingState:
     network: Network
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    item_rows: RowAdam  # all of them up to date, whenever the state is saved
+    tables: Mapping[str, RowAdam]  # by name; all rows up to date, whenever the state is saved
     generator: torch.Generator
     randomness: np.random.Generator
     device: torch.device
@@ -49,6 +49,7 @@ class TrainingState:
             "epochs": progress.epochs,
             "step": progress.step,
             "losses": progress.losses,
+            "tables": {name: table.steps for name, table in self.tables.items()},
             "schedule": self.schedule.state_dict(),
             "rates": [group["lr"] for group in self.optimizer.param_groups],
             "randomness": self.randomness.bit_generator.state,
@@ -68,7 +69,9 @@ class TrainingState:
             return TrainingProgress()
         self.network.load_state_dict(weights)
         self._restore_optimizer(_with_prefix(_OPTIMIZER, saved.tensors), saved.metadata)
-        self.item_rows.resume(saved.tensors[_MEANS], saved.tensors[_SQUARES], saved.metadata["step"])
+        for name, table in self.tables.items():
+            means, squares = saved.tensors[name + _MEANS], saved.tensors[name + _SQUARES]
+            table.resume(means, squares, saved.metadata["tables"][name])
         self._restore_generators(saved.tensors, saved.metadata)
         return TrainingProgress(saved.metadata["epochs"], saved.metadata["step"], saved.metadata["losses"])
 
@@ -76,7 +79,8 @@ class TrainingState:
         tensors = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"{_OPTIMIZER}{index}.{name}": tensor for name, tensor in moments.items()}
-        tensors |= {_MEANS: self.item_rows.means, _SQUARES: self.item_rows.squares}
+        for name, table in self.tables.items():
+            tensors |= {name + _MEANS: table.means, name + _SQUARES: table.squares}
         tensors |= {_GLOBAL: torch.get_rng_state(), _GENERATOR: self.generator.get_state()}
         return tensors | ({_GLOBAL_CUDA: torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 

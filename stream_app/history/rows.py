@@ -17,9 +17,12 @@ from model.data.events import (
     BRAND_BUCKETS,
     CATEGORY_BUCKETS,
     NO_TIME,
+    PURCHASE,
+    REMOVE,
     SEARCH,
     TYPE_CODES,
     Actions,
+    is_return,
     item_key,
     price_buckets,
     text_buckets,
@@ -31,7 +34,7 @@ from stream_app.history.tables import NUMBERS, SCHEMA, SHOWN, TEXTS, TIME
 
 ACTION_COLUMNS: Final = (
     "line", "time", "user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "price",
-    "market",
+    "quantity", "market",
 )  # fmt: skip
 REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "category", "brand")
 
@@ -48,6 +51,7 @@ def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa
     }
     for name in (*TEXTS, *NUMBERS):
         columns[name] = pa.array([getattr(event, name) for event in decoded.events], SCHEMA.field(name).type)
+    columns["type"] = pa.array(["remove" if is_return(event) else event.type for event in decoded.events])
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 
 
@@ -69,6 +73,8 @@ def shown_rows_of(partition: int, offsets: Sequence[int], shown: Sequence[ShownL
 def actions_in(rows: pa.RecordBatch) -> Actions:
     """Returns the actions in rows that have ACTION_COLUMNS, the same as `actions_of` makes of their events."""
     types = _by_value(rows["type"], lambda names: np.array([TYPE_CODES[name] for name in names], np.uint8))
+    given_back = pc.less(rows["quantity"], 0).fill_null(False).to_numpy(zero_copy_only=False)
+    types[given_back & (types == PURCHASE)] = REMOVE
     searches = types == SEARCH
     item_keys = _by_value(rows["item_id"], lambda texts: np.array([item_key(text or "") for text in texts], np.uint64))
     asked = rows["query"].cast(pa.string()).filter(pa.array(searches)).fill_null("")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import Histogram
 
 from model.data.event_time import FLAGS, LATE, OK, judge_times
-from model.data.events import MOST_LINES, Actions, ItemNames, actions_of
+from model.data.events import MOST_LINES, REMOVE, TYPE_CODES, Actions, Event, ItemNames, actions_of
 from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
 from model.serving.answer_engine import AnswerEngine
@@ -337,7 +337,7 @@ def _source_events(received: ReceivedBatch, share: VersionShare) -> SourceEvents
     return SourceEvents(
         users=users,
         event_ids=[event.event_id for event in events],
-        types=received.actions.types[indices],
+        types=_published_types(received.actions.types[indices], events),
         times=received.publisher_times[indices],
         verdicts=share.verdicts,
         partitions=received.partitions[indices],
@@ -345,3 +345,10 @@ def _source_events(received: ReceivedBatch, share: VersionShare) -> SourceEvents
         positions=received.positions[indices],
         history_lengths=share.stepped.history_lengths,
     )
+
+
+def _published_types(types: NDArray[np.uint8], events: Sequence[Event]) -> NDArray[np.uint8]:
+    """Returns the codes of the types that publishers wrote, which the model may take for another: see `actions_of`."""
+    for n in np.flatnonzero(types == REMOVE).tolist():
+        types[n] = TYPE_CODES[events[n].type]
+    return types

@@ -107,6 +107,17 @@ def test_columns_of_events() -> None:
     assert len(actions_of([], [])) == 0
 
 
+def test_a_purchase_of_less_than_nothing_counts_as_remove() -> None:
+    quantities = [None, 0, 1, -0.5, -2, float("nan")]
+    kinds = {
+        kind: [EVENT_TYPES[code] for code in actions_of(each, [0] * len(each)).types]
+        for kind in EVENT_TYPES
+        for each in [[Event("u", kind, "i", query="q", quantity=quantity) for quantity in quantities]]
+    }
+    assert kinds.pop("purchase") == ["purchase"] * 3 + ["remove"] * 2 + ["purchase"]
+    assert kinds == {kind: [kind] * len(quantities) for kind in kinds}
+
+
 def test_hashes_never_change() -> None:
     # Stored sequences and every deployed vocabulary depend on them.
     assert item_key("item-1") == 12172481486005482930

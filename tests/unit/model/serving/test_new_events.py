@@ -83,7 +83,7 @@ def test_an_event_is_what_its_actions_are(events: list[tuple[int, list[str], boo
     assert [EVENT_TYPES[code] for code in found.types.tolist()] == kinds
     assert found.times.tolist() == [10 * (end - 1) for end in ends]
     assert found.applied.tolist() == found.late.tolist() == [applied for *_, applied in events]
-    assert found.scored.tolist() == [applied and kinds[0] != "search" for _, kinds, applied in events]
+    assert found.scored.tolist() == [applied and kinds[0] not in ("search", "remove") for _, kinds, applied in events]
 
 
 def test_duplicates_are_the_new_events_that_are_not_applied() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from xxhash import xxh3_64_intdigest
 
 from model.data.batches import Batch, batches
 from model.data.events import Event, actions_of, item_key
@@ -17,8 +18,8 @@ from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.errors import NextactError, TooLittleData
 from model.network.backbones import BackboneName
-from model.network.network import Network, NetworkConfig
-from model.rounds.initial_network import cold_start
+from model.network.network import LARGE_WORDS, Network, NetworkConfig
+from model.rounds.initial_network import cold_start, with_word_rows
 from model.training.fit_network import TrainConfig, _Optimization, adam_with_schedule, fit_network
 from model.training.fit_run import FitRun, Progress
 from model.training.losses import Recency
@@ -105,10 +106,27 @@ def test_the_rate_rises_and_falls_and_is_higher_for_embeddings() -> None:
     np.testing.assert_allclose(slow, [0.05, 0.1, *(0.1 * (10 - step) / 8 for step in range(2, 10))])
     np.testing.assert_allclose(fast, 3 * slow)
     tables = {id(table) for table in optimizer.param_groups[1]["params"]}
-    assert tables == {id(network.contexts.weight), id(network.words.weight)}
+    assert tables == {id(network.contexts.weight)}
     assert id(network.vector.weight) not in tables
-    # The item table has an optimizer of its own.
-    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters())) - 1
+    # Items and words have optimizers of their own.
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(network.parameters())) - 2
+
+
+def test_of_a_large_table_of_words_only_those_that_were_searched_for_change() -> None:
+    events = [
+        Event(user_id=str(n), type=kind, item_id=f"i{n % 5}", query=f"red {n % 5}")
+        for n in range(100)
+        for kind in ("search", "view", "view")
+    ]
+    sequences, vocabulary = (
+        sequences_of(actions_of(events, range(len(events)))),
+        Vocabulary([f"i{n}" for n in range(5)]),
+    )
+    network = with_word_rows(tiny(vocabulary), LARGE_WORDS)
+    before = network.words.weight.detach().clone()
+    fit_network(network, vocabulary, sequences, SMALL, FitRun(CPU, 0))
+    changed = (network.words.weight != before).any(1).nonzero().squeeze(1).tolist()
+    assert changed == sorted(1 + xxh3_64_intdigest(word) % 65_520 for word in (b"red", b"0", b"1", b"2", b"3", b"4"))
 
 
 def test_newer_actions_weigh_more() -> None:

@@ -23,8 +23,8 @@ def fitting(seed: int, width: int = 4) -> TrainingState:
     network = cold_start(NetworkConfig(items=3, width=width, hidden=4), seed)
     optimizer, schedule = adam_with_schedule(network, TrainConfig(), steps=50)
     generator = torch.Generator().manual_seed(seed)
-    items = RowAdam(network.items, 50)
-    return TrainingState(network, optimizer, schedule, items, generator, np.random.default_rng(seed), CPU)
+    tables = {name: RowAdam(table, 50) for name, table in network.row_tables.items()}
+    return TrainingState(network, optimizer, schedule, tables, generator, np.random.default_rng(seed), CPU)
 
 
 def steps(state: TrainingState, count: int) -> list[float]:
@@ -32,10 +32,13 @@ def steps(state: TrainingState, count: int) -> list[float]:
     draws = []
     for _ in range(count):
         state.optimizer.zero_grad()
-        items = state.item_rows.read(torch.arange(state.network.items.num_embeddings))
-        weights = [weight for weight in state.network.parameters() if weight is not state.network.items.weight]
-        sum(((weight - 1) ** 2).sum() for weight in [*weights, items.weights]).backward()  # type: ignore[union-attr]
-        state.item_rows.step(items, 0.01)
+        tables = {name: table for name, table in state.tables.items() if name == "items" or count == 3}
+        used = {name: table.read(torch.arange(len(table.means))) for name, table in tables.items()}
+        others = [weight for name, weight in state.network.named_parameters() if name.split(".")[0] not in state.tables]
+        read = [rows.weights for rows in used.values()]
+        sum(((weight - 1) ** 2).sum() for weight in [*others, *read]).backward()  # type: ignore[union-attr]
+        for name, rows in used.items():
+            tables[name].step(rows, 0.01)
         state.optimizer.step()
         state.schedule.step()
         draws += [torch.rand(1).item(), torch.rand(1, generator=state.generator).item(), state.randomness.random()]

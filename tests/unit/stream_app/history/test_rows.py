@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data.event_time import EARLIEST_MS, LATEST_MS, judge_times
-from model.data.events import actions_of, concatenate
+from model.data.events import EVENT_TYPES, actions_of, concatenate
 from stream_app.contract.events import decode_batch
 from stream_app.history.rows import ACTION_COLUMNS, actions_in, day_of, known_time, rows_of
 from stream_app.history.tables import SCHEMA
@@ -110,6 +111,19 @@ def test_each_line_of_an_event_is_a_row() -> None:
     assert [tuple(row.values()) for row in rows.to_pylist()] == [
         (4, 0, "a", 3.0, None, "DE"), (4, 1, "b", None, "c", "DE"), (5, 0, "item 1", None, None, None),
     ]  # fmt: skip
+
+
+def test_what_was_returned_is_stored_and_read_as_removed() -> None:
+    topic = Topic()
+    topic.add(0, type="purchase", items=[{"item_id": "a", "quantity": -1}, {"item_id": "b", "quantity": 1}])
+    topic.add(0, type="cart", quantity=-3)
+    records = [record for record in topic.records[0] if record is not None]
+    rows = rows_of(0, [4, 5], decode_batch(records))
+    assert rows["type"].to_pylist() == ["remove", "purchase", "cart"]
+    assert rows["quantity"].to_pylist() == [-1.0, 1.0, -3.0]
+    as_before = rows.set_column(rows.schema.get_field_index("type"), "type", pa.array(["purchase"] * 2 + ["cart"]))
+    for each in (rows, as_before):  # files of versions before have the types that were published
+        assert [EVENT_TYPES[code] for code in actions_in(each).types] == ["remove", "purchase", "cart"]
 
 
 def test_a_record_without_a_valid_time_has_none_in_its_row() -> None:

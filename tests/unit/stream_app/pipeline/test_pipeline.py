@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from model.data.contexts import types_of
 from model.data.events import EVENT_TYPES
 from model.serving.canary import Canary
 from model.serving.serving import Serving, serve
@@ -160,6 +161,25 @@ def test_an_event_of_several_items_is_answered_once_after_all_of_them(serving: S
     assert [bench.value(f"{name}_total") for name in ("events", "duplicate_events", "replayed_events")] == [6, 1, 0]
     assert all(not unpacked(result.predictions) for result in bench.process(records).values())
     assert bench.value("replayed_events_total") == 6
+
+
+@pytest.mark.parametrize("serving", [SERVING, None])
+def test_what_is_given_back_is_no_purchase_and_answered_as_it_was_published(serving: Serving | None) -> None:
+    bench = Bench(serving)
+    lines = [{"item_id": "item 1"}, {"item_id": "item 2", "quantity": -1}]
+    found = bench.process(
+        [
+            event(offset=0, type="purchase", quantity=-1),
+            event(offset=1, type="purchase", quantity=1),
+            event(offset=2, type="remove"),
+            event("v", offset=3, type="purchase", items=lines),
+        ]
+    )
+    assert [one.event_type for one in predictions(found[0])] == ["purchase", "purchase", "remove", "purchase"]
+    for user, wanted in (("u", ["remove", "purchase", "remove"]), ("v", ["purchase", "remove"])):
+        _, contexts, sizes = bench.engine.states.histories.gather(bench.engine.slots_of([0], [user]))
+        assert [EVENT_TYPES[code] for code in types_of(contexts[0, : sizes[0]])] == wanted
+    assert bench.value("scored_total", ranker="rules") == 1, "what is given back is nothing to foretell"
 
 
 @pytest.mark.parametrize("serving", [SERVING, None])
