@@ -21,6 +21,7 @@ from model.data.events import (
     SESSION_GAP_MS,
     Actions,
 )
+from model.data.price_bins import NO_BINS, PriceBins
 from model.data.user_clocks import begins_group
 from model.kernels.compiled import compiled
 
@@ -208,16 +209,17 @@ def contexts_of(
     users: NDArray[np.int64],
     last_times: NDArray[np.int64],
     last_sessions: NDArray[np.uint64],
+    bins: PriceBins = NO_BINS,
 ) -> NDArray[np.uint32]:
     """Computes the contexts (N,) of actions in log order, several of one user among them, timed by `user_clocks`.
 
     `users` (N,) are codes or slots. `last_times` and `last_sessions` (N,) say what is known of each action's
     user from before these actions: their clock in milliseconds or NO_TIME, and the last session id given or 0.
-    The gap is the time by which the user's clock advanced.
+    The gap is the time by which the user's clock advanced. `bins` are those of the version that is to read them.
     """
     contexts = np.empty(len(users), np.uint32)
     columns = _Columns(
-        actions.times, actions.sessions, actions.types, actions.prices, actions.categories, actions.brands
+        actions.times, actions.sessions, actions.types, bins.buckets(actions), actions.categories, actions.brands
     )
     _fill_contexts(users.argsort(kind="stable"), users, columns, last_times, last_sessions, contexts)
     return contexts

@@ -21,6 +21,7 @@ from xxhash import xxh3_64_intdigest
 
 from model.data.event_log import EventLog, parts, sampled_times
 from model.data.events import Actions, concatenate
+from model.data.price_bins import NO_BINS, PriceBins, PriceCounts, price_bins_of
 from model.data.query_table import QueryTable, joined_tables
 from model.data.sequences import (
     Sequences,
@@ -35,11 +36,26 @@ _PARTS_IN_ROOM: Final = 8  # parts that there is room for
 _FILL: Final = 0.8  # expected share of a part's size: users fall on parts by chance
 _MOST_PARTS: Final = 256  # as many files are open at once; a log of more than 25 times the room has larger parts
 _NEWEST: Final = 10_000  # actions that a window keeps as they are
-_FIELDS: Final = ("item_keys", "times", "sessions", "categories", "brands", "types", "prices", "lines")
+_FIELDS: Final = (
+    "item_keys",
+    "times",
+    "sessions",
+    "categories",
+    "brands",
+    "types",
+    "prices",
+    "lines",
+    "amounts",
+    "currencies",
+)
 _ROW: Final = np.dtype(
     [
         ("user", np.uint64),
-        *zip(_FIELDS, (np.uint64, np.int64, np.uint64, np.uint16, np.uint16, *3 * (np.uint8,)), strict=True),
+        *zip(
+            _FIELDS,
+            (np.uint64, np.int64, np.uint64, np.uint16, np.uint16, *3 * (np.uint8,), np.float64, np.uint64),
+            strict=True,
+        ),
     ]
 )
 _COLUMNS: Final = ("item_keys", "contexts", "times", "continues", "offsets")
@@ -58,26 +74,35 @@ class TrainingWindow:
 
 def window_in_memory(actions: Actions) -> TrainingWindow:
     """Makes a window of actions, all in memory."""
-    return TrainingWindow(sequences_of(actions), frequent_items(actions), actions)
+    return TrainingWindow(sequences_of(actions, price_bins_of(actions)), frequent_items(actions), actions)
 
 
 def window_of_chunks(
-    chunks: Iterable[Actions], *, rows: int, room: int, folder: Path, files: ExitStack
+    chunks: Iterable[Actions],
+    *,
+    rows: int,
+    room: int,
+    folder: Path,
+    files: ExitStack,
+    bins: PriceBins | None = NO_BINS,
 ) -> TrainingWindow:
     """Makes a window of chunks, in order per user, of about so many rows; more than `room` actions go to disk.
 
+    Prices fall into `bins` and those that are made of the window (`PriceCounts.bins`); None: into none.
     The files are in `folder` until `files` is closed. All actions of one user are in memory together. Raises `OSError`
     when there is no space left.
     """
-    counts, newest = Counter[str](), deque[Actions]()
+    counts, newest, prices = Counter[str](), deque[Actions](), PriceCounts()
     with ExitStack() as temporary:
         spread = _RowsByUser(_part_count(rows, room), folder, temporary)
         for chunk in chunks:
             counts.update(filter(None, chunk.items))
+            prices.add(chunk)
             newest.append(chunk)
             while sum(map(len, newest)) - len(newest[0]) >= _NEWEST:
                 newest.popleft()
             spread.add(chunk)
+        spread.bins = NO_BINS if bins is None else prices.bins(bins)
         log: EventLog = spread.only_part() if spread.parts == 1 else DiskLog.of(spread.all_parts(), room, folder, files)
     return TrainingWindow(log, most_frequent(counts), concatenate(list(newest)))
 
@@ -92,15 +117,15 @@ class DiskLog:
         room: int,
         size: int,
         span: tuple[int, int],
-        queries: QueryTable,
+        shared: Sequences,
         cut: int | None = None,
     ) -> None:
-        """`starts` are the parts' offsets in the file, `size` is in actions, `queries` are those of all parts. With
-        `cut` (ms) the log ends before it."""
+        """`starts` are the parts' offsets in the file, `size` is in actions, `shared` has what is the same in all parts
+        and no actions. With `cut` (ms) the log ends before it."""
         self._file = file
         self._starts = starts
         self._cut = cut
-        self.queries = queries
+        self._shared = shared
         self._size = size
         self._times: NDArray[np.int64] | None = None
         self.room = room
@@ -111,15 +136,27 @@ class DiskLog:
     def of(cls, groups: Iterable[Sequences], room: int, folder: Path, files: ExitStack) -> DiskLog:
         """Writes groups of users to disk, a part for each."""
         file, starts, size, bounds = _temporary_file(folder, files), list[int](), 0, list[int]()
-        queries = QueryTable()
+        queries, bins = QueryTable(), NO_BINS
         for part in groups:
             starts.append(file.tell())
             for name in _COLUMNS:
                 np.save(file, getattr(part, name))
             size += len(part)
             queries = joined_tables([queries, part.queries]) if len(queries) else part.queries
+            bins = part.bins
             bounds += known_span(part.times) or ()
-        return cls(file, starts, room, size, _span(bounds), queries)
+        shared = replace(sequences_of(concatenate([]), bins), queries=queries)
+        return cls(file, starts, room, size, _span(bounds), shared)
+
+    @property
+    def queries(self) -> QueryTable:
+        """See `EventLog.queries`."""
+        return self._shared.queries
+
+    @property
+    def bins(self) -> PriceBins:
+        """See `EventLog.bins`."""
+        return self._shared.bins
 
     def __len__(self) -> int:
         return self._size
@@ -127,7 +164,7 @@ class DiskLog:
     def part(self, number: int) -> Sequences:
         """See `PartedLog.part`."""
         self._file.seek(self._starts[number])
-        whole = Sequences(**{name: np.load(self._file) for name in _COLUMNS}, queries=self.queries)
+        whole = replace(self._shared, **{name: np.load(self._file) for name in _COLUMNS})
         return whole if self._cut is None else whole.before(self._cut)
 
     def before(self, cut: int) -> DiskLog:
@@ -138,7 +175,7 @@ class DiskLog:
             times = part.times[part.times < cut]
             size += len(times)
             bounds += known_span(times) or ()
-        return DiskLog(self._file, self._starts, self.room, size, _span(bounds), self.queries, cut)
+        return DiskLog(self._file, self._starts, self.room, size, _span(bounds), self._shared, cut)
 
     def newest(self, share: float) -> int:
         """See `Sequences.newest`; the first call reads all parts."""
@@ -155,6 +192,7 @@ class _RowsByUser:
         self._files = [_temporary_file(folder, files) for _ in range(parts if parts > 1 else 0)]
         self._in_memory = list[Rows]()
         self._queries = QueryTable()
+        self.bins = NO_BINS  # for the sequences
 
     def add(self, chunk: Actions) -> None:
         """Appends actions, in order per user."""
@@ -171,13 +209,13 @@ class _RowsByUser:
 
     def only_part(self) -> Sequences:
         """Returns the sequences of all users."""
-        return _sequences(np.concatenate([np.zeros(0, _ROW), *self._in_memory]), self._queries)
+        return _sequences(np.concatenate([np.zeros(0, _ROW), *self._in_memory]), self._queries, self.bins)
 
     def all_parts(self) -> Iterator[Sequences]:
         """Yields the sequences of one file after the other."""
         for file in self._files:
             file.seek(0)
-            yield _sequences(np.fromfile(file, _ROW), self._queries)
+            yield _sequences(np.fromfile(file, _ROW), self._queries, self.bins)
             file.truncate(0)
 
 
@@ -202,11 +240,11 @@ def _rows_of(chunk: Actions) -> Rows:
     return rows
 
 
-def _sequences(rows: Rows, queries: QueryTable) -> Sequences:
+def _sequences(rows: Rows, queries: QueryTable, bins: PriceBins) -> Sequences:
     """Groups rows by user, in order of first appearance; two users with one hash (chance 3 in 10^8 among a million)
     would become one."""
     _, firsts, codes = np.unique(rows["user"], return_index=True, return_inverse=True)
     ranks = np.empty(len(firsts), np.int64)
     ranks[np.argsort(firsts)] = np.arange(len(firsts))
     columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name]) for name in _FIELDS}
-    return replace(group_by_user(replace(concatenate([]), **columns), ranks[codes]), queries=queries)
+    return replace(group_by_user(replace(concatenate([]), **columns), ranks[codes], bins), queries=queries)

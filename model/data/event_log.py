@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.price_bins import PriceBins
 from model.data.query_table import QueryTable
 from model.data.sequences import Sequences, concatenate_sequences
 
@@ -45,6 +46,10 @@ class EventLog(PartedLog, Protocol):
     @property
     def queries(self) -> QueryTable:
         """The words of all searches, and perhaps of others."""
+
+    @property
+    def bins(self) -> PriceBins:
+        """The bins that the contexts have their prices in."""
 
     def before(self, cut: int) -> EventLog:
         """See `Sequences.before`."""

@@ -8,7 +8,9 @@ words stand beside it (`data/queries.py`). What else the model reads about an ac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -35,6 +37,8 @@ PURCHASE_HORIZON: Final = 10  # events: a coming purchase is one among the user'
 PURCHASE_WITHIN_MS: Final = SESSION_GAP_MS  # … and within this time, so that its absence becomes known, too
 
 _PRICE_STARTS: Final = 2.0 ** np.arange(PRICE_BUCKETS - 1) - 1  # the lowest price of each bucket from 1 on
+_CURRENCIES: Final = 1_024  # whose keys are remembered
+_HASHED: Final = "HASH "  # before what stands for the name of a currency that is only known by its hash
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, near the golden ratio of 2**64 (Knuth, multiplicative hashing)
 
 ID_LENGTH: Final = 256  # characters, at most
@@ -125,7 +129,9 @@ class Actions:
     times: NDArray[np.int64]  # milliseconds since the epoch, by `event_time.judge_times`; NO_TIME: unknown
     event_ids: NDArray[np.uint64]  # hash; 0: not given
     sessions: NDArray[np.uint64]  # hash of the session id; 0: not given
-    prices: NDArray[np.uint8]  # bucket
+    prices: NDArray[np.uint8]  # bucket by `price_buckets`; 0: not given
+    amounts: NDArray[np.float64]  # the prices themselves; NaN where they are not given or not known
+    currencies: NDArray[np.uint64]  # of these, by `currency_key`
     categories: NDArray[np.uint16]  # bucket
     brands: NDArray[np.uint16]  # bucket
     lines: NDArray[np.uint16]  # of the action in its event, from 0: above 0 it continues the event of the one before
@@ -168,6 +174,7 @@ def actions_of(
     types = np.array([TYPE_CODES[event.type] for event in events], np.uint8)
     types[[n for n, event in enumerate(events) if event.quantity is not None and is_return(event)]] = REMOVE
     item_keys = np.array([stable_hash(event.item_id or "") for event in events], np.uint64)
+    prices = [event.price for event in events]
     searches = np.flatnonzero(types == SEARCH)
     item_keys[searches], queries = read_queries([events[index].query or "" for index in searches.tolist()])
     return Actions(
@@ -179,7 +186,9 @@ def actions_of(
         times=np.array(times, np.int64),
         event_ids=text_hashes([event.event_id for event in events]),
         sessions=text_hashes([event.session_id for event in events]),
-        prices=price_buckets([event.price for event in events]),
+        prices=price_buckets(prices),
+        amounts=np.array(prices, np.float64),  # None becomes NaN
+        currencies=currency_keys([event.currency for event in events]),
         categories=names.categories.buckets_of([event.category for event in events]),
         brands=names.brands.buckets_of([event.brand for event in events]),
         lines=np.array(lines or [0] * len(events), np.uint16),
@@ -217,6 +226,30 @@ def stable_hash(text: str) -> int:
 def item_key(item_id: str) -> int:
     """Returns the 64-bit key of an item: the stable hash of its id."""
     return stable_hash(item_id)
+
+
+def currency_keys(currencies: Sequence[str | None]) -> NDArray[np.uint64]:
+    """Returns the keys of currencies as shops write them, (N,); 0: not given, which is a currency like others."""
+    return np.array([currency_key(currency) if currency else 0 for currency in currencies], np.uint64)
+
+
+@lru_cache(_CURRENCIES)
+def currency_key(currency: str) -> int:
+    """Returns 64 bits that stand for a currency: its letters in upper case or, of more than eight bytes, their hash."""
+    name = currency.strip().upper()
+    if name.startswith(_HASHED) and len(name) == len(_HASHED) + 16:
+        return int(name.removeprefix(_HASHED), 16)
+    packed = name.encode()
+    return int.from_bytes(packed, "little") if len(packed) <= 8 else stable_hash(name)
+
+
+def currency_name(key: int) -> str:
+    """Returns a text whose `currency_key` is a key: the currency, or "hash " and its hash."""
+    with suppress(UnicodeDecodeError):
+        name = key.to_bytes(8, "little").rstrip(b"\0").decode()
+        if currency_key(name) == key:
+            return name
+    return f"{_HASHED}{key:016X}"
 
 
 def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model.data.contexts import contexts_of, types_of
 from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Actions, on_wanted_items
+from model.data.price_bins import NO_BINS, PriceBins
 from model.data.query_table import QueryTable, joined_tables
 from model.data.user_clocks import user_clocks
 
@@ -29,6 +30,7 @@ class Sequences:
     continues: NDArray[np.bool_]  # (A,) whether it continues the event of the action before; a user's first never does
     offsets: NDArray[np.int64]  # (U + 1,)
     queries: QueryTable = field(default_factory=QueryTable)  # the words of the searches, and perhaps of others
+    bins: PriceBins = NO_BINS  # which the contexts have their prices in
 
     def __len__(self) -> int:
         return len(self.item_keys)
@@ -149,7 +151,7 @@ class Sequences:
 
     def _taken(self, actions: NDArray[np.bool_] | NDArray[np.int64], offsets: NDArray[np.int64]) -> Sequences:
         columns = (self.item_keys[actions], self.contexts[actions], self.times[actions])
-        return Sequences(*columns, _within_users(self.continues[actions], offsets), offsets, self.queries)
+        return Sequences(*columns, _within_users(self.continues[actions], offsets), offsets, self.queries, self.bins)
 
     def newest(self, share: float) -> int:
         """Returns the time (ms) at or after which about `share` of the actions lie."""
@@ -162,19 +164,19 @@ def known_span(times: NDArray[np.int64]) -> tuple[int, int] | None:
     return (int(known.min()), int(known.max())) if len(known) else None
 
 
-def sequences_of(actions: Actions) -> Sequences:
+def sequences_of(actions: Actions, bins: PriceBins = NO_BINS) -> Sequences:
     """Groups a log by user id; the first action of each user in it counts as the user's first."""
     actions = actions.in_sequences()
     codes: dict[str, int] = {}
     users = np.array([codes.setdefault(user, len(codes)) for user in actions.users], np.int64)
-    return group_by_user(actions, users)
+    return group_by_user(actions, users, bins)
 
 
-def group_by_user(actions: Actions, users: NDArray[np.int64]) -> Sequences:
+def group_by_user(actions: Actions, users: NDArray[np.int64], bins: PriceBins = NO_BINS) -> Sequences:
     """Groups actions that enter sequences by `users` (N,), the numbers 0, 1, … of their users; ids do not matter."""
     unknown = np.full(len(users), NO_TIME)
     clocks, _ = user_clocks(users, actions.times, unknown, np.ones(len(users), np.bool_))
-    contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64))
+    contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64), bins)
     order = np.argsort(users, kind="stable")
     offsets = np.concatenate(([0], np.cumsum(np.bincount(users)))).astype(np.int64)
     return Sequences(
@@ -184,6 +186,7 @@ def group_by_user(actions: Actions, users: NDArray[np.int64]) -> Sequences:
         continues=_within_users(actions.lines[order] > 0, offsets),
         offsets=offsets,
         queries=QueryTable(actions.queries),
+        bins=bins,
     )
 
 
@@ -200,6 +203,7 @@ def concatenate_sequences(groups: Sequence[Sequences]) -> Sequences:
         continues=np.concatenate([group.continues for group in groups]),
         offsets=np.concatenate([np.zeros(1, np.int64), *ends]),
         queries=joined_tables([group.queries for group in groups]),
+        bins=groups[0].bins,
     )
 
 

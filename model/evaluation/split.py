@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.events import ARRAYS, TYPE_CODES, Actions, concatenate, item_key
+from model.data.price_bins import price_bins_of
 from model.data.queries import NO_QUERIES
 from model.data.sequences import Sequences, frequent_items, sequences_of
 from model.errors import TooLittleData
@@ -39,8 +40,8 @@ def split_log(logs: Sequence[Actions], cut: int) -> Split:
     Raises `TooLittleData` if there is no action on an item before `cut`, or no target.
     """
     actions = in_order_of_time(concatenate(logs))
-    sequences = sequences_of(actions)
     known = actions.take(np.flatnonzero(actions.times < cut))
+    sequences = sequences_of(actions, price_bins_of(known))
     holdout = Holdout(sequences, sequences.targets_from(cut))
     return _checked(Split(sequences.before(cut), frequent_items(known), holdout, cut, timed=True))
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import unpack_contexts, with_attributes
-from model.data.events import SEARCH, Actions, Event, actions_of
+from model.data.events import SEARCH, Actions, Event, actions_of, currency_key
 from model.items.catalogue import MARKET, ItemCatalogue
 from model.items.item import Item, Offer
 from model.items.string_table import Bytes, Numbers
@@ -24,7 +24,10 @@ from model.kernels.compiled import compiled
 from model.kernels.hash_table import find_row
 
 _SIZE: Final = MARKET.itemsize  # bytes of a packed market; its first four are the number of its name
-_BUCKET_AT: Final = MARKET.fields["price_bucket"][1] if MARKET.fields else 0  # byte of a packed market
+_BUCKET_AT, _PRICE_AT, _CURRENCY_AT = (  # bytes of a packed market
+    MARKET.fields[name][1] if MARKET.fields else 0 for name in ("price_bucket", "price", "currency")
+)
+_OWN: Final = -1  # in the place of a currency of the catalogue, where the action gave the price
 
 
 class _Catalogue(NamedTuple):
@@ -34,6 +37,8 @@ class _Catalogue(NamedTuple):
     prices: NDArray[np.uint8]  # (R,) buckets, as are the next two
     categories: NDArray[np.uint16]
     brands: NDArray[np.uint16]
+    amounts: NDArray[np.float64]  # (R,) prices
+    currencies: Numbers  # (R,)
     markets: Numbers  # (R,)
     offers: Bytes  # packed markets, one behind the other
     starts: NDArray[np.int64]  # where each row's begin
@@ -43,13 +48,21 @@ class _Attributes(NamedTuple):
     """What actions say of their items: buckets (N,), 0 where they do not."""
 
     prices: NDArray[np.uint8]
+    amounts: NDArray[np.float64]  # of these prices; NaN where there is none
+    currencies: NDArray[np.int64]  # of these: texts of the catalogue, or _OWN
     categories: NDArray[np.uint16]
     brands: NDArray[np.uint16]
 
 
 def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCatalogue) -> Actions:
     """Returns actions (N,) with what the catalogue knows of their items; `markets` (N,) are those they happened in."""
-    filled = _Attributes(actions.prices.copy(), actions.categories.copy(), actions.brands.copy())
+    filled = _Attributes(
+        actions.prices.copy(),
+        actions.amounts.copy(),
+        np.full(len(actions.prices), _OWN),
+        actions.categories.copy(),
+        actions.brands.copy(),
+    )
     with catalogue.lock:
         offers = catalogue.tables.lists["markets"].column
         numbers = _market_numbers(markets, catalogue) if len(offers.text) else np.zeros(len(actions), np.uint32)
@@ -58,12 +71,15 @@ def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCa
             catalogue.column("price_buckets"),
             catalogue.column("category_buckets"),
             catalogue.column("brand_buckets"),
+            catalogue.column("prices"),
+            catalogue.column("currencies"),
             catalogue.column("markets"),
             offers.text,
             offers.starts,
         )
         _fill(columns, actions.item_keys, actions.types, numbers, filled)
-    return replace(actions, **filled._asdict())
+        currencies = _currencies(actions.currencies, filled.currencies, catalogue)
+    return replace(actions, **filled._asdict() | {"currencies": currencies})
 
 
 def completed_contexts(
@@ -77,6 +93,8 @@ def completed_contexts(
         item_keys=item_keys,
         types=fields.types.astype(np.uint8),
         prices=fields.prices.astype(np.uint8),
+        amounts=np.full(len(contexts), np.nan),
+        currencies=np.zeros(len(contexts), np.uint64),
         categories=fields.categories.astype(np.uint16),
         brands=fields.brands.astype(np.uint16),
     )
@@ -99,6 +117,14 @@ def _market_numbers(markets: Sequence[str | None], catalogue: ItemCatalogue) -> 
     return np.array([known[market] for market in markets], np.uint32)
 
 
+def _currencies(given: NDArray[np.uint64], filled: NDArray[np.int64], catalogue: ItemCatalogue) -> NDArray[np.uint64]:
+    """Returns the keys of the currencies of actions (N,), where some prices are the catalogue's."""
+    keys = given.copy()
+    for number in set(filled.tolist()) - {_OWN}:
+        keys[filled == number] = currency_key(catalogue.tables.texts[number].decode())
+    return keys
+
+
 @compiled
 def _fill(
     catalogue: _Catalogue,
@@ -117,17 +143,25 @@ def _fill(
             filled.categories[n] = catalogue.categories[row]
         if filled.brands[n] == 0:
             filled.brands[n] = catalogue.brands[row]
-        if filled.prices[n] == 0 and markets[n] != 0:
-            filled.prices[n] = _offered_price(catalogue, row, markets[n])
-        if filled.prices[n] == 0:
+        if filled.prices[n] != 0:
+            continue
+        offer = _offer(catalogue, row, markets[n]) if markets[n] != 0 else -1
+        if offer >= 0 and catalogue.offers[offer + _BUCKET_AT] != 0:
+            filled.prices[n] = catalogue.offers[offer + _BUCKET_AT]
+            filled.amounts[n] = catalogue.offers.view(np.float64)[(offer + _PRICE_AT) // 8]
+            currency = catalogue.offers.view(np.uint32)[(offer + _CURRENCY_AT) // 4]
+            filled.currencies[n] = currency if currency != 0 else catalogue.currencies[row]
+        elif catalogue.prices[row] != 0:
             filled.prices[n] = catalogue.prices[row]
+            filled.amounts[n] = catalogue.amounts[row]
+            filled.currencies[n] = catalogue.currencies[row]
 
 
 @compiled
-def _offered_price(catalogue: _Catalogue, row: int, market: np.uint32) -> np.uint8:
-    """Returns the bucket of the price in a market; 0: there is none."""
+def _offer(catalogue: _Catalogue, row: int, market: np.uint32) -> int:
+    """Returns where what holds in a market is packed; -1: nothing of its own."""
     number, names = catalogue.markets[row], catalogue.offers.view(np.uint32)
     for at in range(catalogue.starts[number], catalogue.starts[number + 1], _SIZE):
         if names[at // 4] == market:
-            return np.uint8(catalogue.offers[at + _BUCKET_AT])
-    return np.uint8(0)
+            return at
+    return -1

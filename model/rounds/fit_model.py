@@ -17,6 +17,7 @@ import numpy as np
 
 from model.data.event_log import EventLog, active_sequences, held_out_share
 from model.data.log_summary import DatedItems
+from model.data.price_bins import NO_BINS, PriceBins
 from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.ranking import Holdout
@@ -73,6 +74,7 @@ class Model:
     fusion: Fusion
     calibration: Calibration
     report: FitReport  # of the network, over all fits
+    bins: PriceBins = NO_BINS  # which it read prices in
 
 
 def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: FitModelConfig, run: FitRun) -> Model:
@@ -90,7 +92,7 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
         combiner = identity_combiner() if start.combiner is None else start.combiner
         fusion = Fusion(item_statistics_of(known, vocabulary), combiner)
         calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
-        return Model(network, vocabulary, fusion, calibration, report)
+        return Model(network, vocabulary, fusion, calibration, report, known.bins)
     earlier = start.vocabulary.grown(items.before(cut).ids)
     vocabulary = earlier.grown(items.ids)
     network = start.network(earlier)
@@ -105,7 +107,7 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
         last = fine_tune(network, vocabulary, start.sample(known), cut, config.train, run)
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
     fusion = Fusion(item_statistics_of(known, vocabulary), combiner)
-    return Model(network, vocabulary, fusion, calibration, _in_sum(first, last))
+    return Model(network, vocabulary, fusion, calibration, _in_sum(first, last), known.bins)
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,7 @@ def unsaved(model: Model, **facts: Fact) -> Version:
         vocabulary=model.vocabulary,
         calibration=model.calibration,
         fusion=model.fusion,
+        bins=model.bins,
         metrics={},
         facts=facts,
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.events import stable_hash
+from model.data.price_bins import PriceBins
 from model.data.recent import RecentActions
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused, one_line
@@ -35,6 +36,7 @@ class Serving:
     stepper: Stepper
     heads: Heads
     vocabulary: Vocabulary
+    bins: PriceBins
     ranking: ServedRanking
     item_keys: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
@@ -109,6 +111,7 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         stepper=stepper_of(network, device),
         heads=Heads(network, vectors, version.calibration),
         vocabulary=version.vocabulary,
+        bins=version.bins,
         ranking=ranking,
         item_keys=version.vocabulary.item_keys,
         calibration=version.calibration,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from model.data.contexts import contexts_of
 from model.data.events import Actions
+from model.data.price_bins import NO_BINS, PriceBins
 from model.data.user_clocks import user_clocks
 from model.data.vocabulary import Tokens
 from model.serving.answers import Answers
@@ -171,7 +172,9 @@ class StateEngine:
     ) -> SteppedEvents:
         """Applies actions (N,) of users in `slots`, each user's by rising position of their event in the log.
 
-        By default the version that serves is to answer, or the rules where none does.
+        By default the version that serves is to answer, or the rules where none does. Prices are written in that
+        version's bins, and stay so: an event that is replayed after a kill is written once, by whichever version serves
+        when it becomes durable.
         """
         states, serving = self.states, serving or self.serving
         states.add_searches(actions.queries)
@@ -229,7 +232,7 @@ class StateEngine:
         """Steps and remembers the applied actions; returns what the version is asked, if one serves, and the length of
         the user's history after each event (E,)."""
         histories, last = self.states.histories, new.last
-        applied = self._applied_actions(new, last)
+        applied = self._applied_actions(new, last, NO_BINS if serving is None else serving.bins)
         actions, contexts = applied.actions, applied.contexts
         slots = new.slots if last is None else new.slots[last]
         request = None
@@ -243,14 +246,14 @@ class StateEngine:
         padded = np.concatenate((lengths, np.zeros(1, np.int64)))  # a source of -1 reads the zero
         return request, np.where(applied.sources >= 0, padded[applied.sources], lengths_before)
 
-    def _applied_actions(self, new: NewActions, last: NDArray[np.int64] | None) -> AppliedActions:
+    def _applied_actions(self, new: NewActions, last: NDArray[np.int64] | None, bins: PriceBins) -> AppliedActions:
         states, indices = self.states, np.flatnonzero(new.applied)
         actions, slots = new.actions.take(indices), new.slots[indices]
         sources = source_actions(new.slots, new.applied)
         return AppliedActions(
             slots=slots,
             actions=actions,
-            contexts=contexts_of(actions, slots, states.last_times[slots], states.sessions[slots]),
+            contexts=contexts_of(actions, slots, states.last_times[slots], states.sessions[slots], bins),
             ranks=ranks_within(slots),
             sources=sources if last is None else sources[last],
             one_each=last is None and len(indices) == len(new.slots),

@@ -141,6 +141,8 @@ def _columns(actions: NDArray[np.void]) -> Actions:
         event_ids=actions["event_id"].copy(),
         sessions=actions["session"].copy(),
         prices=actions["price"].copy(),
+        amounts=np.full(len(actions), np.nan),  # the version that is to read them is not known
+        currencies=np.zeros(len(actions), np.uint64),
         categories=actions["category"].copy(),
         brands=actions["brand"].copy(),
         lines=actions["line"].copy(),

@@ -2,7 +2,7 @@
 
 weights.safetensors   the network's tensors, never a pickle
 fusion.safetensors    what is served beside the network: item statistics of the log, weights of the combiner
-config.json           sizes of the network, calibration, facts about the training
+config.json           sizes of the network, calibration, bins of prices, facts about the training
 vocabulary.json       item ids in the order of rows
 metrics.json          the figures of the evaluation
 manifest.json         SHA-256 and size of the files above, written last
@@ -12,7 +12,7 @@ card.md, report.json  for people (`model/rounds/training_report.py`)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from model.data.contexts import CONTEXT_ROWS
+from model.data.price_bins import NO_BINS, PriceBins
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
 from model.fusion.fusion import Fusion
@@ -51,6 +52,7 @@ class Config(msgspec.Struct, frozen=True):
     network: NetworkConfig
     calibration: Calibration
     facts: dict[str, Fact]
+    prices: dict[str, list[float]] = {}  # by currency where its bins begin: `PriceBins.edges`
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class VersionContents:
     fusion: Fusion
     metrics: dict[str, float]
     facts: dict[str, Fact]
+    bins: PriceBins = field(default=NO_BINS, kw_only=True)  # which the network reads prices in
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,11 @@ def save(path: str, version: VersionContents, for_people: Mapping[str, bytes] = 
     check_fusion(version.name, of_fusion, len(vocabulary))
     numbers = torch.tensor([calibration.slope, calibration.intercept, *version.metrics.values()])
     check_finite(version.name, {**tensors, "calibration and metrics": numbers})
+    prices = {name: list(starts) for name, starts in version.bins.edges.items()}
     contents = {
         WEIGHTS: encode_weights(tensors),
         FUSION: encode_weights(of_fusion),
-        CONFIG: msgspec.json.encode(Config(network.config, calibration, version.facts)),
+        CONFIG: msgspec.json.encode(Config(network.config, calibration, version.facts, prices)),
         VOCABULARY: msgspec.json.encode(vocabulary.items),
         METRICS: msgspec.json.encode(version.metrics),
     }
@@ -120,7 +124,15 @@ def parse(files: VersionFiles) -> Version:
         fusion=decode_fusion(path, contents[FUSION], len(vocabulary)),
         metrics=decode(path, METRICS, contents[METRICS], dict[str, float]),
         facts=config.facts,
+        bins=_bins(path, config.prices),
     )
+
+
+def _bins(path: str, edges: Mapping[str, list[float]]) -> PriceBins:
+    try:
+        return PriceBins(edges)
+    except ValueError as error:
+        raise VersionRefused("format", f"{path}/{CONFIG}: {error}") from None
 
 
 def _network(path: str, config: NetworkConfig, vocabulary: Vocabulary, content: bytes) -> Network:

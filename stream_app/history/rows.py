@@ -22,6 +22,7 @@ from model.data.events import (
     SEARCH,
     TYPE_CODES,
     Actions,
+    currency_keys,
     is_return,
     item_key,
     price_buckets,
@@ -34,9 +35,9 @@ from stream_app.history.tables import NUMBERS, SCHEMA, SHOWN, TEXTS, TIME
 
 ACTION_COLUMNS: Final = (
     "line", "time", "user_id", "type", "item_id", "query", "event_id", "session_id", "category", "brand", "price",
-    "quantity", "market",
+    "currency", "quantity", "market",
 )  # fmt: skip
-REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "category", "brand")
+REPEATING: Final = ("user_id", "type", "item_id", "query", "session_id", "category", "brand", "currency")
 
 
 def rows_of(partition: int, offsets: Sequence[int], decoded: DecodedBatch) -> pa.RecordBatch:
@@ -89,6 +90,8 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
         event_ids=_hashes(rows["event_id"]),
         sessions=_by_value(rows["session_id"], text_hashes),
         prices=_by_value(rows["price"], price_buckets),
+        amounts=_by_value(rows["price"], lambda prices: np.array(prices, np.float64)),  # None becomes NaN
+        currencies=_by_value(rows["currency"], currency_keys),
         categories=_by_value(rows["category"], lambda texts: text_buckets(texts, CATEGORY_BUCKETS)),
         brands=_by_value(rows["brand"], lambda texts: text_buckets(texts, BRAND_BUCKETS)),
         lines=rows["line"].to_numpy(zero_copy_only=False),

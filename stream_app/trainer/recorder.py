@@ -15,6 +15,7 @@ import pyarrow as pa
 from model.data.disk_log import TrainingWindow
 from model.data.event_time import judge_times
 from model.data.events import actions_of
+from model.data.price_bins import NO_BINS, PriceBins
 from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
 from model.rounds.drift import DriftMonitor
@@ -177,9 +178,9 @@ class EventRecorder:
         await asyncio.to_thread(self.history.keep_up, self._settings.history_days)
         self._show()
 
-    def window(self, files: ExitStack, until: int) -> TrainingWindow:
+    def window(self, files: ExitStack, until: int, bins: PriceBins = NO_BINS) -> TrainingWindow:
         """Reads what a round learns from; see `training_window`."""
-        return training_window(self.history, self._settings, files, until, self._catalogue)
+        return training_window(self.history, self._settings, files, until, self._catalogue, bins)
 
     def _write(self) -> None:
         unwritten = self._unwritten

@@ -24,6 +24,7 @@ import torch
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
+from model.data.price_bins import NO_BINS
 from model.errors import NextactError, TooLittleData, VersionNotSaved, VersionRefused
 from model.network.network import LARGE_WORDS, SMALL_WORDS
 from model.rounds.drift import DriftMonitor
@@ -258,8 +259,9 @@ class Trainer:
             progress=self._report,
             checkpoints=self._journal.checkpoints,
         )
+        bins = NO_BINS if incumbent is None else incumbent.bins
         with ExitStack() as files:
-            window = await asyncio.to_thread(self._recorder.window, files, until)
+            window = await asyncio.to_thread(self._recorder.window, files, until, bins)
             self._recorder.drift = await asyncio.to_thread(DriftMonitor, window.log)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._training_thread, train, window, incumbent, config)
@@ -299,6 +301,7 @@ class Trainer:
                 network=result.model.network,
                 vocabulary=result.model.vocabulary,
                 fusion=result.model.fusion,
+                bins=result.model.bins,
                 calibration=result.model.calibration,
                 metrics=metrics,
                 facts={

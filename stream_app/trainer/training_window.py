@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from model.data.disk_log import TrainingWindow, window_of_chunks
+from model.data.price_bins import NO_BINS, PriceBins
 from model.items.catalogue import ItemCatalogue
 from stream_app.errors import NoRoomOnDisk
 from stream_app.history.event_history import EventHistory
@@ -21,10 +22,12 @@ def training_window(
     files: ExitStack,
     until: int,
     catalogue: ItemCatalogue | None = None,
+    bins: PriceBins = NO_BINS,
 ) -> TrainingWindow:
     """Reads the newest `train_max_events` events of the files up to number `until`; may be called in any thread.
 
-    A log that is too large for the memory is in nameless files until `files` is closed. Raises `NoRoomOnDisk`.
+    A log that is too large for the memory is in nameless files until `files` is closed. `bins` are the champion's.
+    Raises `NoRoomOnDisk`.
     """
     stored = history.imported.rows + sum(file.rows for file in history.files_until(until))
     rows, folder = min(settings.train_max_events, stored), settings.data_dir
@@ -37,6 +40,7 @@ def training_window(
             room=room,
             folder=folder,
             files=files,
+            bins=None if settings.write_format == "previous" else bins,
         )
     except OSError as error:
         raise NoRoomOnDisk(

@@ -114,9 +114,7 @@ def _check_row(decoded: Any) -> None:
     assert words_of_searches(actions) == words_of_searches(stored)
     for name in ("users", "items", *ARRAYS):
         left, right = getattr(actions, name), getattr(stored, name)
-        assert (left if isinstance(left, list) else left.tolist()) == (
-            right if isinstance(right, list) else right.tolist()
-        ), name
+        assert np.array_equal(left, right, equal_nan=name == "amounts"), name
 
 
 def _check_prediction(event: Event, time: int, record_time: int) -> None:

@@ -23,6 +23,7 @@ EVENTS = st.builds(
     category=st.none() | FEW | st.just(""),
     brand=st.none() | FEW,
     price=NUMBERS,
+    currency=st.sampled_from([None, "", "eur", "CHF"]),
     market=st.none() | MARKETS | st.just("nowhere") | st.just(""),
 )
 
@@ -32,7 +33,9 @@ def plainly(event: Event, item: Item | None) -> Event:
     if item is None or event.type == "search":
         return event
     given = item.markets.get(event.market or "")
-    price = item.price if given is None or given.price is None else given.price
+    price, currency = item.price, item.currency
+    if given is not None and given.price is not None:
+        price, currency = given.price, given.currency or item.currency
     return Event(
         event.user_id,
         event.type,
@@ -41,12 +44,14 @@ def plainly(event: Event, item: Item | None) -> Event:
         category=event.category or " > ".join(item.category),
         brand=event.brand or item.brand,
         price=price if event.price is None else event.price,
+        currency=currency if event.price is None and price is not None else event.currency,
     )
 
 
 def same(actions: Actions, others: Actions) -> bool:
     columns = ("users", "items", *ARRAYS)
-    found = all(np.array_equal(getattr(actions, name), getattr(others, name)) for name in columns)
+    pairs = [(name, getattr(actions, name), getattr(others, name)) for name in columns]
+    found = all(np.array_equal(one, other, equal_nan=name == "amounts") for name, one, other in pairs)
     return found and words_of_searches(actions) == words_of_searches(others)
 
 

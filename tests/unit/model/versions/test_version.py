@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.data.price_bins import NO_BINS, PriceBins
 from model.data.vocabulary import Vocabulary
 from model.errors import NextactError, VersionRefused
 from model.network.backbones import BackboneName
@@ -24,7 +25,7 @@ from tests.unit.builders.versions import Bomb, change_json, change_weights, repl
 ITEMS = ("apple", "pear", "plum")
 
 
-def publish(path: str, network: Network | None = None) -> str:
+def publish(path: str, network: Network | None = None, bins: PriceBins = NO_BINS) -> str:
     contents = VersionContents(
         name="v1",
         created="2026-01-02T03:04:05Z",
@@ -34,6 +35,7 @@ def publish(path: str, network: Network | None = None) -> str:
         fusion=make_fusion(Vocabulary(ITEMS)),
         metrics={"recall@20": 0.25},
         facts={"seed": 7, "source": "shop.events", "share": 0.1},
+        bins=bins,
     )
     return save(path, contents)
 
@@ -81,6 +83,25 @@ def test_every_backbone_answers_as_it_did_before_it_was_saved(tmp_path: Path, ba
     tokens = Vocabulary(ITEMS).tokens(np.arange(1, 6, dtype=np.uint64)[None], np.zeros((1, 5), np.uint32))
     with torch.inference_mode():
         assert torch.equal(found(tokens)[1], network(tokens)[1])
+
+
+def test_price_bins_come_back_and_a_version_without_any_has_todays(tmp_path: Path) -> None:
+    bins = PriceBins({"EUR": range(14), "": [0.1] * 14})
+    load_path = str(tmp_path / "v1")
+    publish(load_path, bins=bins)
+    assert load(load_path).bins == bins
+    publish(str(tmp_path / "v2"))
+    config = json.loads((tmp_path / "v2" / CONFIG).read_bytes())
+    del config["prices"]  # as versions of before
+    replace_file(tmp_path / "v2", CONFIG, json.dumps(config).encode())
+    assert load(str(tmp_path / "v2")).bins == NO_BINS
+
+
+@pytest.mark.parametrize("prices", [{"EUR": [1.0]}, {"EUR": [2.0, 1.0] * 7}, {"EUR": [None] * 14}, [], {"EUR": 3}])
+def test_price_bins_that_are_none_are_refused(version: Path, prices: object) -> None:
+    config = json.loads((version / CONFIG).read_bytes()) | {"prices": prices}
+    replace_file(version, CONFIG, json.dumps(config).encode())
+    assert refusal(version) == "format"
 
 
 def test_a_version_of_before_has_the_words_that_it_had(version: Path) -> None:
