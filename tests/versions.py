@@ -7,13 +7,14 @@ from datetime import datetime
 from pathlib import Path
 
 from model.data.events import actions_of
+from model.data.price_bins import NO_BINS, PriceBins
 from model.data.sequences import sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import identity_combiner
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
-from model.network.network import NetworkConfig
+from model.network.network import SMALL_WORDS, NetworkConfig, WordRows
 from model.rounds.initial_network import cold_start
 from model.versions.version import VersionContents, save
 from stream_app.versions.promotions import Promotion
@@ -25,6 +26,8 @@ def untrained_version(
     *,
     seed: int = 1,
     fusion: Callable[[Vocabulary], Fusion] | None = None,
+    word_rows: WordRows = SMALL_WORDS,
+    bins: PriceBins = NO_BINS,
 ) -> Promotion:
     """A version of the default size in the folder `path`, called like it; items are called item-0, item-1, …"""
     vocabulary = Vocabulary([f"item-{number}" for number in range(items)])
@@ -32,12 +35,13 @@ def untrained_version(
     contents = VersionContents(
         name=path.name,
         created=created,
-        network=cold_start(NetworkConfig(items=items), seed=seed),
+        network=cold_start(NetworkConfig(items=items, word_rows=word_rows), seed=seed),
         vocabulary=vocabulary,
         calibration=Calibration(),
         fusion=(fusion or fusion_without_a_log)(vocabulary),
         metrics={},
         facts={},
+        bins=bins,
     )
     sha256 = save(str(path), contents)
     return Promotion(version=path.name, manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={})

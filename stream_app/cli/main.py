@@ -23,6 +23,7 @@ from stream_app.cli.history import history
 from stream_app.cli.items import items
 from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
+from stream_app.sandbox.languages import LANGUAGES
 from stream_app.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ class ShopOptions:
     poison: float
     duplicates: float
     plain: bool
+    language: tuple[str, ...]
     seed: int
 
 
@@ -179,6 +181,13 @@ class ShopOptions:
 @click.option("--poison", type=click.FloatRange(0, 0.5), default=0, help="Share of records that are not events.")
 @click.option("--duplicates", type=click.FloatRange(0, 0.5), default=0, help="Share of repeated events.")
 @click.option("--plain", is_flag=True, help="One item an event; no catalogue, baskets, logins, lists or page views.")
+@click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    multiple=True,
+    default=("en",),
+    help="Of searches; several may be given.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same shoppers.")
 @grouped("shop", ShopOptions)
 def simulate(events: int | None, shop: ShopOptions, brokers: str | None) -> None:
@@ -192,7 +201,14 @@ def simulate(events: int | None, shop: ShopOptions, brokers: str | None) -> None
     from stream_app.sandbox.site import AnsweredRecords, Site
 
     settings = settings_of({"brokers": brokers})
-    simulated = Shop(shop.seed, start=time.time(), rate=shop.rate or 1000.0, items=shop.items, users=shop.users)
+    simulated = Shop(
+        shop.seed,
+        start=time.time(),
+        rate=shop.rate or 1000.0,
+        items=shop.items,
+        users=shop.users,
+        languages=shop.language,
+    )
     rng = random.Random(shop.seed)
     assortment = Assortment(simulated.catalogue, random.Random(shop.seed), round(1000 * time.time()))
     stream: Iterable[Any] = simulated.events(now=time.time)

@@ -25,7 +25,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from stream_app.sandbox.shop import BANDS, BRANDS, CATEGORIES, Course, ShopCatalogue
+from stream_app.sandbox.shop import BANDS, Course, ShopCatalogue
 
 Table = tuple[tuple[str, float], ...]
 Chances = defaultdict[int, float]  # of items by index
@@ -70,11 +70,6 @@ class Shopper:
     jumped: bool = False
     category: int = -1  # searched for
     brand: int | None = None  # searched for
-
-    def query(self) -> str:
-        """Returns the words of the last search."""
-        words = CATEGORIES[self.category]
-        return words if self.brand is None else f"{words} {BRANDS[self.brand]}"
 
 
 def new_shopper(user_id: str, catalogue: ShopCatalogue, rng: random.Random) -> Shopper:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count as counted
 from itertools import islice
 from typing import Any, Final
@@ -22,6 +22,7 @@ from stream_app.errors import SettingsInvalid
 from stream_app.kafka.publisher import Event, RawRecord
 from stream_app.sandbox import shopper as shoppers
 from stream_app.sandbox.assortment import CURRENCY
+from stream_app.sandbox.languages import ENGLISH, language_of, query_in
 from stream_app.sandbox.shop import BRANDS, CATEGORIES, ShopCatalogue
 from stream_app.sandbox.shopper import Shopper
 
@@ -48,6 +49,7 @@ class Shop:
         items: int = 500,
         users: int = 1000,
         new_share: float = 0.1,
+        languages: Sequence[str] = (ENGLISH,),
     ) -> None:
         _check_share("new_share", new_share)
         if users < 1:
@@ -55,6 +57,7 @@ class Shop:
         if not rate > 0:
             raise SettingsInvalid(f"the rate of simulated events must be above 0, not {rate}")
         self.new_share = new_share
+        self._languages = languages
         self.rng = random.Random(seed)
         self.catalogue = ShopCatalogue(self.rng, items)
         self._numbers = counted(1)
@@ -113,7 +116,8 @@ class Shop:
             "session_id": f"{visitor.user_id}-{visitor.visits}",
         }
         if visitor.kind == "search":
-            event["query"] = visitor.query()
+            language = language_of(visitor.user_id, self._languages)
+            event["query"] = query_in(language, visitor.category, visitor.brand, event_id)
             return event
         item = self.catalogue.items[visitor.item]
         event["item_id"] = item.item_id

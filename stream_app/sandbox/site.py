@@ -14,7 +14,8 @@ from typing import Final
 from model.data.events import TYPE_CODES
 from stream_app.kafka.publisher import Event, RawRecord
 from stream_app.sandbox.assortment import OTHER_MARKET, Assortment, category_path
-from stream_app.sandbox.shop import CATEGORIES, ShopCatalogue
+from stream_app.sandbox.languages import category_of
+from stream_app.sandbox.shop import ShopCatalogue
 
 _ANONYMOUS: Final = 0.25  # share of visits that begin without a login
 _ELSEWHERE: Final = 0.1  # share of users in the other market
@@ -102,8 +103,7 @@ class Site:
         return {"price": price, "currency": currency}
 
     def _listed(self, query: str) -> list[str]:
-        category = next(index for index, words in enumerate(CATEGORIES) if query.startswith(words))
-        ladder = self._catalogue.ladders[category]
+        ladder = self._catalogue.ladders[category_of(query)]
         return [self._catalogue.items[index].item_id for index in self._rng.sample(ladder, min(_LISTED, len(ladder)))]
 
 

@@ -20,6 +20,8 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from model.data.events import SEARCH, Event, actions_of
+from model.data.price_bins import PriceBins
+from model.network.network import LARGE_WORDS, SMALL_WORDS, WordRows
 from model.serving.serving import serve_files
 from model.state.user_record import FIRST_VERSION, pack
 from model.state.user_states import UserStates
@@ -198,6 +200,7 @@ print(json.dumps([
 
 def test_the_version_before_reads_records_of_this_one(older: Path) -> None:
     done = [("a", "view", "x"), ("b", "search", "red shoes"), ("b", "cart", "y"), ("a", "purchase", "x")]
+    done += [("b", "search", "红色跑鞋"), ("a", "search", "Ｒｅｄ shoes")]  # noqa: RUF001 - which have other words to it
     states = UserStates(hidden=8, length=5, epoch=1, device=torch.device("cpu"))
     events = [Event(user_id=user, type=kind, item_id=text, query=text, event_id=text) for user, kind, text in done]
     actions = actions_of(events, range(len(events)))
@@ -226,15 +229,22 @@ def read_by(code: Path, packed: list[bytes]) -> Any:
 READ_VERSION: Final = """
 import sys
 import torch
+from model.errors import VersionRefused
 from model.versions.version import load
-version = load(sys.argv[1], sys.argv[2])
-print(version.name, len(version.vocabulary))
+try:
+    version = load(sys.argv[1], sys.argv[2])
+    print(version.name, len(version.vocabulary))
+except VersionRefused as refusal:
+    print("refused", refusal.reason)
 """
 
 
-def test_the_version_before_reads_a_model_of_this_one(older: Path, tmp_path: Path) -> None:
-    promotion = untrained_version(tmp_path / "v1", 9)
-    assert run_older(older, READ_VERSION, str(tmp_path / "v1"), promotion.manifest_sha256).split() == ["v1", "9"]
+def test_the_version_before_reads_a_model_of_this_one_unless_it_has_more_words(older: Path, tmp_path: Path) -> None:
+    bins = PriceBins({"EUR": range(14)})
+    cases: list[tuple[str, WordRows, str]] = [("v1", SMALL_WORDS, "v1 9"), ("v2", LARGE_WORDS, "refused shape")]
+    for name, words, found in cases:
+        promotion = untrained_version(tmp_path / name, 9, word_rows=words, bins=bins)
+        assert run_older(older, READ_VERSION, str(tmp_path / name), promotion.manifest_sha256).strip() == found
 
 
 READ_HISTORY: Final = """

@@ -55,12 +55,6 @@ def test_habits_stay_and_events_have_types_of_the_contract() -> None:
     assert (shopper.favourites, shopper.band, shopper.habit) == habits
 
 
-def test_a_search_names_its_category_and_often_a_brand() -> None:
-    shopper = shopper_after(1)
-    assert replace(shopper, category=0, brand=None).query() == "running shoes"
-    assert replace(shopper, category=0, brand=3).query() == "running shoes Dunmore"
-
-
 @pytest.mark.parametrize("events", [1, 2, 3, 5, 8, 13, 21])
 def test_the_oracle_gives_the_frequencies_of_the_next_item(events: int) -> None:
     """The same shopper goes on many times, each time with other luck, until their next event."""
