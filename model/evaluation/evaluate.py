@@ -1,6 +1,6 @@
 """What a round of training is judged by: the served ranking beside the rules, on the same targets in the same order.
 
-Shapes: A actions of the sequences, N targets, K event types.
+Shapes: A actions of the sequences, N targets, M labels of purchases, K event types.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.baselines import RulesRanker, fill_lists
 from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.network_ranker import TOKENS, exact_ranks
+from model.evaluation.purchase_quality import PurchaseLosses, labelled_from, log_losses, probabilities
 from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout, Ranking, mean, rank_all, ranking, ranks_in_lists
-from model.fusion.fusion import Fusion
 from model.network.network import Network
 from model.serving.rules import NO_TYPE, Rules
+from model.versions.version import VersionContents
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Evaluation:
     owners: NDArray[np.int64]  # (N,) users of the targets, as indices into the sequences
     served_ranks: NDArray[np.int64]  # (N,) of the targets, 1 is the best; MISSED: not ranked
     rules_ranks: NDArray[np.int64]  # (N,)
+    purchases: PurchaseLosses
 
     def metrics(self) -> dict[str, float]:
         """Returns all figures by name: `recall@20` of what is served, `network_recall@20`, `rules_recall@20`, …"""
@@ -56,32 +58,45 @@ class Evaluation:
                 figures |= {f"{prefix}{name}@{k}": value for k, value in getattr(means, name).items()}
         for name in ("targets", "steps", "type_accuracy", "type_log_loss", "rules_type_log_loss"):
             figures[name] = float(getattr(self, name))
+        if len(self.purchases.losses):
+            figures["purchase_log_loss"] = mean(self.purchases.losses)
+            figures["rules_purchase_log_loss"] = mean(self.purchases.rules_losses)
         return figures
 
 
-def evaluate(
-    network: Network,
-    vocabulary: Vocabulary,
-    fusion: Fusion,
-    rules: Rules,
-    sequences: Sequences,
-    *,
-    cut: int,
-    device: torch.device,
-) -> Evaluation:
-    """Ranks every action at or after `cut` (ms) from the actions of its user before it.
+@dataclass(frozen=True, slots=True)
+class ServedQuality:
+    """How well what a version serves foretold the next actions from a cut on."""
 
-    Nothing learns on the way: network, fusion and rules stay as they are.
+    ranks: NDArray[np.int64]  # (N,) of the targets, 1 is the best; MISSED: not ranked
+    purchases: PurchaseLosses
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSlice:
+    """A time that nobody has learned, as it is judged by: the sequences around it and the rules of the time before."""
+
+    rules: Rules
+    sequences: Sequences
+    cut: int  # when it begins, ms
+    device: torch.device  # where versions predict it
+
+
+def evaluate(version: VersionContents, of: TimeSlice) -> Evaluation:
+    """Ranks every action of a slice from the actions of its user before it.
+
+    Nothing learns on the way: version and rules stay as they are.
     """
+    network, rules, sequences, cut, device = version.network.to(of.device), of.rules, of.sequences, of.cut, of.device
     steps, targets = sequences.next_actions_from(cut), sequences.targets_from(cut)
-    of_network = _predict(network, vocabulary, sequences, cut, device)
+    of_network = _predict(network, version.vocabulary, sequences, cut, device)
     holdout = Holdout(sequences, targets)
-    served = rank_all(FusionRanker(network, vocabulary, fusion, device), holdout).ranks
+    served = served_quality(version, of)
     rules_ranks = rank_all(RulesRanker(rules), holdout).ranks
     popular = fill_lists(np.zeros((len(targets), LIST_SIZE), np.uint64), np.array(rules.popular(LIST_SIZE), np.uint64))
     return Evaluation(
         targets=len(targets),
-        served=ranking(served),
+        served=ranking(served.ranks),
         network=ranking(of_network.ranks[targets]),
         rules=ranking(rules_ranks),
         popularity=ranking(ranks_in_lists(popular, holdout.item_keys).ranks),
@@ -91,9 +106,23 @@ def evaluate(
         rules_type_log_loss=_type_loss_of_rules(rules, sequences, steps),
         positions=targets,
         owners=holdout.owners,
-        served_ranks=served,
+        served_ranks=served.ranks,
         rules_ranks=rules_ranks,
+        purchases=served.purchases,
     )
+
+
+def served_quality(version: VersionContents, of: TimeSlice) -> ServedQuality:
+    """Measures what workers would publish: the ranking of network and log together, and purchase probabilities."""
+    network, sequences, cut = version.network.to(of.device), of.sequences, of.cut
+    ranker = FusionRanker(network, version.vocabulary, version.fusion, of.device)
+    ranks = rank_all(ranker, Holdout(sequences, sequences.targets_from(cut))).ranks
+    positions = labelled_from(sequences, cut)
+    bought = sequences.purchase_soon[positions]
+    ours = probabilities(network.purchase, version.vocabulary, version.calibration, sequences, positions)
+    theirs = np.array([of.rules.purchase_probability(code) for code in range(NO_TYPE)])[sequences.types[positions]]
+    owners = sequences.users_at(positions)
+    return ServedQuality(ranks, PurchaseLosses(owners, bought, log_losses(ours, bought), log_losses(theirs, bought)))
 
 
 def learned_rules(log: EventLog) -> Rules:

@@ -124,7 +124,8 @@ def card(name: str, report: TrainingReport, verdict: str, metrics: Mapping[str, 
         "",
         "## Quality on the held-out events",
         "",
-        "Full ranking, unseen targets are misses, ties count against the model; in per cent.",
+        "Full ranking, unseen targets are misses, ties count against the model; in per cent. Unseen is also what "
+        "appeared in these events: the version knew nothing of their time.",
         "",
         "| | targets | Recall@20 | MRR@20 | Recall@20 of the rules |",
         "|---|---|---|---|---|",
@@ -134,6 +135,7 @@ def card(name: str, report: TrainingReport, verdict: str, metrics: Mapping[str, 
         "",
         f"Next type: right in {100 * metrics['type_accuracy']:.1f} %, log-loss {metrics['type_log_loss']:.3f} nats "
         f"(a chain of types: {metrics['rules_type_log_loss']:.3f}).",
+        *_purchase_line(metrics),
         "",
         "## Intended use",
         "",
@@ -144,6 +146,17 @@ def card(name: str, report: TrainingReport, verdict: str, metrics: Mapping[str, 
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _purchase_line(metrics: Mapping[str, float]) -> list[str]:
+    """Says how good the purchase probability was; nothing where the held-out time was too short to tell."""
+    if "purchase_log_loss" not in metrics:
+        return []
+    return [
+        "",
+        f"A purchase soon: log-loss {metrics['purchase_log_loss']:.4f} nats (a chain of types: "
+        f"{metrics['rules_purchase_log_loss']:.4f}).",
+    ]
 
 
 def _row(name: str, targets: float, *shares: float) -> str:

@@ -19,8 +19,9 @@ from model.data.event_log import active_sequences, held_out_share
 from model.data.events import Actions
 from model.data.log_summary import LogSummary, summarise
 from model.errors import TooLittleData
-from model.evaluation.evaluate import Evaluation, evaluate, learned_rules
-from model.evaluation.gate import GateConfig, Verdict, judge
+from model.evaluation.evaluate import Evaluation, TimeSlice, evaluate, learned_rules, served_quality
+from model.evaluation.gate import DEPTH, GateConfig, Verdict, check_published, judge
+from model.evaluation.ranking import Ranking, ranking
 from model.fusion.combiner import CombinerConfig
 from model.fusion.fusion import Fusion
 from model.fusion.item_statistics import item_statistics_of
@@ -38,6 +39,7 @@ from model.training.fit_run import FitRun, Progress, Tell, tell_nobody
 from model.versions.version import Fact, Version
 
 LEAST_TARGETS: Final = 50  # held-out next items that a verdict needs
+_OF_CHAMPION: Final = ("purchase_log_loss",)  # figures of a champion that are kept beside those of rankings at 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,18 @@ class Round:
     verdict: Verdict
     trained_until: int  # time of the newest action that the model has learned from, ms
     report: TrainingReport
+    published: Ranking | None = None  # of what is served, on the slice that it was judged by and has learned since
 
     def metrics(self) -> dict[str, float]:
-        """Returns the challenger's metrics, the champion's on the same targets, and the gate's."""
+        """Returns the challenger's metrics, the champion's on the same targets, those of what is published, and the
+        gate's."""
         metrics = self.challenger.metrics() | self.verdict.metrics()
         if self.champion is not None:
-            metrics |= {f"champion_{name}": value for name, value in self.champion.metrics().items() if "@20" in name}
+            theirs = self.champion.metrics()
+            metrics |= {f"champion_{name}": theirs[name] for name in theirs if "@20" in name or name in _OF_CHAMPION}
+        if self.published is not None:
+            metrics[f"published_recall@{DEPTH}"] = self.published.recall[DEPTH]
+            metrics[f"published_mrr@{DEPTH}"] = self.published.mrr[DEPTH]
         return metrics
 
 
@@ -105,16 +113,19 @@ def train_round(
     start, fitting = _starting_point(champion, config), _fitting(champion, config)
 
     model = fit_model(known, summary.dated(window.items).before(cut), start, fitting, run)
-    score = partial(evaluate, rules=learned_rules(known), sequences=judged, cut=cut, device=device)
-    challenger = score(model.network, model.vocabulary, model.fusion)
-    incumbent = score(champion.network.to(device), champion.vocabulary, champion.fusion) if champion else None
+    on_slice = TimeSlice(learned_rules(known), judged, cut, device)
+    challenger = evaluate(unsaved(model), on_slice)
+    incumbent = evaluate(champion, on_slice) if champion else None
+    published = None
     verdict = judge(challenger, incumbent, _seconds_per_event(model, window.newest, device, clock), config.gate)
     if verdict.promoted:
         model = _taken_in(model, window, cut, start, fitting, replace(run, seed=config.seed + 1))
+        served = served_quality(unsaved(model), on_slice)
+        verdict, published = check_published(verdict, challenger, served, config.gate), ranking(served.ranks)
     quality = list(quality_by_slice(challenger, judged, summary.items_before(cut), cut))
     report = TrainingReport(data_window(summary, cut), quality, curve.points)
     trained_until = summary.span[1] if verdict.promoted else cut - 1
-    return Round(model, challenger, incumbent, verdict, trained_until, report)
+    return Round(model, challenger, incumbent, verdict, trained_until, report, published)
 
 
 def _holdout_start(summary: LogSummary, share: float, champion: Version | None) -> int:

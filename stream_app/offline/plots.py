@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from model.evaluation.gate import PROMOTED
 from model.evaluation.quality import Quality
 from model.evaluation.ranking import LIST_SIZE
 from model.rounds.training_report import LossPoint
@@ -53,7 +54,7 @@ def draw_versions(versions: Sequence[ModelLine], folder: Path) -> Path:
         axis.plot(shares, color=color, marker="o", linewidth=2.4 if color == _MODEL else 1.4)
         ends += [(share, name, color) for share in shares[-1:] if share == share]  # not NaN
     for index, line in enumerate(versions):
-        if line.verdict not in (None, "better") and line.recall_at_20 is not None:
+        if line.verdict not in (None, *PROMOTED) and line.recall_at_20 is not None:
             axis.annotate(line.verdict, (index, 100 * line.recall_at_20), xytext=(0, -14), textcoords="offset points",
                           color=_MODEL, fontsize=8, ha="center")  # fmt: skip
     every = -(-len(versions) // _TICKS)

@@ -269,6 +269,8 @@ class Trainer:
     def _show(self, result: Round) -> None:
         self._metrics.recall.labels("model").set(result.challenger.served.recall[20])
         self._metrics.recall.labels("rules").set(result.challenger.rules.recall[20])
+        if (published := result.metrics().get("published_recall@20")) is not None:
+            self._metrics.recall.labels("published").set(published)
         logger.info("%s (rules %.4f)", result.verdict.sentence, result.challenger.rules.recall[20])
         self._metrics.verdicts.labels(result.verdict.reason).inc()
 

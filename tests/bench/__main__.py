@@ -25,6 +25,7 @@ from tests.bench.batches import batches
 from tests.bench.catalogue import catalogue
 from tests.bench.cold import cold
 from tests.bench.fusion import fusion
+from tests.bench.gate import gate
 from tests.bench.incremental import incremental
 from tests.bench.items import items
 from tests.bench.live import live
@@ -50,6 +51,7 @@ IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
     "training": training,
     "backbones": backbones,
     "fusion": fusion,
+    "gate": gate,
 }
 ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "sustainable": sustainable,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,15 +13,21 @@ import torch
 from model.data.events import EVENT_TYPES, SEARCH, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.evaluation.evaluate import evaluate, learned_rules
+from model.evaluation.evaluate import TimeSlice, evaluate, learned_rules, served_quality
 from model.evaluation.ranking import DEPTHS
-from model.network.network import NetworkConfig
+from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.serving.rules import NO_TYPE, Rules
-from tests.unit.builders.basics import make_fusion
+from model.versions.version import Version
+from tests.unit.builders.basics import make_fusion, make_version
 
 CPU = torch.device("cpu")
 ITEMS = [f"i{n}" for n in range(40)]
+
+
+def version_of(network: Network, vocabulary: Vocabulary) -> Version:
+    made = make_version(vocabulary.items)
+    return replace(made, network=network, vocabulary=vocabulary, fusion=make_fusion(vocabulary))
 
 
 def random_log(seed: int, users: int = 12, actions: int = 400, lines: int = 1) -> Sequences:
@@ -57,7 +64,7 @@ def test_ranks_are_those_of_a_plain_loop(lines: int) -> None:
     sequences, cut, vocabulary = random_log(1, lines=lines), 250_000 // lines, Vocabulary(ITEMS)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     rules = learned_rules(sequences.before(cut))
-    found = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=cut, device=CPU)
+    found = evaluate(version_of(network, vocabulary), TimeSlice(rules, sequences, cut, CPU))
     ranks, types, by_rules, by_popularity = [], [], [], []
     vectors = network.item_vectors()
     for start, position in late_targets(sequences, cut):
@@ -91,9 +98,9 @@ def test_ranks_are_those_of_a_plain_loop(lines: int) -> None:
 def test_blocks_of_scores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sequences, vocabulary, rules = random_log(2), Vocabulary(ITEMS), Rules()
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
-    whole = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=0, device=CPU)
+    whole = evaluate(version_of(network, vocabulary), TimeSlice(rules, sequences, 0, CPU))
     monkeypatch.setattr("model.evaluation.network_ranker._SCORES", 100)
-    blocks = evaluate(network, vocabulary, make_fusion(vocabulary), rules, sequences, cut=0, device=CPU)
+    blocks = evaluate(version_of(network, vocabulary), TimeSlice(rules, sequences, 0, CPU))
     assert blocks.metrics() == whole.metrics()
 
 
@@ -102,7 +109,7 @@ def test_ties_count_against_the_model() -> None:
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     with torch.no_grad():
         network.items.weight.fill_(1.0)
-    found = evaluate(network, vocabulary, make_fusion(vocabulary), Rules(), sequences, cut=0, device=CPU)
+    found = evaluate(version_of(network, vocabulary), TimeSlice(Rules(), sequences, 0, CPU))
     assert found.network.recall[20] == 0.0  # every item has the same score, so every target is the last of 40
 
 
@@ -129,7 +136,7 @@ def test_rules_learn_in_the_order_of_time_as_a_worker_would(lines: int) -> None:
 def test_without_targets_all_metrics_are_zero() -> None:
     sequences, vocabulary = random_log(5), Vocabulary(ITEMS)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
-    found = evaluate(network, vocabulary, make_fusion(vocabulary), Rules(), sequences, cut=10**12, device=CPU)
+    found = evaluate(version_of(network, vocabulary), TimeSlice(Rules(), sequences, 10**12, CPU))
     assert set(found.metrics().values()) == {0.0}
     assert {
         "recall@20",
@@ -138,3 +145,30 @@ def test_without_targets_all_metrics_are_zero() -> None:
         "popularity_ndcg@1",
         "type_log_loss",
     } <= found.metrics().keys()
+
+
+def test_purchases_are_judged_where_it_is_known_whether_they_came() -> None:
+    sequences, vocabulary = random_log(3), Vocabulary(ITEMS)
+    late = replace(sequences, times=sequences.times * 60)  # over seven hours, so that purchases settle
+    cut = late.newest(0.4)
+    rules = learned_rules(late.before(cut))
+    version = version_of(cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval(), vocabulary)
+    found = evaluate(version, TimeSlice(rules, late, cut, CPU))
+    purchases, labels = found.purchases, late.purchase_soon
+    positions = [
+        position
+        for position in range(len(late))
+        if cut <= late.times[position] <= late.times.max() - 30 * 60_000 and late.ends_event[position]
+    ]
+    assert 0 < purchases.bought.sum() < len(positions) == len(purchases.losses)
+    for n, position in enumerate(positions):
+        theirs = rules.purchase_probability(int(late.types[position]))
+        assert purchases.bought[n] == labels[position]
+        assert purchases.rules_losses[n] == pytest.approx(-math.log(theirs if labels[position] else 1 - theirs))
+        assert late.offsets[purchases.owners[n]] <= position < late.offsets[purchases.owners[n] + 1]
+    metrics = found.metrics()
+    assert metrics["purchase_log_loss"] == pytest.approx(purchases.losses.mean())
+    assert metrics["rules_purchase_log_loss"] == pytest.approx(purchases.rules_losses.mean())
+    served = served_quality(version, TimeSlice(rules, late, cut, CPU))
+    assert np.array_equal(served.ranks, found.served_ranks)
+    assert np.array_equal(served.purchases.losses, purchases.losses)

@@ -142,6 +142,7 @@ def test_a_single_user_can_be_learned_from_and_proves_nothing() -> None:
     assert all(map(math.isfinite, result.metrics().values()))
 
 
+ANY_WINS = GateConfig(ahead=-1.0, recall_margin=1.0, mrr_margin=1.0)
 LONG = born_at_the_end(circle(length=40))
 SHORT = replace(CONFIG.fitting, combiner=CombinerConfig(examples=2000))
 
@@ -246,7 +247,7 @@ def test_a_round_reads_a_log_on_disk_a_few_times_only(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(DiskLog, "part", counted)
     # Any challenger wins, so that the fit to the whole log is counted, too.
-    config = replace(CONFIG, gate=GateConfig(margin=-1.0, tolerance=1.0))
+    config = replace(CONFIG, gate=ANY_WINS)
     with ExitStack() as files:
         window = window_of_chunks([actions], rows=len(actions), room=800, folder=tmp_path, files=files)
         first = train_round(window, None, config, device=CPU, clock=time.thread_time)
@@ -261,7 +262,7 @@ def test_a_round_reads_a_log_on_disk_a_few_times_only(monkeypatch: pytest.Monkey
 
 def test_a_round_on_a_log_in_parts_learns_as_well(tmp_path: Path) -> None:
     actions = circle(users=80, items=60)
-    config = replace(CONFIG, gate=GateConfig(margin=-1.0))  # promoted, though the rules are right, too
+    config = replace(CONFIG, gate=ANY_WINS)  # promoted, though the rules are right, too
     with ExitStack() as files:
         window = window_of_chunks([actions], rows=len(actions), room=800, folder=tmp_path, files=files)
         assert window.log.part_count > 1
