@@ -177,7 +177,13 @@ class Settings(BaseSettings):
         0.1, ge=0, le=0.5, description="share of users who keep the version before for a while; 0: nobody"
     )
     canary_seconds: float = Field(
-        120.0, gt=0, description="seconds that they keep it, while both versions are measured"
+        600.0, gt=0, description="seconds that they keep it, while both versions are measured and no other is promoted"
+    )
+    holdback_share: float = Field(
+        0.02,
+        ge=0,
+        le=0.5,
+        description="share of users who keep the version before afterwards, until the next one; 0: nobody",
     )
     rollback_margin: float = Field(
         0.01,

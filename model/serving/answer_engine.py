@@ -44,7 +44,7 @@ class AnswerEngine:
         if len(stepped.freed_slots):
             self._scores.forget(stepped.freed_slots)
         if stepped.versions_begun != self._versions_begun:
-            self._scores.forget_all()
+            self._scores.forget_rankings()
             self._versions_begun = stepped.versions_begun
         request = stepped.request
         if request is None:

@@ -25,6 +25,13 @@ class _AnsweredEvents(NamedTuple):
     answered: NDArray[np.bool_]  # (N,): which got an answer
 
 
+class ScoredRanks(NamedTuple):
+    """Events that scored the answers before them, R of them."""
+
+    slots: NDArray[np.int64]  # (R,) of their users
+    ranks: NDArray[np.int64]  # (R,) of their items in these answers, from 1; 0: not in it
+
+
 class OnlineHitRate:
     """The last ranking given to each user, so that the next event can score it; held in memory only."""
 
@@ -46,17 +53,17 @@ class OnlineHitRate:
         ranked: NDArray[np.uint64],
         answered: NDArray[np.bool_],
         capacity: int,
-    ) -> NDArray[np.int64]:
+    ) -> ScoredRanks:
         """Scores N events by the answers before them, and keeps the answers after them.
 
         All arrays are in log order: `scored` says which events have an item, `ranked` (N, k) are the item keys of the
-        answers after each event, `answered` which events got one. Returns for each event that could be scored the
-        rank of its item in the answer before, from 1; 0: not in it.
+        answers after each event, `answered` which events got one. Returns the events that could be scored.
         """
         self._grow(capacity)
-        ranks = np.empty(len(slots), np.int64)
+        of_scored = ScoredRanks(np.empty(len(slots), np.int64), np.empty(len(slots), np.int64))
         events = _AnsweredEvents(slots, item_keys, scored, ranked, answered)
-        return ranks[: _score(events, self._ranked, self._answered, ranks)]
+        count = _score(events, self._ranked, self._answered, of_scored)
+        return ScoredRanks(of_scored.slots[:count], of_scored.ranks[:count])
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the answers of slots that go to other users."""
@@ -88,9 +95,9 @@ def _score(
     events: _AnsweredEvents,
     kept: NDArray[np.uint32],
     kept_answered: NDArray[np.bool_],
-    ranks: NDArray[np.int64],
+    of_scored: ScoredRanks,
 ) -> int:
-    """Fills in the ranks of the events that are scored by the kept answers (S, RANKED), and keeps those after them.
+    """Fills in the events that are scored by the kept answers (S, RANKED), and keeps the answers after them.
 
     An answer is about its user's next event only. Returns how many events are scored.
     """
@@ -99,10 +106,10 @@ def _score(
         slot = events.slots[n]
         answer, wanted = kept[slot], np.uint32(events.item_keys[n])
         if events.scored[n] and kept_answered[slot]:
-            ranks[count] = 0
+            of_scored.slots[count], of_scored.ranks[count] = slot, 0
             for rank in range(len(answer)):
                 if answer[rank] == wanted and wanted != 0:
-                    ranks[count] = rank + 1
+                    of_scored.ranks[count] = rank + 1
                     break
             count += 1
         answer[:] = 0

@@ -5,6 +5,7 @@ Shapes: N events, S slots, I items.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.kernels.compiled import uncounted
 from model.serving.answers import Answers
+from model.serving.hit_moments import NO_MOMENTS, HitMoments, HitMomentsTracker
 from model.serving.new_events import NewEvents
 from model.serving.online_hits import OnlineHitRate, count_hits
 from model.serving.purchase_outcomes import PurchaseOutcomes, PurchaseOutcomeTracker
@@ -23,9 +25,11 @@ class BatchScores:
 
     ranks: NDArray[np.int64]  # of the next items in the answers before them, from 1; 0: not among the ranked
     purchases: PurchaseOutcomes
+    versions: Sequence[str] = ()  # by number, those that predicted the purchases
+    moments: HitMoments = NO_MOMENTS  # what the ranks add to
 
 
-NOTHING = BatchScores(np.zeros(0, np.int64), PurchaseOutcomes(np.zeros(0, np.float32), np.zeros(0, np.bool_)))
+NOTHING = BatchScores(np.zeros(0, np.int64), PurchaseOutcomes.room(0))
 
 
 class OnlineScores:
@@ -33,12 +37,14 @@ class OnlineScores:
 
     def __init__(self) -> None:
         self._rankings = OnlineHitRate()
-        self._purchases: dict[str, PurchaseOutcomeTracker] = {}  # by version: there are two while some users stay
+        self._moments = HitMomentsTracker()
+        self._purchases = PurchaseOutcomeTracker()
+        self._versions = list[str]()  # that have answered in this process, by number
 
     @property
     def nbytes(self) -> int:
         """Bytes of the kept answers."""
-        return self._rankings.nbytes + sum(tracker.nbytes for tracker in self._purchases.values())
+        return self._rankings.nbytes + self._moments.nbytes + self._purchases.nbytes
 
     def score(self, events: NewEvents, answers: Answers, ranked: NDArray[np.uint64], capacity: int) -> BatchScores:
         """Scores the answers before N events in log order, and keeps the answers after them.
@@ -48,28 +54,31 @@ class OnlineScores:
         """
         slots, applied = events.slots, events.applied
         answered = np.ones(len(slots), np.bool_)
-        ranks = self._rankings.score(slots, events.item_keys, events.scored, ranked, answered, capacity)
-        tracker = self._purchases.setdefault(answers.version, PurchaseOutcomeTracker())
-        purchases = tracker.follow(
+        scored = self._rankings.score(slots, events.item_keys, events.scored, ranked, answered, capacity)
+        if answers.version not in self._versions:
+            self._versions.append(answers.version)
+        self._purchases.grow(capacity)
+        purchases = self._purchases.follow(
             slots[applied],
             events.partitions[applied],
             events.types[applied],
             events.times[applied],
             answers.purchase[applied],
-            capacity,
+            self._versions.index(answers.version),
         )
-        return BatchScores(ranks, purchases)
+        moments = self._moments.add(scored.slots, scored.ranks, capacity)
+        return BatchScores(scored.ranks, purchases, self._versions, moments)
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the answers to slots that go to other users."""
         self._rankings.forget(slots)
-        for tracker in self._purchases.values():
-            tracker.forget(slots)
+        self._moments.forget(slots)
+        self._purchases.forget(slots)
 
-    def forget_all(self) -> None:
-        """Drops all answers: another version gives the next ones."""
+    def forget_rankings(self) -> None:
+        """Drops all rankings, as another version gives the next ones; what it said of purchases is settled in time."""
         self._rankings.forget_all()
-        self._purchases.clear()
+        self._moments.forget_all()
 
 
 @dataclass(slots=True)
@@ -82,21 +91,34 @@ class VersionScore:
     outcomes: int = 0  # purchase probabilities that are settled
     purchases_predicted: float = 0.0  # sum of these probabilities
     purchases: int = 0
+    moments: HitMoments = NO_MOMENTS
     recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (I,)
 
+    @classmethod
+    def after(cls, earlier: VersionScore | None) -> VersionScore:
+        """Begins anew, but with the purchases so far."""
+        if earlier is None:
+            return cls()
+        return cls(
+            outcomes=earlier.outcomes, purchases_predicted=earlier.purchases_predicted, purchases=earlier.purchases
+        )
+
     def add(self, answers: Answers, scores: BatchScores) -> None:
-        """Adds a batch."""
+        """Adds a batch, but for purchases, which may be another version's: see `settle`."""
         hits, reciprocal_ranks = count_hits(scores.ranks)
         self.scored += len(scores.ranks)
         self.hits += hits
         self.reciprocal_ranks += reciprocal_ranks
-        if len(scores.purchases.bought):
-            self.outcomes += len(scores.purchases.bought)
-            self.purchases_predicted += float(scores.purchases.predicted.sum())
-            self.purchases += int(scores.purchases.bought.sum())
+        self.moments += scores.moments
         if len(self.recommended) < len(answers.names):
             self.recommended = np.zeros(len(answers.names), np.bool_)
         _mark(answers.items, self.recommended)
+
+    def settle(self, purchases: PurchaseOutcomes) -> None:
+        """Adds predictions of this version that are settled."""
+        self.outcomes += len(purchases.bought)
+        self.purchases_predicted += float(purchases.predicted.sum())
+        self.purchases += int(purchases.bought.sum())
 
     @property
     def coverage(self) -> float:

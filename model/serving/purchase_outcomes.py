@@ -29,6 +29,7 @@ _PREDICTION: Final = np.dtype(
         ("begun_in_partition", np.int64),  # ms, by the partition's time
         ("partition", np.int32),
         ("predicted", np.float32),
+        ("version", np.uint32),
         ("events_left", np.uint8),
         ("bought", np.bool_),
         ("open", np.bool_),  # else no prediction of the user is tracked
@@ -41,6 +42,16 @@ class PurchaseOutcomes(NamedTuple):
 
     predicted: NDArray[np.float32]  # (R,) probabilities
     bought: NDArray[np.bool_]  # (R,)
+    versions: NDArray[np.uint32]  # (R,) numbers of the versions that predicted them
+
+    @classmethod
+    def room(cls, size: int) -> PurchaseOutcomes:
+        """Returns so many, with nothing in them."""
+        return cls(np.empty(size, np.float32), np.empty(size, np.bool_), np.empty(size, np.uint32))
+
+    def select(self, rows: slice | NDArray[np.bool_]) -> PurchaseOutcomes:
+        """Returns some of them."""
+        return PurchaseOutcomes(self.predicted[rows], self.bought[rows], self.versions[rows])
 
 
 class _EventColumns(NamedTuple):
@@ -64,7 +75,7 @@ _HORIZON: Final = _Horizon(PURCHASE_HORIZON, PURCHASE_WITHIN_MS)
 
 
 class PurchaseOutcomeTracker:
-    """Tracks one prediction per user until it is settled; held in memory only."""
+    """Tracks one prediction per user until it is settled, whichever version serves then; held in memory only."""
 
     def __init__(self) -> None:
         self._predictions: NDArray[np.void] = np.zeros(0, _PREDICTION)  # (S,)
@@ -83,17 +94,20 @@ class PurchaseOutcomeTracker:
         types: NDArray[np.uint8],
         times: NDArray[np.int64],
         probabilities: NDArray[np.float32],
-        capacity: int,
+        version: int,
     ) -> PurchaseOutcomes:
         """Settles what N applied events in log order show, and tracks their predictions where none is tracked.
 
-        `times` (N,): the users' clocks, ms; `probabilities` (N,): of a purchase, in the answers after the events.
+        `times` (N,): the users' clocks, ms; `probabilities` (N,): of a purchase, in the answers after the events, which
+        are of the version with this number. There must be room for the slots: see `grow`.
         """
-        self._grow(capacity, int(partitions.max(initial=0)) + 1)
+        most = int(partitions.max(initial=0)) + 1
+        if len(self._now) < most:
+            self._now = grown(self._now, most)
         events = _EventColumns(slots, partitions, types, times, probabilities)
-        settled = PurchaseOutcomes(np.empty(len(slots), np.float32), np.empty(len(slots), np.bool_))
-        count = _settle(events, _HORIZON, self._predictions, self._now, settled)
-        settled = PurchaseOutcomes(settled.predicted[:count], settled.bought[:count])
+        settled = PurchaseOutcomes.room(len(slots))
+        count = _settle(events, np.uint32(version), _HORIZON, self._predictions, self._now, settled)
+        settled = settled.select(slice(count))
         self._batches += 1
         if self._batches % _LOOK_EVERY:
             return settled
@@ -105,22 +119,22 @@ class PurchaseOutcomeTracker:
         rows = self._predictions
         left = rows["open"] & (self._now[rows["partition"]] > rows["begun_in_partition"] + _LEFT_MS)
         rows["open"][left] = False
-        return PurchaseOutcomes(rows["predicted"][left], rows["bought"][left])
+        return PurchaseOutcomes(rows["predicted"][left], rows["bought"][left], rows["version"][left])
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the predictions of slots that go to other users."""
         self._predictions["open"][slots[slots < len(self._predictions)]] = False
 
-    def _grow(self, slots: int, partitions: int) -> None:
-        if len(self._predictions) < slots:
-            self._predictions = grown(self._predictions, slots)
-        if len(self._now) < partitions:
-            self._now = grown(self._now, partitions)
+    def grow(self, capacity: int) -> None:
+        """Makes room for so many slots."""
+        if len(self._predictions) < capacity:
+            self._predictions = grown(self._predictions, capacity)
 
 
 @uncounted
 def _settle(
     events: _EventColumns,
+    version: np.uint32,
     horizon: _Horizon,
     predictions: NDArray[np.void],
     now: NDArray[np.int64],
@@ -134,6 +148,7 @@ def _settle(
         now[partition] = max(now[partition], time)
         if user.open and time - user.begun > horizon.within_ms:
             settled.predicted[count], settled.bought[count] = user.predicted, user.bought
+            settled.versions[count] = user.version
             count += 1
             user.open = False
         if user.open:
@@ -143,5 +158,5 @@ def _settle(
         else:
             user.partition, user.begun, user.begun_in_partition = partition, time, now[partition]
             user.predicted, user.events_left = events.probabilities[n], horizon.events
-            user.bought, user.open = False, True
+            user.bought, user.open, user.version = False, True, version
     return count

@@ -218,7 +218,7 @@ class StateEngine:
         answered, capacity = np.ones(len(scored), np.bool_), self.states.capacity
         ranks = self._rules_scores.score(
             events.slots[scored], events.item_keys[scored], events.scored[scored], ranked, answered, capacity
-        )
+        ).ranks
         self._rules.count_ranks(ranks)
         return answers, ranks
 

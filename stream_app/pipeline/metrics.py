@@ -25,6 +25,7 @@ _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _BATCH_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
+_EARLIER: Final = 8  # versions that serve no more, of whose purchases there are metrics
 STAGES: Final = ("decode", "step", "answer", "encode", "deliver")
 Ranker = Literal["model", "rules"]
 RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
@@ -78,19 +79,33 @@ class LabelledGauge(Collector):
 
 
 class VersionScores(Collector):
-    """The online scores of the versions that serve or are compared, since they began to serve in this process."""
+    """The online scores of the versions that serve or are compared, since they began to serve in this process.
+
+    A purchase probability is settled half an hour later, when another version may serve: those of the last few are
+    counted on.
+    """
 
     def __init__(self) -> None:
         self._scores: dict[str, VersionScore] = {}
+        self._earlier: dict[str, VersionScore] = {}  # that wait for purchases, the latest last
 
     def add(self, answers: Answers, scores: BatchScores) -> None:
         """Adds a batch, but for answers of the rules, which are counted elsewhere, and of dropped versions."""
         if score := self._scores.get(answers.version):
             score.add(answers, scores)
+        for number in np.unique(scores.purchases.versions).tolist():
+            version = scores.versions[number]
+            if score := self._scores.get(version) or self._earlier.get(version):
+                score.settle(scores.purchases.select(scores.purchases.versions == number))
 
     def begin(self, versions: Collection[str]) -> None:
-        """Notes that these versions serve from now on, side by side: their scores begin at zero, others are dropped."""
-        self._scores = {version: VersionScore() for version in versions}
+        """Notes that these versions serve from now on, side by side: their scores begin at zero, others are dropped.
+
+        What became of predicted purchases goes on.
+        """
+        known = self._earlier | self._scores
+        self._scores = {version: VersionScore.after(known.pop(version, None)) for version in versions}
+        self._earlier = {version: VersionScore.after(known[version]) for version in list(known)[-_EARLIER:]}
 
     def scores(self) -> dict[str, VersionScore]:
         """The scores by version."""
@@ -100,7 +115,8 @@ class VersionScores(Collector):
         """See `Collector`."""
         for name, documentation, value in _VERSION_COUNTERS:
             counter = CounterMetricFamily(f"nextact_version_{name}", documentation, labels=["version"])
-            for version, score in self.scores().items():
+            waiting = self._earlier if "purchase" in name else {}
+            for version, score in (waiting | self._scores).items():
                 counter.add_metric([version], value(score))
             yield counter
         coverage = GaugeMetricFamily(

@@ -97,6 +97,8 @@ async def _with_broker(
         history=str(folder / "history"),
         data_dir=folder,
         rules_share=1.0,
+        canary_share=0.0,
+        holdback_share=0.0,
         train_every=_TRAIN_EVERY_S,
     )
     await ensure_topics(settings)

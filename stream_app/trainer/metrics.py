@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from model.evaluation.gate import REASONS as VERDICTS
 from model.rounds.drift import DISTRIBUTIONS
 
-ROUNDS: Final = ("promoted", "rejected", "skipped", "failed")
+ROUNDS: Final = ("promoted", "held", "rejected", "skipped", "failed")  # held: may be promoted after a trial
 FailureReason = Literal["registry", "kafka", "disk", "memory", "device", "other"]  # of a round
 FAILURES: Final[tuple[FailureReason, ...]] = get_args(FailureReason)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from model.serving.canary import regression_message, total
+from model.serving.canary import regression_message, total_arm
 from stream_app.errors import VersionUnusable
 from stream_app.settings import Settings
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.versions.admin import roll_back
-from stream_app.versions.canary_reports import CanaryReport, decode_canary_report
+from stream_app.versions.canary_reports import PHASES, CanaryReport, decode_canary_report
 from stream_app.versions.promotions import CHAMPION, Promotion, Promotions, elect
 
 logger: Final = logging.getLogger(__name__)
@@ -69,8 +69,12 @@ class RollbackWatch:
             return None
         pair = champion.version, champion.predecessors[0].version
         reports = [report for report in self._reports.values() if (report.version, report.before) == pair]
-        new, before = total(report.new for report in reports), total(report.old for report in reports)
-        return regression_message(new, before, self._settings.rollback_margin)
+        for phase in PHASES:
+            arms = [report.arms for report in reports if report.phase == phase]
+            new, before = (total_arm(pair[number] for pair in arms) for number in (0, 1))
+            if message := regression_message(new, before, self._settings.rollback_margin):
+                return message
+        return None
 
     async def _judge(self) -> None:
         """Rolls the champion back once when it does worse; after a failure it is tried again with later reports."""

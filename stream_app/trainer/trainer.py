@@ -44,6 +44,7 @@ from stream_app.items.metrics import ItemMetrics
 from stream_app.kafka.refusals import explained
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from stream_app.trainer.held_promotion import HeldPromotion
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import EventRecorder
 from stream_app.trainer.rollback_watch import RollbackWatch
@@ -56,7 +57,7 @@ from stream_app.versions.timeouts import with_timeout
 
 logger: Final = logging.getLogger(__name__)
 
-Outcome = Literal["promoted", "rejected", "skipped", "failed"]
+Outcome = Literal["promoted", "held", "rejected", "skipped", "failed"]
 _POLL_S: Final = 1.0
 _EARLIEST: Final = 5  # drift brings a round forward to a fifth of the usual time at most
 _LEAST_COMPARED: Final = 500  # events: fewer say little about drift
@@ -86,6 +87,8 @@ class Trainer:
         self._journal = RoundJournal(settings)
         self._http = HttpServer(registry, lambda: None)
         self._stopping = False
+        self._following = False  # else it runs one round, and whoever asked for it gets its version at once
+        self._held: HeldPromotion | None = None
         self._facts: dict[str, str | float] = {}  # of the last round, for its line in the log
 
     async def run_once(self) -> Outcome:
@@ -105,6 +108,7 @@ class Trainer:
     async def run(self, stop: asyncio.Event) -> None:
         """Runs a round every `train_every` seconds, when there are enough new events, until `stop` is set."""
         await ensure_topics(self._settings, "trainer")
+        self._following = True
         try:
             await self._recorder.open()
             await self._http.start(self._settings.http_host, self._settings.http_port)
@@ -137,6 +141,7 @@ class Trainer:
         begun, learned = -math.inf, await self._resume_round()
         while True:
             await self._recorder.read(timeout=_POLL_S)
+            await self._promote_held()
             fresh, waited = self._recorder.events - learned, now() - begun
             if fresh < self._settings.train_min_events or not self._is_due(waited):
                 continue
@@ -187,6 +192,7 @@ class Trainer:
         round_ = asyncio.create_task(self._round(until))
         while not round_.done():
             await self._recorder.read(timeout=_POLL_S)
+            await self._promote_held()
         await round_
 
     async def _round(self, until: int) -> Outcome:
@@ -231,15 +237,39 @@ class Trainer:
         if not result.verdict.promoted:
             await self._prune(promotion)
             return "rejected"
-        if await current_champion(self._settings, "trainer") != promotion:
+        winner = HeldPromotion(version, result.metrics(), promotion)
+        wait = winner.waits(self._settings, self._clock()) if self._following and incumbent else 0.0
+        if wait:
+            self._held = winner  # in place of one that won before it
+            logger.info("version %s waits for %.0f s: the champion is on trial", version.version, wait)
+            await self._prune(promotion)
+            return "held"
+        return await self._promote(winner)
+
+    async def _promote(self, winner: HeldPromotion) -> Outcome:
+        """Promotes a version, unless another one has been since it was compared with the champion."""
+        if await current_champion(self._settings, "trainer") != winner.champion:
             logger.info("dropped: another version was promoted during the round, the next one begins from it")
             return "rejected"
         now = datetime.fromtimestamp(self._clock(), UTC)
-        promotion = promoted_after(promotion, version, result.metrics(), now, promoter(self._settings, "trainer"))
+        by = promoter(self._settings, "trainer")
+        promotion = promoted_after(winner.champion, winner.version, winner.metrics, now, by)
         await publish_promotion(promotion, self._settings, "trainer")
-        logger.info("published version %s, %d items", version.version, len(result.model.vocabulary))
+        logger.info("published version %s", winner.version.version)
         await self._prune(promotion)
         return "promoted"
+
+    async def _promote_held(self) -> None:
+        """Promotes the version that waits, once the champion is no longer on trial; a champion that did worse meanwhile
+        was taken back, and with it goes what began from it."""
+        held = self._held
+        if held is None or held.waits(self._settings, self._clock()):
+            return
+        self._held = None
+        try:
+            self._metrics.rounds.labels(await self._promote(held)).inc()
+        except (KafkaError, NextactError) as error:
+            self._failures.note(error)
 
     async def _train(self, incumbent: Version | None, until: int) -> Round:
         """Runs the round itself, in the training thread; from here on drift is measured against its window."""
@@ -328,6 +358,7 @@ class Trainer:
     async def _prune(self, promotion: Promotion | None) -> None:
         """Deletes old versions, but none that serves or that a rollback may return to."""
         keep = {version.version for version in (promotion, *promotion.predecessors)} if promotion else set()
+        keep |= {self._held.version.version} if self._held else set()
         settings = self._settings
         work = partial(prune, settings.registry_address, keep, settings.registry_keep)
         try:

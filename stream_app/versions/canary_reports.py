@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal, get_args
 
 import msgspec
 from aiokafka.errors import KafkaError
 
-from model.serving.canary import HitCounts
+from model.serving.canary import Arm, HitCounts
+from model.serving.hit_moments import HitMoments
 from stream_app.kafka.clients import new_producer
 from stream_app.settings import Settings
 
@@ -27,14 +28,29 @@ _MOST_EVENTS: Final = 2**53  # that a report may count: above, sums of floats ar
 _EVERY_S: Final = 5.0  # seconds between two reports
 
 
+Phase = Literal["canary", "holdback"]  # while the version is on trial; afterwards, with fewer users
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
+
+
 class CanaryReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's hit counts of `version` and of the one `before`, since `version` began to serve."""
+    """A worker's hit counts of `version` and of the one `before`, since the `phase` began.
+
+    Workers of earlier nextacts do not name a phase, as they have one, and report no moments.
+    """
 
     worker: str
     version: str
     before: str
     new: HitCounts
     old: HitCounts
+    new_moments: HitMoments | None = None
+    old_moments: HitMoments | None = None
+    phase: Phase = "canary"
+
+    @property
+    def arms(self) -> tuple[Arm, Arm]:
+        """How the new version and the one before did."""
+        return Arm.of(self.new, self.new_moments), Arm.of(self.old, self.old_moments)
 
 
 def decode_canary_report(value: bytes | None) -> CanaryReport | None:
@@ -45,11 +61,14 @@ def decode_canary_report(value: bytes | None) -> CanaryReport | None:
         report = msgspec.json.decode(value, type=CanaryReport)
     except (ValueError, RecursionError):
         return None
-    return report if _possible(report.new) and _possible(report.old) else None
+    possible = _possible(report.new, report.new_moments) and _possible(report.old, report.old_moments)
+    return report if possible else None
 
 
-def _possible(counts: HitCounts) -> bool:
-    return 0 <= counts.reciprocal_ranks <= counts.hits <= counts.scored <= _MOST_EVENTS
+def _possible(counts: HitCounts, moments: HitMoments | None) -> bool:
+    if not 0 <= counts.reciprocal_ranks <= counts.hits <= counts.scored <= _MOST_EVENTS:
+        return False
+    return moments is None or all(0 <= each <= _MOST_EVENTS**2 for each in moments)
 
 
 async def report_canary(settings: Settings, worker: str, current_report: Callable[[], CanaryReport | None]) -> None:

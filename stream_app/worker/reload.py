@@ -24,6 +24,7 @@ from model.serving.state_engine import StateEngine
 from model.versions.manifest import VersionFiles
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import Settings
+from stream_app.versions.canary_reports import Phase
 from stream_app.versions.own_registry import check_not_empty, read_version
 from stream_app.versions.promotions import Promotion, elect
 from stream_app.worker.threads import WorkerThreads
@@ -81,6 +82,7 @@ class Reloader:
         self._served: _ReadyVersion | None = None
         self._previous: _ReadyVersion | None = None  # kept, so that a rollback needs no loading
         self._canary_runs = False
+        self.phase: Phase = "canary"  # of the canary that runs
 
     @property
     def canary_names(self) -> tuple[str, str] | None:
@@ -128,13 +130,17 @@ class Reloader:
         await self._end_canary(promotion)
 
     async def _end_canary(self, promotion: Promotion) -> None:
-        """Gives all users the version after a while, if it still serves then."""
-        if self._canary_runs and self._served is not None and self._served.promotion is promotion:
+        """Gives nearly all users the version after a while, if it still serves then; a few others are held back."""
+        if not self._canary_runs or self.phase != "canary":
+            return
+        if self._served is not None and self._served.promotion is promotion:
             await self._sleep(self._settings.canary_seconds)
-            if self._served.promotion is promotion:
-                self._canary_runs = False
-                await self._serve(self._served, None)
-                logger.info("the canary of version %s has ended, all users have it", promotion.version)
+            if self._served.promotion is promotion and self._previous is not None:
+                canary = self._holdback(self._served, self._previous)
+                self._canary_runs = canary is not None
+                await self._serve(self._served, canary)
+                kept = f", but for {canary.share:.1%} who are held back" if canary else ""
+                logger.info("the canary of version %s has ended, all users have it%s", promotion.version, kept)
 
     async def _try(self, promotion: Promotion) -> bool:
         """Tries to serve a version; returns False when it cannot be read now and may be later, else True."""
@@ -209,11 +215,21 @@ class Reloader:
 
     def _canary(self, ready: _ReadyVersion, before: _ReadyVersion | None) -> Canary | None:
         """The canary of a new version; None where there is none before it, and in a rollback, which is for all users at
-        once."""
-        share = self._settings.canary_share
-        if before is None or not share or ready.promotion.version_ref in before.promotion.predecessors:
+        once. The users are drawn anew for each version: nobody is always behind."""
+        if before is None or ready.promotion.version_ref in before.promotion.predecessors:
             return None
-        return Canary(before.serving, share)
+        share = self._settings.canary_share
+        if not share:
+            return self._holdback(ready, before)
+        self.phase = "canary"
+        return Canary(before.serving, share, salt=f"{ready.serving.name}/")
+
+    def _holdback(self, ready: _ReadyVersion, before: _ReadyVersion) -> Canary | None:
+        """The canary of a version that is no longer on trial: few users, others than before, until the next one."""
+        if not self._settings.holdback_share:
+            return None
+        self.phase = "holdback"
+        return Canary(before.serving, self._settings.holdback_share, salt=f"{ready.serving.name}/holdback/")
 
     async def _serve(self, ready: _ReadyVersion, canary: Canary | None) -> None:
         """Swaps a version in, in the device thread and so between two batches."""

@@ -190,7 +190,16 @@ class Worker:
         if names is None or not all(name in scores for name in names):
             return None
         new, old = (HitCounts(scores[name].scored, scores[name].hits, scores[name].reciprocal_ranks) for name in names)
-        return CanaryReport(worker=worker, version=names[0], before=names[1], new=new, old=old)
+        return CanaryReport(
+            worker=worker,
+            version=names[0],
+            before=names[1],
+            new=new,
+            old=old,
+            new_moments=scores[names[0]].moments,
+            old_moments=scores[names[1]].moments,
+            phase=self._reloader.phase,
+        )
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Runs the app until `stop` is set. When Faust crashes the process ends: nobody knows if it can still stop."""

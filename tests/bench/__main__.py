@@ -22,6 +22,7 @@ from stream_app.sandbox.cluster import Broker
 from tests.bench import data_sets
 from tests.bench.backbones import backbones
 from tests.bench.batches import batches
+from tests.bench.canary import canary
 from tests.bench.catalogue import catalogue
 from tests.bench.cold import cold
 from tests.bench.fusion import fusion
@@ -52,6 +53,7 @@ IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
     "backbones": backbones,
     "fusion": fusion,
     "gate": gate,
+    "canary": canary,
 }
 ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "sustainable": sustainable,

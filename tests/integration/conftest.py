@@ -77,6 +77,8 @@ def settings(kafka: Broker, tmp_path: Path) -> Settings:
         history=str(tmp_path / "history"),
         data_dir=tmp_path / "data",
         rules_share=1.0,
+        canary_share=0.0,
+        holdback_share=0.0,
         session_timeout=6.0,
         device="cpu",
     )

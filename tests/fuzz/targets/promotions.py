@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from model.errors import VersionRefused
-from model.serving.canary import HitCounts, regression_message, total
+from model.serving.canary import HitCounts, regression_message, total_arm
+from model.serving.hit_moments import HitMoments
 from model.versions.version_name import is_version_name
 from stream_app.versions.canary_reports import CanaryReport, decode_canary_report
 from stream_app.versions.promotions import (
@@ -76,7 +77,8 @@ def _check_report(value: bytes) -> None:
     if report is None:
         return
     assert decode_canary_report(msgspec.json.encode(report)) == report or len(value) > 2000
-    message = regression_message(total([report.new] * 3), total([report.old] * 3), 0.0)
+    new, old = report.arms
+    message = regression_message(total_arm([new] * 3), total_arm([old] * 3), 0.0)
     assert message is None or "\n" not in message
 
 
@@ -85,6 +87,8 @@ def seeds() -> list[bytes]:
     first = promoted_after(None, VersionRef(version="v1", manifest_sha256="a" * 64), {"hit": 0.25}, _NOW, "trainer 1")
     second = promoted_after(first, _REF, {}, _NOW, "x")
     report = CanaryReport(worker="w", version="v2", before="v1", new=HitCounts(200, 1, 0.5), old=HitCounts(200, 90, 9))
+    moments = HitMoments(50, 900.0, 5.0, 5.0, 4.0, 2.0)
+    robust = msgspec.structs.replace(report, new_moments=moments, old_moments=moments, phase="holdback")
     fields = msgspec.to_builtins(second)
     odd = [
         {**fields, "version": "../v1"}, {**fields, "format": 2}, {**fields, "promoted_at": "9999-12-31T23:59:59Z"},
@@ -94,7 +98,11 @@ def seeds() -> list[bytes]:
     ]  # fmt: skip
     promotions = [encode_promotion(first, _REGISTRY), encode_promotion(second, "s3://u:p@bucket"), b"{}", b"\xff", b"["]
     promotions += map(msgspec.json.encode, odd)
-    reports = [msgspec.json.encode(report), msgspec.json.encode(msgspec.structs.replace(report, new=HitCounts(-1)))]
+    reports = [
+        msgspec.json.encode(report),
+        msgspec.json.encode(robust),
+        msgspec.json.encode(msgspec.structs.replace(report, new=HitCounts(-1))),
+    ]
     return [b"", *(b"\0" + value for value in promotions), *(b"\1" + value for value in reports)]
 
 

@@ -61,8 +61,10 @@ def test_purchases_are_settled_by_the_version_that_predicted_them_also_of_users_
         assert not any(len(share.scores.purchases.bought) for share in engines.advance_shares([there]))
     for batch in range(70):
         for share in engines.advance_shares([view(20_000 + 2 * batch + n, user) for n, user in enumerate(coming)]):
-            settled[share.answers.version] += share.scores.purchases.predicted.tolist()
-            bought += share.scores.purchases.bought.tolist()
+            outcomes = share.scores.purchases
+            for number, chance in zip(outcomes.versions.tolist(), outcomes.predicted.tolist(), strict=True):
+                settled[share.scores.versions[number]].append(chance)
+            bought += outcomes.bought.tolist()
     assert settled == predicted
     assert sum(bought) == 1
 

@@ -38,7 +38,7 @@ def score(hit_rate: OnlineHitRate, events: list[AnsweredEvent], width: int = 4) 
     for n, event in enumerate(events):
         if event.answered:
             ranked[n, : len(event.ranked)] = event.ranked
-    ranks = hit_rate.score(
+    scored = hit_rate.score(
         np.array([event.slot for event in events], np.int64),
         np.array([event.item for event in events], np.uint64),
         np.array([event.counts for event in events], np.bool_),
@@ -46,7 +46,8 @@ def score(hit_rate: OnlineHitRate, events: list[AnsweredEvent], width: int = 4) 
         np.array([event.answered for event in events], np.bool_),
         capacity=4,
     )
-    return [int(rank) for rank in ranks]
+    assert [slot for slot in scored.slots.tolist() if slot not in {event.slot for event in events}] == []
+    return [int(rank) for rank in scored.ranks]
 
 
 @given(st.lists(st.lists(EVENTS, max_size=15), max_size=4))

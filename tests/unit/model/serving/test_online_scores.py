@@ -7,6 +7,7 @@ import pytest
 
 from model.data.events import EVENT_TYPES, PURCHASE_WITHIN_MS, TYPE_CODES
 from model.serving.answers import Answers
+from model.serving.hit_moments import HitMoments
 from model.serving.new_events import NewEvents
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores, VersionScore
 
@@ -68,21 +69,39 @@ def test_a_purchase_probability_is_settled_within_its_version() -> None:
     score(scores, events_of(0), answers_of(1, "old", 0.25))
     score(scores, events_of(0), answers_of(1, "new", 0.75))
     later = events_of(0, time=PURCHASE_WITHIN_MS + 1)
-    assert score(scores, later, answers_of(1, "old")).purchases.predicted.tolist() == [0.25]
-    assert score(scores, later, answers_of(1, "new")).purchases.predicted.tolist() == [0.75]
+    settled = score(scores, later, answers_of(1, "new", 0.5))
+    assert settled.purchases.predicted.tolist() == [0.25], "a user has one prediction at a time"
+    assert [settled.versions[number] for number in settled.purchases.versions.tolist()] == ["old"]
+    after = score(scores, events_of(0, time=2 * PURCHASE_WITHIN_MS + 2), answers_of(1, "old"))
+    assert [after.versions[number] for number in after.purchases.versions.tolist()] == ["new"]
 
 
-@pytest.mark.parametrize("everything", [False, True])
-def test_what_is_forgotten_is_not_scored(everything: bool) -> None:
+def test_what_is_forgotten_is_not_scored() -> None:
     scores = OnlineScores()
     score(scores, events_of(0), answers_of(1))
     assert scores.nbytes > 0
-    if everything:
-        scores.forget_all()
-    else:
-        scores.forget(np.array([0]))
+    scores.forget(np.array([0]))
     later = score(scores, events_of(0, time=PURCHASE_WITHIN_MS + 1), answers_of(1))
     assert later.ranks.tolist() == later.purchases.predicted.tolist() == []
+
+
+def test_predicted_purchases_outlive_the_rankings_of_their_version() -> None:
+    scores = OnlineScores()
+    score(scores, events_of(0), answers_of(1, "old", 0.25))
+    scores.forget_rankings()
+    later = score(scores, events_of(0, time=PURCHASE_WITHIN_MS + 1), answers_of(1, "new", 0.75))
+    assert later.ranks.tolist() == []
+    assert later.purchases.predicted.tolist() == [0.25]
+    assert [later.versions[number] for number in later.purchases.versions.tolist()] == ["old"]
+
+
+def test_hits_of_one_user_are_known_to_be_alike() -> None:
+    scores, total = OnlineScores(), VersionScore()
+    for _ in range(3):
+        scored = score(scores, events_of(0, 1, item=1), answers_of(2))
+        total.add(answers_of(2), scored)
+    assert (total.scored, total.hits) == (4, 4)
+    assert total.moments == HitMoments(users=2, nn=8, hn=8, hh=8, rn=8, rr=8)
 
 
 def test_a_versions_score_adds_up() -> None:

@@ -18,17 +18,21 @@ Row = tuple[int, int, bool, float]  # slot, minutes after the row before, a purc
 
 
 def follow(
-    tracker: PurchaseOutcomeTracker, rows: Sequence[tuple[int, int, bool, float]], partitions: Sequence[int]
+    tracker: PurchaseOutcomeTracker,
+    rows: Sequence[tuple[int, int, bool, float]],
+    partitions: Sequence[int],
+    version: int = 0,
 ) -> PurchaseOutcomes:
     """Rows with the minute that they come in, of users on some partitions by slot."""
     slots = np.array([row[0] for row in rows], np.int64)
+    tracker.grow(len(partitions))
     return tracker.follow(
         slots,
         np.array(partitions, np.int32)[slots],
         np.array([PURCHASE if row[2] else VIEW for row in rows], np.uint8),
         BEGIN_MS + MINUTE_MS * np.array([row[1] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.float32),
-        len(partitions),
+        version,
     )
 
 
@@ -73,7 +77,15 @@ def test_nothing_is_settled_before_its_time_is_over() -> None:
     busy = [(0, minute, False, 0.5) for minute in range(1, 3 * PURCHASE_HORIZON)]
     assert len(follow(tracker, [(1, 5, True, 0.5), *busy, (1, time, False, 0.5)], [0, 0]).bought) == 0
     outcomes = follow(tracker, [(0, time + 1, True, 0.5), (1, time + 1, False, 0.5)], [0, 0])
-    assert list(zip(*map(list, outcomes), strict=True)) == [(0.25, False), (0.75, True)]
+    assert list(zip(outcomes.predicted, outcomes.bought, strict=True)) == [(0.25, False), (0.75, True)]
+
+
+def test_what_a_version_predicted_is_settled_while_another_one_serves() -> None:
+    tracker, time = PurchaseOutcomeTracker(), PURCHASE_WITHIN_MS // MINUTE_MS
+    follow(tracker, [(0, 0, False, 0.25)], [0, 0], version=1)
+    follow(tracker, [(0, 1, True, 0.5), (1, 1, False, 0.75)], [0, 0], version=70_000)
+    outcomes = follow(tracker, [(0, time + 2, False, 0.5), (1, time + 2, False, 0.5)], [0, 0], version=3)
+    assert list(zip(*(column.tolist() for column in outcomes), strict=True)) == [(0.25, True, 1), (0.75, False, 70_000)]
 
 
 def test_a_user_who_left_is_settled_when_others_of_the_partition_show_that_time_has_passed() -> None:

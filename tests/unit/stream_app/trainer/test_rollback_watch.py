@@ -50,12 +50,12 @@ def test_only_reports_on_the_champion_and_its_predecessor_count() -> None:
     watch.add(
         [record(CHAMPION, encode_promotion(first, "/models")), record(CHAMPION, encode_promotion(second, "/models"))]
     )
-    bad, good = hits(900, 0.1), hits(100, 0.5)
+    bad, good = hits(900, 0.1), hits(300, 0.5)
     watch.add([reported("a", "second", "zeroth", bad, good), reported("b", "first", "second", bad, good)])
     assert watch.regression_message() is None
-    watch.add([reported("a", "second", "first", bad, hits(60, 0.5))])
+    watch.add([reported("a", "second", "first", bad, hits(180, 0.5))])
     assert watch.regression_message() is None
-    watch.add([reported("b", "second", "first", bad, hits(60, 0.5))])
+    watch.add([reported("b", "second", "first", bad, hits(180, 0.5))])
     assert "on 1,800 events" in (watch.regression_message() or "")
     watch.add([record(CHAMPION, encode_promotion(promoted("third", second), "/models"))])
     assert watch.regression_message() is None
@@ -65,7 +65,7 @@ def test_a_first_champion_cannot_be_rolled_back() -> None:
     watch = RollbackWatch(SETTINGS, SimpleNamespace(), lambda: 0.0)  # type: ignore[arg-type]
     assert watch.regression_message() is None, "there is no champion yet"
     watch.add([record(CHAMPION, encode_promotion(promoted("first", None), "/models"))])
-    watch.add([reported("a", "first", "zeroth", hits(900, 0.1), hits(100, 0.5))])
+    watch.add([reported("a", "first", "zeroth", hits(900, 0.1), hits(300, 0.5))])
     assert watch.regression_message() is None
 
 
@@ -74,9 +74,9 @@ def test_of_each_worker_only_the_newest_report_counts() -> None:
     watch.add(
         [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
     )
-    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(300, 0.5))])
     assert watch.regression_message() is not None
-    watch.add([reported("a", "second", "first", hits(9000, 0.5), hits(1000, 0.5))])
+    watch.add([reported("a", "second", "first", hits(9000, 0.5), hits(3000, 0.5))])
     assert watch.regression_message() is None
     watch.add([record(KEY + b"b", b"not a report")])
     assert watch.regression_message() is None
@@ -87,9 +87,9 @@ def test_reports_of_earlier_workers_come_on_the_models_topic_and_count_too() -> 
     watch.add(
         [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
     )
-    watch.add([reported("old", "second", "first", hits(900, 0.1), hits(60, 0.5), SETTINGS.models_topic)])
+    watch.add([reported("old", "second", "first", hits(900, 0.1), hits(180, 0.5), SETTINGS.models_topic)])
     assert watch.regression_message() is None
-    watch.add([reported("new", "second", "first", hits(900, 0.1), hits(60, 0.5))])
+    watch.add([reported("new", "second", "first", hits(900, 0.1), hits(180, 0.5))])
     assert "on 1,800 events" in (watch.regression_message() or "")
 
 
@@ -98,7 +98,7 @@ def test_who_may_only_report_cannot_promote() -> None:
     second = promoted("second", first)
     watch.add([record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, second)])
     watch.add([record(CHAMPION, encode_promotion(promoted("third", second), "/models"), SETTINGS.canary_topic)])
-    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(300, 0.5))])
     assert watch.regression_message() is not None, "the second is still the champion"
 
 
@@ -108,8 +108,8 @@ def test_reports_of_many_made_up_workers_push_out_the_oldest(monkeypatch: pytest
     watch.add(
         [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
     )
-    watch.add([reported(worker, "second", "first", hits(900, 0.1), hits(100, 0.5)) for worker in "abab"])
-    watch.add([reported("c", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    watch.add([reported(worker, "second", "first", hits(900, 0.1), hits(300, 0.5)) for worker in "abab"])
+    watch.add([reported("c", "second", "first", hits(900, 0.1), hits(300, 0.5))])
     assert "on 1,800 events" in (watch.regression_message() or "")
 
 
@@ -128,7 +128,7 @@ def test_a_rollback_that_failed_is_tried_again_after_a_minute(monkeypatch: pytes
     watch.add(
         [record(CHAMPION, encode_promotion(promotion, "/models")) for promotion in (first, promoted("second", first))]
     )
-    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(100, 0.5))])
+    watch.add([reported("a", "second", "first", hits(900, 0.1), hits(300, 0.5))])
     for clock.now in (1000.0, 1005.0, 1059.0, 1060.0, 1200.0):
         asyncio.run(watch._judge())
     assert tries == [1000.0, 1060.0], "once more after a minute, and never after it went well"

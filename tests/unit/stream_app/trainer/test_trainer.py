@@ -88,6 +88,55 @@ def test_a_winner_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [promotion.version for promotion in published] == ["new"]
 
 
+def test_a_version_on_trial_is_not_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Winners wait, the newest in place of those before; a champion that is taken back takes them along."""
+    first = promoted_after(None, save_version(tmp_path / "first"), {}, NOON)
+    second = promoted_after(first, save_version(tmp_path / "second"), {}, NOON)
+    state = SimpleNamespace(now=NOON.timestamp(), champion=second, published=list[Promotion]())
+
+    async def champion(*_: object) -> Promotion:
+        return state.champion  # type: ignore[no-any-return]
+
+    async def publish(promotion: Promotion, *_: object) -> None:
+        state.published.append(promotion)
+        state.champion = promotion
+
+    async def save(*_: Any) -> VersionRef:
+        return save_version(tmp_path / f"new-{state.now:.0f}")
+
+    monkeypatch.setattr(
+        trainer, "EventRecorder", lambda *_: SimpleNamespace(window=lambda *_: window_in_memory(circle()), events=800)
+    )
+    monkeypatch.setattr(trainer, "current_champion", champion)
+    monkeypatch.setattr(trainer, "publish_promotion", publish)
+    monkeypatch.setattr(trainer, "train_round", lambda *_, **__: challenger(wins=True))
+
+    async def rounds() -> None:
+        made = trainer.Trainer(
+            Settings(device="cpu", registry=str(tmp_path), canary_seconds=600), clock=lambda: state.now, progress=print
+        )
+        monkeypatch.setattr(made, "_save", save)
+        made._following = True
+        for seconds in (10, 300):
+            state.now = NOON.timestamp() + seconds
+            assert await made._attempt(7) == "held"
+            await made._promote_held()
+            assert state.published == []
+        state.now = NOON.timestamp() + 601
+        await made._promote_held()
+        assert [promotion.version for promotion in state.published] == [f"new-{NOON.timestamp() + 300:.0f}"]
+        await made._promote_held()
+        assert await made._attempt(7) == "held", "the one that has just begun is on trial, too"
+        state.champion = first  # rolled back
+        state.now += 600
+        await made._promote_held()
+        assert len(state.published) == 1
+        made._following = False
+        assert await made._attempt(7) == "promoted", "whoever asks for one round waits for nothing"
+
+    asyncio.run(rounds())
+
+
 def test_a_loser_is_kept_for_a_look_and_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = promoted_after(None, save_version(tmp_path / "first"), {}, NOON)
     assert outcome(monkeypatch, tmp_path, first, wins=False) == ("rejected", [])

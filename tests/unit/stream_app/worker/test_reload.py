@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from prometheus_client import CollectorRegistry
@@ -96,6 +97,7 @@ class Following:
         timeout: float = 10.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         canary_s: float = 300.0,
+        shares: tuple[float, float] = (0.1, 0.0),
         ranked_by: RankedBy = "network-and-log",
     ) -> None:
         self.topic = Records(*there)
@@ -105,7 +107,12 @@ class Following:
         self.device_thread, self.loading_thread = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.reloader = Reloader(
             settings=Settings(
-                registry=str(self.folder), registry_timeout=timeout, canary_seconds=canary_s, ranked_by=ranked_by
+                registry=str(self.folder),
+                registry_timeout=timeout,
+                canary_seconds=canary_s,
+                canary_share=shares[0],
+                holdback_share=shares[1],
+                ranked_by=ranked_by,
             ),
             promotions=self.topic,
             engine=self.engine,
@@ -570,6 +577,43 @@ def test_a_new_version_runs_as_a_canary_beside_the_one_before_it_for_a_while(goo
         await worker.until(lambda: worker.reloader.canary_names is None)
         await worker.until(lambda: worker.staying is None)
         assert worker.serving == "newer"
+
+    run(worker, steps)
+
+
+def test_after_its_canary_a_version_holds_other_users_back_until_the_next_one(good: Promotion, tmp_path: Path) -> None:
+    versions = [good]
+    for number in (1, 2):
+        made = save_version(tmp_path / f"newer{number}", seed=number)
+        versions.append(promoted_after(versions[-1], made, {}, NOON + timedelta(minutes=number)))
+    worker = Following(record_of(good), canary_s=0.05, shares=(0.3, 0.2))
+    users = [f"user {n}" for n in range(1000)]
+
+    async def steps(worker: Following) -> None:
+        stayed = list[frozenset[int]]()
+        for promotion in versions[1:]:
+            worker.topic.put(record_of(promotion))
+            for share in (0.3, 0.2):
+                await worker.until(lambda: worker.engine.canary is not None and worker.engine.canary.share == share)  # noqa: B023
+                assert worker.reloader.phase == ("canary" if share == 0.3 else "holdback")
+                assert worker.engine.canary is not None
+                stayed.append(frozenset(np.flatnonzero(worker.engine.canary.stays(users)).tolist()))
+            assert worker.reloader.canary_names == (promotion.version, promotion.predecessors[0].version)
+        assert len({*stayed}) == 4, "drawn anew for each version, and for each phase"
+        assert all(200 < len(each) < 400 for each in stayed[::2])
+        assert len(stayed[0] & stayed[1]) < 0.4 * len(stayed[1])
+
+    run(worker, steps)
+
+
+def test_without_a_canary_users_are_held_back_at_once(good: Promotion, tmp_path: Path) -> None:
+    newer = promoted_after(good, save_version(tmp_path / "newer", seed=1), {}, NOON + timedelta(minutes=1))
+    worker = Following(record_of(good), shares=(0.0, 0.2))
+
+    async def steps(worker: Following) -> None:
+        worker.topic.put(record_of(newer))
+        await worker.until(lambda: worker.staying is not None)
+        assert (worker.reloader.phase, worker.reloader.canary_names) == ("holdback", ("newer", "good"))
 
     run(worker, steps)
 
