@@ -40,23 +40,24 @@ def trainer_quality(options: argparse.Namespace) -> dict[str, Any]:
     with chosen(options, DEFAULT) as sources:
         for name, source in sources.items():
             found[name] = {}
-            for label, figures in _models(split_of(source), known_actions(source), options.seed):
+            config = RoundConfig(seed=options.seed)
+            for label, figures in models(split_of(source), known_actions(source), config):
                 found[name][label] = figures
                 print(f"{name:10} {label:20} {figures}", flush=True)
     return found
 
 
-def _models(split: Split, actions: Actions, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def models(split: Split, actions: Actions, config: RoundConfig) -> Iterator[tuple[str, dict[str, Any]]]:
     """Trains one model after the other and yields what it reached; a round that is not promoted is scored as well."""
-    hidden = RoundConfig().hidden
+    hidden, seed = config.hidden, config.seed
     fitted, seconds = _timed(lambda: fit_on_split(split, hidden=hidden, seed=seed, device=CPU, tell=tell_nobody))
     yield "evaluate", _scored(split, fitted, seconds)
-    whole, seconds = _timed(lambda: _round(actions, None, seed))
+    whole, seconds = _timed(lambda: _round(actions, None, config))
     yield "first round", _scored(split, whole.model, seconds) | _verdict(whole)
-    first, seconds = _timed(lambda: _round(actions.take(np.arange(round(FIRST * len(actions)))), None, seed))
+    first, seconds = _timed(lambda: _round(actions.take(np.arange(round(FIRST * len(actions)))), None, config))
     yield "first of two rounds", _scored(split, first.model, seconds) | _verdict(first)
     champion = unsaved(first.model, trained_until=first.trained_until)
-    second, seconds = _timed(lambda: _round(actions, champion, seed))
+    second, seconds = _timed(lambda: _round(actions, champion, config))
     yield "second of two rounds", _scored(split, second.model, seconds) | _verdict(second)
 
 
@@ -65,8 +66,7 @@ def _timed(make: Callable[[], Made]) -> tuple[Made, float]:
     return make(), time.thread_time() - begun
 
 
-def _round(actions: Actions, champion: Version | None, seed: int) -> Round:
-    config = RoundConfig(seed=seed)
+def _round(actions: Actions, champion: Version | None, config: RoundConfig) -> Round:
     return train_round(window_in_memory(actions), champion, config, device=CPU, clock=time.thread_time)
 
 

@@ -14,13 +14,15 @@ import torch
 from model.data.vocabulary import Vocabulary
 from model.errors import NextactError
 from model.evaluation.ranking import MISSED, Holdout, rank_all
-from model.evaluation.split import Split
+from model.evaluation.split import Split, split_log
 from tests.bench import sasrec as bench
 from tests.bench.data_sets import JDATA, chosen, cut_rows, known_actions, split_of
 from tests.bench.quality import COLUMNS, TUNED, markdown, rows
 from tests.bench.sasrec_network import SasRec
 from tests.bench.session_knn import grid, pick
+from tests.bench.trainer_quality import models
 from tests.unit.builders.evaluations import made_report, quality
+from tests.unit.builders.rounds import CONFIG, circle
 from tests.unit.builders.sequences import examples, sequences
 
 HEADER = "timestamp,user_id,item_id,type,session_id,brand,category\n"
@@ -125,3 +127,15 @@ def test_the_table_has_a_row_for_all_targets_and_for_each_part() -> None:
         + " |"
     )
     assert [line.split("|")[1].strip() for line in table[2:]] == ["jdata", "… touched before", "… new to the user"]
+
+
+def test_what_evaluate_and_a_trainer_train_is_scored_on_the_same_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.rounds.experiment.FitModelConfig", lambda: CONFIG.fitting)
+    actions = circle()
+    cut = int(actions.times[int(0.9 * len(actions))])
+    known, split = actions.take(np.flatnonzero(actions.times < cut)), split_log([actions], cut)
+    found = dict(models(split, known, CONFIG))
+    assert list(found) == ["evaluate", "first round", "first of two rounds", "second of two rounds"]
+    assert all(figures["recall_at_20"] == 100.0 for figures in found.values())  # of eight items
+    assert found["evaluate"]["mrr_at_20"] > 90
+    assert all(figures["promoted"] in (True, False) for label, figures in found.items() if label != "evaluate")
