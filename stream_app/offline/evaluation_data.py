@@ -68,9 +68,11 @@ def read_data(source: DataSource, settings: Settings, progress: ProgressLine) ->
     reader = LogReader(progress=lambda rows: progress("reading", f"{rows:,} events"), catalogue=catalogue)
     train, test = (_logs(paths, source.log_options) for paths in (source.train, source.test))
     records: list[EventRecord] = []
-    if source.live_lag is not None:
-        reader.keep = records.append
-    before, after = reader.read(train), reader.read(test)
+    live = source.live_lag is not None
+    reader.keep = records.append if live else None
+    after = reader.read(test)
+    reader.keep = None
+    before = reader.read(train)
     if reader.left_out:
         progress.note(f"{reader.left_out:,} of {reader.rows:,} rows are not events; the first is {reader.first_fault}")
     cut = int(after.times.min())
@@ -79,14 +81,22 @@ def read_data(source: DataSource, settings: Settings, progress: ProgressLine) ->
         progress.note(
             f"{late:,} events of --events lie at or after the first of --test-events: they are predicted as well"
         )
-    live = None if source.live_lag is None else _live_log(records, before, cut, settings)
-    return EvaluationData(split_log([before, after], cut), live, catalogue)
+        if live:
+            records = [*_records_from(cut, train), *records]
+    live_log = _live_log(records, before, cut, settings) if live else None
+    return EvaluationData(split_log([before, after], cut), live_log, catalogue)
+
+
+def _records_from(cut: int, logs: list[EventFile]) -> list[EventRecord]:
+    """Reads logs once more, and returns their events from a time (ms) on as records."""
+    records: list[EventRecord] = []
+    LogReader(keep=lambda record: records.append(record) if record.time >= cut else None).read(logs)
+    return records
 
 
 def _live_log(records: list[EventRecord], before: Actions, cut: int, settings: Settings) -> LiveLog:
     earlier = before.take(np.flatnonzero(before.times < cut))
-    later = [record for record in records if record.time >= cut]
-    return LiveLog.of(later, earlier, partitions=settings.partitions, length=settings.history_length)
+    return LiveLog.of(records, earlier, partitions=settings.partitions, length=settings.history_length)
 
 
 def _catalogue(source: DataSource, progress: ProgressLine) -> ItemCatalogue | None:

@@ -44,7 +44,7 @@ class LogReader:
 
     progress: Callable[[int], None] = lambda _rows: None  # given the number of rows now and then
     catalogue: ItemCatalogue | None = None  # says what events do not say of their items
-    keep: Callable[[EventRecord], None] | None = None  # given each event as a record
+    keep: Callable[[EventRecord], None] | None = None  # given each event as a record; all rows are read one by one then
     rows: int = 0
     left_out: int = 0
     first_fault: str = ""  # where the first row that was left out is, and why
@@ -93,7 +93,7 @@ class LogReader:
                     yield from self._judged(log, log.events_in(part))
 
     def _plain(self, log: EventFile, chunk: RowChunk) -> pa.RecordBatch | None:
-        rows = plain_rows(log, chunk, self._events)
+        rows = None if self.keep else plain_rows(log, chunk, self._events)
         if rows is not None:
             self._events += rows.num_rows
             self.rows += rows.num_rows

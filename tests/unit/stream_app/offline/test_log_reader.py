@@ -39,9 +39,10 @@ def test_logs_become_actions_in_their_order(tmp_path: Path, monkeypatch: pytest.
     assert reader.left_out == 0
 
 
-def test_events_are_kept_as_their_publisher_would_send_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [[], ["u9,view,,2024-05-01 12:00:00\n"]], ids=["plain", "not plain"])
+def test_events_are_kept_as_their_publisher_would_send_them(tmp_path: Path, bad: list[str]) -> None:
     kept: list[EventRecord] = []
-    actions = LogReader(keep=kept.append).read([log(tmp_path / "a.csv", *good(2), "u9,view,,2024-05-01 12:00:00\n")])
+    actions = LogReader(keep=kept.append).read([log(tmp_path / "a.csv", *good(2), *bad)])
     assert [(record.time, record.key) for record in kept] == list(zip(actions.times, [b"u0", b"u1"], strict=True))
     assert decode_event(kept[1].key, kept[1].value, 0).actions[0].item_id == "i1"
 
