@@ -7,13 +7,14 @@ Shapes: N actions, C currencies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.events import PRICE_BUCKETS, Actions, currency_key, currency_name
+from model.data.events import PRICE_BUCKETS, Actions, Event, actions_of, currency_key, currency_name
 from model.kernels.compiled import compiled
 
 EDGES: Final = PRICE_BUCKETS - 2  # lowest prices of a currency's bins but the first
@@ -106,6 +107,12 @@ def price_bins_of(actions: Actions) -> PriceBins:
     counts = PriceCounts()
     counts.add(actions)
     return counts.bins()
+
+
+@cache
+def warm_up() -> None:
+    """Calls the compiled loop once, so that no event has to wait for the first call."""
+    PriceBins({"": range(EDGES)}).buckets(actions_of([Event("user", "view", "item", price=1.0)], [0]))
 
 
 def _even(prices: NDArray[np.float32], counts: NDArray[np.int64]) -> tuple[float, ...]:

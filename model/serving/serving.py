@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.data import price_bins
 from model.data.events import stable_hash
 from model.data.price_bins import PriceBins
 from model.data.recent import RecentActions
@@ -138,6 +139,7 @@ def _warm_up(serving: Serving) -> None:
     vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
     nothing = RecentActions(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
     serving.answer(vectors, nothing)
+    price_bins.warm_up()
 
 
 def _padded(columns: NDArray[Scalar], fill: int) -> NDArray[Scalar]:
