@@ -89,7 +89,7 @@ def test_a_challenger_does_not_know_the_items_that_appear_in_what_it_is_judged_b
     assert result.challenger.targets > 100
     for ranking in (result.challenger.served, result.challenger.network, result.challenger.rules):
         assert ranking.recall[20] == 0.0
-    assert result.verdict.reason == "no_better"
+    assert not result.verdict.promoted
     assert not any(item.startswith("born") for item in result.model.vocabulary.items)
     assert {part.name for part in result.report.parts if part.kind == "item"} == {"unseen"}
 
