@@ -156,7 +156,7 @@ class Settings(BaseSettings):
         0.05,
         ge=0,
         le=1,
-        description="share of users for whom the rules go on when a model serves, to compare it with",
+        description="share of users whom the rules answer when a model serves, to compare it with; they learn from all",
     )
     dead_letters_consecutive: int = Field(
         10_000,

@@ -32,12 +32,14 @@ class LiveRules:
         applied: NDArray[np.bool_],
         histories: Histories,
         *,
+        followed: NDArray[np.bool_] | None = None,
         answer: bool = True,
     ) -> tuple[Answers | None, NDArray[np.uint64]]:
-        """Learns from the applied ones of N actions, before they join the histories, and ranks after each event.
+        """Learns from the applied ones of N actions, before they join the histories, and ranks after each event of a
+        user who is `followed` (N,); by default of everyone.
 
         Returns the answers, unless only the ranking is wanted, and the keys of the ranked items (E, k), 0 where there
-        is no k-th, of the E events whose actions these are.
+        is no k-th, of the E events of these users.
         """
         ranked: list[list[int]] = []
         next_types: list[list[float]] = []
@@ -45,6 +47,7 @@ class LiveRules:
         recents, last_types = _recents(slots, histories)
         types, item_keys = actions.types.tolist(), actions.item_keys.tolist()
         lines = [*actions.lines.tolist(), 0]
+        wanted = [True] * len(slots) if followed is None else followed.tolist()
         names = [self._rules.names]  # and the mappings before items were dropped during this batch
         for n, slot in enumerate(slots.tolist()):
             recent, type_code = recents[slot], types[n]
@@ -58,7 +61,7 @@ class LiveRules:
                         names.append(self._rules.names)
                     recent.insert(0, item_keys[n])
                     del recent[COVISIT_WINDOW:]
-            if lines[n + 1] > 0:  # the event goes on
+            if lines[n + 1] > 0 or not wanted[n]:  # the event goes on
                 continue
             ranked.append(self._rules.rank(recent, RANKED))
             if answer:  # at once: what the rules learn from later events of the batch must not show here

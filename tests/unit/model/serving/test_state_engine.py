@@ -18,6 +18,7 @@ from model.data.events import Event
 from model.data.recent import RecentActions, catalogue_items
 from model.network.backbones import BackboneName
 from model.network.purchase_features import purchase_features
+from model.serving import state_engine
 from model.serving.answers import RANKED
 from model.serving.canary import Canary
 from model.serving.serving import Serving
@@ -363,6 +364,20 @@ def test_rules_are_scored_only_on_users_whom_they_still_follow() -> None:
         batch = [view(10 * turn + n, user) for n, user in enumerate(users)]
         scored.append(len(engines.advance(batch).stepped.rules_ranks))
     assert scored == [3, 3]
+
+
+@pytest.mark.parametrize(("share", "backlog", "right"), [(0.5, False, True), (0.5, True, False), (0, False, False)])
+def test_rules_learn_from_everybody_whatever_share_they_answer(
+    share: float, backlog: bool, right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one whom they do not follow shows what comes after an item; the one whom they follow comes to it."""
+    monkeypatch.setattr(state_engine, "_CALM", 0 if backlog else 512)
+    engines = make_engines(serving=serving_on(CPU), rules_share=share)
+    engines.advance([view(0, "followed", item="item 60"), view(1, "other", item="item 60")])
+    engines.advance([view(2, "other", item="item 61")])
+    engines.advance([view(3, "followed", item="item 60")])
+    found = engines.advance([view(4, "followed", item="item 61")]).stepped.rules_ranks.tolist()
+    assert found == ([] if not share else [1] if right else [0])
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
