@@ -208,7 +208,14 @@ class Settings(BaseSettings):
     train_min_events: int = Field(
         1000, ge=10, description="events before the first round, and new ones before the next"
     )
-    train_max_events: int = Field(2_000_000, ge=1000, description="newest events that a round learns from")
+    train_max_events: int = Field(
+        2_000_000,
+        ge=1000,
+        description="newest events that a round reads; network, combiner and purchase head learn from these",
+    )
+    item_days: float = Field(
+        90.0, ge=0, description="days after the last event on an item until it leaves the next version; 0: never"
+    )
     train_memory: int = Field(
         1280, ge=8, description="most MiB of memory for the events of a round; more of them go to disk, in the data dir"
     )

@@ -42,6 +42,7 @@ class LogSummary:
     span: tuple[int, int]  # the oldest and the newest known time (ms) of an action; both 0 without any
     items: NDArray[np.uint64]  # (I,) keys, rising
     first_seen: NDArray[np.int64]  # (I,) ms: the time of each item's first action
+    last_seen: NDArray[np.int64]  # (I,) ms: the time of its last one, NO_TIME where none of its actions has one
     times: NDArray[np.int64]  # (N,) ms, rising: those of `sampled_times`
     newest_targets: NDArray[np.int64]  # ms: the newest times of targets: see `Sequences.targets_from`
     digest: str  # SHA-256 of all actions, in hex
@@ -56,6 +57,13 @@ class LogSummary:
         before: NDArray[np.uint64] = self.items[self.first_seen < cut]
         return before
 
+    def last_seen_of(self, item_keys: NDArray[np.uint64], otherwise: int) -> NDArray[np.int64]:
+        """Returns when items (N,) were last seen in the log, in ms; `otherwise` for those that it does not have."""
+        if not len(self.items):
+            return np.full(len(item_keys), otherwise)
+        indices = np.minimum(np.searchsorted(self.items, item_keys), len(self.items) - 1)
+        return np.where(self.items[indices] == item_keys, self.last_seen[indices], otherwise)
+
     def dated(self, ids: Sequence[str]) -> DatedItems:
         """Looks up since when the log knows some items; one that it does not have is dated after all others."""
         keys = np.array([item_key(item) for item in ids], np.uint64)
@@ -69,14 +77,16 @@ def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
     """Reads each part of the log once. Of the targets' times only the newest, so many as `targets`, are kept."""
     step, events, users, digest = sampling_step(log), 0, 0, sha256()
     samples = list[NDArray[np.int64]]()
-    items, first_seen, newest = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    items, newest = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    first_seen, last_seen = newest, newest
     for part in parts(log):
         events += part.event_count
         users += len(part.offsets) - 1
         samples.append(part.times[::step].copy())  # a view would keep all of its part in memory
         on_item = part.types != SEARCH
-        items, first_seen = _first_seen(
-            np.concatenate((items, part.item_keys[on_item])), np.concatenate((first_seen, part.times[on_item]))
+        keys, seen = part.item_keys[on_item], part.times[on_item]
+        items, first_seen, last_seen = _seen(
+            np.concatenate((items, keys)), np.concatenate((first_seen, seen)), np.concatenate((last_seen, seen))
         )
         newest = np.sort(np.concatenate((newest, part.times[part.targets_from()])))[-targets:] if targets else newest
         for column in (part.item_keys, part.contexts, part.times, part.continues, part.offsets):
@@ -88,6 +98,7 @@ def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
         span=log.span,
         items=items,
         first_seen=first_seen,
+        last_seen=last_seen,
         times=times,
         newest_targets=newest,
         digest=digest.hexdigest(),
@@ -95,11 +106,12 @@ def summarise(log: EventLog, *, targets: int = 0) -> LogSummary:
     )
 
 
-def _first_seen(
-    item_keys: NDArray[np.uint64], times: NDArray[np.int64]
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Returns the distinct keys, rising, and the earliest time of each."""
+def _seen(
+    item_keys: NDArray[np.uint64], firsts: NDArray[np.int64], lasts: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the distinct keys, rising, and the earliest of the first and the latest of the last times of each."""
     items, indices = np.unique(item_keys, return_inverse=True)
-    earliest = np.full(len(items), np.iinfo(np.int64).max)
-    np.minimum.at(earliest, indices, times)
-    return items, earliest
+    earliest, latest = np.full(len(items), np.iinfo(np.int64).max), np.full(len(items), np.iinfo(np.int64).min)
+    np.minimum.at(earliest, indices, firsts)
+    np.maximum.at(latest, indices, lasts)
+    return items, earliest, latest

@@ -1,7 +1,9 @@
 """The items that the model knows: a row for each, and hash buckets for the items that it does not know yet.
 
-Rows 0..ITEM_BUCKETS-1 of the item table are the buckets; item i of the vocabulary has row ITEM_BUCKETS + i. Items are
-only ever appended, so weights of an older vocabulary fit the first rows of a newer one.
+Rows 0..ITEM_BUCKETS-1 of the item table are the buckets; item i of the vocabulary has row ITEM_BUCKETS + i. New items
+are appended, and those that nobody touches for long leave; the others keep their order, but not their rows: weights are
+carried over by the items' keys.
+Shapes: I items.
 """
 
 from __future__ import annotations
@@ -50,8 +52,10 @@ class Tokens:
 class Vocabulary:
     """Item ids in row order, and a table from their keys to rows."""
 
-    def __init__(self, items: Sequence[str]) -> None:
+    def __init__(self, items: Sequence[str], last_seen: NDArray[np.int64] | None = None) -> None:
+        """`last_seen` (I,), if known: the time (ms) of the newest action on each item."""
         self.items: tuple[str, ...] = tuple(items)
+        self.last_seen = last_seen
         # A collision of two ids (about 3 in 10^8 at a million items) leaves the later one without traffic.
         self.item_keys: NDArray[np.uint64] = np.array([item_key(item) for item in self.items], np.uint64)
         self.table = HashTable(self.item_keys)
@@ -84,6 +88,11 @@ class Vocabulary:
         words = queries.words_of(keys, searches) if found else np.zeros((len(keys), 0), np.int64)
         columns = (items, searches, rows, words)
         return Tokens(*[torch.from_numpy(each.reshape(*item_keys.shape, *each.shape[1:])) for each in columns])
+
+    def seen(self, times: NDArray[np.int64], since: float) -> Vocabulary:
+        """Returns the items that were last seen (I,) at or after a time (ms), in the same order."""
+        stay = times >= since
+        return Vocabulary([item for item, stays in zip(self.items, stay.tolist(), strict=True) if stays], times[stay])
 
     def grown(self, items: Iterable[str]) -> Vocabulary:
         """Returns this vocabulary with the unknown ones among `items` appended, in their order."""

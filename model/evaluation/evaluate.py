@@ -5,6 +5,7 @@ Shapes: A actions of the sequences, N targets, M labels of purchases, K event ty
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from model.data.targets import targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.evaluation.baselines import RulesRanker, fill_lists
 from model.evaluation.fusion_ranker import FusionRanker
+from model.evaluation.judged_users import standard_error
 from model.evaluation.network_ranker import TOKENS, exact_ranks
 from model.evaluation.purchase_quality import PurchaseLosses, labelled_from, log_losses, probabilities
 from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout, Ranking, mean, rank_all, ranking, ranks_in_lists
@@ -50,7 +52,10 @@ class Evaluation:
     purchases: PurchaseLosses
 
     def metrics(self) -> dict[str, float]:
-        """Returns all figures by name: `recall@20` of what is served, `network_recall@20`, `rules_recall@20`, …"""
+        """Returns all figures by name: `recall@20` of what is served, `network_recall@20`, `rules_recall@20`, …
+
+        `recall@20_error` is the standard error of the first, over users.
+        """
         figures: dict[str, float] = {}
         rankings = {"": self.served, "network_": self.network, "rules_": self.rules, "popularity_": self.popularity}
         for prefix, means in rankings.items():
@@ -61,7 +66,8 @@ class Evaluation:
         if len(self.purchases.losses):
             figures["purchase_log_loss"] = mean(self.purchases.losses)
             figures["rules_purchase_log_loss"] = mean(self.purchases.rules_losses)
-        return figures
+        error = standard_error((self.served_ranks <= LIST_SIZE).astype(np.float64), self.owners)
+        return figures | ({f"recall@{LIST_SIZE}_error": error} if math.isfinite(error) else {})
 
 
 @dataclass(frozen=True, slots=True)

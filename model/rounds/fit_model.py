@@ -27,7 +27,7 @@ from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import Network
 from model.rounds.fit_purchases import fit_purchases
-from model.rounds.initial_network import grow
+from model.rounds.initial_network import carried_over
 from model.rounds.rehearsal import rehearsal
 from model.training.fit_network import FitReport, TrainConfig, fit_network
 from model.training.fit_run import FitRun, Progress
@@ -103,7 +103,7 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
         stage = "fitting to everything"
         last = fit_network(network, vocabulary, start.sample(known), config.train, run, stage=stage)
     else:
-        network = grow(network, earlier, vocabulary, run.seed)
+        network = carried_over(network, earlier, vocabulary, run.seed)
         last = fine_tune(network, vocabulary, start.sample(known), cut, config.train, run)
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
     fusion = Fusion(item_statistics_of(known, vocabulary), combiner)

@@ -1,4 +1,4 @@
-"""The network that a fit begins with: new weights, or an earlier version's, carried over to a grown vocabulary."""
+"""The network that a fit begins with: new weights, or an earlier version's, carried over to another vocabulary."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def warm_start(old: Version, vocabulary: Vocabulary, generator: torch.Generator)
     return _carried_over(old.network, old.vocabulary, vocabulary, generator)
 
 
-def grow(network: Network, vocabulary: Vocabulary, grown: Vocabulary, seed: int) -> Network:
-    """Returns a network, in evaluation mode, for its vocabulary and what was appended to it; itself where nothing was.
+def carried_over(network: Network, known: Vocabulary, vocabulary: Vocabulary, seed: int) -> Network:
+    """Returns a network, in evaluation mode, for another vocabulary than its own; itself where the items are the same.
 
     Items that are new to it start near their buckets.
     """
-    if len(grown) == len(vocabulary):
+    if vocabulary.items == known.items:
         return network
-    return _carried_over(network, vocabulary, grown, torch.Generator().manual_seed(seed)).eval()
+    return _carried_over(network, known, vocabulary, torch.Generator().manual_seed(seed)).eval()
 
 
 def _carried_over(old: Network, known: Vocabulary, vocabulary: Vocabulary, generator: torch.Generator) -> Network:

@@ -5,6 +5,7 @@ No worker reads it. `card.md` says it in words; `report.json` has the figures th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -125,7 +126,8 @@ def card(name: str, report: TrainingReport, verdict: str, metrics: Mapping[str, 
         "## Quality on the held-out events",
         "",
         "Full ranking, unseen targets are misses, ties count against the model; in per cent. Unseen is also what "
-        "appeared in these events: the version knew nothing of their time.",
+        "appeared in these events: the version knew nothing of their time. Of users drawn at random where there are "
+        f"many; standard error of Recall@20: {100 * metrics.get('recall@20_error', math.nan):.2f}.",
         "",
         "| | targets | Recall@20 | MRR@20 | Recall@20 of the rules |",
         "|---|---|---|---|---|",

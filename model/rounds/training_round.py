@@ -15,12 +15,14 @@ import numpy as np
 import torch
 
 from model.data.disk_log import TrainingWindow
-from model.data.event_log import active_sequences, held_out_share
-from model.data.events import Actions
+from model.data.event_log import EventLog, active_sequences, held_out_share
+from model.data.events import NO_TIME, Actions
 from model.data.log_summary import LogSummary, summarise
+from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
 from model.evaluation.evaluate import Evaluation, TimeSlice, evaluate, learned_rules, served_quality
 from model.evaluation.gate import DEPTH, GateConfig, Verdict, check_published, judge
+from model.evaluation.judged_users import judged_users
 from model.evaluation.ranking import Ranking, ranking
 from model.fusion.combiner import CombinerConfig
 from model.fusion.fusion import Fusion
@@ -29,7 +31,8 @@ from model.network.backbones import BackboneName
 from model.network.network import LARGE_WORDS, NetworkConfig, WordRows
 from model.rounds.fit_model import FitModelConfig, Model, Sample, StartingPoint, fine_tune, fit_model
 from model.rounds.fit_purchases import fit_purchases
-from model.rounds.initial_network import cold_start_for, grow, warm_start, with_word_rows, word_rows_for
+from model.rounds.initial_network import carried_over, cold_start_for, warm_start, with_word_rows, word_rows_for
+from model.rounds.item_age import without_forgotten
 from model.rounds.latency import Clock, seconds_per_event
 from model.rounds.rehearsal import rehearsal
 from model.rounds.training_report import LossCurve, TrainingReport, data_window, quality_by_slice
@@ -57,6 +60,8 @@ class RoundConfig:
     most_actions: int = 300_000  # that a network which starts from the champion learns from: new ones and a rehearsal
     warm_rate: float = 0.5  # of such a network's learning rate, as a share of a first version's
     gate: GateConfig = field(default_factory=GateConfig)
+    most_targets: int = 20_000  # that a round is judged by: a point of Recall@20 is then three standard errors
+    item_days: float = 90.0  # after its last event an item leaves; 0: never
     seed: int = 1
 
 
@@ -106,7 +111,7 @@ def train_round(
     config = replace(config, word_rows=word_rows_for(log, config.word_rows))
     summary = summarise(log, targets=LEAST_TARGETS)
     cut = _holdout_start(summary, held_out_share(log, config.holdout), champion)
-    known, judged = log.before(cut), active_sequences(log, cut)
+    known, judged = log.before(cut), judged_users(active_sequences(log, cut), cut, config.most_targets, config.seed)
     settings = (champion and champion.manifest_sha256, config, device, summary.digest)
     checkpoints.begin(fingerprint_of(settings, tuple(window.items)))
     run = FitRun(device, config.seed, partial(_tell_both, curve, progress), checkpoints)
@@ -119,7 +124,15 @@ def train_round(
     published = None
     verdict = judge(challenger, incumbent, _seconds_per_event(model, window.newest, device, clock), config.gate)
     if verdict.promoted:
-        model = _taken_in(model, window, cut, start, fitting, replace(run, seed=config.seed + 1))
+        vocabulary = without_forgotten(
+            model.vocabulary.grown(window.items),
+            start.vocabulary,
+            summary,
+            config.item_days,
+            _learned_until(champion) if champion else NO_TIME,
+        )
+        run = replace(run, seed=config.seed + 1)
+        model = _taken_in(model, vocabulary, window.log, cut, start.sample, fitting, run)
         served = served_quality(unsaved(model), on_slice)
         verdict, published = check_published(verdict, challenger, served, config.gate), ranking(served.ranks)
     quality = list(quality_by_slice(challenger, judged, summary.items_before(cut), cut))
@@ -218,15 +231,20 @@ def _seconds_per_event(model: Model, actions: Actions, device: torch.device, clo
 
 
 def _taken_in(
-    model: Model, window: TrainingWindow, cut: int, start: StartingPoint, fitting: FitModelConfig, run: FitRun
+    model: Model,
+    vocabulary: Vocabulary,
+    log: EventLog,
+    cut: int,
+    sample: Sample,
+    fitting: FitModelConfig,
+    run: FitRun,
 ) -> Model:
     """Lets a model that has won take in what is new from `cut` (ms) on: items, their statistics, and everybody's
-    actions."""
-    vocabulary = model.vocabulary.grown(window.items)
-    network = grow(model.network, model.vocabulary, vocabulary, run.seed)
-    fine_tune(network, vocabulary, start.sample(window.log), cut, fitting.train, run)
-    calibration = fit_purchases(network.purchase, vocabulary, window.log, seed=run.seed)
-    fusion = Fusion(item_statistics_of(window.log, vocabulary), model.fusion.combiner)
+    actions; items that are not in the vocabulary leave it."""
+    network = carried_over(model.network, model.vocabulary, vocabulary, run.seed)
+    fine_tune(network, vocabulary, sample(log), cut, fitting.train, run)
+    calibration = fit_purchases(network.purchase, vocabulary, log, seed=run.seed)
+    fusion = Fusion(item_statistics_of(log, vocabulary), model.fusion.combiner)
     return replace(model, network=network, vocabulary=vocabulary, fusion=fusion, calibration=calibration)
 
 

@@ -32,7 +32,9 @@ METRICS: Final = "metrics.json"
 FILES: Final = (WEIGHTS, FUSION, CONFIG, VOCABULARY, METRICS)
 CARD: Final = "card.md"
 REPORT: Final = "report.json"
-FOR_PEOPLE: Final = (CARD, REPORT)  # beside the others, not in the manifest
+LAST_SEEN: Final = "last_seen.i64"  # for the trainer
+FOR_PEOPLE: Final = (CARD, REPORT)
+UNLISTED: Final = (*FOR_PEOPLE, LAST_SEEN)  # beside the others, not in the manifest
 
 LARGEST_MANIFEST: Final = 1 << 20  # bytes; a manifest of ours has less than a thousand
 LARGEST_VERSION: Final = 32 << 30  # bytes of all files; five million items of 128 numbers take about three of 2^30
@@ -75,20 +77,20 @@ class _FormatHeader(msgspec.Struct, frozen=True):
     format: int
 
 
-def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], for_people: Mapping[str, bytes]) -> str:
+def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], unlisted: Mapping[str, bytes]) -> str:
     """Writes files and manifest into the directory `path`; returns the SHA-256 of the manifest, in hex.
 
-    Files `for_people` are not in the manifest.
+    `unlisted` files are not in the manifest.
     Raises `VersionNotSaved` if there is a version already or the storage refuses the files.
     """
     files = {key: FileEntry(sha256(content).hexdigest(), len(content)) for key, content in contents.items()}
     manifest = msgspec.json.encode(Manifest(FORMAT, name, created, files))
     try:
-        _write(path, {**contents, **for_people}, manifest)
+        _write(path, {**contents, **unlisted}, manifest)
     except VersionNotSaved:
         raise
     except Exception as error:  # every kind of storage raises errors of its own
-        _remove_partial(path, (*contents, *for_people, PARTIAL))
+        _remove_partial(path, (*contents, *unlisted, PARTIAL))
         raise VersionNotSaved(
             f"{path} cannot be written: {why(error, path)}. Is it there, with room and permission?"
         ) from error

@@ -18,11 +18,11 @@ from model.errors import VersionRefused
 from model.versions.manifest import (
     CONFIG,
     FILES,
-    FOR_PEOPLE,
     LARGEST_MANIFEST,
     MANIFEST,
     METRICS,
     PARTIAL,
+    UNLISTED,
     Manifest,
     decode,
     read_manifest,
@@ -129,11 +129,11 @@ def _delete(files: Any, folder: str) -> None:
     present = {_name(entry) for entry in files.ls(folder, detail=True)}
     if MANIFEST in present:
         files.mv(f"{folder}/{MANIFEST}", f"{folder}/{PARTIAL}")
-    for key in (*FILES, *FOR_PEOPLE):
+    for key in (*FILES, *UNLISTED):
         if key in present:
             files.rm_file(f"{folder}/{key}")
     files.rm_file(f"{folder}/{PARTIAL}")
-    if not present - {MANIFEST, PARTIAL, *FILES, *FOR_PEOPLE}:
+    if not present - {MANIFEST, PARTIAL, *FILES, *UNLISTED}:
         with suppress(Exception):  # an object store has no folders
             files.rmdir(folder)
 

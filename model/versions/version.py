@@ -31,6 +31,7 @@ from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.network.tensor_checks import check_finite, check_shapes, decode_tensors
 from model.versions.fusion_file import check_fusion, decode_fusion, fusion_tensors
+from model.versions.last_seen import encode_last_seen
 from model.versions.manifest import (
     CONFIG,
     FUSION,
@@ -80,7 +81,7 @@ class Version(VersionContents):
 def save(path: str, version: VersionContents, for_people: Mapping[str, bytes] = MappingProxyType({})) -> str:
     """Writes a version into the directory `path` and returns the SHA-256 of its manifest, in hex.
 
-    Files `for_people` are not in the manifest, and no worker reads them.
+    Files `for_people` are not in the manifest, nor is that of when items were last seen; no worker reads these.
     Raises `VersionNotSaved` if there is a version already or the storage refuses the files,
     `VersionRefused` (not_finite, shape) for numbers that every worker would refuse.
     """
@@ -90,15 +91,16 @@ def save(path: str, version: VersionContents, for_people: Mapping[str, bytes] = 
     check_fusion(version.name, of_fusion, len(vocabulary))
     numbers = torch.tensor([calibration.slope, calibration.intercept, *version.metrics.values()])
     check_finite(version.name, {**tensors, "calibration and metrics": numbers})
+    times, fact = encode_last_seen(vocabulary.last_seen)
     prices = {name: list(starts) for name, starts in version.bins.edges.items()}
     contents = {
         WEIGHTS: encode_weights(tensors),
         FUSION: encode_weights(of_fusion),
-        CONFIG: msgspec.json.encode(Config(network.config, calibration, version.facts, prices)),
+        CONFIG: msgspec.json.encode(Config(network.config, calibration, {**version.facts, **fact}, prices)),
         VOCABULARY: msgspec.json.encode(vocabulary.items),
         METRICS: msgspec.json.encode(version.metrics),
     }
-    return write(path, name=version.name, created=version.created, contents=contents, for_people=for_people)
+    return write(path, name=version.name, created=version.created, contents=contents, unlisted={**for_people, **times})
 
 
 def load(path: str, expected_manifest_sha256: str | None = None) -> Version:

@@ -50,7 +50,7 @@ from stream_app.trainer.recorder import EventRecorder
 from stream_app.trainer.rollback_watch import RollbackWatch
 from stream_app.trainer.round_failures import RoundFailures
 from stream_app.trainer.round_journal import RoundJournal
-from stream_app.versions.own_registry import read_version, version_path
+from stream_app.versions.own_registry import read_for_training, version_path
 from stream_app.versions.promoter import promoter
 from stream_app.versions.promotions import Promotion, VersionRef, current_champion, promoted_after, publish_promotion
 from stream_app.versions.timeouts import with_timeout
@@ -279,6 +279,7 @@ class Trainer:
             backbone=settings.backbone,
             holdout=settings.train_holdout,
             word_rows=SMALL_WORDS if settings.write_format == "previous" else LARGE_WORDS,
+            item_days=settings.item_days,
             seed=settings.seed,
         )
         train = partial(
@@ -308,8 +309,7 @@ class Trainer:
         """Returns the champion; None when it is damaged or of another format. Raises `VersionRefused` while its path
         cannot be read: what is trained without it could not be compared with it."""
         try:
-            files = await read_version(self._settings, promotion.version, promotion.manifest_sha256)
-            return await asyncio.to_thread(versions.parse, files)
+            return await read_for_training(self._settings, promotion.version, promotion.manifest_sha256)
         except VersionRefused as refusal:
             if refusal.reason == "unreadable":
                 raise

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 from model.errors import VersionRefused
+from model.versions.last_seen import read_last_seen
 from model.versions.manifest import VersionFiles, read_files
 from model.versions.registry import version_names
+from model.versions.version import Version, parse
 from model.versions.version_name import NAME_RULE, is_version_name, quoted
 from stream_app.settings import Settings
 from stream_app.versions.timeouts import with_timeout
@@ -31,6 +36,18 @@ async def read_version(settings: Settings, version: str, manifest_sha256: str | 
     if files.manifest.name != version:
         raise VersionRefused("format", f"the version in {path} calls itself {files.manifest.name}")
     return files
+
+
+async def read_for_training(settings: Settings, version: str, manifest_sha256: str | None = None) -> Version:
+    """Reads a version with what only a trainer asks of it: when its items were last seen. Raises `VersionRefused`."""
+    files = await read_version(settings, version, manifest_sha256)
+    found = await asyncio.to_thread(parse, files)
+    times = partial(read_last_seen, files.path, found.facts, len(found.vocabulary))
+    try:
+        found.vocabulary.last_seen = await with_timeout(settings.registry_timeout, times)
+    except TimeoutError as error:
+        raise VersionRefused("unreadable", f"{files.path} does not answer in time") from error
+    return found
 
 
 async def check_not_empty(settings: Settings) -> None:

@@ -35,6 +35,7 @@ from tests.bench.per_user import memory
 from tests.bench.quality import quality
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
+from tests.bench.round import round_of
 from tests.bench.sasrec import sasrec
 from tests.bench.session_knn import session_knn
 from tests.bench.streams import HEAP_MB, Streams
@@ -50,6 +51,7 @@ IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
     "incremental": incremental,
     "catalogue": catalogue,
     "training": training,
+    "round": round_of,
     "backbones": backbones,
     "fusion": fusion,
     "gate": gate,
@@ -141,7 +143,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--peer-events", type=int, default=5_000, help="throughput: of the slow peer")
     found.add_argument("--seconds", type=float, default=10.0, help="reload: a third of a run")
     found.add_argument("--sizes", type=int, nargs="+", help="recovery: users; catalogue: items; instead of the default")
-    found.add_argument("--actions", type=float, default=10.0, help="recovery, memory: of a stored user, in the mean")
+    found.add_argument(
+        "--actions",
+        type=float,
+        help="recovery, memory: of a stored user, in the mean (10); round: of the log (300,000)",
+    )
     found.add_argument("--stock-users", type=int, default=200_000, help="recovery: the most that the peer is given")
     found.add_argument("--memory-users", type=int, default=200_000, help="memory: in the engines")
     found.add_argument("--catalogue", type=int, default=0, help="batches: items of a catalogue to compare with none")

@@ -36,7 +36,7 @@ def memory(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     with get_context("spawn").Pool(1) as process:  # of its own: nothing that was freed before is used again
         grown, arrays = process.apply(in_memory, (options.memory_users, options.items))
     found = {"in memory, all included": grown, "of that, in arrays": arrays}
-    for actions in (options.actions, float(MOST_ACTIONS)):
+    for actions in ((options.actions or 10.0), float(MOST_ACTIONS)):
         found |= {
             f"on disk, {actions:g} actions": on_disk(options.users, actions),
             f"in the changelog, {actions:g} actions": _in_changelog(streams, options.users, actions),

@@ -36,10 +36,10 @@ def recovery(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
 
 def _of(streams: Streams, users: int, version: Promotion, options: argparse.Namespace) -> dict[str, Any]:
     own, empty = streams.new(version), streams.new(version)
-    stored = list(stored_users(users, hidden=own.hidden, actions=options.actions))
+    stored = list(stored_users(users, hidden=own.hidden, actions=(options.actions or 10.0)))
     fill(own, own.state_topic, stored)
     size = sum(len(key) + len(value) for key, value in stored) / users
-    print(f"\n{users:,} users, {options.actions:g} actions each in the mean, {size:.0f} bytes a record")
+    print(f"\n{users:,} users, {(options.actions or 10.0):g} actions each in the mean, {size:.0f} bytes a record")
     changelog, local = f"nextact, {users:,} users, changelog", f"nextact, {users:,} users, local store"
     runs: dict[str, Callable[[], float]] = {
         EMPTY: lambda: _anew(empty, 0),

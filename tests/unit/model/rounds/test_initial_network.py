@@ -15,7 +15,7 @@ from model.data.sequences import sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.network.backbones import BackboneName
 from model.network.network import LARGE_WORDS, SMALL_WORDS, Network, NetworkConfig
-from model.rounds.initial_network import cold_start, grow, warm_start, with_word_rows, word_rows_for
+from model.rounds.initial_network import carried_over, cold_start, warm_start, with_word_rows, word_rows_for
 from model.versions.version import Version
 from tests.unit.builders.basics import BACKBONES, make_version
 
@@ -75,8 +75,8 @@ def test_a_log_without_searches_needs_no_words_of_its_own() -> None:
 def test_what_is_appended_grows_a_network_and_nothing_else_does() -> None:
     words = Vocabulary(["a", "b"])
     network = tiny(words)
-    assert grow(network, words, words.grown(["b"]), 1) is network
-    first, again, other = (grow(network, words, words.grown(["c"]), seed) for seed in (1, 1, 2))
+    assert carried_over(network, words, words.grown(["b"]), 1) is network
+    first, again, other = (carried_over(network, words, words.grown(["c"]), seed) for seed in (1, 1, 2))
     assert torch.equal(first.item_vectors()[:2], network.item_vectors())
     assert torch.equal(first.items.weight, again.items.weight)
     assert not torch.equal(first.items.weight[-1], other.items.weight[-1])

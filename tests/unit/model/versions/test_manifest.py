@@ -14,12 +14,12 @@ from model.errors import VersionNotSaved, VersionRefused
 from model.versions import manifest as manifests
 from model.versions.manifest import (
     FILES,
-    FOR_PEOPLE,
     FORMAT,
     LARGEST_MANIFEST,
     MANIFEST,
     METRICS,
     PARTIAL,
+    UNLISTED,
     VOCABULARY,
     WEIGHTS,
     read_files,
@@ -31,7 +31,7 @@ CREATED = "2026-01-02T03:04:05Z"
 
 
 def publish(path: Path | str) -> str:
-    return write(str(path), name="v1", created=CREATED, contents=CONTENTS, for_people={"card.md": b"# v1"})
+    return write(str(path), name="v1", created=CREATED, contents=CONTENTS, unlisted={"card.md": b"# v1"})
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_a_manifest_cannot_ask_for_more_bytes_than_a_version_has(
 
 
 def test_what_is_written_beside_the_manifest_is_known_by_name() -> None:
-    assert FOR_PEOPLE == ("card.md", "report.json")
+    assert UNLISTED == ("card.md", "report.json", "last_seen.i64")
 
 
 def test_storage_that_refuses_files_raises_an_error_of_ours(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def put(registry: str, *names: str) -> None:
     """Versions whose files hold anything."""
     contents = dict.fromkeys(FILES, b"anything")
     for name in names:
-        write(f"{registry}/{name}", name=name, created=CREATED, contents=contents, for_people={CARD: b"a card"})
+        write(f"{registry}/{name}", name=name, created=CREATED, contents=contents, unlisted={CARD: b"a card"})
 
 
 def all_files(registry: str) -> set[str]:

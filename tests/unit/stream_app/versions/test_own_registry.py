@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.errors import VersionRefused
 from model.versions.manifest import MANIFEST
+from model.versions.version import save
 from stream_app.settings import Settings
-from stream_app.versions.own_registry import check_not_empty, read_version, version_path
+from stream_app.versions.own_registry import check_not_empty, read_for_training, read_version, version_path
+from tests.unit.builders.basics import make_version
 from tests.unit.builders.versions import save_version
 
 
@@ -59,3 +63,15 @@ def test_a_registry_without_any_version_may_be_mounted_later(tmp_path: Path) -> 
             asyncio.run(check_not_empty(Settings(registry=str(registry))))
     (tmp_path / "v1").mkdir()
     asyncio.run(check_not_empty(Settings(registry=str(tmp_path))))
+
+
+def test_a_trainer_is_told_when_the_items_of_a_version_were_last_seen(tmp_path: Path) -> None:
+    settings, version = Settings(registry=str(tmp_path)), make_version(["a", "b"])
+    version.vocabulary.last_seen = np.array([5, 7])
+    save(str(tmp_path / "unsaved"), replace(version, name="unsaved", created="2026-01-01T00:00:00Z"))
+    found = asyncio.run(read_for_training(settings, "unsaved")).vocabulary.last_seen
+    assert found is not None
+    assert found.tolist() == [5, 7]
+    version.vocabulary.last_seen = None
+    save(str(tmp_path / "before"), replace(version, name="before", created="2026-01-01T00:00:00Z"))
+    assert asyncio.run(read_for_training(settings, "before")).vocabulary.last_seen is None
