@@ -6,16 +6,15 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from model.data.events import actions_of
 from model.data.price_bins import NO_BINS, PriceBins
-from model.data.sequences import sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import identity_combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import SMALL_WORDS, NetworkConfig, WordRows
 from model.rounds.initial_network import cold_start
+from model.statistics.statistics_table import StatisticsTable
+from model.versions.manifest import FORMAT
 from model.versions.version import VersionContents, save
 from stream_app.versions.promotions import Promotion
 
@@ -28,8 +27,12 @@ def untrained_version(
     fusion: Callable[[Vocabulary], Fusion] | None = None,
     word_rows: WordRows = SMALL_WORDS,
     bins: PriceBins = NO_BINS,
+    number: int = FORMAT,
 ) -> Promotion:
-    """A version of the default size in the folder `path`, called like it; items are called item-0, item-1, …"""
+    """A version of the default size in the folder `path`, called like it; items are called item-0, item-1, …
+
+    `number` is that of the format.
+    """
     vocabulary = Vocabulary([f"item-{number}" for number in range(items)])
     created = "2026-01-01T00:00:00+00:00"
     contents = VersionContents(
@@ -43,11 +46,10 @@ def untrained_version(
         facts={},
         bins=bins,
     )
-    sha256 = save(str(path), contents)
+    sha256 = save(str(path), contents, number=number)
     return Promotion(version=path.name, manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={})
 
 
 def fusion_without_a_log(vocabulary: Vocabulary) -> Fusion:
     """Nothing is known but the network: it ranks alone."""
-    nothing = sequences_of(actions_of([], []))
-    return Fusion(item_statistics_of(nothing, vocabulary), identity_combiner())
+    return Fusion(StatisticsTable(), identity_combiner())

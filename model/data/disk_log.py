@@ -58,7 +58,7 @@ _ROW: Final = np.dtype(
         ),
     ]
 )
-_COLUMNS: Final = ("item_keys", "contexts", "times", "continues", "offsets")
+_COLUMNS: Final = ("item_keys", "contexts", "times", "continues", "offsets", "user_keys")
 
 Rows = NDArray[np.void]
 
@@ -243,8 +243,10 @@ def _rows_of(chunk: Actions) -> Rows:
 def _sequences(rows: Rows, queries: QueryTable, bins: PriceBins) -> Sequences:
     """Groups rows by user, in order of first appearance; two users with one hash (chance 3 in 10^8 among a million)
     would become one."""
-    _, firsts, codes = np.unique(rows["user"], return_index=True, return_inverse=True)
+    keys, firsts, codes = np.unique(rows["user"], return_index=True, return_inverse=True)
     ranks = np.empty(len(firsts), np.int64)
-    ranks[np.argsort(firsts)] = np.arange(len(firsts))
+    order = np.argsort(firsts)
+    ranks[order] = np.arange(len(firsts))
     columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name]) for name in _FIELDS}
-    return replace(group_by_user(replace(concatenate([]), **columns), ranks[codes], bins), queries=queries)
+    grouped = group_by_user(replace(concatenate([]), **columns), ranks[codes], keys[order], bins)
+    return replace(grouped, queries=queries)

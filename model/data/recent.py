@@ -27,10 +27,11 @@ class RecentActions(NamedTuple):
     contexts: NDArray[np.uint32]  # (A,)
     starts: NDArray[np.int64]  # (N,)
     stops: NDArray[np.int64]  # (N,)
+    item_keys: NDArray[np.uint64]  # (A,) of items, whether the catalogue has them or not, and of searches
 
     def select(self, answers: slice | NDArray[np.int64]) -> RecentActions:
         """Returns the last actions for some of the answers."""
-        return RecentActions(self.items, self.contexts, self.starts[answers], self.stops[answers])
+        return RecentActions(self.items, self.contexts, self.starts[answers], self.stops[answers], self.item_keys)
 
 
 def catalogue_items(

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import contexts_of, types_of
-from model.data.events import NO_TIME, PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS, Actions, on_wanted_items
+from model.data.events import (
+    NO_TIME,
+    PURCHASE,
+    PURCHASE_HORIZON,
+    PURCHASE_WITHIN_MS,
+    Actions,
+    on_wanted_items,
+    text_hashes,
+)
 from model.data.price_bins import NO_BINS, PriceBins
 from model.data.query_table import QueryTable, joined_tables
 from model.data.user_clocks import user_clocks
@@ -31,6 +39,12 @@ class Sequences:
     offsets: NDArray[np.int64]  # (U + 1,)
     queries: QueryTable = field(default_factory=QueryTable)  # the words of the searches, and perhaps of others
     bins: PriceBins = NO_BINS  # which the contexts have their prices in
+    user_keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # (U,) by default numbers
+
+    def __post_init__(self) -> None:
+        users = len(self.offsets) - 1
+        if len(self.user_keys) != users:
+            object.__setattr__(self, "user_keys", np.arange(1, users + 1, dtype=np.uint64))
 
     def __len__(self) -> int:
         return len(self.item_keys)
@@ -135,8 +149,8 @@ class Sequences:
 
     def where(self, wanted: NDArray[np.bool_]) -> Sequences:
         """Returns the wanted actions (A,), of each user a beginning or an end; users without any are left out."""
-        offsets = np.unique(np.concatenate(([0], np.cumsum(wanted)))[self.offsets])
-        return self._taken(wanted, offsets)
+        ends = np.concatenate(([0], np.cumsum(wanted)))[self.offsets]
+        return self._taken(wanted, np.unique(ends), self.user_keys[np.diff(ends) > 0])
 
     def users_at(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the numbers of the users of some actions, (N,) each."""
@@ -147,11 +161,17 @@ class Sequences:
         starts, sizes = self.offsets[users], np.diff(self.offsets)[users]
         offsets = np.concatenate(([0], np.cumsum(sizes)))
         indices = np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])
-        return self._taken(indices, offsets)
+        return self._taken(indices, offsets, self.user_keys[users])
 
-    def _taken(self, actions: NDArray[np.bool_] | NDArray[np.int64], offsets: NDArray[np.int64]) -> Sequences:
+    def _taken(
+        self,
+        actions: NDArray[np.bool_] | NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        user_keys: NDArray[np.uint64],
+    ) -> Sequences:
         columns = (self.item_keys[actions], self.contexts[actions], self.times[actions])
-        return Sequences(*columns, _within_users(self.continues[actions], offsets), offsets, self.queries, self.bins)
+        continues = _within_users(self.continues[actions], offsets)
+        return Sequences(*columns, continues, offsets, self.queries, self.bins, user_keys)
 
     def newest(self, share: float) -> int:
         """Returns the time (ms) at or after which about `share` of the actions lie."""
@@ -169,11 +189,16 @@ def sequences_of(actions: Actions, bins: PriceBins = NO_BINS) -> Sequences:
     actions = actions.in_sequences()
     codes: dict[str, int] = {}
     users = np.array([codes.setdefault(user, len(codes)) for user in actions.users], np.int64)
-    return group_by_user(actions, users, bins)
+    return group_by_user(actions, users, text_hashes(list(codes)), bins)
 
 
-def group_by_user(actions: Actions, users: NDArray[np.int64], bins: PriceBins = NO_BINS) -> Sequences:
-    """Groups actions that enter sequences by `users` (N,), the numbers 0, 1, … of their users; ids do not matter."""
+def group_by_user(
+    actions: Actions, users: NDArray[np.int64], user_keys: NDArray[np.uint64], bins: PriceBins = NO_BINS
+) -> Sequences:
+    """Groups actions that enter sequences by `users` (N,), the numbers 0, 1, … of their users; ids do not matter.
+
+    `user_keys` (U,) are the users', by number.
+    """
     unknown = np.full(len(users), NO_TIME)
     clocks, _ = user_clocks(users, actions.times, unknown, np.ones(len(users), np.bool_))
     contexts = contexts_of(replace(actions, times=clocks), users, unknown, np.zeros(len(users), np.uint64), bins)
@@ -187,6 +212,7 @@ def group_by_user(actions: Actions, users: NDArray[np.int64], bins: PriceBins = 
         offsets=offsets,
         queries=QueryTable(actions.queries),
         bins=bins,
+        user_keys=user_keys,
     )
 
 
@@ -204,6 +230,7 @@ def concatenate_sequences(groups: Sequence[Sequences]) -> Sequences:
         offsets=np.concatenate([np.zeros(1, np.int64), *ends]),
         queries=joined_tables([group.queries for group in groups]),
         bins=groups[0].bins,
+        user_keys=np.concatenate([group.user_keys for group in groups]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a round of training is judged by: the served ranking beside the rules, on the same targets in the same order.
+"""What a round of training is judged by: the served ranking beside the rules, in one pass over the slice.
 
 Shapes: A actions of the sequences, N targets, M labels of purchases, K event types.
 """
@@ -6,7 +6,8 @@ Shapes: A actions of the sequences, N targets, M labels of purchases, K event ty
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,14 +22,16 @@ from model.data.events import SEARCH
 from model.data.sequences import Sequences
 from model.data.targets import targets_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.evaluation.baselines import RulesRanker, fill_lists
+from model.evaluation.baselines import fill_lists
 from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.judged_users import standard_error
 from model.evaluation.network_ranker import TOKENS, exact_ranks
+from model.evaluation.passing_log import PassingFusion, PassingRanker, PassingRules, rank_in_time
 from model.evaluation.purchase_quality import PurchaseLosses, labelled_from, log_losses, probabilities
-from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout, Ranking, mean, rank_all, ranking, ranks_in_lists
+from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout, Ranking, mean, ranking, ranks_in_lists
 from model.network.network import Network
 from model.serving.rules import NO_TYPE, Rules
+from model.statistics.log_statistics import counter_of
 from model.versions.version import VersionContents
 
 
@@ -80,55 +83,87 @@ class ServedQuality:
 
 @dataclass(frozen=True, slots=True)
 class TimeSlice:
-    """A time that nobody has learned, as it is judged by: the sequences around it and the rules of the time before."""
+    """A time that nobody has learned, as it is judged by: what was known before, and the sequences around it."""
 
-    rules: Rules
+    known: EventLog  # of the time before
     sequences: Sequences
     cut: int  # when it begins, ms
     device: torch.device  # where versions predict it
 
+    @property
+    def holdout(self) -> Holdout:
+        """The next actions on items from the cut on."""
+        return Holdout(self.sequences, self.sequences.targets_from(self.cut))
+
 
 def evaluate(version: VersionContents, of: TimeSlice) -> Evaluation:
-    """Ranks every action of a slice from the actions of its user before it.
+    """Evaluates one version: see `evaluate_all`."""
+    return evaluate_all([version], of)[0]
 
-    Nothing learns on the way: version and rules stay as they are.
+
+def evaluate_all(versions: Sequence[VersionContents], of: TimeSlice) -> list[Evaluation]:
+    """Ranks every action of a slice from what was known before it, in one pass: by each version and by the rules.
+
+    Networks stay as they are. The rules and the statistics of all versions, unless these were made to stand still,
+    have learned what is known before the slice, and learn on the way.
     """
-    network, rules, sequences, cut, device = version.network.to(of.device), of.rules, of.sequences, of.cut, of.device
-    steps, targets = sequences.next_actions_from(cut), sequences.targets_from(cut)
-    of_network = _predict(network, version.vocabulary, sequences, cut, device)
-    holdout = Holdout(sequences, targets)
-    served = served_quality(version, of)
-    rules_ranks = rank_all(RulesRanker(rules), holdout).ranks
-    popular = fill_lists(np.zeros((len(targets), LIST_SIZE), np.uint64), np.array(rules.popular(LIST_SIZE), np.uint64))
-    return Evaluation(
-        targets=len(targets),
-        served=ranking(served.ranks),
-        network=ranking(of_network.ranks[targets]),
-        rules=ranking(rules_ranks),
-        popularity=ranking(ranks_in_lists(popular, holdout.item_keys).ranks),
-        steps=len(steps),
-        type_accuracy=mean(of_network.type_hits[steps]),
-        type_log_loss=-mean(of_network.type_log_probabilities[steps]),
-        rules_type_log_loss=_type_loss_of_rules(rules, sequences, steps),
-        positions=targets,
-        owners=holdout.owners,
-        served_ranks=served.ranks,
-        rules_ranks=rules_ranks,
-        purchases=served.purchases,
-    )
+    holdout, rules = of.holdout, learned_rules(of.known)  # the rules that stand still are for all but the ranking
+    ranks = _ranks_in_time(versions, of, with_rules=True)
+    popular = fill_lists(np.zeros((len(holdout), LIST_SIZE), np.uint64), np.array(rules.popular(LIST_SIZE), np.uint64))
+    popularity = ranking(ranks_in_lists(popular, holdout.item_keys).ranks)
+    steps = of.sequences.next_actions_from(of.cut)
+    type_loss = _type_loss_of_rules(rules, of.sequences, steps)
+    found = []
+    for version, served in zip(versions, ranks, strict=False):
+        of_network = _predict(version.network, version.vocabulary, of.sequences, of.cut, of.device)
+        found.append(
+            Evaluation(
+                targets=len(holdout),
+                served=ranking(served),
+                network=ranking(of_network.ranks[holdout.positions]),
+                rules=ranking(ranks[-1]),
+                popularity=popularity,
+                steps=len(steps),
+                type_accuracy=mean(of_network.type_hits[steps]),
+                type_log_loss=-mean(of_network.type_log_probabilities[steps]),
+                rules_type_log_loss=type_loss,
+                positions=holdout.positions,
+                owners=holdout.owners,
+                served_ranks=served,
+                rules_ranks=ranks[-1],
+                purchases=_purchase_losses(version, of, rules),
+            )
+        )
+    return found
 
 
 def served_quality(version: VersionContents, of: TimeSlice) -> ServedQuality:
-    """Measures what workers would publish: the ranking of network and log together, and purchase probabilities."""
-    network, sequences, cut = version.network.to(of.device), of.sequences, of.cut
-    ranker = FusionRanker(network, version.vocabulary, version.fusion, of.device)
-    ranks = rank_all(ranker, Holdout(sequences, sequences.targets_from(cut))).ranks
-    positions = labelled_from(sequences, cut)
+    """Measures what workers would publish: the ranking of network and statistics together, purchase probabilities."""
+    return ServedQuality(_ranks_in_time([version], of)[0], _purchase_losses(version, of, learned_rules(of.known)))
+
+
+def _ranks_in_time(
+    versions: Sequence[VersionContents], of: TimeSlice, *, with_rules: bool = False
+) -> list[NDArray[np.int64]]:
+    """Returns the ranks (N,) of the targets by each version and, if wanted, by the rules."""
+    holdout, counter = of.holdout, counter_of(of.known)
+    rankers: dict[str, PassingRanker] = {}
+    for number, version in enumerate(versions):
+        fusion = replace(version.fusion, statistics=counter.table) if version.fusion.live else version.fusion
+        ranker = FusionRanker(version.network.to(of.device), version.vocabulary, fusion, of.device)
+        rankers[str(number)] = PassingFusion(ranker, holdout)
+    if with_rules:
+        rankers["rules"] = PassingRules(learned_rules(of.known), holdout)
+    return [found.ranks for found in rank_in_time(rankers, holdout, counter, of.cut).values()]
+
+
+def _purchase_losses(version: VersionContents, of: TimeSlice, rules: Rules) -> PurchaseLosses:
+    sequences = of.sequences
+    positions = labelled_from(sequences, of.cut)
     bought = sequences.purchase_soon[positions]
-    ours = probabilities(network.purchase, version.vocabulary, version.calibration, sequences, positions)
-    theirs = np.array([of.rules.purchase_probability(code) for code in range(NO_TYPE)])[sequences.types[positions]]
-    owners = sequences.users_at(positions)
-    return ServedQuality(ranks, PurchaseLosses(owners, bought, log_losses(ours, bought), log_losses(theirs, bought)))
+    ours = probabilities(version.network.purchase, version.vocabulary, version.calibration, sequences, positions)
+    theirs = np.array([rules.purchase_probability(code) for code in range(NO_TYPE)])[sequences.types[positions]]
+    return PurchaseLosses(sequences.users_at(positions), bought, log_losses(ours, bought), log_losses(theirs, bought))
 
 
 def learned_rules(log: EventLog) -> Rules:

@@ -1,10 +1,11 @@
-"""The fusion as a ranker: exactly what a worker serves, on a log that is complete beforehand.
+"""The fusion as a ranker: what a worker serves, on a log that is complete beforehand.
 
-Shapes: N targets, I items, D width, C candidates, K items of a list.
+Shapes: N targets, T candidates of all of them, F features, D width, K items of a list.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,24 +19,25 @@ from model.evaluation.network_ranker import queries_of
 from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout, RankedTargets
 from model.fusion.candidate_features import NETWORK_BEST, NetworkBest
 from model.fusion.candidates import Candidates
-from model.fusion.fusion import Fusion
+from model.fusion.fusion import Fusion, FusionRanking
+from model.fusion.live_items import LiveItems
 from model.network.network import Network
 from model.search.catalogue import Catalogue
 
-_AT_ONCE: Final = 256  # targets scored together
+_AT_ONCE: Final = 256  # targets scored together while the statistics stay as they are
 
 
 @dataclass(frozen=True, slots=True)
 class FusionInputs:
-    """What network and log say about N targets, before the combiner scores it."""
+    """What network and log say about N targets, before the statistics join."""
 
-    targets: NDArray[np.int32]  # (N,) catalogue indices; -1: not in the vocabulary
+    item_keys: NDArray[np.uint64]  # (N,) of the targets
     recent: RecentActions
     best: NetworkBest
 
-    def collect(self, fusion: Fusion, indices: NDArray[np.int64]) -> Candidates:
-        """Returns the candidates of some of the targets."""
-        return fusion.collect(self.recent.select(indices), self.best.select(indices))
+    def select(self, indices: NDArray[np.int64]) -> FusionInputs:
+        """Returns what is said about some of the targets."""
+        return FusionInputs(self.item_keys[indices], self.recent.select(indices), self.best.select(indices))
 
 
 class FusionRanker:
@@ -44,12 +46,14 @@ class FusionRanker:
     def __init__(self, network: Network, vocabulary: Vocabulary, fusion: Fusion, device: torch.device) -> None:
         self._network = network.to(device).eval()
         self._vocabulary = vocabulary
-        self._fusion = fusion
         self._device = device
         with torch.inference_mode():
             item_vectors = network.item_vectors()
             self._catalogue = Catalogue(item_vectors)
-            self._vectors = item_vectors.cpu().contiguous().numpy()
+            vectors = item_vectors.cpu().contiguous().numpy()
+            attributes = network.contexts.weight.detach().cpu().contiguous().numpy()
+        self._live = LiveItems(vocabulary, vectors, attributes, fusion.statistics, nameless=True)
+        self.ranking = FusionRanking(self._live, fusion.combiner)
 
     @torch.inference_mode()
     def inputs_of(self, holdout: Holdout) -> FusionInputs:
@@ -60,24 +64,42 @@ class FusionRanker:
         items = catalogue_items(self._vocabulary, sequences.item_keys, sequences.contexts)
         best = (ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy(), queries.cpu().numpy())
         return FusionInputs(
-            targets=items[holdout.positions],
-            recent=RecentActions(items, sequences.contexts, holdout.starts, holdout.positions),
-            best=NetworkBest(*best, self._vectors),
+            item_keys=holdout.item_keys,
+            recent=RecentActions(items, sequences.contexts, holdout.starts, holdout.positions, sequences.item_keys),
+            best=NetworkBest(*best),
         )
 
-    @torch.inference_mode()
+    def collect(self, inputs: FusionInputs) -> tuple[Candidates, NDArray[np.int32]]:
+        """Returns the candidates of N answers by the statistics as they are now, and the rows of the targets (N,); -1:
+        it has none."""
+        self._live.follow()
+        return self.ranking.collect(inputs.recent, inputs.best), self._live.rows_of(inputs.item_keys)
+
     def rank(self, holdout: Holdout) -> RankedTargets:
-        """Ranks by the scores of the combiner."""
-        inputs = self.inputs_of(holdout)
-        ranks, top = np.full(len(holdout), MISSED), np.zeros((len(holdout), LIST_SIZE), np.uint64)
-        for start in range(0, len(holdout), _AT_ONCE):
-            chunk = np.arange(start, min(start + _AT_ONCE, len(holdout)))
-            candidates = inputs.collect(self._fusion, chunk)
-            scores = self._fusion.score(candidates)
-            ranks[chunk] = _ranks(scores, candidates, inputs.targets[chunk])
-            best = _best(scores, candidates)
-            top[chunk] = np.where(best < 0, 0, self._vocabulary.item_keys[candidates.items[best]])
+        """Ranks by the scores of the combiner; the statistics stay as they are."""
+        return self._ranked(self.inputs_of(holdout), chunks_of(len(holdout)))
+
+    def _ranked(self, inputs: FusionInputs, chunks: Iterator[NDArray[np.int64]]) -> RankedTargets:
+        n = len(inputs.item_keys)
+        ranks, top = np.full(n, MISSED), np.zeros((n, LIST_SIZE), np.uint64)
+        for chunk in chunks:
+            ranked = self.rank_some(inputs.select(chunk))
+            ranks[chunk], top[chunk] = ranked.ranks, ranked.top
         return RankedTargets(ranks, top)
+
+    def rank_some(self, inputs: FusionInputs) -> RankedTargets:
+        """Ranks N targets by the statistics as they are now."""
+        candidates, targets = self.collect(inputs)
+        scores = self.ranking.score(candidates)
+        best, keys = _best(scores, candidates), self._live.table.arrays.items.keys
+        top = np.where(best < 0, np.uint64(0), keys[candidates.items[best]])
+        return RankedTargets(_ranks(scores, candidates, targets), top)
+
+
+def chunks_of(targets: int) -> Iterator[NDArray[np.int64]]:
+    """Yields the indices of so many targets, some at a time."""
+    for start in range(0, targets, _AT_ONCE):
+        yield np.arange(start, min(start + _AT_ONCE, targets))
 
 
 def _ranks(scores: NDArray[np.float32], candidates: Candidates, targets: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -3,8 +3,8 @@
 Collecting fills in those that are known while candidates are found (`fusion/candidates.py`); the others are filled in
 here once all candidates of an answer are there.
 
-Shapes: N answers, C candidates of the answer at hand, F features, K best items of the network, D width, I items of the
-catalogue. Items are catalogue indices.
+Shapes: N answers, A actions of their users, C candidates of the answer at hand, F features, K best items of the
+network, D width. Items are rows of the statistics where nothing else is said; vectors are by number (`LiveItems`).
 """
 
 from __future__ import annotations
@@ -16,27 +16,35 @@ from numpy.typing import NDArray
 
 from model.data.contexts import FIRST_GAP, gap_bucket, opens_session
 from model.data.recent import RecentActions
-from model.fusion.item_statistics import ItemStatistics
+from model.fusion.live_items import LiveArrays
 from model.kernels.compiled import Floats, uncounted
 from model.kernels.fast_math import fast_log
 from model.kernels.gathered_dot import dot, multiply_by_four
+from model.statistics.rows import ItemRows
+from model.statistics.statistics_table import TableArrays
 
 FEATURES: Final = (
     "log_probability",  # by the network
     "followed_last", "followed_second", "followed_earlier",  # how often it followed the user's latest distinct items
     "preceded_last", "preceded_second", "preceded_earlier",
+    "followed_late_last", "followed_late_second",  # as `followed`, of late
+    "followed_intent", "followed_query",  # how often it followed the last cart or purchase, and the last search
     "own", "own_recency", "own_count", "own_last", "own_bought", "own_session",  # what the user did with it
     "same_category", "same_brand", "category_share",  # with the user's last item, and among all own ones
     "own_next", "own_previous",  # the user went from or to the last item before
     "like_latest",  # cosine with a blend of the user's latest distinct items, in the network's vectors
     "like_last", "like_second",  # with each of the latest two
-    "popularity", "trend",
+    "popularity", "trend", "later",  # `later`: the vocabulary lacks it
     "history", "repeats", "certainty", "gap", "boundary",  # of the answer, not of the item: how far to trust the others
 )  # fmt: skip
-(LOG_PROBABILITY, FOLLOWED, _, _, PRECEDED, _, _, OWN, OWN_RECENCY, OWN_COUNT, OWN_LAST, OWN_BOUGHT, OWN_SESSION,
+(LOG_PROBABILITY, FOLLOWED, _, _, PRECEDED, _, _, FOLLOWED_LATE, _, FOLLOWED_INTENT, FOLLOWED_QUERY,
+ OWN, OWN_RECENCY, OWN_COUNT, OWN_LAST, OWN_BOUGHT, OWN_SESSION,
  _SAME_CATEGORY, _SAME_BRAND, _CATEGORY_SHARE, OWN_NEXT, OWN_PREVIOUS, _LIKE_LATEST, _LIKE_LAST, _LIKE_SECOND,
- _POPULARITY, _TREND,
+ _POPULARITY, _TREND, _LATER,
  _HISTORY, _REPEATS, _CERTAINTY, _GAP, _BOUNDARY) = range(len(FEATURES))  # fmt: skip
+LATER_FEATURES: Final = (  # those that came with live statistics: versions of the format before lack them
+    "followed_late_last", "followed_late_second", "followed_intent", "followed_query", "later"
+)  # fmt: skip
 OWN_ITEM_FEATURES: Final = (  # zero for all items that are not the user's own; OWN is 1 for those that are
     OWN, OWN_RECENCY, OWN_COUNT, OWN_LAST, OWN_BOUGHT, OWN_SESSION, OWN_NEXT, OWN_PREVIOUS
 )  # fmt: skip
@@ -47,41 +55,62 @@ RECENCY_RANKS: Final = 3  # latest distinct items with neighbour features of the
 LOG_PROBABILITY_SCALE: Final = np.float32(4)  # divides log-probabilities: features should be about as large as one
 _LEAST_LOG_PROBABILITY: Final = np.float32(-20)
 _BLENDED: Final = 6  # latest distinct items of the user that candidates are compared with
+LATE_RANKS: Final = 2  # latest distinct items with a feature of what followed them of late
+LEVEL_SCALE: Final = np.float32(np.log(2) / 4)  # of levels, which are logarithms to base 2
+_LEAST_LATE: Final = np.float32(np.log2(0.2))  # of a level of late, less the mean one
 _LEAST_LENGTH: Final = np.float32(1e-6)  # of a blend, so that nothing is divided by zero
 
 
 class NetworkBest(NamedTuple):
     """The network's best items, and all that it takes to compute its scores of the others."""
 
-    items: NDArray[np.int64]  # (N, K) best first
+    items: NDArray[np.int64]  # (N, K) numbers, best first
     log_probabilities: Floats  # (N, K)
     queries: Floats  # (N, D)
-    vectors: Floats  # (I, D)
 
     def select(self, answers: slice | NDArray[np.int64]) -> NetworkBest:
         """Returns the best items for some of the answers."""
-        return NetworkBest(self.items[answers], self.log_probabilities[answers], self.queries[answers], self.vectors)
+        return NetworkBest(self.items[answers], self.log_probabilities[answers], self.queries[answers])
+
+
+class Levels(NamedTuple):
+    """What the levels of items are compared with: see `ItemRows.levels`."""
+
+    mean: np.float32  # of all items, by the SLOW clock
+    least: np.float32  # half an action
+    mean_late: np.float32  # by the FAST clock
 
 
 class CandidateSources(NamedTuple):
     """All that candidates and their features come from."""
 
     recent: RecentActions
+    rows: NDArray[np.int32]  # (A,) rows of the recent actions' items; NO_ITEM: there is none
     best: NetworkBest
-    statistics: ItemStatistics
+    live: LiveArrays
+    table: TableArrays
+    source_index: NDArray[np.uint64]  # cells, from the keys of sources to their rows
+    levels: Levels
+
+    def select(self, answers: slice | NDArray[np.int64]) -> CandidateSources:
+        """Returns the sources for some of the answers."""
+        return self._replace(recent=self.recent.select(answers), best=self.best.select(answers))
 
 
 class OwnItems(NamedTuple):
     """What a user had to do with."""
 
-    items: NDArray[np.int32]  # the distinct ones, latest first
+    items: NDArray[np.int32]  # rows of the distinct ones, latest first
     actions: int  # on items
+    best: int  # how many candidates are the network's best items: they come first
 
 
 class Scratch(NamedTuple):
     """Memory for what is computed of one answer, kept from answer to answer."""
 
-    own: NDArray[np.int32]  # (RECENT_LENGTH,)
+    own: NDArray[np.int32]  # (RECENT_LENGTH,) rows
+    own_numbers: NDArray[np.int32]  # (RECENT_LENGTH,)
+    numbers: NDArray[np.int32]  # (C or more,)
     shares: Floats  # (CATEGORY_BUCKETS,)
     directions: Floats  # (FOUR, D)
     products: Floats  # (C or more, FOUR)
@@ -101,18 +130,16 @@ def describe(
 
     What was counted while collecting is brought to scale.
     """
-    recent, best, statistics = sources
-    own, actions = user
+    recent, best = sources.recent, sources.best
+    own, actions = user.items, user.actions
     end = begin + len(items)
     if len(own):
-        _compare_attributes(statistics, own, items, features, begin, scratch.shares)
-    _ask_network(best, n, own, items, features, begin, scratch)
-    for column in range(FOLLOWED, PRECEDED + RECENCY_RANKS):
+        _compare_attributes(sources.table.items, own, items, features, begin, scratch.shares)
+    _ask_network(sources, n, user, items, features, begin, scratch)
+    for column in range(FOLLOWED, FOLLOWED_QUERY + 1):
         _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))
     _logarithms(features[OWN_COUNT, begin:end], np.float32(1), np.float32(1))
-    for index in range(len(items)):
-        features[_POPULARITY, begin + index] = statistics.popularity[items[index]]
-        features[_TREND, begin + index] = statistics.trend[items[index]]
+    _compare_levels(sources, items, features, begin)
     last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
     gap = np.float32(gap_bucket(last)) / np.float32(FIRST_GAP)
     certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
@@ -124,8 +151,21 @@ def describe(
 
 
 @uncounted
+def _compare_levels(sources: CandidateSources, items: NDArray[np.int32], features: Floats, begin: int) -> None:
+    """Fills in how popular items are among all, how much more of late, and which came after the vocabulary."""
+    levels, scale = sources.table.items.levels, sources.levels
+    for index in range(len(items)):
+        row = items[index]
+        popularity = max(levels[row, 0], scale.least) - scale.mean
+        late = max(levels[row, 1] - scale.mean_late, _LEAST_LATE)
+        features[_POPULARITY, begin + index] = popularity * LEVEL_SCALE
+        features[_TREND, begin + index] = (late - popularity) * LEVEL_SCALE
+        features[_LATER, begin + index] = np.float32(sources.live.numbers[row] >= sources.live.known)
+
+
+@uncounted
 def _compare_attributes(
-    statistics: ItemStatistics,
+    statistics: ItemRows,
     own: NDArray[np.int32],
     items: NDArray[np.int32],
     features: Floats,
@@ -150,9 +190,9 @@ def _compare_attributes(
 
 @uncounted
 def _ask_network(
-    best: NetworkBest,
+    sources: CandidateSources,
     n: int,
-    own: NDArray[np.int32],
+    user: OwnItems,
     items: NDArray[np.int32],
     features: Floats,
     begin: int,
@@ -162,21 +202,26 @@ def _ask_network(
 
     Four products of each candidate's vector at once, as most vectors come from far away in memory.
     """
-    end = begin + len(items)
+    best, live, end, own = sources.best, sources.live, begin + len(items), user.items
     log_probability, like_latest = features[LOG_PROBABILITY, begin:end], features[_LIKE_LATEST, begin:end]
     like_last, like_second = features[_LIKE_LAST, begin:end], features[_LIKE_SECOND, begin:end]
     query, known = best.queries[n], best.items.shape[1]
-    log_total = dot(query, best.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if known else np.float32(0)
-    directions, products = scratch.directions, scratch.products[: len(items)]
+    log_total = dot(query, live.vectors[best.items[n, 0]]) - best.log_probabilities[n, 0] if known else np.float32(0)
+    directions, products, numbers = scratch.directions, scratch.products[: len(items)], scratch.numbers[: len(items)]
     directions[1:] = np.float32(0)
     for d in range(len(query)):
         directions[0, d] = query[d]
-    _blend(best.vectors, own[:_BLENDED], directions[1])
-    _blend(best.vectors, own[:1], directions[2])
-    _blend(best.vectors, own[1:2], directions[3])
-    multiply_by_four(best.vectors, items, directions, products)
     for index in range(len(items)):
-        if index >= known:
+        numbers[index] = live.numbers[items[index]]
+    for rank in range(len(own)):
+        scratch.own_numbers[rank] = live.numbers[own[rank]]
+    own_numbers = scratch.own_numbers[: len(own)]
+    _blend(live.vectors, own_numbers[:_BLENDED], directions[1])
+    _blend(live.vectors, own_numbers[:1], directions[2])
+    _blend(live.vectors, own_numbers[1:2], directions[3])
+    multiply_by_four(live.vectors, numbers, directions, products)
+    for index in range(len(items)):
+        if index >= user.best:
             log_probability[index] = products[index, 0] - log_total
         log_probability[index] = max(log_probability[index], _LEAST_LOG_PROBABILITY) / LOG_PROBABILITY_SCALE
         like_latest[index], like_last[index] = products[index, 1], products[index, 2]

@@ -2,13 +2,13 @@
 
 Candidates are the network's best items, the user's own recent ones, what followed and preceded these in other users'
 sequences, and popular ones, in all and in the last item's category. Features that are counted on the way are filled in
-here, the others by `fusion/candidate_features.py`.
+here, the others by `fusion/candidate_features.py`. Items that the vocabulary lacks are candidates like all others.
 
 The candidates of several answers lie one after the other, and a feature of all of them is a row: what is done to one
 feature walks along it, and scoring them is one product of matrices without gaps.
 
-Shapes: N answers, A actions of their users, T candidates of all answers, F features, I items of the catalogue. Items
-are catalogue indices.
+Shapes: N answers, A actions of their users, T candidates of all answers, F features, R rows of the statistics. Items
+are rows of the statistics, but for the network's best, which are numbers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import opens_session, type_of
-from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH
+from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH, TYPE_CODES
 from model.data.recent import RECENT_LENGTH, RecentActions
 from model.fusion.candidate_features import (
     FEATURES,
     FOLLOWED,
+    FOLLOWED_INTENT,
+    FOLLOWED_LATE,
+    FOLLOWED_QUERY,
+    LATE_RANKS,
     LOG_PROBABILITY,
     OWN,
     OWN_BOUGHT,
@@ -40,9 +44,12 @@ from model.fusion.candidate_features import (
     Scratch,
     describe,
 )
-from model.fusion.item_statistics import ItemStatistics, Neighbours
+from model.fusion.live_items import LiveArrays
 from model.kernels.compiled import Floats, compiled, uncounted
 from model.kernels.gathered_dot import FOUR
+from model.kernels.hash_table import find_row
+from model.statistics.counter import AFTER_QUERY, source_key
+from model.statistics.rows import NOBODY, NeighbourRows
 
 MAX_CANDIDATES: Final = 256  # of an answer
 
@@ -50,13 +57,18 @@ MAX_CANDIDATES: Final = 256  # of an answer
 # add to the features of items that are candidates already.
 _FOLLOWERS: Final = np.array((64, 24, 12, 12, 8, 8))
 _PREDECESSORS: Final = np.array((24, 8, 4, 4, 4, 4))
+_LATE: Final = np.array((12, 6))  # of those that followed of late
+_AFTER_INTENT: Final = 12
+_AFTER_QUERY: Final = 16
+_INTENT_WITHIN: Final = 4  # last actions among which a cart or a purchase counts
+_CART: Final = TYPE_CODES["cart"]
 _APART: Final = 16  # more columns: rows a power of two apart would contend for the same cache sets
 
 
 class Candidates(NamedTuple):
     """The candidates of N answers: those of answer n are `starts[n]` to `starts[n + 1]`."""
 
-    items: NDArray[np.int32]  # (T,)
+    items: NDArray[np.int32]  # (T,) rows of the statistics
     features: Floats  # (F, T)
     starts: NDArray[np.int64]  # (N + 1,)
 
@@ -69,7 +81,7 @@ class Candidates(NamedTuple):
 class SeenIndex(NamedTuple):
     """Which items are candidates of the answer at hand, and where; kept from call to call, by one thread alone."""
 
-    seen: NDArray[np.int64]  # (I,) number of the last answer with the item, times MAX_CANDIDATES, plus its index there
+    seen: NDArray[np.int64]  # (R,) number of the last answer with the row, times MAX_CANDIDATES, plus its index there
     next_answer: NDArray[np.int64]  # (1,)
 
 
@@ -79,13 +91,14 @@ class _Draft(NamedTuple):
     items: NDArray[np.int32]  # (MAX_CANDIDATES,)
     features: Floats  # (F, …)
     begin: int  # the column of its first candidate
-    seen: NDArray[np.int64]  # (I,) as in `SeenIndex`
+    seen: NDArray[np.int64]  # (R,) as in `SeenIndex`
     first: int  # what `seen` holds for its first candidate
+    live: LiveArrays
 
 
-def new_seen_index(items: int) -> SeenIndex:
-    """Returns an index for a catalogue of so many items."""
-    return SeenIndex(np.full(items, -1, np.int64), np.zeros(1, np.int64))
+def new_seen_index(rows: int) -> SeenIndex:
+    """Returns an index for so many rows of the statistics."""
+    return SeenIndex(np.full(rows, -1, np.int64), np.zeros(1, np.int64))
 
 
 def allocate_candidates(answers: int) -> Candidates:
@@ -118,7 +131,7 @@ def _collect(
     features: Floats,
     starts: NDArray[np.int64],
 ) -> None:
-    scratch = new_scratch(sources.best.vectors.shape[1])
+    scratch = new_scratch(sources.live.vectors.shape[1])
     for n in range(len(sources.recent.starts)):
         begin = starts[n]
         items = all_items[begin : begin + MAX_CANDIDATES]
@@ -137,28 +150,61 @@ def collect_answer(
 ) -> int:
     """Collects the candidates of answer n: fills `items`, which has room for MAX_CANDIDATES, and the columns of
     `features` from `begin` on; returns how many there are."""
-    recent, best, statistics = sources
+    recent, best, table = sources.recent, sources.best, sources.table
     own = scratch.own
     _clear(features, begin)
-    draft = _Draft(items, features, begin, seen_index.seen, seen_index.next_answer[0] * MAX_CANDIDATES)
+    first = seen_index.next_answer[0] * MAX_CANDIDATES
+    draft = _Draft(items, features, begin, seen_index.seen, first, sources.live)
     seen_index.next_answer[0] += 1
     count = 0
     for k in range(best.items.shape[1]):
-        index, count = _enter(best.items[n, k], draft, count)
-        features[LOG_PROBABILITY, begin + index] = best.log_probabilities[n, k]
-    distinct, actions, count = _enter_own_items(recent, n, draft, count, own)
+        row = sources.live.rows[best.items[n, k]]
+        if row != NOBODY:
+            index, count = _enter(row, draft, count)
+            features[LOG_PROBABILITY, begin + index] = best.log_probabilities[n, k]
+    named = count
+    distinct, actions, count = _enter_own_items(recent, sources.rows, n, draft, count, own)
     for rank in range(min(distinct, len(_FOLLOWERS))):
         column, item = min(rank, RECENCY_RANKS - 1), own[rank]
         followed = features[FOLLOWED + column, begin : begin + MAX_CANDIDATES]
         preceded = features[PRECEDED + column, begin : begin + MAX_CANDIDATES]
-        count = _enter_neighbours(statistics.followers, item, _FOLLOWERS[rank], followed, draft, count)
-        count = _enter_neighbours(statistics.predecessors, item, _PREDECESSORS[rank], preceded, draft, count)
-    for item in statistics.popular:
-        _, count = _enter(item, draft, count)
+        count = _enter_neighbours(table.items.followers, item, _FOLLOWERS[rank], followed, draft, count)
+        if rank < LATE_RANKS:
+            late = features[FOLLOWED_LATE + rank, begin : begin + MAX_CANDIDATES]
+            count = _enter_neighbours(table.items.recent, item, _LATE[rank], late, draft, count)
+        count = _enter_neighbours(table.items.predecessors, item, _PREDECESSORS[rank], preceded, draft, count)
+    count = _enter_after_sources(sources, n, draft, count)
+    for at in range(len(table.popular.everywhere)):
+        count = _enter_if_there(table.popular.everywhere[at], draft, count)
     if distinct:
-        count = _enter_popular_alike(statistics, own[0], draft, count)
-    describe(sources, n, OwnItems(own[:distinct], actions), items[:count], features, begin, scratch)
+        category = table.items.categories[own[0]]
+        if category != 0:
+            for at in range(table.popular.alike.shape[1]):
+                count = _enter_if_there(table.popular.alike[category, at], draft, count)
+    describe(sources, n, OwnItems(own[:distinct], actions, named), items[:count], features, begin, scratch)
     return int(count)
+
+
+@uncounted
+def _enter_after_sources(sources: CandidateSources, n: int, draft: _Draft, count: int) -> int:
+    """Enters what followed the user's last cart or purchase, and their last search, if they were a moment ago."""
+    recent, features = sources.recent, draft.features
+    on_items, intent, search = 0, False, False
+    for at in range(recent.stops[n] - 1, recent.starts[n] - 1, -1):
+        if on_items >= _INTENT_WITHIN or (intent and search):
+            break
+        kind = type_of(recent.contexts[at])
+        wanted = kind == SEARCH and not search and on_items < AFTER_QUERY
+        if wanted or (not intent and (kind in (_CART, PURCHASE))):
+            row = find_row(sources.source_index, source_key(recent.item_keys[at], kind))
+            if row >= 0:
+                column = FOLLOWED_QUERY if wanted else FOLLOWED_INTENT
+                feature = features[column, draft.begin : draft.begin + MAX_CANDIDATES]
+                most = _AFTER_QUERY if wanted else _AFTER_INTENT
+                count = _enter_neighbours(sources.table.sources.followers, row, most, feature, draft, count)
+        search, intent = search or kind == SEARCH, intent or kind in (_CART, PURCHASE)
+        on_items += kind != SEARCH
+    return count
 
 
 @compiled
@@ -166,6 +212,8 @@ def new_scratch(width: int) -> Scratch:
     """Returns memory for vectors of a width, D."""
     return Scratch(
         np.empty(RECENT_LENGTH, np.int32),
+        np.empty(RECENT_LENGTH, np.int32),
+        np.empty(MAX_CANDIDATES, np.int32),
         np.empty(CATEGORY_BUCKETS, np.float32),
         np.empty((FOUR, width), np.float32),
         np.empty((MAX_CANDIDATES, FOUR), np.float32),
@@ -193,8 +241,16 @@ def _enter(item: int, draft: _Draft, count: int) -> tuple[int, int]:
 
 
 @uncounted
+def _enter_if_there(row: int, draft: _Draft, count: int) -> int:
+    """Enters a row that may be nobody's, or not be recommended."""
+    if row != NOBODY and draft.live.numbers[row] >= 0:
+        _, count = _enter(row, draft, count)
+    return count
+
+
+@uncounted
 def _enter_own_items(
-    recent: RecentActions, n: int, draft: _Draft, count: int, own: NDArray[np.int32]
+    recent: RecentActions, rows: NDArray[np.int32], n: int, draft: _Draft, count: int, own: NDArray[np.int32]
 ) -> tuple[int, int, int]:
     """Enters the user's own items and fills `own` with the distinct ones, latest first.
 
@@ -205,9 +261,9 @@ def _enter_own_items(
     newer, newer_index = -1, 0  # the action after the one at hand
     oldest = max(recent.starts[n], recent.stops[n] - len(own))
     for at in range(recent.stops[n] - 1, oldest - 1, -1):
-        item, context = recent.items[at], recent.contexts[at]
+        item, context = rows[at], recent.contexts[at]
         kind = type_of(context)
-        if item >= 0 and kind != SEARCH:
+        if item >= 0 and kind != SEARCH and draft.live.numbers[item] >= 0:
             actions += 1
             index, count = _enter(item, draft, count)
             column = draft.begin + index
@@ -232,29 +288,22 @@ def _enter_own_items(
 
 @uncounted
 def _enter_neighbours(
-    neighbours: Neighbours, item: int, entering: int, feature: Floats, draft: _Draft, count: int
+    neighbours: NeighbourRows, row: int, entering: int, feature: Floats, draft: _Draft, count: int
 ) -> int:
-    """Adds the shares of an item's neighbours to their feature; the first `entering` new ones become candidates."""
+    """Adds the shares of a row's neighbours to their feature; the first `entering` new ones become candidates."""
     most = min(len(draft.items), count + entering)
-    for at in range(neighbours.starts[item], neighbours.starts[item + 1]):
-        neighbour = neighbours.items[at]
+    scale = np.float32(1) / max(neighbours.totals[row], np.float32(1e-30))
+    for at in range(neighbours.items.shape[1]):
+        neighbour = neighbours.items[row, at]
+        if neighbour == NOBODY:
+            break
         index = draft.seen[neighbour] - draft.first
         if index < 0:
-            if count == most:
+            if count == most or draft.live.numbers[neighbour] < 0:
                 continue
             index = count
             draft.seen[neighbour] = draft.first + index
             draft.items[index] = neighbour
             count += 1
-        feature[index] += neighbours.shares[at]
-    return count
-
-
-@uncounted
-def _enter_popular_alike(statistics: ItemStatistics, item: int, draft: _Draft, count: int) -> int:
-    """Enters popular items of an item's category, where that is known."""
-    category, popular = statistics.categories[item], statistics.popular_alike
-    if category != 0:
-        for at in range(popular.starts[category], popular.starts[category + 1]):
-            _, count = _enter(popular.items[at], draft, count)
+        feature[index] += neighbours.weights[row, at] * scale
     return count

@@ -8,7 +8,7 @@ Shapes: N examples, T candidates of all of them, F features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
@@ -27,7 +27,44 @@ HIDDEN: Final = 32  # units of each hidden layer
 _LEAST_DEVIATION: Final = 1e-3  # added to a feature's standard deviation
 _NEVER: Final = -20.0  # score of "none of these" where the network alone counts
 
-Collect = Callable[[NDArray[np.int64]], Candidates]  # collects the candidates of some examples
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """N examples: the candidates of each, and which one is right."""
+
+    candidates: Candidates  # features in float16: they are many
+    targets: NDArray[np.int32]  # (N,) as the candidates are named; -1: not among any
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def without(self, columns: Sequence[int]) -> Examples:
+        """Sets some of the features to zero, and returns the examples."""
+        self.candidates.features[list(columns)] = 0
+        return self
+
+    def select(self, indices: NDArray[np.int64]) -> Examples:
+        """Returns some of the examples, with features in float32."""
+        starts, sizes = self.candidates.starts[indices], np.diff(self.candidates.starts)[indices]
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+        columns = np.repeat(starts - ends[:-1], sizes) + np.arange(ends[-1])
+        features = self.candidates.features[:, columns].astype(np.float32)
+        return Examples(Candidates(self.candidates.items[columns], features, ends), self.targets[indices])
+
+
+def joined_examples(parts: Sequence[Examples]) -> Examples:
+    """Joins examples, one part after the other, and keeps their features in less memory."""
+    sizes = [np.diff(part.candidates.starts) for part in parts]
+    starts = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.concatenate([np.zeros(0, np.int64), *sizes]))))
+    nothing = np.zeros((len(FEATURES), 0), np.float16)
+    return Examples(
+        Candidates(
+            np.concatenate([np.zeros(0, np.int32), *(part.candidates.items for part in parts)]),
+            np.concatenate([nothing, *(part.candidates.features.astype(np.float16) for part in parts)], axis=1),
+            starts,
+        ),
+        np.concatenate([np.zeros(0, np.int32), *(part.targets for part in parts)]),
+    )
 
 
 class Combiner(nn.Module):
@@ -49,6 +86,13 @@ class Combiner(nn.Module):
     def none_logit(self) -> nn.Parameter:
         """The score of "none of these"."""
         return self.outside
+
+    @torch.no_grad()
+    def without(self, columns: Sequence[int]) -> Combiner:
+        """Makes it blind to some of the features, and returns it."""
+        for layer in (self.first, self.linear):
+            layer.weight[:, list(columns)] = 0
+        return self
 
     def forward(self, features: Tensor) -> Tensor:
         """Returns the scores (T,) of candidates with features (F, T)."""
@@ -92,26 +136,25 @@ class CombinerConfig:
 
 
 def fit_combiner(
-    collect: Collect,
-    targets: NDArray[np.int32],
+    examples: Examples,
     config: CombinerConfig,
     *,
     seed: int,
     start: Combiner | None = None,
     progress: Callable[[int, int, float], None] = lambda _step, _steps, _loss: None,
 ) -> Combiner:
-    """Fits a combiner to N examples; `targets` (N,) are the right items, -1: not in the catalogue.
+    """Fits a combiner to N examples.
 
     It starts from a copy of `start` where that was fitted, else from random weights. `progress` is called with step,
     steps and loss, and may raise to end the fit. A seed fixes the result.
     """
     randomness = np.random.default_rng(seed)
-    if not len(targets):
+    if not len(examples):
         return identity_combiner()
-    examples = np.arange(len(targets))
-    scaling = _moments(collect(randomness.choice(examples, min(1000, len(examples)), replace=False)))
+    sample = randomness.choice(len(examples), min(1000, len(examples)), replace=False)
+    scaling = _moments(examples.select(sample).candidates)
     combiner = _warm_start(start, *scaling) if start is not None and is_fitted(start) else _initialised(seed)
-    _descend(combiner, collect, targets, scaling, config, randomness, progress)
+    _descend(combiner, examples, scaling, config, randomness, progress)
     _fold_in_scaling(combiner, *scaling)
     return combiner.eval()
 
@@ -130,23 +173,22 @@ def _initialised(seed: int) -> Combiner:
 
 def _descend(
     combiner: Combiner,
-    collect: Collect,
-    targets: NDArray[np.int32],
+    examples: Examples,
     scaling: tuple[Tensor, Tensor],
     config: CombinerConfig,
     randomness: np.random.Generator,
     progress: Callable[[int, int, float], None],
 ) -> None:
-    examples = np.arange(len(targets))
     batches_per_epoch = -(-len(examples) // config.batch)
     steps = config.epochs(len(examples)) * batches_per_epoch
     optimizer = torch.optim.AdamW(combiner.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
     for step in range(steps):
         if step % batches_per_epoch == 0:
-            batches = np.array_split(randomness.permutation(examples), batches_per_epoch)
+            batches = np.array_split(randomness.permutation(len(examples)), batches_per_epoch)
         batch = batches[step % batches_per_epoch]
-        loss = _loss(combiner, collect(batch), targets[batch], *scaling)
+        chosen = examples.select(batch)
+        loss = _loss(combiner, chosen.candidates, chosen.targets, *scaling)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

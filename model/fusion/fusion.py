@@ -1,17 +1,22 @@
-"""The ranking that is served: the network and the item statistics together, scored by the combiner.
+"""The ranking that is served: the network and the live statistics together, scored by the combiner.
 
 Constant time per answer, whatever the length of the history: the user's last RECENT_LENGTH actions, a bounded number of
 candidates.
-Shapes: N answers, C candidates of the answer at hand, T of all of them, F features, k ranked items.
+Shapes: N answers, A actions of their users, C candidates of the answer at hand, T of all of them, F features, k ranked
+items.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.recent import RecentActions
-from model.fusion.candidate_features import CandidateSources, NetworkBest
+from model.data.contexts import types_of
+from model.data.events import SEARCH
+from model.data.recent import NO_ITEM, RecentActions
+from model.fusion.candidate_features import CandidateSources, Levels, NetworkBest
 from model.fusion.candidates import (
     MAX_CANDIDATES,
     Candidates,
@@ -24,46 +29,82 @@ from model.fusion.candidates import (
 )
 from model.fusion.combiner import Combiner
 from model.fusion.combiner_kernel import CombinerWeights, combiner_weights, score_candidates
-from model.fusion.item_statistics import ItemStatistics
+from model.fusion.live_items import NO_NUMBER, LiveItems
 from model.kernels.compiled import Floats, compiled
 from model.search.shortlist import rank_highest
+from model.statistics.statistics_table import StatisticsTable
 
 
+@dataclass(frozen=True, slots=True)
 class Fusion:
-    """The item statistics and the combiner of one version. Not for two threads at once."""
+    """What a version carries beside its network: how far to trust it, and the statistics as they were."""
 
-    def __init__(self, statistics: ItemStatistics, combiner: Combiner) -> None:
-        self.statistics = statistics
+    statistics: StatisticsTable  # served where none are live
+    combiner: Combiner
+    live: bool = True  # whether it was fitted to statistics that learn as the log passes
+
+
+class FusionRanking:
+    """Ranks by a combiner among the items of a version and of a table. Not for two threads at once."""
+
+    def __init__(self, live: LiveItems, combiner: Combiner) -> None:
+        self.live = live
         self.combiner = combiner
         self._weights = combiner_weights(combiner)
-        self._seen_index = new_seen_index(len(statistics.popularity))
+        self._seen_index = new_seen_index(0)
         self._buffer = allocate_candidates(1)  # kept from call to call: fresh memory costs as much as filling it
 
-    def for_another_thread(self) -> Fusion:
-        """Returns the same statistics and combiner with buffers of their own."""
-        return Fusion(self.statistics, self.combiner)
+    def for_another_thread(self) -> FusionRanking:
+        """Returns the same items and combiner with buffers of their own."""
+        return FusionRanking(self.live, self.combiner)
+
+    def sources(self, recent: RecentActions, best: NetworkBest) -> CandidateSources:
+        """Returns what the candidates of N answers come from, as the statistics are now."""
+        live, table = self.live, self.live.table
+        rows = np.where(types_of(recent.contexts) == SEARCH, NO_ITEM, live.rows_of(recent.item_keys)).astype(np.int32)
+        cells = table.source_index.cells
+        return CandidateSources(recent, rows, best, live.arrays, table.arrays, cells, levels_of(live))
 
     def collect(self, recent: RecentActions, best: NetworkBest) -> Candidates:
         """Collects the candidates of N answers, with their features."""
-        return collect_candidates(CandidateSources(recent, best, self.statistics), self._seen_index)
+        sources = self.sources(recent, best)
+        return collect_candidates(sources, self._index_for(sources))
 
     def rank(self, recent: RecentActions, best: NetworkBest, k: int) -> tuple[NDArray[np.int64], Floats]:
-        """Returns the k best items of N answers, best first, and their log-probabilities, (N, k) each.
+        """Ranks the k best items of N answers: see `rank_from`."""
+        return self.rank_from(self.sources(recent, best), k)
+
+    def rank_from(self, sources: CandidateSources, k: int) -> tuple[NDArray[np.int64], Floats]:
+        """Returns the numbers of the k best items of N answers, best first, and their log-probabilities, (N, k) each.
 
         The probabilities are of the next action on an item, with a share for all items that are not candidates. k is
         cut to the size of the catalogue, and to as many items as the network named.
         """
-        n, k = len(recent.starts), min(k, best.items.shape[1])
+        n, k = len(sources.recent.starts), min(k, sources.best.items.shape[1])
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
-        sources = CandidateSources(recent, best, self.statistics)
-        _rank(sources, self._seen_index, self._buffer, self._weights, items, log_probabilities)
+        _rank(sources, self._index_for(sources), self._buffer, self._weights, items, log_probabilities)
         return items, log_probabilities
+
+    def _index_for(self, sources: CandidateSources) -> SeenIndex:
+        """Returns an index with room for all rows that there are now."""
+        rows = len(sources.table.changes)
+        if len(self._seen_index.seen) < rows:
+            self._seen_index = new_seen_index(rows)
+        return self._seen_index
 
     def score(self, candidates: Candidates) -> Floats:
         """Returns the combiner's scores of candidates, (T,)."""
         scores = np.empty(len(candidates.items), np.float32)
         _score(candidates, self._weights, scores)
         return scores
+
+
+def levels_of(live: LiveItems) -> Levels:
+    """Returns what the levels of items are compared with now."""
+    arrays = live.table.arrays
+    mean, late = np.log2(np.maximum(arrays.sums, 1e-30) / max(1, live.count)) + arrays.sum_bases
+    least = arrays.clocks[0] - 1.0
+    return Levels(np.float32(max(mean, least)), np.float32(least), np.float32(late))
 
 
 @compiled
@@ -84,10 +125,13 @@ def _rank(
 ) -> None:
     """Ranks answer by answer, so that candidates are scored while their features are in the nearest cache."""
     candidates, scores = buffer.items[:MAX_CANDIDATES], np.empty(MAX_CANDIDATES, np.float32)
-    scratch = new_scratch(sources.best.vectors.shape[1])
+    scratch = new_scratch(sources.live.vectors.shape[1])
     for n in range(len(items)):
         count = collect_answer(sources, n, seen_index, candidates, buffer.features, 0, scratch)
         score_candidates(buffer.features[:, :count], weights, scores)
-        rank_highest(scores[:count], weights.none_logit[0], items[n], log_probabilities[n])
-        for rank in range(items.shape[1]):
-            items[n, rank] = candidates[items[n, rank]]
+        ranked = min(count, items.shape[1])
+        rank_highest(scores[:count], weights.none_logit[0], items[n, :ranked], log_probabilities[n, :ranked])
+        for rank in range(ranked):
+            items[n, rank] = sources.live.numbers[candidates[items[n, rank]]]
+        for rank in range(ranked, items.shape[1]):  # memory had no room for rows of more items
+            items[n, rank], log_probabilities[n, rank] = NO_NUMBER, -np.inf

@@ -38,11 +38,19 @@ class ChangingHashTable(HashTable):
 
     def put(self, keys: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         """Gives keys (N,) their rows (N,), new ones or others; of equal keys the last one's row counts."""
-        if 2 * (self._size + len(keys)) > len(self.cells):
-            bigger = empty_cells(self._size + len(keys))
+        self.reserve(len(keys))
+        self._size += _put(self.cells, keys, rows)
+
+    def reserve(self, keys: int) -> None:
+        """Makes room for so many more keys."""
+        if 2 * (self._size + keys) > len(self.cells):
+            bigger = empty_cells(self._size + keys)
             _move(self.cells, bigger)
             self.cells = bigger
-        self._size += _put(self.cells, keys, rows)
+
+    def note_added(self, keys: int) -> None:
+        """Takes note of keys that a compiled loop has put into the cells, for which room was reserved."""
+        self._size += keys
 
     def remove(self, keys: NDArray[np.uint64]) -> None:
         """Takes keys (N,) away; those that are not there are passed over."""

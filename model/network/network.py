@@ -169,9 +169,13 @@ class Network(nn.Module):
 
     def item_type_logits(self, item_vectors: Tensor) -> Tensor:
         """Returns the item's share in `type_given_item_logits`, (..., K); -inf for a search: it is not on an item."""
-        logits: Tensor = self.type_by_item(item_vectors)
-        return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))
+        return without_search(self.type_by_item(item_vectors))
 
     def purchase_soon_logits(self, vectors: Tensor) -> Tensor:
         """Returns the logit (...) of a purchase within the horizon, from the vectors."""
         return self.purchase_soon(vectors).squeeze(-1)  # type: ignore[no-any-return]
+
+
+def without_search(logits: Tensor) -> Tensor:
+    """Returns logits of types (..., K) with -inf for a search."""
+    return logits.index_fill(-1, torch.tensor([SEARCH], device=logits.device), float("-inf"))

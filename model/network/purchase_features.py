@@ -69,7 +69,7 @@ def purchase_features_of(
     """Returns the features (N, F) right after the actions at positions (N,) of the sequences."""
     starts = sequences.offsets[sequences.users_at(positions)]
     items = catalogue_items(vocabulary, sequences.item_keys, sequences.contexts)
-    return purchase_features(RecentActions(items, sequences.contexts, starts, positions + 1))
+    return purchase_features(RecentActions(items, sequences.contexts, starts, positions + 1, sequences.item_keys))
 
 
 @uncounted

@@ -9,33 +9,44 @@ combiner stays as it was; a new one ranks as the network does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.data.event_log import EventLog, active_sequences, held_out_share
 from model.data.log_summary import DatedItems
 from model.data.price_bins import NO_BINS, PriceBins
 from model.data.vocabulary import Vocabulary
-from model.evaluation.fusion_ranker import FusionRanker
+from model.evaluation.fusion_ranker import FusionRanker, chunks_of
+from model.evaluation.passing_log import batches_in_time
 from model.evaluation.ranking import Holdout
-from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, identity_combiner
+from model.fusion.candidate_features import FEATURES, LATER_FEATURES
+from model.fusion.combiner import (
+    Combiner,
+    CombinerConfig,
+    Examples,
+    fit_combiner,
+    identity_combiner,
+    joined_examples,
+)
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import Network
 from model.rounds.fit_purchases import fit_purchases
 from model.rounds.initial_network import carried_over
 from model.rounds.rehearsal import rehearsal
+from model.statistics.log_statistics import counter_of
 from model.training.fit_network import FitReport, TrainConfig, fit_network
 from model.training.fit_run import FitRun, Progress
 
 Sample = Callable[[EventLog], EventLog]  # picks what the network learns from
 
 _COMBINER_LOSS: Final = "combiner"  # its name among the losses
-_ACTIONS_PER_EXAMPLE: Final = 50  # an example of the combiner takes as much memory as so many actions
+_ACTIONS_PER_EXAMPLE: Final = 400  # an example of the combiner takes as much memory as so many actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,9 @@ class FitModelConfig:
     held_out: float = 0.1  # newest share of the actions, for the combiner
     most_held_out: float = 0.2  # of a small log, whose newest tenth has too few examples to weigh by
     enough_held_out: int = 10_000  # actions: what a larger share is for
-    most_examples: int = 40_000  # for the combiner; of more, the newest
+    most_examples: int = 30_000  # for the combiner; of more, the newest
+    live: bool = True  # the combiner learns from statistics that learn as the log passes, as they are served; else from
+    # ones that stand still, and without the features that versions of the format before lack
     from_scratch: bool = True  # the network learns the whole log from its start again; else one pass over what is new
     train: TrainConfig = field(default_factory=TrainConfig)
     combiner: CombinerConfig = field(default_factory=CombinerConfig)
@@ -89,8 +102,8 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
     if len(held_out(known, cut, config.most_examples)) < config.combiner.least:
         network = start.network(vocabulary)
         report = fit_network(network, vocabulary, start.sample(known), config.train, run)
-        combiner = identity_combiner() if start.combiner is None else start.combiner
-        fusion = Fusion(item_statistics_of(known, vocabulary), combiner)
+        combiner = deepcopy(start.combiner or identity_combiner()).without(_unseen(config))
+        fusion = Fusion(counter_of(known).table, combiner, config.live)
         calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
         return Model(network, vocabulary, fusion, calibration, report, known.bins)
     earlier = start.vocabulary.grown(items.before(cut).ids)
@@ -106,7 +119,7 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
         network = carried_over(network, earlier, vocabulary, run.seed)
         last = fine_tune(network, vocabulary, start.sample(known), cut, config.train, run)
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
-    fusion = Fusion(item_statistics_of(known, vocabulary), combiner)
+    fusion = Fusion(counter_of(known).table, combiner, config.live)
     return Model(network, vocabulary, fusion, calibration, _in_sum(first, last), known.bins)
 
 
@@ -128,17 +141,30 @@ def fit_combiner_on_holdout(
     start: Combiner | None = None,
 ) -> Combiner:
     """Fits a combiner to what the log has from the cut on, for a network that has learned from what is before it."""
-    fusion = Fusion(item_statistics_of(known.before, vocabulary), identity_combiner())
-    ranker = FusionRanker(network, vocabulary, fusion, run.device)
-    inputs = ranker.inputs_of(held_out(known.log, known.cut, config.most_examples))
+    counter = counter_of(known.before)
+    ranker = FusionRanker(network, vocabulary, Fusion(counter.table, identity_combiner()), run.device)
+    holdout = held_out(known.log, known.cut, config.most_examples)
+    batches = batches_in_time(holdout, counter, known.cut) if config.live else chunks_of(len(holdout))
+    examples = _examples(ranker, holdout, batches)
+    unseen = _unseen(config)
     return fit_combiner(
-        lambda examples: inputs.collect(fusion, examples),
-        inputs.targets,
+        examples.without(unseen),
         config.combiner,
         seed=run.seed,
         start=start,
         progress=lambda step, steps, loss: run.tell("weighing", Progress(step, steps, {_COMBINER_LOSS: loss})),
-    )
+    ).without(unseen)
+
+
+def _unseen(config: FitModelConfig) -> list[int]:
+    """Returns the features that the combiner must not look at."""
+    return [] if config.live else [FEATURES.index(name) for name in LATER_FEATURES]
+
+
+def _examples(ranker: FusionRanker, holdout: Holdout, batches: Iterable[NDArray[np.int64]]) -> Examples:
+    """Returns the candidates of each target with their features as they stand when its batch comes."""
+    inputs = ranker.inputs_of(holdout)
+    return joined_examples([Examples(*ranker.collect(inputs.select(targets))) for targets in batches])
 
 
 def fine_tune(

@@ -20,13 +20,11 @@ from model.data.events import NO_TIME, Actions
 from model.data.log_summary import LogSummary, summarise
 from model.data.vocabulary import Vocabulary
 from model.errors import TooLittleData
-from model.evaluation.evaluate import Evaluation, TimeSlice, evaluate, learned_rules, served_quality
+from model.evaluation.evaluate import Evaluation, TimeSlice, evaluate_all, served_quality
 from model.evaluation.gate import DEPTH, GateConfig, Verdict, check_published, judge
 from model.evaluation.judged_users import judged_users
 from model.evaluation.ranking import Ranking, ranking
 from model.fusion.combiner import CombinerConfig
-from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
 from model.network.backbones import BackboneName
 from model.network.network import LARGE_WORDS, NetworkConfig, WordRows
 from model.rounds.fit_model import FitModelConfig, Model, Sample, StartingPoint, fine_tune, fit_model
@@ -37,6 +35,7 @@ from model.rounds.latency import Clock, seconds_per_event
 from model.rounds.rehearsal import rehearsal
 from model.rounds.training_report import LossCurve, TrainingReport, data_window, quality_by_slice
 from model.serving.serving import serve
+from model.statistics.log_statistics import counter_of
 from model.training.checkpoints import NO_CHECKPOINTS, Checkpoints, fingerprint_of
 from model.training.fit_run import FitRun, Progress, Tell, tell_nobody
 from model.versions.version import Fact, Version
@@ -57,6 +56,7 @@ class RoundConfig:
         default_factory=lambda: FitModelConfig(from_scratch=False, combiner=CombinerConfig(examples=60_000))
     )
     word_rows: WordRows = LARGE_WORDS  # of a network for a log with searches
+    live: bool = True  # see `FitModelConfig.live`
     most_actions: int = 300_000  # that a network which starts from the champion learns from: new ones and a rehearsal
     warm_rate: float = 0.5  # of such a network's learning rate, as a share of a first version's
     gate: GateConfig = field(default_factory=GateConfig)
@@ -118,9 +118,9 @@ def train_round(
     start, fitting = _starting_point(champion, config), _fitting(champion, config)
 
     model = fit_model(known, summary.dated(window.items).before(cut), start, fitting, run)
-    on_slice = TimeSlice(learned_rules(known), judged, cut, device)
-    challenger = evaluate(unsaved(model), on_slice)
-    incumbent = evaluate(champion, on_slice) if champion else None
+    on_slice = TimeSlice(known, judged, cut, device)
+    challenger, *incumbents = evaluate_all([unsaved(model), *([champion] if champion else [])], on_slice)
+    incumbent = incumbents[0] if incumbents else None
     published = None
     verdict = judge(challenger, incumbent, _seconds_per_event(model, window.newest, device, clock), config.gate)
     if verdict.promoted:
@@ -203,7 +203,7 @@ def _sample(champion: Version, config: RoundConfig) -> Sample:
 
 def _fitting(champion: Version | None, config: RoundConfig) -> FitModelConfig:
     """Returns how to fit: less, and more gently, where the weights start from a champion that knows most of it."""
-    fitting = config.fitting
+    fitting = replace(config.fitting, live=config.live)
     if champion is None or not _same_kind(champion, config):
         return fitting
     train, combiner = fitting.train, fitting.combiner
@@ -244,7 +244,7 @@ def _taken_in(
     network = carried_over(model.network, model.vocabulary, vocabulary, run.seed)
     fine_tune(network, vocabulary, sample(log), cut, fitting.train, run)
     calibration = fit_purchases(network.purchase, vocabulary, log, seed=run.seed)
-    fusion = Fusion(item_statistics_of(log, vocabulary), model.fusion.combiner)
+    fusion = replace(model.fusion, statistics=counter_of(log).table)
     return replace(model, network=network, vocabulary=vocabulary, fusion=fusion, calibration=calibration)
 
 

@@ -7,13 +7,15 @@ Shapes: N events, M of them new, k ranked items.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple, Protocol
 
 import torch
 
 from model.serving.answers import Answers, ranked_keys
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
 from model.serving.state_engine import SteppedEvents
+from model.statistics.statistics_table import StatisticsTable
 
 
 class BatchAnswers(NamedTuple):
@@ -23,6 +25,21 @@ class BatchAnswers(NamedTuple):
     scores: BatchScores  # of the version's answers before; those of the rules are scored when they step
 
 
+class StatisticsSource(Protocol):
+    """Keeps live statistics of items."""
+
+    def up_to_date(self) -> AbstractContextManager[StatisticsTable | None]:
+        """Brings the table up to date, and keeps it as it is for a batch of answers; None: there is none to use."""
+
+
+class NoStatistics:
+    """Stands for live statistics where there are none: versions answer by their own."""
+
+    def up_to_date(self) -> AbstractContextManager[StatisticsTable | None]:
+        """See `StatisticsSource`."""
+        return nullcontext()
+
+
 class AnswerEngine:
     """Answers stepped events, and keeps each user's last answer until the user's next event scores it.
 
@@ -30,6 +47,7 @@ class AnswerEngine:
     """
 
     def __init__(self) -> None:
+        self.statistics: StatisticsSource = NoStatistics()
         self._scores = OnlineScores()
         self._versions_begun = 0  # versions that had begun to serve when the kept answers were given
 
@@ -50,6 +68,8 @@ class AnswerEngine:
         if request is None:
             assert stepped.rules_answers is not None
             return BatchAnswers(stepped.rules_answers, NOTHING)
-        answers = request.answer()
-        ranked = ranked_keys(answers.items, request.serving.item_keys)
+        with self.statistics.up_to_date() as table:
+            request.serving.follow(table)
+            answers = request.answer()
+        ranked = ranked_keys(answers.items, request.serving.ranking.item_keys)
         return BatchAnswers(answers, self._scores.score(stepped.events, answers, ranked, stepped.capacity))

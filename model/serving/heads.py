@@ -17,7 +17,7 @@ from model.data.recent import RecentActions
 from model.kernels.compiled import Floats, compiled, uncounted
 from model.kernels.gathered_dot import dot
 from model.network.calibration import Calibration
-from model.network.network import Network
+from model.network.network import Network, without_search
 from model.network.purchase_features import NUM_FEATURES, fill_features
 
 
@@ -39,7 +39,7 @@ class _PurchaseLayers(NamedTuple):
 class _Layers(NamedTuple):
     next_type: _LinearLayer
     of_user: _LinearLayer  # the user's share in the logits of the type given the item
-    of_items: NDArray[np.float64]  # (I, K) `exponentials` of the items' share
+    of_items: NDArray[np.float64]  # (I or more, K) `exponentials` of the items' share, by number
     purchase: _PurchaseLayers
 
 
@@ -57,6 +57,8 @@ class Heads:
     def __init__(self, network: Network, item_vectors: Tensor, calibration: Calibration) -> None:
         """Copies the weights of a network in evaluation mode; `item_vectors` (I, D) are its own."""
         purchase = network.purchase
+        # On the CPU, as later items are few at a time.
+        self._of_item = network.type_by_item.weight.detach().cpu().clone()  # (K, D)
         self._layers = _Layers(
             next_type=_LinearLayer(_array(network.next_type.weight), _array(network.next_type.bias)),
             of_user=_LinearLayer(_array(network.type_by_vector.weight), _array(network.type_by_vector.bias)),
@@ -71,6 +73,19 @@ class Heads:
                 intercept=np.float32(calibration.intercept),
             ),
         )
+
+    @torch.inference_mode()
+    def take_items(self, numbers: NDArray[np.int64], vectors: Floats) -> None:
+        """Takes in the vectors of some items, by number: `vectors` (I or more, D) are those of all."""
+        if not len(numbers):
+            return
+        of_items = self._layers.of_items
+        if len(of_items) < len(vectors):
+            bigger = np.ones((len(vectors), of_items.shape[1]))
+            bigger[: len(of_items)] = of_items
+            self._layers = self._layers._replace(of_items=bigger)
+        shares = exponentials(without_search(torch.from_numpy(vectors[numbers]) @ self._of_item.T))
+        self._layers.of_items[numbers] = shares
 
     def answer(self, vectors: Floats, recent: RecentActions, items: NDArray[np.int64]) -> HeadAnswers:
         """Answers from vectors (N, D) and last actions, about the ranked items (N, k)."""

@@ -92,7 +92,8 @@ class VersionScore:
     purchases_predicted: float = 0.0  # sum of these probabilities
     purchases: int = 0
     moments: HitMoments = NO_MOMENTS
-    recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (I,)
+    recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (I or more,)
+    items: int = 0  # I
 
     @classmethod
     def after(cls, earlier: VersionScore | None) -> VersionScore:
@@ -110,9 +111,12 @@ class VersionScore:
         self.hits += hits
         self.reciprocal_ranks += reciprocal_ranks
         self.moments += scores.moments
-        if len(self.recommended) < len(answers.names):
-            self.recommended = np.zeros(len(answers.names), np.bool_)
+        if len(self.recommended) < (items := len(answers.names)):  # new ones may come
+            grown = np.zeros(items + items // 64, np.bool_)
+            grown[: len(self.recommended)] = self.recommended
+            self.recommended = grown
         _mark(answers.items, self.recommended)
+        self.items = len(answers.names)
 
     def settle(self, purchases: PurchaseOutcomes) -> None:
         """Adds predictions of this version that are settled."""
@@ -123,7 +127,7 @@ class VersionScore:
     @property
     def coverage(self) -> float:
         """Share of the catalogue that was among some user's 20 best."""
-        return float(self.recommended.mean()) if len(self.recommended) else 0.0
+        return float(self.recommended.sum()) / self.items if self.items else 0.0
 
 
 @uncounted

@@ -48,7 +48,7 @@ def recent_actions(
 @compiled
 def _collect(
     cells: NDArray[np.uint64], rings: Rings, window: int, fresh: _FreshActions
-) -> tuple[NDArray[np.int32], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
     """Returns the fields of `RecentActions`; users come in the order of their slots."""
     starts, stops = np.empty(len(fresh.slots), np.int64), np.empty(len(fresh.slots), np.int64)
     size = len(fresh.item_keys)
@@ -73,4 +73,4 @@ def _collect(
     items = np.empty(size, np.int32)
     for n in range(size):
         items[n] = catalogue_item(cells, keys[n], contexts[n])
-    return items, contexts, starts, stops
+    return items, contexts, starts, stops, keys

@@ -1,6 +1,6 @@
-"""Ranking of the items of an answer in a worker: by network and log together, or by the network alone.
+"""Ranking of the items of an answer in a worker: by network and statistics together, or by the network alone.
 
-Shapes: N answers, I items of the catalogue, D width, k ranked items.
+Shapes: N answers, I items of the catalogue, D width, k ranked items. Items are numbered as in `LiveItems`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.recent import RecentActions
-from model.fusion.candidate_features import NETWORK_BEST, NetworkBest
-from model.fusion.fusion import Fusion
+from model.data.vocabulary import Vocabulary
+from model.fusion.candidate_features import NETWORK_BEST, CandidateSources, NetworkBest
+from model.fusion.fusion import Fusion, FusionRanking
+from model.fusion.live_items import LiveItems
 from model.search.catalogue import Catalogue
+from model.statistics.statistics_table import StatisticsTable
 
 T = TypeVar("T")
 _LEAST: Final = 64  # answers per shard: fewer are ranked before another thread is awake
 
 RankedBy = Literal["network-and-log", "network"]
-Items = tuple[NDArray[np.int64], NDArray[np.float32]]  # (N, k) catalogue indices, best first, and log-probabilities
+Items = tuple[NDArray[np.int64], NDArray[np.float32]]  # (N, k) numbers, best first, and log-probabilities
+_NOTHING: Final = np.zeros(0, np.int64)
 
 
 class ServedRanking(Protocol):
     """Ranks items for a batch, in as many threads as it was given. One thread at a time may call it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The ids of the items by number; the list may grow, but numbers keep their ids."""
+
+    @property
+    def item_keys(self) -> NDArray[np.uint64]:
+        """The keys of the items by number; there may be more than items."""
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors of the items by number, (I or more, D), on the CPU."""
+
+    def follow(self, statistics: StatisticsTable | None) -> NDArray[np.int64]:
+        """Ranks by these live statistics from now on, as they are now; None: by those of the version.
+
+        Returns the numbers of items that the catalogue lacks whose vectors are other ones now.
+        """
 
     def rank(self, recent: RecentActions, queries: Tensor, k: int) -> Items:
         """Ranks the k best items of N answers, to users with these last actions and network queries (N, D).
@@ -41,7 +63,13 @@ class ServedRanking(Protocol):
 class NetworkAlone:
     """Ranks by the network's scores only: a search of the catalogue per answer and nothing else."""
 
-    def __init__(self, catalogue: Catalogue, threads: int) -> None:
+    def __init__(
+        self, catalogue: Catalogue, vocabulary: Vocabulary, vectors: NDArray[np.float32], threads: int
+    ) -> None:
+        """`vectors` (I, D) are the catalogue's own, on the CPU."""
+        self.names: Sequence[str] = vocabulary.items
+        self.item_keys = vocabulary.item_keys
+        self.vectors = vectors
         self._catalogues = [catalogue, *(catalogue.for_another_thread() for _ in range(threads - 1))]
         self.shards = ThreadShards(threads)
 
@@ -50,6 +78,10 @@ class NetworkAlone:
         """The first thread's catalogue."""
         return self._catalogues[0]
 
+    def follow(self, statistics: StatisticsTable | None) -> NDArray[np.int64]:
+        """See `ServedRanking.follow`: statistics make no difference."""
+        return _NOTHING
+
     def rank(self, recent: RecentActions, queries: Tensor, k: int) -> Items:
         """See `ServedRanking.rank`; on another device than the CPU all queries are one shard."""
         catalogues = self._catalogues if queries.device.type == "cpu" else self._catalogues[:1]
@@ -57,28 +89,70 @@ class NetworkAlone:
 
 
 class NetworkAndLog:
-    """Ranks by `Fusion`, among the candidates that the network and the log name."""
+    """Ranks by `FusionRanking`, among the candidates that the network and the statistics name."""
 
-    def __init__(self, network: NetworkAlone, vectors: NDArray[np.float32], fusion: Fusion) -> None:
-        """`vectors` (I, D) are the catalogue's own, on the CPU; there are as many threads as the network has."""
-        self.network, self._vectors = network, vectors
-        self._fusions = [fusion, *(fusion.for_another_thread() for _ in range(network.shards.threads - 1))]
+    def __init__(self, network: NetworkAlone, vocabulary: Vocabulary, attributes: NDArray[np.float32], fusion: Fusion):
+        """`attributes` are the vectors of the network's context table; there are as many threads as the network has."""
+        self.network = network
+        self._vocabulary, self._attributes, self._fusion = vocabulary, attributes, fusion
+        self._use(fusion.statistics)
+
+    def _use(self, statistics: StatisticsTable) -> None:
+        live = LiveItems(self._vocabulary, self.network.vectors, self._attributes, statistics)
+        first = FusionRanking(live, self._fusion.combiner)
+        self._rankings = [first, *(first.for_another_thread() for _ in range(self.network.shards.threads - 1))]
 
     @property
-    def fusion(self) -> Fusion:
-        """The first thread's fusion."""
-        return self._fusions[0]
+    def live(self) -> LiveItems:
+        """The items that can be recommended now."""
+        return self._rankings[0].live
+
+    @property
+    def ranking(self) -> FusionRanking:
+        """The first thread's ranking."""
+        return self._rankings[0]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `ServedRanking.names`."""
+        return self.live.names
+
+    @property
+    def item_keys(self) -> NDArray[np.uint64]:
+        """See `ServedRanking.item_keys`."""
+        return self.live.item_keys
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """See `ServedRanking.vectors`."""
+        return self.live.arrays.vectors
+
+    def follow(self, statistics: StatisticsTable | None) -> NDArray[np.int64]:
+        """See `ServedRanking.follow`; a version that was not fitted to live statistics keeps its own."""
+        own = self._fusion.statistics
+        if statistics is None or not self._fusion.live or _begins(statistics, own):
+            statistics = own
+        if statistics is not self.live.table:
+            self._use(statistics)
+        return self.live.follow()
 
     def network_best(self, recent: RecentActions, queries: Tensor) -> NetworkBest:
         """Searches the network's best items for queries (N, D)."""
         items, log_probabilities = self.network.rank(recent, queries, NETWORK_BEST)
-        return NetworkBest(items, log_probabilities, queries.cpu().numpy(), self._vectors)
+        return NetworkBest(items, log_probabilities, queries.cpu().numpy())
 
     def rank(self, recent: RecentActions, queries: Tensor, k: int) -> Items:
         """See `ServedRanking.rank`."""
         best = self.network_best(recent, queries)
-        rankings = [partial(_fuse_shard, one, recent, best, k) for one in self._fusions]
+        sources = self.ranking.sources(recent, best)
+        rankings = [partial(_fuse_shard, one, sources, k) for one in self._rankings]
         return _joined(self.network.shards.map(len(recent.starts), rankings))
+
+
+def _begins(statistics: StatisticsTable, own: StatisticsTable) -> bool:
+    """Returns whether live statistics know fewer than half of the items that a version's own do: those who count them
+    have just begun."""
+    return 2 * len(statistics) < len(own)
 
 
 def _rank_shard(catalogue: Catalogue, queries: Tensor, k: int, rows: slice) -> Items:
@@ -86,8 +160,8 @@ def _rank_shard(catalogue: Catalogue, queries: Tensor, k: int, rows: slice) -> I
     return ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy()
 
 
-def _fuse_shard(fusion: Fusion, recent: RecentActions, best: NetworkBest, k: int, rows: slice) -> Items:
-    return fusion.rank(recent.select(rows), best.select(rows), k)
+def _fuse_shard(ranking: FusionRanking, sources: CandidateSources, k: int, rows: slice) -> Items:
+    return ranking.rank_from(sources.select(rows), k)
 
 
 def _joined(shards: Sequence[Items]) -> Items:

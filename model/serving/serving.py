@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from model.serving.heads import Heads
 from model.serving.recurrent_step import Stepper, stepper_of
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog, RankedBy, ServedRanking
 from model.state.history_rings import Scalar
+from model.statistics.statistics_table import StatisticsTable
 from model.versions.manifest import VersionFiles
 from model.versions.version import Version, parse
 
@@ -39,9 +41,18 @@ class Serving:
     vocabulary: Vocabulary
     bins: PriceBins
     ranking: ServedRanking
-    item_keys: NDArray[np.uint64]  # (I,)
     calibration: Calibration  # of the purchase logit
     device: torch.device
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The ids of the items by number."""
+        return self.ranking.names
+
+    def follow(self, statistics: StatisticsTable | None) -> None:
+        """Answers by these live statistics from now on; None: by those of the version. The thread that answers calls
+        it."""
+        self.heads.take_items(self.ranking.follow(statistics), self.ranking.vectors)
 
     def answer(self, vectors: Tensor, recent: RecentActions) -> Answers:
         """Answers M events from their users' vectors (M, D) and last actions."""
@@ -49,7 +60,7 @@ class Serving:
         heads = self.heads.answer(vectors.cpu().numpy(), recent, items)
         return Answers(
             version=self.name,
-            names=self.vocabulary.items,
+            names=self.ranking.names,
             items=_padded(items, -1),
             probabilities=_padded(np.exp(log_probabilities), 0),
             next_type=heads.next_type,
@@ -102,9 +113,11 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
     network = version.network.to(device).eval()
     vectors = network.item_vectors()
     ranking: ServedRanking
-    ranking = alone = NetworkAlone(Catalogue(vectors), threads)
+    on_cpu = vectors.cpu().contiguous().numpy()
+    ranking = alone = NetworkAlone(Catalogue(vectors), version.vocabulary, on_cpu, threads)
     if ranked_by == "network-and-log":
-        ranking = NetworkAndLog(alone, vectors.cpu().contiguous().numpy(), version.fusion)
+        attributes = network.contexts.weight.detach().cpu().contiguous().numpy()
+        ranking = NetworkAndLog(alone, version.vocabulary, attributes, version.fusion)
     serving = Serving(
         name=version.name,
         weights_id=stable_hash(version.name + version.manifest_sha256) or 1,
@@ -114,7 +127,6 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         vocabulary=version.vocabulary,
         bins=version.bins,
         ranking=ranking,
-        item_keys=version.vocabulary.item_keys,
         calibration=version.calibration,
         device=device,
     )
@@ -137,7 +149,8 @@ def _warm_up(serving: Serving) -> None:
     tokens = serving.vocabulary.tokens(item_keys, contexts).to(serving.device)
     nobody, hidden = torch.zeros(1, dtype=torch.int64), serving.network.initial_state(1).half()
     vectors = serving.stepper.step(tokens, nobody.to(serving.device), np.array([0, 1]), hidden)
-    nothing = RecentActions(np.zeros(0, np.int32), contexts[:0], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    nobody_yet = np.zeros(1, np.int64)
+    nothing = RecentActions(np.zeros(0, np.int32), contexts[:0], nobody_yet, nobody_yet, item_keys[:0])
     serving.answer(vectors, nothing)
     price_bins.warm_up()
 

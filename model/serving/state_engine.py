@@ -100,7 +100,7 @@ class StateEngine:
     def item_names(self) -> list[Sequence[str]]:
         """The ids of the items, by catalogue index, of each version that serves; empty while none does."""
         serving = (self.serving, self.canary.before if self.canary else None)
-        return [version.vocabulary.items for version in serving if version is not None]
+        return [version.names for version in serving if version is not None]
 
     @property
     def nbytes(self) -> int:

@@ -21,7 +21,8 @@ from model.addresses import why
 from model.errors import VersionNotSaved, VersionRefused
 from model.versions.version_name import NAME_RULE, is_version_name, quoted
 
-FORMAT: Final = 3  # 1: without FUSION; 2: contexts in tables of their own, a combiner with one feature less
+FORMAT: Final = 4  # 1: without FUSION; 2: contexts in tables of their own, a combiner with one feature less
+FORMAT_BEFORE: Final = 3  # statistics by catalogue index, a combiner without the features of live ones
 MANIFEST: Final = "manifest.json"
 PARTIAL: Final = f"{MANIFEST}.partial"
 WEIGHTS: Final = "weights.safetensors"
@@ -77,14 +78,22 @@ class _FormatHeader(msgspec.Struct, frozen=True):
     format: int
 
 
-def write(path: str, *, name: str, created: str, contents: Mapping[str, bytes], unlisted: Mapping[str, bytes]) -> str:
+def write(
+    path: str,
+    *,
+    name: str,
+    created: str,
+    contents: Mapping[str, bytes],
+    unlisted: Mapping[str, bytes],
+    number: int = FORMAT,
+) -> str:
     """Writes files and manifest into the directory `path`; returns the SHA-256 of the manifest, in hex.
 
-    `unlisted` files are not in the manifest.
+    `unlisted` files are not in the manifest; `number` is that of the format.
     Raises `VersionNotSaved` if there is a version already or the storage refuses the files.
     """
     files = {key: FileEntry(sha256(content).hexdigest(), len(content)) for key, content in contents.items()}
-    manifest = msgspec.json.encode(Manifest(FORMAT, name, created, files))
+    manifest = msgspec.json.encode(Manifest(number, name, created, files))
     try:
         _write(path, {**contents, **unlisted}, manifest)
     except VersionNotSaved:
@@ -119,9 +128,11 @@ def read_manifest(path: str, expected_sha256: str | None = None) -> tuple[Manife
             "it was changed or is another version; publish the version again",
         )
     number = decode(path, MANIFEST, content, _FormatHeader).format
-    if number != FORMAT:
+    if number not in (FORMAT, FORMAT_BEFORE):
         remedy = "update the workers first" if number > FORMAT else "publish a new version with this trainer"
-        raise VersionRefused("format", f"{path} has format {number}, this nextact reads format {FORMAT}: {remedy}")
+        raise VersionRefused(
+            "format", f"{path} has format {number}, this nextact reads formats {FORMAT_BEFORE} and {FORMAT}: {remedy}"
+        )
     manifest = decode(path, MANIFEST, content, Manifest)
     _check_names(path, manifest)
     _check_sizes(path, manifest)

@@ -11,10 +11,10 @@ card.md, report.json  for people (`model/rounds/training_report.py`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import torch
@@ -34,6 +34,8 @@ from model.versions.fusion_file import check_fusion, decode_fusion, fusion_tenso
 from model.versions.last_seen import encode_last_seen
 from model.versions.manifest import (
     CONFIG,
+    FORMAT,
+    FORMAT_BEFORE,
     FUSION,
     METRICS,
     VOCABULARY,
@@ -43,6 +45,25 @@ from model.versions.manifest import (
     read_files,
     write,
 )
+from model.versions.previous_fusion_file import (
+    check_previous_fusion,
+    decode_previous_fusion,
+    previous_fusion_tensors,
+)
+
+
+class _FusionFormat(NamedTuple):
+    """How the fusion lies in a file of one format of versions."""
+
+    tensors: Callable[[Fusion, Vocabulary], dict[str, Tensor]]
+    check: Callable[[str, Mapping[str, Tensor], int], None]
+    decode: Callable[[str, bytes, Vocabulary], Fusion]
+
+
+_FUSION_FORMATS: Final = {
+    FORMAT: _FusionFormat(fusion_tensors, check_fusion, decode_fusion),
+    FORMAT_BEFORE: _FusionFormat(previous_fusion_tensors, check_previous_fusion, decode_previous_fusion),
+}
 
 Fact = str | int | float
 
@@ -78,8 +99,14 @@ class Version(VersionContents):
     manifest_sha256: str
 
 
-def save(path: str, version: VersionContents, for_people: Mapping[str, bytes] = MappingProxyType({})) -> str:
-    """Writes a version into the directory `path` and returns the SHA-256 of its manifest, in hex.
+def save(
+    path: str,
+    version: VersionContents,
+    for_people: Mapping[str, bytes] = MappingProxyType({}),
+    *,
+    number: int = FORMAT,
+) -> str:
+    """Writes a version of a format into the directory `path` and returns the SHA-256 of its manifest, in hex.
 
     Files `for_people` are not in the manifest, nor is that of when items were last seen; no worker reads these.
     Raises `VersionNotSaved` if there is a version already or the storage refuses the files,
@@ -87,8 +114,9 @@ def save(path: str, version: VersionContents, for_people: Mapping[str, bytes] = 
     """
     network, vocabulary, calibration = version.network, version.vocabulary, version.calibration
     tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    of_fusion = fusion_tensors(version.fusion)
-    check_fusion(version.name, of_fusion, len(vocabulary))
+    fusion_format = _FUSION_FORMATS[number]
+    of_fusion = fusion_format.tensors(version.fusion, vocabulary)
+    fusion_format.check(version.name, of_fusion, len(vocabulary))
     numbers = torch.tensor([calibration.slope, calibration.intercept, *version.metrics.values()])
     check_finite(version.name, {**tensors, "calibration and metrics": numbers})
     times, fact = encode_last_seen(vocabulary.last_seen)
@@ -100,7 +128,8 @@ def save(path: str, version: VersionContents, for_people: Mapping[str, bytes] = 
         VOCABULARY: msgspec.json.encode(vocabulary.items),
         METRICS: msgspec.json.encode(version.metrics),
     }
-    return write(path, name=version.name, created=version.created, contents=contents, unlisted={**for_people, **times})
+    unlisted = {**for_people, **times}
+    return write(path, name=version.name, created=version.created, contents=contents, unlisted=unlisted, number=number)
 
 
 def load(path: str, expected_manifest_sha256: str | None = None) -> Version:
@@ -123,7 +152,7 @@ def parse(files: VersionFiles) -> Version:
         network=_network(path, config.network, vocabulary, contents[WEIGHTS]),
         vocabulary=vocabulary,
         calibration=config.calibration,
-        fusion=decode_fusion(path, contents[FUSION], len(vocabulary)),
+        fusion=_FUSION_FORMATS[files.manifest.format].decode(path, contents[FUSION], vocabulary),
         metrics=decode(path, METRICS, contents[METRICS], dict[str, float]),
         facts=config.facts,
         bins=_bins(path, config.prices),

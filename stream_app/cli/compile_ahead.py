@@ -23,8 +23,6 @@ from aiokafka import ConsumerRecord
 from model.data.disk_log import TrainingWindow, window_of_chunks
 from model.data.events import actions_of
 from model.fusion.combiner import CombinerConfig
-from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
 from model.items.attributes import completed
 from model.network.backbones import BackboneName
 from model.rounds.drift import DriftMonitor
@@ -34,6 +32,7 @@ from model.rounds.training_report import card
 from model.rounds.training_round import RoundConfig, train_round, unsaved
 from model.serving.served_ranking import RankedBy
 from model.serving.serving import serve
+from model.statistics.log_statistics import counter_of
 from model.training.fit_network import TrainConfig
 from model.versions.version import Version, VersionContents, load, save
 from stream_app.contract.events import decode_batch
@@ -177,7 +176,7 @@ def _grown(version: Version, window: TrainingWindow, folder: Path) -> Version:
     items = (f"item-{number}" for number in range(_LARGE))
     vocabulary = version.vocabulary.grown([*version.vocabulary.items, *items])
     network = warm_start(version, vocabulary, torch.Generator().manual_seed(1))
-    fusion = Fusion(item_statistics_of(window.log, vocabulary), version.fusion.combiner)
+    fusion = replace(version.fusion, statistics=counter_of(window.log).table)
     return _read_back(replace(version, network=network, vocabulary=vocabulary, fusion=fusion), folder)
 
 

@@ -22,6 +22,7 @@ from stream_app.contract.json_numbers import integer, probability
 from stream_app.contract.prediction_ids import Sha1Scratch, namespace_of, new_scratch, prediction_id
 from stream_app.contract.string_columns import (
     Bytes,
+    GrowingStrings,
     Ints,
     Strings,
     copy,
@@ -124,12 +125,22 @@ class _AnswerColumns(NamedTuple):
     actions: int
 
 
-class _ItemNames(NamedTuple):
-    """The JSON of a version's item ids."""
+class _ItemNames:
+    """The JSON of a version's item ids, which may become more."""
 
-    names: Sequence[str]  # (I,), the version's own: known by identity, as comparing them would take too long
-    json: Strings  # (I,)
-    longest: int  # bytes
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names  # the version's own: known by identity, as comparing them would take too long
+        self._json = GrowingStrings()
+        self.longest = 0  # bytes
+
+    def json(self) -> Strings:
+        """The JSON of all ids that there are now, by number."""
+        known = len(self._json)
+        if known < len(self.names):
+            fresh = json_strings(self.names[known:])
+            self.longest = max(self.longest, int(np.diff(fresh.starts).max()))
+            self._json.add(fresh)
+        return self._json.column()
 
 
 class _Labels(NamedTuple):
@@ -182,7 +193,7 @@ class PredictionEncoder:
             actions=self._actions,
         )
         items = self._items_of(answers.names)
-        labels = _Labels(items.json, items.longest, _TYPES, _FLAGS)
+        labels = _Labels(items.json(), items.longest, _TYPES, _FLAGS)
         text, starts = _write(self._event_columns(events, answers.version), columns, labels)
         if not len(starts):
             raise DataPathError(
@@ -194,8 +205,7 @@ class PredictionEncoder:
         for items in self._items:
             if items.names is names:
                 return items
-        json = json_strings(names)
-        items = _ItemNames(names, json, int(np.diff(json.starts).max(initial=0)))
+        items = _ItemNames(names)
         self._items = [*self._items[-1:], items]
         return items
 

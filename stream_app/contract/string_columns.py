@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from model.kernels.compiled import compiled
 _NEWLINE: Final = ord("\n")
 
 Bytes = NDArray[np.uint8]
+Number = TypeVar("Number", np.uint8, np.int64)
 Ints = NDArray[np.int64]
 
 
@@ -45,6 +46,40 @@ def frozen(text: Bytes, starts: Ints) -> Strings:
     """Makes a column of a text, which nothing can change from then on."""
     text.flags.writeable = False
     return Strings(text, starts)
+
+
+class GrowingStrings:
+    """A column that strings are added to; columns taken before stay as they are."""
+
+    def __init__(self) -> None:
+        self._text, self._starts = np.empty(0, np.uint8), np.zeros(1, np.int64)
+        self._size, self._end = 0, 0
+
+    def __len__(self) -> int:
+        """Returns how many strings there are."""
+        return self._size
+
+    def add(self, more: Strings) -> None:
+        """Adds strings at the end, in time in proportion to theirs."""
+        size, end = self._size + len(more.starts) - 1, self._end + len(more.text)
+        self._text = _with_room(self._text, self._end, end)
+        self._starts = _with_room(self._starts, self._size + 1, size + 1)
+        self._text[self._end : end] = more.text
+        self._starts[self._size + 1 : size + 1] = more.starts[1:] + self._end
+        self._size, self._end = size, end
+
+    def column(self) -> Strings:
+        """Returns all strings as they are now."""
+        return frozen(self._text[: self._end], self._starts[: self._size + 1])
+
+
+def _with_room(array: NDArray[Number], used: int, wanted: int) -> NDArray[Number]:
+    """Returns an array with at least so many places and the first `used` numbers of another."""
+    if wanted <= len(array):
+        return array
+    bigger = np.empty(max(wanted, len(array) + len(array) // 2), array.dtype)
+    bigger[:used] = array[:used]
+    return bigger
 
 
 @compiled

@@ -20,7 +20,7 @@ from model.data.event_time import FLAGS, LATE, OK, judge_times
 from model.data.events import MOST_LINES, REMOVE, TYPE_CODES, Actions, Event, ItemNames, actions_of
 from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
-from model.serving.answer_engine import AnswerEngine
+from model.serving.answer_engine import AnswerEngine, StatisticsSource
 from model.serving.answers import Answers
 from model.serving.live_rules import BASELINE
 from model.serving.online_scores import BatchScores
@@ -124,6 +124,10 @@ class Pipeline:
             recommendations=settings.recommendations,
             actions=settings.next_actions,
         )
+
+    def use_statistics(self, statistics: StatisticsSource) -> None:
+        """Has batches answered by live statistics from now on."""
+        self._answer_engine.statistics = statistics
 
     def decode(self, records: Records, generation: int) -> ReceivedBatch:
         """Finds the events among records of any partitions, each partition's in order.

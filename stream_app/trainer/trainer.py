@@ -33,7 +33,7 @@ from model.rounds.training_round import Round, RoundConfig, train_round
 from model.training.fit_run import Progress
 from model.training.replicas import replicas
 from model.versions import version as versions
-from model.versions.manifest import CARD, REPORT
+from model.versions.manifest import CARD, FORMAT, FORMAT_BEFORE, REPORT
 from model.versions.registry import prune
 from model.versions.version import Version, VersionContents
 from stream_app.device import check_device, choose_device
@@ -281,6 +281,7 @@ class Trainer:
             word_rows=SMALL_WORDS if settings.write_format == "previous" else LARGE_WORDS,
             item_days=settings.item_days,
             seed=settings.seed,
+            live=settings.write_format == "current",
         )
         train = partial(
             train_round,
@@ -348,6 +349,7 @@ class Trainer:
                 CARD: card(name, result.report, verdict.sentence, metrics).encode(),
                 REPORT: msgspec.json.encode(result.report),
             },
+            number=FORMAT if self._settings.write_format == "current" else FORMAT_BEFORE,
         )
         try:
             sha256 = await with_timeout(self._settings.registry_timeout, save)

@@ -63,7 +63,7 @@ def _parts(serving: Serving, histories: Histories) -> dict[str, Callable[[], obj
 
     recent, ranking = recent_(), serving.ranking
     assert isinstance(ranking, NetworkAndLog)
-    fusion, catalogue, best = ranking.fusion, ranking.network.catalogue, ranking.network_best(recent, queries)
+    fusion, catalogue, best = ranking.ranking, ranking.network.catalogue, ranking.network_best(recent, queries)
     return {
         f"the network's best {RANKED}": lambda: catalogue.rank(queries, RANKED),
         f"the network's best {NETWORK_BEST}": lambda: catalogue.rank(queries, NETWORK_BEST),

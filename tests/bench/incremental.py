@@ -102,5 +102,5 @@ def _again(serving: Serving) -> Callable[[], object]:
 def _inputs(serving: Serving, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Views of known items, (BATCH, steps)."""
     rng = np.random.default_rng(1)
-    item_keys = serving.item_keys[rng.integers(0, len(serving.item_keys), (BATCH, steps))]
+    item_keys = serving.vocabulary.item_keys[rng.integers(0, len(serving.vocabulary.item_keys), (BATCH, steps))]
     return item_keys, np.full((BATCH, steps), 3, np.uint32)

@@ -19,13 +19,13 @@ from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
 from model.network.calibration import Calibration
 from model.network.network import NetworkConfig
 from model.rounds.initial_network import cold_start
 from model.serving.serving import Serving, serve
 from model.state.user_record import UserRecords, pack
 from model.state.user_states import EVENT_ID_WINDOW
+from model.statistics.log_statistics import counter_of
 from model.versions.version import Version
 from stream_app.versions.promotions import Promotion
 from tests.versions import untrained_version
@@ -95,7 +95,7 @@ def served_version(sequences: Sequences, vocabulary: Vocabulary, device: torch.d
 def fusion_of(sequences: Sequences, vocabulary: Vocabulary) -> Fusion:
     """Evidence counted from a log, and a combiner that looks at all of it. It is not fitted: what it knows does not
     matter to speed, and how many candidates there are does."""
-    return Fusion(item_statistics_of(sequences, vocabulary), Combiner().eval())
+    return Fusion(counter_of(sequences).table, Combiner().eval())
 
 
 def named(items: int) -> Vocabulary:

@@ -20,7 +20,7 @@ from model.data.disk_log import window_in_memory
 from model.data.events import Actions
 from model.data.sequences import Sequences, sequences_of
 from model.errors import TooLittleData
-from model.evaluation.evaluate import Evaluation, TimeSlice, evaluate, learned_rules
+from model.evaluation.evaluate import Evaluation, TimeSlice, evaluate
 from model.evaluation.split import in_order_of_time
 from model.rounds.training_round import Round, RoundConfig, train_round, unsaved
 from model.versions.version import Version
@@ -93,8 +93,7 @@ def _foreseen(actions: Actions, begin: int, end: int, never: Version, again: Ver
 
 
 def _scored(version: Version, sequences: Sequences, cut: int) -> Evaluation:
-    rules = learned_rules(sequences.before(cut))
-    return evaluate(version, TimeSlice(rules, sequences, cut, CPU))
+    return evaluate(version, TimeSlice(sequences.before(cut), sequences, cut, CPU))
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 
 from model.data.events import concatenate
 from model.data.sequences import sequences_of
-from model.evaluation.evaluate import TimeSlice, evaluate, learned_rules
+from model.evaluation.evaluate import TimeSlice, evaluate
 from model.evaluation.ranking import ranking
 from model.versions.version import load
 from stream_app.offline.event_files import event_file
@@ -76,8 +76,7 @@ def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     known, test = (LogReader().read([event_file(str(JDATA / name), reading)]) for name in FILES)
     actions = concatenate([known, test])  # in the order in which they were sent
     sequences, cut = sequences_of(actions), int(test.times.min())
-    rules = learned_rules(sequences.before(cut))
-    found = evaluate(version, TimeSlice(rules, sequences, cut, torch.device("cpu")))
+    found = evaluate(version, TimeSlice(sequences.before(cut), sequences, cut, torch.device("cpu")))
     users = {user: code for code, user in enumerate(dict.fromkeys(actions.users))}
     tested = np.argsort([users[user] for user in actions.users], kind="stable") >= len(known)
     answered = tested[found.positions] & tested[found.positions - 1]

@@ -25,7 +25,7 @@ from model.network.network import LARGE_WORDS, SMALL_WORDS, WordRows
 from model.serving.serving import serve_files
 from model.state.user_record import FIRST_VERSION, pack
 from model.state.user_states import UserStates
-from model.versions.manifest import read_files
+from model.versions.manifest import FORMAT, FORMAT_BEFORE, read_files
 from stream_app.history.tables import events_table
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.pipeline.engine import new_engine
@@ -132,7 +132,7 @@ async def run(upgrade: Upgrade) -> None:
 @pytest.mark.broker
 def test_old_and_new_workers_take_turns(settings: Settings, tmp_path: Path, older: Path) -> None:
     settings = settings.model_copy(update={"ranked_by": "network"})  # of which less has to be compiled for old workers
-    promotion = untrained_version(Path(settings.registry) / "v1", MIX.items)
+    promotion = untrained_version(Path(settings.registry) / "v1", MIX.items, number=FORMAT_BEFORE)
     asyncio.run(prepare(settings, promotion))
     upgrade = Upgrade(settings, tmp_path / "workers", older)
     asyncio.run(run(upgrade))
@@ -241,9 +241,13 @@ except VersionRefused as refusal:
 
 def test_the_version_before_reads_a_model_of_this_one_unless_it_has_more_words(older: Path, tmp_path: Path) -> None:
     bins = PriceBins({"EUR": range(14)})
-    cases: list[tuple[str, WordRows, str]] = [("v1", SMALL_WORDS, "v1 9"), ("v2", LARGE_WORDS, "refused shape")]
-    for name, words, found in cases:
-        promotion = untrained_version(tmp_path / name, 9, word_rows=words, bins=bins)
+    cases: list[tuple[str, WordRows, int, str]] = [
+        ("v1", SMALL_WORDS, FORMAT_BEFORE, "v1 9"),
+        ("v2", LARGE_WORDS, FORMAT_BEFORE, "refused shape"),
+        ("v3", SMALL_WORDS, FORMAT, "refused format"),
+    ]
+    for name, words, number, found in cases:
+        promotion = untrained_version(tmp_path / name, 9, word_rows=words, bins=bins, number=number)
         assert run_older(older, READ_VERSION, str(tmp_path / name), promotion.manifest_sha256).strip() == found
 
 

@@ -21,11 +21,11 @@ from model.data.sequences import sequences_of
 from model.data.vocabulary import Tokens, Vocabulary
 from model.fusion.combiner import Combiner, identity_combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
 from model.network.backbones import BackboneName
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.state.user_states import RecordLookup, UserStates, nothing_stored
+from model.statistics.log_statistics import counter_of
 from model.versions.version import Version
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, strings
@@ -68,7 +68,7 @@ def make_fusion(vocabulary: Vocabulary) -> Fusion:
         for n, item in enumerate(vocabulary.items)
     ]
     log = sequences_of(actions_of(events, [1000 * n for n in range(len(events))]))
-    return Fusion(item_statistics_of(log, vocabulary), identity_combiner())
+    return Fusion(counter_of(log).table, identity_combiner())
 
 
 def drawn_combiner(seed: int) -> Combiner:

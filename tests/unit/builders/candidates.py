@@ -6,12 +6,17 @@ import random
 
 import numpy as np
 
-from model.data.contexts import types_of
+from model.data.contexts import CONTEXT_ROWS, types_of
 from model.data.events import SEARCH, Event, actions_of
 from model.data.recent import RecentActions
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.fusion.candidate_features import NetworkBest
+from model.fusion.combiner import Combiner, identity_combiner
+from model.fusion.fusion import FusionRanking
+from model.fusion.live_items import LiveItems
+from model.kernels.compiled import Floats
+from model.statistics.log_statistics import counter_of
 
 CATALOGUE = [f"item {n}" for n in range(300)]
 WIDTH = 16
@@ -46,12 +51,23 @@ def shoppers(users: list[list[str]]) -> Sequences:
     return sequences_of(actions_of(events, range(0, 1000 * len(events), 1000)))
 
 
+def ranking_of(log: Sequences, vocabulary: Vocabulary, *, seed: int, combiner: Combiner | None = None) -> FusionRanking:
+    """Ranks by the statistics of a log and a network of random vectors."""
+    table, rng = counter_of(log).table, np.random.default_rng(seed + 1000)
+    attributes = rng.normal(size=(CONTEXT_ROWS, WIDTH)).astype(np.float32)
+    live = LiveItems(vocabulary, vectors_of(vocabulary, seed), attributes, table, nameless=True)
+    return FusionRanking(live, combiner or identity_combiner())
+
+
+def vectors_of(vocabulary: Vocabulary, seed: int) -> Floats:
+    return np.random.default_rng(seed).normal(size=(len(vocabulary), WIDTH)).astype(np.float32)
+
+
 def asked_after(
     log: Sequences, vocabulary: Vocabulary, indices: range | list[int], *, seed: int, best: int = 20
 ) -> tuple[RecentActions, NetworkBest]:
-    """What is asked after some actions, and what a network of random vectors says."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(len(vocabulary), WIDTH)).astype(np.float32)
+    """What is asked after some actions, and what a network of random vectors says, those of `vectors_of`."""
+    rng, vectors = np.random.default_rng(seed + 1), vectors_of(vocabulary, seed)
     queries = rng.normal(size=(len(indices), WIDTH)).astype(np.float32)
     logits = queries @ vectors.T
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -61,6 +77,6 @@ def asked_after(
     starts = log.offsets[np.searchsorted(log.offsets, list(indices), side="right") - 1]
     stops = np.array(list(indices), np.int64) + 1
     return (
-        RecentActions(items, log.contexts, starts, stops),
-        NetworkBest(top, np.take_along_axis(log_p, top, 1).astype(np.float32), queries, vectors),
+        RecentActions(items, log.contexts, starts, stops, log.item_keys),
+        NetworkBest(top, np.take_along_axis(log_p, top, 1).astype(np.float32), queries),
     )

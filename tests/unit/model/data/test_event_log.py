@@ -11,10 +11,10 @@ import pytest
 from model.data.event_log import active_sequences, latest_actions, parts, sampled_times
 from model.data.sequences import concatenate_sequences
 from model.data.vocabulary import Vocabulary
-from model.fusion.item_statistics import item_statistics_of, tensors_of
 from model.rounds.drift import DriftMonitor
 from model.rounds.fit_model import held_out
 from model.rounds.rehearsal import rehearsal
+from model.statistics.log_statistics import counter_of
 from tests.unit.builders.logs import ROOMY, in_parts
 from tests.unit.builders.sequences import random_users, sequences, users_of
 
@@ -38,9 +38,10 @@ def test_what_is_asked_of_all_parts_is_what_the_whole_says(files: ExitStack, tmp
     assert users_of(concatenate_sequences(list(parts(log.before(late))))) == users_of(whole.before(late))
     assert users_of(latest_actions(log)) == users_of(whole)
     assert held_out(log, late, 10).item_keys.tolist() == held_out(whole, late, 10).item_keys.tolist()
-    result, expected = (tensors_of(item_statistics_of(of, vocabulary)) for of in (log, whole))
-    for name, array in expected.items():
-        np.testing.assert_allclose(result[name], array, rtol=1e-5)  # type: ignore[arg-type]
+    result, expected = (counter_of(of).table.of_items(vocabulary.item_keys, LETTERS) for of in (log, whole))
+    for one, other in zip(result.arrays.items.followers, expected.arrays.items.followers, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    np.testing.assert_allclose(result.arrays.items.counts, expected.arrays.items.counts, rtol=1e-5)
     for name, counts in DriftMonitor(whole)._learned.items():
         assert np.array_equal(DriftMonitor(log)._learned[name], counts)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.events import EVENT_TYPES, SEARCH, Event, actions_of
+from model.data.events import EVENT_TYPES, REMOVE, SEARCH, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
-from model.evaluation.evaluate import TimeSlice, evaluate, learned_rules, served_quality
+from model.evaluation.evaluate import Evaluation, TimeSlice, evaluate, learned_rules, served_quality
 from model.evaluation.ranking import DEPTHS
 from model.network.network import Network, NetworkConfig
 from model.rounds.initial_network import cold_start
@@ -59,12 +59,42 @@ def late_targets(sequences: Sequences, cut: int) -> list[tuple[int, int]]:
     return found
 
 
+def evaluated(network: Network, sequences: Sequences, cut: int) -> Evaluation:
+    version = version_of(network, Vocabulary(ITEMS))
+    return evaluate(version, TimeSlice(sequences.before(cut), sequences, cut, CPU))
+
+
+def passed_by_rules(sequences: Sequences, cut: int) -> dict[int, list[int]]:
+    """What the rules list before each action from the cut on, by position; they learn after a user's second action or
+    64 of them."""
+    rules, lists = learned_rules(sequences.before(cut)), dict[int, list[int]]()
+    users = sequences.users_at(np.arange(len(sequences))).tolist()
+    waiting: list[int] = []
+
+    def before(position: int) -> list[int]:
+        history = range(position - 1, int(sequences.offsets[users[position]]) - 1, -1)
+        return [int(sequences.item_keys[p]) for p in history if sequences.types[p] != SEARCH]
+
+    for position in np.argsort(sequences.times, kind="stable").tolist():
+        if sequences.times[position] < cut:
+            continue
+        if len(waiting) == 64 or users[position] in {users[other] for other in waiting}:
+            for other in waiting:
+                if sequences.types[other] != SEARCH:
+                    rules.learn(before(other), int(sequences.item_keys[other]), "")
+            waiting = []
+        lists[position] = rules.rank(before(position), 20)
+        waiting.append(position)
+    return lists
+
+
 @pytest.mark.parametrize("lines", [1, 4])
 def test_ranks_are_those_of_a_plain_loop(lines: int) -> None:
     sequences, cut, vocabulary = random_log(1, lines=lines), 250_000 // lines, Vocabulary(ITEMS)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     rules = learned_rules(sequences.before(cut))
-    found = evaluate(version_of(network, vocabulary), TimeSlice(rules, sequences, cut, CPU))
+    found = evaluated(network, sequences, cut)
+    ranked_by_rules = passed_by_rules(sequences, cut)
     ranks, types, by_rules, by_popularity = [], [], [], []
     vectors = network.item_vectors()
     for start, position in late_targets(sequences, cut):
@@ -74,13 +104,12 @@ def test_ranks_are_those_of_a_plain_loop(lines: int) -> None:
             vector = network(tokens)[1][0, -1]
             scores = (network.queries(vector) @ vectors.T).tolist()
             types.append(network.type_logits(vector).softmax(-1)[sequences.types[position]].item())
-        if sequences.types[position] == SEARCH:
+        if sequences.types[position] in (SEARCH, REMOVE):
             continue
         row = int(vocabulary.rows_of(sequences.item_keys[position : position + 1])[0]) - ITEM_BUCKETS
         ranks.append(sum(score >= scores[row] - 1e-6 for score in scores) if row >= 0 else math.inf)
-        item, history = int(sequences.item_keys[position]), range(position - 1, start - 1, -1)
-        recent = [int(sequences.item_keys[p]) for p in history if sequences.types[p] != SEARCH]
-        by_rules.append([*rules.rank(recent, 20), item].index(item) + 1)
+        item = int(sequences.item_keys[position])
+        by_rules.append([*ranked_by_rules[position], item].index(item) + 1)
         by_popularity.append([*rules.popular(20), item].index(item) + 1)
     assert (found.targets, found.steps) == (len(ranks), len(types))
     for k in DEPTHS:
@@ -96,20 +125,20 @@ def test_ranks_are_those_of_a_plain_loop(lines: int) -> None:
 
 
 def test_blocks_of_scores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    sequences, vocabulary, rules = random_log(2), Vocabulary(ITEMS), Rules()
+    sequences = random_log(2)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
-    whole = evaluate(version_of(network, vocabulary), TimeSlice(rules, sequences, 0, CPU))
+    whole = evaluated(network, sequences, 0)
     monkeypatch.setattr("model.evaluation.network_ranker._SCORES", 100)
-    blocks = evaluate(version_of(network, vocabulary), TimeSlice(rules, sequences, 0, CPU))
+    blocks = evaluated(network, sequences, 0)
     assert blocks.metrics() == whole.metrics()
 
 
 def test_ties_count_against_the_model() -> None:
-    sequences, vocabulary = random_log(3), Vocabulary(ITEMS)
+    sequences = random_log(3)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
     with torch.no_grad():
         network.items.weight.fill_(1.0)
-    found = evaluate(version_of(network, vocabulary), TimeSlice(Rules(), sequences, 0, CPU))
+    found = evaluated(network, sequences, 0)
     assert found.network.recall[20] == 0.0  # every item has the same score, so every target is the last of 40
 
 
@@ -134,9 +163,9 @@ def test_rules_learn_in_the_order_of_time_as_a_worker_would(lines: int) -> None:
 
 
 def test_without_targets_all_metrics_are_zero() -> None:
-    sequences, vocabulary = random_log(5), Vocabulary(ITEMS)
+    sequences = random_log(5)
     network = cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval()
-    found = evaluate(version_of(network, vocabulary), TimeSlice(Rules(), sequences, 10**12, CPU))
+    found = evaluated(network, sequences, 10**12)
     assert set(found.metrics().values()) == {0.0}
     assert {
         "recall@20",
@@ -153,7 +182,7 @@ def test_purchases_are_judged_where_it_is_known_whether_they_came() -> None:
     cut = late.newest(0.4)
     rules = learned_rules(late.before(cut))
     version = version_of(cold_start(NetworkConfig(items=len(ITEMS), width=8, hidden=8), 0).eval(), vocabulary)
-    found = evaluate(version, TimeSlice(rules, late, cut, CPU))
+    found = evaluate(version, TimeSlice(late.before(cut), late, cut, CPU))
     purchases, labels = found.purchases, late.purchase_soon
     positions = [
         position
@@ -169,6 +198,6 @@ def test_purchases_are_judged_where_it_is_known_whether_they_came() -> None:
     metrics = found.metrics()
     assert metrics["purchase_log_loss"] == pytest.approx(purchases.losses.mean())
     assert metrics["rules_purchase_log_loss"] == pytest.approx(purchases.rules_losses.mean())
-    served = served_quality(version, TimeSlice(rules, late, cut, CPU))
+    served = served_quality(version, TimeSlice(late.before(cut), late, cut, CPU))
     assert np.array_equal(served.ranks, found.served_ranks)
     assert np.array_equal(served.purchases.losses, purchases.losses)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
+from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.ranking import LIST_SIZE, MISSED, Holdout
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
 from model.network.network import Network, NetworkConfig
 from model.rounds.fit_model import held_out
 from model.rounds.initial_network import cold_start
+from model.statistics.log_statistics import counter_of
 from model.training.fit_network import TrainConfig
 from tests.unit.builders.basics import CPU, drawn_combiner
 from tests.unit.builders.sequences import random_users, sequences
@@ -36,21 +36,23 @@ def holdout(seed: int) -> Holdout:
 
 def test_ranks_are_those_of_a_loop_and_agree_with_what_is_served() -> None:
     asked = holdout(3)
-    fusion = Fusion(item_statistics_of(sequences(*random_users(4)), VOCABULARY), drawn_combiner(5))
+    fusion = Fusion(counter_of(sequences(*random_users(4))).table, drawn_combiner(5))
     ranker = FusionRanker(network(), VOCABULARY, fusion, CPU)
     found = ranker.rank(asked)
     inputs = ranker.inputs_of(asked)
-    served, _ = fusion.rank(inputs.recent, inputs.best, LIST_SIZE)
+    ranking = ranker.ranking
+    served, _ = ranking.rank(inputs.recent, inputs.best, LIST_SIZE)
+    keys = ranking.live.table.arrays.items.keys
 
     for n, position in enumerate(asked.positions):
-        candidates = inputs.collect(fusion, np.array([n]))
-        by_item = dict(zip(candidates.items.tolist(), fusion.score(candidates).tolist(), strict=True))
-        row = int(VOCABULARY.rows_of(asked.sequences.item_keys[position : position + 1])[0]) - ITEM_BUCKETS
-        expected = sum(score >= by_item[row] for score in by_item.values()) if row in by_item else MISSED
+        candidates, _ = ranker.collect(inputs.select(np.array([n])))
+        by_key = dict(zip(keys[candidates.items].tolist(), ranking.score(candidates).tolist(), strict=True))
+        key = int(asked.sequences.item_keys[position])
+        expected = sum(score >= by_key[key] for score in by_key.values()) if key in by_key else MISSED
         assert found.ranks[n] == expected
-        best = sorted(by_item, key=lambda item: -by_item[item])[:LIST_SIZE]
-        assert VOCABULARY.rows_of(found.top[n][found.top[n] != 0]).tolist() == [ITEM_BUCKETS + item for item in best]
-        assert served[n].tolist() == best
+        best = sorted(by_key, key=lambda item: -by_key[item])[:LIST_SIZE]
+        assert found.top[n][found.top[n] != 0].tolist() == best
+        assert ranking.live.item_keys[served[n]].tolist() == best
 
 
 def test_ties_count_against_the_model() -> None:
@@ -58,9 +60,8 @@ def test_ties_count_against_the_model() -> None:
     with torch.no_grad():
         silent.linear.weight.zero_()
     asked = holdout(6)
-    fusion = Fusion(item_statistics_of(asked.sequences, VOCABULARY), silent)
-    ranker = FusionRanker(network(), VOCABULARY, fusion, CPU)
-    counts = np.diff(ranker.inputs_of(asked).collect(fusion, np.arange(len(asked))).starts)
+    ranker = FusionRanker(network(), VOCABULARY, Fusion(counter_of(asked.sequences).table, silent), CPU)
+    counts = np.diff(ranker.collect(ranker.inputs_of(asked))[0].starts)
     found = ranker.rank(asked)
 
     known = found.ranks != MISSED

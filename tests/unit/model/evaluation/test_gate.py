@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from model.data.disk_log import window_in_memory
 from model.data.events import Actions
 from model.data.sequences import sequences_of
-from model.evaluation.evaluate import Evaluation, ServedQuality, TimeSlice, evaluate, learned_rules
+from model.evaluation.evaluate import Evaluation, ServedQuality, TimeSlice, evaluate
 from model.evaluation.gate import Difference, GateConfig, Reason, check_published, difference, judge
 from model.evaluation.purchase_quality import PurchaseLosses
 from model.evaluation.ranking import MISSED, Ranking
@@ -190,5 +190,4 @@ def _evaluated(training: Actions, log: Actions) -> Evaluation:
     version = as_version(train_round(window_in_memory(training), None, CONFIG, device=CPU, clock=time.thread_time))
     sequences = sequences_of(log)
     cut = sequences.newest(0.2)
-    rules = learned_rules(sequences.before(cut))
-    return evaluate(version, TimeSlice(rules, sequences, cut, CPU))
+    return evaluate(version, TimeSlice(sequences.before(cut), sequences, cut, CPU))

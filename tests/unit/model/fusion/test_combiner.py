@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 
 from model.fusion.candidate_features import FEATURES
 from model.fusion.candidates import Candidates
-from model.fusion.combiner import Combiner, CombinerConfig, fit_combiner, identity_combiner
+from model.fusion.combiner import (
+    Combiner,
+    CombinerConfig,
+    Examples,
+    fit_combiner,
+    identity_combiner,
+    joined_examples,
+)
+from tests.unit.builders.basics import drawn_combiner
 
 MOST = 12
 OWN, TREND = FEATURES.index("own"), FEATURES.index("trend")
@@ -35,19 +44,12 @@ def candidates(seed: int, n: int = 400) -> tuple[Candidates, NDArray[np.int32]]:
     return Candidates(items[there], np.ascontiguousarray(features[there].T), starts), targets
 
 
-def selected(whole: Candidates, some: NDArray[np.int64]) -> Candidates:
-    indices = np.concatenate([np.arange(whole.starts[n], whole.starts[n + 1]) for n in some])
-    sizes = np.diff(whole.starts)[some]
-    return Candidates(whole.items[indices], whole.features[:, indices], np.concatenate(([0], np.cumsum(sizes))))
-
-
 def fitted(seed: int = 1, start: Combiner | None = None, **changes: float) -> tuple[Combiner, list[float]]:
     whole, targets = candidates(seed=0)
     losses: list[float] = []
     config = CombinerConfig(**{"examples": 400 * 30, "batch": 50, **changes})  # type: ignore[arg-type]
     combiner = fit_combiner(
-        lambda some: selected(whole, some),
-        targets,
+        Examples(whole, targets),
         config,
         seed=seed,
         start=start,
@@ -114,9 +116,7 @@ def test_a_fit_from_an_identity_combiner_begins_anew() -> None:
 
 
 def test_without_examples_the_ranking_is_the_networks() -> None:
-    combiner = fit_combiner(
-        lambda _: pytest.fail("nothing to collect"), np.zeros(0, np.int32), CombinerConfig(), seed=1
-    )
+    combiner = fit_combiner(joined_examples([]), CombinerConfig(), seed=1)
     features = torch.randn(len(FEATURES), 50)
     order = features[FEATURES.index("log_probability")].argsort()
     assert torch.equal(combiner(features).argsort(), order)
@@ -129,3 +129,27 @@ def test_an_identity_combiner_is_always_the_same_and_draws_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
     assert all(torch.equal(tensor, first[name]) for name, tensor in identity_combiner().state_dict().items())
+
+
+def test_a_combiner_without_features_scores_as_if_they_were_zero() -> None:
+    given = torch.randn(len(FEATURES), 50)
+    columns, whole = [OWN, TREND], drawn_combiner(1)
+    blind = deepcopy(whole).without(columns)
+    zeros = given.clone()
+    zeros[columns] = 0
+    with torch.no_grad():
+        assert torch.equal(blind(given), blind(zeros))
+        torch.testing.assert_close(blind(given), whole(zeros))
+        assert not torch.allclose(blind(given), whole(given))
+    assert torch.equal(deepcopy(whole).without([])(given), whole(given))
+
+
+def test_examples_without_features_have_zeros_there_and_nowhere_else() -> None:
+    given = joined_examples([Examples(*candidates(1, n=20))])
+    before = given.candidates.features.copy()
+    found = given.without([OWN, TREND])
+    assert not found.candidates.features[[OWN, TREND]].any()
+    others = [column for column in range(len(FEATURES)) if column not in (OWN, TREND)]
+    np.testing.assert_array_equal(found.candidates.features[others], before[others])
+    assert before[[OWN, TREND]].any()
+    np.testing.assert_array_equal(found.without([]).candidates.features, found.candidates.features)

@@ -82,7 +82,13 @@ def test_counts_the_last_actions(seed: int) -> None:
 
 
 def test_a_user_without_actions_has_rows_too() -> None:
-    nothing = RecentActions(np.zeros(0, np.int32), np.zeros(0, np.uint32), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    nothing = RecentActions(
+        np.zeros(0, np.int32),
+        np.zeros(0, np.uint32),
+        np.zeros(1, np.int64),
+        np.zeros(1, np.int64),
+        np.zeros(0, np.uint64),
+    )
     found = purchase_features(nothing)
     assert found.shape == (1, NUM_FEATURES)
     assert ((found >= 0) & (found < ROWS)).all()

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from model.data.events import Event, actions_of
 from model.data.log_summary import DatedItems, summarise
@@ -17,14 +16,15 @@ from model.data.vocabulary import Vocabulary
 from model.evaluation.fusion_ranker import FusionRanker
 from model.evaluation.network_ranker import NetworkRanker
 from model.evaluation.ranking import LIST_SIZE, Holdout
-from model.fusion.combiner import Collect, Combiner, CombinerConfig, fit_combiner
+from model.fusion.candidate_features import FEATURES, LATER_FEATURES
+from model.fusion.combiner import Combiner, CombinerConfig, Examples, fit_combiner
 from model.network.network import NetworkConfig
 from model.rounds import fit_model as fit_model_module
 from model.rounds.fit_model import FitModelConfig, StartingPoint, fine_tune, fit_model, held_out
 from model.rounds.initial_network import cold_start
 from model.training.fit_network import TrainConfig
 from model.training.fit_run import FitRun, Progress
-from tests.unit.builders.basics import CPU
+from tests.unit.builders.basics import CPU, drawn_combiner
 from tests.unit.builders.rounds import CONFIG
 from tests.unit.builders.sequences import random_users, sequences
 
@@ -92,20 +92,37 @@ def test_to_the_combiner_items_that_appear_in_its_examples_are_unknown(
     """As they are to what serves, which would trust its network too much otherwise."""
     old, new = sequences(*["abcdabcd" for _ in range(200)]), "xyxyxyxy"
     log = concatenate_sequences([old, sequences(*[new for _ in range(50)], begin=int(old.times.max()) + 1000)])
-    given = list[NDArray[np.int32]]()
+    given = list[Examples]()
 
-    def noted(collect: Collect, targets: NDArray[np.int32], *arguments: Any, **named: Any) -> Combiner:
-        given.append(targets)
-        return fit_combiner(collect, targets, *arguments, **named)
+    def noted(examples: Examples, *arguments: Any, **named: Any) -> Combiner:
+        given.append(examples)
+        return fit_combiner(examples, *arguments, **named)
 
     monkeypatch.setattr(fit_model_module, "fit_combiner", noted)
     combiner = CombinerConfig(examples=1, least_epochs=1, least=20)
     config = FitModelConfig(from_scratch=from_scratch, train=ONCE, combiner=combiner)
     model = fit_model(log, items_of(log, "abcdxy"), start(), config, FitRun(CPU, 1))
-    assert (given[0] == -1).all()
     assert len(given[0]) > 100
+    right = given[0].candidates.items == given[0].targets[given[0].candidates.answers]
+    assert right.sum() > 100, "they are candidates, once somebody has touched them"
+    assert given[0].candidates.features[FEATURES.index("later"), right].all()
     assert model.vocabulary.items == tuple("abcdxy"), "what serves knows them"
-    assert model.network.config.items == len(model.fusion.statistics.popularity) == 6
+    assert model.network.config.items == len(model.fusion.statistics) == 6
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_combiner_for_statistics_that_stand_still_does_without_what_came_later(live: bool, warm: bool) -> None:
+    log, unseen = sequences(*random_users(8, users=200)), [FEATURES.index(name) for name in LATER_FEATURES]
+    combiner = CombinerConfig(examples=1, least_epochs=1, least=20)
+    config = FitModelConfig(live=live, from_scratch=False, train=ONCE, combiner=combiner)
+    begin = replace(start(), combiner=drawn_combiner(3)) if warm else start()
+    fusion = fit_model(log, items_of(log, LETTERS[:-3]), begin, config, FitRun(CPU, 1)).fusion
+    assert fusion.live == live
+    for layer in (fusion.combiner.first, fusion.combiner.linear):
+        assert bool(layer.weight[:, unseen].any()) == live
+        assert layer.weight.any()
+        assert layer.weight.isfinite().all()
 
 
 def test_a_log_that_is_too_short_to_hold_anything_out_is_ranked_by_the_network() -> None:

@@ -56,7 +56,7 @@ def test_items_leave_with_their_rows_and_the_others_keep_their_order_and_weights
     assert sorted(after) == [*BOTH, *NEW]
     network = second.model.network
     assert len(network.items.weight) == ITEM_BUCKETS + len(after) == len(network.item_attributes)
-    assert len(second.model.fusion.statistics.popularity) == len(after)
+    assert len(second.model.fusion.statistics) == len(after)
     assert second.challenger.served.recall[20] > 0.9
     vocabulary = second.model.vocabulary
     assert vocabulary.last_seen is not None

@@ -103,10 +103,10 @@ def test_a_challenger_that_has_won_takes_in_the_items_that_appeared(monkeypatch:
     model, known = result.model, len(champion.vocabulary)
     assert model.vocabulary.items[:known] == champion.vocabulary.items, "rows that were there stay where they are"
     assert set(model.vocabulary.items[known:]) == {"born 0", "born 1", "born 2"}
-    assert model.network.config.items == len(model.vocabulary) == len(model.fusion.statistics.popularity)
+    assert model.network.config.items == len(model.vocabulary) == len(model.fusion.statistics)
     assert (model.network.item_attributes[-3:, 0] > 0).all()
     statistics = model.fusion.statistics
-    assert set(statistics.popular[:3].tolist()) == {known, known + 1, known + 2}
+    assert set(statistics.rows_of(model.vocabulary.item_keys[known:])) <= set(statistics.arrays.popular.everywhere)
     assert not model.network.training
 
 

@@ -52,6 +52,24 @@ def test_an_answer_is_the_same_bit_for_bit_in_whatever_batch() -> None:
             np.testing.assert_array_equal(column[one], row)
 
 
+@torch.inference_mode()
+def test_items_that_come_later_are_answered_about_as_the_layers_do() -> None:
+    network, item_vectors = make_network(), torch.randn(ITEMS, WIDTH)
+    heads, count = Heads(network, item_vectors, CALIBRATION), ITEMS
+    all_vectors = item_vectors.clone()
+    vectors, recent = torch.randn(40, WIDTH), some_actions(40)
+    for fresh, moved in ((0, []), (1, []), (7, [ITEMS]), (300, [ITEMS + 3, ITEMS + 5]), (0, [ITEMS + 1])):
+        room = torch.zeros(count + fresh + 20, WIDTH)  # more than there are items
+        room[:count] = all_vectors[:count]
+        numbers = [*moved, *range(count, count + fresh)]
+        room[numbers] = torch.randn(len(numbers), WIDTH)
+        all_vectors, count = room, count + fresh
+        heads.take_items(np.array(numbers, np.int64), all_vectors.numpy())
+        items = torch.randint(count, (40, 20))
+        answers = heads.answer(vectors.numpy(), recent, items.numpy())
+        close(answers.type_given_item, on_items(network, vectors, all_vectors[items]))
+
+
 def test_exponentials_give_a_softmax_also_of_logits_far_apart() -> None:
     logits = torch.tensor([[1000.0, 1001.0, float("-inf")], [-1000.0, 0.0, -5.0]])
     powers = exponentials(logits)
@@ -74,7 +92,7 @@ def some_actions(count: int) -> RecentActions:
     starts = np.arange(count, dtype=np.int64)
     contexts = rng.integers(0, 4, 2 * count + 40).astype(np.uint32)
     items = rng.integers(-1, 5, len(contexts)).astype(np.int32)
-    return RecentActions(items, contexts, starts, starts + rng.integers(0, 40, count))
+    return RecentActions(items, contexts, starts, starts + rng.integers(0, 40, count), np.zeros(len(items), np.uint64))
 
 
 def on_items(network: Network, vectors: Tensor, item_vectors: Tensor) -> Tensor:

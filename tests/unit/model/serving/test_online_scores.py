@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,3 +113,15 @@ def test_a_versions_score_adds_up() -> None:
     total.add(answers_of(1), NOTHING)
     assert (total.scored, total.hits, total.reciprocal_ranks) == (3, 2, 1.25)
     assert total.coverage == pytest.approx(2 / 3)  # the third item was never recommended
+
+
+def test_a_versions_score_follows_when_items_come() -> None:
+    total, names, answers = VersionScore(), ["a", "b", "c"], answers_of(1)
+    recommended = set[int]()
+    for count in (3, 4, 5, 200, 200, 201):
+        names += [f"item {n}" for n in range(len(names), count)]
+        items = np.full_like(answers.items, -1)
+        items[:, 0] = count - 1
+        recommended.add(count - 1)
+        total.add(replace(answers, names=names, items=items), NOTHING)
+        assert total.coverage == pytest.approx(len(recommended) / count)

@@ -6,15 +6,16 @@ An event has one action or several.
 from __future__ import annotations
 
 import random
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.data.events import Event, actions_of
+from model.data.events import Event, actions_of, item_key
 from model.data.log_summary import DatedItems
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
@@ -29,6 +30,10 @@ from model.rounds.fit_model import FitModelConfig, StartingPoint, fit_model
 from model.rounds.initial_network import cold_start
 from model.serving.served_ranking import NetworkAndLog
 from model.serving.serving import Serving, serve
+from model.statistics.counted_events import events_of_sequences
+from model.statistics.counter import StatisticsCounter
+from model.statistics.decay import Decay
+from model.statistics.statistics_table import StatisticsTable
 from model.training.fit_network import TrainConfig
 from model.training.fit_run import FitRun
 from tests.unit.builders.basics import BACKBONES, CPU, HIDDEN, Logged, make_states, make_version
@@ -108,16 +113,17 @@ def _evaluated(serving: Serving) -> NDArray[np.float32]:
     """Log-probabilities (A, I) of every item after every action that another follows; minus infinity elsewhere."""
     log = shop()[1]
     answered = np.flatnonzero(log.has_next)
-    expected = np.full((len(log), len(ITEMS)), -np.inf, np.float32)
-    fusion = ranking_of(serving).fusion
-    inputs = FusionRanker(serving.network, serving.vocabulary, fusion, CPU).inputs_of(Holdout(log, answered + 1))
-    candidates = inputs.collect(fusion, np.arange(len(answered)))
-    scores = fusion.score(candidates)
+    expected = np.full((len(log), len(ITEMS) + 1), -np.inf, np.float32)  # and the item that nobody knows
+    served = ranking_of(serving).ranking
+    fusion = Fusion(served.live.table, served.combiner)
+    ranker = FusionRanker(serving.network, serving.vocabulary, fusion, CPU)
+    candidates, _ = ranker.collect(ranker.inputs_of(Holdout(log, answered + 1)))
+    scores, items = ranker.ranking.score(candidates), ranker.ranking.live.arrays.numbers[candidates.items]
     none_logit = fusion.combiner.none_logit.item()
     for n, position in enumerate(answered):
         rows = slice(candidates.starts[n], candidates.starts[n + 1])
         row = scores[rows]
-        expected[position, candidates.items[rows]] = row - np.logaddexp(np.logaddexp.reduce(row), none_logit)
+        expected[position, items[rows]] = row - np.logaddexp(np.logaddexp.reduce(row), none_logit)
     return expected
 
 
@@ -174,7 +180,81 @@ def test_the_combiner_of_this_test_has_learned_to_listen_to_the_log() -> None:
     """Else the comparison would be one of networks."""
     serving, fused = trained("gru"), evaluated("gru")
     own = ranking_of(serving)
-    silent = Fusion(own.fusion.statistics, identity_combiner())
-    vectors = serving.network.item_vectors().detach().numpy()
-    alone = replace(serving, ranking=NetworkAndLog(own.network, vectors, silent))
+    silent = Fusion(own.live.table, identity_combiner())
+    attributes = serving.network.contexts.weight.detach().numpy()
+    ranking = NetworkAndLog(own.network, serving.vocabulary, attributes, silent)
+    alone = replace(serving, ranking=ranking)
     assert float((best_of(fused) != best_of(_evaluated(alone))).mean()) > 0.3
+
+
+class Learning:
+    """Statistics that have learned all that was given to them."""
+
+    def __init__(self, decay: Decay) -> None:
+        self.counter = StatisticsCounter(StatisticsTable(), decay)
+
+    def learn(self, batch: list[list[Logged]]) -> None:
+        actions = list(chain.from_iterable(batch))
+        events, times, lines = ([getattr(action, name) for action in actions] for name in ("event", "time", "line"))
+        self.counter.learn(actions_of(events, times, lines))
+
+    def up_to_date(self) -> AbstractContextManager[StatisticsTable | None]:
+        return nullcontext(self.counter.table)
+
+
+def log_probabilities_by_key(ranker: FusionRanker, holdout: Holdout) -> list[dict[int, float]]:
+    """Those of all candidates of each target, as the statistics are now."""
+    candidates, _ = ranker.collect(ranker.inputs_of(holdout))
+    scores, keys = ranker.ranking.score(candidates), ranker.ranking.live.table.arrays.items.keys[candidates.items]
+    none_logit, found = ranker.ranking.combiner.none_logit.item(), list[dict[int, float]]()
+    for begin, end in pairwise(candidates.starts.tolist()):
+        own = scores[begin:end] - np.logaddexp(np.logaddexp.reduce(scores[begin:end]), none_logit)
+        found.append(dict(zip(keys[begin:end].tolist(), own.tolist(), strict=True)))
+    return found
+
+
+@pytest.mark.parametrize("most", [1, 40])
+def test_answers_are_what_the_evaluation_scored_while_statistics_learn(most: int) -> None:
+    """The version knows half of the log, and not all items."""
+    (log, sequences), rng, decay = shop(), random.Random(most), Decay(0)
+    born = {*ITEMS[::6], "unknown"}
+    half, known = len(log) // 2, Vocabulary([item for item in ITEMS if item not in born])
+    made, before = make_version(known.items), Learning(decay)
+    before.learn(log[:half])
+    fusion = Fusion(before.counter.table, ranking_of(trained("gru")).ranking.combiner)
+    serving = serve(replace(made, fusion=fusion), CPU)
+    engines, live = Engines(make_states(length=64), rules_share=0, serving=serving), Learning(decay)
+    engines.advance(list(chain.from_iterable(log[:half])))
+    live.learn(log[:half])
+    engines.answer_engine.statistics = live
+
+    events, _ = events_of_sequences(sequences)
+    passing = StatisticsCounter(StatisticsTable(), decay)
+    ranker = FusionRanker(made.network, known, Fusion(passing.table, fusion.combiner), CPU)
+    positions, learned, start, compared = positions_in_sequences(log), 0, half, 0
+    later: set[str] = set()
+    while start < len(log):
+        batch = log[start : start + rng.randint(1, most)]
+        live.learn(batch)
+        answers = engines.advance(list(chain.from_iterable(batch))).answers
+        start += len(batch)
+        actions = sum(map(len, log[:start]))
+        passing.learn_events(events.select(slice(learned, actions)))
+        learned = actions
+        followed = [n for n in range(start - len(batch), start) if sequences.has_next[positions[n]]]
+        followed.sort(key=positions.__getitem__)
+        holdout = Holdout(sequences, positions[followed] + 1)
+        for n, begin, expected in zip(followed, holdout.starts, log_probabilities_by_key(ranker, holdout), strict=True):
+            items = answers.items[n - start]
+            keys, served = serving.ranking.item_keys[items].tolist(), np.log(answers.probabilities[n - start])
+            np.testing.assert_allclose(served, sorted(expected.values(), reverse=True)[:20], atol=STATES)
+            np.testing.assert_allclose(served, [expected[key] for key in keys], atol=STATES)
+            assert keys == [item_key(answers.names[item]) for item in items]
+            fresh = set(keys) - set(sequences.item_keys[begin : positions[n] + 1].tolist())
+            later |= {
+                answers.names[item] for item in items if item >= len(known) and item_key(answers.names[item]) in fresh
+            }
+            compared += 1
+    assert compared > 100
+    assert len(later) > 5  # recommended to users who never saw them
+    assert later <= born

@@ -8,25 +8,29 @@ import numpy as np
 import pytest
 import torch
 
+from model.data.contexts import CONTEXT_ROWS
+from model.data.events import item_key
 from model.data.recent import RecentActions, catalogue_items
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_of
+from model.fusion.candidate_features import FOLLOWED
+from model.fusion.fusion import Fusion, FusionRanking
 from model.search.catalogue import Catalogue
 from model.serving.served_ranking import NetworkAlone, NetworkAndLog
+from model.statistics.log_statistics import counter_of
 from tests.unit.builders.basics import drawn_combiner
 from tests.unit.builders.sequences import random_users, sequences
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 VOCABULARY = Vocabulary(list(LETTERS))
 WIDTH = 16
+ATTRIBUTES = np.zeros((CONTEXT_ROWS, WIDTH), np.float32)
 
 
 def fused(log: Sequences, threads: int) -> NetworkAndLog:
     vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
-    fusion = Fusion(item_statistics_of(log, VOCABULARY), drawn_combiner(2))
-    return NetworkAndLog(NetworkAlone(Catalogue(vectors), threads), vectors.numpy(), fusion)
+    alone = NetworkAlone(Catalogue(vectors), VOCABULARY, vectors.numpy(), threads)
+    return NetworkAndLog(alone, VOCABULARY, ATTRIBUTES, Fusion(counter_of(log).table, drawn_combiner(2)))
 
 
 def requests(log: Sequences) -> tuple[RecentActions, torch.Tensor]:
@@ -34,7 +38,7 @@ def requests(log: Sequences) -> tuple[RecentActions, torch.Tensor]:
     starts = log.offsets[np.searchsorted(log.offsets, indices, side="right") - 1]
     items = catalogue_items(VOCABULARY, log.item_keys, log.contexts)
     queries = torch.randn(len(log), WIDTH, generator=torch.Generator().manual_seed(3))
-    return RecentActions(items, log.contexts, starts, indices + 1), queries
+    return RecentActions(items, log.contexts, starts, indices + 1, log.item_keys), queries
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -55,14 +59,14 @@ def test_several_threads_rank_as_one_does(threads: int, answers: int) -> None:
 def test_a_large_batch_is_ranked_by_all_threads_and_a_small_one_by_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     log = sequences(*random_users(4, users=200))
     recent, queries = requests(log)
-    ranking, asking, rank = fused(log, 2), threading.get_ident(), Fusion.rank
+    ranking, asking, rank = fused(log, 2), threading.get_ident(), FusionRanking.rank_from
     by: list[bool] = []
 
-    def watched(fusion: Fusion, *arguments: object) -> object:
+    def watched(fusion: FusionRanking, *arguments: object) -> object:
         by.append(threading.get_ident() == asking)
         return rank(fusion, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Fusion, "rank", watched)
+    monkeypatch.setattr(FusionRanking, "rank_from", watched)
     for answers, expected in ((127, [True]), (128, [False, True])):
         by.clear()
         ranking.rank(recent.select(slice(0, answers)), queries[:answers], 20)
@@ -74,9 +78,32 @@ def test_the_network_alone_ranks_by_its_scores_over_the_whole_catalogue(threads:
     log = sequences(*random_users(4, users=60))
     recent, queries = requests(log)
     vectors = torch.randn(len(VOCABULARY), WIDTH, generator=torch.Generator().manual_seed(1))
-    items, log_probabilities = NetworkAlone(Catalogue(vectors), threads).rank(recent, queries, 20)
+    items, log_probabilities = NetworkAlone(Catalogue(vectors), VOCABULARY, vectors.numpy(), threads).rank(
+        recent, queries, 20
+    )
 
     expected = torch.log_softmax(queries @ vectors.T, 1).numpy()
     order = np.argsort(-expected, 1)[:, :20]
     np.testing.assert_array_equal(items, order)
     np.testing.assert_allclose(log_probabilities, np.take_along_axis(expected, order, 1), atol=1e-2)
+
+
+def test_items_that_came_later_are_ranked_by_live_statistics_and_not_without() -> None:
+    log, letters = sequences(*["ab"] * 30), sequences(*["a!"] * 60)
+    ranking = fused(log, 1)
+    recent, queries = requests(log)
+    recent, queries = recent.select(slice(0, 1)), queries[:1]
+    with torch.no_grad():
+        ranking.ranking.combiner.linear.weight[0, FOLLOWED] = 1000
+    fusion = Fusion(counter_of(log).table, ranking.ranking.combiner)
+    ranking = NetworkAndLog(ranking.network, VOCABULARY, ATTRIBUTES, fusion)
+    live = counter_of(letters).table
+    live.add(np.array([item_key("!")], np.uint64), ["!"])
+
+    assert ranking.names[ranking.rank(recent, queries, 20)[0][0, 0]] == "b"
+    changed = ranking.follow(live)
+    best = ranking.rank(recent, queries, 20)[0][0, 0]
+    assert changed.tolist() == [best]
+    assert (ranking.names[best], ranking.item_keys[best]) == ("!", item_key("!"))
+    ranking.follow(None)
+    assert ranking.names[ranking.rank(recent, queries, 20)[0][0, 0]] == "b"

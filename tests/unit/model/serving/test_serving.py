@@ -62,7 +62,13 @@ def test_a_version_that_searches_with_the_kernels_of_gpus_answers_the_same(
     assert isinstance(searching.ranking.catalogue.shortlists, GpuShortlists)
     monkeypatch.undo()
     _, plain = serve_files(files, hidden=HIDDEN, device=CPU, ranked_by="network")
-    nothing = RecentActions(np.zeros(0, np.int32), np.zeros(0, np.uint32), np.zeros(3, np.int64), np.zeros(3, np.int64))
+    nothing = RecentActions(
+        np.zeros(0, np.int32),
+        np.zeros(0, np.uint32),
+        np.zeros(3, np.int64),
+        np.zeros(3, np.int64),
+        np.zeros(0, np.uint64),
+    )
     vectors = torch.randn(3, plain.network.config.width, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found, wanted = searching.answer(vectors.to(kernels), nothing), plain.answer(vectors, nothing)

@@ -118,7 +118,9 @@ def recent_features(serving: Serving, sequence: list[Action]) -> NDArray[np.int3
     item_keys = np.array([action.object for action in sequence[-LENGTH:]], np.uint64)
     contexts = np.array([action.context for action in sequence[-LENGTH:]], np.uint32)
     items = catalogue_items(serving.vocabulary, item_keys, contexts)
-    return purchase_features(RecentActions(items, contexts, np.array([0]), np.array([len(items)])))
+    return purchase_features(
+        RecentActions(items, contexts, np.array([0]), np.array([len(items)]), np.zeros(len(items), np.uint64))
+    )
 
 
 def check_answer(outcome: BatchOutcome, row: int, serving: Serving, sequence: list[Action]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor
 
+from model.data.events import Event, actions_of
+from model.data.sequences import sequences_of
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
-from model.fusion.item_statistics import item_statistics_from, tensors_of
+from model.statistics.log_statistics import counter_of
 from model.versions import version
 from model.versions.fusion_file import decode_fusion, fusion_tensors
 from model.versions.manifest import FUSION
@@ -30,23 +32,27 @@ from tests.unit.builders.versions import change_weights, save_version
 from tests.versions import fusion_without_a_log
 
 SIZE = len(ITEMS)
-LONGEST = {"followers": 128, "predecessors": 128, "popular_alike": 24}
-NUMBERS = [-1, 0, 1, 2, 23, 24, 69, 70, 127, 128, 511, 512, 1023, 1024, 2**31 - 1, -(2**31)]
+LONGEST = {"followers": 64, "predecessors": 32, "recent": 16, "sources": 16}
+NUMBERS = [-1, 0, 1, 2, 15, 16, 63, 64, 69, 70, 511, 512, 1023, 1024, 2**31 - 1, -(2**31)]
 Tensors = dict[str, Tensor]
 
 
 @cache
 def small() -> Fusion:
-    return Fusion(make_fusion(Vocabulary(ITEMS)).statistics, Combiner())
+    events = [
+        Event(user_id=str(n % 3), type=kind, item_id=item, query="red shoes", category=f"category {n % 4}", brand="b")
+        for n, (item, kind) in enumerate(zip(ITEMS, cycle(("view", "cart", "search", "view")), strict=False))
+    ]
+    return Fusion(counter_of(sequences_of(actions_of(events, range(0, 1000 * len(ITEMS), 1000)))).table, Combiner())
 
 
 def fresh() -> Tensors:
-    return {key: tensor.clone() for key, tensor in fusion_tensors(small()).items()}
+    return {key: tensor.clone() for key, tensor in fusion_tensors(small(), Vocabulary(ITEMS)).items()}
 
 
 def refusal(tensors: Tensors, items: int = SIZE) -> str | None:
     try:
-        decode_fusion("v", save(tensors), items)
+        decode_fusion("v", save(tensors), Vocabulary([*ITEMS, "more"][:items]))
     except VersionRefused as refused:
         return refused.reason
     return None
@@ -56,12 +62,18 @@ def refusal(tensors: Tensors, items: int = SIZE) -> str | None:
 @pytest.mark.parametrize("make", [make_fusion, fusion_without_a_log])
 def test_what_is_saved_comes_back(make: Callable[[Vocabulary], Fusion], items: tuple[str, ...]) -> None:
     fusion = make(Vocabulary(items))
-    found = decode_fusion("v", save(fusion_tensors(fusion)), len(items))
-    before, after = tensors_of(fusion.statistics), tensors_of(found.statistics)
+    vocabulary = Vocabulary(items)
+    found = decode_fusion("v", save(fusion_tensors(fusion, vocabulary)), vocabulary)
+    before, after = fusion_tensors(fusion, vocabulary), fusion_tensors(found, vocabulary)
     assert before.keys() == after.keys()
-    for key, array in before.items():
-        assert array.dtype == after[key].dtype
-        assert array.tolist() == after[key].tolist()
+    for key, tensor in before.items():
+        assert torch.equal(tensor, after[key]), key
+    table, again = fusion.statistics, found.statistics
+    assert again.names == list(items)
+    rows, of_table, of_again = table.rows_of(vocabulary.item_keys), table.arrays.items, again.arrays.items
+    assert np.array_equal(of_again.categories[: len(items)], of_table.categories[rows])
+    counted = of_table.counts[rows] > 0  # a count of late may be too small for a number by now
+    np.testing.assert_allclose(of_again.levels[: len(items)][counted], of_table.levels[rows][counted], rtol=1e-5)
     for key, tensor in fusion.combiner.state_dict().items():
         assert torch.equal(tensor, found.combiner.state_dict()[key])
     assert not found.combiner.training
@@ -78,10 +90,12 @@ def trustworthy(tensors: Tensors) -> bool:
             return False
         if (starts[0], starts[-1]) != (0, len(entries)) or not set(entries) <= set(range(SIZE)):
             return False
-        if not all(0 <= share <= 1 for share in arrays[f"{name}.shares"]):
+        if min([*arrays[f"{name}.weights"], *arrays[f"{name}.totals"]], default=0) < 0:
             return False
-    ranges = {"popular": SIZE, "categories": 1024, "brands": 512}
-    return all(set(arrays[key]) <= set(range(size)) for key, size in ranges.items())
+    if any(min(arrays[key], default=0) < 0 for key in ("counts", "sums", "times", "sources.times")):
+        return False
+    ranges = {"categories": 1024, "brands": 512}
+    return arrays["decay"][1] > 0 and all(set(arrays[key]) <= set(range(size)) for key, size in ranges.items())
 
 
 @given(st.sampled_from(sorted(fresh())), st.data())
@@ -113,25 +127,25 @@ def test_rows_that_end_elsewhere_than_the_entries_are_refused(name: str, more: i
 
 def test_rows_that_are_too_long_are_refused() -> None:
     tensors = fresh()
-    tensors["followers.items"] = torch.zeros(129, dtype=torch.int32)
-    tensors["followers.shares"] = torch.zeros(129)
-    tensors["followers.starts"][1:] = 129
+    tensors["followers.items"] = torch.zeros(65, dtype=torch.int32)
+    tensors["followers.weights"] = torch.zeros(65)
+    tensors["followers.starts"][1:] = 65
     assert refusal(tensors) == "shape"
     tensors["followers.starts"][1] = 1
     assert refusal(tensors) is None
 
 
 WRONG: list[Callable[[Tensors], object]] = [
-    lambda tensors: tensors.pop("trend"),
+    lambda tensors: tensors.pop("times"),
     lambda tensors: tensors.pop("followers.items"),
     lambda tensors: tensors.pop("combiner.outside"),
     lambda tensors: tensors.update({"more": torch.zeros(1)}),
-    lambda tensors: tensors.update({"trend": torch.zeros(SIZE, dtype=torch.float64)}),
-    lambda tensors: tensors.update({"popularity": torch.zeros(SIZE - 1)}),
-    lambda tensors: tensors.update({"popular": tensors["popular"][:-1].clone()}),
-    lambda tensors: tensors.update({"popular": tensors["popular"].long()}),
-    lambda tensors: tensors.update({"categories": torch.zeros(SIZE, 1, dtype=torch.int64)}),
-    lambda tensors: tensors.update({"followers.shares": tensors["followers.shares"][:-1].clone()}),
+    lambda tensors: tensors.update({"counts": torch.zeros(SIZE, 2, dtype=torch.float64)}),
+    lambda tensors: tensors.update({"counts": torch.zeros(SIZE - 1, 2)}),
+    lambda tensors: tensors.update({"sums": tensors["sums"][:-1].clone()}),
+    lambda tensors: tensors.update({"brands": tensors["brands"].long()}),
+    lambda tensors: tensors.update({"categories": torch.zeros(SIZE, 1, dtype=torch.int32)}),
+    lambda tensors: tensors.update({"followers.weights": tensors["followers.weights"][:-1].clone()}),
     lambda tensors: tensors.update({"followers.starts": tensors["followers.starts"][:-1].clone()}),
     lambda tensors: tensors.update({"followers.items": tensors["followers.items"][None].clone()}),
     lambda tensors: tensors.update({"predecessors.items": tensors["predecessors.items"][:-1].clone()}),
@@ -167,9 +181,9 @@ def test_a_version_is_refused_with_its_fusion(tmp_path: Path) -> None:
 
 def test_no_version_is_saved_that_no_worker_would_take(tmp_path: Path) -> None:
     made = make_version()
-    arrays = tensors_of(made.fusion.statistics)
-    arrays["popular"] = np.full_like(arrays["popular"], SIZE)
-    damaged = Fusion(item_statistics_from(arrays), made.fusion.combiner)
-    with pytest.raises(VersionRefused, match="popular"):
+    table = counter_of(sequences_of(actions_of([Event("u", "view", ITEMS[0])], [0]))).table
+    table.arrays.items.counts[0, 0] = -1
+    damaged = Fusion(table, made.fusion.combiner)
+    with pytest.raises(VersionRefused, match="counts"):
         version.save(str(tmp_path / "v"), replace(made, fusion=damaged))
     assert not (tmp_path / "v").exists()

@@ -244,6 +244,34 @@ def test_the_items_of_another_version_replace_those_of_the_batch_before() -> Non
     assert [recommended["item_id"] for recommended in recommendations] == best[:3]
 
 
+@given(st.lists(st.lists(st.text(min_size=1, max_size=30), max_size=4), min_size=1, max_size=6))
+def test_items_that_come_between_batches_are_named(more: list[list[str]]) -> None:
+    encode, names = encoder(20, 20).encode, ["a"]
+    for batch, fresh in enumerate(more):
+        names += [f"{batch} {n} {name}" for n, name in enumerate(fresh)]  # the list of before, as a version's is
+        answers = make_answers(names, 3, batch)
+        for row, value in enumerate(byte_strings(encode(make_events(3), answers))):
+            prediction, wanted = json.loads(value), rounded(expected(answers, row, 20, 20))
+            assert {name: prediction[name] for name in ANSWER_FIELDS} == wanted
+
+
+def test_only_items_that_are_new_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, names, made = encoder(20, 1).encode, ["a", "b"], list[Sequence[str | None]]()
+    original = prediction_json.json_strings
+    encode(make_events(2), make_answers(names, 2, 1))
+
+    def counting(fresh: Sequence[str | None]) -> Strings:
+        made.append(list(fresh))
+        return original(fresh)
+
+    monkeypatch.setattr(prediction_json, "json_strings", counting)
+    for name in ("c", "a longer one"):
+        names.append(name)
+        for seed in range(3):
+            encode(make_events(2), make_answers(names, 2, seed))
+    assert made == [["c"], ["a longer one"]]
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.9999999, 4e-7, 0.1])
 def test_numbers_have_six_decimals(value: float) -> None:
     answers = make_answers(["a"], 1, 1)
