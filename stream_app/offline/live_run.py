@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ from model.rounds.training_round import unsaved
 from model.serving.rules import Rules
 from model.serving.serving import serve
 from model.state.taken_past import take_past
+from model.statistics.counter import StatisticsCounter
+from model.statistics.log_statistics import counter_of
+from model.statistics.statistics_table import StatisticsTable
 from model.versions.version import Version
 from stream_app.contract.string_columns import strings
 from stream_app.kafka.key_partitions import key_partitions
@@ -38,26 +42,23 @@ from stream_app.settings import Settings
 _SOURCE: Final = 1  # of the past, as users remember it
 
 
-class LiveStatistics(Protocol):
-    """What learns of the items from the stream."""
-
-    def learn(self, actions: Actions) -> None:
-        """Takes in actions, in the order of the log."""
-
-
 class DelayedStatistics:
     """Statistics that get to know of a batch only so much later, in the log's time."""
 
-    def __init__(self, statistics: LiveStatistics, lag: float) -> None:
+    def __init__(self, counter: StatisticsCounter, lag: float) -> None:
         """`lag` in seconds."""
-        self._statistics = statistics
+        self._counter = counter
         self._lag_ms = 1000 * lag
         self._waiting: deque[tuple[int, Actions]] = deque()  # when each batch was, ms
+
+    def up_to_date(self) -> AbstractContextManager[StatisticsTable]:
+        """See `StatisticsSource`: what is known so far."""
+        return nullcontext(self._counter.table)
 
     def catch_up(self, now: int) -> None:
         """Takes in what was known by now (ms)."""
         while self._waiting and self._waiting[0][0] + self._lag_ms <= now:
-            self._statistics.learn(self._waiting.popleft()[1])
+            self._counter.learn(self._waiting.popleft()[1])
 
     def tell(self, moment: int, actions: Actions) -> None:
         """Notes a batch that was answered, whose last event came at a moment (ms)."""
@@ -70,13 +71,13 @@ class LiveModel:
 
     version: Version
     rules: Rules
-    statistics: LiveStatistics | None = None  # None: the version's own, which stand still
+    counter: StatisticsCounter | None = None  # of live statistics; None: the version's own, which stand still
 
 
 def live_model(model: Version | Model, split: Split) -> LiveModel:
-    """Returns a model as it begins a log, beside rules that have learned what was before."""
+    """Returns a model as it begins a log, with statistics and rules that have learned what was before."""
     version = unsaved(model) if isinstance(model, Model) else model
-    return LiveModel(version, learned_rules(split.known))
+    return LiveModel(version, learned_rules(split.known), counter_of(split.known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,9 @@ def run_live(
 ) -> LiveScores:
     """Answers a log as a worker does that serves the version; `progress` gets the number of events done."""
     pipeline = _pipeline(run, settings, device)
-    statistics = None if run.model.statistics is None else DelayedStatistics(run.model.statistics, run.lag)
+    statistics = None if run.model.counter is None else DelayedStatistics(run.model.counter, run.lag)
+    if statistics is not None:
+        pipeline.use_statistics(statistics)
     notes = _Notes()
     for batch in batches(run.log.records):
         if statistics is not None:

@@ -26,6 +26,7 @@ from model.serving.live_rules import BASELINE
 from model.serving.online_scores import BatchScores
 from model.serving.state_engine import StateEngine, SteppedEvents
 from model.state.user_record import UserRecords, packed, records_of
+from model.statistics.met_items import meet_items
 from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.decoded import DecodedBatch, Rejection
 from stream_app.contract.events import decode_batch
@@ -204,6 +205,9 @@ class Pipeline:
     def answer(self, batch: SteppedBatch) -> AnsweredBatch:
         """Answers a batch; batches must come in the order in which they were stepped."""
         with self._timed("answer"):
+            with self._answer_engine.statistics.up_to_date() as table:
+                if table is not None:
+                    meet_items(table, batch.received.actions)
             answered = [self._answer_engine.answer(share.stepped) for share in batch.shares]
         for answers, scores in answered:
             self._metrics.score("model", scores.ranks)

@@ -48,7 +48,7 @@ def scores_of(source: DataSource, settings: Settings) -> tuple[LiveScores, LiveS
     assert data.live is not None
     fitted = fit_on_split(data.split, hidden=settings.hidden, seed=settings.seed, device=device, tell=lambda *_: None)
     learning, still = (live_model(fitted, data.split) for _ in range(2))
-    still = replace(still, statistics=None)
+    still = replace(still, counter=None)
     learned, stood = (run_live(LiveRun(model, data.live), settings, device) for model in (learning, still))
     return learned, stood
 

@@ -61,6 +61,7 @@ def late_targets(sequences: Sequences, cut: int) -> list[tuple[int, int]]:
 
 def evaluated(network: Network, sequences: Sequences, cut: int) -> Evaluation:
     version = version_of(network, Vocabulary(ITEMS))
+    version = replace(version, fusion=replace(version.fusion, live=False))  # no items come later
     return evaluate(version, TimeSlice(sequences.before(cut), sequences, cut, CPU))
 
 

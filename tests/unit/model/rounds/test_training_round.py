@@ -82,15 +82,16 @@ def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_challenger_does_not_know_the_items_that_appear_in_what_it_is_judged_by(warm: bool) -> None:
-    """In the slice all targets are on items that were born in it: nobody can have foreseen one of these."""
+    """In the slice all targets are on items that were born in it: only what learns on the way can foresee them."""
     champion = as_version(run(CONFIG)[0]) if warm else None
     actions = born_at_the_end(circle(users=20, length=60), share=CONFIG.holdout)
     result = train_round(window_in_memory(actions), champion, CONFIG, device=CPU, clock=time.thread_time)
     assert result.challenger.targets > 100
-    for ranking in (result.challenger.served, result.challenger.network, result.challenger.rules):
-        assert ranking.recall[20] == 0.0
-    assert not result.verdict.promoted
-    assert not any(item.startswith("born") for item in result.model.vocabulary.items)
+    assert result.challenger.network.recall[20] == 0.0
+    for ranking in (result.challenger.served, result.challenger.rules):
+        assert 0.5 < ranking.recall[20] < 1
+    born = [item for item in result.model.vocabulary.items if item.startswith("born")]
+    assert bool(born) == result.verdict.promoted, "what is new is taken in after the verdict"
     assert {part.name for part in result.report.parts if part.kind == "item"} == {"unseen"}
 
 
@@ -252,8 +253,8 @@ def test_a_round_reads_a_log_on_disk_a_few_times_only(monkeypatch: pytest.Monkey
         window = window_of_chunks([actions], rows=len(actions), room=800, folder=tmp_path, files=files)
         first = train_round(window, None, config, device=CPU, clock=time.thread_time)
         assert first.verdict.promoted
-        # Every epoch is a pass, and the fit looks four times at what it is given; summary and all else are 14.
-        assert set(passes.values()) == {first.model.report.epochs + 4 + 14}
+        # Every epoch is a pass, and the fit looks four times at what it is given; summary and all else are 18.
+        assert set(passes.values()) == {first.model.report.epochs + 4 + 18}
         passes.clear()
         second = train_round(window, as_version(first), config, device=CPU, clock=time.thread_time)
         assert second.verdict.promoted

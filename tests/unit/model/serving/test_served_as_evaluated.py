@@ -89,6 +89,7 @@ def trained(backbone: BackboneName) -> Serving:
     start = StartingPoint(lambda _: cold_start(shape, 1), Vocabulary(ITEMS))
     model = fit_model(shop()[1], DatedItems(ITEMS, np.zeros(len(ITEMS), np.int64)), start, SHORT, FitRun(CPU, 1))
     made = make_version(ITEMS, backbone=backbone)
+    model.fusion.statistics.add(np.array([item_key("unknown")], np.uint64), ["unknown"])
     fields = {name: getattr(model, name) for name in ("network", "vocabulary", "fusion", "calibration")}
     return serve(replace(made, **fields), CPU)
 

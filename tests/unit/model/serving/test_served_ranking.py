@@ -99,6 +99,7 @@ def test_items_that_came_later_are_ranked_by_live_statistics_and_not_without() -
     ranking = NetworkAndLog(ranking.network, VOCABULARY, ATTRIBUTES, fusion)
     live = counter_of(letters).table
     live.add(np.array([item_key("!")], np.uint64), ["!"])
+    live.add(VOCABULARY.item_keys)  # with fewer items they would seem to have just begun
 
     assert ranking.names[ranking.rank(recent, queries, 20)[0][0, 0]] == "b"
     changed = ranking.follow(live)

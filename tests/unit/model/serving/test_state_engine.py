@@ -127,7 +127,7 @@ def check_answer(outcome: BatchOutcome, row: int, serving: Serving, sequence: li
     """One answer against full softmaxes over everything."""
     answers, network, vector = outcome.answers, serving.network, whole(serving, sequence)[1]
     assert answers.version == serving.name
-    assert answers.names == serving.vocabulary.items
+    assert tuple(answers.names) == serving.vocabulary.items
     with torch.inference_mode():
         query = network.config.logit_scale * vector / vector.norm()
         table = network.items.weight[1024:]

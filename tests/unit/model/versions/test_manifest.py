@@ -15,6 +15,7 @@ from model.versions import manifest as manifests
 from model.versions.manifest import (
     FILES,
     FORMAT,
+    FORMAT_BEFORE,
     LARGEST_MANIFEST,
     MANIFEST,
     METRICS,
@@ -70,7 +71,7 @@ def test_another_manifest_than_announced_is_refused(version: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "remedy"), [(FORMAT + 1, "update the workers"), (FORMAT - 1, "publish a new version")]
+    ("other", "remedy"), [(FORMAT + 1, "update the workers"), (FORMAT_BEFORE - 1, "publish a new version")]
 )
 def test_another_format_is_refused_with_the_remedy(version: Path, other: int, remedy: str) -> None:
     change_manifest(version, format=other, files="elsewhere")

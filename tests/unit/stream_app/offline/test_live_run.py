@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from model.evaluation.evaluate import learned_rules
 from model.evaluation.live_scores import LiveScores
 from model.evaluation.ranking import MISSED
 from model.serving.state_engine import StateEngine
+from model.statistics.counter import StatisticsCounter
+from model.statistics.log_statistics import counter_of
+from model.statistics.statistics_table import StatisticsTable
 from stream_app.contract.predictions import decode_prediction
 from stream_app.offline.live_log import batches
 from stream_app.offline.live_run import DelayedStatistics, LiveModel, LiveRun, _pipeline, run_live
@@ -25,18 +29,21 @@ AFTER = shop_log(260, seed=2, items=90, begin=1_700_090_000_000, users=16)  # 20
 VERSION = make_version()
 
 
-class Notes:
-    """Statistics that only note what they are told."""
+class Notes(StatisticsCounter):
+    """Statistics that note what they are told, too."""
 
     def __init__(self) -> None:
+        super().__init__(StatisticsTable())
         self.items: list[str] = []
 
-    def learn(self, actions: Actions) -> None:
+    def learn(self, actions: Actions, *, counted: bool = True) -> None:
         self.items += actions.items
+        super().learn(actions, counted=counted)
 
 
-def model(statistics: Any = None) -> LiveModel:
-    return LiveModel(VERSION, learned_rules(sequences_of(actions_in(BEFORE))), statistics)
+def model(counter: StatisticsCounter | None = None) -> LiveModel:
+    log = sequences_of(actions_in(BEFORE))
+    return LiveModel(VERSION, learned_rules(log), counter or counter_of(log))
 
 
 def scored(after: list[Any]) -> LiveScores:
@@ -67,6 +74,25 @@ def test_the_model_is_scored_by_what_it_would_have_published() -> None:
             ranks.append(1 + listed.index(first_item) if first_item in listed else MISSED)
         last[user] = published[number]
     assert scored(AFTER).model_ranks.tolist() == ranks
+
+
+def test_an_item_of_the_log_is_recommended_where_statistics_learn_and_not_where_they_stand_still() -> None:
+    learned = scored(AFTER)
+    still = run_live(LiveRun(replace(model(), counter=None), live_log(BEFORE, AFTER)), SETTINGS, CPU)
+    born = ~np.isin(learned.targets.item_keys, VERSION.vocabulary.item_keys)
+    assert (learned.model_ranks[born] != MISSED).any()
+    assert (still.model_ranks[born] == MISSED).all()
+
+
+def test_an_item_is_known_to_the_answer_after_the_very_event_that_named_it() -> None:
+    pipeline, counter = _pipeline(LiveRun(model(), live_log(BEFORE, AFTER)), SETTINGS, CPU), model().counter
+    assert counter is not None
+    pipeline.use_statistics(DelayedStatistics(counter, 0))
+    for batch in batches(live_log(BEFORE, AFTER).records):
+        received = pipeline.decode(batch, 0)
+        pipeline.answer(pipeline.step(received))
+        touched = received.actions.item_keys[received.actions.types != SEARCH]
+        assert (counter.table.rows_of(touched) >= 0).all()
 
 
 def test_the_rules_learn_on_from_what_they_knew() -> None:
@@ -124,10 +150,15 @@ def test_delayed_statistics_take_in_what_is_due() -> None:
 
 def _published(run: LiveRun) -> list[list[str]]:
     """What is recommended after each event of a log."""
-    pipeline = _pipeline(run, SETTINGS, CPU)
+    pipeline, counter = _pipeline(run, SETTINGS, CPU), run.model.counter
+    assert counter is not None
+    pipeline.use_statistics(DelayedStatistics(counter, 0))
     lists = dict[int, list[str]]()
     for batch in batches(run.log.records):
-        for result in pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode(batch, 0)))):
+        received = pipeline.decode(batch, 0)
+        results = pipeline.encode(pipeline.answer(pipeline.step(received)))
+        counter.learn(received.actions)
+        for result in results:
             for sent in unpacked(result.predictions):
                 prediction = decode_prediction(sent.value or b"")
                 lists[prediction.source.offset] = [one.item_id for one in prediction.recommendations]
