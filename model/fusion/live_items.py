@@ -68,7 +68,7 @@ class LiveItems:
         self.arrays = LiveArrays(
             np.zeros(0, np.int32), np.full(len(vectors), NOBODY, np.int32), vectors, len(vocabulary)
         )
-        self.follow()
+        self._number()
 
     @property
     def later(self) -> int:
@@ -78,15 +78,18 @@ class LiveItems:
     def follow(self) -> NDArray[np.int64]:
         """Takes in the rows that have come since the last call; returns the numbers of later items whose vectors are
         other ones now."""
-        if self._generation != self.table.generation:
-            self._begin()
-        if self._seen < self.table.size or self._unnamed:
-            self._number_rows()
+        self._number()
         if self.count == self.arrays.known:
             return np.zeros(0, np.int64)
         changed = np.empty(self.later, np.int64)
         count = _blend_later(self.arrays, self.table.arrays.items, self.count, self._attributes, self._blended, changed)
         return changed[:count]
+
+    def _number(self) -> None:
+        if self._generation != self.table.generation:
+            self._begin()
+        if self._seen < self.table.size or self._unnamed:
+            self._number_rows()
 
     def _begin(self) -> None:
         """Finds the rows of the vocabulary's items, which get one if they have none yet."""
