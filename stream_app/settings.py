@@ -226,6 +226,15 @@ class Settings(BaseSettings):
     history_days: float = Field(90.0, ge=0, description="days of events to keep, back from the newest event; 0: all")
     seed: int = 1
 
+    # Statistics of items, from the stream
+    statistics: bool = Field(True, description="rank items by what the stream says of them up to now, too")
+    statistics_memory: int = Field(
+        512, ge=8, description="most MiB of the statistics in each process; what matters least is forgotten"
+    )
+    statistics_writer: bool = Field(
+        True, description="have the trainer start the process that counts, `nextact statistics`, beside its rounds"
+    )
+
     # Operation
     data_dir: Path = Field(
         Path("nextact-data"),

@@ -9,6 +9,7 @@ Shapes: N records, B words of all values.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -39,15 +40,15 @@ class CountedRecords(NamedTuple):
     removed: list[bytes]
 
 
-def take_changes(table: StatisticsTable) -> CountedRecords:
-    """Returns a record for each row that has changed since the last call, and notes that they are taken.
+def take_changes(table: StatisticsTable, most: int = sys.maxsize) -> CountedRecords:
+    """Returns records of at most so many rows that have changed since theirs were taken, and notes that they are.
 
     Items whose ids are not known have none.
     """
     arrays = table.arrays
     items = np.flatnonzero(arrays.changes[: table.size] > 0)
-    items = items[[bool(table.names[row]) for row in items.tolist()]] if len(items) else items
-    sources = np.flatnonzero(arrays.source_changes[: table.source_size] > 0)
+    items = items[[bool(table.names[row]) for row in items.tolist()]][:most] if len(items) else items
+    sources = np.flatnonzero(arrays.source_changes[: table.source_size] > 0)[: most - len(items)]
     gone = [one.encode() if isinstance(one, str) else _key_of_source(one) for one in table.removed]
     table.removed = []
     keys = [table.names[row].encode() for row in items.tolist()]
@@ -336,19 +337,19 @@ class SharedTable(StatisticsTable):
             "damaged": self.damaged,
         }
 
+    @property
+    def record_count(self) -> int:
+        """The number of all records, also of rows that have none."""
+        return self.size + self.source_size + 1
+
     def records(self, start: int, most: int) -> list[tuple[bytes, bytes]]:
-        """Returns records from a number on, at most so many; the last says how far the clocks are."""
-        arrays = self.arrays
-        items = np.flatnonzero(arrays.items.times[: self.size])
-        wanted = np.arange(start, start + most)
-        rows = items[wanted[wanted < len(items)]].tolist()
-        found = [(self.names[row].encode(), _pack_item(arrays, row)) for row in rows if self.names[row]]
-        sources = wanted[(wanted >= len(items)) & (wanted < len(items) + self.source_size)] - len(items)
-        keys = arrays.sources.keys[sources].tolist()
-        found += [
-            (_key_of_source(key), _pack_source(arrays, row)) for key, row in zip(keys, sources.tolist(), strict=True)
-        ]
-        if start <= len(items) + self.source_size < start + most and self.decay is not None:
+        """Returns the records of so many numbers; the last says how far the clocks are."""
+        arrays, size, end = self.arrays, self.size, start + most
+        times, sources = arrays.items.times, range(max(start, size) - size, min(end, size + self.source_size) - size)
+        rows = [row for row in range(min(start, size), min(end, size)) if self.names[row] and times[row]]
+        found = [(self.names[row].encode(), _pack_item(arrays, row)) for row in rows]
+        found += [(_key_of_source(int(arrays.sources.keys[row])), _pack_source(arrays, row)) for row in sources]
+        if self.decay is not None and start < self.record_count <= end:
             found.append((CLOCKS_KEY, _pack_clocks(self, self.decay)))
         return found
 
@@ -356,6 +357,6 @@ class SharedTable(StatisticsTable):
 class SharedCounter(StatisticsCounter):
     """A counter whose changes go to other processes."""
 
-    def take_changes(self) -> CountedRecords:
-        """Returns all that has changed since the last call."""
-        return take_changes(self.table)
+    def take_changes(self, most: int = sys.maxsize) -> CountedRecords:
+        """Returns at most so many records of what has changed: see `take_changes`."""
+        return take_changes(self.table, most)

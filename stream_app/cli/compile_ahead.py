@@ -46,6 +46,7 @@ from stream_app.history.storage import HistoryStorage
 from stream_app.items.local_catalogue import LocalCatalogue
 from stream_app.sandbox.simulate import Shop
 from stream_app.settings import Settings
+from stream_app.statistics import live_counting
 from stream_app.worker.warm_up import warm_up
 
 EVENTS: Final = 4_000  # that are made up, in two files of the history
@@ -85,6 +86,8 @@ def compile_all(settings: Settings, say: Callable[[str], None]) -> CompiledFolde
             windows = [_window(Path(scratch), room, files) for room in (EVENTS, _SMALL_ROOM)]
         with _said(say, "a catalogue of items"):
             _catalogue(Path(scratch))
+        with _said(say, "statistics of items"):
+            live_counting.warm_up()
         for backbone in get_args(BackboneName):
             version: Version | None = None
             for number, window in enumerate(windows, 1):

@@ -23,6 +23,7 @@ from stream_app.cli.history import history
 from stream_app.cli.items import items
 from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
+from stream_app.cli.statistics import statistics
 from stream_app.sandbox.languages import LANGUAGES
 from stream_app.settings import PREFIX, Settings
 
@@ -44,6 +45,7 @@ cli.add_command(dead_letters)
 cli.add_command(evaluate)
 cli.add_command(history)
 cli.add_command(items)
+cli.add_command(statistics)
 
 
 @cli.command()

@@ -134,7 +134,7 @@ def _trainer(settings: Settings) -> list[Grant]:
         Grant("trainer", "Read", "Topic", settings.canary_topic, "judges a new version by the workers' reports"),
         Grant("trainer", "Read", "Topic", settings.items_topic, "follows the catalogue, if there is one"),
         Grant("trainer", "Read", "Topic", statistics, "goes on with the statistics that are there"),
-        Grant("trainer", "Write", "Topic", statistics, "writes the statistics of items"),
+        Grant("trainer", "Write", "Topic", statistics, "writes the statistics, by `nextact statistics`"),
         Grant("trainer", "Read", "Group", statistics_group(settings), "agrees with others on who writes them"),
         Grant("trainer", "Write", "TransactionalId", transactional, "writes counts and offsets together"),
         *_looks("trainer", settings.models_topic, settings.canary_topic, settings.items_topic, statistics),

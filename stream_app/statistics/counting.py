@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from aiokafka.partitioner import murmur2
 
 from model.data.event_time import judge_times
 from model.data.events import Actions, actions_of
+from model.statistics.table_records import CountedRecords
 from stream_app.contract.events import decode_batch
 from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.records import OutgoingRecord, Record
@@ -17,14 +18,6 @@ from stream_app.kafka.encoded_batch import RecordBatch, encode_records
 from stream_app.settings import Compression
 
 _POSITIVE: Final = 0x7FFFFFFF  # bits of a hash that Kafka's default partitioner takes
-
-
-class CountedRecords(NamedTuple):
-    """What has changed since it was asked for: records to write, and keys of what is no longer there."""
-
-    keys: Sequence[bytes]
-    values: Sequence[bytes]
-    removed: Sequence[bytes]
 
 
 class Table(Protocol):
@@ -49,10 +42,6 @@ class SavedTable(Table, Protocol):
     """A table that is ranked by, and can be written to disk piece by piece."""
 
     @property
-    def rows(self) -> Any:
-        """What the model ranks by."""
-
-    @property
     def generation(self) -> int:
         """Changes when records have other numbers than before."""
 
@@ -60,8 +49,8 @@ class SavedTable(Table, Protocol):
     def record_count(self) -> int:
         """The number of all records."""
 
-    def records(self, start: int, end: int) -> Sequence[tuple[bytes, bytes]]:
-        """Returns the records with these numbers; some may be of nothing any more, and left out."""
+    def records(self, start: int, most: int) -> Sequence[tuple[bytes, bytes]]:
+        """Returns the records of so many numbers; some may be of nothing any more, and left out."""
 
 
 class Counter(Protocol):

@@ -12,6 +12,7 @@ from stream_app.following.follower import TopicFollower
 from stream_app.settings import Settings
 from stream_app.statistics.counting import SavedTable
 from stream_app.statistics.live import LiveStatistics
+from stream_app.statistics.live_counting import warm_up
 from stream_app.statistics.metrics import StatisticsMetrics
 
 _WITHIN_S: Final = 60.0  # seconds that a start waits for all statistics
@@ -37,6 +38,9 @@ class StatisticsFollower(TopicFollower[None]):
 
     async def start(self, within: float = _WITHIN_S) -> None:
         """See `TopicFollower`; what cannot be read in time is read while this process works."""
+        if not self._settings.statistics:
+            return
+        await self._in_thread(warm_up)
         await super().start(within)
         if self.has_topic and not self.is_read:
             logger.warning(

@@ -25,7 +25,8 @@ _PIECE: Final = 64  # records that are taken in without a look at the clock
 _BUDGET_S: Final = 0.002  # seconds of a batch for what has come
 _CALM_S: Final = 0.25  # seconds after the last batch, after which the follower's thread need not wait for another
 _CURRENT_MS: Final = 60_000  # how far behind whoever counts may be, to have counted all
-_AT_ONCE: Final = 1_000  # records of a snapshot that are taken in, or written, while no batch may be answered
+_READ_AT_ONCE: Final = 1_000  # records of a snapshot that are taken in while no batch may be answered
+_WRITTEN_AT_ONCE: Final = 100  # records of a snapshot that are made while no batch may be answered: 2 ms
 
 logger: Final = logging.getLogger(__name__)
 
@@ -55,12 +56,12 @@ class LiveStatistics:
 
     @contextmanager
     def up_to_date(self) -> Iterator[Any]:
-        """Takes in what waits, as far as there is time, and gives the rows to answer a batch by, which stay as they are
+        """Takes in what waits, as far as there is time, and gives the table to answer a batch by, which stays as it is
         meanwhile; None: they are not ready."""
         with self._lock:
             if self._waiting:
                 self._take_in(self._timer() + _BUDGET_S)
-            yield self.table.rows if self.is_ready else None
+            yield self.table if self.is_ready else None
             self._answered = self._timer()
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -106,7 +107,7 @@ class LiveStatistics:
         return head.offsets
 
     def _fill(self, pairs: Pairs) -> None:
-        while some := dict(islice(pairs, _AT_ONCE)):
+        while some := dict(islice(pairs, _READ_AT_ONCE)):
             if (said := some.pop(KEY, None)) is not None:
                 self._note(read_position(said))
             with self._lock:
@@ -137,10 +138,10 @@ class LiveStatistics:
             with self._lock:
                 if self.table.generation != generation:
                     raise _OtherRows
-                some = self.table.records(start, start + _AT_ONCE)
+                some = self.table.records(start, _WRITTEN_AT_ONCE)
             # What waited, also to be taken away, was newer than the table; what has come since is read again.
             yield from (pair for pair in some if pair[0] not in waiting)
-            start += _AT_ONCE
+            start += _WRITTEN_AT_ONCE
         yield from ((key, value) for key, value in waiting.items() if value is not None)
         if self.position is not None:
             yield KEY, position_record(self.position).value or b""

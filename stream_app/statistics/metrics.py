@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-KINDS: Final = ("neighbours", "items", "sources")  # of what is forgotten where memory ends
+KINDS: Final = ("neighbours", "items", "sources", "damaged")  # of what is forgotten where memory ends, or not read
 
 
 class DroppedCounter(Collector):
@@ -23,7 +23,7 @@ class DroppedCounter(Collector):
         """See `Collector`."""
         family = CounterMetricFamily(
             "nextact_statistics_dropped",
-            "Of the statistics: rows whose neighbours were shortened, items, and other sources that were forgotten",
+            "How often neighbours were shortened; items and other sources that were forgotten; damaged records",
             labels=["kind"],
         )
         counts = self.counts()

@@ -1,7 +1,7 @@
 """Begins the statistics with the history that a trainer keeps, which may reach further back than Kafka.
 
 The trainer may write meanwhile: it holds the history, and nothing here changes a file of it. Where one is merged or
-removed while it is read, all is counted again.
+removed while it is read, all is counted again; where it cannot be read, the statistics begin with what Kafka has.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from model.data.events import Actions
-from stream_app.errors import HistoryFailed, HistoryUnusable
+from stream_app.errors import HistoryFailed
 from stream_app.history.event_history import begin_of
 from stream_app.history.files import FileDamage, HistoryFile, Stream, read_actions
 from stream_app.history.imported import ImportedEvents
@@ -34,14 +34,11 @@ logger: Final = logging.getLogger(__name__)
 def stored_past(settings: Settings, cluster: str, make_counting: MakeCounting) -> Beginning | None:
     """Counts the events of the history and those that were imported; None: there are none that can be gone on with."""
     stream = Stream(cluster, settings.events_topic, settings.stream_epoch)
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         try:
             return _counted(HistoryStorage(settings.history_address), stream, make_counting)
-        except FileDamage as error:
-            logger.info("a file of the history has gone while it was counted: %s", error)
-        except (HistoryFailed, HistoryUnusable) as error:
-            logger.warning("the statistics begin without the history: %s", error)
-            return None
+        except (FileDamage, HistoryFailed) as error:
+            logger.warning("the history cannot be counted (attempt %d of %d): %s", attempt + 1, _ATTEMPTS, error)
     return None
 
 

@@ -44,6 +44,7 @@ from stream_app.items.metrics import ItemMetrics
 from stream_app.kafka.refusals import explained
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from stream_app.statistics.child import keep_counting
 from stream_app.trainer.held_promotion import HeldPromotion
 from stream_app.trainer.metrics import TrainerMetrics
 from stream_app.trainer.recorder import EventRecorder
@@ -73,9 +74,7 @@ class Trainer:
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float], progress: Callable[[str], None]) -> None:
         """`clock` gives seconds since the epoch. `progress` is given a line about each step of long work."""
-        self._settings = settings
-        self._clock = clock
-        self._progress = progress
+        self._settings, self._clock, self._progress = settings, clock, progress
         self._device = choose_device(settings.device, fallback=settings.device_fallback)
         # A thread of its own, because PyTorch's number of threads belongs to the thread that sets it.
         self._training_thread = ThreadPoolExecutor(1, "training", torch.set_num_threads, (settings.threads,))
@@ -122,7 +121,8 @@ class Trainer:
 
     async def _rounds_until(self, stop: asyncio.Event) -> None:
         watch = RollbackWatch(self._settings, self._metrics, self._clock)
-        working = [asyncio.create_task(work) for work in (self._rounds(), watch.run(), self._items.follow())]
+        beside = (watch.run(), self._items.follow(), keep_counting(self._settings))
+        working = [asyncio.create_task(work) for work in (self._rounds(), *beside)]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -34,6 +34,9 @@ from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
+from stream_app.statistics.follower import StatisticsFollower
+from stream_app.statistics.live_counting import live_table
+from stream_app.statistics.metrics import StatisticsMetrics
 from stream_app.versions.canary_reports import CanaryReport, report_canary
 from stream_app.versions.promotions import Promotions
 from stream_app.worker.agent import BatchStages, EventsAgent
@@ -107,6 +110,9 @@ class Worker:
         self._items.may_save = lambda: not self._letters
         pipeline = self._pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
         pipeline.catalogue = self._items.catalogue
+        self._statistics = StatisticsFollower(settings, live_table(settings), StatisticsMetrics(registry), time.time)
+        if settings.statistics:
+            pipeline.use_statistics(self._statistics.live)
         agent = EventsAgent(
             settings=settings,
             stages=BatchStages(pipeline, self._delivery, store),
@@ -147,13 +153,15 @@ class Worker:
             stopping.push_async_callback(self._delivery.stop)
             stopping.push_async_callback(self._items.stop)
             stopping.push_async_callback(self._letters.stop)
-            reading = asyncio.create_task(self._items.start())
+            stopping.push_async_callback(self._statistics.stop)
+            reading = asyncio.gather(self._items.start(), self._statistics.start())
             await self._reloader.start()
             stopping.push_async_callback(self._reloader.stop)
             await self._warm_up()
             await reading
             joins = [self._joins.run(self._app)] if self._pipeline.joins else []
-            work = (self._reloader.follow(), self._items.follow(), self._letters.run(), *joins)
+            following = (self._items.follow(), self._statistics.follow())
+            work = (self._reloader.follow(), *following, self._letters.run(), *joins)
             for task in map(asyncio.create_task, (*work, self._watch(), self._report_canaries())):
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)

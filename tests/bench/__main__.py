@@ -25,6 +25,7 @@ from tests.bench.batches import batches
 from tests.bench.canary import canary
 from tests.bench.catalogue import catalogue
 from tests.bench.cold import cold
+from tests.bench.fresh import fresh
 from tests.bench.fusion import fusion
 from tests.bench.gate import gate
 from tests.bench.incremental import incremental
@@ -66,6 +67,7 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "memory": memory,
     "items": items,
     "past": past,
+    "fresh": fresh,
 }
 ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
     "quality": quality,

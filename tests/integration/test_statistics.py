@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
+from stream_app.contract.access import topics_of
 from stream_app.kafka.clients import new_producer
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
@@ -163,3 +166,57 @@ def test_a_stream_made_anew_is_counted_from_its_beginning(
     second = start("statistics", module="tests.integration.exact_statistics", stream_epoch=2)
     second.wait_until(lambda: written(settings)[0].total() == 100, every=0.3)
     assert "the statistics begin with the oldest events" in second.log.read_text()
+
+
+def test_every_worker_knows_an_item_within_seconds_and_after_a_restart(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings))
+    names = ("one", "two")
+    workers = [start("worker", data_dir=settings.data_dir / name) for name in names]
+    counting = start("statistics")
+    for process in (*workers, counting):
+        process.wait_ready(120)
+    wait_leader(counting)
+    send_all(settings, [(b"ada", b'{"user_id":"ada","type":"view","item_id":"new"}')])
+    sent = time.monotonic()
+    workers[0].wait_until(
+        lambda: all(worker.metric("nextact_statistics_items") == 1 for worker in workers), needs=[*workers, counting]
+    )
+    assert time.monotonic() - sent < 10, "5 s are promised, and this machine is busy"
+    assert all(worker.metric("nextact_statistics_age_seconds") < 15 for worker in workers)
+    assert workers[0].terminate() == 0
+    assert (settings.data_dir / "one" / "statistics" / settings.statistics_topic / "snapshot").exists()
+    again = start("worker", data_dir=settings.data_dir / "one")
+    again.wait_ready(120)
+    assert "1 items in the statistics" in again.log.read_text()
+
+
+def test_without_its_topic_a_worker_answers_as_ever(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings, "operator", *topics_of(settings, "operator") - {settings.statistics_topic}))
+    worker = start("worker", create_topics=False)
+    worker.wait_ready(120)
+    said = [line for line in worker.log.read_text().splitlines() if "no statistics" in line]
+    assert len(said) == 1, said
+    assert "missing topics" in said[0]
+    assert math.isnan(worker.metric("nextact_statistics_age_seconds"))
+    send_all(settings, [(b"ada", b'{"user_id":"ada","type":"view","item_id":"new"}')])
+    worker.wait_until(lambda: worker.metric("nextact_predictions_total", "rules") == 1)
+
+
+def test_a_trainer_has_a_process_count_and_it_ends_with_the_trainer(settings: Settings, start: Start) -> None:
+    asyncio.run(ensure_topics(settings))
+    trainer = start("trainer", train_min_events=1_000_000)
+
+    def child() -> psutil.Process | None:
+        found = psutil.Process(trainer.pid).children()
+        return next((one for one in found if "statistics" in one.cmdline()), None)
+
+    trainer.wait_until(lambda: child() is not None)
+    trainer.wait_until(lambda: bool(read_all(settings, settings.statistics_topic, 1)), 120, every=0.5)
+    first = child()
+    assert first is not None
+    first.kill()
+    trainer.wait_until(lambda: (one := child()) is not None and one.pid != first.pid)
+    second = child()
+    assert second is not None
+    trainer.kill()
+    second.wait(20)

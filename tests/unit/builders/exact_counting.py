@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from model.data.events import Actions
+from model.statistics.table_records import CountedRecords
 from stream_app.contract.formats.options import DecodeOptions
-from stream_app.statistics.counting import CountedRecords, Counting
+from stream_app.statistics.counting import Counting
 
 
 class ExactTable:
@@ -18,10 +19,6 @@ class ExactTable:
         self.counts: Counter[bytes] = Counter()
         self.dropped: Mapping[str, int] = {}
         self.generation = 0
-
-    @property
-    def rows(self) -> Counter[bytes]:
-        return self.counts
 
     def apply(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         for key, value in zip(keys, values, strict=True):
@@ -34,8 +31,8 @@ class ExactTable:
     def record_count(self) -> int:
         return len(self.counts)
 
-    def records(self, start: int, end: int) -> Sequence[tuple[bytes, bytes]]:
-        return [(key, b"%d" % count) for key, count in islice(self.counts.items(), start, end)]
+    def records(self, start: int, most: int) -> Sequence[tuple[bytes, bytes]]:
+        return [(key, b"%d" % count) for key, count in islice(self.counts.items(), start, start + most)]
 
     @property
     def nbytes(self) -> int:

@@ -9,8 +9,9 @@ from aiokafka.partitioner import murmur2
 from aiokafka.record.memory_records import MemoryRecords
 
 from model.data.events import MOST_LINES
+from model.statistics.table_records import CountedRecords
 from stream_app.kafka.encoded_batch import EncodedBatch
-from stream_app.statistics.counting import CountedRecords, batches_by_partition
+from stream_app.statistics.counting import batches_by_partition
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.exact_counting import ExactCounter, exact_counting
 

@@ -98,7 +98,7 @@ def test_statistics_are_ready_once_all_events_were_counted(tmp_path: Path) -> No
         said = position_record(Position(format=FORMAT, topic="e", epoch=1, offsets={}, written=1_000_000, until=until))
         statistics.apply([make_record(said.value, key=said.key)])
         with statistics.up_to_date() as rows:
-            assert rows is (table.counts if ready else None), "what was whole once is better than a version's"
+            assert rows is (table if ready else None), "what was whole once is better than a version's"
 
 
 def test_a_snapshot_has_all_that_was_read_also_what_waits(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_no_snapshot_is_written_of_rows_that_change_places(tmp_path: Path) -> No
     statistics.apply(records(0, 1500))
     pairs = table.records
 
-    def moving(start: int, end: int) -> Sequence[tuple[bytes, bytes]]:
+    def moving(start: int, most: int) -> Sequence[tuple[bytes, bytes]]:
         table.generation += start == 0
-        return pairs(start, end)
+        return pairs(start, most)
 
     table.records = moving  # type: ignore[method-assign]
     assert not statistics.save(ORIGIN, {0: 9})

@@ -14,7 +14,7 @@ def test_what_was_dropped_is_asked_for_by_kind() -> None:
     metrics = StatisticsMetrics(registry)
     WriterMetrics(registry)
     name = "nextact_statistics_dropped_total"
-    assert [registry.get_sample_value(name, {"kind": kind}) for kind in KINDS] == [0, 0, 0]
+    assert [registry.get_sample_value(name, {"kind": kind}) for kind in KINDS] == [0, 0, 0, 0]
     metrics.dropped.counts = lambda: {"items": 3}
     assert registry.get_sample_value(name, {"kind": "items"}) == 3
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stream_app.errors import HistoryFailed
 from stream_app.history.files import FileDamage, read_actions
 from stream_app.settings import load_settings
 from stream_app.statistics import stored_past as module
@@ -57,7 +58,10 @@ def test_nothing_begins_with_another_topics_history_or_none(tmp_path: Path) -> N
     assert begun(tmp_path / "other", events_topic="mall.events") is None
 
 
-def test_a_file_that_is_merged_meanwhile_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [FileDamage("it is gone"), HistoryFailed("it is gone")])
+def test_a_file_that_is_merged_meanwhile_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     topic = make_topic(days=2)
     read_in_steps(tmp_path, topic)
     read, failures = read_actions, iter([True])
@@ -65,7 +69,20 @@ def test_a_file_that_is_merged_meanwhile_is_counted_once(tmp_path: Path, monkeyp
     def vanishing(*arguments: object) -> Iterator[object]:
         yield from read(*arguments)  # type: ignore[arg-type]
         if next(failures, False):
-            raise FileDamage("it is gone")
+            raise error
 
     monkeypatch.setattr(module, "read_actions", vanishing)
     assert counts(begun(tmp_path)).total() == topic.events().total()
+
+
+def test_a_history_that_cannot_be_read_is_said_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_in_steps(tmp_path, make_topic(days=1))
+
+    def failing(*_: object) -> Iterator[object]:
+        raise HistoryFailed("no answer")
+
+    monkeypatch.setattr(module, "read_actions", failing)
+    assert begun(tmp_path) is None
+    assert "attempt 3 of 3): no answer" in caplog.text
