@@ -43,7 +43,16 @@ class FusionInputs:
 class FusionRanker:
     """A network in evaluation mode, on its device, and a fusion; a target that is not a candidate is not ranked."""
 
-    def __init__(self, network: Network, vocabulary: Vocabulary, fusion: Fusion, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        vocabulary: Vocabulary,
+        fusion: Fusion,
+        device: torch.device,
+        *,
+        hidden: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """`hidden`: see `LiveItems`."""
         self._network = network.to(device).eval()
         self._vocabulary = vocabulary
         self._device = device
@@ -52,7 +61,7 @@ class FusionRanker:
             self._catalogue = Catalogue(item_vectors)
             vectors = item_vectors.cpu().contiguous().numpy()
             attributes = network.contexts.weight.detach().cpu().contiguous().numpy()
-        self._live = LiveItems(vocabulary, vectors, attributes, fusion.statistics, nameless=True)
+        self._live = LiveItems(vocabulary, vectors, attributes, fusion.statistics, nameless=True, hidden=hidden)
         self.ranking = FusionRanking(self._live, fusion.combiner)
 
     @torch.inference_mode()

@@ -49,10 +49,12 @@ class LiveItems:
         table: StatisticsTable,
         *,
         nameless: bool = False,
+        hidden: NDArray[np.bool_] | None = None,
     ) -> None:
         """`vectors` (I, D) are the catalogue's, `attributes` (…, D) are those of the network's context table.
 
         With `nameless` later items are numbered without their ids, for evaluations, which tell items by their keys.
+        Items that are `hidden` (I,) are taken for later ones.
         """
         self.table = table
         self.names: list[str] = list(vocabulary.items)  # by number; it only grows
@@ -65,6 +67,7 @@ class LiveItems:
         self._blended = np.zeros(0, np.int64)  # (J or more,) times of the rows when the vectors were made
         self._unnamed: list[int] = []  # rows that have no name yet
         self._nameless = nameless
+        self._hidden = hidden
         self.arrays = LiveArrays(
             np.zeros(0, np.int32), np.full(len(vectors), NOBODY, np.int32), vectors, len(vocabulary)
         )
@@ -104,6 +107,8 @@ class LiveItems:
         numbers = self._grown(len(table.arrays.changes))
         keys = table.arrays.items.keys[rows]
         own = self._vocabulary.table.find(keys)
+        if self._hidden is not None and len(self._hidden):
+            own[(own >= 0) & self._hidden[own]] = NO_NUMBER
         numbers[rows] = own
         self.arrays.rows[own[own >= 0]] = rows[own >= 0]
         for row, key in zip(rows[own < 0].tolist(), keys[own < 0].tolist(), strict=True):

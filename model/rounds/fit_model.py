@@ -59,6 +59,7 @@ class FitModelConfig:
     most_examples: int = 30_000  # for the combiner; of more, the newest
     live: bool = True  # the combiner learns from statistics that learn as the log passes, as they are served; else from
     # ones that stand still, and without the features that versions of the format before lack
+    hidden_items: float = 0.2  # share of items that the combiner sees as if they had come after the vocabulary
     from_scratch: bool = True  # the network learns the whole log from its start again; else one pass over what is new
     train: TrainConfig = field(default_factory=TrainConfig)
     combiner: CombinerConfig = field(default_factory=CombinerConfig)
@@ -142,7 +143,9 @@ def fit_combiner_on_holdout(
 ) -> Combiner:
     """Fits a combiner to what the log has from the cut on, for a network that has learned from what is before it."""
     counter = counter_of(known.before)
-    ranker = FusionRanker(network, vocabulary, Fusion(counter.table, identity_combiner()), run.device)
+    hidden = np.random.default_rng(run.seed).random(len(vocabulary)) < config.hidden_items if config.live else None
+    fusion = Fusion(counter.table, identity_combiner())
+    ranker = FusionRanker(network, vocabulary, fusion, run.device, hidden=hidden)
     holdout = held_out(known.log, known.cut, config.most_examples)
     batches = batches_in_time(holdout, counter, known.cut) if config.live else chunks_of(len(holdout))
     examples = _examples(ranker, holdout, batches)
