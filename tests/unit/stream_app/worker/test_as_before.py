@@ -1,4 +1,7 @@
-"""What version 0.1 of nextact made of 240 records, kept in files: this code makes the same of them.
+"""What earlier code made of 240 records, kept in files: this code makes the same of them.
+
+The version is of nextact 0.1. What has changed on purpose since then is not in the records: searches that are not in
+ASCII, whose words are others now, and items that are removed, which are no targets any more.
 
 The files hold a saved version of a small model, the records, and every prediction, user record and dead letter that
 the rules, the network alone, and network and log made of them, with the plain search. Numbers agree to four decimals,
