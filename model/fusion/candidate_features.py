@@ -57,7 +57,6 @@ _LEAST_LOG_PROBABILITY: Final = np.float32(-20)
 _BLENDED: Final = 6  # latest distinct items of the user that candidates are compared with
 LATE_RANKS: Final = 2  # latest distinct items with a feature of what followed them of late
 LEVEL_SCALE: Final = np.float32(np.log(2) / 4)  # of levels, which are logarithms to base 2
-_LEAST_LATE: Final = np.float32(np.log2(0.2))  # of a level of late, less the mean one
 _LEAST_LENGTH: Final = np.float32(1e-6)  # of a blend, so that nothing is divided by zero
 
 
@@ -79,6 +78,7 @@ class Levels(NamedTuple):
     mean: np.float32  # of all items, by the SLOW clock
     least: np.float32  # half an action
     mean_late: np.float32  # by the FAST clock
+    least_late: np.float32  # less the mean of late
 
 
 class CandidateSources(NamedTuple):
@@ -157,7 +157,7 @@ def _compare_levels(sources: CandidateSources, items: NDArray[np.int32], feature
     for index in range(len(items)):
         row = items[index]
         popularity = max(levels[row, 0], scale.least) - scale.mean
-        late = max(levels[row, 1] - scale.mean_late, _LEAST_LATE)
+        late = max(levels[row, 1] - scale.mean_late, scale.least_late)
         features[_POPULARITY, begin + index] = popularity * LEVEL_SCALE
         features[_TREND, begin + index] = (late - popularity) * LEVEL_SCALE
         features[_LATER, begin + index] = np.float32(sources.live.numbers[row] >= sources.live.known)

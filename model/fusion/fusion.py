@@ -104,7 +104,8 @@ def levels_of(live: LiveItems) -> Levels:
     arrays = live.table.arrays
     mean, late = np.log2(np.maximum(arrays.sums, 1e-30) / max(1, live.count)) + arrays.sum_bases
     least = arrays.clocks[0] - 1.0
-    return Levels(np.float32(max(mean, least)), np.float32(least), np.float32(late))
+    least_late = np.float32(live.table.least_late)
+    return Levels(np.float32(max(mean, least)), np.float32(least), np.float32(late), least_late)
 
 
 @compiled

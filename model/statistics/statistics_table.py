@@ -7,6 +7,7 @@ says so, and `names` is another list, so that answers that are on their way keep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from model.statistics.rows import NOBODY, ItemRows, NeighbourRows, SourceRows, n
 POPULAR: Final = 16  # items that are popular of late
 POPULAR_ALIKE: Final = 24  # items of each category that are popular of late
 _LEAST_ROWS: Final = 256
+_LEAST_LATE: Final = math.log2(0.2)  # the lowest level of late that makes a difference, less the mean one
 _NEVER: Final = -1e9  # the level of an item that was never counted
 _FORGOTTEN: Final = 8  # where memory ends, one row of so many goes
 
@@ -75,6 +77,7 @@ class StatisticsTable:
         self.dropped_items, self.dropped_sources = 0, 0  # since the table was made
         self.shortened = 0  # how often rows became shorter
         self.damaged = 0  # records that could not be read
+        self.least_late = _LEAST_LATE
         self.removed: list[str | int] = []  # names of items and keys of sources that went, until they are taken
         self.decay: Decay | None = None  # the clocks of what was counted
         self.arrays = _empty((_LEAST_ROWS, _LEAST_ROWS), self.widths)

@@ -52,6 +52,7 @@ def decode_previous_fusion(path: str, content: bytes, vocabulary: Vocabulary) ->
     items.levels[rows] = np.stack((popularity, popularity + trend), axis=1)
     table.arrays.sums[:] = max(1, len(vocabulary))  # so that the mean level is 0
     table.arrays.clocks[:] = _BEFORE_ALL
+    table.least_late = _BEFORE_ALL
     popular = table.arrays.popular
     popular.everywhere[: len(arrays["popular"])] = rows[arrays["popular"]]
     starts = arrays["popular_alike.starts"]

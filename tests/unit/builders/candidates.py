@@ -56,6 +56,7 @@ def ranking_of(log: Sequences, vocabulary: Vocabulary, *, seed: int, combiner: C
     table, rng = counter_of(log).table, np.random.default_rng(seed + 1000)
     attributes = rng.normal(size=(CONTEXT_ROWS, WIDTH)).astype(np.float32)
     live = LiveItems(vocabulary, vectors_of(vocabulary, seed), attributes, table, nameless=True)
+    live.follow()
     return FusionRanking(live, combiner or identity_combiner())
 
 

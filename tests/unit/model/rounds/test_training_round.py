@@ -182,7 +182,8 @@ def test_a_round_that_is_interrupted_again_and_again_gives_the_weights_of_one_th
     # A challenger that wins takes in the newest slice, too.
     always_better(monkeypatch)
     champion = as_version(run(CONFIG)[0]) if warm else None
-    run_in = partial(round_in, champion=champion, config=replace(CONFIG, fitting=replace(SHORT, from_scratch=not warm)))
+    fitting, gate = replace(SHORT, from_scratch=not warm), replace(CONFIG.gate, change=1.0)
+    run_in = partial(round_in, champion=champion, config=replace(CONFIG, fitting=fitting, gate=gate))
     stages: Counter[str] = Counter()
 
     def count(stage: str, _: Progress) -> None:
