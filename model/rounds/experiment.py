@@ -40,12 +40,12 @@ def fit_on_split(
 ) -> Model:
     """Fits a model to all that is known, its network from scratch twice; a trainer's rounds spend less.
 
-    `live`: for statistics that learn as the log passes; else for ones that stand still.
+    `live`: for statistics that learn as the log passes, with another fusion for ones that stand still; else for these.
     """
     items = summarise(split.known).dated(split.items)
     shape = NetworkConfig(items=0, hidden=hidden, word_rows=word_rows_for(split.known))
     start = StartingPoint(partial(cold_start_for, shape, seed))
-    return fit_model(split.known, items, start, FitModelConfig(live=live), FitRun(device, seed, tell))
+    return fit_model(split.known, items, start, FitModelConfig(live=live, also_still=live), FitRun(device, seed, tell))
 
 
 def quality_by_epoch(

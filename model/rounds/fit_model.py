@@ -59,6 +59,7 @@ class FitModelConfig:
     most_examples: int = 30_000  # for the combiner; of more, the newest
     live: bool = True  # the combiner learns from statistics that learn as the log passes, as they are served; else from
     # ones that stand still, and without the features that versions of the format before lack
+    also_still: bool = False  # whether a second combiner is fitted, to statistics that stand still, for comparisons
     hidden_items: float = 0.2  # share of items that the combiner sees as if they had come after the vocabulary
     from_scratch: bool = True  # the network learns the whole log from its start again; else one pass over what is new
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -89,6 +90,7 @@ class Model:
     calibration: Calibration
     report: FitReport  # of the network, over all fits
     bins: PriceBins = NO_BINS  # which it read prices in
+    still: Fusion | None = None  # fitted to statistics that stand still, where that was asked for
 
 
 def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: FitModelConfig, run: FitRun) -> Model:
@@ -111,7 +113,11 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
     vocabulary = earlier.grown(items.ids)
     network = start.network(earlier)
     first = fit_network(network, earlier, start.sample(before), config.train, run)
-    combiner = fit_combiner_on_holdout(network, earlier, CutLog(known, before, cut), config, run, start.combiner)
+    cut_log = CutLog(known, before, cut)
+    combiner = fit_combiner_on_holdout(network, earlier, cut_log, config, run, start.combiner)
+    still = None
+    if config.also_still:
+        still = fit_combiner_on_holdout(network, earlier, cut_log, replace(config, live=False), run)
     if config.from_scratch:
         network = start.network(vocabulary)
         stage = "fitting to everything"
@@ -121,7 +127,8 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
         last = fine_tune(network, vocabulary, start.sample(known), cut, config.train, run)
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
     fusion = Fusion(counter_of(known).table, combiner, config.live)
-    return Model(network, vocabulary, fusion, calibration, _in_sum(first, last), known.bins)
+    of_still = None if still is None else Fusion(counter_of(known).table, still, live=False)
+    return Model(network, vocabulary, fusion, calibration, _in_sum(first, last), known.bins, of_still)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,10 +120,16 @@ def _measured_model(
         return _MeasuredModel(version, _rankers(version.name, version, device), _purchases(version, split), None)
     begun = time.perf_counter()
     model = fit_on_split(
-        split, hidden=settings.hidden, seed=settings.seed, device=device, tell=_show_training(progress)
+        split,
+        hidden=settings.hidden,
+        seed=settings.seed,
+        device=device,
+        tell=_show_training(progress),
+        live=source.live_lag is not None,
     )
     training = TrainingSummary.of(model.report, time.perf_counter() - begun)
-    return _MeasuredModel(model, _rankers(MODEL, model, device), _purchases(model, split), training)
+    offline = model if model.still is None else replace(model, fusion=model.still)
+    return _MeasuredModel(model, _rankers(MODEL, offline, device), _purchases(model, split), training)
 
 
 def _rankers(name: str, model: Version | Model, device: torch.device) -> dict[str, Ranker]:

@@ -46,9 +46,12 @@ def scores_of(source: DataSource, settings: Settings) -> tuple[LiveScores, LiveS
     """The scores of a worker whose statistics learn, and of one whose statistics stand still."""
     data, device = read_data(replace(source, live_lag=0.0), settings, ProgressLine()), choose_device(settings.device)
     assert data.live is not None
-    fitted = fit_on_split(data.split, hidden=settings.hidden, seed=settings.seed, device=device, tell=lambda *_: None)
-    learning, still = (live_model(fitted, data.split) for _ in range(2))
-    still = replace(still, counter=None)
+    fitted = fit_on_split(
+        data.split, hidden=settings.hidden, seed=settings.seed, device=device, tell=lambda *_: None, live=True
+    )
+    assert fitted.still is not None
+    learning = live_model(fitted, data.split)
+    still = replace(live_model(replace(fitted, fusion=fitted.still), data.split), counter=None)
     learned, stood = (run_live(LiveRun(model, data.live), settings, device) for model in (learning, still))
     return learned, stood
 

@@ -130,7 +130,7 @@ def test_the_table_has_a_row_for_all_targets_and_for_each_part() -> None:
 
 
 def test_what_evaluate_and_a_trainer_train_is_scored_on_the_same_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.rounds.experiment.FitModelConfig", lambda live: CONFIG.fitting)
+    monkeypatch.setattr("model.rounds.experiment.FitModelConfig", lambda **_: CONFIG.fitting)
     actions = circle()
     cut = int(actions.times[int(0.9 * len(actions))])
     known, split = actions.take(np.flatnonzero(actions.times < cut)), split_log([actions], cut)
