@@ -126,6 +126,11 @@ class Running:
         self._process.terminate()
         return self.wait(timeout)
 
+    def ends_within(self, seconds: float) -> bool:
+        """Waits for the end for a while; returns whether it came."""
+        self._process.join(seconds)
+        return self._process.exitcode is not None
+
     def wait(self, timeout: float) -> int:
         """Waits for the end; returns the exit code. Fails with the log when time runs out."""
         self._process.join(timeout)

@@ -55,7 +55,7 @@ def test_topics_with_another_number_of_partitions(settings: Settings) -> None:
     assert made.returncode == 0
     assert made.stdout.count("made") == 9
     again = nextact("topics", settings=settings)
-    assert again.stdout.count("ok") == 8
+    assert again.stdout.count("ok") == 9
     other = settings.model_copy(update={"partitions": 5})
     assert_mistake(nextact("topics", settings=other), settings.events_topic, "4 partitions", "5", "NEXTACT_PARTITIONS")
     assert_mistake(nextact("worker", settings=other), "4 partitions")

@@ -208,7 +208,13 @@ def test_a_trainer_has_a_process_count_and_it_ends_with_the_trainer(settings: Se
 
     def child() -> psutil.Process | None:
         found = psutil.Process(trainer.pid).children()
-        return next((one for one in found if "statistics" in one.cmdline()), None)
+        return next((one for one in found if counts(one)), None)
+
+    def counts(process: psutil.Process) -> bool:
+        try:
+            return "statistics" in process.cmdline()
+        except psutil.NoSuchProcess:  # it has just ended
+            return False
 
     trainer.wait_until(lambda: child() is not None)
     trainer.wait_until(lambda: bool(read_all(settings, settings.statistics_topic, 1)), 120, every=0.5)
