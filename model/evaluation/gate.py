@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from model.data.events import EVENT_TYPES
 from model.evaluation.evaluate import Evaluation, ServedQuality
+from model.evaluation.judged_users import standard_error
 from model.evaluation.purchase_quality import PurchaseLosses
 
 DEPTH: Final = 20
@@ -130,13 +131,8 @@ def difference(
     `unseen` is how many users with a gain of 1 are counted for the bounds beside those who are there.
     """
     mean = float(gains.mean())
-    _, users = np.unique(owners, return_inverse=True)
-    sums = np.bincount(users, gains - mean)
-    if len(sums) < 2:
-        return Difference(mean, -math.inf, math.inf)
-    error = math.sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1) + unseen) / len(gains)
-    side = NormalDist().inv_cdf(confidence)
-    return Difference(mean, mean - side * error, mean + side * error)
+    side = NormalDist().inv_cdf(confidence) * standard_error(gains, owners, unseen=unseen)
+    return Difference(mean, mean - side, mean + side)
 
 
 def _purchase_gain(challenger: Evaluation, champion: Evaluation | None, config: GateConfig) -> Difference | None:

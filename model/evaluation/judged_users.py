@@ -26,11 +26,14 @@ def judged_users(sequences: Sequences, cut: int, most: int, seed: int) -> Sequen
     return sequences.of_users(np.sort(order[before < most]))  # the last one drawn may have more than are missing
 
 
-def standard_error(values: NDArray[np.float64], owners: NDArray[np.int64]) -> float:
+def standard_error(values: NDArray[np.float64], owners: NDArray[np.int64], *, unseen: float = 0.0) -> float:
     """Returns the standard error of the mean of values (N,) on targets of users (N,), who are independent of each other
-    while their targets are not (Liang and Zeger, 1986); infinite for a single user."""
+    while their targets are not (Liang and Zeger, 1986); infinite for a single user.
+
+    `unseen` is how many users with a value one away from the mean are counted beside those who are there.
+    """
     _, users = np.unique(owners, return_inverse=True)
     sums = np.bincount(users, values - values.mean()) if len(values) else np.zeros(0)
     if len(sums) < 2:
         return math.inf
-    return math.sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1)) / len(values)
+    return math.sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1) + unseen) / len(values)

@@ -197,8 +197,8 @@ def _weigh(session: Codes, index: _SessionIndex, scratch: _Scratch) -> int:
         if item >= 0 and scratch.shared[item] == 0.0:
             scratch.own[count] = item
             count += 1
-            place = ((len(session) - back) / len(session)) ** index.position_power
-            scratch.weights[item] = place * index.rarities[item]
+            nearness = ((len(session) - back) / len(session)) ** index.position_power
+            scratch.weights[item] = nearness * index.rarities[item]
             scratch.shared[item] = (1.0 / (back + 1)) ** index.shared_power
     return count
 

@@ -62,7 +62,7 @@ class LiveItems:
         self.count = len(vocabulary)
         self._vocabulary = vocabulary
         self._attributes = attributes
-        self._generation, self._seen = NOBODY, 0
+        self._generation, self._seen, self._revision = NOBODY, 0, NOBODY
         self._later: dict[int, int] = {}  # numbers of later items by key
         self._blended = np.zeros(0, np.int64)  # (J or more,) times of the rows when the vectors were made
         self._unnamed: list[int] = []  # rows that have no name yet
@@ -81,7 +81,10 @@ class LiveItems:
     def follow(self) -> NDArray[np.int64]:
         """Takes in the rows that have come since the last call; returns the numbers of later items whose vectors are
         other ones now."""
+        if self._revision == self.table.revision:
+            return np.zeros(0, np.int64)
         self._number()
+        self._revision = self.table.revision
         if self.count == self.arrays.known:
             return np.zeros(0, np.int64)
         changed = np.empty(self.later, np.int64)

@@ -33,7 +33,7 @@ from model.statistics.pasts import (
 )
 from model.statistics.rows import MOST_TICKS as _MOST_TICKS
 from model.statistics.rows import NeighbourRows, add_neighbour, item_units, source_unit
-from model.statistics.statistics_table import StatisticsTable, TableArrays, enter_popular
+from model.statistics.statistics_table import StatisticsTable, TableArrays, note_popular
 
 LEAST_ACTIONS: Final = 10  # that make a past …
 LEAST_AGE_MS: Final = 60_000  # … and how long ago the first of them was
@@ -110,6 +110,7 @@ class StatisticsCounter:
         )
         _learn(events, decay.clocks(events.times), tally, counted)
         added = int(tally.sources[0]) - table.source_size
+        table.revision += 1
         table.source_index.note_added(added)
         table.source_size += added
 
@@ -238,9 +239,7 @@ def _count_item(tally: _Tally, item: int, events: CountedEvents, n: int, moment:
             table.sum_bases[column] = clock[column]
         table.sums[column] += moment.weight * 2.0 ** (clock[column] - table.sum_bases[column])
     table.changes[item] += moment.weight
-    enter_popular(table.popular.everywhere, item, rows.levels)
-    if rows.categories[item] != 0:
-        enter_popular(table.popular.alike[rows.categories[item]], item, rows.levels)
+    note_popular(table.popular, rows, item)
 
 
 @compiled

@@ -104,14 +104,14 @@ def _move(pasts: UserPasts, bigger: UserPasts) -> None:
     for row in range(len(pasts.keys)):
         for way in range(WAYS):
             if pasts.keys[row, way] != 0:
-                to, place = place_of(bigger, pasts.keys[row, way])
-                bigger.keys[to, place] = pasts.keys[row, way]
-                bigger.actions[to, place] = pasts.actions[row, way]
-                bigger.firsts[to, place] = pasts.firsts[row, way]
-                bigger.lasts[to, place] = pasts.lasts[row, way]
-                bigger.items[to, place] = pasts.items[row, way]
-                bigger.kinds[to, place] = pasts.kinds[row, way]
-                bigger.heads[to, place] = pasts.heads[row, way]
-                bigger.queries[to, place] = pasts.queries[row, way]
-                bigger.words[to, place] = pasts.words[row, way]
-                bigger.since_query[to, place] = pasts.since_query[row, way]
+                to, at = place_of(bigger, pasts.keys[row, way])
+                bigger.keys[to, at] = pasts.keys[row, way]
+                bigger.actions[to, at] = pasts.actions[row, way]
+                bigger.firsts[to, at] = pasts.firsts[row, way]
+                bigger.lasts[to, at] = pasts.lasts[row, way]
+                bigger.items[to, at] = pasts.items[row, way]
+                bigger.kinds[to, at] = pasts.kinds[row, way]
+                bigger.heads[to, at] = pasts.heads[row, way]
+                bigger.queries[to, at] = pasts.queries[row, way]
+                bigger.words[to, at] = pasts.words[row, way]
+                bigger.since_query[to, at] = pasts.since_query[row, way]

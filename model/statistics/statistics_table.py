@@ -25,7 +25,7 @@ POPULAR: Final = 16  # items that are popular of late
 POPULAR_ALIKE: Final = 24  # items of each category that are popular of late
 _LEAST_ROWS: Final = 256
 _LEAST_LATE: Final = math.log2(0.2)  # the lowest level of late that makes a difference, less the mean one
-_NEVER: Final = -1e9  # the level of an item that was never counted
+NEVER: Final = -1e9  # the level of an item that was never counted
 _FORGOTTEN: Final = 8  # where memory ends, one row of so many goes
 
 
@@ -74,6 +74,7 @@ class StatisticsTable:
         self.names: list[str] = []  # ids of the items, by row; "": not known yet
         self.size, self.source_size = 0, 0
         self.generation = 0  # of the rows' numbers
+        self.revision = 0  # of what the rows say: who has seen one need not look again
         self.dropped_items, self.dropped_sources = 0, 0  # since the table was made
         self.shortened = 0  # how often rows became shorter
         self.damaged = 0  # records that could not be read
@@ -103,6 +104,7 @@ class StatisticsTable:
         distinct = np.unique(keys[self.index.find(keys) < 0])
         self.make_room(len(distinct), 0)
         rows = self.index.find(keys)
+        self.revision += 1
         if len(distinct):  # after making room, as that may have taken some away
             fresh, firsts = np.unique(keys[rows < 0], return_index=True)
             order = np.argsort(firsts)
@@ -145,10 +147,10 @@ class StatisticsTable:
         """Computes the levels anew from the counts, and which items are popular."""
         items, popular = self.arrays.items, self.arrays.popular
         with np.errstate(divide="ignore"):
-            items.levels[:] = np.maximum(np.log2(items.counts) + items.bases, _NEVER)
+            items.levels[:] = np.maximum(np.log2(items.counts) + items.bases, NEVER)
         popular.everywhere[:] = NOBODY
         popular.alike[:] = NOBODY
-        _enter_all(popular, items, self.size)
+        _note_all(popular, items, self.size)
 
     def make_room(self, items: int, sources: int) -> None:
         """Makes room for so many more rows, as memory allows."""
@@ -208,12 +210,18 @@ def enter_popular(rows: NDArray[np.int32], row: int, levels: Floats) -> None:
 
 
 @compiled
-def _enter_all(popular: PopularRows, items: ItemRows, size: int) -> None:
+def note_popular(popular: PopularRows, items: ItemRows, row: int) -> None:
+    """Lets a row whose level has risen enter the popular rows of all items, and those of its category."""
+    enter_popular(popular.everywhere, row, items.levels)
+    if items.categories[row] != 0:
+        enter_popular(popular.alike[items.categories[row]], row, items.levels)
+
+
+@compiled
+def _note_all(popular: PopularRows, items: ItemRows, size: int) -> None:
     for row in range(size):
-        if items.levels[row, 1] > _NEVER:
-            enter_popular(popular.everywhere, row, items.levels)
-            if items.categories[row] != 0:
-                enter_popular(popular.alike[items.categories[row]], row, items.levels)
+        if items.levels[row, 1] > NEVER:
+            note_popular(popular, items, row)
 
 
 def _empty(rows: tuple[int, ...], widths: Widths) -> TableArrays:
@@ -225,7 +233,7 @@ def _empty(rows: tuple[int, ...], widths: Widths) -> TableArrays:
             times=np.zeros(items, np.int64),
             bases=np.zeros((items, 2)),
             counts=np.zeros((items, 2), np.float32),
-            levels=np.full((items, 2), _NEVER, np.float32),
+            levels=np.full((items, 2), NEVER, np.float32),
             categories=np.zeros(items, np.uint16),
             brands=np.zeros(items, np.uint16),
             followers=new_neighbours(items, widths.followers),

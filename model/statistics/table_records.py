@@ -22,14 +22,13 @@ from model.kernels.hash_table import find_row
 from model.statistics.counter import StatisticsCounter
 from model.statistics.decay import Decay
 from model.statistics.rows import NOBODY, NeighbourRows
-from model.statistics.statistics_table import StatisticsTable, TableArrays, enter_popular
+from model.statistics.statistics_table import NEVER, StatisticsTable, TableArrays, note_popular
 
 FORMAT: Final = 1
 CLOCKS_KEY: Final = b"\xffclocks"
 _SOURCE: Final = b"\xffsource"  # and the 8 bytes of its key
 _HEAD: Final = 7  # words before the keys
 _CLOCKS: Final = struct.Struct("<Q6d2q")  # format, sums, their bases, clocks; start and floor of the decay, ms
-_GONE: Final = np.float32(-1e9)  # level of an item that is no longer there
 
 
 class CountedRecords(NamedTuple):
@@ -90,6 +89,7 @@ def apply(table: StatisticsTable, keys: Sequence[bytes], values: Sequence[bytes 
             items.append((name, at))
         words.append(value)
         at += len(value) // 8
+    table.revision += 1
     _remove(table, gone, gone_sources)
     if words:
         _replace(table, np.frombuffer(b"".join(words), "<u8").astype(np.uint64), items, sources)
@@ -188,7 +188,7 @@ def _remove(table: StatisticsTable, keys: Sequence[int], source_keys: Sequence[i
     arrays, sources = table.arrays.items, table.arrays.sources
     rows = table.rows_of(np.array(keys, np.uint64))
     rows = rows[rows >= 0]
-    arrays.levels[rows], arrays.counts[rows], arrays.times[rows] = _GONE, 0, 0
+    arrays.levels[rows], arrays.counts[rows], arrays.times[rows] = NEVER, 0, 0
     for neighbours in (arrays.followers, arrays.predecessors, arrays.recent):
         neighbours.items[rows], neighbours.weights[rows], neighbours.totals[rows] = NOBODY, 0, 0
     rows = table.source_index.find(np.array(source_keys, np.uint64))
@@ -252,7 +252,7 @@ def _fill(
         rows.counts[row, 0], rows.counts[row, 1] = floats[2 * at + 8], floats[2 * at + 9]
         for column in range(2):
             count = rows.counts[row, column]
-            level = np.log2(count) + rows.bases[row, column] if count > 0 else float(_GONE)
+            level = np.log2(count) + rows.bases[row, column] if count > 0 else NEVER
             rows.levels[row, column] = np.float32(level)
         attributes = words[at + 6] >> np.uint64(32)
         rows.categories[row] = np.uint16(min(attributes & np.uint64(0xFFFF), np.uint64(CATEGORY_BUCKETS - 1)))
@@ -268,9 +268,7 @@ def _fill(
         _take(rows.predecessors, row, cells[0], words[first:], floats[weights:], counts[1])
         first, weights = first + counts[1], weights + counts[1]
         _take(rows.recent, row, cells[0], words[first:], floats[weights:], counts[2])
-        enter_popular(table.popular.everywhere, row, rows.levels)
-        if rows.categories[row] != 0:
-            enter_popular(table.popular.alike[rows.categories[row]], row, rows.levels)
+        note_popular(table.popular, rows, row)
 
 
 @compiled

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 
 from stream_app.following.content import Offsets
+
+Head = TypeVar("Head")
 
 UNFINISHED: Final = ".unfinished-"  # before the process id, of a file that is being written
 _ABANDONED_S: Final = 3600.0  # age of an unfinished snapshot that nobody finishes
@@ -32,6 +34,16 @@ def in_place_of(path: Path) -> Iterator[IO[bytes]]:
         file.close()
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def head_at(path: Path, longest: int, decode: Callable[[bytes], Head]) -> Head | None:
+    """Returns what the first line of a snapshot says, which has at most so many bytes; None: there is none that can be
+    read. `decode` raises `SnapshotRefused`."""
+    try:
+        with path.open("rb") as file:
+            return decode(file.readline(longest))
+    except (OSError, SnapshotRefused):
+        return None
 
 
 def sweep(folder: Path, now: float) -> None:

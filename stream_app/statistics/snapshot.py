@@ -11,7 +11,7 @@ import msgspec
 from xxhash import xxh3_128
 
 from stream_app.following.content import Origin
-from stream_app.following.snapshots import SnapshotRefused, in_place_of
+from stream_app.following.snapshots import SnapshotRefused, head_at, in_place_of
 
 FORMAT: Final = 1
 _LONGEST_HEAD: Final = 1 << 16  # bytes
@@ -43,11 +43,7 @@ def write_snapshot(path: Path, head: Head, pairs: Iterable[tuple[bytes, bytes]])
 
 def read_head(path: Path) -> Head | None:
     """Returns the head of the snapshot at a path; None: there is none that can be read."""
-    try:
-        with path.open("rb") as file:
-            return _head(file.readline(_LONGEST_HEAD))
-    except (OSError, SnapshotRefused):
-        return None
+    return head_at(path, _LONGEST_HEAD, _head)
 
 
 def read_snapshot(file: IO[bytes], origin: Origin) -> tuple[Head, Pairs]:

@@ -14,6 +14,7 @@ from model.fusion.live_items import NO_NUMBER, LiveItems
 from model.statistics.counter import StatisticsCounter
 from model.statistics.rows import NOBODY
 from model.statistics.statistics_table import StatisticsTable
+from model.statistics.table_records import apply
 from tests.unit.model.statistics.oracle import HOUR, START, Act, actions_from, bucket, key_of, random_acts
 
 KNOWN = tuple(f"item {n}" for n in range(9, 3, -1))
@@ -217,3 +218,13 @@ def assert_rows_and_numbers(live: LiveItems) -> None:
             assert rows[number] == row
     with_rows = int((rows[: live.count] != NOBODY).sum())
     assert with_rows == int((numbers[: table.size] != NO_NUMBER).sum())
+
+
+def test_a_later_item_that_records_take_away_has_another_vector() -> None:
+    counter = StatisticsCounter(StatisticsTable())
+    counter.learn(actions_from([Act("ada", "view", "item 5", START), Act("ada", "view", "new", START + 1)]))
+    live = items_beside(counter.table)
+    live.follow()
+    assert live.follow().tolist() == []
+    apply(counter.table, [b"new"], [None])
+    assert live.follow().tolist() == [6]
