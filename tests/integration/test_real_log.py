@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,17 +61,19 @@ def test_a_real_log_is_answered_learned_and_foreseen(
         hit, mrr, scored = offline
         print(f"\nJData test, evaluated, model: hit@20 {hit:.4f}, MRR@20 {mrr:.4f} on {scored} events")
     assert live["model"][2] == offline[2]
-    assert live["model"][:2] == pytest.approx(offline[:2], abs=0.005)
+    assert live["model"][:2] == pytest.approx(offline[:2], abs=0.001)
     assert live["model"][0] > 0.2  # popularity reaches 0.04
     assert live["model"][1] > 0.08
 
 
 def as_evaluated(settings: Settings) -> tuple[float, float, int]:
     """hit@20 and MRR@20 of the champion as `evaluate` finds them, on the targets that it answered live: those whose
-    user did something in the test before, as the answer to what came before it was the rules'."""
+    user did something in the test before, as the answer to what came before it was the rules'. Statistics stand still,
+    as nobody counts beside this worker."""
     promotion = asyncio.run(current_champion(settings))
     assert promotion is not None
     version = load(f"{settings.registry_address}/{promotion.version}", promotion.manifest_sha256)
+    version = replace(version, fusion=replace(version.fusion, live=False))
     reading: dict[str, Any] = {"columns": (), "types": MAPPING[1:4:2], "timezone": MAPPING[-1], "constant_type": None}
     reading |= {"time_unit": "auto", "file_format": "auto", "baskets": False}
     known, test = (LogReader().read([event_file(str(JDATA / name), reading)]) for name in FILES)
