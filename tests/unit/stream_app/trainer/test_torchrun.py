@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -46,3 +48,27 @@ def test_the_first_process_leads_and_ends_the_group_with_its_result(alone: None)
 def test_a_leader_that_a_signal_has_ended_does_not_wait_for_the_others(alone: None) -> None:
     assert lead_or_follow(Settings(device="cpu"), lambda: None) is None
     assert dist.is_initialized(), "the others were sent the signal as well, and need no message"
+
+
+FITTING = """
+from pathlib import Path
+from stream_app.settings import Settings
+from stream_app.trainer.torchrun import lead_or_follow
+
+def lead():
+    import torch
+    weight = torch.nn.Linear(1, 1)
+    weight(torch.ones(1)).sum().backward()
+    torch.optim.Adam(weight.parameters()).step()
+    return "promoted"
+
+lead_or_follow(Settings(device="cpu"), lead)
+print([name for task in Path("/proc/self/task").iterdir() if "gloo" in (name := (task / "comm").read_text())])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have names under /proc")
+def test_no_thread_of_the_group_outlives_it(alone: None) -> None:
+    """One that lets go of a tensor while the interpreter ends would abort a trainer that has promoted."""
+    ended = subprocess.run([sys.executable, "-c", FITTING], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "[]\n"), ended.stderr
