@@ -1,4 +1,4 @@
-"""Hides the secrets in addresses that are printed or logged: users, passwords, tokens, signatures.
+"""Checks addresses of stores, and hides the secrets in what is printed or logged: users, passwords, signatures.
 
 An address of a storage or a broker may carry them as `user:password@` or in its query (`?sig=…`, `;SharedAccessKey=…`).
 Which parts of a query are secret differs from store to store, so all its values are hidden. Where a text can be read
@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from typing import Final
 from urllib.parse import unquote
+
+# File systems of fsspec that read from another one, or from the address itself.
+_LEADING_ON: Final = ("reference", "simplecache", "filecache", "blockcache", "cached", "dir", "data")
 
 HIDDEN: Final = "***"  # stands for a secret
 
@@ -24,6 +27,16 @@ _NO_SCHEME: Final = re.compile(r"(?<![^\s/:@'\"(])[^\s/:@'\"(]+:(?!//|:)\S+@")  
 _QUERY: Final = re.compile(r"([?&;#][^\s?&;=#'\"]+=)([^\s&;'\"#]+)")
 _PIECE: Final = 4  # characters from which on a part of a password is taken for a secret
 _LONG: Final = 8  # characters from which on a value in a query is taken for a secret, and not for a word such as `true`
+
+
+def check_store(address: str) -> None:
+    """Raises ValueError for an address that leads on to another, as what is read through it is not where it seems to
+    be, and for one with a blank in its user, which could not be told from the text around it, to be hidden."""
+    protocol = address.partition("://")[0].lower() if "://" in address else ""
+    if "::" in address or protocol in _LEADING_ON:
+        raise ValueError("give the address of the store itself, not a chain (`::`), a cache or a file of references")
+    if re.search(r"://.*\s.*@", address):
+        raise ValueError("write a blank in a user or password as %20")
 
 
 def shown(address: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -11,14 +10,13 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from model.addresses import HIDDEN, secrets_in, shown
+from model.addresses import HIDDEN, check_store, secrets_in, shown
+from model.profile.profile import Part, parts_of
 from stream_app.environment import PREFIX, FilesSource, connection_problem, variable_of
 from stream_app.errors import SettingsInvalid
 
 __all__ = ["PREFIX", "Settings", "load_settings"]
 
-# File systems of fsspec that read from another one, or from the address itself.
-_LEADING_ON: Final = ("reference", "simplecache", "filecache", "blockcache", "cached", "dir", "data")
 _LEAST_SECRET: Final = 4  # characters: a shorter one cannot be told from what is no secret
 _OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of a connection begin
 
@@ -235,6 +233,13 @@ class Settings(BaseSettings):
         True, description="have the trainer start the process that counts, `nextact statistics`, beside its rounds"
     )
 
+    # Profiles
+    profile: str = Field(
+        "preferences,segment,scores,reasons",
+        description="what predictions say of their user: some of preferences, segment, scores and reasons, or none",
+    )
+    reasons: int = Field(3, ge=0, le=20, description="recommendations of a prediction that come with their reasons")
+
     # Operation
     data_dir: Path = Field(
         Path("nextact-data"),
@@ -315,21 +320,19 @@ class Settings(BaseSettings):
     @field_validator("registry", "history")
     @classmethod
     def _names_a_store(cls, address: str) -> str:
-        """Refuses addresses that lead on to others: what is read through them is not where it seems to be."""
-        protocol = address.partition("://")[0].lower() if "://" in address else ""
-        if "::" in address or protocol in _LEADING_ON:
-            raise ValueError(
-                "give the address of the store itself, not a chain (`::`), a cache or a file of references"
-            )
+        check_store(address)
         return address
 
-    @field_validator("registry", "history")
+    @field_validator("profile")
     @classmethod
-    def _user_has_no_blank(cls, address: str) -> str:
-        """Refuses what could not be told from the text around it, to be hidden."""
-        if re.search(r"://.*\s.*@", address):
-            raise ValueError("write a blank in a user or password as %20")
-        return address
+    def _names_parts(cls, profile: str) -> str:
+        parts_of(profile)
+        return profile
+
+    @property
+    def profile_parts(self) -> frozenset[Part]:
+        """What predictions say of their user; reasons only where a recommendation comes with any."""
+        return parts_of(self.profile) - (frozenset() if self.reasons else frozenset({"reasons"}))
 
     @model_validator(mode="after")
     def _security_fits(self) -> Self:

@@ -36,6 +36,7 @@ from model.fusion.combiner import (
 from model.fusion.fusion import Fusion
 from model.network.calibration import Calibration
 from model.network.network import Network
+from model.profile.profile import NO_PROFILE, Profile
 from model.rounds.fit_purchases import fit_purchases
 from model.rounds.initial_network import carried_over
 from model.rounds.rehearsal import rehearsal
@@ -90,6 +91,7 @@ class Model:
     calibration: Calibration
     report: FitReport  # of the network, over all fits
     bins: PriceBins = NO_BINS  # which it read prices in
+    profile: Profile = NO_PROFILE  # fitted last, for a model that is published
     still: Fusion | None = None  # fitted to statistics that stand still, where that was asked for
 
 
@@ -128,7 +130,7 @@ def fit_model(known: EventLog, items: DatedItems, start: StartingPoint, config: 
     calibration = fit_purchases(network.purchase, vocabulary, known, seed=run.seed)
     fusion = Fusion(counter_of(known).table, combiner, config.live)
     of_still = None if still is None else Fusion(counter_of(known).table, still, live=False)
-    return Model(network, vocabulary, fusion, calibration, _in_sum(first, last), known.bins, of_still)
+    return Model(network, vocabulary, fusion, calibration, _in_sum(first, last), known.bins, still=of_still)
 
 
 @dataclass(frozen=True, slots=True)

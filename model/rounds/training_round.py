@@ -27,6 +27,8 @@ from model.evaluation.ranking import Ranking, ranking
 from model.fusion.combiner import CombinerConfig
 from model.network.backbones import BackboneName
 from model.network.network import LARGE_WORDS, NetworkConfig, WordRows
+from model.profile.profile import NO_PROFILE
+from model.profile_fit.fit_profile import FittedModel, fit_profile
 from model.rounds.fit_model import FitModelConfig, Model, Sample, StartingPoint, fine_tune, fit_model
 from model.rounds.fit_purchases import fit_purchases
 from model.rounds.initial_network import carried_over, cold_start_for, warm_start, with_word_rows, word_rows_for
@@ -38,7 +40,7 @@ from model.serving.serving import serve
 from model.statistics.log_statistics import counter_of
 from model.training.checkpoints import NO_CHECKPOINTS, Checkpoints, fingerprint_of
 from model.training.fit_run import FitRun, Progress, Tell, tell_nobody
-from model.versions.version import Fact, Version
+from model.versions.version import Fact, Version, VersionContents
 
 LEAST_TARGETS: Final = 50  # held-out next items that a verdict needs
 _OF_CHAMPION: Final = ("purchase_log_loss",)  # figures of a champion that are kept beside those of rankings at 20
@@ -89,6 +91,22 @@ class Round:
             metrics[f"published_mrr@{DEPTH}"] = self.published.mrr[DEPTH]
         return metrics
 
+    def contents(self, name: str, created: str, facts: dict[str, Fact]) -> VersionContents:
+        """Returns the challenger as a version that can be saved; `created` in RFC 3339."""
+        model = self.model
+        return VersionContents(
+            name=name,
+            created=created,
+            network=model.network,
+            vocabulary=model.vocabulary,
+            calibration=model.calibration,
+            fusion=model.fusion,
+            metrics=self.metrics(),
+            facts=facts,
+            bins=model.bins,
+            profile=model.profile,
+        )
+
 
 def train_round(
     window: TrainingWindow,
@@ -134,6 +152,7 @@ def train_round(
         run = replace(run, seed=config.seed + 1)
         model = _taken_in(model, vocabulary, window.log, cut, start.sample, fitting, run)
         served = served_quality(unsaved(model), on_slice)
+        model = _with_profile(model, window.log, champion, run)
         verdict, published = check_published(verdict, challenger, served, config.gate), ranking(served.ranks)
     quality = list(quality_by_slice(challenger, judged, summary.items_before(cut), cut))
     report = TrainingReport(data_window(summary, cut), quality, curve.points)
@@ -248,6 +267,12 @@ def _taken_in(
     return replace(model, network=network, vocabulary=vocabulary, fusion=fusion, calibration=calibration)
 
 
+def _with_profile(model: Model, log: EventLog, champion: Version | None, run: FitRun) -> Model:
+    before = NO_PROFILE if champion is None else champion.profile
+    fitted = FittedModel(model.network, model.vocabulary, model.fusion, log, before)
+    return replace(model, profile=fit_profile(fitted, run))
+
+
 def unsaved(model: Model, **facts: Fact) -> Version:
     """Returns a model as a version that is in no registry."""
     return Version(
@@ -259,6 +284,7 @@ def unsaved(model: Model, **facts: Fact) -> Version:
         calibration=model.calibration,
         fusion=model.fusion,
         bins=model.bins,
+        profile=model.profile,
         metrics={},
         facts=facts,
     )

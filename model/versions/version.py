@@ -2,7 +2,7 @@
 
 weights.safetensors   the network's tensors, never a pickle
 fusion.safetensors    what is served beside the network: item statistics of the log, weights of the combiner
-config.json           sizes of the network, calibration, bins of prices, facts about the training
+config.json           sizes of the network, calibration, bins of prices, profiles of users, facts about the training
 vocabulary.json       item ids in the order of rows
 metrics.json          the figures of the evaluation
 manifest.json         SHA-256 and size of the files above, written last
@@ -30,6 +30,7 @@ from model.fusion.fusion import Fusion
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
 from model.network.tensor_checks import check_finite, check_shapes, decode_tensors
+from model.profile.profile import NO_PROFILE, Profile
 from model.versions.fusion_file import check_fusion, decode_fusion, fusion_tensors
 from model.versions.last_seen import encode_last_seen
 from model.versions.manifest import (
@@ -75,6 +76,7 @@ class Config(msgspec.Struct, frozen=True):
     calibration: Calibration
     facts: dict[str, Fact]
     prices: dict[str, list[float]] = {}  # by currency where its bins begin: `PriceBins.edges`
+    profile: Profile = NO_PROFILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class VersionContents:
     metrics: dict[str, float]
     facts: dict[str, Fact]
     bins: PriceBins = field(default=NO_BINS, kw_only=True)  # which the network reads prices in
+    profile: Profile = field(default=NO_PROFILE, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +124,11 @@ def save(
     check_finite(version.name, {**tensors, "calibration and metrics": numbers})
     times, fact = encode_last_seen(vocabulary.last_seen)
     prices = {name: list(starts) for name, starts in version.bins.edges.items()}
+    config = Config(network.config, calibration, {**version.facts, **fact}, prices, version.profile)
     contents = {
         WEIGHTS: encode_weights(tensors),
         FUSION: encode_weights(of_fusion),
-        CONFIG: msgspec.json.encode(Config(network.config, calibration, {**version.facts, **fact}, prices)),
+        CONFIG: msgspec.json.encode(config),
         VOCABULARY: msgspec.json.encode(vocabulary.items),
         METRICS: msgspec.json.encode(version.metrics),
     }
@@ -156,6 +160,7 @@ def parse(files: VersionFiles) -> Version:
         metrics=decode(path, METRICS, contents[METRICS], dict[str, float]),
         facts=config.facts,
         bins=_bins(path, config.prices),
+        profile=_profile(path, config.profile),
     )
 
 
@@ -164,6 +169,14 @@ def _bins(path: str, edges: Mapping[str, list[float]]) -> PriceBins:
         return PriceBins(edges)
     except ValueError as error:
         raise VersionRefused("format", f"{path}/{CONFIG}: {error}") from None
+
+
+def _profile(path: str, profile: Profile) -> Profile:
+    try:
+        profile.check()
+    except ValueError as error:
+        raise VersionRefused("format", f"{path}/{CONFIG}: {error}") from None
+    return profile
 
 
 def _network(path: str, config: NetworkConfig, vocabulary: Vocabulary, content: bytes) -> Network:

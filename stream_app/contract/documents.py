@@ -41,6 +41,11 @@ _PREDICTION_FIELDS: Final = {
     "recommendations": "Items worth showing, best first.",
     "purchase_probability": f"Probability of a purchase among the user's next {PURCHASE_HORIZON} events and within "
     f"{PURCHASE_WITHIN_MS // 60_000} minutes, calibrated.",
+    "leave_probability": "Probability that the user does nothing more within 30 minutes, calibrated.",
+    "return_probability": "Probability that the user comes back within 7 days of this visit's end, calibrated.",
+    "preferences": "What the user likes: shares of categories and brands, the 3 largest of each, and a price band.",
+    "segment": "The group of users whom the user is most like; fit, from 0 to 1, says how typical they are of it.",
+    "reasons": "Why items are recommended, for the first few: what mattered most, with weights of at most 1 in sum.",
     "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
 }
 

@@ -121,6 +121,7 @@ class _AnswerColumns(NamedTuple):
     scores: Floats  # (N, k)
     type_given_item: Floats  # (N, k, K)
     purchase: Floats  # (N,)
+    profiles: Strings  # (N,), what else is said, as it stands at the end
     recommendations: int
     actions: int
 
@@ -178,8 +179,10 @@ class PredictionEncoder:
         known = set(map(id, serving))
         self._items = [items for items in self._items if id(items.names) in known]
 
-    def encode(self, events: SourceEvents, answers: Answers) -> Strings:
+    def encode(self, events: SourceEvents, answers: Answers, profiles: Sequence[Strings] = ()) -> Strings:
         """Returns the JSON of N predictions: each event with the answer to it.
+
+        `profiles` are columns (N,) of more fields for their ends: JSON that begins with a comma, or nothing.
 
         Raises `DataPathError` when a number is not a probability: then the model's state cannot be trusted.
         """
@@ -189,6 +192,7 @@ class PredictionEncoder:
             scores=answers.probabilities,
             type_given_item=answers.type_given_item,
             purchase=answers.purchase,
+            profiles=_in_one(profiles, len(answers.purchase)),
             recommendations=self._recommendations,
             actions=self._actions,
         )
@@ -224,12 +228,30 @@ class PredictionEncoder:
         )
 
 
+def _in_one(columns: Sequence[Strings], n: int) -> Strings:
+    """Returns columns (N,) as one: each of its strings is those of a row."""
+    joined = columns[0] if columns else frozen(np.zeros(0, np.uint8), np.zeros(n + 1, np.int64))
+    for column in columns[1:]:
+        joined = frozen(*_side_by_side(joined, column))
+    return joined
+
+
+@compiled
+def _side_by_side(first: Strings, second: Strings) -> tuple[Bytes, Ints]:
+    out = np.empty(len(first.text) + len(second.text), np.uint8)
+    starts, at = np.zeros(len(first.starts), np.int64), 0
+    for n in range(len(starts) - 1):
+        at = copy_string(out, copy_string(out, at, first, n), second, n)
+        starts[n + 1] = at
+    return out, starts
+
+
 @compiled
 def _most_bytes(events: _EventColumns, answers: _AnswerColumns, labels: _Labels) -> int:
     """Returns how many bytes the predictions take at most."""
-    once = _PER_PREDICTION + len(events.version)
+    once = _PER_PREDICTION + len(events.version) + answers.next_type.shape[1] * _PER_NUMBER
     items = (answers.recommendations + answers.actions) * (_PER_NUMBER + labels.longest)
-    return len(events.types) * (once + items + answers.next_type.shape[1] * _PER_NUMBER) + len(events.ids)  # type: ignore[no-any-return]
+    return len(events.types) * (once + items) + len(events.ids) + len(answers.profiles.text)  # type: ignore[no-any-return]
 
 
 @compiled
@@ -295,6 +317,7 @@ def _write_answer(out: Bytes, at: int, n: int, answers: _AnswerColumns, best: _B
     at = probability(out, copy(out, at - (at > before), _PURCHASE), answers.purchase[n])
     if at < 0:
         return -1
+    at = copy_string(out, at, answers.profiles, n)
     out[at] = _CLOSE
     return at + 1
 

@@ -31,6 +31,54 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
+class NamedShare(msgspec.Struct, frozen=True, gc=False):
+    """How much of what a user is interested in falls to a category or a brand."""
+
+    name: str
+    share: float
+
+
+class PriceBand(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Between which prices a user buys; None: without a bound."""
+
+    low: float | None = None
+    high: float | None = None
+    currency: str | None = None
+
+
+class Preferences(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a user likes, the largest shares first."""
+
+    categories: list[NamedShare] = []
+    brands: list[NamedShare] = []
+    price_band: PriceBand | None = None
+
+
+class Segment(msgspec.Struct, frozen=True, gc=False):
+    """The group of users that a user is most like."""
+
+    id: int
+    name: str
+    fit: float  # 0 to 1: how typical the user is of it
+
+
+class Because(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Something that a user did, or that others do, for which an item is recommended."""
+
+    code: str
+    weight: float  # 0 to 1; those of an item add up to 1 at most
+    item_id: str | None = None
+    query: str | None = None
+    category: str | None = None
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why an item is recommended, the weightiest first."""
+
+    item_id: str
+    because: list[Because]
+
+
 class Prediction(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a user will do next, as published to the predictions topic."""
 
@@ -47,6 +95,12 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     next_actions: list[NextAction]
     recommendations: list[Recommendation]
     purchase_probability: float
+    # The profile of the user, as far as NEXTACT_PROFILE has it computed and the version says something of it.
+    leave_probability: float | None = None  # that no action follows within 30 minutes
+    return_probability: float | None = None  # that another visit follows within 7 days of this one's end
+    preferences: Preferences | None = None
+    segment: Segment | None = None
+    reasons: list[Reason] | None = None
 
 
 _PREDICTION_DECODER: Final = msgspec.json.Decoder(Prediction)

@@ -262,7 +262,7 @@ class Pipeline:
         pairs = list(zip(shares, answers, strict=True))
         indices = np.concatenate([share.stepped.events.indices for share in shares])
         values = concatenate(
-            [self._predictions.encode(_source_events(received, share), answer) for share, answer in pairs]
+            [self._predictions.encode(_source_events(received, share), answer, ()) for share, answer in pairs]
         )
         records = KeyedValues(received.keys, received.partitions, indices, values, indices.argsort())
         order, batches = partitioned_batches(records, compression=self._settings.compression)

@@ -35,7 +35,7 @@ from model.training.replicas import replicas
 from model.versions import version as versions
 from model.versions.manifest import CARD, FORMAT, FORMAT_BEFORE, REPORT
 from model.versions.registry import prune
-from model.versions.version import Version, VersionContents
+from model.versions.version import Fact, Version
 from stream_app.device import check_device, choose_device
 from stream_app.errors import DataPathError
 from stream_app.http_server import HttpServer
@@ -324,29 +324,20 @@ class Trainer:
         now = datetime.fromtimestamp(self._clock(), UTC)
         name = now.strftime("%Y%m%dT%H%M%S.%fZ")
         path = version_path(self._settings, name)
-        metrics, verdict = result.metrics(), result.verdict
+        facts: dict[str, Fact] = {
+            # An event from the future must not make those seem learned that come until then.
+            "trained_until": min(result.trained_until, round(1000 * self._clock())),
+            "verdict": result.verdict.sentence,
+            "verdict_reason": result.verdict.reason,
+            "events": events,
+        }
+        contents = result.contents(name, now.isoformat(), facts)
         save = partial(
             versions.save,
             path,
-            VersionContents(
-                name=name,
-                created=now.isoformat(),
-                network=result.model.network,
-                vocabulary=result.model.vocabulary,
-                fusion=result.model.fusion,
-                bins=result.model.bins,
-                calibration=result.model.calibration,
-                metrics=metrics,
-                facts={
-                    # An event from the future must not make those seem learned that come until then.
-                    "trained_until": min(result.trained_until, round(1000 * self._clock())),
-                    "verdict": verdict.sentence,
-                    "verdict_reason": verdict.reason,
-                    "events": events,
-                },
-            ),
+            contents,
             for_people={
-                CARD: card(name, result.report, verdict.sentence, metrics).encode(),
+                CARD: card(name, result.report, result.verdict.sentence, contents.metrics).encode(),
                 REPORT: msgspec.json.encode(result.report),
             },
             number=FORMAT if self._settings.write_format == "current" else FORMAT_BEFORE,

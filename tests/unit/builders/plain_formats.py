@@ -89,10 +89,12 @@ class PlainReading:
             self.identity(kind, text(record.get("userId")), other, lambda: self.time(moment), event_id)
         else:
             name = record["event"].casefold()
-            meaning, products = MEANINGS[name], properties.get("products") or []
+            meaning = MEANINGS[name]
             if meaning == "ignored":
                 self.says["ignored"].append(name)
-            elif meaning == "shown":
+                return
+            products = properties.get("products") or []
+            if meaning == "shown":
                 items = [product_id(product) for product in products]
                 slate = text(properties.get("list_id")) or properties.get("category")
                 prediction, market = properties.get("prediction_id"), properties.get("market")

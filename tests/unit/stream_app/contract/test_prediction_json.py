@@ -20,8 +20,8 @@ from model.data.events import EVENT_TYPES, SEARCH
 from model.serving.answers import RANKED, Answers
 from stream_app.contract import prediction_json
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
-from stream_app.contract.predictions import Source, decode_prediction
-from stream_app.contract.string_columns import Strings
+from stream_app.contract.predictions import Segment, Source, decode_prediction
+from stream_app.contract.string_columns import Strings, strings
 from stream_app.errors import DataPathError
 from tests.unit.builders.basics import byte_strings
 
@@ -158,6 +158,15 @@ def test_a_prediction_names_its_event(events: list[dict[str, Any]], version: str
         prediction = json.loads(value)
         assert list(prediction) == [name for name in FIELDS if name in wanted] + ANSWER_FIELDS
         assert {name: prediction[name] for name in wanted} == wanted
+
+
+def test_fields_of_profiles_stand_at_the_end() -> None:
+    scores = strings([b',"leave_probability":0.5', b""])
+    segments = strings([b',"segment":{"id":3,"name":"new","fit":1.0}', b',"segment":{"id":4,"name":"old","fit":0.0}'])
+    values = encoder().encode(make_events(2), make_answers(["a"], 2, 1), [scores, segments])
+    first, second = [decode_prediction(value) for value in byte_strings(values)]
+    assert (first.leave_probability, first.segment) == (0.5, Segment(3, "new", 1.0))
+    assert (second.leave_probability, second.segment) == (None, Segment(4, "old", 0.0))
 
 
 def test_prediction_ids_never_change() -> None:

@@ -70,7 +70,7 @@ def test_a_field_of_a_later_version_is_ignored() -> None:
         "next_actions": [{"type": "search", "probability": 0.5, "query": "shoes"}],
         "recommendations": [],
         "purchase_probability": 0.1,
-        "segment": {"id": 3},
+        "mood": {"id": 3},
     }
     decoded = decode_prediction(json.dumps(prediction).encode())
     assert (decoded.source, decoded.event_time_flag) == (Source(0, 1), None)

@@ -1,0 +1,1 @@
+"""What a version says of a user to people: preferences, segment, scores, reasons. Knows no training and no stream."""
