@@ -34,9 +34,10 @@ from model.versions.version import Version
 from stream_app.contract.string_columns import strings
 from stream_app.kafka.key_partitions import key_partitions
 from stream_app.offline.live_log import LiveLog, batches
+from stream_app.pipeline.batches import AnsweredBatch
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
-from stream_app.pipeline.pipeline import AnsweredBatch, Pipeline
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
 
 _SOURCE: Final = 1  # of the past, as users remember it

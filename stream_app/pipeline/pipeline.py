@@ -9,23 +9,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
 from prometheus_client import Histogram
 
 from model.data.event_time import FLAGS, LATE, OK, judge_times
-from model.data.events import MOST_LINES, REMOVE, TYPE_CODES, Actions, Event, ItemNames, actions_of
+from model.data.events import MOST_LINES, REMOVE, TYPE_CODES, Event, ItemNames, actions_of
 from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
 from model.serving.answer_engine import AnswerEngine, StatisticsSource
 from model.serving.answers import Answers
 from model.serving.live_rules import BASELINE
-from model.serving.online_scores import BatchScores
 from model.serving.state_engine import StateEngine, SteppedEvents
-from model.state.user_record import UserRecords, packed, records_of
+from model.state.user_record import packed, records_of
 from model.statistics.met_items import meet_items
 from stream_app.contract.dead_letters import dead_letter
 from stream_app.contract.decoded import DecodedBatch, Rejection
@@ -33,12 +31,13 @@ from stream_app.contract.events import decode_batch
 from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
-from stream_app.contract.string_columns import Strings, concatenate, frozen, strings
+from stream_app.contract.string_columns import concatenate, frozen, strings
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
 from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
 from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.batches import AnsweredBatch, ReceivedBatch, Records, SteppedBatch, VersionShare
 from stream_app.pipeline.damaged_users import DamagedUsers
 from stream_app.pipeline.dead_letter_limits import DeadLetterLimits
 from stream_app.pipeline.joins.effects import JoinEffects, add_effects
@@ -46,56 +45,6 @@ from stream_app.pipeline.joins.fetched import JoinsFetch
 from stream_app.pipeline.joins.steps import PlacedActions, placed_identities, read_joins, step_identified
 from stream_app.pipeline.metrics import STAGES, Ranker, WorkerMetrics
 from stream_app.settings import Settings
-
-Records = Sequence["ConsumerRecord[bytes, bytes]"]
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedBatch:
-    """A decoded batch of R records, whose events have N actions."""
-
-    records: Records  # R of them
-    decoded: DecodedBatch
-    sources: Records  # (N,) the records of the actions
-    keys: Strings  # (N,) of these records
-    record_times: NDArray[np.int64]  # (N,) of these records, milliseconds since the epoch
-    publisher_times: NDArray[np.int64]  # (N,) of the actions, milliseconds since the epoch
-    actions: Actions  # (N,)
-    partitions: NDArray[np.int64]  # (N,)
-    offsets: NDArray[np.int64]  # (N,)
-    positions: NDArray[np.int64]  # (N,) in the logs of their partitions; the offsets, before `step` looks for cuts
-    verdicts: NDArray[np.uint8]  # (N,) on the publisher's times, but for LATE
-    joins: Sequence[JoinsFetch] = ()  # what was read of the joins topic: then there are no records
-
-
-@dataclass(frozen=True, slots=True)
-class VersionShare:
-    """The new events that one version answers: those of the whole batch, but for a canary."""
-
-    stepped: SteppedEvents
-    states: UserRecords  # of the users whom they changed
-    verdicts: NDArray[np.uint8]  # (M,) on the publisher's times
-
-
-@dataclass(frozen=True, slots=True)
-class SteppedBatch:
-    """A batch that the users' states have taken in: nothing here changes with the next batch."""
-
-    received: ReceivedBatch
-    shares: Sequence[VersionShare]
-    number: int  # of the batch
-    item_names: Sequence[Sequence[str]]  # of the versions that serve, by catalogue index
-    state_bytes: int  # of all user states in memory
-    joins: JoinEffects | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredBatch:
-    """A batch with its answers: all that encoding needs."""
-
-    stepped: SteppedBatch
-    answers: Sequence[Answers]  # to each share
-    scores: Sequence[BatchScores]  # what each share says about the answers before it
 
 
 class Pipeline:

@@ -30,9 +30,10 @@ from aiokafka import ConsumerRecord
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.kafka.pace import Pauses
 from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.batches import ReceivedBatch, SteppedBatch
 from stream_app.pipeline.joins.fetched import JoinsResponse
 from stream_app.pipeline.metrics import RANKERS, WorkerMetrics
-from stream_app.pipeline.pipeline import Pipeline, ReceivedBatch, SteppedBatch
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
 from stream_app.worker.delivery import Delivery, DeliveryReceipt
 from stream_app.worker.joins_reader import JoinsReader

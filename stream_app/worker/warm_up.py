@@ -26,11 +26,12 @@ from model.state.past_users import PAST_ACTION, past_users
 from stream_app.contract.joins import encode_join, imported_past
 from stream_app.contract.records import UnreadableBatch
 from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.batches import Records
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.joins.effects import OutgoingJoin
 from stream_app.pipeline.joins.fetched import JoinsFetch
 from stream_app.pipeline.metrics import WorkerMetrics
-from stream_app.pipeline.pipeline import Pipeline, Records
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
 
 LARGE: Final = 512  # records of a batch that is worth several ranking threads
