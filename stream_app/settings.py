@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     statistics_topic: str = Field(
         "shop.statistics", description="what is known of items from the stream, as it comes (compacted)"
     )
+    signals_topic: str = Field(
+        "", description="what silence says of users: a visit has ended, a cart is left; empty: nothing is told"
+    )
     instance_id: str = Field(
         "",
         description="name of this worker in its group, unique and the same after a restart: a restart within the "
@@ -155,6 +158,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="share of users whom the rules answer when a model serves, to compare it with; they learn from all",
+    )
+    visit_minutes: float = Field(
+        30.0, gt=0, le=10_000, description="minutes without an action after which a signal says that a visit has ended"
+    )
+    expected_purchase: float = Field(
+        0.3, gt=0, le=1, description="probability of a purchase from which on a signal says that none came in a visit"
     )
     dead_letters_consecutive: int = Field(
         10_000,
@@ -344,7 +353,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
-        names = [getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")]
+        topics = [getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")]
+        names = [name for name in topics if name]
         if len(set(names)) < len(names):
             raise ValueError(f"the topics must have different names, not {', '.join(names)}")
         return self

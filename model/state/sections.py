@@ -22,7 +22,8 @@ SEARCHES: Final = 1  # the words of the searches among the actions; the lowest, 
 JOINS: Final = 2  # which sequences were given away and taken in: `user_joins`
 PREFERENCES: Final = 3  # reserved
 SEGMENT: Final = 4  # reserved
-TAGS: Final = {"searches": SEARCHES, "joins": JOINS, "preferences": PREFERENCES, "segment": SEGMENT}
+TIMERS: Final = 5  # the user's visit, and when something is to be told of it: `visits`
+TAGS: Final = {"searches": SEARCHES, "joins": JOINS, "preferences": PREFERENCES, "segment": SEGMENT, "timers": TIMERS}
 
 _HEAD: Final = struct.Struct("<HI")  # tag, length
 HEAD_BYTES: Final = _HEAD.size
@@ -37,6 +38,23 @@ def split_sections(data: bytes) -> dict[int, bytes]:
 def joined_sections(sections: Mapping[int, bytes]) -> bytes:
     """Returns sections, by tag, as they stand in a record."""
     return b"".join([_HEAD.pack(tag, len(sections[tag])) + sections[tag] for tag in sorted(sections)])
+
+
+def replaced_section(data: bytes, tag: int, content: bytes) -> bytes:
+    """Returns sections as they stand in a record, with this content in the one of a tag, which there need not be."""
+    if not data:
+        return _HEAD.pack(tag, len(content)) + content
+    return joined_sections(split_sections(data) | {tag: content})
+
+
+def section_at(record: bytes, at: int, wanted: int) -> bytes | None:
+    """Returns the section of a tag among those of a sound record, which begin at `at`; None: there is none."""
+    while at < len(record):
+        tag, length = _HEAD.unpack_from(record, at)
+        at += _HEAD.size + length
+        if tag == wanted:
+            return record[at - length : at]
+    return None
 
 
 def check_sections(record: bytes, at: int) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from model.errors import RecordCorrupt
 from model.kernels.crc32 import TABLES
 from model.state.record_writer import CHECKED_FROM, RecordColumns, write_records
-from model.state.sections import check_sections
+from model.state.sections import check_sections, section_at
 
 FIRST_VERSION: Final = 1  # without sections
 RECORD_VERSION: Final = 2
@@ -131,6 +131,11 @@ def record_position(record: bytes) -> tuple[int, int]:
     _check(record)
     head = np.frombuffer(record, _HEAD, 1)[0]
     return int(head["epoch"]), int(head["offset"])
+
+
+def section_of(record: bytes, tag: int) -> bytes | None:
+    """Returns a section of a record that was checked before, without reading the rest; None: there is none."""
+    return None if record[0] != RECORD_VERSION else section_at(record, _end_of_actions(record), tag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,16 @@ class UserStates:
         if not sections:
             del self._sections[slot]
 
+    def set_sections(self, owners: Sequence[tuple[int, str]], tag: int, contents: Sequence[bytes]) -> None:
+        """Gives users (partition, id) a section each in place of the one of this tag; whoever has no slot is left out.
+
+        Called between batches.
+        """
+        slots = self._slots.find([partition for partition, _ in owners], [user for _, user in owners])
+        for slot, content in zip(slots.tolist(), contents, strict=True):
+            if slot >= 0:
+                self.set_section(slot, tag, content)
+
     def empty(self, slot: int) -> None:
         """Takes the sequence from the user in a slot: what comes next is their first action. Event ids stay."""
         slots = np.array([slot])

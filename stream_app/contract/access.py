@@ -108,6 +108,8 @@ def _worker(settings: Settings) -> list[Grant]:
         settings.canary_topic: "reports how a new version does",
         settings.joins_topic: "passes on what anonymous users did",
     }
+    if settings.signals_topic:
+        written[settings.signals_topic] = "tells what silence says of users"
     rights = [
         Grant("worker", "Read", "Topic", settings.events_topic, "reads events"),
         Grant("worker", "Read", "Group", settings.group, "shares the partitions with other workers"),
@@ -148,6 +150,7 @@ def _operator(settings: Settings) -> list[Grant]:
         settings.state_topic,
         settings.canary_topic,
         settings.statistics_topic,
+        *([settings.signals_topic] if settings.signals_topic else []),
     )
     replays = f"{settings.group}{REPLAY_GROUP}"
     rights = [
@@ -178,11 +181,14 @@ def _publisher(settings: Settings) -> list[Grant]:
 
 
 def _subscriber(settings: Settings) -> list[Grant]:
-    return [
+    rights = [
         Grant("subscriber", "Read", "Topic", settings.predictions_topic, "watches predictions"),
         Grant("subscriber", "Read", "Topic", settings.dead_letters_topic, "lists dead letters"),
         Grant("subscriber", "Read", "Topic", settings.items_topic, "shows titles, if there are any"),
     ]
+    if settings.signals_topic:
+        rights.append(Grant("subscriber", "Read", "Topic", settings.signals_topic, "acts on what silence says"))
+    return rights
 
 
 def _looks(role: Role, *topics: str) -> list[Grant]:

@@ -18,6 +18,7 @@ from stream_app.contract.formats.table import formats_table
 from stream_app.contract.item_schema import ITEM_EXAMPLES, item_schema
 from stream_app.contract.json_schema import Json, standalone
 from stream_app.contract.predictions import Prediction
+from stream_app.contract.signals.schema import signal_schema
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
 
@@ -47,6 +48,15 @@ _PREDICTION_FIELDS: Final = {
     "segment": "The group of users whom the user is most like; fit, from 0 to 1, says how typical they are of it.",
     "reasons": "Why items are recommended, for the first few: what mattered most, with weights of at most 1 in sum.",
     "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
+}
+
+
+_SIGNALS: Final = {
+    "publishSignal": {
+        "action": "send",
+        "channel": {"$ref": "#/channels/signals"},
+        "summary": "What only silence tells of a user. At least once; deduplicate by signal_id.",
+    }
 }
 
 
@@ -90,12 +100,13 @@ def asyncapi(settings: Settings) -> Json:
             "publishDeadLetter": _operation(
                 "send", "deadLetters", "A record that is not an event, and why; see `nextact dead-letters list`."
             ),
+            **(_SIGNALS if settings.signals_topic else {}),
             "takeItem": _operation("receive", "items", "What the shop sells; the newest record of an item counts."),
             "replayDeadLetter": _operation(
                 "send", "events", "The original record again, by hand, after a fix; see `nextact dead-letters replay`."
             ),
         },
-        "components": {"messages": _messages()},
+        "components": {"messages": _messages(signals=bool(settings.signals_topic))},
     }
 
 
@@ -105,6 +116,7 @@ def documents(settings: Settings) -> dict[str, str]:
         "event.schema.json": _json(event_schema()),
         "item.schema.json": _json(item_schema()),
         "prediction.schema.json": _json(prediction_schema()),
+        "signal.schema.json": _json(signal_schema()),
         "formats.md": formats_table(),
         "asyncapi.yaml": "# Written by `nextact schema --write`; change the code instead.\n"
         + "\n".join(_yaml(asyncapi(settings)))
@@ -120,6 +132,8 @@ def _channels(settings: Settings) -> Json:
         "deadLetters": (settings.dead_letters_topic, "deadLetter"),
         "items": (settings.items_topic, "item"),
     }
+    if settings.signals_topic:
+        names["signals"] = settings.signals_topic, "signal"
     channels = {}
     for channel, (topic, message) in names.items():
         binding: Json = {"topic": topic, "partitions": specs[topic].partitions}
@@ -142,8 +156,10 @@ def _operation(action: str, channel: str, summary: str) -> Json:
     return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
 
 
-def _messages() -> Json:
+def _messages(*, signals: bool) -> Json:
+    signal = _message("Signal", "The key is the user_id.", "signal.schema.json")
     return {
+        **({"signal": signal} if signals else {}),
         "event": _message(
             "Event",
             "The key is the user_id. Events of GA4, Segment and UBI are taken as they are, too: formats.md.",

@@ -27,11 +27,12 @@ class TopicSpec:
 def topics(settings: Settings) -> list[TopicSpec]:
     """Returns all topics.
 
-    Events, predictions, dead letters, changelog and joins have equal numbers of partitions, so order holds end to end.
+    Events and what follows them have equal numbers of partitions, so order holds from end to end.
     """
     compacted = {"cleanup.policy": "compact"}
     short_lived = {"cleanup.policy": "compact,delete", "retention.ms": str(_KEPT_MS)}
     large = {"max.message.bytes": str(LARGEST_DEAD_LETTER)}
+    signals = [TopicSpec(settings.signals_topic, settings.partitions)] if settings.signals_topic else []
     return [
         TopicSpec(settings.events_topic, settings.partitions),
         TopicSpec(settings.predictions_topic, settings.partitions),
@@ -42,4 +43,5 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.canary_topic, 1, short_lived),
         TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True, any_partitions=True),
         TopicSpec(settings.statistics_topic, 1, compacted | _SMALL_SEGMENTS, optional=True, any_partitions=True),
+        *signals,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from stream_app.contract.decoded import Reason
 from stream_app.kafka.encoded_batch import RecordBatch
 from stream_app.pipeline.metrics import Ranker
+from stream_app.signals.writer import NewTimer
 
 _NO_TIMES: Final = np.zeros(0, np.int64)
 
@@ -31,5 +33,18 @@ class BatchResult:
     changelog: list[RecordBatch] = field(default_factory=list)
     states: list[tuple[bytes, bytes]] = field(default_factory=list)  # user ids and records: what the changelog says
     record_times: NDArray[np.int64] = field(default_factory=_no_times)  # of the answered events, ms since the epoch
+    signals: list[RecordBatch] = field(default_factory=list)
+    timers: list[NewTimer] = field(default_factory=list)  # to be set once all of this is durable
     joins: list[tuple[int, RecordBatch]] = field(default_factory=list)  # each with its partition of the joins topic
     joins_read: int | None = None  # where the next batch of the partition's joins begins; None: it read none
+
+    @property
+    def newest(self) -> int:
+        """The latest time of an answered event's record, ms since the epoch; 0: there is none."""
+        return int(self.record_times.max(initial=0))
+
+
+def without_records(partitions: Iterable[int], results: list[BatchResult]) -> list[BatchResult]:
+    """Makes the results of partitions whose fetches have no records: only the offset to commit moves."""
+    others = set(partitions) - {result.partition for result in results}
+    return [BatchResult(partition, "rules") for partition in sorted(others)]

@@ -18,6 +18,8 @@ from stream_app.contract.decoded import DecodedBatch
 from stream_app.contract.string_columns import Strings
 from stream_app.pipeline.joins.effects import JoinEffects
 from stream_app.pipeline.joins.fetched import JoinsFetch
+from stream_app.signals.due import DueUsers
+from stream_app.signals.writer import DueStates
 
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
@@ -37,7 +39,9 @@ class ReceivedBatch:
     offsets: NDArray[np.int64]  # (N,)
     positions: NDArray[np.int64]  # (N,) in the logs of their partitions; the offsets, before `step` looks for cuts
     verdicts: NDArray[np.uint8]  # (N,) on the publisher's times, but for LATE
+    generation: int  # of the consumer group
     joins: Sequence[JoinsFetch] = ()  # what was read of the joins topic: then there are no records
+    due: Sequence[DueUsers] = ()  # users whose time has come: then there are no records either
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class SteppedBatch:
     item_names: Sequence[Sequence[str]]  # of the versions that serve, by catalogue index
     state_bytes: int  # of all user states in memory
     joins: JoinEffects | None = None
+    due: DueStates | None = None
+    late_sections: int = 0  # up to which number the states had them: see `LateSections`
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from model.serving.online_hits import count_hits
 from model.serving.online_scores import BatchScores, VersionScore
 from stream_app.contract.decoded import REASONS, DecodedBatch
 from stream_app.contract.records import UnreadableReason
+from stream_app.contract.signals.signal import SIGNAL_KINDS, SignalKind
 from stream_app.kafka.log_range import MISSED_REASONS
 
 _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -178,6 +179,10 @@ class WorkerMetrics:
             ["outcome"],
             registry=registry,
         )
+        self.signals = Counter("nextact_signals", "Signals told of users, by kind", ["kind"], registry=registry)
+        self.timers = Gauge(
+            "nextact_timers", "Users who are to be looked at when nothing comes of them", registry=registry
+        )
         self.misplaced = Counter(
             "nextact_misplaced_records",
             "Events on another partition than Kafka's default partitioner (murmur2) chooses for their key",
@@ -265,6 +270,8 @@ class WorkerMetrics:
         self._rank_counters = {ranker: [counter.labels(ranker) for counter in counters] for ranker in RANKERS}
         for ranker in RANKERS:
             self.predictions.labels(ranker)
+        for kind in SIGNAL_KINDS:
+            self.signals.labels(kind)
         for outcome in RELOADS:
             self.reloads.labels(outcome)
         self.join_outcomes = {joined: self.joins.labels(joined) for joined in JOIN_OUTCOMES}
@@ -285,6 +292,11 @@ class WorkerMetrics:
         if decoded.identities and not joins:
             self.ignored.labels("identify").inc(len(decoded.identities))
         self.shown_lists.inc(len(decoded.shown))
+
+    def tell(self, kinds: Sequence[SignalKind]) -> None:
+        """Counts signals."""
+        for kind, count in Counts(kinds).items():
+            self.signals.labels(kind).inc(count)
 
     def score(self, ranker: Ranker, ranks: NDArray[np.int64]) -> None:
         """Counts the ranks of next items in the answers before them, from 1; 0: not among the best."""

@@ -44,7 +44,10 @@ from stream_app.pipeline.joins.effects import JoinEffects, add_effects
 from stream_app.pipeline.joins.fetched import JoinsFetch
 from stream_app.pipeline.joins.steps import PlacedActions, placed_identities, read_joins, step_identified
 from stream_app.pipeline.metrics import STAGES, Ranker, WorkerMetrics
+from stream_app.pipeline.signals import add_signals, found_due, tell
 from stream_app.settings import Settings
+from stream_app.signals.due import DueUsers
+from stream_app.signals.writer import SignalWriter
 
 
 class Pipeline:
@@ -67,6 +70,7 @@ class Pipeline:
         self.names = ItemNames()  # that events gave, of categories and brands
         self.catalogue = ItemCatalogue()  # what events do not say of their items; by default nothing
         self.joins = False  # whether identities and joins are applied
+        self.signals: SignalWriter | None = None  # tells what silence says; by default nobody does
         self.largest_dead_letter = LARGEST_DEAD_LETTER  # bytes of a batch; the topic may take less
         self._predictions = PredictionEncoder(
             epoch=settings.stream_epoch,
@@ -112,7 +116,12 @@ class Pipeline:
                 offsets=(offsets := np.array([source.offset for source in sources], np.int64)),
                 positions=offsets,
                 verdicts=verdicts,
+                generation=generation,
             )
+
+    def decode_due(self, due: Sequence[DueUsers], generation: int) -> ReceivedBatch:
+        """Makes a batch of users whose time has come, without events."""
+        return replace(self.decode([], generation), due=due)
 
     def decode_joins(self, fetches: Sequence[JoinsFetch], generation: int) -> ReceivedBatch:
         """Makes a batch of what was read of the joins topic, without events."""
@@ -122,15 +131,19 @@ class Pipeline:
         """Applies the events; memory has them when this returns, nothing else does."""
         with self._timed("step"):
             engine = self._state_engine
-            joins = None
-            if received.joins:
-                stepped, outcomes = list[SteppedEvents](), self._metrics.join_outcomes
+            late = 0 if self.signals is None else self.signals.take_in(engine.states, received.generation)
+            joins, due, stepped = None, None, list[SteppedEvents]()
+            if received.due:
+                due = found_due(engine, received.due)
+            elif received.joins:
+                outcomes = self._metrics.join_outcomes
                 joins = read_joins(engine, received.joins, outcomes, self.catalogue)
             else:
                 received, stepped, joins = self._step(received)
             shares = [self._share(received, one) for one in stepped]
         self._count(received.decoded, shares)
-        return SteppedBatch(received, shares, engine.batch_number, engine.item_names, engine.nbytes, joins)
+        number, names = engine.batch_number, engine.item_names
+        return SteppedBatch(received, shares, number, names, engine.nbytes, joins, due, late)
 
     def _step(self, received: ReceivedBatch) -> tuple[ReceivedBatch, list[SteppedEvents], JoinEffects | None]:
         """Applies the events, and what identities among them say."""
@@ -183,10 +196,15 @@ class Pipeline:
         self._predictions.keep(batch.stepped.item_names)
         if shares:
             self._add_predictions(received, shares, batch.answers, results)
-        for share in shares:
+        told = None if self.signals is None else tell(self.signals, batch.stepped, batch.answers)
+        for share in shares if told is None else told.shares:
             self._add_states(received, share, results)
-        if batch.stepped.joins is not None:
-            add_effects(batch.stepped.joins, results, ranker, self._settings)
+        joins = batch.stepped.joins if told is None else told.joins
+        if joins is not None:
+            add_effects(joins, results, ranker, self._settings)
+        if told is not None:
+            add_signals(told, results, ranker, self._settings)
+            self._metrics.tell(told.signals.kinds)
         return list(results.values())
 
     def _add_dead_letters(self, received: ReceivedBatch, results: dict[int, BatchResult]) -> None:

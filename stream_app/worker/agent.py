@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -29,12 +29,14 @@ from aiokafka import ConsumerRecord
 
 from stream_app.errors import DataPathError, TooManyDeadLetters
 from stream_app.kafka.pace import Pauses
-from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.batch_result import BatchResult, without_records
 from stream_app.pipeline.batches import ReceivedBatch, SteppedBatch
 from stream_app.pipeline.joins.fetched import JoinsResponse
 from stream_app.pipeline.metrics import RANKERS, WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
+from stream_app.signals.due import DueResponse
+from stream_app.signals.timers import Timers
 from stream_app.worker.delivery import Delivery, DeliveryReceipt
 from stream_app.worker.joins_reader import JoinsReader
 from stream_app.worker.local_store import LocalStore
@@ -43,6 +45,7 @@ from stream_app.worker.threads import WorkerThreads
 T = TypeVar("T")
 
 _LARGE: Final = 256  # records of a batch that are worth coding in another thread
+_ASIDE: Final = (JoinsResponse, DueResponse)  # what comes from elsewhere than the events: a batch of its own each
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,9 @@ class EventsAgent:
         self._begun = asyncio.Event()  # set while there are any
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pauses = Pauses(clock)
-        self.joins = JoinsReader(settings, take=self._take, fail=fail, commits=not stages.delivery.commits_offsets)
+        self.joins = JoinsReader(settings, take=self.take, fail=fail, commits=not stages.delivery.commits_offsets)
+        self.asides: list[JoinsReader | Timers] = [self.joins]
+        self.durable: Callable[[BatchResult], None] = lambda _: None  # hears of each result that is
         self._under_way = 0  # responses taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
@@ -124,7 +129,7 @@ class EventsAgent:
         tasks = [asyncio.create_task(self._compute_all(stream.app)), asyncio.create_task(self._complete_all())]
         try:
             async for event in stream.noack().events():
-                self._take(event)
+                self.take(event)
                 await self._space.wait()
             if not stream.app.should_stop:
                 raise DataPathError("the stream of events ended by itself")
@@ -141,11 +146,18 @@ class EventsAgent:
         return self._pauses.seconds
 
     async def drained(self) -> None:
-        """Returns when all that was taken in is durable and acknowledged; no joins are, until their reader resumes."""
-        self.joins.pause()
+        """Returns when all that was taken in is durable and acknowledged; from elsewhere nothing is, until `resume`."""
+        for aside in self.asides:
+            aside.pause()
         await self._idle.wait()
 
-    def _take(self, event: Any) -> None:
+    def resume(self, partitions: Collection[int]) -> None:
+        """Has what comes from elsewhere than the events taken in again, of these partitions."""
+        for aside in self.asides:
+            aside.resume(partitions)
+
+    def take(self, event: Any) -> None:
+        """Takes in a response: Faust's, or one from elsewhere."""
         self._under_way += 1
         self._idle.clear()
         response = _Response(event, [record for fetch in event.value for record in fetch.value])
@@ -209,12 +221,14 @@ class EventsAgent:
     def _batch(self, responses: list[_Response]) -> _FetchedBatch:
         events = [response.event for response in responses]
         records = [record for response in responses for record in response.records]
-        generation = events[0].message.generation_id
-        if isinstance(events[0], JoinsResponse):
-            decode = partial(self._pipeline.decode_joins, events[0].value, generation)
-            return _FetchedBatch(events, len(records), decode, None)
-        decode = partial(self._pipeline.decode, records, generation)
-        decoding = _run_in(self._threads.coding, decode) if len(records) >= _LARGE else None
+        first, generation = events[0], events[0].message.generation_id
+        decode: Callable[[], ReceivedBatch] = partial(self._pipeline.decode, records, generation)
+        if isinstance(first, JoinsResponse):
+            decode = partial(self._pipeline.decode_joins, first.value, generation)
+        elif isinstance(first, DueResponse):
+            decode = partial(self._pipeline.decode_due, first.value, generation)
+        large = len(records) >= _LARGE and not isinstance(first, _ASIDE)
+        decoding = _run_in(self._threads.coding, decode) if large else None
         return _FetchedBatch(events, len(records), decode, decoding)
 
     def _nothing_to_finish(self) -> bool:
@@ -238,7 +252,7 @@ class EventsAgent:
     def _next_responses(self, app: faust.App) -> list[_Response]:
         """Takes waiting responses, up to the batch size; drops those of an older generation, now another worker's.
 
-        What was read of the joins is a batch of its own.
+        What comes from elsewhere is a batch of its own.
         """
         batch: list[_Response] = []
         size = 0
@@ -251,7 +265,7 @@ class EventsAgent:
                 size += len(response.records)
             else:
                 self._metrics.stale_batches.inc(len(response.event.value))
-                if isinstance(response.event, JoinsResponse):
+                if isinstance(response.event, _ASIDE):
                     response.event.drop()
                 self._ended(1)
         if not self._waiting:
@@ -261,7 +275,7 @@ class EventsAgent:
     def _fits(self, batch: list[_Response], size: int) -> bool:
         """Whether the next response can be part of a batch of so many records."""
         following = self._waiting[0]
-        if isinstance(batch[0].event, JoinsResponse) or isinstance(following.event, JoinsResponse):
+        if isinstance(batch[0].event, _ASIDE) or isinstance(following.event, _ASIDE):
             return False
         return size + len(following.records) <= self._settings.batch_size
 
@@ -291,7 +305,7 @@ class EventsAgent:
         """Begins a delivery: tasks begin in the order in which they were made."""
         covered = _covered(events)
         if len(covered) > len(results):
-            results = [*results, *_without_records(covered, results)]
+            results = [*results, *without_records(covered, results)]
         delivery = asyncio.create_task(self._receipts(results, covered))
         self._delivering.append(_DeliveredBatch(events, results, number, self._clock(), delivery))
         self._begun.set()
@@ -346,6 +360,8 @@ class EventsAgent:
         for batch in batches:
             self._deliver_seconds.observe(now - batch.begun)
         pairs = _with_receipts(batches)
+        for result, _ in pairs:
+            self.durable(result)
         for ranker in RANKERS:
             metrics.predictions.labels(ranker).inc(
                 sum(len(result.record_times) for result, _ in pairs if result.ranker == ranker)
@@ -365,19 +381,13 @@ class EventsAgent:
 def _covered(batch: list[Any]) -> dict[int, range]:
     """Returns the offsets of events that the fetches of a batch cover, by partition."""
     covered: dict[int, range] = {}
-    if isinstance(batch[0], JoinsResponse):
+    if isinstance(batch[0], _ASIDE):
         return covered
     for fetch in chain.from_iterable(event.value for event in batch):
         partition, last = fetch.partition, fetch.offset
         first = fetch.value[0].offset if fetch.value else last
         covered[partition] = range(covered[partition].start if partition in covered else first, last + 1)
     return covered
-
-
-def _without_records(partitions: Iterable[int], results: list[BatchResult]) -> list[BatchResult]:
-    """Makes the results of partitions whose fetches have no records: only the offset to commit moves."""
-    others = set(partitions) - {result.partition for result in results}
-    return [BatchResult(partition, "rules") for partition in sorted(others)]
 
 
 def _with_receipts(batches: list[_DeliveredBatch]) -> list[tuple[BatchResult, DeliveryReceipt]]:

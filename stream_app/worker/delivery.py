@@ -1,6 +1,6 @@
 """What makes a batch durable: the seam, and the default guarantee, in the order of the design's invariant.
 
-Per partition, at every instant: predictions and dead letters acknowledged >= changelog acknowledged >= joins
+Per partition, at every instant: predictions, dead letters and signals acknowledged >= changelog acknowledged >= joins
 acknowledged >= fetch acknowledged. A user whose changelog record says that an event was applied has therefore been
 answered for it, and a sequence that is on its way to another user is one that its own user has given away.
 The other guarantee, exactly once, is in `exactly_once`.
@@ -81,7 +81,7 @@ class Delivery(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _AnsweredBatch:
-    """A batch whose predictions and dead letters are on their way, or there."""
+    """A batch whose predictions, dead letters and signals are on their way, or there."""
 
     results: Sequence[BatchResult]
     answers: QueuedBatches
@@ -168,11 +168,12 @@ class AtLeastOnce:
         return self._queue.put(batches, joining=joining)
 
     def _answers(self, results: Sequence[BatchResult]) -> list[PartitionBatch]:
-        topics = (self._settings.predictions_topic, self._settings.dead_letters_topic)
+        settings = self._settings
+        topics = (settings.predictions_topic, settings.dead_letters_topic, settings.signals_topic)
         return [
             (topic_partition(topic, result.partition), batch)
             for result in results
-            for topic, batches in zip(topics, (result.predictions, result.dead_letters), strict=True)
+            for topic, batches in zip(topics, (result.predictions, result.dead_letters, result.signals), strict=True)
             for batch in batches
         ]
 

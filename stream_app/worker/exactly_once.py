@@ -1,4 +1,4 @@
-"""Exactly once: a batch's predictions, dead letters, changelog, joins and source offset in one Kafka transaction.
+"""Exactly once: all effects of a batch, from predictions to joins, and its source offset in one Kafka transaction.
 
 Each partition of the events topic has a transactional id. A worker that is assigned the partition first registers the
 id again, which aborts what its last owner left open and locks that owner out (`ProducerFenced`), and only then reads
@@ -186,7 +186,8 @@ class PartitionTransactions:
         with named_rights("Write"):
             await producer.begin_transaction()
             written = await self._write(waiting.batches)
-            await producer.send_offsets_to_transaction(waiting.offsets, self._settings.group)
+            if waiting.offsets:  # timers have none
+                await producer.send_offsets_to_transaction(waiting.offsets, self._settings.group)
             await producer.commit_transaction()
         self._pause_end = loop.time() + PAUSE_S
         answered_at = self._clock()
@@ -205,6 +206,7 @@ class PartitionTransactions:
             for batch in batches:
                 answers += await self._queue(self._settings.predictions_topic, batch.predictions)
                 answers += await self._queue(self._settings.dead_letters_topic, batch.dead_letters)
+                answers += await self._queue(self._settings.signals_topic, batch.signals)
                 changes.append(await self._queue(self._settings.state_topic, batch.changelog))
                 for partition, join in batch.joins:
                     answers += await self._queue(self._settings.joins_topic, [join], partition)

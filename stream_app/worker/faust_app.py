@@ -52,7 +52,7 @@ def create_app(
         except Exception as error:  # aiokafka would log it and go on
             fail(error)
             raise
-        agent.joins.resume(partitions)
+        agent.resume(partitions)
 
     async def finish_first() -> None:
         """Finishes and commits all that was begun: the next owner begins at the committed offsets.

@@ -160,6 +160,16 @@ class LocalStore:
         with self._removed_when_damaged(partition):
             return list(itertools.islice(self._open[partition].values(from_key=_USER), most))
 
+    def behind(self, partition: int, user: bytes | None, most: int) -> list[tuple[bytes, bytes]]:
+        """Reads up to so many users and their records, those behind a user in the order of the ids; None: the first.
+
+        Raises `DataPathError` when files are damaged.
+        """
+        begin = _USER if user is None else _USER + user + b"\0"
+        with self._removed_when_damaged(partition):
+            records: Any = itertools.islice(self._open[partition].items(from_key=begin), most)
+            return [(key[len(_USER) :], record) for key, record in records]
+
     def write(
         self, partition: int, records: Iterable[tuple[bytes, bytes | None]], offset: int, known_from: int = 0
     ) -> None:

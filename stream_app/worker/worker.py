@@ -34,6 +34,8 @@ from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
+from stream_app.signals.timers import Timers, tells_signals
+from stream_app.signals.writer import SignalWriter
 from stream_app.statistics.follower import StatisticsFollower
 from stream_app.statistics.live_counting import live_table
 from stream_app.statistics.metrics import StatisticsMetrics
@@ -131,6 +133,13 @@ class Worker:
             fail=fail,
         )
         self._joins, self._metrics = agent.joins, metrics
+        self._timers: Timers | None = None
+        if tells_signals(settings):
+            pipeline.signals = SignalWriter(settings, time.time)
+            timers = self._timers = Timers(users=store.behind, take=agent.take, fail=fail, clock=time.time)
+            agent.asides.append(timers)
+            agent.durable = lambda result: timers.note(result.partition, result.timers, result.newest)
+            metrics.timers.set_function(lambda: len(timers))
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
@@ -160,8 +169,9 @@ class Worker:
             await self._warm_up()
             await reading
             joins = [self._joins.run(self._app)] if self._pipeline.joins else []
+            timers = [] if self._timers is None else [self._timers.run(self._app)]
             following = (self._items.follow(), self._statistics.follow())
-            work = (self._reloader.follow(), *following, self._letters.run(), *joins)
+            work = (self._reloader.follow(), *following, self._letters.run(), *joins, *timers)
             for task in map(asyncio.create_task, (*work, self._watch(), self._report_canaries())):
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)

@@ -20,11 +20,11 @@ from stream_app.settings import load_settings
 from stream_app.worker.delivery import Delivery, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 
-SETTINGS = load_settings()
+SETTINGS = load_settings({"signals_topic": "shop.signals"})
 
 
 PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
-JOINS = SETTINGS.joins_topic
+JOINS, SIGNALS = SETTINGS.joins_topic, SETTINGS.signals_topic
 
 
 @dataclass
@@ -119,7 +119,14 @@ def _note(queued: QueuedBatches, tp: TopicPartition, offsets: range, acknowledge
 
 
 def batch(
-    n: int = 0, *, partition: int = 1, predictions: int = 2, dead_letters: int = 1, changes: int = 2, joins: int = 0
+    n: int = 0,
+    *,
+    partition: int = 1,
+    predictions: int = 2,
+    dead_letters: int = 1,
+    changes: int = 2,
+    joins: int = 0,
+    signals: int = 0,
 ) -> BatchResult:
     def records(kind: str, size: int) -> list[OutgoingRecord]:
         headers = (("h", b"1"),) if kind == "dead letter" else ()
@@ -131,6 +138,7 @@ def batch(
         predictions=packed(records("prediction", predictions)),
         dead_letters=packed(records("dead letter", dead_letters)),
         changelog=packed(records("change", changes)),
+        signals=packed(records("signal", signals)),
         joins=[(6, join) for join in packed(records("join", joins))],
     )
 

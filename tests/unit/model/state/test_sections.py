@@ -13,7 +13,7 @@ SECTIONS = st.dictionaries(st.integers(1, HIGHEST_TAG), st.binary(max_size=300),
 
 
 def test_no_tag_is_given_out_twice_or_changes() -> None:
-    assert TAGS == {"searches": 1, "joins": 2, "preferences": 3, "segment": 4}
+    assert TAGS == {"searches": 1, "joins": 2, "preferences": 3, "segment": 4, "timers": 5}
 
 
 @given(SECTIONS, st.binary(max_size=9))

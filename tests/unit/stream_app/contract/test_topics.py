@@ -50,3 +50,9 @@ def test_a_report_of_a_worker_that_is_no_more_is_forgotten() -> None:
 
 def test_dead_letters_of_any_size_fit() -> None:
     assert int(specs()["d"].config["max.message.bytes"]) == LARGEST_DEAD_LETTER > 2 * LARGEST_EVENT
+
+
+def test_there_are_signals_only_where_they_have_a_topic() -> None:
+    found = {spec.name: spec for spec in topics(load_settings(NAMED | {"signals_topic": "si"}))}
+    assert found.keys() - specs().keys() == {"si"}
+    assert (found["si"].partitions, found["si"].optional) == (3, False)

@@ -488,7 +488,7 @@ def test_joins_are_batches_of_their_own_that_answer_no_event_and_end_when_they_a
         world.fetch(1)
         await seen(world.fetches.empty)
         response = joins_of(world, 2)
-        agent._take(response)
+        agent.take(response)
         world.fetch(1)
         assert not response.ended.done()
         go_on.set()
@@ -508,7 +508,7 @@ def test_joins_are_batches_of_their_own_that_answer_no_event_and_end_when_they_a
 def test_joins_of_an_older_generation_are_dropped() -> None:
     async def body(world: World, agent: EventsAgent, _: Any) -> None:
         response = joins_of(world, 1, generation=0)
-        agent._take(response)
+        agent.take(response)
         assert not await response.ended
         await agent.drained()
 

@@ -25,6 +25,7 @@ from tests.unit.builders.producers import (
     JOINS,
     PREDICTIONS,
     SETTINGS,
+    SIGNALS,
     Producer,
     batch,
     deliver,
@@ -84,6 +85,24 @@ def test_the_changelog_waits_for_predictions_and_dead_letters() -> None:
     predictions, changes = unpacked(batch().predictions), unpacked(batch().changelog)
     assert [sent.records for sent in producer.sent] == [predictions, unpacked(batch().dead_letters), changes]
     assert {sent.partition for sent in producer.sent} == {1}
+
+
+def test_the_changelog_waits_for_signals() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        told = batch(predictions=0, dead_letters=0, signals=3)
+        task = asyncio.create_task(delivery.deliver([told], {}))
+        await settled()
+        assert producer.topics() == [SIGNALS]
+        producer.sent[0].acknowledge()
+        await settled()
+        assert producer.topics() == [SIGNALS, CHANGELOG]
+        producer.sent[1].acknowledge()
+        assert await task == [DeliveryReceipt(100.0, range(40, 42))]
+
+    run(producer, body)
+    assert producer.sent[0].records == unpacked(batch(signals=3).signals)
 
 
 def test_joins_wait_for_the_changelog_and_the_receipt_for_them() -> None:

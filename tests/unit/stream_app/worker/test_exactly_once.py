@@ -24,6 +24,7 @@ from tests.unit.builders.producers import (
     DEAD_LETTERS,
     JOINS,
     PREDICTIONS,
+    SIGNALS,
     Producer,
     SentBatch,
     batch,
@@ -31,7 +32,7 @@ from tests.unit.builders.producers import (
     settled,
 )
 
-SETTINGS = load_settings()
+SETTINGS = load_settings({"signals_topic": SIGNALS})
 ALL = range(SETTINGS.partitions)
 
 
@@ -168,6 +169,14 @@ def test_joins_and_the_offset_up_to_which_they_were_read_are_in_the_transaction(
     ]
     (sent,) = [sent for sent in cluster.sent if sent.topic == JOINS]
     assert sent.partition == 6
+
+
+def test_what_silence_says_is_a_transaction_without_an_offset() -> None:
+    async def body(delivery: ExactlyOnce) -> None:
+        (receipt,) = await delivery.deliver([batch(predictions=0, dead_letters=0, signals=2)], {})
+        assert receipt.changelog == range(42)
+
+    assert run(Cluster(), body) == ["1 begin", f"1 {SIGNALS}", f"1 {CHANGELOG}", "1 commit"]
 
 
 def test_a_batch_without_answers_commits_its_offset() -> None:

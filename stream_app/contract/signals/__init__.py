@@ -1,0 +1,1 @@
+"""What is told of users beside the answers to their events, as subscribers read it."""
