@@ -146,8 +146,6 @@ def _trainer(settings: Settings) -> list[Grant]:
 def _operator(settings: Settings) -> list[Grant]:
     names = [spec.name for spec in topics(settings)]
     neither_read_nor_written = (
-        settings.predictions_topic,
-        settings.state_topic,
         settings.canary_topic,
         settings.statistics_topic,
         *([settings.signals_topic] if settings.signals_topic else []),
@@ -159,6 +157,8 @@ def _operator(settings: Settings) -> list[Grant]:
         *_looks("operator", *names),
         Grant("operator", "Read", "Topic", settings.events_topic, "looks for records on a wrong partition"),
         Grant("operator", "Read", "Topic", settings.models_topic, "lists versions"),
+        Grant("operator", "Read", "Topic", settings.state_topic, "shows what is known of a user"),
+        Grant("operator", "Read", "Topic", settings.predictions_topic, "shows what is known of a user"),
         Grant("operator", "Write", "Topic", settings.models_topic, "promotes versions and rolls back"),
         Grant("operator", "Read", "Topic", settings.dead_letters_topic, "replays dead letters"),
         Grant("operator", "Write", "Topic", settings.events_topic, "publishes replayed records"),

@@ -1,0 +1,89 @@
+"""`nextact users`: who a user is to the system."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stream_app.cli.common import CLEAR, setting, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from stream_app.contract.predictions import Prediction
+    from stream_app.people.item_names import ItemNames
+    from stream_app.settings import Settings
+
+
+@click.group()
+def users() -> None:
+    """Look at what is known of users."""
+
+
+@users.command()
+@click.argument("user_id")
+@setting("brokers")
+@click.option("--last", type=click.IntRange(min=1), default=12, show_default=True, help="So many past actions.")
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON, the whole history.")
+def show(user_id: str, last: int, as_json: bool, **options: Any) -> None:
+    """Show history, preferences, segment, scores and recommendations of a user.
+
+    Reads the newest records of the user from Kafka. The exit code is 1 for a user who is not known.
+    """
+    import msgspec
+
+    from stream_app.dead_letters.listing import escaped
+    from stream_app.people.newest_records import newest_records
+    from stream_app.people.user_view import ReadUser, lines_of, view_of
+
+    settings = settings_of(options)
+
+    async def run() -> bool:
+        began = time.monotonic()
+        found = await newest_records(settings, user_id, lambda read: _show(f"{read:,} records read"))
+        _show("")
+        looked = f"looked at {found.read:,} records for {time.monotonic() - began:.1f} s"
+        if found.state is None:
+            click.echo(f"user {user_id!r} is not known on partition {found.partition}; {looked}", err=True)
+            return False
+        async with _names(settings, found.prediction) as names:
+            view = view_of(ReadUser(user_id, found.partition, found.state, found.prediction), names.name_of)
+            if as_json:
+                click.echo(msgspec.json.encode(view).decode())
+            else:
+                for line in lines_of(view, names.title_of, most=last):
+                    click.echo(escaped(line))
+        click.echo(looked, err=True)
+        return True
+
+    if not asyncio.run(run()):
+        sys.exit(1)
+
+
+@asynccontextmanager
+async def _names(settings: Settings, prediction: Prediction | None) -> AsyncIterator[ItemNames]:
+    """Gives the names and titles of items: by the version that serves, the catalogue, and the prediction."""
+    from model.items.catalogue import ItemCatalogue
+    from stream_app.errors import UsageError
+    from stream_app.items.lookup import whole_catalogue
+    from stream_app.people.item_names import ItemNames, champions_vocabulary
+
+    vocabulary = await champions_vocabulary(settings)
+    recommended = [] if prediction is None else [item.item_id for item in prediction.recommendations]
+    async with AsyncExitStack() as stack:
+        items = ItemCatalogue()
+        with suppress(UsageError):  # there is no catalogue
+            reading = whole_catalogue(settings, lambda count: _show(f"{count:,} items read"))
+            items = (await stack.enter_async_context(reading)).items
+        _show("")
+        yield ItemNames(vocabulary, items, recommended)
+
+
+def _show(text: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"{CLEAR}{text}", nl=False, err=True)

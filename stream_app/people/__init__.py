@@ -1,0 +1,1 @@
+"""What the system knows of single users, read from Kafka for people. Knows no worker."""
