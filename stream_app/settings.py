@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     signals_topic: str = Field(
         "", description="what silence says of users: a visit has ended, a cart is left; empty: nothing is told"
     )
+    audiences_topic: str = Field("shop.audiences", description="audiences of which signals tell (compacted)")
     instance_id: str = Field(
         "",
         description="name of this worker in its group, unique and the same after a restart: a restart within the "

@@ -14,11 +14,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from model.data.event_time import EARLIEST_MS
-from model.data.events import PURCHASE, REMOVE, TYPE_CODES
+from model.data.events import EVENT_TYPES, PURCHASE, REMOVE, TYPE_CODES
 from model.state.sections import TIMERS
 from model.state.user_record import section_of
 
 MOST_IN_CART: Final = 32  # items that are remembered, the newest
+MOST_DAYS: Final = 30  # on which actions are counted, the newest among them
+DAY_MS: Final = 86_400_000
 _CART: Final = TYPE_CODES["cart"]
 
 
@@ -46,9 +48,9 @@ class ActedEvent(NamedTuple):
 
 
 class Visit(msgspec.Struct, array_like=True, gc=False):
-    """A user's newest visit. Fields are only ever added, behind the others."""
+    """A user's newest visit, and what audiences go by. Fields are only ever added, behind the others."""
 
-    due: int = 0  # ms, when to look at the user if nothing comes; 0: there is nothing to wait for. The first field
+    due: int = 0  # ms, when to look at the user if nothing comes; 0: there is nothing to wait for
     ends: int = 0  # ms, when the visit has ended if nothing comes; 0: its end is told
     number: int = 0  # of the visit, from 1 on
     begun: int = 0  # ms, the user's clock at its first action
@@ -58,6 +60,10 @@ class Visit(msgspec.Struct, array_like=True, gc=False):
     expected: float = 0.0  # the highest probability of a purchase since the last one in the visit
     cart_changed: bool = False  # in this visit
     cart: list[str] = []  # ids of items, also of visits before
+    purchase: float = 0.0  # the probability of a purchase, in the newest prediction
+    days: list[tuple[int, list[int]]] = []  # of UTC since the epoch, with how many actions of each type came, rising
+    audiences: list[str] = []  # names of those that the user belongs to
+    changes: int = 0  # how often the user entered one or left one
 
     @property
     def is_open(self) -> bool:
@@ -77,15 +83,8 @@ class VisitEnd(NamedTuple):
     expected: float  # the probability of a purchase that did not come; 0: none was to be expected
 
 
-class _Due(msgspec.Struct, array_like=True):
-    """The first field of a `Visit`."""
-
-    due: int = 0
-
-
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Visit)
-_DUE_DECODER: Final = msgspec.msgpack.Decoder(_Due)
 
 
 def read_visit(section: bytes | None) -> Visit:
@@ -101,13 +100,12 @@ def written_visit(visit: Visit) -> bytes:
     return _ENCODER.encode(visit)
 
 
-def due_of(record: bytes) -> int:
-    """Returns when the user of a record is to be looked at (ms since the epoch); 0: never."""
+def visit_of(record: bytes) -> Visit:
+    """Returns the visit in a user's record; one that cannot be read is none."""
     try:
-        section = section_of(record, TIMERS)
-        return 0 if section is None else _DUE_DECODER.decode(section).due
-    except (msgspec.DecodeError, struct.error, IndexError):  # a damaged record, which is left out when it is needed
-        return 0
+        return read_visit(section_of(record, TIMERS))
+    except (struct.error, IndexError):  # a damaged record, which is left out when it is needed
+        return Visit()
 
 
 def arrival(record_time: int, now: int) -> int:
@@ -121,8 +119,8 @@ def has_ended_before(visit: Visit, event: ActedEvent, rules: VisitRules) -> bool
 
 
 def end(visit: Visit, rules: VisitRules) -> VisitEnd:
-    """Ends a visit that is open."""
-    visit.due = visit.ends = 0
+    """Ends a visit that is open; when to look at the user next is not said yet."""
+    visit.ends = 0
     return VisitEnd(
         number=visit.number,
         begun=visit.begun,
@@ -135,19 +133,30 @@ def end(visit: Visit, rules: VisitRules) -> VisitEnd:
 
 
 def act(visit: Visit, event: ActedEvent, rules: VisitRules) -> None:
-    """Takes an event in; it begins a visit where none is open."""
+    """Takes an event in; it begins a visit where none is open. When to look at the user next is not said yet."""
     if not visit.is_open:
         visit.number += 1
         visit.begun, visit.actions, visit.expected, visit.cart_changed = event.time, 0, 0.0, False
         visit.arrived = event.arrived
     visit.last, visit.arrived = event.time, max(visit.arrived, event.arrived)
-    visit.due = visit.ends = visit.arrived + rules.silence_ms
+    visit.ends = visit.arrived + rules.silence_ms
     visit.actions += len(event.actions)
     bought = False
     for action in event.actions:
         bought |= action.type == PURCHASE
         _change_cart(visit, action)
+    _count(visit, event)
+    visit.purchase = event.purchase
     visit.expected = 0.0 if bought else max(visit.expected, event.purchase)
+
+
+def _count(visit: Visit, event: ActedEvent) -> None:
+    """Counts the actions of an event on the day when it came."""
+    today = visit.arrived // DAY_MS
+    if not visit.days or visit.days[-1][0] != today:
+        visit.days = [one for one in visit.days if one[0] > today - MOST_DAYS] + [(today, [0] * len(EVENT_TYPES))]
+    for action in event.actions:
+        visit.days[-1][1][action.type] += 1
 
 
 def _change_cart(visit: Visit, action: VisitAction) -> None:

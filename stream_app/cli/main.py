@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.errors import NextactError
+from stream_app.cli.audiences import audiences
 from stream_app.cli.broker import broker
 from stream_app.cli.common import CLEAR, INTERRUPTED, grouped, importing, setting, settings_of, stoppable
 from stream_app.cli.dead_letters import dead_letters
@@ -40,6 +41,7 @@ def cli() -> None:
     """Predicts what each shopper does next: Kafka in, a recurrent state per user, Kafka out."""
 
 
+cli.add_command(audiences)
 cli.add_command(broker)
 cli.add_command(models)
 cli.add_command(dead_letters)

@@ -121,6 +121,10 @@ def _worker(settings: Settings) -> list[Grant]:
         *(Grant("worker", "Write", "Topic", topic, why) for topic, why in written.items()),
         *_looks("worker", settings.models_topic, settings.items_topic, settings.statistics_topic, *written),
     ]
+    if settings.signals_topic:
+        audiences = settings.audiences_topic
+        rights += [Grant("worker", "Read", "Topic", audiences, "follows audiences, if there are any")]
+        rights += _looks("worker", audiences)
     if settings.delivery == "exactly-once":
         prefix, why = transactional_prefix(settings), "makes a batch one transaction"
         rights.append(Grant("worker", "Write", "TransactionalId", prefix, why, prefixed=True))
@@ -167,6 +171,11 @@ def _operator(settings: Settings) -> list[Grant]:
         Grant("operator", "Write", "Topic", settings.joins_topic, "brings a shop's past into users' states"),
         Grant("operator", "Read", "Group", replays, "remembers what was replayed", prefixed=True),
     ]
+    if settings.signals_topic:
+        rights += [
+            Grant("operator", "Read", "Topic", settings.audiences_topic, "lists audiences"),
+            Grant("operator", "Write", "Topic", settings.audiences_topic, "publishes audiences"),
+        ]
     if settings.delivery == "exactly-once":
         name = doctor_transactional_id(settings)
         rights.append(Grant("operator", "Write", "TransactionalId", name, "tries whether there are transactions"))

@@ -32,7 +32,10 @@ def topics(settings: Settings) -> list[TopicSpec]:
     compacted = {"cleanup.policy": "compact"}
     short_lived = {"cleanup.policy": "compact,delete", "retention.ms": str(_KEPT_MS)}
     large = {"max.message.bytes": str(LARGEST_DEAD_LETTER)}
-    signals = [TopicSpec(settings.signals_topic, settings.partitions)] if settings.signals_topic else []
+    signals = [
+        TopicSpec(settings.signals_topic, settings.partitions),
+        TopicSpec(settings.audiences_topic, 1, compacted, optional=True, any_partitions=True),
+    ]
     return [
         TopicSpec(settings.events_topic, settings.partitions),
         TopicSpec(settings.predictions_topic, settings.partitions),
@@ -43,5 +46,5 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.canary_topic, 1, short_lived),
         TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True, any_partitions=True),
         TopicSpec(settings.statistics_topic, 1, compacted | _SMALL_SEGMENTS, optional=True, any_partitions=True),
-        *signals,
+        *(signals if settings.signals_topic else []),
     ]

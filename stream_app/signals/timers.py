@@ -19,9 +19,7 @@ from typing import Any, Final
 
 import faust
 
-from model.state.visits import due_of
 from stream_app.contract.signals.signal import MeasuredBy
-from stream_app.settings import Settings
 from stream_app.signals.due import DueResponse, DueUsers
 from stream_app.signals.wheel import TimerWheel
 from stream_app.signals.writer import NewTimer
@@ -31,6 +29,7 @@ _AT_ONCE: Final = 200  # users of a batch, some ms of the thread that steps even
 _READ_AT_ONCE: Final = 500  # records of the local store that are looked through before anything else may go on
 _RECOVERY_POLL_S: Final = 0.1  # between two looks whether users are recovered
 
+DueIn = Callable[[bytes, int], int]  # when to look at the user of a record (ms), as of a time; 0: never
 Users = Callable[[int, bytes | None, int], Sequence[tuple[bytes, bytes]]]  # see `LocalStore.behind`
 
 logger: Final = logging.getLogger(__name__)
@@ -43,12 +42,13 @@ class Timers:
         self,
         *,
         users: Users,
+        due_in: DueIn,
         take: Callable[[DueResponse], None],
         fail: Callable[..., Any],
         clock: Callable[[], float],
     ) -> None:
         """`take` hands a response to the agent; `fail` ends the process; `clock` in seconds since the epoch."""
-        self._users = users
+        self._users, self._due_in = users, due_in
         self._take = take
         self._fail = fail
         self._clock = clock
@@ -69,6 +69,11 @@ class Timers:
         self._wheels = {partition: TimerWheel() for partition in partitions}
         self._stream_times = {}
         self._resumed.set()
+
+    def find_again(self) -> None:
+        """Finds everybody again: what decides on when to look at users has changed."""
+        if self._resumed.is_set():
+            self._wheels = {partition: TimerWheel() for partition in self._wheels}
 
     def note(self, partition: int, timers: Sequence[NewTimer], newest: int) -> None:
         """Takes in what is durable now of a partition: new timers, and the time of the newest record (ms; 0: none)."""
@@ -97,9 +102,9 @@ class Timers:
         for partition, wheel in wheels.items():
             last: bytes | None = None
             while self._may_look(app, wheels):
-                found = self._users(partition, last, _READ_AT_ONCE)
+                found, now = self._users(partition, last, _READ_AT_ONCE), round(self._clock() * 1000)
                 for user, record in found:
-                    if due := due_of(record):
+                    if due := self._due_in(record, now):
                         wheel.add(due, user)
                 if len(found) < _READ_AT_ONCE:
                     break
@@ -140,13 +145,3 @@ class Timers:
     def _may_look(self, app: faust.App, wheels: dict[int, TimerWheel]) -> bool:
         """Tells whether the partitions are still this worker's, and their users known to it."""
         return self._wheels is wheels and app.tables.actives_ready and not app.should_stop
-
-
-def tells_signals(settings: Settings) -> bool:
-    """Returns whether a worker is to tell signals, and can; says so where it cannot."""
-    if not settings.signals_topic:
-        return False
-    if settings.write_format == "previous":
-        logger.warning("no signals are told: records of the previous format cannot say what is still to be told")
-        return False
-    return True

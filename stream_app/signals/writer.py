@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model.data.event_time import EARLIEST_MS
 from model.data.events import Actions
+from model.profile.audiences import Audiences, membership
 from model.state.record_sections import rows_of, sections_of, with_section
 from model.state.sections import TIMERS, split_sections
 from model.state.user_record import UserRecords
@@ -23,7 +24,6 @@ from model.state.visits import (
     ActedEvent,
     Visit,
     VisitAction,
-    VisitEnd,
     VisitRules,
     act,
     arrival,
@@ -32,22 +32,12 @@ from model.state.visits import (
     read_visit,
     written_visit,
 )
-from stream_app.contract.signals.signal import (
-    MeasuredBy,
-    Signal,
-    SignalItem,
-    SignalKind,
-    SignalVisit,
-    encode_signal,
-    signal_id,
-    signal_namespace,
-)
-from stream_app.contract.string_columns import strings
+from stream_app.contract.signals.signal import MeasuredBy, SignalKind
 from stream_app.kafka.encoded_batch import RecordBatch
-from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
 from stream_app.settings import Settings
 from stream_app.signals.due import DueUsers
 from stream_app.signals.late_sections import LateSections, Owner
+from stream_app.signals.told import ToldSignals
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +85,11 @@ class SignalWriter:
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         """`clock` in seconds since the epoch."""
-        self._settings, self._clock = settings, clock
+        self.audiences: Audiences = {}  # another object when they change
+        self._clock = clock
         self._rules = VisitRules(round(settings.visit_minutes * 60_000), settings.expected_purchase)
-        self._namespace = signal_namespace(settings.stream_epoch, settings.events_topic)
         self._sections = LateSections(TIMERS)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._told: list[tuple[Owner, Signal]] = []
+        self._told = ToldSignals(settings)
         self._timers: list[NewTimer] = []
 
     def take_in(self, states: UserStates, generation: int) -> int:
@@ -124,32 +111,35 @@ class SignalWriter:
             if visit is None:
                 visit = visits[user] = read_visit(contents[user])
                 before[user] = visit.due
+            self._pass_time(owners[user], visit, event.arrived, "stream")
             if has_ended_before(visit, event, self._rules):
-                self._tell(owners[user], end(visit, self._rules), "stream")
+                self._told.end(owners[user], end(visit, self._rules), "stream")
             act(visit, event, self._rules)
+            self._judge(owners[user], visit, event.arrived, "stream")
         for user, visit in visits.items():
-            contents[user] = self._changed(owners[user], visit, before[user])
+            contents[user] = self._put(owners[user], visit)
+            if visit.due and (not before[user] or visit.due < before[user]):
+                self._set_timer(owners[user], visit)
         return with_section(events.states, TIMERS, contents)
 
     def look(self, due: DueStates) -> tuple[list[Owner], UserRecords | None]:
-        """Looks at users whose time has come; returns those of whom something is told, and their records (None: of
-        nobody)."""
+        """Looks at users whose time has come; returns those who have changed, and their records (None: nobody has)."""
         changed: dict[int, bytes] = {}
         contents = self._contents(due.owners, due.states)
-        for row, (owner, found) in enumerate(zip(due.owners, due.found, strict=True)):
-            visit = read_visit(contents[row])
-            if visit.is_open and visit.ends <= found.now:
-                before = visit.due
-                self._tell(owner, end(visit, self._rules), found.measured_by)
-                changed[row] = self._changed(owner, visit, before)
-            elif visit.due:
-                self._timers.append(NewTimer(owner[0], visit.due, owner[1].encode()))
-        rows = list(changed)
-        if not rows:
+        for row, (owner, found, content) in enumerate(zip(due.owners, due.found, contents, strict=True)):
+            visit = read_visit(content)
+            self._pass_time(owner, visit, found.now, found.measured_by)
+            if visit.number:
+                self._judge(owner, visit, found.now, found.measured_by)
+            if content is not None and written_visit(visit) != content:
+                changed[row] = self._put(owner, visit)
+            if visit.due:
+                self._set_timer(owner, visit)
+        if not changed:
             return [], None
-        return [due.owners[row] for row in rows], with_section(
-            rows_of(due.states, rows), TIMERS, list(changed.values())
-        )
+        rows = list(changed)
+        states = with_section(rows_of(due.states, rows), TIMERS, list(changed.values()))
+        return [due.owners[row] for row in rows], states
 
     def renewed(self, owners: Sequence[Owner], states: UserRecords) -> UserRecords:
         """Returns the records of users whom something else has changed, with what is new of them here."""
@@ -158,50 +148,41 @@ class SignalWriter:
 
     def finish(self) -> SignalBatch:
         """Returns what else there is to write of the batch."""
-        told, timers = self._told, self._timers
-        self._begin()
-        kinds = [signal.kind for _, signal in told]
-        return SignalBatch(_batches(told, self._settings) if told else [], kinds, timers)
+        timers, self._timers = self._timers, []
+        return SignalBatch(*self._told.take(), timers)
 
     def _now(self) -> int:
         return round(self._clock() * 1000)
 
     def _contents(self, owners: Sequence[Owner], states: UserRecords) -> list[bytes | None]:
         """Returns each user's newest section; None: they have none."""
-        newest = [self._sections.newest(owner) for owner in owners]
-        stored = sections_of(states)
-        return [
-            split_sections(old).get(TIMERS) if new is None else new for new, old in zip(newest, stored, strict=True)
-        ]
+        stored = [split_sections(sections).get(TIMERS) for sections in sections_of(states)]
+        return [self._sections.newest(owner) or old for owner, old in zip(owners, stored, strict=True)]
 
-    def _changed(self, owner: Owner, visit: Visit, before: int) -> bytes:
-        """Notes what became of a user who was due at a time before; returns their section."""
-        if visit.due and (not before or visit.due < before):
-            self._timers.append(NewTimer(owner[0], visit.due, owner[1].encode()))
+    def _pass_time(self, owner: Owner, visit: Visit, now: int, measured_by: MeasuredBy) -> None:
+        """Tells all that silence says up to a time, each thing as of when it became so."""
+        while visit.due and (at := visit.due) <= now:
+            if visit.is_open and visit.ends <= at:
+                self._told.end(owner, end(visit, self._rules), measured_by)
+            self._judge(owner, visit, at, measured_by)
+
+    def _judge(self, owner: Owner, visit: Visit, at: int, measured_by: MeasuredBy) -> None:
+        """Finds the audiences that a user belongs to at a time, and when to look at the user next."""
+        audiences = self.audiences
+        names, until = membership(audiences, visit, at)
+        if names != visit.audiences:
+            visit.audiences = [name for name in visit.audiences if name in audiences]  # of others nothing is told
+            self._told.move(owner, visit, names, at, measured_by)
+        visit.due = min([time for time in (visit.ends, until) if time], default=0)
+
+    def _put(self, owner: Owner, visit: Visit) -> bytes:
+        """Notes a user's section, and returns it."""
         content = written_visit(visit)
         self._sections.put(owner, content)
         return content
 
-    def _tell(self, owner: Owner, ended: VisitEnd, measured_by: MeasuredBy) -> None:
-        """Tells all that there is to tell of a visit that has ended."""
-
-        def signal(kind: SignalKind) -> Signal:
-            return Signal(
-                signal_id=signal_id(self._namespace, *owner, f"{kind}/{ended.number}"),
-                kind=kind,
-                user_id=owner[1],
-                timestamp=ended.ended,
-                measured_by=measured_by,
-                visit=SignalVisit(ended.number, ended.begun, ended.last, ended.actions),
-                items=items if kind == "cart_abandoned" else None,
-                purchase_probability=ended.expected if kind == "purchase_expected" else None,
-            )
-
-        items = [SignalItem(item) for item in ended.left_in_cart]
-        kinds: list[SignalKind] = ["visit_ended"]
-        kinds += ["cart_abandoned"] if items else []
-        kinds += ["purchase_expected"] if ended.expected else []
-        self._told += [(owner, signal(kind)) for kind in kinds]
+    def _set_timer(self, owner: Owner, visit: Visit) -> None:
+        self._timers.append(NewTimer(owner[0], visit.due, owner[1].encode()))
 
 
 def _acted(events: AnsweredEvents, now: int) -> Iterator[tuple[int, ActedEvent]]:
@@ -223,12 +204,3 @@ def _owners(events: AnsweredEvents) -> list[Owner]:
     for user, index, partition in zip(events.users.tolist(), events.indices.tolist(), partitions, strict=True):
         owners[user] = partition, names[index]
     return owners
-
-
-def _batches(told: Sequence[tuple[Owner, Signal]], settings: Settings) -> list[tuple[int, RecordBatch]]:
-    """Makes the records of signals, each on the partition of its user."""
-    every = np.arange(len(told))
-    keys = strings([user.encode() for (_, user), _ in told])
-    partitions = np.array([partition for (partition, _), _ in told], np.int64)
-    records = KeyedValues(keys, partitions, every, strings([encode_signal(signal) for _, signal in told]), every)
-    return partitioned_batches(records, compression=settings.compression).batches

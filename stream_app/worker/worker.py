@@ -34,8 +34,7 @@ from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
-from stream_app.signals.timers import Timers, tells_signals
-from stream_app.signals.writer import SignalWriter
+from stream_app.signals.teller import Teller, tells_signals
 from stream_app.statistics.follower import StatisticsFollower
 from stream_app.statistics.live_counting import live_table
 from stream_app.statistics.metrics import StatisticsMetrics
@@ -133,10 +132,10 @@ class Worker:
             fail=fail,
         )
         self._joins, self._metrics = agent.joins, metrics
-        self._timers: Timers | None = None
+        self._teller: Teller | None = None
         if tells_signals(settings):
-            pipeline.signals = SignalWriter(settings, time.time)
-            timers = self._timers = Timers(users=store.behind, take=agent.take, fail=fail, clock=time.time)
+            teller = self._teller = Teller(settings, users=store.behind, take=agent.take, fail=fail)
+            pipeline.signals, timers = teller.writer, teller.timers
             agent.asides.append(timers)
             agent.durable = lambda result: timers.note(result.partition, result.timers, result.newest)
             metrics.timers.set_function(lambda: len(timers))
@@ -163,15 +162,19 @@ class Worker:
             stopping.push_async_callback(self._items.stop)
             stopping.push_async_callback(self._letters.stop)
             stopping.push_async_callback(self._statistics.stop)
-            reading = asyncio.gather(self._items.start(), self._statistics.start())
+            starts = [self._items.start(), self._statistics.start()]
+            if self._teller is not None:
+                stopping.push_async_callback(self._teller.stop)
+                starts.append(self._teller.start())
+            reading = asyncio.gather(*starts)
             await self._reloader.start()
             stopping.push_async_callback(self._reloader.stop)
             await self._warm_up()
             await reading
             joins = [self._joins.run(self._app)] if self._pipeline.joins else []
-            timers = [] if self._timers is None else [self._timers.run(self._app)]
+            signals = [] if self._teller is None else [self._teller.run(self._app)]
             following = (self._items.follow(), self._statistics.follow())
-            work = (self._reloader.follow(), *following, self._letters.run(), *joins, *timers)
+            work = (self._reloader.follow(), *following, self._letters.run(), *joins, *signals)
             for task in map(asyncio.create_task, (*work, self._watch(), self._report_canaries())):
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)

@@ -39,6 +39,7 @@ from tests.bench.reload import reload
 from tests.bench.round import round_of
 from tests.bench.sasrec import sasrec
 from tests.bench.session_knn import session_knn
+from tests.bench.signals import signals
 from tests.bench.streams import HEAP_MB, Streams
 from tests.bench.sustainable import sustainable
 from tests.bench.throughput import throughput
@@ -57,6 +58,7 @@ IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
     "fusion": fusion,
     "gate": gate,
     "canary": canary,
+    "signals": signals,
 }
 ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "sustainable": sustainable,

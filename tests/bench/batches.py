@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from model.items.catalogue import ItemCatalogue
 from model.serving.state_engine import StateEngine
-from model.state.user_states import UserStates
+from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from stream_app.contract.items import decode_item
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
@@ -44,9 +44,9 @@ MOST_EVENTS: Final = 40_000
 
 def batches(options: argparse.Namespace) -> dict[str, Any]:
     """Prints a table of microseconds and returns it."""
-    pipeline, log = _pipeline(options), _log(options)
+    pipeline, log = new_pipeline(options), log_of(options)
     for _ in range(max(options.events // HISTORY_BATCH, 1)):
-        _through(pipeline, log(HISTORY_BATCH, 8))
+        through(pipeline, log(HISTORY_BATCH, 8))
     print(f"{'events':>8} {'partitions':>10} " + " ".join(f"{stage:>8}" for stage in (*STAGES, "all")) + "  us")
     found: dict[str, Any] = {}
     catalogues = _catalogues(options)
@@ -55,7 +55,7 @@ def batches(options: argparse.Namespace) -> dict[str, Any]:
         taken: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
         for _ in range(count + 5):
             for name, pipeline.catalogue in catalogues.items():
-                taken[name].append(_through(pipeline, log(size, partitions)))
+                taken[name].append(through(pipeline, log(size, partitions)))
         for name, several in taken.items():
             row = {stage: round(1e6 * median(one[stage] for one in several[5:]), 1) for stage in STAGES}
             row["all"] = round(1e6 * median(sum(one.values()) for one in several[5:]), 1)
@@ -84,7 +84,8 @@ def _catalogues(options: argparse.Namespace) -> dict[str, ItemCatalogue]:
     return found
 
 
-def _pipeline(options: argparse.Namespace) -> Pipeline:
+def new_pipeline(options: argparse.Namespace, stored: RecordLookup = nothing_stored) -> Pipeline:
+    """Returns a worker's pipeline with a version that serves; `stored` reads the records of users."""
     settings, device = load_settings({}), torch.device("cpu")
     states = UserStates(
         hidden=settings.hidden,
@@ -92,7 +93,7 @@ def _pipeline(options: argparse.Namespace) -> Pipeline:
         epoch=settings.stream_epoch,
         device=device,
         most=settings.users_in_memory,
-        stored=lambda *_: {},
+        stored=stored,
     )
     engine = StateEngine(states, rules_share=settings.rules_share)
     vocabulary = named(options.items)
@@ -100,7 +101,7 @@ def _pipeline(options: argparse.Namespace) -> Pipeline:
     return Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
 
 
-def _log(options: argparse.Namespace) -> Callable[[int, int], Records]:
+def log_of(options: argparse.Namespace) -> Callable[[int, int], Records]:
     """Returns what gives the next so many records, of so many partitions, each partition's by offset."""
     made = events(sys.maxsize, options.users, options.items)
     ends: Counter[int] = Counter()
@@ -122,7 +123,7 @@ def _record(partition: int, offset: int, key: bytes, value: bytes) -> ConsumerRe
     return ConsumerRecord("shop.events", partition, offset, now, 0, key, value, None, len(key), len(value), ())
 
 
-def _through(pipeline: Pipeline, taken: Records) -> dict[str, float]:
+def through(pipeline: Pipeline, taken: Records) -> dict[str, float]:
     """Returns the seconds that each stage took."""
     found: dict[str, float] = {}
     result: Any = taken

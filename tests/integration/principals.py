@@ -37,6 +37,7 @@ _COMMANDS: Final[dict[str, Role]] = {
     "watch": "subscriber",
     "list": "subscriber",
     "models": "operator",
+    "audiences": "operator",
     "topics": "operator",
     "doctor": "operator",
     "replay": "operator",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from stream_app.contract.signals.signal import Signal, decode_signal
 from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.settings import Settings
+from tests.integration.running import nextact
 from tests.integration.test_end_to_end import Start
 from tests.integration.topics import read_all, send_all
 
@@ -21,10 +23,10 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture(params=["at-least-once", "exactly-once"])
 def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
-    topic = settings.events_topic.replace("events", "signals")
-    return settings.model_copy(
-        update={"delivery": request.param, "signals_topic": topic, "visit_minutes": 0.05, "rules_share": 0.0}
-    )
+    prefix = settings.events_topic.removesuffix("events")
+    topics = {"signals_topic": f"{prefix}signals", "audiences_topic": f"{prefix}audiences"}
+    changes = {"delivery": request.param, "visit_minutes": 0.05, "rules_share": 0.0}
+    return settings.model_copy(update=topics | changes)
 
 
 def event(user: str, kind: str, item: str) -> tuple[bytes, bytes]:
@@ -67,3 +69,32 @@ def test_a_visit_that_ended_is_told_once_also_after_a_kill(settings: Settings, s
     assert [item.item_id for item in left.items] == ["a"]
     assert {signal.measured_by for signal in found if signal.visit.number == 2} == {"clock"}
     assert second.terminate() == 0
+
+
+def test_who_enters_and_leaves_an_audience_is_told(settings: Settings, start: Start, tmp_path: Path) -> None:
+    asyncio.run(ensure_topics(settings))
+    file = tmp_path / "audiences.toml"
+    file.write_text("[carts]\ncart_open = true\n[gone]\nidle_hours = {at_least = 0.0015}\n")
+    worker = start("worker")
+    worker.wait_ready()
+    send_all(settings, [event("u", "cart", "a"), event("v", "view", "a")])
+    worker.wait_until(lambda: worker.metric("nextact_events_total") == 2)
+    published = nextact("audiences", "publish", str(file), settings=settings)  # whoever is there is judged, too
+    assert (published.returncode, published.stdout) == (0, "carts: is new\ngone: is new\n"), published.stderr
+    entered = {("audience_entered", "carts", "u"), ("audience_entered", "gone", "u"), ("audience_entered", "gone", "v")}
+    worker.wait_until(lambda: moves(settings) == entered, 30)
+    worker.kill()
+    second = start("worker")
+    second.wait_ready()
+    send_all(settings, [event("u", "purchase", "a")])
+    left = {("audience_left", "carts", "u"), ("audience_left", "gone", "u")}
+    second.wait_until(lambda: moves(settings) >= entered | left, 30)
+    listed = nextact("audiences", "list", settings=settings)
+    assert (listed.returncode, "[carts]\ncart_open = true" in listed.stdout) == (0, True), listed.stderr
+    found = signals(settings)
+    assert len({signal.signal_id for signal in found}) == len(found)
+    assert second.terminate() == 0
+
+
+def moves(settings: Settings) -> set[tuple[str, str, str]]:
+    return {(one.kind, one.audience, one.user_id) for one in signals(settings) if one.audience}

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-SignalKind = Literal["visit_ended", "cart_abandoned", "purchase_expected"]
+SignalKind = Literal["visit_ended", "cart_abandoned", "purchase_expected", "audience_entered", "audience_left"]
 SIGNAL_KINDS: Final[tuple[SignalKind, ...]] = get_args(SignalKind)
 MeasuredBy = Literal["clock", "stream"]
 
@@ -38,6 +38,7 @@ class Signal(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     visit: SignalVisit
     items: list[SignalItem] | None = None
     purchase_probability: float | None = None
+    audience: str | None = None
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -17,10 +17,10 @@ from model.state.visits import (
     VisitRules,
     act,
     arrival,
-    due_of,
     end,
     has_ended_before,
     read_visit,
+    visit_of,
     written_visit,
 )
 from tests.unit.builders.basics import make_states
@@ -46,7 +46,7 @@ def acted(*events: ActedEvent) -> Visit:
 
 def test_a_visit_lasts_until_nothing_came_for_so_long() -> None:
     visit = acted(event(0), event(20, "view a", "view b"))
-    assert (visit.number, visit.actions, visit.due) == (1, 3, START + 50 * MINUTE)
+    assert (visit.number, visit.actions, visit.ends) == (1, 3, START + 50 * MINUTE)
     assert not has_ended_before(visit, event(49.9), RULES)
     assert has_ended_before(visit, event(50), RULES)
     ended = end(visit, RULES)
@@ -64,8 +64,8 @@ def test_a_user_is_silent_by_the_log_or_by_their_own_clock() -> None:
     assert has_ended_before(visit, event(31, came=1000), RULES)
     assert not has_ended_before(visit, event(30, came=1000), RULES)
     late = acted(event(0, came=100), event(-5, came=110))
-    assert late.due == START + 140 * MINUTE
-    assert acted(event(0, came=100), event(1, came=90)).due == START + 130 * MINUTE
+    assert late.ends == START + 140 * MINUTE
+    assert acted(event(0, came=100), event(1, came=90)).ends == START + 130 * MINUTE
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,6 @@ def test_a_purchase_is_expected_until_it_comes() -> None:
 def test_the_section_holds_the_visit_and_says_first_when_to_look() -> None:
     visit = acted(event(0, "cart ä", purchase=0.25))
     assert read_visit(written_visit(visit)) == visit
-    assert msgspec.msgpack.decode(written_visit(visit))[0] == visit.due
     assert read_visit(written_visit(visit)[:-2]) == read_visit(None) == Visit()
     later = msgspec.msgpack.encode([*msgspec.msgpack.decode(written_visit(visit)), "of a later version"])
     assert read_visit(later) == visit
@@ -122,12 +121,12 @@ def test_a_record_says_when_to_look_at_its_user() -> None:
     states.set_section(int(slots[0]), TIMERS, written_visit(acted(event(0))))
     states.set_section(int(slots[0]), 9, b"of a later version")
     known, other = pack(states.snapshot(slots))
-    assert (due_of(known), due_of(other)) == (START + 30 * MINUTE, 0)
-    assert due_of(known[:-60]) == due_of(b"") == due_of(b"\x02") == 0
+    assert (visit_of(known).ends, visit_of(other)) == (START + 30 * MINUTE, Visit())
+    assert visit_of(known[:-60]) == visit_of(b"") == visit_of(b"\x02") == Visit()
     states.version = FIRST_VERSION
-    assert due_of(pack(states.snapshot(slots))[0]) == 0
+    assert visit_of(pack(states.snapshot(slots))[0]) == Visit()
     states.set_section(int(slots[0]), TIMERS, b"nonsense")
-    assert due_of(pack(states.snapshot(np.array([slots[0]])))[0]) == 0
+    assert visit_of(pack(states.snapshot(np.array([slots[0]])))[0]) == Visit()
 
 
 def test_an_event_came_when_its_record_says_unless_that_cannot_be() -> None:

@@ -53,6 +53,8 @@ def test_dead_letters_of_any_size_fit() -> None:
 
 
 def test_there_are_signals_only_where_they_have_a_topic() -> None:
-    found = {spec.name: spec for spec in topics(load_settings(NAMED | {"signals_topic": "si"}))}
-    assert found.keys() - specs().keys() == {"si"}
+    named = NAMED | {"signals_topic": "si", "audiences_topic": "au"}
+    found = {spec.name: spec for spec in topics(load_settings(named))}
+    assert found.keys() - specs().keys() == {"si", "au"}
+    assert (found["au"].config["cleanup.policy"], found["au"].optional) == ("compact", True)
     assert (found["si"].partitions, found["si"].optional) == (3, False)

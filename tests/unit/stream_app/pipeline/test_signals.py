@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.profile.audiences import Audience, Count, Range
 from model.state.sections import TIMERS
 from model.state.user_record import section_of
 from model.state.visits import read_visit
@@ -95,6 +96,42 @@ def test_what_silence_says_is_told_once(steps: list[list[Shopped] | Look], ahead
     assert found == expected(steps)
     assert len({signal.signal_id for signal in bench.signals}) == len(bench.signals)
     assert not any(read_visit(section_of(record, TIMERS)).due for record in bench.shelf.values())
+
+
+AUDIENCES = {
+    "carts": Audience(cart_open=True),
+    "gone": Audience(idle_hours=Range(at_least=1.25), visits=Range(at_least=2)),
+    "lookers": Audience(counts=[Count("view", 1, at_least=2)]),
+}
+
+
+def all_told(steps: Sequence[list[Shopped] | Look], ahead: int) -> list[tuple[str, str, str | None, int, str]]:
+    """What is told of each user of a stream, and lately by a look at all of them."""
+    bench = Bench(ahead)
+    assert bench.pipeline.signals is not None
+    bench.pipeline.signals.audiences = AUDIENCES
+    for step in [*steps, Look(START + 10**9 - 1)]:
+        if isinstance(step, Look):
+            bench.look(step.now)
+        else:
+            bench.shop(step)
+    bench.finish()
+    told: list[tuple[str, str, str | None, int, str]] = [
+        (one.user_id, one.kind, one.audience, one.timestamp, one.signal_id) for one in bench.signals
+    ]
+    return sorted(told, key=lambda one: one[0])  # the order of each user's stays
+
+
+@given(streams(), st.integers(0, 3))
+def test_audiences_are_entered_and_left_however_the_log_is_cut(steps: list[list[Shopped] | Look], ahead: int) -> None:
+    one_by_one = [[event] for step in steps if not isinstance(step, Look) for event in step]
+    told = all_told(steps, ahead)
+    assert told == all_told(one_by_one, 0)
+    assert len({one[-1] for one in told}) == len(told)
+    for name in AUDIENCES:
+        for user in "abcd":
+            moves = [kind for of, kind, audience, _, _ in told if (of, audience) == (user, name)]
+            assert moves == (moves and ["audience_entered", "audience_left"] * len(moves))[: len(moves)]
 
 
 def test_a_signal_has_the_same_id_when_it_is_told_again() -> None:

@@ -10,24 +10,17 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from model.state.sections import TIMERS
-from model.state.user_record import pack
-from model.state.visits import Visit, written_visit
-from stream_app.settings import load_settings
 from stream_app.signals import timers as module
 from stream_app.signals.due import DueResponse, DueUsers
-from stream_app.signals.timers import Timers, tells_signals
+from stream_app.signals.timers import Timers
 from stream_app.signals.writer import NewTimer
-from tests.unit.builders.basics import make_states
 
 NOW = 1_700_000_000  # seconds
 
 
 def record(due: int) -> bytes:
-    states = make_states()
-    (slot,) = states.slots_of([0], ["u"]).tolist()
-    states.set_section(slot, TIMERS, written_visit(Visit(due=due)))
-    return pack(states.snapshot(states.slots_of([0], ["u"])))[0]
+    """A record that says when to look at its user."""
+    return str(due).encode()
 
 
 class World:
@@ -37,6 +30,7 @@ class World:
         self.stored: dict[int, list[tuple[bytes, bytes]]] = {}  # by partition
         self.lags: dict[int, int] = {}  # by partition; none: its end is not known
         self.now = float(NOW)
+        self.asked: list[int] = []  # times as of which records were read
         self.taken: asyncio.Queue[DueResponse] = asyncio.Queue()
         self.failed: list[BaseException] = []
         self.tables = SimpleNamespace(actives_ready=True)
@@ -51,6 +45,10 @@ class World:
         users = sorted(self.stored.get(partition, []))
         return [one for one in users if user is None or one[0] > user][:most]
 
+    def due_in(self, record: bytes, now: int) -> int:
+        self.asked.append(now)
+        return int(record)
+
     async def next(self) -> list[DueUsers]:
         """The users of the next response, which is durable at once."""
         response = await asyncio.wait_for(self.taken.get(), 5)
@@ -62,7 +60,11 @@ def run(monkeypatch: pytest.MonkeyPatch, body: Callable[[World, Timers], Awaitab
     async def whole() -> World:
         world = World()
         timers = Timers(
-            users=world.behind, take=world.taken.put_nowait, fail=world.failed.append, clock=lambda: world.now
+            users=world.behind,
+            due_in=world.due_in,
+            take=world.taken.put_nowait,
+            fail=world.failed.append,
+            clock=lambda: world.now,
         )
         app: Any = world
         task = asyncio.create_task(timers.run(app))
@@ -156,8 +158,17 @@ def test_what_fails_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [type(error) for error in run(monkeypatch, body).failed] == [TypeError]
 
 
-def test_records_of_the_previous_format_have_no_timers(caplog: pytest.LogCaptureFixture) -> None:
-    assert not tells_signals(load_settings())
-    assert tells_signals(load_settings({"signals_topic": "shop.signals"}))
-    assert not tells_signals(load_settings({"signals_topic": "shop.signals", "write_format": "previous"}))
-    assert "no signals are told" in caplog.text
+def test_everybody_is_found_again_when_it_changes_who_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World, timers: Timers) -> None:
+        world.stored[0], world.lags = [(b"u", record(0))], {0: 0}
+        timers.find_again()  # nothing is assigned yet
+        timers.resume([0])
+        await asyncio.sleep(0.01)
+        assert world.taken.empty()
+        world.stored[0] = [(b"u", record(NOW * 1000))]
+        timers.find_again()
+        world.now += 2
+        assert [one.value for one in await world.next()] == [["u"]]
+        assert set(world.asked) <= {NOW * 1000, (NOW + 2) * 1000}
+
+    assert run(monkeypatch, body).failed == []
