@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.data.contexts import type_of, types_of
 from model.data.events import SEARCH
+from model.data.sequences import Sequences
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
 from model.kernels.compiled import compiled
 from model.kernels.hash_table import find_row
@@ -40,6 +41,13 @@ def catalogue_items(
     """Returns the catalogue indices of actions; NO_ITEM for a search and for an item that is not in the catalogue."""
     known = np.maximum(vocabulary.rows_of(item_keys) - ITEM_BUCKETS, NO_ITEM)
     return np.where(types_of(contexts) == SEARCH, NO_ITEM, known).astype(np.int32)
+
+
+def recent_at(sequences: Sequences, vocabulary: Vocabulary, positions: NDArray[np.int64]) -> RecentActions:
+    """Returns the last actions of users right after the actions at positions (N,) of the sequences."""
+    starts = sequences.offsets[sequences.users_at(positions)]
+    items = catalogue_items(vocabulary, sequences.item_keys, sequences.contexts)
+    return RecentActions(items, sequences.contexts, starts, positions + 1, sequences.item_keys)
 
 
 @compiled

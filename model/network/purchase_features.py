@@ -26,7 +26,7 @@ from model.data.contexts import (
     type_of,
 )
 from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS, PRICE_BUCKETS, PURCHASE
-from model.data.recent import RECENT_LENGTH, RecentActions, catalogue_items
+from model.data.recent import RECENT_LENGTH, RecentActions, recent_at
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
 from model.kernels.compiled import uncounted
@@ -67,9 +67,7 @@ def purchase_features_of(
     sequences: Sequences, vocabulary: Vocabulary, positions: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """Returns the features (N, F) right after the actions at positions (N,) of the sequences."""
-    starts = sequences.offsets[sequences.users_at(positions)]
-    items = catalogue_items(vocabulary, sequences.item_keys, sequences.contexts)
-    return purchase_features(RecentActions(items, sequences.contexts, starts, positions + 1, sequences.item_keys))
+    return purchase_features(recent_at(sequences, vocabulary, positions))
 
 
 @uncounted

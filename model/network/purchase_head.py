@@ -1,7 +1,8 @@
 """P(a purchase soon) from what a user did lately: a small network over `purchase_features`, fitted by itself.
 
-It is fitted after the network's other layers and not with them, so that it costs the ranking nothing.
-Shapes: N examples, F features.
+It is fitted after the network's other layers and not with them, so that it costs the ranking nothing. Heads of the same
+form foresee other things from other features.
+Shapes: N examples, F features, R rows, H hidden units.
 """
 
 from __future__ import annotations
@@ -26,20 +27,21 @@ _TABLE_STD: Final = 0.1  # of the table's weights before the fit
 class PurchaseHead(nn.Module):
     """Logits of a purchase within the horizon, from purchase features and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int = ROWS, hidden: int = HIDDEN) -> None:
+        """`rows` (R) are those of the features, `hidden` the units (H)."""
         super().__init__()
-        self.table = nn.EmbeddingBag(ROWS, HIDDEN, mode="sum")
-        self.linear = nn.EmbeddingBag(ROWS, 1, mode="sum")
-        self.bias = nn.Parameter(torch.zeros(HIDDEN))
+        self.table = nn.EmbeddingBag(rows, hidden, mode="sum")
+        self.linear = nn.EmbeddingBag(rows, 1, mode="sum")
+        self.bias = nn.Parameter(torch.zeros(hidden))
         self.dropout = nn.Dropout(0.5)
-        self.last = nn.Linear(HIDDEN, 1)
+        self.last = nn.Linear(hidden, 1)
         self.reset_parameters()
         self.requires_grad_(False)  # the network is trained without it
 
     def reset_parameters(self) -> None:
         """Draws all weights again."""
         nn.init.normal_(self.table.weight, std=_TABLE_STD)
-        nn.init.normal_(self.last.weight, std=HIDDEN**-0.5)
+        nn.init.normal_(self.last.weight, std=len(self.bias) ** -0.5)
         for zeros in (self.linear.weight, self.bias, self.last.bias):
             nn.init.zeros_(zeros)
 

@@ -6,6 +6,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from model.profile.fitted_scores import Scores
+
 Part = Literal["preferences", "segment", "scores", "reasons"]  # of what is said of a user
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 
@@ -16,8 +18,12 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     It is a part of `config.json`, which a worker of before reads without it.
     """
 
+    scores: Scores | None = None
+
     def check(self) -> None:
         """Raises ValueError for a part whose numbers do not fit together."""
+        if self.scores is not None:
+            self.scores.check()
 
 
 NO_PROFILE: Final = Profile()

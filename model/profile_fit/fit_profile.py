@@ -9,6 +9,7 @@ from model.data.vocabulary import Vocabulary
 from model.fusion.fusion import Fusion
 from model.network.network import Network
 from model.profile.profile import Profile
+from model.profile_fit.fit_scores import fit_scores
 from model.training.fit_run import FitRun
 
 
@@ -25,4 +26,4 @@ class FittedModel:
 
 def fit_profile(model: FittedModel, run: FitRun) -> Profile:
     """Returns what the parts of a profile need, each fitted to the log."""
-    return Profile()
+    return Profile(scores=fit_scores(model.vocabulary, model.log, seed=run.seed))
