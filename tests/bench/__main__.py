@@ -38,6 +38,7 @@ from tests.bench.recovery import recovery
 from tests.bench.reload import reload
 from tests.bench.round import round_of
 from tests.bench.sasrec import sasrec
+from tests.bench.scores import scores
 from tests.bench.session_knn import session_knn
 from tests.bench.signals import signals
 from tests.bench.streams import HEAP_MB, Streams
@@ -76,6 +77,7 @@ ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
     "live": live,
     "session-knn": session_knn,
     "sasrec": sasrec,
+    "scores": scores,
     "trainer-quality": trainer_quality,
 }
 PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]  # of `all`: what is measured on logs takes hours, and needs them
@@ -130,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         metavar="WORD",
         help="sustainable, throughput: only who has it in the name, or is it; quality, session-knn, sasrec, "
-        f"trainer-quality: a data set, of {', '.join(data_sets.NAMES_OF_SETS)}",
+        f"trainer-quality, scores: a data set, of {', '.join(data_sets.ALL_NAMES)}",
     )
     data_sets.add_options(found)
     found.add_argument("--quick", action="store_true", help="sustainable: fewer rates, once, in five minutes")

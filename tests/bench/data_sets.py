@@ -40,8 +40,20 @@ YOOCHOOSE: Final[Options] = {
     "columns": ("user_id=SessionId", "item_id=ItemId", "timestamp=Time"),
     "constant_type": "click",
 }
+RETAIL: Final[Options] = {
+    **_DEFAULTS,
+    "columns": (
+        *("user_id=CustomerID", "item_id=Description", "timestamp=InvoiceDate"),
+        *("quantity=Quantity", "price=UnitPrice"),
+    ),
+    "constant_type": "purchase",
+    "timezone": "Europe/London",
+    "baskets": True,
+}
 SLICES: Final = {"jdata-50": (0.5, 0.65), "jdata-65": (0.65, 0.8), "jdata-80": (0.8, 1.0)}  # shares of the rows
+RETAIL_SLICES: Final = {"retail-55": (0.55, 1.0), "retail-70": (0.7, 1.0), "retail-80": (0.8, 1.0)}
 NAMES_OF_SETS: Final = ("diginetica", "yoochoose", "jdata-test", *SLICES)
+ALL_NAMES: Final = (*NAMES_OF_SETS, *RETAIL_SLICES)  # the last are of purchases alone, over months
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +68,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def chosen(options: argparse.Namespace, default: tuple[str, ...]) -> Iterator[dict[str, DataSource]]:
     """The data sets that `--only` names, or the default ones; slices are files that are removed afterwards."""
     names = options.only or default
-    unknown = sorted(set(names) - set(NAMES_OF_SETS))
+    unknown = sorted(set(names) - set(ALL_NAMES))
     if unknown:
-        raise NextactError(f"no data set is called {', '.join(unknown)}; there are {', '.join(NAMES_OF_SETS)}")
+        raise NextactError(f"no data set is called {', '.join(unknown)}; there are {', '.join(ALL_NAMES)}")
     with tempfile.TemporaryDirectory(prefix="nextact-slices-") as scratch:
         yield {name: _source(name, options.data, Path(scratch)) for name in names}
 
@@ -74,6 +86,9 @@ def _source(name: str, folder: Path, scratch: Path) -> DataSource:
         return DataSource(paths(name, "train_sessions.txt.gz"), paths(name, "test_examples.tsv.gz"), None)
     if name == "yoochoose":
         return DataSource(paths("yoochoose100k", "train_full.tsv.gz"), paths("yoochoose100k", "test.tsv.gz"), YOOCHOOSE)
+    if name in RETAIL_SLICES:
+        (log,) = paths("online_retail", "until_2011-08.csv.gz")
+        return DataSource(*cut_rows(Path(log), *RETAIL_SLICES[name], scratch / name), RETAIL)
     (train,) = paths("jdata", "train.csv.gz")
     if name == "jdata-test":
         return DataSource((train,), paths("jdata", "test.csv.gz"), JDATA)
