@@ -52,12 +52,12 @@ class ScoreHeads:
         self._leave = _layers(scores.leave, ROWS)
         self._returns = None if scores.returns is None else _layers(scores.returns, RHYTHM_ROWS)
 
-    def answer(self, recent: RecentActions, rhythms: Rhythms, times: NDArray[np.int64]) -> ScoreAnswers:
-        """Answers from last actions, rhythms (N,) and the users' clocks (N,), ms."""
-        leave, returns = np.empty(len(rhythms), np.float32), None
+    def answer(self, recent: RecentActions, rhythms: Rhythms | None, times: NDArray[np.int64]) -> ScoreAnswers:
+        """Answers from last actions, rhythms (N,) and the users' clocks (N,), ms; None: nobody keeps rhythms."""
+        leave, returns = np.empty(len(times), np.float32), None
         _fill_leave(recent, self._leave, leave)
-        if self._returns is not None:
-            returns = np.empty(len(rhythms), np.float32)
+        if self._returns is not None and rhythms is not None:
+            returns = np.empty(len(times), np.float32)
             _fill_returns(rhythms, times, self._returns, returns)
         return ScoreAnswers(leave, returns)
 

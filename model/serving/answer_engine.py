@@ -8,12 +8,15 @@ Shapes: N events, M of them new, k ranked items.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import torch
 
+from model.profile.profile import Part
 from model.serving.answers import Answers, ranked_keys
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
+from model.serving.serving import RankingRequest
 from model.serving.state_engine import SteppedEvents
 from model.statistics.statistics_table import StatisticsTable
 
@@ -46,7 +49,9 @@ class AnswerEngine:
     The thread that answers owns it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parts: frozenset[Part] = frozenset()) -> None:
+        """`parts` of profiles are answered with, as far as a version has them."""
+        self._parts = parts
         self.statistics: StatisticsSource = NoStatistics()
         self._scores = OnlineScores()
         self._versions_begun = 0  # versions that had begun to serve when the kept answers were given
@@ -70,6 +75,13 @@ class AnswerEngine:
             return BatchAnswers(stepped.rules_answers, NOTHING)
         with self.statistics.up_to_date() as table:
             request.serving.follow(table)
-            answers = request.answer()
+            answers = self._with_profile(request.answer(), request, stepped)
         ranked = ranked_keys(answers.items, request.serving.ranking.item_keys)
         return BatchAnswers(answers, self._scores.score(stepped.events, answers, ranked, stepped.capacity))
+
+    def _with_profile(self, answers: Answers, request: RankingRequest, stepped: SteppedEvents) -> Answers:
+        """Adds what is said of the users beside what they will do next."""
+        heads = request.serving.scores if "scores" in self._parts else None
+        if heads is None:
+            return answers
+        return replace(answers, scores=heads.answer(request.recent, None, stepped.events.times))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.data.events import SEARCH
 from model.kernels.compiled import compiled, uncounted
+from model.profile.scores import ScoreAnswers
 
 RANKED: Final = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
 
@@ -29,6 +30,7 @@ class Answers:
     next_type: NDArray[np.float32]  # (N, K)
     type_given_item: NDArray[np.float32]  # (N, k, K)
     purchase: NDArray[np.float32]  # (N,)
+    scores: ScoreAnswers | None = None  # None: nobody asked for them, or the version has none
 
 
 def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

@@ -18,6 +18,8 @@ from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused, one_line
 from model.network.calibration import Calibration
 from model.network.network import Network
+from model.profile.rhythm import RHYTHM
+from model.profile.scores import ScoreHeads
 from model.search.catalogue import Catalogue
 from model.serving.answers import RANKED, Answers
 from model.serving.heads import Heads
@@ -43,6 +45,7 @@ class Serving:
     ranking: ServedRanking
     calibration: Calibration  # of the purchase logit
     device: torch.device
+    scores: ScoreHeads | None = None  # None: the version foresees nothing of its users beside their actions
 
     @property
     def names(self) -> Sequence[str]:
@@ -129,6 +132,7 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         ranking=ranking,
         calibration=version.calibration,
         device=device,
+        scores=None if version.profile.scores is None else ScoreHeads(version.profile.scores),
     )
     _warm_up(serving)
     return serving
@@ -152,6 +156,8 @@ def _warm_up(serving: Serving) -> None:
     nobody_yet = np.zeros(1, np.int64)
     nothing = RecentActions(np.zeros(0, np.int32), contexts[:0], nobody_yet, nobody_yet, item_keys[:0])
     serving.answer(vectors, nothing)
+    if serving.scores is not None:
+        serving.scores.answer(nothing, np.zeros(1, RHYTHM), nobody_yet)
     price_bins.warm_up()
 
 

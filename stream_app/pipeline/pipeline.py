@@ -30,8 +30,9 @@ from stream_app.contract.decoded import DecodedBatch, Rejection
 from stream_app.contract.events import decode_batch
 from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
+from stream_app.contract.profiles.scores_json import scores_json
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
-from stream_app.contract.string_columns import concatenate, frozen, strings
+from stream_app.contract.string_columns import Strings, concatenate, frozen, strings
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
@@ -58,7 +59,7 @@ class Pipeline:
     ) -> None:
         """`clock` in seconds, monotonic."""
         self._state_engine = engine  # the device thread's
-        self._answer_engine = AnswerEngine()  # the ranking thread's
+        self._answer_engine = AnswerEngine(settings.profile_parts)  # the ranking thread's
         self._settings = settings
         self._options = DecodeOptions.of(settings)
         self._metrics = metrics
@@ -229,7 +230,10 @@ class Pipeline:
         pairs = list(zip(shares, answers, strict=True))
         indices = np.concatenate([share.stepped.events.indices for share in shares])
         values = concatenate(
-            [self._predictions.encode(_source_events(received, share), answer, ()) for share, answer in pairs]
+            [
+                self._predictions.encode(_source_events(received, share), answer, _profile_fields(answer))
+                for share, answer in pairs
+            ]
         )
         records = KeyedValues(received.keys, received.partitions, indices, values, indices.argsort())
         order, batches = partitioned_batches(records, compression=self._settings.compression)
@@ -285,6 +289,11 @@ class Pipeline:
 
     def _timed(self, stage: str) -> _StageTimer:
         return _StageTimer(self._clock, self._stages[stage])
+
+
+def _profile_fields(answers: Answers) -> list[Strings]:
+    """Returns what predictions say of their users beside what they will do next, as columns of JSON."""
+    return [] if answers.scores is None else [scores_json(answers.scores)]
 
 
 class _StageTimer:

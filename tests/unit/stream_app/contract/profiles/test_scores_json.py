@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.profile.scores import ScoreAnswers
-from stream_app.contract.scores_json import scores_json
+from stream_app.contract.profiles.scores_json import scores_json
 from stream_app.errors import DataPathError
 from tests.unit.builders.basics import byte_strings
 
