@@ -28,7 +28,6 @@ RHYTHM: Final = np.dtype(
         ("gap", "<u4"),  # seconds between this visit and the one before; 0: there is none
         ("gap_before", "<u4"),  # the same of the visit before
         ("purchases", "<u4"),  # purchased items
-        ("spent", "<f4"),  # sum of their prices, in whatever currency
         ("segment", "<u2"),  # id of the user's segment; 0: none yet
     ]
 )
@@ -41,7 +40,6 @@ class RhythmActions(NamedTuple):
 
     types: NDArray[np.uint8]
     times: NDArray[np.int64]  # ms, their users' clocks
-    amounts: NDArray[np.float64]  # prices; NaN: unknown
 
 
 def follow_actions(users: Rhythms, rows: NDArray[np.int64], actions: RhythmActions) -> Rhythms:
@@ -52,9 +50,9 @@ def follow_actions(users: Rhythms, rows: NDArray[np.int64], actions: RhythmActio
 
 
 def rhythms_at(sequences: Sequences, positions: NDArray[np.int64]) -> Rhythms:
-    """Returns the rhythms (P,) of users right after the actions at positions, which must rise; they know no prices."""
+    """Returns the rhythms (P,) of users right after the actions at positions, which must rise."""
     found, owners = np.zeros(len(positions), RHYTHM), sequences.users_at(positions)
-    actions = RhythmActions(sequences.types, sequences.times, np.full(len(sequences), np.nan))
+    actions = RhythmActions(sequences.types, sequences.times)
     _collect(actions, sequences.offsets[owners], positions, SESSION_GAP_S, found)
     return found
 
@@ -72,10 +70,7 @@ def add_action(users: Rhythms, row: int, actions: RhythmActions, n: int, gap_s: 
     user.last = max(np.int64(user.last), now)
     user.actions += 1
     user.of_visit += 1
-    if actions.types[n] == PURCHASE:
-        user.purchases += 1
-        if actions.amounts[n] > 0:
-            user.spent += np.float32(actions.amounts[n])
+    user.purchases += actions.types[n] == PURCHASE
 
 
 @uncounted
