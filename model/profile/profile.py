@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from model.profile.fitted_scores import Scores
+from model.profile.fitted_segments import FittedSegments
 
 Part = Literal["preferences", "segment", "scores", "reasons"]  # of what is said of a user
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
@@ -19,11 +20,14 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     scores: Scores | None = None
+    segments: FittedSegments | None = None
 
     def check(self) -> None:
         """Raises ValueError for a part whose numbers do not fit together."""
         if self.scores is not None:
             self.scores.check()
+        if self.segments is not None:
+            self.segments.check()
 
 
 NO_PROFILE: Final = Profile()

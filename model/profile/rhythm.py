@@ -42,10 +42,19 @@ class RhythmActions(NamedTuple):
     times: NDArray[np.int64]  # ms, their users' clocks
 
 
-def follow_actions(users: Rhythms, rows: NDArray[np.int64], actions: RhythmActions) -> Rhythms:
-    """Takes actions in log order into the users (S,) in `rows` (N,); returns each user as after each action, (N,)."""
-    after = np.empty(len(rows), RHYTHM)
-    _follow(users, rows, actions, SESSION_GAP_S, after)
+def follow_events(
+    users: Rhythms,
+    rows: NDArray[np.int64],
+    actions: RhythmActions,
+    applied: NDArray[np.bool_],
+    lines: NDArray[np.uint16],
+) -> Rhythms:
+    """Takes the applied ones of actions in log order into the users (S,) in `rows` (N,).
+
+    `lines` (N,) as in `Actions`. Returns each event's user as they are after it, (E,).
+    """
+    after = np.empty(int((lines == 0).sum()) if len(lines) else 0, RHYTHM)
+    _follow(users, rows, actions, applied, lines, after, SESSION_GAP_S)
     return after
 
 
@@ -74,10 +83,21 @@ def add_action(users: Rhythms, row: int, actions: RhythmActions, n: int, gap_s: 
 
 
 @uncounted
-def _follow(users: Rhythms, rows: NDArray[np.int64], actions: RhythmActions, gap_s: int, after: Rhythms) -> None:
+def _follow(
+    users: Rhythms,
+    rows: NDArray[np.int64],
+    actions: RhythmActions,
+    applied: NDArray[np.bool_],
+    lines: NDArray[np.uint16],
+    after: Rhythms,
+    gap_s: int,
+) -> None:
+    event = -1
     for n in range(len(rows)):
-        add_action(users, rows[n], actions, n, gap_s)
-        after[n] = users[rows[n]]
+        if applied[n]:
+            add_action(users, rows[n], actions, n, gap_s)
+        event += lines[n] == 0
+        after[event] = users[rows[n]]
 
 
 @uncounted

@@ -20,7 +20,7 @@ from model.profile.fitted_segments import FittedSegments
 from model.profile.rhythm import Rhythms
 from model.profile.segment_features import NUM_SEGMENT_FEATURES, fill_segment_features
 
-MARGIN: Final = 0.7  # of a squared distance: another centre must be nearer than so much of that to one's own
+MARGIN: Final = 0.5  # of a squared distance: another centre must be nearer than so much of that to one's own
 
 
 class _Space(NamedTuple):

@@ -10,6 +10,7 @@ from model.fusion.fusion import Fusion
 from model.network.network import Network
 from model.profile.profile import Profile
 from model.profile_fit.fit_scores import fit_scores
+from model.profile_fit.fit_segments import fit_segments
 from model.training.fit_run import FitRun
 
 
@@ -26,4 +27,7 @@ class FittedModel:
 
 def fit_profile(model: FittedModel, run: FitRun) -> Profile:
     """Returns what the parts of a profile need, each fitted to the log."""
-    return Profile(scores=fit_scores(model.vocabulary, model.log, seed=run.seed))
+    return Profile(
+        scores=fit_scores(model.vocabulary, model.log, seed=run.seed),
+        segments=fit_segments(model.vocabulary, model.log, model.before.segments, seed=run.seed),
+    )

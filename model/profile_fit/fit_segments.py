@@ -36,6 +36,7 @@ FEW: Final = 3  # groups, at least
 MORE: Final = 4  # groups of many users, at least
 MOST: Final = 8  # groups
 SLACK: Final = 0.05  # of the adjusted Rand index, that a higher number of groups may be worse by
+KEPT_SLACK: Final = 0.15  # the same for as many groups as before: people know these
 _USERS: Final = 50_000  # whom groups are found by, at most
 _HALVES: Final = 4  # times that the users are halved to choose the number of groups
 _OF_HALVES: Final = 6_000  # users of these, at most
@@ -94,10 +95,11 @@ def fitted_to(
     features = users.features(categories)
     means, scales = _standard(features)
     points = np.clip(np.where(np.isnan(features), 0, (features - means) * scales), -_LIMIT, _LIMIT)
-    count = _number_of_groups(points, seed)
+    started = None if before is None else users.assigned(before)
+    count = _number_of_groups(points, seed, 0 if before is None else len(before.ids))
     if count is None:
         return None
-    found = KMeans(count, n_init=10, random_state=seed).fit(points)
+    found = _grouped(points, count, started, seed)
     groups, centres = found.labels_.astype(np.int64), found.cluster_centers_
     distances = np.sqrt(np.square(points - centres[groups]).sum(1))
     steps = np.linspace(0, 1, _QUANTILES)
@@ -153,8 +155,19 @@ def _standard(features: Floats) -> tuple[Floats, Floats]:
     return means, scales
 
 
-def _number_of_groups(points: Floats, seed: int) -> int | None:
-    """Returns the highest number of groups that is about as stable as any; None: there are fewer different points."""
+def _grouped(points: Floats, count: int, started: NDArray[np.int64] | None, seed: int) -> KMeans:
+    """Groups points; as they were grouped before, if there were as many groups: then these move, and stay the same."""
+    if started is None or len(np.unique(started)) != count or int(started.max()) != count - 1:
+        return KMeans(count, n_init=10, random_state=seed).fit(points)
+    centres = np.array([points[started == group].mean(0) for group in range(count)])
+    return KMeans(count, init=centres, n_init=1, random_state=seed).fit(points)
+
+
+def _number_of_groups(points: Floats, seed: int, before: int) -> int | None:
+    """Returns the highest number of groups that is about as stable as any, or that of before, if it is so stable.
+
+    None: there are fewer different points.
+    """
     least = MORE if len(points) >= MANY_USERS else FEW
     different = len(np.unique(points, axis=0))
     if different < 2 * least:
@@ -167,6 +180,8 @@ def _number_of_groups(points: Floats, seed: int) -> int | None:
         for count in range(least, min(MOST, different // 2) + 1)
     }
     best = max(agreed.values())
+    if agreed.get(before, -1.0) >= best - KEPT_SLACK:
+        return before
     return max(count for count, stability in agreed.items() if stability >= best - SLACK)
 
 

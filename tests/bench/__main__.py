@@ -39,6 +39,7 @@ from tests.bench.reload import reload
 from tests.bench.round import round_of
 from tests.bench.sasrec import sasrec
 from tests.bench.scores import scores
+from tests.bench.segments import segments
 from tests.bench.session_knn import session_knn
 from tests.bench.signals import signals
 from tests.bench.streams import HEAP_MB, Streams
@@ -78,6 +79,7 @@ ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
     "session-knn": session_knn,
     "sasrec": sasrec,
     "scores": scores,
+    "segments": segments,
     "trainer-quality": trainer_quality,
 }
 PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]  # of `all`: what is measured on logs takes hours, and needs them
@@ -132,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         metavar="WORD",
         help="sustainable, throughput: only who has it in the name, or is it; quality, session-knn, sasrec, "
-        f"trainer-quality, scores: a data set, of {', '.join(data_sets.ALL_NAMES)}",
+        f"trainer-quality, scores, segments: a data set, of {', '.join(data_sets.ALL_NAMES)}",
     )
     data_sets.add_options(found)
     found.add_argument("--quick", action="store_true", help="sustainable: fewer rates, once, in five minutes")

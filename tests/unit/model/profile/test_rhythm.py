@@ -9,7 +9,7 @@ import pytest
 
 from model.data.events import Event, actions_of
 from model.data.sequences import Sequences, sequences_of
-from model.profile.rhythm import RHYTHM, RhythmActions, follow_actions, rhythms_at
+from model.profile.rhythm import RHYTHM, RhythmActions, follow_events, rhythms_at
 
 BEGIN = 1_600_000_000
 GAPS = (0, 1, 60, 1_800, 1_801, 7_200, 90_000)  # seconds, on both sides of the half hour that ends a visit
@@ -59,7 +59,7 @@ def test_actions_one_by_one_give_what_sequences_give() -> None:
     rows = sequences.users_at(np.arange(len(sequences)))
     for part in np.array_split(np.arange(len(rows)), 7):
         actions = RhythmActions(sequences.types[part], sequences.times[part])
-        after = follow_actions(users, rows[part], actions)
+        after = follow_events(users, rows[part], actions, np.ones(len(part), np.bool_), np.zeros(len(part), np.uint16))
         expected = rhythms_at(sequences, part)
         np.testing.assert_array_equal(after, expected)
 
@@ -68,6 +68,18 @@ def test_actions_one_by_one_give_what_sequences_give() -> None:
 def test_unknown_times_end_no_visit(time: int) -> None:
     users = np.zeros(1, RHYTHM)
     times = np.array([time, 1000 * BEGIN, time, 1000 * (BEGIN + 60)])
-    after = follow_actions(users, np.zeros(4, np.int64), RhythmActions(np.zeros(4, np.uint8), times))
+    actions = RhythmActions(np.zeros(4, np.uint8), times)
+    after = follow_events(users, np.zeros(4, np.int64), actions, np.ones(4, np.bool_), np.zeros(4, np.uint16))
     assert after["visits"].tolist() == [1, 1, 1, 1]
     assert after["last"].tolist() == [0, BEGIN, BEGIN, BEGIN + 60]
+
+
+def test_an_event_of_several_actions_is_one_row_and_repeats_change_nothing() -> None:
+    users, minute = np.zeros(1, RHYTHM), 60_000
+    times = 1000 * BEGIN + minute * np.arange(5)
+    actions = RhythmActions(np.array([0, 2, 2, 0, 0], np.uint8), times)
+    applied, lines = np.array([True, True, True, False, True]), np.array([0, 0, 1, 0, 0], np.uint16)
+    after = follow_events(users, np.zeros(5, np.int64), actions, applied, lines)
+    assert after["actions"].tolist() == [1, 3, 3, 4]
+    assert after["purchases"].tolist() == [0, 2, 2, 2]
+    assert after["last"].tolist() == [BEGIN, BEGIN + 120, BEGIN + 120, BEGIN + 240]

@@ -56,7 +56,7 @@ def test_who_is_at_the_centre_fits_best_and_who_is_beyond_all_others_not_at_all(
     expected = np.interp(distances, [0.0, 0.1, 0.3], [1.0, 0.5, 0.0])
     assert expected[-1] == 0
     assert assigned(visits).fits.tolist() == pytest.approx(expected.tolist(), abs=1e-4)
-    assert assigned([1]).fits.tolist() == [1.0]
+    assert assigned([1]).fits.tolist() == pytest.approx([1.0])
 
 
 def test_segments_by_other_features_are_refused() -> None:
