@@ -33,6 +33,7 @@ class _Space(NamedTuple):
     centres: Floats  # (G, F)
     ids: NDArray[np.int64]  # (G,)
     quantiles: Floats  # (G, Q)
+    margin: np.float32  # see MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class SegmentModel:
             centres=np.array(fitted.centres, np.float32),
             ids=np.array(fitted.ids, np.int64),
             quantiles=np.array(fitted.quantiles, np.float32),
+            margin=np.float32(MARGIN),
         )
 
     def assign(self, users: Rhythms, slots: NDArray[np.int64], recent: RecentActions, after: Rhythms) -> SegmentAnswers:
@@ -69,7 +71,7 @@ class SegmentModel:
         Both `users` (S,) and `after` get the ids.
         """
         numbers, fits = np.empty(len(slots), np.int64), np.empty(len(slots), np.float32)
-        _assign(users, slots, recent, after, self._space, MARGIN, numbers, fits)
+        _assign(users, slots, recent, after, self._space, numbers, fits)
         return SegmentAnswers(numbers, fits, self.names, self._space.ids)
 
 
@@ -80,7 +82,6 @@ def _assign(
     recent: RecentActions,
     after: Rhythms,
     space: _Space,
-    margin: float,
     numbers: NDArray[np.int64],
     fits: Floats,
 ) -> None:
@@ -88,7 +89,7 @@ def _assign(
     for n in range(len(slots)):
         fill_segment_features(recent, after, n, space.categories, features)
         _fill_distances(features, space, distances)
-        number = _chosen(distances, space.ids, users[slots[n]].segment, margin)
+        number = _chosen(distances, space.ids, users[slots[n]].segment, space.margin)
         users[slots[n]].segment = space.ids[number]
         after[n].segment = space.ids[number]
         numbers[n], fits[n] = number, _fit(np.sqrt(distances[number]), space.quantiles[number])
@@ -109,7 +110,7 @@ def _fill_distances(features: Floats, space: _Space, distances: Floats) -> None:
 
 
 @uncounted
-def _chosen(distances: Floats, ids: NDArray[np.int64], before: int, margin: float) -> int:
+def _chosen(distances: Floats, ids: NDArray[np.int64], before: int, margin: np.float32) -> int:
     """Returns the group of a user who was in the one with the id `before`."""
     nearest, own = 0, -1
     for group in range(len(distances)):
