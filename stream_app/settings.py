@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from model.addresses import HIDDEN, check_store, secrets_in, shown
-from model.profile.profile import Part, parts_of
+from model.profile.parts import Part, parts_of
 from stream_app.environment import PREFIX, FilesSource, connection_problem, variable_of
 from stream_app.errors import SettingsInvalid
 

@@ -11,17 +11,17 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
 from model.data.event_log import EventLog, parts, sampled_times
-from model.data.events import Actions, concatenate
-from model.data.price_bins import NO_BINS, PriceBins, PriceCounts, price_bins_of
+from model.data.events import Actions, ItemNames, NameTable, concatenate
+from model.data.price_bins import NO_BINS, PriceBins, PriceCounts
 from model.data.query_table import QueryTable, joined_tables
 from model.data.sequences import (
     Sequences,
@@ -63,6 +63,16 @@ _COLUMNS: Final = ("item_keys", "contexts", "times", "continues", "offsets", "us
 Rows = NDArray[np.void]
 
 
+class FrequentNames(NamedTuple):
+    """What categories and brands are called, the most frequent first."""
+
+    categories: Sequence[str] = ()
+    brands: Sequence[str] = ()
+
+
+NO_NAMES: Final = FrequentNames()
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingWindow:
     """What a round of training learns from."""
@@ -70,11 +80,15 @@ class TrainingWindow:
     log: EventLog
     items: list[str]  # ids, in order of first appearance
     newest: Actions  # a few of the newest actions, in order per user
+    prices: PriceCounts = field(default_factory=PriceCounts)
+    names: FrequentNames = NO_NAMES
 
 
 def window_in_memory(actions: Actions) -> TrainingWindow:
     """Makes a window of actions, all in memory."""
-    return TrainingWindow(sequences_of(actions, price_bins_of(actions)), frequent_items(actions), actions)
+    prices = PriceCounts()
+    prices.add(actions)
+    return TrainingWindow(sequences_of(actions, prices.bins()), frequent_items(actions), actions, prices)
 
 
 def window_of_chunks(
@@ -85,26 +99,44 @@ def window_of_chunks(
     folder: Path,
     files: ExitStack,
     bins: PriceBins | None = NO_BINS,
+    names: ItemNames | None = None,
 ) -> TrainingWindow:
     """Makes a window of chunks, in order per user, of about so many rows; more than `room` actions go to disk.
 
-    Prices fall into `bins` and those that are made of the window (`PriceCounts.bins`); None: into none.
+    Prices fall into `bins` and those that are made of the window (`PriceCounts.bins`); None: into none. `names` has
+    those of the chunks once they are read.
     The files are in `folder` until `files` is closed. All actions of one user are in memory together. Raises `OSError`
     when there is no space left.
     """
     counts, newest, prices = Counter[str](), deque[Actions](), PriceCounts()
+    categories, brands = Counter[int](), Counter[int]()
     with ExitStack() as temporary:
         spread = _RowsByUser(_part_count(rows, room), folder, temporary)
         for chunk in chunks:
             counts.update(filter(None, chunk.items))
             prices.add(chunk)
+            categories.update(_counted(chunk.category_keys))
+            brands.update(_counted(chunk.brand_keys))
             newest.append(chunk)
             while sum(map(len, newest)) - len(newest[0]) >= _NEWEST:
                 newest.popleft()
             spread.add(chunk)
         spread.bins = NO_BINS if bins is None else prices.bins(bins)
         log: EventLog = spread.only_part() if spread.parts == 1 else DiskLog.of(spread.all_parts(), room, folder, files)
-    return TrainingWindow(log, most_frequent(counts), concatenate(list(newest)))
+    frequent = NO_NAMES
+    if names is not None:
+        frequent = FrequentNames(_by_frequency(names.categories, categories), _by_frequency(names.brands, brands))
+    return TrainingWindow(log, most_frequent(counts), concatenate(list(newest)), prices, frequent)
+
+
+def _counted(keys: NDArray[np.uint64]) -> dict[int, int]:
+    distinct, counts = np.unique(keys, return_counts=True)
+    return dict(zip(distinct.tolist(), counts.tolist(), strict=True))
+
+
+def _by_frequency(names: NameTable, counts: Counter[int]) -> list[str]:
+    """Returns the names of a table, the most frequent first."""
+    return [name for _, name in sorted(names.since(0), key=lambda pair: -counts[pair[0]])]
 
 
 class DiskLog:

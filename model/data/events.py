@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Annotated, Final
 
 import msgspec
@@ -78,43 +79,50 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class NameTable:
-    """Names by the buckets that they are hashed to: the first ones that come, as many as there is room for."""
+    """Names by their keys: the first ones that come, as many as there is room for."""
 
-    def __init__(self, buckets: int) -> None:
-        self._buckets = buckets
-        self._known: dict[str, int] = {}
+    def __init__(self) -> None:
+        self._keys: dict[str, int] = {}
+        self._names: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._keys)
 
-    def buckets_of(self, names: Sequence[str | None]) -> NDArray[np.uint16]:
-        """Returns the buckets of names, 1..buckets-1, and keeps the names; 0: not given."""
-        column = []
+    def keys_of(self, names: Sequence[str | None]) -> NDArray[np.uint64]:
+        """Returns the keys of names, (N,), and keeps the names; 0: not given."""
+        known, column = self._keys, []
         for name in names:
             if not name:
                 column.append(0)
                 continue
-            bucket = self._known.get(name)
-            column.append(self._add(name) if bucket is None else bucket)
-        return np.array(column, np.uint16)
+            key = known.get(name)
+            column.append(self._add(name) if key is None else key)
+        return np.array(column, np.uint64)
 
-    def names_in(self, bucket: int) -> list[str]:
-        """Returns the names that are kept of a bucket, in the order in which they came."""
-        return [name for name, other in self._known.items() if other == bucket]
+    def missing(self, keys: NDArray[np.uint64]) -> list[int]:
+        """Returns which of the keys (N,) stand for a name that there is room for and that is not kept, each once."""
+        if len(self._names) >= MOST_NAMES:
+            return []
+        return [key for key in np.unique(keys).tolist() if key and key not in self._names]
+
+    def since(self, number: int) -> list[tuple[int, str]]:
+        """Returns keys and names in the order in which they came, without the first ones."""
+        return list(islice(self._names.items(), number, None))
 
     def _add(self, name: str) -> int:
-        bucket = 1 + stable_hash(name) % (self._buckets - 1)
-        if len(self._known) < MOST_NAMES and len(name) <= ID_LENGTH:
-            self._known[name] = bucket
-        return bucket
+        key = stable_hash(name)
+        if len(self._keys) < MOST_NAMES and len(name) <= ID_LENGTH:
+            self._keys[name] = key
+            self._names[key] = name
+        return key
 
 
 class ItemNames:
-    """What categories and brands are called, which the model knows by their buckets alone."""
+    """What categories and brands are called, which records know by their keys, and the model by their buckets."""
 
     def __init__(self) -> None:
-        self.categories = NameTable(CATEGORY_BUCKETS)
-        self.brands = NameTable(BRAND_BUCKETS)
+        self.categories = NameTable()
+        self.brands = NameTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,8 @@ class Actions:
     currencies: NDArray[np.uint64]  # of these, by `currency_key`
     categories: NDArray[np.uint16]  # bucket
     brands: NDArray[np.uint16]  # bucket
+    category_keys: NDArray[np.uint64]  # by `NameTable`; 0: not given, or only the bucket is known
+    brand_keys: NDArray[np.uint64]  # as `category_keys`
     lines: NDArray[np.uint16]  # of the action in its event, from 0: above 0 it continues the event of the one before
 
     def __len__(self) -> int:
@@ -177,6 +187,8 @@ def actions_of(
     prices = [event.price for event in events]
     searches = np.flatnonzero(types == SEARCH)
     item_keys[searches], queries = read_queries([events[index].query or "" for index in searches.tolist()])
+    categories = names.categories.keys_of([event.category for event in events])
+    brands = names.brands.keys_of([event.brand for event in events])
     return Actions(
         users=[event.user_id for event in events],
         items=["" if event.type == "search" else event.item_id or "" for event in events],
@@ -189,8 +201,10 @@ def actions_of(
         prices=price_buckets(prices),
         amounts=np.array(prices, np.float64),  # None becomes NaN
         currencies=currency_keys([event.currency for event in events]),
-        categories=names.categories.buckets_of([event.category for event in events]),
-        brands=names.brands.buckets_of([event.brand for event in events]),
+        categories=buckets_of_keys(categories, CATEGORY_BUCKETS),
+        brands=buckets_of_keys(brands, BRAND_BUCKETS),
+        category_keys=categories,
+        brand_keys=brands,
         lines=np.array(lines or [0] * len(events), np.uint16),
     )
 
@@ -258,9 +272,19 @@ def price_buckets(prices: Sequence[float | None]) -> NDArray[np.uint8]:
     return _PRICE_STARTS.searchsorted(given, side="right").astype(np.uint8)
 
 
+def buckets_of_keys(keys: NDArray[np.uint64], buckets: int) -> NDArray[np.uint16]:
+    """Returns the buckets of the keys of names, 1..buckets-1; 0: not given."""
+    return np.where(keys == 0, 0, 1 + keys % np.uint64(buckets - 1)).astype(np.uint16)
+
+
+def name_keys(texts: Sequence[str | None]) -> NDArray[np.uint64]:
+    """Returns the keys of categories or brands, (N,), as a `NameTable` does; 0: not given."""
+    return np.array([stable_hash(text) if text else 0 for text in texts], np.uint64)
+
+
 def text_buckets(texts: Sequence[str | None], buckets: int) -> NDArray[np.uint16]:
     """Returns the hash buckets of texts, 1..buckets-1; 0: not given."""
-    return NameTable(buckets).buckets_of(texts)
+    return buckets_of_keys(name_keys(texts), buckets)
 
 
 def text_hashes(texts: Sequence[str | None]) -> NDArray[np.uint64]:

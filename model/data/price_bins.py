@@ -6,7 +6,7 @@ Shapes: N actions, C currencies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Final
@@ -20,8 +20,12 @@ from model.kernels.compiled import compiled
 EDGES: Final = PRICE_BUCKETS - 2  # lowest prices of a currency's bins but the first
 LEAST_PRICES: Final = 150  # of a currency, ten a bin, that bins are made of
 MOST_CURRENCIES: Final = 64  # with bins: the first ones of a log
+MOST_CATEGORIES: Final = 4_096  # whose prices are counted, each once for a currency: the first ones of a log
 _UNEVEN: Final = 2.0  # bins stay until one holds so many times the prices that the fullest of new ones would hold
 _ROUNDED: Final = np.uint32(0xFFFFE000)  # bits of a price that count when bins are made: about three digits
+
+_Histogram = tuple[NDArray[np.float32], NDArray[np.int64]]  # prices, rising, and how often each is there
+_NO_PRICES: Final[_Histogram] = (np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 class PriceBins:
@@ -64,10 +68,12 @@ NO_BINS: Final = PriceBins()
 
 
 class PriceCounts:
-    """Counts the prices of a log, by currency and rounded to about three digits, which bounds their number."""
+    """Counts the prices of a log, by currency and rounded to about three digits, which bounds their number; and those
+    of each category."""
 
     def __init__(self) -> None:
-        self._prices: dict[int, tuple[NDArray[np.float32], NDArray[np.int64]]] = {}  # by currency, rising; how often
+        self._prices: dict[int, _Histogram] = {}  # by currency
+        self._of_categories: dict[tuple[int, int], _Histogram] = {}  # by currency and the category's bucket
 
     def add(self, actions: Actions) -> None:
         """Counts the prices of some more actions."""
@@ -77,13 +83,23 @@ class PriceCounts:
         currencies = actions.currencies[given]
         for currency in np.unique(currencies).tolist():
             if currency in self._prices or len(self._prices) < MOST_CURRENCIES:
-                self._add(currency, prices[currencies == currency])
+                of_currency = currencies == currency
+                self._add(currency, prices[of_currency], actions.categories[given][of_currency])
 
-    def _add(self, currency: int, prices: NDArray[np.float32]) -> None:
-        known, counts = self._prices.get(currency, (prices[:0], np.zeros(0, np.int64)))
-        distinct, rows = np.unique(np.concatenate((known, prices)), return_inverse=True)
-        weights = np.concatenate((counts, np.ones(len(prices), np.int64)))
-        self._prices[currency] = distinct, np.bincount(rows, weights).astype(np.int64)
+    def _add(self, currency: int, prices: NDArray[np.float32], categories: NDArray[np.uint16]) -> None:
+        self._prices[currency] = _with(self._prices.get(currency, _NO_PRICES), prices)
+        order = np.argsort(categories, kind="stable")
+        buckets, starts = np.unique(categories[order], return_index=True)
+        for bucket, of_category in zip(buckets.tolist(), np.split(prices[order], starts[1:]), strict=True):
+            key = currency, bucket
+            if bucket and (key in self._of_categories or len(self._of_categories) < MOST_CATEGORIES):
+                self._of_categories[key] = _with(self._of_categories.get(key, _NO_PRICES), of_category)
+
+    def of_categories(self) -> Iterator[tuple[str, int, NDArray[np.float32], NDArray[np.int64]]]:
+        """Yields of each category with prices: their currency, its bucket, the prices, rising, and how often each is
+        there."""
+        for (currency, bucket), (prices, counts) in self._of_categories.items():
+            yield currency_name(currency), bucket, prices, counts
 
     def bins(self, known: PriceBins = NO_BINS) -> PriceBins:
         """Makes bins; those of a currency that are known stay as long as prices fall into them about evenly.
@@ -100,6 +116,13 @@ class PriceCounts:
             ):
                 edges[name] = fresh
         return PriceBins(dict(list(edges.items())[:MOST_CURRENCIES]))
+
+
+def _with(known: _Histogram, prices: NDArray[np.float32]) -> _Histogram:
+    """Returns a histogram with some more prices."""
+    distinct, rows = np.unique(np.concatenate((known[0], prices)), return_inverse=True)
+    weights = np.concatenate((known[1], np.ones(len(prices), np.int64)))
+    return distinct, np.bincount(rows, weights, len(distinct)).astype(np.int64)
 
 
 def price_bins_of(actions: Actions) -> PriceBins:

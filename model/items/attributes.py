@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.contexts import unpack_contexts, with_attributes
-from model.data.events import SEARCH, Actions, Event, actions_of, currency_key
+from model.data.events import (
+    BRAND_BUCKETS,
+    CATEGORY_BUCKETS,
+    SEARCH,
+    Actions,
+    Event,
+    ItemNames,
+    actions_of,
+    currency_key,
+)
 from model.items.catalogue import MARKET, ItemCatalogue
 from model.items.item import Item, Offer
 from model.items.string_table import Bytes, Numbers
@@ -34,9 +43,9 @@ class _Catalogue(NamedTuple):
     """The catalogue, for the compiled loop."""
 
     cells: NDArray[np.uint64]
-    prices: NDArray[np.uint8]  # (R,) buckets, as are the next two
-    categories: NDArray[np.uint16]
-    brands: NDArray[np.uint16]
+    prices: NDArray[np.uint8]  # (R,) buckets
+    category_keys: NDArray[np.uint64]  # (R,); 0: not given, as is the next
+    brand_keys: NDArray[np.uint64]  # (R,)
     amounts: NDArray[np.float64]  # (R,) prices
     currencies: Numbers  # (R,)
     markets: Numbers  # (R,)
@@ -52,16 +61,25 @@ class _Attributes(NamedTuple):
     currencies: NDArray[np.int64]  # of these: texts of the catalogue, or _OWN
     categories: NDArray[np.uint16]
     brands: NDArray[np.uint16]
+    category_keys: NDArray[np.uint64]
+    brand_keys: NDArray[np.uint64]
 
 
-def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCatalogue) -> Actions:
-    """Returns actions (N,) with what the catalogue knows of their items; `markets` (N,) are those they happened in."""
+def completed(
+    actions: Actions, markets: Sequence[str | None], catalogue: ItemCatalogue, names: ItemNames | None = None
+) -> Actions:
+    """Returns actions (N,) with what the catalogue knows of their items; `markets` (N,) are those they happened in.
+
+    `names` keeps what the catalogue calls their categories and brands.
+    """
     filled = _Attributes(
         actions.prices.copy(),
         actions.amounts.copy(),
         np.full(len(actions.prices), _OWN),
         actions.categories.copy(),
         actions.brands.copy(),
+        actions.category_keys.copy(),
+        actions.brand_keys.copy(),
     )
     with catalogue.lock:
         offers = catalogue.tables.lists["markets"].column
@@ -69,8 +87,8 @@ def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCa
         columns = _Catalogue(
             catalogue.table.cells,
             catalogue.column("price_buckets"),
-            catalogue.column("category_buckets"),
-            catalogue.column("brand_buckets"),
+            catalogue.column("category_keys"),
+            catalogue.column("brand_keys"),
             catalogue.column("prices"),
             catalogue.column("currencies"),
             catalogue.column("markets"),
@@ -79,6 +97,8 @@ def completed(actions: Actions, markets: Sequence[str | None], catalogue: ItemCa
         )
         _fill(columns, actions.item_keys, actions.types, numbers, filled)
         currencies = _currencies(actions.currencies, filled.currencies, catalogue)
+        if names is not None:
+            _keep_names(names, filled, actions.item_keys, catalogue)
     return replace(actions, **filled._asdict() | {"currencies": currencies})
 
 
@@ -97,8 +117,20 @@ def completed_contexts(
         currencies=np.zeros(len(contexts), np.uint64),
         categories=fields.categories.astype(np.uint16),
         brands=fields.brands.astype(np.uint16),
+        category_keys=np.zeros(len(contexts), np.uint64),
+        brand_keys=np.zeros(len(contexts), np.uint64),
     )
     return with_attributes(contexts, completed(actions, none, catalogue))
+
+
+def _keep_names(names: ItemNames, filled: _Attributes, item_keys: NDArray[np.uint64], catalogue: ItemCatalogue) -> None:
+    """Keeps the names of categories and brands that were filled in; few are new."""
+    for table, keys in ((names.categories, filled.category_keys), (names.brands, filled.brand_keys)):
+        for key in table.missing(keys):
+            row = int(catalogue.table.find(item_keys[np.flatnonzero(keys == key)[:1]])[0])
+            item = catalogue.item(row) if row >= 0 else None
+            if item is not None:
+                table.keys_of([item.category_text if table is names.categories else item.brand])
 
 
 @cache
@@ -139,10 +171,12 @@ def _fill(
         row = find_row(catalogue.cells, item_keys[n])
         if row < 0:
             continue
-        if filled.categories[n] == 0:
-            filled.categories[n] = catalogue.categories[row]
-        if filled.brands[n] == 0:
-            filled.brands[n] = catalogue.brands[row]
+        if filled.categories[n] == 0 and catalogue.category_keys[row] != 0:
+            filled.category_keys[n] = catalogue.category_keys[row]
+            filled.categories[n] = 1 + filled.category_keys[n] % np.uint64(CATEGORY_BUCKETS - 1)
+        if filled.brands[n] == 0 and catalogue.brand_keys[row] != 0:
+            filled.brand_keys[n] = catalogue.brand_keys[row]
+            filled.brands[n] = 1 + filled.brand_keys[n] % np.uint64(BRAND_BUCKETS - 1)
         if filled.prices[n] != 0:
             continue
         offer = _offer(catalogue, row, markets[n]) if markets[n] != 0 else -1

@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.events import (
-    BRAND_BUCKETS,
-    CATEGORY_BUCKETS,
     NO_TIME,
     item_key,
+    name_keys,
     price_buckets,
-    text_buckets,
 )
 from model.items.item import Item, Offer
 from model.items.string_table import Numbers, StringTable, frozen, grown
@@ -52,9 +50,9 @@ COLUMNS: Final[dict[str, type[np.generic]]] = {
     "released": np.int64,  # milliseconds since the epoch; NO_TIME: not given
     "details": np.int64,  # where the rest of the record lies, as who applies it says
     "available": np.int8,  # 1, 0, or -1: not given
-    "price_buckets": np.uint8,  # as the model reads them; 0: not given, as are the next two
-    "category_buckets": np.uint16,
-    "brand_buckets": np.uint16,
+    "price_buckets": np.uint8,  # as the model reads them; 0: not given
+    "category_keys": np.uint64,  # of the whole path, see `NameTable`; 0: not given
+    "brand_keys": np.uint64,
 }
 LISTS: Final = ("categories", "tags", "markets")  # columns of numbers of lists
 TEXTS: Final = tuple(name for name, kind in COLUMNS.items() if kind is np.uint32 and name not in LISTS)
@@ -296,8 +294,8 @@ def _buckets_of(items: Sequence[Item]) -> dict[str, NDArray[Any]]:
     """Returns what the model reads of items as it reads it of events (N,)."""
     return {
         "price_buckets": price_buckets([item.price for item in items]),
-        "category_buckets": text_buckets([item.category_text for item in items], CATEGORY_BUCKETS),
-        "brand_buckets": text_buckets([item.brand for item in items], BRAND_BUCKETS),
+        "category_keys": name_keys([item.category_text for item in items]),
+        "brand_keys": name_keys([item.brand for item in items]),
     }
 
 

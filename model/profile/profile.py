@@ -1,16 +1,15 @@
-"""What a version brings for the profiles of users, and which of it is computed."""
+"""What a version brings for the profiles of users."""
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Final
 
 import msgspec
 
+from model.profile.fitted_preferences import FittedPreferences
 from model.profile.fitted_scores import Scores
 from model.profile.fitted_segments import FittedSegments
-
-Part = Literal["preferences", "segment", "scores", "reasons"]  # of what is said of a user
-PARTS: Final[tuple[Part, ...]] = get_args(Part)
+from model.profile.price_bands import PriceBands
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -21,22 +20,14 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
 
     scores: Scores | None = None
     segments: FittedSegments | None = None
+    price_bands: PriceBands | None = None
+    preferences: FittedPreferences | None = None
 
     def check(self) -> None:
         """Raises ValueError for a part whose numbers do not fit together."""
-        if self.scores is not None:
-            self.scores.check()
-        if self.segments is not None:
-            self.segments.check()
+        for part in (self.scores, self.segments, self.price_bands, self.preferences):
+            if part is not None:
+                part.check()
 
 
 NO_PROFILE: Final = Profile()
-
-
-def parts_of(text: str) -> frozenset[Part]:
-    """Reads a list of parts, separated by commas, or `none`. Raises ValueError for an unknown name."""
-    names = [name.strip() for name in text.split(",")] if text.strip() != "none" else []
-    for name in names:
-        if name not in PARTS:
-            raise ValueError(f"{name!r} is no part of a profile: say {', '.join(PARTS)}, several with commas, or none")
-    return frozenset(part for part in PARTS if part in names)

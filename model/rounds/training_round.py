@@ -152,7 +152,7 @@ def train_round(
         run = replace(run, seed=config.seed + 1)
         model = _taken_in(model, vocabulary, window.log, cut, start.sample, fitting, run)
         served = served_quality(unsaved(model), on_slice)
-        model = _with_profile(model, window.log, champion, run)
+        model = _with_profile(model, window, champion, run)
         verdict, published = check_published(verdict, challenger, served, config.gate), ranking(served.ranks)
     quality = list(quality_by_slice(challenger, judged, summary.items_before(cut), cut))
     report = TrainingReport(data_window(summary, cut), quality, curve.points)
@@ -267,9 +267,9 @@ def _taken_in(
     return replace(model, network=network, vocabulary=vocabulary, fusion=fusion, calibration=calibration)
 
 
-def _with_profile(model: Model, log: EventLog, champion: Version | None, run: FitRun) -> Model:
+def _with_profile(model: Model, window: TrainingWindow, champion: Version | None, run: FitRun) -> Model:
     before = NO_PROFILE if champion is None else champion.profile
-    fitted = FittedModel(model.network, model.vocabulary, model.fusion, log, before)
+    fitted = FittedModel(model.network, model.vocabulary, model.fusion, window.log, window.prices, window.names, before)
     return replace(model, profile=fit_profile(fitted, run))
 
 

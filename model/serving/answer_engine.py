@@ -11,12 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 
-from model.profile.profile import Part
+from model.profile.parts import Part
+from model.profile.preference_hits import PreferenceHits
+from model.profile.preference_shares import UNFITTED_MODEL
 from model.serving.answers import Answers, ranked_keys
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
-from model.serving.serving import RankingRequest
 from model.serving.state_engine import SteppedEvents
 from model.statistics.statistics_table import StatisticsTable
 
@@ -54,34 +56,46 @@ class AnswerEngine:
         self._parts = parts
         self.statistics: StatisticsSource = NoStatistics()
         self._scores = OnlineScores()
+        self._preference_hits = PreferenceHits()
         self._versions_begun = 0  # versions that had begun to serve when the kept answers were given
 
     @property
     def nbytes(self) -> int:
         """Bytes of the kept answers."""
-        return self._scores.nbytes
+        return self._scores.nbytes + self._preference_hits.nbytes
 
     @torch.inference_mode()
     def answer(self, stepped: SteppedEvents) -> BatchAnswers:
         """Answers each new event of a batch; batches must come in the order in which they were stepped."""
         if len(stepped.freed_slots):
             self._scores.forget(stepped.freed_slots)
+            self._preference_hits.forget(stepped.freed_slots)
         if stepped.versions_begun != self._versions_begun:
             self._scores.forget_rankings()
             self._versions_begun = stepped.versions_begun
         request = stepped.request
         if request is None:
             assert stepped.rules_answers is not None
-            return BatchAnswers(stepped.rules_answers, NOTHING)
+            return BatchAnswers(self._with_profile(stepped.rules_answers, stepped), NOTHING)
         with self.statistics.up_to_date() as table:
             request.serving.follow(table)
-            answers = self._with_profile(request.answer(), request, stepped)
+            answers = self._with_profile(request.answer(), stepped)
         ranked = ranked_keys(answers.items, request.serving.ranking.item_keys)
         return BatchAnswers(answers, self._scores.score(stepped.events, answers, ranked, stepped.capacity))
 
-    def _with_profile(self, answers: Answers, request: RankingRequest, stepped: SteppedEvents) -> Answers:
+    def _with_profile(self, answers: Answers, stepped: SteppedEvents) -> Answers:
         """Adds what is said of the users beside what they will do next."""
-        heads = request.serving.scores if "scores" in self._parts else None
-        if heads is None:
+        request = stepped.request
+        heads = request.serving.scores if request is not None and "scores" in self._parts else None
+        if heads is not None and request is not None:
+            answers = replace(answers, scores=heads.answer(request.recent, None, stepped.events.times))
+        if stepped.liked is None:
             return answers
-        return replace(answers, scores=heads.answer(request.recent, None, stepped.events.times))
+        if request is None:
+            model, vectors = UNFITTED_MODEL, np.zeros((len(answers.purchase), 0), np.float32)
+        else:
+            model, vectors = request.serving.preferences, request.vectors.cpu().numpy()
+        liked, events = model.answer(stepped.liked.after, vectors), stepped.events
+        turned_to = stepped.liked.turned_to * events.scored[:, None]
+        scored = self._preference_hits.score(events.slots, turned_to, liked.shares.keys, stepped.capacity)
+        return replace(answers, liked=replace(liked, scored=scored))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model.data.events import SEARCH
 from model.kernels.compiled import compiled, uncounted
+from model.profile.preference_shares import LikedAnswers
 from model.profile.scores import ScoreAnswers
 
 RANKED: Final = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
@@ -31,6 +32,7 @@ class Answers:
     type_given_item: NDArray[np.float32]  # (N, k, K)
     purchase: NDArray[np.float32]  # (N,)
     scores: ScoreAnswers | None = None  # None: nobody asked for them, or the version has none
+    liked: LikedAnswers | None = None  # what the users like; None: nobody asked for it
 
 
 def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

@@ -18,6 +18,10 @@ from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused, one_line
 from model.network.calibration import Calibration
 from model.network.network import Network
+from model.profile.fitted_preferences import UNFITTED
+from model.profile.preference_shares import PreferenceModel
+from model.profile.price_bands import NO_BANDS, BandTable
+from model.profile.profile import Profile
 from model.profile.rhythm import RHYTHM
 from model.profile.scores import ScoreHeads
 from model.search.catalogue import Catalogue
@@ -45,6 +49,7 @@ class Serving:
     ranking: ServedRanking
     calibration: Calibration  # of the purchase logit
     device: torch.device
+    preferences: PreferenceModel
     scores: ScoreHeads | None = None  # None: the version foresees nothing of its users beside their actions
 
     @property
@@ -133,9 +138,15 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         calibration=version.calibration,
         device=device,
         scores=None if version.profile.scores is None else ScoreHeads(version.profile.scores),
+        preferences=_preferences(version.profile),
     )
     _warm_up(serving)
     return serving
+
+
+def _preferences(profile: Profile) -> PreferenceModel:
+    bands = NO_BANDS if profile.price_bands is None else BandTable(profile.price_bands)
+    return PreferenceModel(profile.preferences or UNFITTED, bands)
 
 
 def _check_state(version: Version, hidden: int) -> None:

@@ -23,6 +23,9 @@ from model.data.events import Actions
 from model.data.price_bins import NO_BINS, PriceBins
 from model.data.user_clocks import user_clocks
 from model.data.vocabulary import Tokens
+from model.profile.preferences import LikedEvents, PreferenceCounters
+from model.profile.price_bands import NO_BANDS
+from model.profile.warm_up import warm_up
 from model.serving.answers import Answers
 from model.serving.canary import Canary
 from model.serving.live_rules import LiveRules
@@ -58,6 +61,7 @@ class SteppedEvents:
     versions_begun: int  # versions that had begun to serve by then
     freed_slots: NDArray[np.int64]  # slots taken from their users since the batch before
     capacity: int  # slots that there were
+    liked: LikedEvents | None = None  # what they say of the users' preferences; None: nobody asks
 
 
 class UserCounts(NamedTuple):
@@ -90,6 +94,13 @@ class StateEngine:
         self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
         self._rules_scores = OnlineHitRate()
         self._freed_slots = np.zeros(0, np.int64)  # slots taken from their users since the last batch
+        self._preferences: PreferenceCounters | None = None
+
+    def count_preferences(self) -> None:
+        """Counts from now on what users like, as part of their states; they have none yet."""
+        warm_up()
+        self._preferences = PreferenceCounters()
+        self.states.keep(self._preferences)
 
     def serve(self, serving: Serving, canary: Canary | None = None) -> None:
         """Serves a version from the next batch on. Answers given so far are not scored: they are another version's."""
@@ -187,6 +198,7 @@ class StateEngine:
         events = new.events(states.partitions_of(new.slots))
         rules_answers, rules_ranks = self._follow_by_rules(new, events, answer=serving is None)
         request, lengths = self._apply(serving, new)
+        liked = self._count_preferences(serving, new)
         states.offsets[new.slots] = positions[indices]  # ascending, so each user's last one stays
         freed, self._freed_slots = self._freed_slots, self._freed_slots[:0]
         return SteppedEvents(
@@ -199,7 +211,15 @@ class StateEngine:
             versions_begun=self._versions_begun,
             freed_slots=freed,
             capacity=states.capacity,
+            liked=liked,
         )
+
+    def _count_preferences(self, serving: Serving | None, new: NewActions) -> LikedEvents | None:
+        """Counts what users like; returns it after each event (E,). Prices fall into the bands of the version."""
+        if self._preferences is None:
+            return None
+        bands = NO_BANDS if serving is None else serving.preferences.bands
+        return self._preferences.count(new.slots, new.actions, new.applied, bands)
 
     def _new_actions(self, indices: NDArray[np.int64], slots: NDArray[np.int64], actions: Actions) -> NewActions:
         """The new actions of a batch, which stand at `indices` (M,), with what the states say about them."""

@@ -145,6 +145,8 @@ def _columns(actions: NDArray[np.void]) -> Actions:
         currencies=np.zeros(len(actions), np.uint64),
         categories=actions["category"].copy(),
         brands=actions["brand"].copy(),
+        category_keys=np.zeros(len(actions), np.uint64),
+        brand_keys=np.zeros(len(actions), np.uint64),
         lines=actions["line"].copy(),
     )
 

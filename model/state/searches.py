@@ -24,6 +24,7 @@ from model.kernels.hash_table import find_row
 from model.state.history_rings import Rings, held
 from model.state.record_writer import write_number
 from model.state.sections import HEAD_BYTES, SEARCHES
+from model.state.user_columns import Sections
 from model.state.user_record import FIRST_VERSION, StoredUsers
 
 _LEAST_FORGOTTEN: Final = 65_536  # searches in memory below which nobody looks whether they are still needed
@@ -31,8 +32,6 @@ _ENTRY: Final = 9  # bytes of a search without words
 _FIRST_WORDS: Final = 5  # of a search that layout 1 has
 _FIRST_BUCKETS: Final = 4_095  # of a word in layout 1, from 1 on
 _WORD_BITS: Final = 12  # of a word in a key of layout 1
-
-Sections = tuple[NDArray[np.uint8], NDArray[np.int64]]  # one user's behind the other; where each begins, the last ends
 
 
 class _Sequences(NamedTuple):

@@ -20,7 +20,7 @@ from model.errors import RecordCorrupt
 # Tags are given out here, once and for ever: a number that was in use never gets another meaning. 0 is no tag.
 SEARCHES: Final = 1  # the words of the searches among the actions; the lowest, as it is written first
 JOINS: Final = 2  # which sequences were given away and taken in: `user_joins`
-PREFERENCES: Final = 3  # reserved
+PREFERENCES: Final = 3  # what the user likes: `model/profile/preference_section`
 SEGMENT: Final = 4  # reserved
 TIMERS: Final = 5  # the user's visit, and when something is to be told of it: `visits`
 TAGS: Final = {"searches": SEARCHES, "joins": JOINS, "preferences": PREFERENCES, "segment": SEGMENT, "timers": TIMERS}

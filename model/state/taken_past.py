@@ -119,6 +119,9 @@ def _merge_into(
     _join_windows(windows, past.event_ids[changed], later)
     states.event_ids[of] = windows
     states.weights_id[of] = 0
+    for column in states.columns:
+        for slot, begin, end in zip(of.tolist(), part.starts[:-1].tolist(), part.starts[1:].tolist(), strict=True):
+            column.take_in(slot, b"", part.contexts[begin:end])
 
 
 @compiled

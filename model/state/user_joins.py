@@ -59,15 +59,18 @@ def take_sequence(states: UserStates, slot: int, source: Source, record: bytes) 
     notes = notes_of(states, slot)
     if source in notes.taken_in:
         return False
-    anonymous = _sequence_of(states, record)
-    if anonymous is None:
+    stored = _sequence_of(states, record)
+    if stored is None:
         return False
+    anonymous, sections = stored
     item_keys, contexts, sizes = states.histories.gather(np.array([slot]))
     size = int(sizes[0])
     known = UserSequence(
         item_keys[0, :size], contexts[0, :size], int(states.last_times[slot]), int(states.sessions[slot])
     )
     _put(states, slot, merged(anonymous, known, states.histories.length))
+    for column in states.columns:
+        column.take_in(slot, sections.get(column.tag, b""), anonymous.contexts)
     taken_in = [*notes.taken_in, source][-TAKEN_IN:]
     set_notes(states, slot, msgspec.structs.replace(notes, taken_in=taken_in))
     return True
@@ -83,8 +86,9 @@ def _sequence_record(states: UserStates, slot: int) -> bytes:
     return pack(replace(user, weights_id=np.zeros(1, np.uint64), hidden=hidden, event_ids=event_ids))[0]
 
 
-def _sequence_of(states: UserStates, record: bytes) -> UserSequence | None:
-    """Reads a sequence that was given away, and the words of its searches; None: it is of another stream epoch.
+def _sequence_of(states: UserStates, record: bytes) -> tuple[UserSequence, dict[int, bytes]] | None:
+    """Reads a sequence that was given away with its sections, and the words of its searches; None: it is of another
+    stream epoch.
 
     Raises `RecordCorrupt`.
     """
@@ -93,10 +97,12 @@ def _sequence_of(states: UserStates, record: bytes) -> UserSequence | None:
         raise RecordCorrupt(f"the sequence of an anonymous user cannot be read: {fault}")
     if not len(stored.rows):
         return None
-    states.add_searches(stored_queries(stored, [split_sections(stored.sections[0]).get(SEARCHES, b"")]))
+    sections = split_sections(stored.sections[0])
+    states.add_searches(stored_queries(stored, [sections.get(SEARCHES, b"")]))
     row = stored.rows[0]
     actions = row["actions"][: row["actions_size"]]
-    return UserSequence(actions["object"].copy(), actions["context"].copy(), int(row["last_time"]), int(row["session"]))
+    last_time, session = int(row["last_time"]), int(row["session"])
+    return UserSequence(actions["object"].copy(), actions["context"].copy(), last_time, session), sections
 
 
 def _put(states: UserStates, slot: int, sequence: UserSequence) -> None:

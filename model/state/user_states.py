@@ -23,9 +23,10 @@ from model.errors import RecordCorrupt
 from model.kernels.compiled import compiled
 from model.state.history_rings import Histories, grown
 from model.state.log_cuts import CUT_USER, LogCut, cut_of
-from model.state.searches import Searches, Sections, stored_queries
-from model.state.sections import SEARCHES, joined_sections, split_sections
+from model.state.searches import Searches, stored_queries
+from model.state.sections import SEARCHES, split_sections
 from model.state.slots import Slots
+from model.state.user_columns import Sections, UserColumns, in_order_of_tags, no_sections
 from model.state.user_record import FIRST_VERSION, RECORD_VERSION, StoredUsers, UserRecords, unpack
 
 EVENT_ID_WINDOW: Final = 16  # last event ids of a user that are remembered
@@ -81,6 +82,7 @@ class UserStates:
         self.returned = 0  # how many users the current batch brought back from the store
         self.damaged: list[DamagedRecord] = []  # that the current batch found in the store
         self._slots = Slots(slots)
+        self.columns: list[UserColumns] = []  # by rising tag
         self._sections: dict[int, dict[int, bytes]] = {}  # by slot and tag, of the few users who have any
         self._cuts: dict[int, LogCut] = {}  # by partition, of those touched since the last `clear`
         self._most = most
@@ -98,8 +100,14 @@ class UserStates:
     def nbytes(self) -> int:
         """The bytes of all arrays, on the host and on the device."""
         arrays = (self.offsets, self.last_times, self.sessions, self.event_ids, self.weights_id)
+        kept = sum(column.nbytes for column in self.columns)
         rings = (self.histories.item_keys, self.histories.contexts, self.histories.counts)
-        return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes + self.searches.table.nbytes
+        return sum(array.nbytes for array in (*arrays, *rings)) + self.hidden.nbytes + self.searches.table.nbytes + kept
+
+    def keep(self, column: UserColumns) -> None:
+        """Keeps a column of users from now on, before there are any."""
+        column.grow(self.capacity)
+        self.columns = sorted([*self.columns, column], key=lambda each: each.tag)
 
     def positions(self, partitions: Sequence[int], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns the positions of N offsets in the logs of their partitions, (N,); see `log_cuts`.
@@ -207,6 +215,8 @@ class UserStates:
         """Takes the sequence from the user in a slot: what comes next is their first action. Event ids stay."""
         slots = np.array([slot])
         self.histories.clear(slots)
+        for column in self.columns:
+            column.clear(slots)
         self.last_times[slot], self.sessions[slot], self.weights_id[slot] = NO_TIME, 0, 0
         self.hidden[slot] = 0
 
@@ -226,6 +236,8 @@ class UserStates:
         self.event_ids[slots] = 0
         self.weights_id[slots] = 0
         self.histories.clear(slots)
+        for column in self.columns:
+            column.clear(slots)
         for slot in self._sections.keys() & set(slots.tolist()) if self._sections else ():
             del self._sections[slot]
         self.hidden[torch.from_numpy(slots).to(self.device)] = 0
@@ -271,13 +283,10 @@ class UserStates:
         )
 
     def _other_sections(self, slots: NDArray[np.int64]) -> Sections:
-        """The sections of slots (U,) that are no columns."""
-        if not self._sections:
-            return np.zeros(0, np.uint8), np.zeros(len(slots) + 1, np.int64)
-        data = [joined_sections(self._sections.get(slot, {})) for slot in slots.tolist()]
-        starts = np.cumsum([0, *map(len, data)])
-        writable = bytearray().join(data)  # loops would be compiled anew for arrays that are read-only
-        return np.frombuffer(writable, np.uint8), starts
+        """The sections of slots (U,) but for the searches."""
+        others = [self._sections.get(slot, {}) for slot in slots.tolist()] if self._sections else []
+        columns = [(each.tag, each.sections(slots, self.histories)) for each in self.columns]
+        return in_order_of_tags([(0, no_sections(len(slots))), *columns], others)
 
     def restore(self, partition: int, records: dict[str, bytes]) -> int:
         """Puts stored users of a partition into the slots that they have; returns how many.
@@ -304,14 +313,18 @@ class UserStates:
         return len(users)
 
     def _restore_sections(self, slots: NDArray[np.int64], stored: StoredUsers) -> None:
-        searches = []
-        for slot, data in zip(slots.tolist(), stored.sections, strict=True):
+        searches, contents = [], [[b""] * len(slots) for _ in self.columns]
+        for row, (slot, data) in enumerate(zip(slots.tolist(), stored.sections, strict=True)):
             if data:
                 sections = split_sections(data)
                 searches.append(sections.pop(SEARCHES, b""))
+                for column, of_column in zip(self.columns, contents, strict=True):
+                    of_column[row] = sections.pop(column.tag, b"")
                 if sections:
                     self._sections[slot] = sections
         self.add_searches(stored_queries(stored, searches))
+        for column, of_column in zip(self.columns, contents, strict=True):
+            column.restore(slots, of_column, self.histories)
 
     def add_searches(self, queries: QueryWords) -> None:
         """Takes in the words of searches that are in rings, or about to be."""
@@ -329,6 +342,8 @@ class UserStates:
         with torch.inference_mode(False):  # a tensor made in inference mode could not be written to outside of it
             self.hidden = torch.cat((self.hidden, self.hidden.new_zeros(slots - before, self.hidden.shape[1])))
         self._slots.grow(slots)
+        for column in self.columns:
+            column.grow(slots)
 
 
 @compiled

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from model.data.deduplicate import Deduplicator
-from model.data.events import Actions
+from model.data.events import Actions, ItemNames
 from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
 from stream_app.errors import HistoryUnusable
@@ -142,13 +142,19 @@ class EventHistory:
                 self.shown.append(shown, FileMetadata(stream, behind, written))
             self.events.append(batches, FileMetadata(stream, dict(spans), written, missing))
 
-    def chunks(self, most: int, until: int | None = None, catalogue: ItemCatalogue | None = None) -> Iterator[Actions]:
+    def chunks(
+        self,
+        most: int,
+        until: int | None = None,
+        catalogue: ItemCatalogue | None = None,
+        names: ItemNames | None = None,
+    ) -> Iterator[Actions]:
         """Yields the newest `most` events, oldest first, in order per partition, without a user's repeated event ids.
 
-        `until`: the number of the last file to read. `catalogue` says what events do not say of their items. A chunk
-        has 50,000 events at most, and only one is in memory. Imported events come first, in the order of time, up to
-        where the history itself begins. Raises `HistoryFailed` when a file turns out to be damaged: the next start
-        reads its events from Kafka.
+        `until`: the number of the last file to read. `catalogue` says what events do not say of their items, and
+        `names` keeps what their categories and brands are called. A chunk has 50,000 events at most, and only one is in
+        memory. Imported events come first, in the order of time, up to where the history itself begins. Raises
+        `HistoryFailed` when a file turns out to be damaged: the next start reads its events from Kafka.
         """
         newest, rows = list[HistoryFile](), 0
         for file in reversed(self.files_until(until)):
@@ -160,12 +166,12 @@ class EventHistory:
         if rows < most and self.imported.files:
             begin = begin_of(self._storage, newest)
             for batch in self.imported.newest(most - rows, begin):
-                yield deduplicator.without_repeats(_actions(batch, catalogue))
+                yield deduplicator.without_repeats(_actions(batch, catalogue, names))
         for index, file in enumerate(newest):
             skip = max(0, rows - most) if index == 0 else 0
             with raising_when_damaged(self._storage, file):
                 for batch in read_actions(self._storage, file, skip):
-                    yield deduplicator.without_repeats(_actions(batch, catalogue))
+                    yield deduplicator.without_repeats(_actions(batch, catalogue, names))
 
     def files_until(self, number: int | None) -> list[HistoryFile]:
         """Returns the files up to the one of this number, or all for None."""
@@ -223,7 +229,7 @@ def _from(starts: Mapping[int, int], rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows.filter(pa.array(rows["offset"].to_numpy() >= first))
 
 
-def _actions(rows: pa.RecordBatch, catalogue: ItemCatalogue | None) -> Actions:
+def _actions(rows: pa.RecordBatch, catalogue: ItemCatalogue | None, names: ItemNames | None) -> Actions:
     """Returns the actions in rows; what they do not say of their items, the catalogue says, as in a worker."""
-    actions = actions_in(rows)
-    return completed(actions, rows["market"].to_pylist(), catalogue) if catalogue else actions
+    actions = actions_in(rows, names)
+    return completed(actions, rows["market"].to_pylist(), catalogue, names) if catalogue else actions

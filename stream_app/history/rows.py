@@ -22,11 +22,12 @@ from model.data.events import (
     SEARCH,
     TYPE_CODES,
     Actions,
+    ItemNames,
+    buckets_of_keys,
     currency_keys,
     is_return,
     item_key,
     price_buckets,
-    text_buckets,
     text_hashes,
 )
 from model.data.queries import read_queries
@@ -71,8 +72,11 @@ def shown_rows_of(partition: int, offsets: Sequence[int], shown: Sequence[ShownL
     return pa.RecordBatch.from_pydict(columns, schema=SHOWN.schema)
 
 
-def actions_in(rows: pa.RecordBatch) -> Actions:
-    """Returns the actions in rows that have ACTION_COLUMNS, the same as `actions_of` makes of their events."""
+def actions_in(rows: pa.RecordBatch, names: ItemNames | None = None) -> Actions:
+    """Returns the actions in rows that have ACTION_COLUMNS, the same as `actions_of` makes of their events.
+
+    `names` keeps what categories and brands are called.
+    """
     types = _by_value(rows["type"], lambda names: np.array([TYPE_CODES[name] for name in names], np.uint8))
     given_back = pc.less(rows["quantity"], 0).fill_null(False).to_numpy(zero_copy_only=False)
     types[given_back & (types == PURCHASE)] = REMOVE
@@ -80,6 +84,11 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
     item_keys = _by_value(rows["item_id"], lambda texts: np.array([item_key(text or "") for text in texts], np.uint64))
     asked = rows["query"].cast(pa.string()).filter(pa.array(searches)).fill_null("")
     item_keys[searches], queries = read_queries(asked.to_pylist())
+    names = names or ItemNames()
+    categories, brands = (
+        _by_value(rows["category"], names.categories.keys_of),
+        _by_value(rows["brand"], names.brands.keys_of),
+    )
     return Actions(
         users=_texts(rows["user_id"]),
         items=_texts(pc.if_else(pa.array(searches), pa.scalar("", pa.string()), rows["item_id"].cast(pa.string()))),
@@ -92,8 +101,10 @@ def actions_in(rows: pa.RecordBatch) -> Actions:
         prices=_by_value(rows["price"], price_buckets),
         amounts=_by_value(rows["price"], lambda prices: np.array(prices, np.float64)),  # None becomes NaN
         currencies=_by_value(rows["currency"], currency_keys),
-        categories=_by_value(rows["category"], lambda texts: text_buckets(texts, CATEGORY_BUCKETS)),
-        brands=_by_value(rows["brand"], lambda texts: text_buckets(texts, BRAND_BUCKETS)),
+        categories=buckets_of_keys(categories, CATEGORY_BUCKETS),
+        brands=buckets_of_keys(brands, BRAND_BUCKETS),
+        category_keys=categories,
+        brand_keys=brands,
         lines=rows["line"].to_numpy(zero_copy_only=False),
     )
 

@@ -22,7 +22,7 @@ from stream_app.following.content import Origin
 from stream_app.following.snapshots import SnapshotRefused, head_at, in_place_of
 from stream_app.items.details import DetailsFiles
 
-FORMAT: Final = 1
+FORMAT: Final = 2  # 1 had no keys of categories and brands
 _TEXTS: Final = "texts"  # the table beside those of the lists
 _LONGEST_HEAD: Final = 1 << 20  # bytes
 _CHECKSUM: Final = 32  # characters, behind the head

@@ -20,13 +20,14 @@ from model.evaluation.ranking import RankedTargets, Ranker, Ranking, rank_all
 from model.evaluation.split import Split
 from model.rounds.experiment import BASELINES, fit_on_split, quality_by_epoch
 from model.rounds.fit_model import Model
-from model.training.fit_run import Progress
+from model.training.fit_run import FitRun, Progress
 from model.versions.version import Version, load
 from stream_app.device import choose_device
 from stream_app.errors import InputUnreadable, VersionUnusable
 from stream_app.offline.evaluation_data import DataSource, EvaluationData, read_data
 from stream_app.offline.live_report import LiveReport
 from stream_app.offline.live_run import LiveRun, live_model, run_live
+from stream_app.offline.profiles.preferences import report_preferences
 from stream_app.offline.progress import ProgressLine
 from stream_app.offline.report import MODEL, NETWORK, DataSummary, Report, TrainingSummary
 from stream_app.settings import Settings
@@ -55,8 +56,10 @@ def run_evaluation(
         progress(f"learning {baseline}")
         ranked[baseline] = _rank(baseline, make(split.known, items), split, progress)
     live = _run_live(source, data, measured, settings, device, progress)
+    progress("preferences")
+    preferences = report_preferences(measured.version, split, FitRun(device, settings.seed))
     progress.close()
-    return replace(_report(source, split, items, ranked, epochs, measured, begun), live=live)
+    return replace(_report(source, split, items, ranked, epochs, measured, begun), live=live, preferences=preferences)
 
 
 def _run_live(

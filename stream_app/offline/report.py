@@ -12,6 +12,7 @@ from model.evaluation.quality import Quality
 from model.evaluation.ranking import LIST_SIZE, Ranking
 from model.training.fit_network import FitReport
 from stream_app.offline.live_report import LiveReport
+from stream_app.offline.profiles.preferences import PreferencesReport
 from stream_app.offline.text_table import table
 
 NETWORK: Final = "network"  # the network alone, without statistics of the log
@@ -78,6 +79,7 @@ class Report:
     training: TrainingSummary | None  # None: a version was loaded
     seconds: float  # of the whole evaluation
     live: LiveReport | None = None  # None: not asked for
+    preferences: PreferencesReport | None = None  # None: the log says too little of what items are
 
     @property
     def model(self) -> str:
@@ -119,9 +121,10 @@ class Report:
                 yield from self._slice(KINDS[kind], labels)
         if self.purchase:
             yield from _purchase(self.purchase)
-        if self.live:
-            yield ""
-            yield from self.live.lines()
+        for part in (self.preferences, self.live):
+            if part:
+                yield ""
+                yield from part.lines()
 
     def as_json(self) -> dict[str, Any]:
         """Returns the report as JSON values; shares are from 0 to 1, not per cent."""
@@ -139,6 +142,7 @@ class Report:
                 for kind, labels in self.slices.items()
             },
             "purchase": _rounded(asdict(self.purchase)) if self.purchase else None,
+            "preferences": self.preferences.as_json() if self.preferences else None,
             "live": self.live.as_json() if self.live else None,
             "epochs": [_means(ranking) for ranking in self.epochs],
             "seconds": round(self.seconds, 3),

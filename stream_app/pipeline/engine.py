@@ -34,4 +34,7 @@ def new_engine(
     )
     if settings.write_format == "previous":
         states.version = FIRST_VERSION
-    return StateEngine(states, rules_share=settings.rules_share, rules=rules)
+    engine = StateEngine(states, rules_share=settings.rules_share, rules=rules)
+    if "preferences" in settings.profile_parts:
+        engine.count_preferences()
+    return engine

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from model.data.event_time import FLAGS
 from model.errors import RefusalReason
+from model.profile.preference_hits import PREFERENCE_FIELDS
 from model.serving.answers import Answers
 from model.serving.online_hits import count_hits
 from model.serving.online_scores import BatchScores, VersionScore
@@ -256,8 +257,20 @@ class WorkerMetrics:
             ["ranker"],
             registry=registry,
         )
+        self._preference_scored = Counter(
+            "nextact_preference_scored",
+            "Next items whose category or brand scored the preferences before them",
+            ["field"],
+            registry=registry,
+        )
+        self._preference_hits = Counter(
+            "nextact_preference_hits", "Of these, those among the 3 largest shares", ["field"], registry=registry
+        )
         self.versions = VersionScores()
         registry.register(self.versions)
+        for field in PREFERENCE_FIELDS:
+            self._preference_scored.labels(field)
+            self._preference_hits.labels(field)
         for flag in FLAGS:
             self.event_time.labels(flag or "ok")
         for reason in REASONS:
@@ -307,3 +320,9 @@ class WorkerMetrics:
         scored.inc(len(ranks))
         hits.inc(hit_count)
         reciprocal_ranks.inc(reciprocals)
+
+    def score_preferences(self, scored: NDArray[np.int64]) -> None:
+        """Counts what scored the preferences before it, and what of these were hits: (F, 2)."""
+        for field, (count, hits) in zip(PREFERENCE_FIELDS, scored.tolist(), strict=True):
+            self._preference_scored.labels(field).inc(count)
+            self._preference_hits.labels(field).inc(hits)

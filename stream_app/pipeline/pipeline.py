@@ -30,6 +30,7 @@ from stream_app.contract.decoded import DecodedBatch, Rejection
 from stream_app.contract.events import decode_batch
 from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
+from stream_app.contract.profiles.preferences_json import PreferencesEncoder
 from stream_app.contract.profiles.scores_json import scores_json
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, concatenate, frozen, strings
@@ -79,6 +80,7 @@ class Pipeline:
             recommendations=settings.recommendations,
             actions=settings.next_actions,
         )
+        self._preferences = PreferencesEncoder(self.names)
 
     def use_statistics(self, statistics: StatisticsSource) -> None:
         """Has batches answered by live statistics from now on."""
@@ -103,7 +105,7 @@ class Pipeline:
             partitions = np.array([source.partition for source in sources], np.int64)
             actions = actions_of(decoded.events, times, decoded.lines, self.names)
             if self.catalogue:
-                actions = completed(actions, [event.market for event in decoded.events], self.catalogue)
+                actions = completed(actions, [event.market for event in decoded.events], self.catalogue, self.names)
             self._metrics.misplaced.inc(misplaced_keys(keys, partitions, self._settings.partitions, actions.lines))
             return ReceivedBatch(
                 records=records,
@@ -174,6 +176,8 @@ class Pipeline:
             answered = [self._answer_engine.answer(share.stepped) for share in batch.shares]
         for answers, scores in answered:
             self._metrics.score("model", scores.ranks)
+            if answers.liked is not None:
+                self._metrics.score_preferences(answers.liked.scored)
             self._metrics.versions.add(answers, scores)
         self._metrics.state_bytes.set(batch.state_bytes + self._answer_engine.nbytes)
         return AnsweredBatch(batch, [answers for answers, _ in answered], [scores for _, scores in answered])
@@ -231,7 +235,7 @@ class Pipeline:
         indices = np.concatenate([share.stepped.events.indices for share in shares])
         values = concatenate(
             [
-                self._predictions.encode(_source_events(received, share), answer, _profile_fields(answer))
+                self._predictions.encode(_source_events(received, share), answer, self._profile_fields(answer))
                 for share, answer in pairs
             ]
         )
@@ -243,6 +247,11 @@ class Pipeline:
             result.predictions.append(batch)
             result.record_times = times[start - len(result.record_times) : end]  # the partition's lie side by side
             start = end
+
+    def _profile_fields(self, answers: Answers) -> list[Strings]:
+        """What predictions say of their users beside what they will do next, as columns of JSON."""
+        scores = [] if answers.scores is None else [scores_json(answers.scores)]
+        return scores if answers.liked is None else [*scores, self._preferences.encode(answers.liked)]
 
     def _add_states(self, received: ReceivedBatch, share: VersionShare, results: dict[int, BatchResult]) -> None:
         """Adds the records of the users whom a version's events changed, each under the key of their last event."""
@@ -289,11 +298,6 @@ class Pipeline:
 
     def _timed(self, stage: str) -> _StageTimer:
         return _StageTimer(self._clock, self._stages[stage])
-
-
-def _profile_fields(answers: Answers) -> list[Strings]:
-    """Returns what predictions say of their users beside what they will do next, as columns of JSON."""
-    return [] if answers.scores is None else [scores_json(answers.scores)]
 
 
 class _StageTimer:

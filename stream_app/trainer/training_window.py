@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from model.data.disk_log import TrainingWindow, window_of_chunks
+from model.data.events import ItemNames
 from model.data.price_bins import NO_BINS, PriceBins
 from model.items.catalogue import ItemCatalogue
 from stream_app.errors import NoRoomOnDisk
@@ -30,17 +31,19 @@ def training_window(
     Raises `NoRoomOnDisk`.
     """
     stored = history.imported.rows + sum(file.rows for file in history.files_until(until))
+    names = ItemNames()
     rows, folder = min(settings.train_max_events, stored), settings.data_dir
     room = settings.train_memory * _MIB // _BYTES_PER_ACTION
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return window_of_chunks(
-            history.chunks(settings.train_max_events, until, catalogue),
+            history.chunks(settings.train_max_events, until, catalogue, names),
             rows=rows,
             room=room,
             folder=folder,
             files=files,
             bins=None if settings.write_format == "previous" else bins,
+            names=names,
         )
     except OSError as error:
         raise NoRoomOnDisk(

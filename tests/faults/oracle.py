@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import Any, Final
 
 from tests.faults.event_log import OFFSET_BITS, Cut, cuts_before
+from tests.faults.liked import differs
 from tests.faults.replay import Action, Expected, Place, Record, State, User, id_hash, search_as_stored
 from tests.faults.stored import Stored, read
 
@@ -202,6 +203,10 @@ def _difference(stored: Stored, state: State, epoch: int) -> str | None:
         return f"sequence {stored.actions[-3:]}, not {list(state.actions)[-3:]} (the last of {len(state.actions)})"
     if [number for number in stored.event_ids if number] != [id_hash(event_id) for event_id in state.event_ids]:
         return "recent event ids"
+    if stored.version > 1 and (why := differs(stored.liked, state.liked)):
+        return f"what is liked: {why}"
+    if stored.liked_of not in (0, stored.count):
+        return f"what is liked is of {stored.liked_of} actions, not {stored.count}"
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
+from tests.faults.liked import Liked
 from tests.faults.load import ABORTED, EVENT, EXPECT, IDENTITY, NOTHING
 
 WINDOW: Final = 16  # event ids
@@ -57,9 +58,11 @@ class State:
     actions: deque[Action] = field(default_factory=deque)
     event_ids: deque[str] = field(default_factory=lambda: deque(maxlen=WINDOW))
     applied: list[int] = field(default_factory=list)  # offsets of all actions, of those that are not kept as well
+    liked: Liked = field(default_factory=Liked)
 
-    def apply(self, event_id: str | None, actions: list[Action], offset: int, time: int) -> None:
+    def apply(self, event: dict[str, Any], actions: list[Action], offset: int, time: int) -> None:
         """One event; a repeated id moves the offset and nothing else."""
+        event_id = event.get("event_id")
         self.offset = offset
         if event_id in self.event_ids:
             return
@@ -70,6 +73,8 @@ class State:
             self.count += 1
             self.actions.append(action)
             self.applied.append(offset)
+            if "items" not in event and "events" not in event:  # in the load these say nothing of what items are
+                self.liked.count(action[0], (event.get("category"), event.get("brand")))
             if len(self.actions) > self.length:
                 self.actions.popleft()
 
@@ -120,7 +125,7 @@ def replay(log: Iterable[Record], length: int, labels: Mapping[Place, str] | Non
         state = expected.users[record.partition, event["user_id"]]
         flag, trusted = _judge(time, record.timestamp, state.last_time)
         actions = actions_in(event)[:MOST_ACTIONS]
-        state.apply(event.get("event_id"), actions, record.offset, trusted)
+        state.apply(event, actions, record.offset, trusted)
         expected.answers[place] = {
             "user_id": event["user_id"],
             "event_id": event.get("event_id"),

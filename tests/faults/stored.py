@@ -13,6 +13,11 @@ _ACTION: Final = struct.Struct("<QI")
 _SECTION: Final = struct.Struct("<HI")  # tag, length
 _SEARCHES: Final = 1  # the tag of the section that has the searches' words
 _SEARCH: Final = struct.Struct("<QB")  # object, words
+_LIKED: Final = 3  # the tag of the section that has what the user likes
+_LIKED_HEAD: Final = struct.Struct("<QBBB")  # actions, categories, brands, whether price bands follow
+_LIKED_ENTRY: Final = struct.Struct("<Q3f")  # key, weights of what was looked at, wanted, bought
+
+Entries = list[tuple[int, tuple[float, ...]]]  # keys and weights, the one touched last first
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Stored:
     event_ids: tuple[int, ...]
     actions: tuple[tuple[int, int], ...]
     words: dict[int, tuple[int, ...]]  # of the searches, by object
+    liked: tuple[Entries, Entries]  # categories and brands
+    liked_of: int  # how many actions had been counted for that
 
 
 def read(record: bytes) -> Stored:
@@ -46,7 +53,10 @@ def read(record: bytes) -> Stored:
     actions = _ACTION.iter_unpack(record[_HEADER.size + 2 * hidden + 8 * ids : expected])
     sequence = tuple((context & 7, item) for item, context in actions)
     words = _words(sections.get(_SEARCHES, b""))
-    return Stored(version, epoch, offset, count, last_time, weights, states, event_ids, sequence, words)
+    liked_of, liked = _liked(sections.get(_LIKED))
+    return Stored(
+        version, epoch, offset, count, last_time, weights, states, event_ids, sequence, words, liked, liked_of
+    )
 
 
 def _sections(record: bytes, at: int) -> tuple[int, dict[int, bytes]]:
@@ -66,3 +76,16 @@ def _words(section: bytes) -> dict[int, tuple[int, ...]]:
         words[item] = struct.unpack_from(f"<{count}H", section, at + _SEARCH.size)
         at += _SEARCH.size + 2 * count
     return words
+
+
+def _liked(section: bytes | None) -> tuple[int, tuple[Entries, Entries]]:
+    """How many actions had been counted, and what of them."""
+    if section is None:
+        return 0, ([], [])
+    actions, categories, brands, _ = _LIKED_HEAD.unpack_from(section)
+    end = _LIKED_HEAD.size + _LIKED_ENTRY.size * (categories + brands)
+    entries = [(key, weights) for key, *weights in _LIKED_ENTRY.iter_unpack(section[_LIKED_HEAD.size : end])]
+    return actions, (
+        [(key, tuple(weights)) for key, weights in entries[:categories]],
+        [(key, tuple(weights)) for key, weights in entries[categories:]],
+    )

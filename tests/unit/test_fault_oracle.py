@@ -62,6 +62,7 @@ def sound(version: int = RECORD_VERSION) -> Run:
     log, states = _log(), make_states()
     states.version = version
     engine = StateEngine(states, rules_share=1)
+    engine.count_preferences()
     engine.serve(serve(make_version(), CPU))
     pipeline = Pipeline(engine, SETTINGS, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
     run = Run(log, [], [], [])
@@ -264,15 +265,31 @@ def test_a_record_with_one_other_field_is_a_wrong_state(name: str) -> None:
     assert changed.verdict().wrong_states == 1
 
 
-def test_another_word_of_a_search_is_a_wrong_state() -> None:
-    run = sound()
+def _changed_section(run: Run, tag: int, back: int) -> Run:
+    """The run in which a last record has another byte, so many before the end of one of its sections."""
     last = {(record.partition, record.key): index for index, record in enumerate(run.changelog)}
-    index = next(index for index in last.values() if read(run.changelog[index].value).words)
-    value = bytearray(run.changelog[index].value)
-    value[-2] ^= 1  # the low byte of the last word, behind all else
-    value[1:5] = zlib.crc32(value[5:]).to_bytes(4, "little")
-    changed = replace(run, changelog=_moved(run.changelog, index, value=bytes(value)))
-    assert changed.verdict().wrong_states == 1
+    for index in last.values():
+        value = bytearray(run.changelog[index].value)
+        hidden, ids, length = struct.unpack_from("<HHH", value, 5)
+        at = 55 + 2 * hidden + 8 * ids + 12 * length
+        while at < len(value):
+            found, size = struct.unpack_from("<HI", value, at)
+            at += 6 + size
+            if found == tag:
+                value[at - back] ^= 1
+                value[1:5] = zlib.crc32(value[5:]).to_bytes(4, "little")
+                return replace(run, changelog=_moved(run.changelog, index, value=bytes(value)))
+    raise AssertionError(f"no record has section {tag}")
+
+
+# By what is changed: the tag of a section, and which byte before its end: the low byte of the last word, the exponent
+# of the last brand's first weight, the low byte of its key.
+IN_SECTIONS = {"a word of a search": (1, 2), "a weight": (3, 9), "a brand": (3, 20)}
+
+
+@pytest.mark.parametrize("name", IN_SECTIONS)
+def test_one_other_byte_of_a_section_is_a_wrong_state(name: str) -> None:
+    assert _changed_section(sound(), *IN_SECTIONS[name]).verdict().wrong_states == 1
 
 
 def test_hidden_states_are_compared_within_a_tolerance() -> None:

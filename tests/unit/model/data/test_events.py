@@ -19,6 +19,7 @@ from model.data.events import (
     Event,
     NameTable,
     actions_of,
+    buckets_of_keys,
     item_key,
     price_buckets,
     stable_hash,
@@ -123,11 +124,20 @@ def test_hashes_never_change() -> None:
     assert item_key("item-1") == 12172481486005482930
 
 
-def test_names_are_kept_by_their_buckets_as_many_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_kept_by_their_keys_as_many_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "MOST_NAMES", 3)
-    table = NameTable(4)
+    table = NameTable()
     names = ["a", None, "b", "", "a", "x" * 257, "c", "d", "d"]
-    assert table.buckets_of(names).tolist() == [1 + stable_hash(name) % 3 if name else 0 for name in names]
-    assert sorted(name for bucket in range(4) for name in table.names_in(bucket)) == ["a", "b", "c"]
+    keys = table.keys_of(names)
+    assert keys.tolist() == [stable_hash(name) if name else 0 for name in names]
+    assert buckets_of_keys(keys, 4).tolist() == [1 + stable_hash(name) % 3 if name else 0 for name in names]
+    assert table.since(0) == [(stable_hash(name), name) for name in "abc"]
+    assert table.since(2) == [(stable_hash("c"), "c")]
     assert len(table) == 3
-    assert all(table.buckets_of([name])[0] == bucket for bucket in range(4) for name in table.names_in(bucket))
+    assert table.missing(keys) == []
+
+
+def test_the_names_that_a_table_lacks_are_told_once() -> None:
+    table = NameTable()
+    known = table.keys_of(["a", "b"])
+    assert table.missing(np.array([0, *known, 77, 5, 77], np.uint64)) == [5, 77]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data.events import BRAND_BUCKETS, CATEGORY_BUCKETS, item_key, price_buckets, text_buckets
+from model.data.events import item_key, name_keys, price_buckets
 from model.items import catalogue as module
 from model.items.catalogue import COLUMNS, ItemCatalogue
 from model.items.item import Item
@@ -59,9 +59,8 @@ def test_what_the_model_reads_of_an_item_is_what_it_reads_of_an_event() -> None:
     catalogue.apply([Item("7", category=("shoes", "running"), brand="x", price=80.0), Item("8")], [0, 0])
     rows = [catalogue.row_of("7"), catalogue.row_of("8")]
     assert catalogue.column("price_buckets")[rows].tolist() == price_buckets([80.0, None]).tolist()
-    category = text_buckets(["shoes > running", None], CATEGORY_BUCKETS)
-    assert catalogue.column("category_buckets")[rows].tolist() == category.tolist()
-    assert catalogue.column("brand_buckets")[rows].tolist() == text_buckets(["x", None], BRAND_BUCKETS).tolist()
+    assert catalogue.column("category_keys")[rows].tolist() == name_keys(["shoes > running", None]).tolist()
+    assert catalogue.column("brand_keys")[rows].tolist() == name_keys(["x", None]).tolist()
 
 
 def test_rows_of_removed_items_are_used_again() -> None:

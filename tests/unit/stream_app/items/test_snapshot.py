@@ -64,12 +64,12 @@ def test_a_snapshot_of_another_topic_is_refused(tmp_path: Path) -> None:
 
 def test_a_snapshot_of_a_later_format_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
-    path.write_bytes(path.read_bytes().replace(b'"format":1', b'"format":2'))
-    assert refusal(path) == "it has format 2, this nextact reads format 1"
+    path.write_bytes(path.read_bytes().replace(b'"format":2', b'"format":3'))
+    assert refusal(path) == "it has format 3, this nextact reads format 2"
     assert read_head(path) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"\xff", b"[" * 3000, b'{"format":1}\n'])
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"\xff", b"[" * 3000, b'{"format":2}\n'])
 def test_what_is_no_snapshot_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "snapshot"
     path.write_bytes(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.profile.profile import PARTS, parts_of
+from model.profile.parts import PARTS, parts_of
 
 
 def test_a_list_of_parts_is_read() -> None:

@@ -1,0 +1,1 @@
+"""What an evaluation says of each part of profiles. Knows no stream."""
