@@ -130,28 +130,33 @@ def describe(
 
     What was counted while collecting is brought to scale.
     """
-    recent, best = sources.recent, sources.best
-    own, actions = user.items, user.actions
-    end = begin + len(items)
+    own, end = user.items, begin + len(items)
     if len(own):
         _compare_attributes(sources.table.items, own, items, features, begin, scratch.shares)
     _ask_network(sources, n, user, items, features, begin, scratch)
     for column in range(FOLLOWED, FOLLOWED_QUERY + 1):
         _logarithms(features[column, begin:end], np.float32(1000), np.float32(3))
     _logarithms(features[OWN_COUNT, begin:end], np.float32(1), np.float32(1))
-    _compare_levels(sources, items, features, begin)
-    last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
-    gap = np.float32(gap_bucket(last)) / np.float32(FIRST_GAP)
-    certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
-    features[_HISTORY, begin:end] = np.log1p(np.float32(actions)) / np.float32(3.5)
-    features[_REPEATS, begin:end] = np.float32(1) - np.float32(len(own)) / np.float32(max(actions, 1))
-    features[_CERTAINTY, begin:end] = certainty
-    features[_GAP, begin:end] = gap
-    features[_BOUNDARY, begin:end] = np.float32(opens_session(last))
+    compare_levels(sources, items, features, begin)
+    describe_answer(sources, n, len(own), user.actions, features[:, begin:end])
 
 
 @uncounted
-def _compare_levels(sources: CandidateSources, items: NDArray[np.int32], features: Floats, begin: int) -> None:
+def describe_answer(sources: CandidateSources, n: int, distinct: int, actions: int, features: Floats) -> None:
+    """Fills in what is the same for all candidates (F, C) of answer n, whose user did so much with so many items."""
+    recent, best = sources.recent, sources.best
+    last = recent.contexts[recent.stops[n] - 1] if recent.stops[n] > recent.starts[n] else np.uint32(0)
+    gap = np.float32(gap_bucket(last)) / np.float32(FIRST_GAP)
+    certainty = best.log_probabilities[n, 0] / LOG_PROBABILITY_SCALE if best.items.shape[1] else np.float32(0)
+    features[_HISTORY, :] = np.log1p(np.float32(actions)) / np.float32(3.5)
+    features[_REPEATS, :] = np.float32(1) - np.float32(distinct) / np.float32(max(actions, 1))
+    features[_CERTAINTY, :] = certainty
+    features[_GAP, :] = gap
+    features[_BOUNDARY, :] = np.float32(opens_session(last))
+
+
+@uncounted
+def compare_levels(sources: CandidateSources, items: NDArray[np.int32], features: Floats, begin: int) -> None:
     """Fills in how popular items are among all, how much more of late, and which came after the vocabulary."""
     levels, scale = sources.table.items.levels, sources.levels
     for index in range(len(items)):

@@ -50,7 +50,7 @@ class FusionRanking:
     def __init__(self, live: LiveItems, combiner: Combiner) -> None:
         self.live = live
         self.combiner = combiner
-        self._weights = combiner_weights(combiner)
+        self.weights = combiner_weights(combiner)
         self._seen_index = new_seen_index(0)
         self._buffer = allocate_candidates(1)  # kept from call to call: fresh memory costs as much as filling it
 
@@ -82,7 +82,7 @@ class FusionRanking:
         """
         n, k = len(sources.recent.starts), min(k, sources.best.items.shape[1])
         items, log_probabilities = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
-        _rank(sources, self._index_for(sources), self._buffer, self._weights, items, log_probabilities)
+        _rank(sources, self._index_for(sources), self._buffer, self.weights, items, log_probabilities)
         return items, log_probabilities
 
     def _index_for(self, sources: CandidateSources) -> SeenIndex:
@@ -95,7 +95,7 @@ class FusionRanking:
     def score(self, candidates: Candidates) -> Floats:
         """Returns the combiner's scores of candidates, (T,)."""
         scores = np.empty(len(candidates.items), np.float32)
-        _score(candidates, self._weights, scores)
+        _score(candidates, self.weights, scores)
         return scores
 
 

@@ -10,6 +10,7 @@ from model.profile.fitted_preferences import FittedPreferences
 from model.profile.fitted_scores import Scores
 from model.profile.fitted_segments import FittedSegments
 from model.profile.price_bands import PriceBands
+from model.profile.why.reasons import ReasonWeights
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -22,10 +23,11 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
     segments: FittedSegments | None = None
     price_bands: PriceBands | None = None
     preferences: FittedPreferences | None = None
+    reasons: ReasonWeights | None = None
 
     def check(self) -> None:
         """Raises ValueError for a part whose numbers do not fit together."""
-        for part in (self.scores, self.segments, self.price_bands, self.preferences):
+        for part in (self.scores, self.segments, self.price_bands, self.preferences, self.reasons):
             if part is not None:
                 part.check()
 

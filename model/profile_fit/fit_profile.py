@@ -14,6 +14,7 @@ from model.network.network import Network
 from model.profile.profile import Profile
 from model.profile_fit.fit_preferences import fit_preferences
 from model.profile_fit.fit_price_bands import fit_price_bands
+from model.profile_fit.fit_reasons import fit_reasons
 from model.profile_fit.fit_scores import fit_scores
 from model.profile_fit.fit_segments import fit_segments
 from model.training.fit_run import FitRun
@@ -39,6 +40,7 @@ def fit_profile(model: FittedModel, run: FitRun) -> Profile:
         segments=fit_segments(model.vocabulary, model.log, model.before.segments, seed=run.seed),
         price_bands=fit_price_bands(model.prices, model.log.bins),
         preferences=fit_preferences(model.network, model.vocabulary, model.log, run, _names(model)),
+        reasons=fit_reasons(model.network, model.vocabulary, model.fusion, model.log, run),
     )
 
 

@@ -51,9 +51,10 @@ class AnswerEngine:
     The thread that answers owns it.
     """
 
-    def __init__(self, parts: frozenset[Part] = frozenset()) -> None:
-        """`parts` of profiles are answered with, as far as a version has them."""
+    def __init__(self, parts: frozenset[Part] = frozenset(), explained: int = 0) -> None:
+        """`parts` of profiles are answered with, as far as a version has them; reasons for so many items."""
         self._parts = parts
+        self._explained = explained if "reasons" in parts else 0
         self.statistics: StatisticsSource = NoStatistics()
         self._scores = OnlineScores()
         self._preference_hits = PreferenceHits()
@@ -79,7 +80,7 @@ class AnswerEngine:
             return BatchAnswers(self._with_profile(stepped.rules_answers, stepped), NOTHING)
         with self.statistics.up_to_date() as table:
             request.serving.follow(table)
-            answers = self._with_profile(request.answer(), stepped)
+            answers = self._with_profile(request.answer(self._explained), stepped)
         ranked = ranked_keys(answers.items, request.serving.ranking.item_keys)
         return BatchAnswers(answers, self._scores.score(stepped.events, answers, ranked, stepped.capacity))
 

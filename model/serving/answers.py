@@ -16,6 +16,7 @@ from model.data.events import SEARCH
 from model.kernels.compiled import compiled, uncounted
 from model.profile.preference_shares import LikedAnswers
 from model.profile.scores import ScoreAnswers
+from model.profile.why.explain import Reasons
 
 RANKED: Final = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
 
@@ -33,6 +34,7 @@ class Answers:
     purchase: NDArray[np.float32]  # (N,)
     scores: ScoreAnswers | None = None  # None: nobody asked for them, or the version has none
     liked: LikedAnswers | None = None  # what the users like; None: nobody asked for it
+    reasons: Reasons | None = None  # for the first items; None: nobody asked for them, or the version cannot tell
 
 
 def next_actions(answers: Answers, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

@@ -21,6 +21,8 @@ from model.data.vocabulary import Vocabulary
 from model.fusion.candidate_features import NETWORK_BEST, CandidateSources, NetworkBest
 from model.fusion.fusion import Fusion, FusionRanking
 from model.fusion.live_items import LiveItems
+from model.profile.why.explain import ExplainWeights, Reasons, explain, explain_weights, joined_reasons
+from model.profile.why.reasons import ReasonWeights
 from model.search.catalogue import Catalogue
 from model.statistics.statistics_table import StatisticsTable
 
@@ -59,6 +61,11 @@ class ServedRanking(Protocol):
         k is cut to the size of the catalogue.
         """
 
+    def rank_and_explain(
+        self, recent: RecentActions, queries: Tensor, k: int, explained: int
+    ) -> tuple[Items, Reasons | None]:
+        """Ranks as `rank` does, and returns why the first items of each answer are there; None: it cannot tell."""
+
 
 class NetworkAlone:
     """Ranks by the network's scores only: a search of the catalogue per answer and nothing else."""
@@ -87,13 +94,27 @@ class NetworkAlone:
         catalogues = self._catalogues if queries.device.type == "cpu" else self._catalogues[:1]
         return _joined(self.shards.map(len(queries), [partial(_rank_shard, one, queries, k) for one in catalogues]))
 
+    def rank_and_explain(
+        self, recent: RecentActions, queries: Tensor, k: int, explained: int
+    ) -> tuple[Items, Reasons | None]:
+        """See `ServedRanking.rank_and_explain`."""
+        return self.rank(recent, queries, k), None
+
 
 class NetworkAndLog:
     """Ranks by `FusionRanking`, among the candidates that the network and the statistics name."""
 
-    def __init__(self, network: NetworkAlone, vocabulary: Vocabulary, attributes: NDArray[np.float32], fusion: Fusion):
+    def __init__(
+        self,
+        network: NetworkAlone,
+        vocabulary: Vocabulary,
+        attributes: NDArray[np.float32],
+        fusion: Fusion,
+        reasons: ReasonWeights | None = None,
+    ) -> None:
         """`attributes` are the vectors of the network's context table; there are as many threads as the network has."""
         self.network = network
+        self._reasons = None if reasons is None else explain_weights(reasons)
         self._vocabulary, self._attributes, self._fusion = vocabulary, attributes, fusion
         self._use(fusion.statistics)
 
@@ -148,6 +169,17 @@ class NetworkAndLog:
         rankings = [partial(_fuse_shard, one, sources, k) for one in self._rankings]
         return _joined(self.network.shards.map(len(recent.starts), rankings))
 
+    def rank_and_explain(
+        self, recent: RecentActions, queries: Tensor, k: int, explained: int
+    ) -> tuple[Items, Reasons | None]:
+        """See `ServedRanking.rank_and_explain`; a version that was not fitted to tell reasons does not."""
+        if self._reasons is None:
+            return self.rank(recent, queries, k), None
+        sources = self.ranking.sources(recent, self.network_best(recent, queries))
+        explain_shards = [partial(_explain_shard, one, sources, k, explained, self._reasons) for one in self._rankings]
+        items, reasons = zip(*self.network.shards.map(len(recent.starts), explain_shards), strict=True)
+        return _joined(items), joined_reasons(reasons)
+
 
 def _begins(statistics: StatisticsTable, own: StatisticsTable) -> bool:
     """Returns whether live statistics know fewer than half of the items that a version's own do: those who count them
@@ -162,6 +194,15 @@ def _rank_shard(catalogue: Catalogue, queries: Tensor, k: int, rows: slice) -> I
 
 def _fuse_shard(ranking: FusionRanking, sources: CandidateSources, k: int, rows: slice) -> Items:
     return ranking.rank_from(sources.select(rows), k)
+
+
+def _explain_shard(
+    ranking: FusionRanking, sources: CandidateSources, k: int, explained: int, weights: ExplainWeights, rows: slice
+) -> tuple[Items, Reasons]:
+    shard = sources.select(rows)
+    items, log_probabilities = ranking.rank_from(shard, k)
+    reasons = explain(shard, np.ascontiguousarray(items[:, :explained]), ranking.weights, weights)
+    return (items, log_probabilities), reasons
 
 
 def _joined(shards: Sequence[Items]) -> Items:

@@ -62,9 +62,13 @@ class Serving:
         it."""
         self.heads.take_items(self.ranking.follow(statistics), self.ranking.vectors)
 
-    def answer(self, vectors: Tensor, recent: RecentActions) -> Answers:
-        """Answers M events from their users' vectors (M, D) and last actions."""
-        items, log_probabilities = self.ranking.rank(recent, self.network.queries(vectors), RANKED)
+    def answer(self, vectors: Tensor, recent: RecentActions, explained: int = 0) -> Answers:
+        """Answers M events from their users' vectors (M, D) and last actions, with reasons for the first items."""
+        queries, reasons = self.network.queries(vectors), None
+        if explained:
+            (items, log_probabilities), reasons = self.ranking.rank_and_explain(recent, queries, RANKED, explained)
+        else:
+            items, log_probabilities = self.ranking.rank(recent, queries, RANKED)
         heads = self.heads.answer(vectors.cpu().numpy(), recent, items)
         return Answers(
             version=self.name,
@@ -74,6 +78,7 @@ class Serving:
             next_type=heads.next_type,
             type_given_item=_padded(heads.type_given_item, 0),
             purchase=heads.purchase,
+            reasons=reasons,
         )
 
 
@@ -85,9 +90,9 @@ class RankingRequest:
     vectors: Tensor  # (M, D) of the users
     recent: RecentActions
 
-    def answer(self) -> Answers:
-        """The version's answers, M of them."""
-        return self.serving.answer(self.vectors, self.recent)
+    def answer(self, explained: int = 0) -> Answers:
+        """The version's answers, M of them, with reasons for the first items."""
+        return self.serving.answer(self.vectors, self.recent, explained)
 
 
 def serve_files(
@@ -125,7 +130,7 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
     ranking = alone = NetworkAlone(Catalogue(vectors), version.vocabulary, on_cpu, threads)
     if ranked_by == "network-and-log":
         attributes = network.contexts.weight.detach().cpu().contiguous().numpy()
-        ranking = NetworkAndLog(alone, version.vocabulary, attributes, version.fusion)
+        ranking = NetworkAndLog(alone, version.vocabulary, attributes, version.fusion, version.profile.reasons)
     serving = Serving(
         name=version.name,
         weights_id=stable_hash(version.name + version.manifest_sha256) or 1,

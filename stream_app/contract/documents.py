@@ -18,6 +18,7 @@ from stream_app.contract.formats.table import formats_table
 from stream_app.contract.item_schema import ITEM_EXAMPLES, item_schema
 from stream_app.contract.json_schema import Json, standalone
 from stream_app.contract.predictions import Prediction
+from stream_app.contract.profiles.reason_words import WORDS
 from stream_app.contract.signals.schema import signal_schema
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
@@ -46,7 +47,8 @@ _PREDICTION_FIELDS: Final = {
     "return_probability": "Probability that the user comes back within 7 days of this visit's end, calibrated.",
     "preferences": "What the user likes: shares of categories and brands, the 3 largest of each, and a price band.",
     "segment": "The group of users whom the user is most like; fit, from 0 to 1, says how typical they are of it.",
-    "reasons": "Why items are recommended, for the first few: what mattered most, with weights of at most 1 in sum.",
+    "reasons": "Why items are recommended, for the first few: what mattered most, with weights of at most 1 in sum. "
+    "Words for the codes are in reasons.json; item_id is what the user had to do with.",
     "event_time_flag": "Left out when event_timestamp is in order; else why it was not relied on.",
 }
 
@@ -117,6 +119,7 @@ def documents(settings: Settings) -> dict[str, str]:
         "item.schema.json": _json(item_schema()),
         "prediction.schema.json": _json(prediction_schema()),
         "signal.schema.json": _json(signal_schema()),
+        "reasons.json": _json({language: msgspec.to_builtins(words) for language, words in WORDS.items()}),
         "formats.md": formats_table(),
         "asyncapi.yaml": "# Written by `nextact schema --write`; change the code instead.\n"
         + "\n".join(_yaml(asyncapi(settings)))

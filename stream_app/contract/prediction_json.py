@@ -126,7 +126,7 @@ class _AnswerColumns(NamedTuple):
     actions: int
 
 
-class _ItemNames:
+class ItemNames:
     """The JSON of a version's item ids, which may become more."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -172,7 +172,7 @@ class PredictionEncoder:
         self._namespace = namespace_of(epoch, topic)
         self._recommendations = recommendations
         self._actions = actions
-        self._items: list[_ItemNames] = []
+        self._items: list[ItemNames] = []
 
     def keep(self, serving: Collection[Sequence[str]]) -> None:
         """Forgets the item ids of all versions but those that serve, given by their names of items."""
@@ -196,7 +196,7 @@ class PredictionEncoder:
             recommendations=self._recommendations,
             actions=self._actions,
         )
-        items = self._items_of(answers.names)
+        items = self.items_of(answers.names)
         labels = _Labels(items.json(), items.longest, _TYPES, _FLAGS)
         text, starts = _write(self._event_columns(events, answers.version), columns, labels)
         if not len(starts):
@@ -205,11 +205,12 @@ class PredictionEncoder:
             )
         return frozen(text, starts)
 
-    def _items_of(self, names: Sequence[str]) -> _ItemNames:
+    def items_of(self, names: Sequence[str]) -> ItemNames:
+        """Returns the JSON of a version's item ids."""
         for items in self._items:
             if items.names is names:
                 return items
-        items = _ItemNames(names)
+        items = ItemNames(names)
         self._items = [*self._items[-1:], items]
         return items
 

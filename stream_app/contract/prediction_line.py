@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from stream_app.contract.predictions import NextAction, Prediction
+from stream_app.contract.profiles.reason_words import reason_text
 
 _ACTIONS: Final = 3  # next actions in a line
 _SHOWN: Final = 5  # recommendations in a line
@@ -21,8 +22,17 @@ def prediction_line(prediction: Prediction, title_of: Callable[[str], str] = _no
     items = [_name(item.item_id, title_of) for item in prediction.recommendations[:_SHOWN]]
     return (
         f"{prediction.user_id} after {prediction.event_type} #{prediction.history_length}: next {next_actions}; "
-        f"buys soon {prediction.purchase_probability:.0%}; show {', '.join(items)} [{prediction.model_version}]"
+        f"buys soon {prediction.purchase_probability:.0%}; show {', '.join(items)}{_why(prediction, title_of)} "
+        f"[{prediction.model_version}]"
     )
+
+
+def _why(prediction: Prediction, title_of: Callable[[str], str]) -> str:
+    """Says the weightiest reason for the first item, in brackets; "" without one."""
+    because = prediction.reasons[0].because if prediction.reasons else []
+    if not because:
+        return ""
+    return f" (the first as {reason_text(because[0], lambda item_id: _name(item_id, title_of))})"
 
 
 def _action(action: NextAction, title_of: Callable[[str], str]) -> str:

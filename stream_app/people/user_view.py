@@ -14,7 +14,8 @@ from model.data.contexts import FIRST_GAP, unpack_contexts
 from model.data.events import EVENT_TYPES, NO_TIME, SEARCH
 from model.errors import RecordCorrupt
 from model.state.user_record import record_position, unpack
-from stream_app.contract.predictions import Because, Prediction
+from stream_app.contract.predictions import Prediction
+from stream_app.contract.profiles.reason_words import reason_text
 
 _BAR: Final = 24  # characters of a share of 1
 _NEXT: Final = 5  # next actions that are shown
@@ -122,7 +123,7 @@ def _prediction_lines(prediction: Prediction, title_of: TitleOf) -> Iterator[str
     for rank, item in enumerate(prediction.recommendations[:_ITEMS], 1):
         yield f"  {rank:2}  {_name(item.item_id, title_of)}"
         for because in reasons.get(item.item_id, []):
-            yield f"        {because.weight:4.0%} {_because(because, title_of)}"
+            yield f"        {because.weight:4.0%} {reason_text(because, lambda item_id: _name(item_id, title_of))}"
 
 
 def _profile_lines(prediction: Prediction) -> Iterator[str]:
@@ -152,11 +153,6 @@ def _profile_lines(prediction: Prediction) -> Iterator[str]:
         low, high = (("" if bound is None else f"{bound:g}") for bound in (likes.price_band.low, likes.price_band.high))
         yield ""
         yield f"Price band: {low or 'anything'} to {high or 'anything'} {likes.price_band.currency or ''}".rstrip()
-
-
-def _because(because: Because, title_of: TitleOf) -> str:
-    said = because.item_id and _name(because.item_id, title_of)
-    return f"{because.code.replace('_', ' ')} {said or because.query or because.category or ''}".rstrip()
 
 
 def _item(action: PastAction, title_of: TitleOf) -> str:

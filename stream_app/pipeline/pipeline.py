@@ -31,6 +31,7 @@ from stream_app.contract.events import decode_batch
 from stream_app.contract.formats.options import DecodeOptions
 from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.profiles.preferences_json import PreferencesEncoder
+from stream_app.contract.profiles.reasons_json import reasons_json
 from stream_app.contract.profiles.scores_json import scores_json
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, concatenate, frozen, strings
@@ -60,7 +61,7 @@ class Pipeline:
     ) -> None:
         """`clock` in seconds, monotonic."""
         self._state_engine = engine  # the device thread's
-        self._answer_engine = AnswerEngine(settings.profile_parts)  # the ranking thread's
+        self._answer_engine = AnswerEngine(settings.profile_parts, settings.reasons)  # the ranking thread's
         self._settings = settings
         self._options = DecodeOptions.of(settings)
         self._metrics = metrics
@@ -249,9 +250,14 @@ class Pipeline:
             start = end
 
     def _profile_fields(self, answers: Answers) -> list[Strings]:
-        """What predictions say of their users beside what they will do next, as columns of JSON."""
-        scores = [] if answers.scores is None else [scores_json(answers.scores)]
-        return scores if answers.liked is None else [*scores, self._preferences.encode(answers.liked)]
+        """Returns what predictions say of their users beside what they will do next, as columns of JSON."""
+        columns = [] if answers.scores is None else [scores_json(answers.scores)]
+        if answers.liked is not None:
+            columns.append(self._preferences.encode(answers.liked))
+        if answers.reasons is not None:
+            items = self._predictions.items_of(answers.names)
+            columns.append(reasons_json(answers, items.json(), items.longest))
+        return columns
 
     def _add_states(self, received: ReceivedBatch, share: VersionShare, results: dict[int, BatchResult]) -> None:
         """Adds the records of the users whom a version's events changed, each under the key of their last event."""

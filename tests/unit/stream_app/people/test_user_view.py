@@ -86,7 +86,7 @@ def test_all_that_a_prediction_says_is_shown() -> None:
         "Segment: returning, shoes (number 3, fits 50%)",
         "75.0%  shoes",
         "Price band: 10 to 20 EUR",
-        " 50% goes with Trail shoe (shoe-7)",
+        " 50% people look at it together with Trail shoe (shoe-7)",
         " 2  hat-3",
     ):
         assert said in text

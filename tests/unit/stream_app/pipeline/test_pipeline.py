@@ -6,6 +6,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -19,6 +20,10 @@ from prometheus_client import CollectorRegistry
 
 from model.data.contexts import types_of
 from model.data.events import EVENT_TYPES
+from model.fusion.candidate_features import FEATURES
+from model.profile.profile import Profile
+from model.profile.why.left_out import AGES, TERMS
+from model.profile.why.reasons import ReasonWeights
 from model.serving.canary import Canary
 from model.serving.serving import Serving, serve
 from model.serving.state_engine import StateEngine
@@ -467,3 +472,26 @@ def test_no_event_whatever_its_numbers_and_texts_fails(
             for prediction in predictions(result):
                 check_sound(prediction)
         assert made == len(batch)
+
+
+def test_predictions_say_why_for_the_first_items_where_the_version_can_tell() -> None:
+    version = make_version()
+    weights = ReasonWeights([[0.1] * TERMS] * AGES, [1.0] * len(FEATURES))
+    telling = serve(replace(version, profile=Profile(reasons=weights)), CPU)
+    records = [event(offset=n, item_id=f"item {n % 5}") for n in range(12)]
+
+    said = predictions(Bench(telling).process(records)[0])
+    assert all(prediction.reasons is not None and len(prediction.reasons) == 3 for prediction in said)
+    for prediction in said:
+        reasons = prediction.reasons or []
+        assert [one.item_id for one in reasons] == [item.item_id for item in prediction.recommendations[:3]]
+        own = {because.item_id for one in reasons for because in one.because if because.item_id}
+        assert own <= {f"item {n}" for n in range(5)}
+    assert any(one.because for prediction in said for one in prediction.reasons or [])
+
+    for silent in (Bench(), Bench(telling, load_settings({"reasons": 0})), Bench(None)):
+        assert [prediction.reasons for prediction in predictions(silent.process(records)[0])] == [None] * 12
+    off = load_settings({"profile": "none", "recommendations": 4, "next_actions": 6})
+    results = [bench.process(records)[0] for bench in (Bench(telling, off), Bench())]
+    without, plain = ([sent.value for sent in unpacked(result.predictions)] for result in results)
+    assert without == plain
