@@ -79,6 +79,7 @@ class Levels(NamedTuple):
     least: np.float32  # half an action
     mean_late: np.float32  # by the FAST clock
     least_late: np.float32  # less the mean of late
+    shown: np.float32  # of later items from which on they are candidates for everybody, by the SLOW clock
 
 
 class CandidateSources(NamedTuple):

@@ -2,7 +2,8 @@
 
 Candidates are the network's best items, the user's own recent ones, what followed and preceded these in other users'
 sequences, and popular ones, in all and in the last item's category. Features that are counted on the way are filled in
-here, the others by `fusion/candidate_features.py`. Items that the vocabulary lacks are candidates like all others.
+here, the others by `fusion/candidate_features.py`. Items that the vocabulary lacks are candidates like all others, but
+for those that hardly anybody has touched: these are candidates for the users alone who did.
 
 The candidates of several answers lie one after the other, and a feature of all of them is a row: what is done to one
 feature walks along it, and scoring them is one product of matrices without gaps.
@@ -94,6 +95,8 @@ class _Draft(NamedTuple):
     seen: NDArray[np.int64]  # (R,) as in `SeenIndex`
     first: int  # what `seen` holds for its first candidate
     live: LiveArrays
+    levels: Floats  # (R, 2) of items
+    shown: np.float32  # as in `Levels`
 
 
 def new_seen_index(rows: int) -> SeenIndex:
@@ -154,7 +157,8 @@ def collect_answer(
     own = scratch.own
     _clear(features, begin)
     first = seen_index.next_answer[0] * MAX_CANDIDATES
-    draft = _Draft(items, features, begin, seen_index.seen, first, sources.live)
+    levels, shown = table.items.levels, sources.levels.shown
+    draft = _Draft(items, features, begin, seen_index.seen, first, sources.live, levels, shown)
     seen_index.next_answer[0] += 1
     count = 0
     for k in range(best.items.shape[1]):
@@ -241,9 +245,16 @@ def _enter(item: int, draft: _Draft, count: int) -> tuple[int, int]:
 
 
 @uncounted
+def _is_for_all(row: int, draft: _Draft) -> bool:
+    """Returns whether everybody may be recommended an item: the vocabulary has it, or enough users touched it."""
+    number = draft.live.numbers[row]
+    return 0 <= number < draft.live.known or (number >= 0 and draft.levels[row, 0] >= draft.shown)
+
+
+@uncounted
 def _enter_if_there(row: int, draft: _Draft, count: int) -> int:
     """Enters a row that may be nobody's, or not be recommended."""
-    if row != NOBODY and draft.live.numbers[row] >= 0:
+    if row != NOBODY and _is_for_all(row, draft):
         _, count = _enter(row, draft, count)
     return count
 
@@ -299,7 +310,7 @@ def _enter_neighbours(
             break
         index = draft.seen[neighbour] - draft.first
         if index < 0:
-            if count == most or draft.live.numbers[neighbour] < 0:
+            if count == most or not _is_for_all(neighbour, draft):
                 continue
             index = count
             draft.seen[neighbour] = draft.first + index

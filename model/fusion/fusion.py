@@ -8,7 +8,9 @@ items.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,8 @@ from model.fusion.live_items import NO_NUMBER, LiveItems
 from model.kernels.compiled import Floats, compiled
 from model.search.shortlist import rank_highest
 from model.statistics.statistics_table import StatisticsTable
+
+LEAST_SHOWN: Final = 0.1  # weight from which on an item that the vocabulary lacks is recommended to everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ def levels_of(live: LiveItems) -> Levels:
     mean, late = np.log2(np.maximum(arrays.sums, 1e-30) / max(1, live.count)) + arrays.sum_bases
     least = arrays.clocks[0] - 1.0
     least_late = np.float32(live.table.least_late)
-    return Levels(np.float32(max(mean, least)), np.float32(least), np.float32(late), least_late)
+    shown = np.float32(arrays.clocks[0] + math.log2(LEAST_SHOWN))
+    return Levels(np.float32(max(mean, least)), np.float32(least), np.float32(late), least_late, shown)
 
 
 @compiled

@@ -1,8 +1,9 @@
 """Counts events into the statistics: one at a time, in constant time.
 
 What one user does counts once per hour, for an item and for a pair of items: who repeats it moves nothing. Users
-without a past weigh little, so that crowds of new accounts move little where others have one. Returned goods do not
-count. A pair weighs as much as its user, divided by how far apart the two actions are.
+without a past weigh little, and few of them count within an hour, so that crowds of new accounts move little: the less,
+the more of the shop's actions are of users with a past. Where nobody has one, all count. Returned goods do not count. A
+pair weighs as much as its user, divided by how far apart the two actions are.
 
 Shapes: N actions.
 """
@@ -37,7 +38,10 @@ from model.statistics.statistics_table import StatisticsTable, TableArrays, note
 
 LEAST_ACTIONS: Final = 10  # that make a past …
 LEAST_AGE_MS: Final = 60_000  # … and how long ago the first of them was
-NEWCOMER: Final = np.float32(0.2)  # what an action of a user without a past weighs
+NEWCOMER: Final = 0.05  # what an action of a user without a past weighs where nearly all others have one
+CROWD: Final = 0.5  # users without a past that count within an hour, for each such action per action of the others
+_ENOUGH: Final = 1 << 17  # actions by which users with and without a past are compared; then both count half
+_ALL: Final = 2.0**40  # so many are told apart at most
 AFTER_QUERY: Final = 3  # actions on items that count as what follows a search
 _CART: Final = TYPE_CODES["cart"]
 _REMOVE: Final = TYPE_CODES["remove"]
@@ -58,14 +62,14 @@ class _Tally(NamedTuple):
     source_index: NDArray[np.uint64]  # cells, from the keys of sources to their rows
     pasts: UserPasts
     seen: NDArray[np.uint64]  # what was counted within the hour
-    newcomer: np.float32  # what an action of a user without a past weighs
+    mix: NDArray[np.float64]  # (2,) how many actions were of users without a past, and how many of others
     sources: NDArray[np.int64]  # (1,) how many there are
 
 
 class _Moment(NamedTuple):
     """What is the same for all that one action makes count."""
 
-    user_hour: np.uint64  # tells the user and the hour from others
+    user_hour: np.uint64  # tells the user and the hour from others; users without a past share a few of them
     clock: NDArray[np.float64]  # (2,)
     weight: np.float32
 
@@ -73,16 +77,11 @@ class _Moment(NamedTuple):
 class StatisticsCounter:
     """A table and the memory that it takes to count on. Not for two threads at once."""
 
-    def __init__(
-        self, table: StatisticsTable, decay: Decay | None = None, *, newcomer: float = float(NEWCOMER)
-    ) -> None:
-        """By default the stream begins with the first event that is counted.
-
-        `newcomer` is what an action of a user without a past weighs.
-        """
+    def __init__(self, table: StatisticsTable, decay: Decay | None = None) -> None:
+        """By default the stream begins with the first event that is counted."""
         self.table = table
         table.decay = table.decay or decay
-        self._newcomer = np.float32(newcomer)
+        self._mix = np.zeros(2)
         self._pasts = new_pasts()
         self._seen = np.zeros(_SEEN_CELLS, np.uint64)
 
@@ -105,7 +104,7 @@ class StatisticsCounter:
             table.source_index.cells,
             self._pasts,
             self._seen,
-            self._newcomer,
+            self._mix,
             np.array([table.source_size], np.int64),
         )
         _learn(events, decay.clocks(events.times), tally, counted)
@@ -144,11 +143,14 @@ def _learn(events: CountedEvents, clocks: NDArray[np.float64], tally: _Tally, co
         if pasts.keys[row, way] != events.users[n]:
             begin_user(pasts, row, way, events.users[n], time)
         has_past = pasts.actions[row, way] >= LEAST_ACTIONS and time - pasts.firsts[row, way] > LEAST_AGE_MS
-        weight = np.float32(1) if has_past else tally.newcomer
+        who, weight = events.users[n], np.float32(1)
+        if not has_past:
+            who, weight = _newcomer(who, tally.mix)
         pasts.lasts[row, way] = max(pasts.lasts[row, way], time)
         if kind == _REMOVE:
             continue
         pasts.actions[row, way] += 1
+        _note_mix(tally.mix, has_past)
         if counted:
             _add_sources(tally, events, n, clocks[n, 0])
         if kind == SEARCH:
@@ -158,13 +160,36 @@ def _learn(events: CountedEvents, clocks: NDArray[np.float64], tally: _Tally, co
             continue
         item = find_row(tally.item_index, key)
         if counted and item >= 0:
-            moment = _Moment(events.users[n] ^ np.uint64(time // _HOUR_MS) * _WORD_SALT, clocks[n], weight)
+            moment = _Moment(who ^ np.uint64(time // _HOUR_MS) * _WORD_SALT, clocks[n], weight)
             _count_item(tally, item, events, n, moment)
             _count_pairs(tally, row, way, item, moment)
         at = pasts.heads[row, way] % COVISIT_WINDOW
         pasts.items[row, way, at], pasts.kinds[row, way, at] = key, kind
         pasts.heads[row, way] += 1
         pasts.since_query[row, way] += 1
+
+
+@uncounted
+def _newcomer(user: np.uint64, mix: NDArray[np.float64]) -> tuple[np.uint64, np.float32]:
+    """Returns whom a user without a past counts as, and what they weigh: 1 where nobody has a past.
+
+    They are told apart by some of their key's bits, so that hardly anybody is somebody else when the mix changes.
+    """
+    newcomers, others = mix
+    if others == 0:
+        return user, np.float32(1)
+    most = min(max(CROWD * newcomers / others, 1.0), _ALL)
+    mask = (np.uint64(1) << np.uint64(np.log2(most))) - np.uint64(1)
+    past_share = others / (newcomers + others)
+    return user & mask, np.float32(NEWCOMER / (NEWCOMER + (1 - NEWCOMER) * past_share))
+
+
+@uncounted
+def _note_mix(mix: NDArray[np.float64], has_past: bool) -> None:
+    mix[int(has_past)] += 1
+    if mix[0] + mix[1] > _ENOUGH:
+        mix[0] /= 2
+        mix[1] /= 2
 
 
 @compiled

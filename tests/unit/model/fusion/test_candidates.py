@@ -102,12 +102,17 @@ def features_by_hand(
     own = list(dict.fromkeys(item for item, _ in reversed(actions)))
     found: dict[int, dict[str, float]] = {}
 
+    def for_all(item: int) -> bool:
+        """Whether the vocabulary has an item, or its actions weigh a tenth of one or more today."""
+        weight = 2.0 ** (float(statistics.levels[item, 0]) - float(table.arrays.clocks[0]))
+        return int(numbers[item]) < live.known or weight >= 0.1
+
     def enter(item: int) -> dict[str, float]:
         return found.setdefault(item, dict.fromkeys(FEATURES, 0.0))
 
     def enter_row(rows: NeighbourRows, index: int, entering: int, name: str) -> None:
         for other, share in row(rows, index):
-            if other not in found and entering == 0:
+            if other not in found and (entering == 0 or not for_all(other)):
                 continue
             entering -= other not in found
             enter(other)[name] += share
@@ -139,11 +144,11 @@ def features_by_hand(
         source = table.source_index.find(np.array([mixed(int(recent.item_keys[at]), int(fields.types[at]))], np.uint64))
         if source[0] >= 0:
             enter_row(table.arrays.sources.followers, int(source[0]), entering, column)
-    for item in table.arrays.popular.everywhere.tolist():
+    for item in filter(for_all, table.arrays.popular.everywhere.tolist()):
         enter(item)
     if own and statistics.categories[own[0]]:
         for other in table.arrays.popular.alike[statistics.categories[own[0]]].tolist():
-            if other >= 0:
+            if other >= 0 and for_all(other):
                 enter(other)
     logits = vectors @ best.queries[n]
     log_total = math.log(np.exp(logits[: live.known]).sum())

@@ -7,7 +7,7 @@ import torch
 
 from model.data.events import item_key
 from model.data.vocabulary import Vocabulary
-from model.fusion.candidate_features import FOLLOWED
+from model.fusion.candidate_features import FOLLOWED, OWN
 from model.fusion.combiner import identity_combiner
 from tests.unit.builders.basics import drawn_combiner
 from tests.unit.builders.candidates import CATALOGUE, asked_after, random_log, ranking_of, shoppers
@@ -67,3 +67,20 @@ def test_an_item_that_the_vocabulary_lacks_is_recommended_after_what_it_followed
     first = ranking.rank(recent, best, K)[0][:, 0].tolist()
     assert first == [len(CATALOGUE), 2]
     assert ranking.live.item_keys[first[0]] == item_key("born")
+
+
+def test_a_crowd_of_new_accounts_makes_no_item_that_the_vocabulary_lacks_a_recommendation() -> None:
+    """Users with a past do, and whoever touched it is recommended it in any case."""
+    vocabulary, combiner = Vocabulary(CATALOGUE), identity_combiner()
+    with torch.no_grad():
+        combiner.linear.weight[0, [FOLLOWED, OWN]] = 100
+    regulars = [[*(f"item {2 + (user + n) % 50}" for n in range(200)), "item 0"] for user in range(30)]
+    crowd = [["item 1", "item 0", "pushed"]] * 300
+    for last, found in (([], False), (["pushed"], True)):
+        log = shoppers([*([*items, *last] for items in regulars), *crowd])
+        ranking = ranking_of(log, vocabulary, seed=12, combiner=combiner)
+        recent, best = asked_after(log, vocabulary, [len(log) - 2, len(log) - 1], seed=12)  # before and after the last
+        first, second = ranking.rank(recent, best, K)[0].tolist()
+        pushed = len(CATALOGUE)
+        assert (pushed in first) == found
+        assert pushed in second

@@ -7,7 +7,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,7 @@ class PlainCounter:
         self.items: dict[str, Row] = defaultdict(Row)
         self.sources: dict[int, dict[str, float]] = {}  # by key
         self.sums = [0.0, 0.0]
+        self.pasts: list[bool] = []  # of each action: whether its user had a past
 
     def learn(self, acts: Iterable[Act], *, counted: bool = True) -> PlainCounter:
         for act in acts:
@@ -79,14 +80,25 @@ class PlainCounter:
             if act.kind == "remove":
                 continue
             past.actions += 1
+            user, weight = (act.user, 1.0) if old else self.newcomer(act.user)
+            self.pasts.append(old)
             if act.kind == "search":
                 self._search(past, act, counted)
                 continue
             if counted:
-                self._count(past, act, 1.0 if old else 0.2)
+                self._count(past, replace(act, user=user), weight)
             past.last.append((act.thing, act.kind))
             past.since_query += 1
         return self
+
+    def newcomer(self, user: str) -> tuple[str, float]:
+        """Whom a user without a past counts as now, and what they weigh."""
+        others = sum(self.pasts)
+        newcomers = len(self.pasts) - others
+        if not others:
+            return user, 1.0
+        bits = int(math.log2(max(0.5 * newcomers / others, 1)))
+        return f"newcomer {key_of(user) % 2**bits}", 0.05 / (0.05 + 0.95 * others / (newcomers + others))
 
     def worth(self, time: int) -> tuple[float, float]:
         """What 1 is worth at a time, by both clocks: they tick once per half-life."""

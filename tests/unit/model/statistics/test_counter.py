@@ -73,29 +73,50 @@ def test_what_comes_later_never_changes_what_was_counted_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "ms", "weight"),
+    ("kinds", "ms", "past"),
     [
-        (["view"] * 10, 60_001, 1.0),
-        (["view"] * 10, 60_000, 0.2),
-        (["view"] * 9, 60_001, 0.2),
-        (["view"] * 9, 30 * DAY, 0.2),
-        (["view"] * 9 + ["search"], 60_001, 1.0),
-        (["view"] * 9 + ["remove"], 60_001, 0.2),
-        (["view"] * 200, 60_000, 0.2),
-        ([], 0, 0.2),
+        (["view"] * 10, 60_001, True),
+        (["view"] * 10, 60_000, False),
+        (["view"] * 9, 60_001, False),
+        (["view"] * 9, 30 * DAY, False),
+        (["view"] * 9 + ["search"], 60_001, True),
+        (["view"] * 9 + ["remove"], 60_001, False),
+        (["view"] * 200, 60_000, False),
+        ([], 0, False),
     ],
 )
-def test_a_user_has_a_past_after_ten_actions_and_a_minute(kinds: list[str], ms: int, weight: float) -> None:
-    before = [Act("ada", kind, "old", START) for kind in kinds]
-    table = counted([*before, Act("ada", "view", "new", START + ms)])
-    assert today(table, "new", START + ms) == pytest.approx([weight, weight], rel=1e-4)
+def test_a_user_has_a_past_after_ten_actions_and_a_minute(kinds: list[str], ms: int, past: bool) -> None:
+    crowd = regulars(100)
+    begin = crowd[-1].time
+    before = [Act("ada", kind, "old", begin) for kind in kinds]
+    table = counted([*crowd, *before, Act("ada", "view", "new", begin + ms)])
+    weight = today(table, "new", begin + ms)[0]
+    assert weight == pytest.approx(1) if past else weight < 0.1
 
 
-def test_how_much_a_newcomer_weighs_can_be_set() -> None:
-    counter = StatisticsCounter(StatisticsTable(), newcomer=0.7)
-    counter.learn(actions_from([Act("ada", "view", "a", START), Act("ada", "view", "b", START)]))
-    assert today(counter.table, "b", START) == pytest.approx([0.7, 0.7])
-    assert followers(counter.table, "a", START) == pytest.approx({key_of("b"): 0.7})
+@pytest.mark.parametrize("past", [0.8, 0.5])
+def test_a_crowd_of_newcomers_weighs_less_than_a_tenth_of_a_user_with_a_past(past: float) -> None:
+    """However many they are, within an hour."""
+    acts = mixed_shop(past)
+    begin = acts[-1].time + HOUR - acts[-1].time % HOUR
+    crowd = [Act(f"crowd {n}", "view", item, begin + n) for n in range(300) for item in ("known", "pushed")]
+    table = counted([*acts, *crowd])
+    assert 0 < today(table, "pushed", begin)[0] < 0.1
+    assert 0 < followers(table, "known", begin)[key_of("pushed")] < 0.1
+
+    users = [Act(f"regular {n}", "view", item, begin + n) for n in range(30) for item in ("known", "pushed")]
+    table = counted([*acts, *users])
+    assert today(table, "pushed", begin)[0] == pytest.approx(30, rel=0.01)
+    assert followers(table, "known", begin)[key_of("pushed")] == pytest.approx(30, rel=0.01)
+
+
+def test_newcomers_count_where_hardly_anybody_has_a_past() -> None:
+    acts = mixed_shop(0.01)
+    begin = acts[-1].time + HOUR - acts[-1].time % HOUR
+    visitors = [Act(f"visitor {n}", "view", item, begin + n) for n in range(10) for item in ("known", "new")]
+    assert followers(counted([*acts, *visitors]), "known", begin)[key_of("new")] > 5
+    nobody = [replace(visit, time=START + n) for n, visit in enumerate(visitors)]
+    assert followers(counted(nobody), "known", START)[key_of("new")] == pytest.approx(10, rel=1e-3)
 
 
 def test_what_one_user_repeats_counts_once_an_hour() -> None:
@@ -103,20 +124,20 @@ def test_what_one_user_repeats_counts_once_an_hour() -> None:
     begin = START - START % HOUR
     acts = [Act("ada", "view", item, begin + n) for n, item in enumerate("ab" * 20)]
     once = counted(acts)
-    assert today(once, "a", begin) == pytest.approx([0.2, 0.2], rel=1e-3)
-    assert followers(once, "a", begin)[key_of("b")] == pytest.approx(0.2, rel=1e-3)
+    assert today(once, "a", begin) == pytest.approx([1, 1], rel=1e-3)
+    assert followers(once, "a", begin)[key_of("b")] == pytest.approx(1, rel=1e-3)
 
     others = [Act("ben", "view", item, begin + 50 + n) for n, item in enumerate("ab")]
     both = counted([*acts, *others])
-    assert today(both, "a", begin) == pytest.approx([0.4, 0.4], rel=1e-3)
-    assert followers(both, "a", begin)[key_of("b")] == pytest.approx(0.4, rel=1e-3)
+    assert today(both, "a", begin) == pytest.approx([2, 2], rel=1e-3)
+    assert followers(both, "a", begin)[key_of("b")] == pytest.approx(2, rel=1e-3)
 
     late = begin + HOUR
     next_hour = counted([*acts, replace(acts[0], time=late), replace(acts[1], time=late)])
     slow, fast = PlainCounter(begin).worth(late)
     # By now ada has a past; b followed a before it, right behind a.
-    assert today(next_hour, "a", late) == pytest.approx([1 + 0.2 / slow, 1 + 0.2 / fast], rel=1e-3)
-    assert followers(next_hour, "a", late)[key_of("b")] == pytest.approx(1 + 0.2 / slow, rel=1e-3)
+    assert today(next_hour, "a", late) == pytest.approx([1 + 1 / slow, 1 + 1 / fast], rel=1e-3)
+    assert followers(next_hour, "a", late)[key_of("b")] == pytest.approx(1 + 1 / slow, rel=1e-3)
 
 
 def test_returned_goods_do_not_count() -> None:
@@ -195,7 +216,7 @@ def test_many_users_at_once_keep_their_pasts() -> None:
     acts = [Act(user, "view", "a", START) for user in users] + [Act(user, "view", "b", START) for user in users]
     for cuts in (range(0), range(500, len(acts), 500)):
         weight = followers(counted(acts, cuts), "a", START).get(key_of("b"), 0.0)
-        assert weight == pytest.approx(0.2 * len(users), rel=0.03)
+        assert weight == pytest.approx(len(users), rel=0.03)
 
 
 def test_a_full_table_counts_the_newest_items() -> None:
@@ -228,6 +249,23 @@ def counted(acts: Sequence[Act], cuts: Sequence[int] = ()) -> StatisticsTable:
     for start, end in pairwise((0, *cuts, len(acts))):
         counter.learn(actions_from(acts[start:end]))
     return counter.table
+
+
+def regulars(count: int) -> list[Act]:
+    """Users that get a past, and do twice as much afterwards."""
+    return [
+        Act(f"regular {user}", "view", f"item {(user + n) % 50}", START + n * 10_000)
+        for n in range(30)
+        for user in range(count)
+    ]
+
+
+def mixed_shop(past: float) -> list[Act]:
+    """What is done in a shop where so large a share of the actions is by users with a past."""
+    acts = regulars(100)
+    visits = int(2000 / past) - len(acts)
+    last = acts[-1].time
+    return acts + [Act(f"visitor {n}", "view", f"item {n % 50}", last) for n in range(visits)]
 
 
 def row_of(table: StatisticsTable, item: str) -> int:

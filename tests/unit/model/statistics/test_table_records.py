@@ -96,7 +96,7 @@ def test_the_last_of_several_records_counts_and_none_is_added_to_another() -> No
     apply(reader, [*keys, *keys], [*first, *second])
     assert_same_rows(reader, counter.table)
     apply(reader, keys, first)
-    assert reader.arrays.items.counts[0].tolist() == pytest.approx([0.2, 0.2])
+    assert reader.arrays.items.counts[0].tolist() == pytest.approx([1, 1])
 
 
 def test_neighbours_that_are_not_known_get_rows_without_names() -> None:
