@@ -248,7 +248,7 @@ def _enter(item: int, draft: _Draft, count: int) -> tuple[int, int]:
 def _is_for_all(row: int, draft: _Draft) -> bool:
     """Returns whether everybody may be recommended an item: the vocabulary has it, or enough users touched it."""
     number = draft.live.numbers[row]
-    return 0 <= number < draft.live.known or (number >= 0 and draft.levels[row, 0] >= draft.shown)
+    return bool(0 <= number < draft.live.known or (number >= 0 and draft.levels[row, 0] >= draft.shown))
 
 
 @uncounted
