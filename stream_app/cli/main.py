@@ -25,7 +25,7 @@ from stream_app.cli.items import items
 from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
 from stream_app.cli.statistics import statistics
-from stream_app.cli.users import users
+from stream_app.cli.users import profiles, users
 from stream_app.sandbox.languages import LANGUAGES
 from stream_app.settings import PREFIX, Settings
 
@@ -50,6 +50,7 @@ cli.add_command(history)
 cli.add_command(items)
 cli.add_command(statistics)
 cli.add_command(users)
+cli.add_command(profiles)
 
 
 @cli.command()

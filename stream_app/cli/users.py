@@ -65,6 +65,35 @@ def show(user_id: str, last: int, as_json: bool, **options: Any) -> None:
         sys.exit(1)
 
 
+@click.command()
+@setting("brokers")
+@setting("device")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, writable=True), help="Parquet file to write.")
+def profiles(out: str, **options: Any) -> None:
+    """Write a row per user: preferences, segment, scores, next items and state, for pandas and the like.
+
+    Reads the states of all users from Kafka, and asks the version that serves about each.
+    """
+    from pathlib import Path
+
+    from stream_app.device import choose_device
+    from stream_app.people.all_states import all_states
+    from stream_app.people.asking import asking
+    from stream_app.people.profile_rows import write_profiles
+
+    settings = settings_of(options)
+
+    async def run() -> int:
+        ask = await asking(settings, choose_device(settings.device, fallback=settings.device_fallback))
+        states = all_states(settings, lambda users: _show(f"{users:,} users"))
+        return await write_profiles(Path(out), states, ask, settings.hidden)
+
+    began = time.monotonic()
+    rows = asyncio.run(run())
+    _show("")
+    click.echo(f"{rows:,} users in {out}, {time.monotonic() - began:.1f} s", err=True)
+
+
 @asynccontextmanager
 async def _names(settings: Settings, prediction: Prediction | None) -> AsyncIterator[ItemNames]:
     """Gives the names and titles of items: by the version that serves, the catalogue, and the prediction."""

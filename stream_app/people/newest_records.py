@@ -49,14 +49,14 @@ async def newest_records(settings: Settings, user: str, progress: Progress) -> N
     read, state, prediction = 0, None, None
     async with new_consumer(settings, _ROLE, isolation_level="read_committed") as consumer:
         changelog = TopicPartition(settings.state_topic, partition)
-        async for records in _to_the_end(consumer, changelog, None):
+        async for records in read_to_end(consumer, changelog):
             read += len(records)
             progress(read)
             state = next((record for record in reversed(records) if record.key == key), state)
         if state is None or state.value is None:
             return NewestRecords(None, None, partition, read)
         predictions = TopicPartition(settings.predictions_topic, partition)
-        async for records in _to_the_end(consumer, predictions, state.timestamp - _BEFORE_MS):
+        async for records in read_to_end(consumer, predictions, state.timestamp - _BEFORE_MS):
             read += len(records)
             progress(read)
             for record in records:
@@ -66,8 +66,8 @@ async def newest_records(settings: Settings, user: str, progress: Progress) -> N
     return NewestRecords(state.value, prediction, partition, read)
 
 
-async def _to_the_end(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, since: int | None
+async def read_to_end(
+    consumer: AIOKafkaConsumer, partition: TopicPartition, since: int | None = None
 ) -> AsyncIterator[list[ConsumerRecord[bytes, bytes]]]:
     """Yields the records of a partition up to its present end, from a time (ms) on, fetch by fetch."""
     start, end = await _bounds(consumer, partition, since)

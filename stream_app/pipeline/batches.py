@@ -74,3 +74,11 @@ class AnsweredBatch:
     stepped: SteppedBatch
     answers: Sequence[Answers]  # to each share
     scores: Sequence[BatchScores]  # what each share says about the answers before it
+
+
+@dataclass(frozen=True, slots=True)
+class AskedUsers:
+    """What is said of N users as they are."""
+
+    predictions: list[bytes]  # JSON, as it would be published
+    hidden: NDArray[np.float16]  # (N, H), the users' states
