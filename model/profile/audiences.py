@@ -55,6 +55,24 @@ class Count(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
         return Range(self.at_least, self.at_most)
 
 
+class Liking(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A condition on how much of what a user likes falls to a category or a brand."""
+
+    category: str | None = None
+    brand: str | None = None
+    at_least: float = 0.0  # share; a category or a brand that is not shown has none
+
+
+class SaidOfUser(NamedTuple):
+    """What the newest prediction says of a user; None: nothing."""
+
+    segment: tuple[int, str] | None  # id and name
+    leave: float | None  # probabilities
+    returns: float | None
+    categories: Mapping[str, float]  # shares by name
+    brands: Mapping[str, float]
+
+
 class Audience(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A group of users: those of whom all that is given here holds."""
 
@@ -63,22 +81,38 @@ class Audience(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     visits: Range | None = None
     cart_open: bool | None = None  # whether there is anything in the cart
     counts: Sequence[Count] = ()
-    purchase_probability: Range | None = None  # of the newest prediction
+    purchase_probability: Range | None = None  # of the newest prediction, as all that follows
+    leave_probability: Range | None = None
+    return_probability: Range | None = None
+    segments: Sequence[int | str] = ()  # ids or names, of which the user is in one
+    likes: Sequence[Liking] = ()
 
     def problems(self) -> list[str]:
         """Returns what is wrong with it, each with the field's name."""
-        ranges = {name: getattr(self, name) for name in ("idle_hours", "visits", "purchase_probability")}
+        ranges = {name: getattr(self, name) for name in _RANGES}
         ranges |= {f"counts[{index}]": count.range for index, count in enumerate(self.counts)}
         found = [f"{name}: {said}" for name, one in ranges.items() if one is not None and (said := one.problem())]
-        if all(one is None for one in ranges.values()) and self.cart_open is None:
+        is_empty = all(one is None for one in ranges.values()) and self.cart_open is None
+        if is_empty and not self.segments and not self.likes:
             found.append("there is no condition: everybody would be in it")
         for index, count in enumerate(self.counts):
             if not 1 <= count.days <= MOST_DAYS:
                 found.append(f"counts[{index}].days: it is {count.days}, and 1 to {MOST_DAYS} days are counted")
+        for index, liking in enumerate(self.likes):
+            if (liking.category is None) == (liking.brand is None) or not 0 < liking.at_least <= 1:
+                found.append(f"likes[{index}]: it takes a category or a brand, and at_least above 0 and up to 1")
         return found
+
+    @property
+    def asks_predictions(self) -> bool:
+        """Whether conditions are about what predictions say, beside the probability of a purchase."""
+        return bool(self.leave_probability or self.return_probability or self.segments or self.likes)
 
 
 Audiences = Mapping[str, Audience]  # by name
+
+
+_RANGES: Final = ("idle_hours", "visits", "purchase_probability", "leave_probability", "return_probability")
 
 
 class Membership(NamedTuple):
@@ -95,11 +129,32 @@ def name_problem(name: str) -> str | None:
     return "a name has up to 64 of the characters a-z, 0-9, _, . and -, a letter or digit first"
 
 
+def fitting(audiences: Audiences, said: SaidOfUser) -> list[str]:
+    """Returns the audiences that ask what predictions say, and whose conditions on that hold."""
+    return [name for name, audience in audiences.items() if audience.asks_predictions and _fits(audience, said)]
+
+
+def _fits(audience: Audience, said: SaidOfUser) -> bool:
+    scores = ((audience.leave_probability, said.leave), (audience.return_probability, said.returns))
+    for wanted, score in scores:
+        if wanted is not None and (score is None or not wanted.holds(score)):
+            return False
+    if audience.segments and (said.segment is None or not set(said.segment) & set(audience.segments)):
+        return False
+    return all(_share(liking, said) >= liking.at_least for liking in audience.likes)
+
+
+def _share(liking: Liking, said: SaidOfUser) -> float:
+    if liking.category is not None:
+        return said.categories.get(liking.category, 0.0)
+    return said.brands.get(liking.brand or "", 0.0)
+
+
 def membership(audiences: Audiences, visit: Visit, now: int) -> Membership:
     """Returns the audiences that a user belongs to at a time (ms since the epoch)."""
     names, changes = list[str](), list[int]()
     for name, audience in audiences.items():
-        if _holds_at_all_times(audience, visit):
+        if (name in visit.fits or not audience.asks_predictions) and _holds_at_all_times(audience, visit):
             if _holds_now(audience, visit, now):
                 names.append(name)
             changes += _changes(audience, visit, now)

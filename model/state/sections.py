@@ -41,10 +41,15 @@ def joined_sections(sections: Mapping[int, bytes]) -> bytes:
 
 
 def replaced_section(data: bytes, tag: int, content: bytes) -> bytes:
-    """Returns sections as they stand in a record, with this content in the one of a tag, which there need not be."""
-    if not data:
-        return _HEAD.pack(tag, len(content)) + content
-    return joined_sections(split_sections(data) | {tag: content})
+    """Returns sections, which are sound, with this content in the one of a tag, which there need not be."""
+    begin = end = 0  # of what is replaced
+    while begin < len(data):
+        known, length = _HEAD.unpack_from(data, begin)
+        if known >= tag:
+            end = begin + (_HEAD.size + length if known == tag else 0)
+            break
+        begin = end = begin + _HEAD.size + length
+    return data[:begin] + _HEAD.pack(tag, len(content)) + content + data[end:]
 
 
 def section_at(record: bytes, at: int, wanted: int) -> bytes | None:

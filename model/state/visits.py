@@ -64,6 +64,7 @@ class Visit(msgspec.Struct, array_like=True, gc=False):
     days: list[tuple[int, list[int]]] = []  # of UTC since the epoch, with how many actions of each type came, rising
     audiences: list[str] = []  # names of those that the user belongs to
     changes: int = 0  # how often the user entered one or left one
+    fits: list[str] = []  # names of those whose conditions on the newest prediction hold
 
     @property
     def is_open(self) -> bool:

@@ -33,8 +33,9 @@ def audiences() -> None:
     cart_open = true
     purchase_probability = { at_least = 0.2 }
 
-    Conditions: idle_hours, visits, purchase_probability (each with at_least, at_most or both), cart_open, and counts
-    of a type of event in the last days (1 to 30, of UTC).
+    Conditions: idle_hours, visits (each with at_least, at_most or both), cart_open, counts of a type of event in the
+    last days (1 to 30, of UTC); and on the newest prediction: purchase_probability, leave_probability,
+    return_probability, segments (ids or names), likes (the least share of a category or a brand).
     """
 
 

@@ -231,9 +231,8 @@ class Pipeline:
         if received.decoded.rejected:
             self._add_dead_letters(received, results)
         self._predictions.keep(batch.stepped.item_names)
-        if shares:
-            self._add_predictions(received, shares, batch.answers, results)
-        told = None if self.signals is None else tell(self.signals, batch.stepped, batch.answers)
+        values = self._add_predictions(received, shares, batch.answers, results) if shares else strings([])
+        told = None if self.signals is None else tell(self.signals, batch.stepped, batch.answers, values)
         for share in shares if told is None else told.shares:
             self._add_states(received, share, results)
         joins = batch.stepped.joins if told is None else told.joins
@@ -261,8 +260,8 @@ class Pipeline:
         shares: Sequence[VersionShare],
         answers: Sequence[Answers],
         results: dict[int, BatchResult],
-    ) -> None:
-        """Adds the prediction of every new event."""
+    ) -> Strings:
+        """Adds the prediction of every new event; returns those of each share, one share's behind the other's."""
         pairs = list(zip(shares, answers, strict=True))
         indices = np.concatenate([share.stepped.events.indices for share in shares])
         values = concatenate(
@@ -279,6 +278,7 @@ class Pipeline:
             result.predictions.append(batch)
             result.record_times = times[start - len(result.record_times) : end]  # the partition's lie side by side
             start = end
+        return values
 
     def _profile_fields(self, answers: Answers) -> list[Strings]:
         """Returns what predictions say of their users beside what they will do next, as columns of JSON."""

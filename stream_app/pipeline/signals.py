@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from model.serving.answers import Answers
 from model.serving.state_engine import StateEngine
+from stream_app.contract.string_columns import Strings
 from stream_app.pipeline.batch_result import BatchResult
 from stream_app.pipeline.batches import SteppedBatch, VersionShare
 from stream_app.pipeline.joins.effects import JoinEffects, add_effects
@@ -34,13 +35,17 @@ def found_due(engine: StateEngine, due: Sequence[DueUsers]) -> DueStates:
     return DueStates(owners, found, engine.snapshot(slots))
 
 
-def tell(writer: SignalWriter, batch: SteppedBatch, answers: Sequence[Answers]) -> SignalEffects:
-    """Finds what there is to tell after a batch; batches must come in the order in which they were stepped."""
+def tell(writer: SignalWriter, batch: SteppedBatch, answers: Sequence[Answers], predictions: Strings) -> SignalEffects:
+    """Finds what there is to tell after a batch; batches must come in the order in which they were stepped.
+
+    `predictions` are those of all shares, one behind the other.
+    """
     writer.forget(batch.late_sections)
-    shares = [
-        replace(share, states=writer.follow(_answered(batch, share, answer)))
-        for share, answer in zip(batch.shares, answers, strict=True)
-    ]
+    shares, first = list[VersionShare](), 0
+    for share, answer in zip(batch.shares, answers, strict=True):
+        events = _answered(batch, share, answer, predictions, first)
+        shares.append(replace(share, states=writer.follow(events)))
+        first += len(events.indices)
     joins, due = batch.joins, None
     if joins is not None and joins.states is not None:
         owners = [(partition, user.decode()) for partition, user in joins.users]
@@ -62,7 +67,9 @@ def add_signals(effects: SignalEffects, results: dict[int, BatchResult], ranker:
         results.setdefault(timer.partition, BatchResult(timer.partition, ranker)).timers.append(timer)
 
 
-def _answered(batch: SteppedBatch, share: VersionShare, answers: Answers) -> AnsweredEvents:
+def _answered(
+    batch: SteppedBatch, share: VersionShare, answers: Answers, predictions: Strings, first: int
+) -> AnsweredEvents:
     received, events = batch.received, share.stepped.events
     return AnsweredEvents(
         actions=received.actions,
@@ -74,4 +81,6 @@ def _answered(batch: SteppedBatch, share: VersionShare, answers: Answers) -> Ans
         users=share.stepped.changed_slots.searchsorted(events.slots),
         purchase=answers.purchase,
         states=share.states,
+        predictions=predictions,
+        first=first,
     )

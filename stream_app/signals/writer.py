@@ -17,7 +17,7 @@ from model.data.event_time import EARLIEST_MS
 from model.data.events import Actions
 from model.profile.audiences import Audiences, membership
 from model.state.record_sections import rows_of, sections_of, with_section
-from model.state.sections import TIMERS, split_sections
+from model.state.sections import TIMERS, section_at
 from model.state.user_record import UserRecords
 from model.state.user_states import UserStates
 from model.state.visits import (
@@ -33,10 +33,12 @@ from model.state.visits import (
     written_visit,
 )
 from stream_app.contract.signals.signal import MeasuredBy, SignalKind
+from stream_app.contract.string_columns import Strings
 from stream_app.kafka.encoded_batch import RecordBatch
 from stream_app.settings import Settings
 from stream_app.signals.due import DueUsers
 from stream_app.signals.late_sections import LateSections, Owner
+from stream_app.signals.said import fitting_audiences
 from stream_app.signals.told import ToldSignals
 
 
@@ -53,6 +55,8 @@ class AnsweredEvents:
     users: NDArray[np.int64]  # (E,) which of the U users
     purchase: NDArray[np.float32]  # (E,) probabilities of a purchase
     states: UserRecords  # U
+    predictions: Strings  # of the batch, the E of these events from `first` on
+    first: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class SignalWriter:
         contents = self._contents(owners, events.states)
         visits: dict[int, Visit] = {}
         before: dict[int, int] = {}
-        for user, event in _acted(events, self._now()):
+        asked = any(audience.asks_predictions for audience in self.audiences.values())
+        for number, user, event in _acted(events, self._now()):
             visit = visits.get(user)
             if visit is None:
                 visit = visits[user] = read_visit(contents[user])
@@ -115,6 +120,7 @@ class SignalWriter:
             if has_ended_before(visit, event, self._rules):
                 self._told.end(owners[user], end(visit, self._rules), "stream")
             act(visit, event, self._rules)
+            visit.fits = fitting_audiences(self.audiences, events.predictions, number) if asked else []
             self._judge(owners[user], visit, event.arrived, "stream")
         for user, visit in visits.items():
             contents[user] = self._put(owners[user], visit)
@@ -156,8 +162,10 @@ class SignalWriter:
 
     def _contents(self, owners: Sequence[Owner], states: UserRecords) -> list[bytes | None]:
         """Returns each user's newest section; None: they have none."""
-        stored = [split_sections(sections).get(TIMERS) for sections in sections_of(states)]
-        return [self._sections.newest(owner) or old for owner, old in zip(owners, stored, strict=True)]
+        newest, stored = self._sections.newest, sections_of(states)
+        return [
+            newest(owner) or section_at(sections, 0, TIMERS) for owner, sections in zip(owners, stored, strict=True)
+        ]
 
     def _pass_time(self, owner: Owner, visit: Visit, now: int, measured_by: MeasuredBy) -> None:
         """Tells all that silence says up to a time, each thing as of when it became so."""
@@ -169,6 +177,9 @@ class SignalWriter:
     def _judge(self, owner: Owner, visit: Visit, at: int, measured_by: MeasuredBy) -> None:
         """Finds the audiences that a user belongs to at a time, and when to look at the user next."""
         audiences = self.audiences
+        if not audiences and not visit.audiences:
+            visit.due = visit.ends
+            return
         names, until = membership(audiences, visit, at)
         if names != visit.audiences:
             visit.audiences = [name for name in visit.audiences if name in audiences]  # of others nothing is told
@@ -185,16 +196,17 @@ class SignalWriter:
         self._timers.append(NewTimer(owner[0], visit.due, owner[1].encode()))
 
 
-def _acted(events: AnsweredEvents, now: int) -> Iterator[tuple[int, ActedEvent]]:
-    """Yields the events that count, each with which user's it is."""
-    actions = events.actions
+def _acted(events: AnsweredEvents, now: int) -> Iterator[tuple[int, int, ActedEvent]]:
+    """Yields the events that count, each with the number of its prediction, and with which user's it is."""
+    actions, came = events.actions, events.record_times.tolist()
     types, lines, items = actions.types.tolist(), actions.lines.tolist(), actions.items
     columns = (events.users, events.indices, events.times, events.purchase, events.applied)
-    for user, last, time, purchase, applied in zip(*(column.tolist() for column in columns), strict=True):
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    for number, (user, last, time, purchase, applied) in enumerate(rows, events.first):
         if applied:
             acted = [VisitAction(types[index], items[index]) for index in range(last - lines[last], last + 1)]
-            arrived = arrival(int(events.record_times[last]), now)
-            yield user, ActedEvent(arrived, time if time >= EARLIEST_MS else arrived, acted, purchase)
+            arrived = arrival(came[last], now)
+            yield number, user, ActedEvent(arrived, time if time >= EARLIEST_MS else arrived, acted, purchase)
 
 
 def _owners(events: AnsweredEvents) -> list[Owner]:

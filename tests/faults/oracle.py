@@ -37,6 +37,7 @@ class Verdict:
     wrong_answers: int = 0  # ids, fields, order, places
     wrong_states: int = 0
     moved: int = 0  # actions of anonymous users that are now a known one's
+    signals: int = 0  # that were told, repeats left out
     hidden_difference: float | None = None  # the largest, from the uninterrupted run's
     examples: list[str] = field(default_factory=list)
 
@@ -59,6 +60,7 @@ class Topics:
     dead_letters: list[Record]
     changelog: list[Record]
     cuts: Sequence[Cut] = ()  # of the log of events; in `outputs` the topics are called as here
+    signals: Sequence[Record] = ()
 
     def answered(self) -> set[Place]:
         """The places of all events and records that have a prediction or a dead letter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.faults import injections as inject
-from tests.faults import joined
+from tests.faults import joined, signals
 from tests.faults import log_faults as log
 from tests.faults import publishers as publish
 from tests.faults.load import Mix
@@ -98,6 +98,31 @@ def _joins() -> list[Row]:
     ]
 
 
+def _signals() -> list[Row]:
+    """Rows of workers that tell when visits have ended, which are of a second or two."""
+    faults = {
+        "kill": (inject.kills, 3, frozenset[int]()),
+        "scaling": (inject.scaling, 1, frozenset[int]()),
+        "frozen": (inject.frozen, 1, _OUTDATED),
+        **{f"at-{point}": (inject.at_point(point), 1, frozenset[int]()) for point in ("predictions-sent", "commit")},
+    }
+    return [
+        Row(
+            f"signals-{name}",
+            fault,
+            runs=runs,
+            mix=Mix(users=1000, repeats=0.05),
+            limit_s=WORST_S,
+            tolerated=tolerated,
+            finish=signals.all_told,
+            judge=signals.judge_signals,
+            settings={"visit_minutes": 0.025},
+            signals=True,
+        )
+        for name, (fault, runs, tolerated) in faults.items()
+    ]
+
+
 SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
@@ -120,6 +145,7 @@ ROWS: Final = (
     Row("throttled", inject.throttled_output, runs=2, limit_s=WORST_S),
     *_odd_logs(),
     *_joins(),
+    *_signals(),
     Row("throttled-scaling", inject.throttled_scaling, tolerated=_OUTDATED, limit_s=WORST_S),
     Row("standbys", inject.evictions, mix=Mix(users=6000), settings=_CROWDED, limit_s=WORST_S),
     Row("registry-away", inject.registry_away, one_version=False, limit_s=WORST_S),

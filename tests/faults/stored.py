@@ -12,6 +12,7 @@ _HEADER: Final = struct.Struct("<BIHHHIqqqQQ")
 _ACTION: Final = struct.Struct("<QI")
 _SECTION: Final = struct.Struct("<HI")  # tag, length
 _SEARCHES: Final = 1  # the tag of the section that has the searches' words
+_TIMERS: Final = 5  # the tag of the section that has the user's visit
 _SEARCH: Final = struct.Struct("<QB")  # object, words
 _LIKED: Final = 3  # the tag of the section that has what the user likes
 _LIKED_HEAD: Final = struct.Struct("<QBBB")  # actions, categories, brands, whether price bands follow
@@ -37,6 +38,7 @@ class Stored:
     words: dict[int, tuple[int, ...]]  # of the searches, by object
     liked: tuple[Entries, Entries]  # categories and brands
     liked_of: int  # how many actions had been counted for that
+    timers: bytes = b""  # the section of the user's visit
 
 
 def read(record: bytes) -> Stored:
@@ -54,9 +56,8 @@ def read(record: bytes) -> Stored:
     sequence = tuple((context & 7, item) for item, context in actions)
     words = _words(sections.get(_SEARCHES, b""))
     liked_of, liked = _liked(sections.get(_LIKED))
-    return Stored(
-        version, epoch, offset, count, last_time, weights, states, event_ids, sequence, words, liked, liked_of
-    )
+    head = (version, epoch, offset, count, last_time, weights)
+    return Stored(*head, states, event_ids, sequence, words, liked, liked_of, sections.get(_TIMERS, b""))
 
 
 def _sections(record: bytes, at: int) -> tuple[int, dict[int, bytes]]:

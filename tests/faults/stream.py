@@ -10,6 +10,7 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from stream_app.contract.topics import topics
 from stream_app.kafka.clients import new_admin, new_consumer
 from stream_app.settings import Settings
 from tests.integration.principals import reader_of
@@ -32,6 +33,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
         items_topic=f"{name}.items",
         joins_topic=f"{name}.joins",
         statistics_topic=f"{name}.statistics",
+        audiences_topic=f"{name}.audiences",
         partitions=PARTITIONS,
         registry=str(place / "models"),
         history=str(place / "history"),
@@ -42,7 +44,7 @@ def stream_settings(brokers: str, name: str, place: Path) -> Settings:
 
 def topic_names(settings: Settings) -> list[str]:
     """All topics of a stream."""
-    return [str(value) for name, value in settings.model_dump().items() if name.endswith("_topic")]
+    return [spec.name for spec in topics(settings)]
 
 
 async def caught_up(settings: Settings, timeout: float) -> float | None:

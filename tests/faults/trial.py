@@ -138,6 +138,7 @@ class Row:
     )  # setting: replicas, configuration
     finish: Callable[[Stage], Awaitable[None]] | None = None  # what is done when all is answered
     judge: Callable[..., Verdict] = judge
+    signals: bool = False  # whether workers tell them
     repeats: bool = False  # whether answers may come twice although the delivery is exactly-once
 
 
@@ -158,6 +159,8 @@ async def run_trial(
     """The report of one run: figures, and `problems`, which is empty when all held."""
     started = time.monotonic()
     settings = settings.model_copy(update=dict(row.settings))
+    if row.signals:
+        settings = settings.model_copy(update={"signals_topic": settings.events_topic.replace("events", "signals")})
     await cluster.bring_back()  # a run that broke off may have left brokers down
     for name, (replicas, config) in row.topics.items():
         await cluster.make_topic(getattr(settings, name), settings.partitions, replicas, config)
@@ -220,6 +223,7 @@ async def _verdict(row: Row, stage: Stage) -> Verdict:
         dead_letters=list(await _read(settings, settings.dead_letters_topic)),
         changelog=list(await _read(settings, settings.state_topic)),
         cuts=stage.log.cuts,
+        signals=list(await _read(settings, settings.signals_topic)) if settings.signals_topic else (),
     )
     missed = stage.log.deleted_places() - topics.answered()
     events = [record for record in stage.log.records() if (record.partition, record.offset) not in missed]
@@ -272,7 +276,8 @@ def _reference_settings(stage: Stage) -> Settings:
     settings = stage.settings
     own = ["group", "predictions_topic", "dead_letters_topic", "state_topic"]
     own += [] if stage.log.is_whole else ["events_topic"]
-    return settings.model_copy(update={name: f"{getattr(settings, name)}.reference" for name in own})
+    names = {name: f"{getattr(settings, name)}.reference" for name in own}
+    return settings.model_copy(update=names | {"signals_topic": ""})
 
 
 async def _read(settings: Settings, topic: str) -> list[Record]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.events import EVENT_TYPES
-from model.profile.audiences import HOUR_MS, Audience, Count, Range, membership, name_problem
+from model.profile.audiences import HOUR_MS, Audience, Count, Liking, Range, membership, name_problem
 from model.state.visits import DAY_MS, Visit
 
 NOW = 20_000 * DAY_MS + 7 * HOUR_MS
@@ -56,6 +56,9 @@ def of(audience: Audience, now: int = NOW, **fields: Any) -> tuple[bool, int]:
             False,
         ),
         (Audience(counts=[Count("cart", 7, at_most=0)]), {"days": days((3, "purchase", 1))}, True),
+        (Audience(segments=[3]), {"fits": ["a"]}, True),
+        (Audience(segments=[3]), {"fits": ["b"]}, False),
+        (Audience(segments=[3], cart_open=True), {"fits": ["a"]}, False),
         (Audience(cart_open=True, visits=Range(at_least=2)), {"cart": ["x"]}, False),
         (Audience(cart_open=True, visits=Range(at_least=2)), {"cart": ["x"], "number": 3}, True),
     ],
@@ -121,6 +124,9 @@ def test_nothing_changes_before_it_is_said_to(audience: Audience, visit: Visit) 
         (Audience(visits=Range()), "visits: at_least or at_most is missing"),
         (Audience(visits=Range(2, 1)), "nothing is at least 2 and at most 1"),
         (Audience(counts=[Count("view", 31, at_least=1)]), "counts[0].days: it is 31"),
+        (Audience(likes=[Liking(at_least=0.5)]), "likes[0]: it takes a category or a brand"),
+        (Audience(likes=[Liking("a", "b", 0.5)]), "likes[0]: it takes a category or a brand"),
+        (Audience(likes=[Liking("a")]), "at_least above 0"),
         (Audience(counts=[Count("view")]), "counts[0]: at_least or at_most is missing"),
     ],
 )

@@ -6,10 +6,12 @@ import json
 
 import pytest
 
+from model.profile.audiences import Audience, Liking
 from model.state.sections import TIMERS
 from model.state.user_record import section_of
 from model.state.visits import read_visit
 from stream_app.settings import load_settings
+from stream_app.signals import writer as module
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.signals import SILENCE, START, Bench, Shopped
 
@@ -37,6 +39,32 @@ def test_a_purchase_that_was_expected_and_did_not_come() -> None:
     assert expected.purchase_probability is not None
     assert 0 < expected.purchase_probability < 1
     assert expected.timestamp == START + SILENCE
+
+
+def test_what_a_prediction_says_decides_on_audiences_until_the_next_one() -> None:
+    """Of predictions without segments nobody is in one; the rest is `test_said`."""
+    bench = Bench(0)
+    assert bench.pipeline.signals is not None
+    audiences = {"few": Audience(segments=[1]), "shoes": Audience(likes=[Liking("shoes", at_least=0.1)])}
+    bench.pipeline.signals.audiences = audiences
+    bench.shop([Shopped("a", "view", "x", START), Shopped("b", "view", "x", START)])
+    assert bench.signals == []
+    with pytest.MonkeyPatch.context() as patch:
+        asked: list[int] = []
+
+        def fit(_: object, __: object, index: int) -> list[str]:
+            asked.append(index)
+            return ["few"]
+
+        patch.setattr(module, "fitting_audiences", fit)
+        bench.shop([Shopped("a", "view", "x", START + 1), Shopped("b", "view", "x", START + 1)])
+    assert asked == [0, 1]
+    assert {(signal.kind, signal.audience, signal.user_id) for signal in bench.signals} == {
+        ("audience_entered", "few", "a"),
+        ("audience_entered", "few", "b"),
+    }
+    bench.look(START + SILENCE)
+    assert not [signal for signal in bench.signals if signal.kind == "audience_left"]
 
 
 def test_signals_and_records_go_with_the_partition_of_their_user() -> None:
