@@ -23,7 +23,8 @@ class SignalEffects:
 
     shares: Sequence[VersionShare]  # with what is told, or still to be told, in the users' records
     joins: JoinEffects | None  # in the same way
-    due: JoinEffects | None  # users whom silence has changed
+    looked_at: Sequence[int]  # partitions of users whose time had come
+    due: JoinEffects | None  # those of them whom silence has changed
     signals: SignalBatch
 
 
@@ -50,15 +51,18 @@ def tell(writer: SignalWriter, batch: SteppedBatch, answers: Sequence[Answers], 
     if joins is not None and joins.states is not None:
         owners = [(partition, user.decode()) for partition, user in joins.users]
         joins = replace(joins, states=writer.renewed(owners, joins.states))
+    looked_at = [] if batch.due is None else [one.partition for one in batch.due.found]
     if batch.due is not None:
         changed, states = writer.look(batch.due)
         due = JoinEffects([(partition, user.encode()) for partition, user in changed], states, [], {})
-    return SignalEffects(shares, joins, due, writer.finish())
+    return SignalEffects(shares, joins, looked_at, due, writer.finish())
 
 
 def add_signals(effects: SignalEffects, results: dict[int, BatchResult], ranker: Ranker, settings: Settings) -> None:
-    """Adds signals, timers and users whom silence has changed to the results of a batch; makes those that are
-    missing."""
+    """Adds signals, timers and users whom silence has changed to the results of a batch; makes those that are missing,
+    also where there is nothing to tell."""
+    for partition in effects.looked_at:
+        results.setdefault(partition, BatchResult(partition, ranker))
     if effects.due is not None:
         add_effects(effects.due, results, ranker, settings)
     for partition, batch in effects.signals.signals:

@@ -99,9 +99,11 @@ class Timers:
 
     async def _find(self, app: faust.App, wheels: dict[int, TimerWheel]) -> None:
         """Finds who is to be looked at in the records of the local store, a few at a time."""
+        loop = asyncio.get_running_loop()
         for partition, wheel in wheels.items():
             last: bytes | None = None
             while self._may_look(app, wheels):
+                start = loop.time()
                 found, now = self._users(partition, last, _READ_AT_ONCE), round(self._clock() * 1000)
                 for user, record in found:
                     if due := self._due_in(record, now):
@@ -109,7 +111,7 @@ class Timers:
                 if len(found) < _READ_AT_ONCE:
                     break
                 last = found[-1][0]
-                await asyncio.sleep(0)
+                await asyncio.sleep(loop.time() - start)  # half of the time is for others
         logger.info("%d users are to be looked at when nothing comes of them", len(self))
 
     async def _look(self, app: faust.App, wheels: dict[int, TimerWheel]) -> None:

@@ -10,8 +10,10 @@ from model.profile.audiences import Audience, Liking
 from model.state.sections import TIMERS
 from model.state.user_record import section_of
 from model.state.visits import read_visit
+from stream_app.pipeline.batch_result import BatchResult
 from stream_app.settings import load_settings
 from stream_app.signals import writer as module
+from stream_app.signals.due import DueUsers
 from tests.unit.builders.basics import make_record
 from tests.unit.builders.signals import SILENCE, START, Bench, Shopped
 
@@ -27,6 +29,14 @@ def test_a_repeated_event_is_no_action_and_its_record_loses_nothing() -> None:
     visit = read_visit(section_of(bench.shelf[0, "a"], TIMERS))
     assert (visit.number, visit.actions, visit.cart) == (1, 1, ["x"])
     assert len(bench.timers) == 1
+
+
+def test_whoever_has_nothing_to_tell_is_a_result_without_effects() -> None:
+    """As one who was looked at twice, or is no more."""
+    bench = Bench(0)
+    due = [DueUsers(3, ["nobody", "else"], START, "clock"), DueUsers(5, ["nobody"], START, "clock")]
+    results = bench.pipeline.encode(bench.pipeline.answer(bench.pipeline.step(bench.pipeline.decode_due(due, 1))))
+    assert results == [BatchResult(3, "model"), BatchResult(5, "model")]
 
 
 def test_a_purchase_that_was_expected_and_did_not_come() -> None:
