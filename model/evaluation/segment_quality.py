@@ -44,6 +44,7 @@ class SegmentQuality:
 
     names: list[str]
     users: int
+    sizes: list[int]  # (G,) users of each
     flips: float  # changes of segment per 100 events of a user after the first one
     purchases: GroupRates | None  # after the cut; None: nobody bought, or everybody
     returns: GroupRates | None  # within a day after the cut
@@ -65,6 +66,7 @@ def segment_quality(
     return SegmentQuality(
         names=segments.names,
         users=users,
+        sizes=np.bincount(numbers, minlength=len(segments.names)).tolist(),
         flips=flips,
         purchases=group_rates(numbers, bought),
         returns=group_rates(numbers, returned),

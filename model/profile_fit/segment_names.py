@@ -19,7 +19,7 @@ from model.profile.segment_features import NUM_SEGMENT_FEATURES, SEGMENT_FEATURE
 # Below and above the mean; "": nothing is said of it.
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "visits": ("few visits", "returning"),
-    "gap": ("comes back soon", "comes back after long"),
+    "gap": ("comes back soon", "stays away for long"),
     "actions per visit": ("short visits", "long visits"),
     "purchases": ("buys little", "buys often"),
     "look share": ("", "mostly looks"),

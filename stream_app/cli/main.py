@@ -24,6 +24,7 @@ from stream_app.cli.history import history
 from stream_app.cli.items import items
 from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
+from stream_app.cli.segments import segments
 from stream_app.cli.statistics import statistics
 from stream_app.cli.users import profiles, users
 from stream_app.sandbox.languages import LANGUAGES
@@ -48,6 +49,7 @@ cli.add_command(dead_letters)
 cli.add_command(evaluate)
 cli.add_command(history)
 cli.add_command(items)
+cli.add_command(segments)
 cli.add_command(statistics)
 cli.add_command(users)
 cli.add_command(profiles)

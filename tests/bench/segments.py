@@ -17,10 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from model.data.sequences import Sequences
 from model.data.vocabulary import Vocabulary
-from model.evaluation.segment_quality import GroupRates, SegmentQuality, segment_quality
+from model.evaluation.segment_quality import SegmentQuality, segment_quality
 from model.evaluation.split import Split
 from model.profile.fitted_segments import FittedSegments
 from model.profile_fit.fit_segments import SegmentUsers, fitted_to
+from stream_app.offline.profiles.segments import COLUMNS, lift_cell, spread_words
 from stream_app.offline.text_table import table
 from tests.bench.data_sets import chosen, split_of
 
@@ -54,14 +55,11 @@ def measured(name: str, split: Split, seed: int) -> dict[str, Any]:
         f"{quality.flips:.1f} flips per 100 events"
     )
     for what, ours, thirds in (
-        ("bought", quality.purchases, quality.thirds_purchases),
-        ("within a day", quality.returns, quality.thirds_returns),
+        ("who buys", quality.purchases, quality.thirds_purchases),
+        ("who comes within a day", quality.returns, quality.thirds_returns),
     ):
         if ours is not None and thirds is not None:
-            print(
-                f"spread of the lifts, {what}: {ours.spread:.3f} (random groups up to {ours.spread_by_chance:.3f}); "
-                f"{len(thirds.users)} groups of thirds {thirds.spread:.3f} (up to {thirds.spread_by_chance:.3f})"
-            )
+            print(f"spread of the lifts, {what}: {spread_words(ours, thirds)}")
     return {"quality": asdict(quality), "halves": halves, "versions": versions, "changes": fitted.changes}
 
 
@@ -91,14 +89,9 @@ def _of_versions(known: Sequences, vocabulary: Vocabulary, before: FittedSegment
 
 
 def _table(fitted: FittedSegments, quality: SegmentQuality) -> list[str]:
-    rows = {}
-    for group, (number, name) in enumerate(zip(fitted.ids, fitted.names, strict=True)):
-        cells = (_lift(quality.purchases, group), _lift(quality.returns, group))
-        rows[f"{number} {name}"] = (f"{100 * fitted.sizes[group]:.0f} %", *cells)
-    return list(table(("of the users", "bought, lift", "within a day, lift"), rows))
-
-
-def _lift(rates: GroupRates | None, group: int) -> str:
-    if rates is None or group >= len(rates.lifts):
-        return "-"
-    return f"{rates.lifts[group]:.2f} ({rates.low[group]:.2f} to {rates.high[group]:.2f})"
+    rates = (quality.purchases, quality.returns)
+    rows = {
+        f"{number} {name}": (f"{quality.sizes[group]:,}", *(lift_cell(each, group) for each in rates))
+        for group, (number, name) in enumerate(zip(fitted.ids, fitted.names, strict=True))
+    }
+    return list(table(COLUMNS, rows))
