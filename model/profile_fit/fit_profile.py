@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.data.disk_log import FrequentNames
 from model.data.event_log import EventLog
-from model.data.events import MOST_NAMES
+from model.data.events import CATEGORY_BUCKETS, MOST_NAMES, text_buckets
 from model.data.price_bins import PriceCounts
 from model.data.vocabulary import Vocabulary
 from model.fusion.fusion import Fusion
@@ -37,11 +38,23 @@ def fit_profile(model: FittedModel, run: FitRun) -> Profile:
     """Returns what the parts of a profile need, each fitted to the log."""
     return Profile(
         scores=fit_scores(model.vocabulary, model.log, seed=run.seed),
-        segments=fit_segments(model.vocabulary, model.log, model.before.segments, seed=run.seed),
+        segments=fit_segments(
+            model.vocabulary,
+            model.log,
+            model.before.segments,
+            seed=run.seed,
+            category_name=_by_bucket(model.names.categories).get,
+        ),
         price_bands=fit_price_bands(model.prices, model.log.bins),
         preferences=fit_preferences(model.network, model.vocabulary, model.log, run, _names(model)),
         reasons=fit_reasons(model.network, model.vocabulary, model.fusion, model.log, run),
     )
+
+
+def _by_bucket(names: Sequence[str]) -> dict[int, str]:
+    """Returns names by the buckets of their categories: of several in one the first."""
+    buckets = text_buckets(names, CATEGORY_BUCKETS).tolist()
+    return dict(zip(reversed(buckets), reversed(names), strict=True))
 
 
 def _names(model: FittedModel) -> FrequentNames:

@@ -89,7 +89,9 @@ class AnswerEngine:
         request = stepped.request
         heads = request.serving.scores if request is not None and "scores" in self._parts else None
         if heads is not None and request is not None:
-            answers = replace(answers, scores=heads.answer(request.recent, None, stepped.events.times))
+            answers = replace(answers, scores=heads.answer(request.recent, stepped.rhythms, stepped.events.times))
+        if stepped.segments is not None:
+            answers = replace(answers, segments=stepped.segments)
         if stepped.liked is None:
             return answers
         if request is None:

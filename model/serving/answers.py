@@ -16,6 +16,7 @@ from model.data.events import SEARCH
 from model.kernels.compiled import compiled, uncounted
 from model.profile.preference_shares import LikedAnswers
 from model.profile.scores import ScoreAnswers
+from model.profile.segments import SegmentAnswers
 from model.profile.why.explain import Reasons
 
 RANKED: Final = 20  # items ranked per answer, published or not: the k of hit@k and MRR@k
@@ -32,6 +33,7 @@ class Answers:
     next_type: NDArray[np.float32]  # (N, K)
     type_given_item: NDArray[np.float32]  # (N, k, K)
     purchase: NDArray[np.float32]  # (N,)
+    segments: SegmentAnswers | None = None  # None: nobody asked for them, or the version has none
     scores: ScoreAnswers | None = None  # None: nobody asked for them, or the version has none
     liked: LikedAnswers | None = None  # what the users like; None: nobody asked for it
     reasons: Reasons | None = None  # for the first items; None: nobody asked for them, or the version cannot tell

@@ -24,6 +24,7 @@ from model.profile.price_bands import NO_BANDS, BandTable
 from model.profile.profile import Profile
 from model.profile.rhythm import RHYTHM
 from model.profile.scores import ScoreHeads
+from model.profile.segments import SegmentModel
 from model.search.catalogue import Catalogue
 from model.serving.answers import RANKED, Answers
 from model.serving.heads import Heads
@@ -50,6 +51,7 @@ class Serving:
     calibration: Calibration  # of the purchase logit
     device: torch.device
     preferences: PreferenceModel
+    segments: SegmentModel | None = None  # None: the version knows no groups of users
     scores: ScoreHeads | None = None  # None: the version foresees nothing of its users beside their actions
 
     @property
@@ -142,6 +144,7 @@ def serve(version: Version, device: torch.device, ranked_by: RankedBy = "network
         ranking=ranking,
         calibration=version.calibration,
         device=device,
+        segments=None if version.profile.segments is None else SegmentModel(version.profile.segments),
         scores=None if version.profile.scores is None else ScoreHeads(version.profile.scores),
         preferences=_preferences(version.profile),
     )

@@ -25,6 +25,9 @@ from model.data.user_clocks import user_clocks
 from model.data.vocabulary import Tokens
 from model.profile.preferences import LikedEvents, PreferenceCounters
 from model.profile.price_bands import NO_BANDS
+from model.profile.rhythm import Rhythms
+from model.profile.rhythm_column import RhythmColumn
+from model.profile.segments import SegmentAnswers
 from model.profile.warm_up import warm_up
 from model.serving.answers import Answers
 from model.serving.canary import Canary
@@ -61,6 +64,8 @@ class SteppedEvents:
     versions_begun: int  # versions that had begun to serve by then
     freed_slots: NDArray[np.int64]  # slots taken from their users since the batch before
     capacity: int  # slots that there were
+    rhythms: Rhythms | None = None  # (E,) of the users, after each event; None: nobody asks
+    segments: SegmentAnswers | None = None  # None: nobody asks, or the version has none
     liked: LikedEvents | None = None  # what they say of the users' preferences; None: nobody asks
 
 
@@ -95,12 +100,23 @@ class StateEngine:
         self._rules_scores = OnlineHitRate()
         self._freed_slots = np.zeros(0, np.int64)  # slots taken from their users since the last batch
         self._preferences: PreferenceCounters | None = None
+        self._rhythms: RhythmColumn | None = None
+        self._assigns = False  # whether users are assigned to segments
 
     def count_preferences(self) -> None:
         """Counts from now on what users like, as part of their states; they have none yet."""
         warm_up()
         self._preferences = PreferenceCounters()
         self.states.keep(self._preferences)
+
+    def follow_rhythms(self, *, segments: bool) -> RhythmColumn:
+        """Follows from now on how users come and go, as part of their states; they have none yet.
+
+        With `segments` the users are assigned to those of the version that answers them.
+        """
+        self._rhythms, self._assigns = RhythmColumn(self.states), segments
+        self.states.keep(self._rhythms)
+        return self._rhythms
 
     def serve(self, serving: Serving, canary: Canary | None = None) -> None:
         """Serves a version from the next batch on. Answers given so far are not scored: they are another version's."""
@@ -199,6 +215,7 @@ class StateEngine:
         rules_answers, rules_ranks = self._follow_by_rules(new, events, answer=serving is None)
         request, lengths = self._apply(serving, new)
         liked = self._count_preferences(serving, new)
+        rhythms, segments = self._follow_rhythms(new, events, request)
         states.offsets[new.slots] = positions[indices]  # ascending, so each user's last one stays
         freed, self._freed_slots = self._freed_slots, self._freed_slots[:0]
         return SteppedEvents(
@@ -211,8 +228,22 @@ class StateEngine:
             versions_begun=self._versions_begun,
             freed_slots=freed,
             capacity=states.capacity,
+            rhythms=rhythms,
+            segments=segments,
             liked=liked,
         )
+
+    def _follow_rhythms(
+        self, new: NewActions, events: NewEvents, request: RankingRequest | None
+    ) -> tuple[Rhythms | None, SegmentAnswers | None]:
+        """Follows how users come and go; returns their rhythms after each event (E,), and their segments."""
+        if self._rhythms is None:
+            return None, None
+        rhythms = self._rhythms.follow(new.slots, new.actions, new.applied)
+        model = request.serving.segments if request is not None and self._assigns else None
+        if model is None or request is None:
+            return rhythms, None
+        return rhythms, self._rhythms.assign(model, events.slots, request.recent, rhythms)
 
     def _count_preferences(self, serving: Serving | None, new: NewActions) -> LikedEvents | None:
         """Counts what users like; returns it after each event (E,). Prices fall into the bands of the version."""

@@ -28,6 +28,8 @@ from stream_app.offline.evaluation_data import DataSource, EvaluationData, read_
 from stream_app.offline.live_report import LiveReport
 from stream_app.offline.live_run import LiveRun, live_model, run_live
 from stream_app.offline.profiles.preferences import report_preferences
+from stream_app.offline.profiles.scores import report_scores
+from stream_app.offline.profiles.segments import report_segments
 from stream_app.offline.progress import ProgressLine
 from stream_app.offline.report import MODEL, NETWORK, DataSummary, Report, TrainingSummary
 from stream_app.settings import Settings
@@ -58,8 +60,12 @@ def run_evaluation(
     live = _run_live(source, data, measured, settings, device, progress)
     progress("preferences")
     preferences = report_preferences(measured.version, split, FitRun(device, settings.seed))
+    progress("scores and segments")
+    scores = report_scores(measured.version, split, settings.seed)
+    segments = report_segments(measured.version, split, settings.seed)
     progress.close()
-    return replace(_report(source, split, items, ranked, epochs, measured, begun), live=live, preferences=preferences)
+    report = _report(source, split, items, ranked, epochs, measured, begun)
+    return replace(report, live=live, scores=scores, segments=segments, preferences=preferences)
 
 
 def _run_live(

@@ -13,6 +13,8 @@ from model.evaluation.ranking import LIST_SIZE, Ranking
 from model.training.fit_network import FitReport
 from stream_app.offline.live_report import LiveReport
 from stream_app.offline.profiles.preferences import PreferencesReport
+from stream_app.offline.profiles.scores import ScoresReport
+from stream_app.offline.profiles.segments import SegmentsReport
 from stream_app.offline.text_table import table
 
 NETWORK: Final = "network"  # the network alone, without statistics of the log
@@ -79,6 +81,8 @@ class Report:
     training: TrainingSummary | None  # None: a version was loaded
     seconds: float  # of the whole evaluation
     live: LiveReport | None = None  # None: not asked for
+    scores: ScoresReport | None = None  # None: the log has no times, or ends too early to tell who left
+    segments: SegmentsReport | None = None  # None: the log has no times, or too few users
     preferences: PreferencesReport | None = None  # None: the log says too little of what items are
 
     @property
@@ -121,7 +125,7 @@ class Report:
                 yield from self._slice(KINDS[kind], labels)
         if self.purchase:
             yield from _purchase(self.purchase)
-        for part in (self.preferences, self.live):
+        for part in (self.scores, self.segments, self.preferences, self.live):
             if part:
                 yield ""
                 yield from part.lines()
@@ -142,6 +146,8 @@ class Report:
                 for kind, labels in self.slices.items()
             },
             "purchase": _rounded(asdict(self.purchase)) if self.purchase else None,
+            "scores": self.scores.as_json() if self.scores else None,
+            "segments": self.segments.as_json() if self.segments else None,
             "preferences": self.preferences.as_json() if self.preferences else None,
             "live": self.live.as_json() if self.live else None,
             "epochs": [_means(ranking) for ranking in self.epochs],

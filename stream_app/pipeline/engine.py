@@ -37,4 +37,6 @@ def new_engine(
     engine = StateEngine(states, rules_share=settings.rules_share, rules=rules)
     if "preferences" in settings.profile_parts:
         engine.count_preferences()
+    if settings.profile_parts & {"segment", "scores"}:
+        engine.follow_rhythms(segments="segment" in settings.profile_parts)
     return engine

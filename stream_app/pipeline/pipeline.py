@@ -36,6 +36,7 @@ from stream_app.contract.prediction_json import PredictionEncoder, SourceEvents
 from stream_app.contract.profiles.preferences_json import PreferencesEncoder
 from stream_app.contract.profiles.reasons_json import reasons_json
 from stream_app.contract.profiles.scores_json import scores_json
+from stream_app.contract.profiles.segments_json import segments_json
 from stream_app.contract.records import OutgoingRecord, UnreadableBatch
 from stream_app.contract.string_columns import Strings, concatenate, frozen, strings
 from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
@@ -283,6 +284,8 @@ class Pipeline:
     def _profile_fields(self, answers: Answers) -> list[Strings]:
         """Returns what predictions say of their users beside what they will do next, as columns of JSON."""
         columns = [] if answers.scores is None else [scores_json(answers.scores)]
+        if answers.segments is not None:
+            columns.append(segments_json(answers.segments))
         if answers.liked is not None:
             columns.append(self._preferences.encode(answers.liked))
         if answers.reasons is not None:

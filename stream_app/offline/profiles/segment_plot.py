@@ -61,7 +61,7 @@ def _draw_centres(figure: Any, axis: Any, values: np.ndarray[Any, Any], labels: 
     axis.tick_params(axis="y", length=0)
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        axis.annotate(f"{round(value, 1) + 0.0:+.1f}", (column, row), ha="center", va="center", fontsize=8,
+        axis.annotate(f"{round(float(value), 1) + 0.0:+.1f}", (column, row), ha="center", va="center", fontsize=8,
                       color="white" if abs(value) > 0.9 else "black")  # fmt: skip
     figure.colorbar(image, ax=axis, label="above or below all users (standard deviations)", shrink=0.8)
 

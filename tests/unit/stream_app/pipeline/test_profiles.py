@@ -13,42 +13,70 @@ from prometheus_client import CollectorRegistry
 from model.profile.fitted_scores import Score, Scores
 from model.profile.profile import Profile
 from model.serving.serving import serve
-from stream_app.contract.predictions import Prediction, decode_prediction
+from stream_app.contract.predictions import Prediction, Segment, decode_prediction
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from tests.unit.builders.basics import CPU, HIDDEN, make_record, make_version, unpacked
+from tests.unit.builders.basics import CPU, HIDDEN, Shelf, make_record, make_version, unpacked
+from tests.unit.builders.segments import fitted_segments
 
-SERVING = serve(replace(make_version(), profile=Profile(scores=Scores(Score(0.25), Score(0.75)))), CPU)
+PROFILE = Profile(scores=Scores(Score(0.25), Score(0.75)), segments=fitted_segments())
+SERVING = serve(replace(make_version(), profile=PROFILE), CPU)
+HOUR = 3_600_000
 
 
-def record(offset: int, user: str = "u") -> ConsumerRecord[bytes, bytes]:
+class Bench:
+    """A worker's pipeline, and the records of its users."""
+
+    def __init__(self, profile: str, shelf: Shelf | None = None) -> None:
+        settings = load_settings({"profile": profile, "hidden": HIDDEN})
+        self.shelf, ticks = shelf or Shelf(), count()
+        self.engine = new_engine(settings, CPU, self.shelf)
+        self.engine.serve(SERVING)
+        self.registry = CollectorRegistry()
+        self.pipeline = Pipeline(self.engine, settings, WorkerMetrics(self.registry), lambda: float(next(ticks)))
+
+    def answer(self, *offsets: int, user: str = "u") -> list[Prediction]:
+        """Answers a view an hour, so that each is a visit of its own."""
+        batch = [record(offset, user) for offset in offsets]
+        results = self.pipeline.encode(self.pipeline.answer(self.pipeline.step(self.pipeline.decode(batch, 1))))
+        for result in results:
+            self.shelf |= {(result.partition, key.decode()): value for key, value in result.states}
+        return [decode_prediction(sent.value or b"") for result in results for sent in unpacked(result.predictions)]
+
+
+def record(offset: int, user: str) -> ConsumerRecord[bytes, bytes]:
     value = json.dumps({"user_id": user, "type": "view", "item_id": f"item {offset}"}).encode()
-    return make_record(value, key=user.encode(), offset=offset, timestamp=1_700_000_000_000 + 60_000 * offset)
-
-
-def predictions(profile: str) -> list[Prediction]:
-    settings = load_settings({"profile": profile, "hidden": HIDDEN})
-    engine, ticks = new_engine(settings, CPU), count()
-    engine.serve(SERVING)
-    pipeline = Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), lambda: float(next(ticks)))
-    batch = [record(offset, "uvw"[offset % 3]) for offset in range(8)]
-    results = pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode(batch, 1))))
-    return [decode_prediction(sent.value or b"") for result in results for sent in unpacked(result.predictions)]
+    return make_record(value, key=user.encode(), offset=offset, timestamp=1_700_000_000_000 + HOUR * offset)
 
 
 def test_scores_stand_in_predictions_where_they_are_wanted() -> None:
-    assert [one.leave_probability for one in predictions("scores")] == pytest.approx([0.25] * 8)
+    for one in Bench("scores").answer(*range(4)):
+        assert (one.leave_probability, one.return_probability) == pytest.approx((0.25, 0.75))
+        assert one.segment is None
 
 
-def test_without_a_profile_predictions_are_as_before() -> None:
-    for one in predictions("none"):
-        assert one == replace_profile(one)
+def test_who_comes_often_changes_segment_once() -> None:
+    predictions = Bench("segment").answer(*range(7))
+    assert [one.segment.name for one in predictions if one.segment] == ["few visits"] * 3 + ["returning"] * 4
+    assert isinstance(predictions[-1].segment, Segment)
+    assert 0 <= predictions[-1].segment.fit <= 1
+    assert predictions[0].leave_probability is None
 
 
-def replace_profile(one: Prediction) -> Prediction:
-    """The same without anything of a profile."""
-    fields = {name: getattr(one, name) for name in one.__struct_fields__}
-    nothing = dict.fromkeys(("leave_probability", "return_probability", "preferences", "segment", "reasons"))
-    return Prediction(**fields | nothing)
+@pytest.mark.parametrize("cut", [1, 3, 4])
+def test_a_restart_changes_nothing(cut: int) -> None:
+    whole = Bench("segment,scores").answer(*range(7))
+    first = Bench("segment,scores")
+    before = first.answer(*range(cut))
+    after = Bench("segment,scores", first.shelf).answer(*range(cut, 7))
+    assert [one.segment for one in (*before, *after)] == [one.segment for one in whole]
+
+
+def test_without_a_profile_predictions_and_records_are_as_before() -> None:
+    bench = Bench("none")
+    for one in bench.answer(*range(3)):
+        profile = (one.leave_probability, one.return_probability, one.preferences, one.segment, one.reasons)
+        assert profile == (None,) * 5
+    assert not bench.engine.states.columns
