@@ -53,14 +53,14 @@ class SegmentModel:
         """Raises ValueError for segments by other features."""
         if len(fitted.means) != NUM_SEGMENT_FEATURES + len(fitted.categories):
             raise ValueError(f"segments by {len(fitted.means)} features are not by those of this program")
-        self.names = tuple(fitted.names)
+        self.names, self.ids = tuple(fitted.names), np.array(fitted.ids, np.int64)
         self._space = _Space(
             means=np.array(fitted.means, np.float32),
             scales=np.array(fitted.scales, np.float32),
             limit=np.float32(fitted.limit),
             categories=np.array(fitted.categories, np.int64),
             centres=np.array(fitted.centres, np.float32),
-            ids=np.array(fitted.ids, np.int64),
+            ids=self.ids,
             quantiles=np.array(fitted.quantiles, np.float32),
             margin=np.float32(MARGIN),
         )
@@ -72,7 +72,7 @@ class SegmentModel:
         """
         numbers, fits = np.empty(len(slots), np.int64), np.empty(len(slots), np.float32)
         _assign(users, slots, recent, after, self._space, numbers, fits)
-        return SegmentAnswers(numbers, fits, self.names, self._space.ids)
+        return SegmentAnswers(numbers, fits, self.names, self.ids)
 
 
 @compiled

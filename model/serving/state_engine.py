@@ -118,6 +118,17 @@ class StateEngine:
         self.states.keep(self._rhythms)
         return self._rhythms
 
+    def segment_users(self) -> dict[str, float]:
+        """Counts the users in memory by the name of their segment, as the version that serves calls it.
+
+        Another thread may ask. Users whom that version has not answered yet may be in segments that it does not know.
+        """
+        model = None if self.serving is None else self.serving.segments
+        if model is None or self._rhythms is None:
+            return {}
+        members = self._rhythms.members
+        return {name: float(members[number]) for number, name in zip(model.ids.tolist(), model.names, strict=True)}
+
     def serve(self, serving: Serving, canary: Canary | None = None) -> None:
         """Serves a version from the next batch on. Answers given so far are not scored: they are another version's."""
         self.serving, self.canary = serving, canary

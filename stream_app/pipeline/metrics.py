@@ -220,6 +220,10 @@ class WorkerMetrics:
         self.lag = LabelledGauge("nextact_lag_events", "Records of a partition not yet answered", "partition")
         registry.register(self.lag)
         self.users = Gauge("nextact_users", "Users whose state is in memory", registry=registry)
+        self.segment_users = LabelledGauge(
+            "nextact_segment_users", "Users in memory by the segment that they are in", "segment"
+        )
+        registry.register(self.segment_users)
         self.evicted = Counter(
             "nextact_evicted_users", "Users who left memory for others; the local store has them", registry=registry
         )

@@ -69,6 +69,7 @@ class Pipeline:
         self._settings = settings
         self._options = DecodeOptions.of(settings)
         self._metrics = metrics
+        metrics.segment_users.set_function(engine.segment_users)
         self._stages = {stage: metrics.stage.labels(stage) for stage in STAGES}
         self._verdicts = [metrics.event_time.labels(flag or "ok") for flag in FLAGS]
         self._clock = clock

@@ -65,6 +65,23 @@ def test_who_comes_often_changes_segment_once() -> None:
     assert predictions[0].leave_probability is None
 
 
+def test_users_of_segments_are_counted_where_they_are() -> None:
+    def counted() -> list[float | None]:
+        names = ("few visits", "returning")
+        return [bench.registry.get_sample_value("nextact_segment_users", {"segment": name}) for name in names]
+
+    bench = Bench("segment")
+    bench.answer(*range(3))
+    bench.answer(3, 4, user="v")
+    assert counted() == [2, 0]
+    bench.answer(*range(5, 9))
+    assert counted() == [1, 1]
+    bench.engine.clear()
+    assert counted() == [0, 0]
+    bench.answer(9, user="u")
+    assert counted() == [0, 1]
+
+
 @pytest.mark.parametrize("cut", [1, 3, 4])
 def test_a_restart_changes_nothing(cut: int) -> None:
     whole = Bench("segment,scores").answer(*range(7))
