@@ -13,12 +13,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.kernels.compiled import Floats, compiled
+from model.kernels.compiled import Floats, compiled, uncounted
+from model.kernels.fast_math import fast_exp
+from model.kernels.gathered_dot import dot
 from model.profile.counting import BANDS, BUCKETS, ENTRIES, FIELDS, Counts, bucket_of
 from model.profile.fitted_preferences import LEVELS, UNFITTED, FieldWeights, FittedPreferences
 from model.profile.price_bands import NO_BANDS, BandTable
 
 SHOWN: Final = 3  # of a field
+_LOWEST: Final = np.float32(-80)  # logit below the highest one that counts
 LEVEL_STARTS: Final = np.array([0.0, 1.5, 3.0, 6.0], np.float32)  # weight in sum above which the next level begins
 
 
@@ -55,7 +58,7 @@ class PreferenceModel:
         self._weights = (_weights(fitted.categories), _weights(fitted.brands), _weights(fitted.prices))
         readouts = [each.readout for each in (fitted.categories, fitted.brands, fitted.prices)]
         self._layers = [
-            None if each is None else (np.array(each.weights, np.float32).T.copy(), np.array(each.biases, np.float32))
+            None if each is None else (np.array(each.weights, np.float32), np.array(each.biases, np.float32))
             for each in readouts
         ]
 
@@ -95,16 +98,38 @@ def _weights(fitted: FieldWeights) -> _Weights:
 
 
 def _expected(layer: tuple[Floats, Floats] | None, vectors: Floats) -> Floats:
-    """Returns the probabilities (N, C + 1) of a read-out's classes; (N, 1) of anything where there is none."""
+    """Returns the probabilities (N, C + 1) of a read-out's classes; (N, 1) of anything where there is none.
+
+    In a loop of our own, as NumPy's products start threads of their own, which wait for one another.
+    """
     if layer is None:
         return np.ones((len(vectors), 1), np.float32)
-    logits = vectors @ layer[0] + layer[1]
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities: Floats = powers / powers.sum(1, keepdims=True)
+    probabilities = np.empty((len(vectors), len(layer[1])), np.float32)
+    _fill_expected(vectors, *layer, probabilities)
     return probabilities
 
 
 UNFITTED_MODEL: Final = PreferenceModel(UNFITTED)
+
+
+@compiled
+def _fill_expected(vectors: Floats, weights: Floats, biases: Floats, probabilities: Floats) -> None:
+    for n in range(len(vectors)):
+        _fill_softmax(vectors[n], weights, biases, probabilities[n])
+
+
+@uncounted
+def _fill_softmax(vector: Floats, weights: Floats, biases: Floats, shares: Floats) -> None:
+    """Fills in the probabilities (C,) of a softmax layer."""
+    highest, total = np.float32(-np.inf), np.float32(0)
+    for number in range(len(biases)):
+        shares[number] = biases[number] + dot(weights[number], vector)
+        highest = max(highest, shares[number])
+    for number in range(len(biases)):
+        shares[number] = fast_exp(max(shares[number] - highest, _LOWEST))
+        total += shares[number]
+    for number in range(len(biases)):
+        shares[number] = np.divide(shares[number], total)
 
 
 @compiled
@@ -116,7 +141,7 @@ def level_of(total: np.float32) -> int:
     return level
 
 
-@compiled
+@uncounted
 def entry_shares(keys: NDArray[np.uint64], counted: Floats, weights: _Weights, shares: Floats) -> int:
     """Fills in the shares (ENTRIES,) of a user's entries by what is counted of them alone; returns the level."""
     total, valued, recent, size = np.float32(0), np.float32(0), np.float32(0), 0
@@ -127,7 +152,8 @@ def entry_shares(keys: NDArray[np.uint64], counted: Floats, weights: _Weights, s
         recent += weights.recency[size]
         size += 1
     level = level_of(total)
-    shares[:] = np.float32(0)
+    for entry in range(size, len(shares)):
+        shares[entry] = np.float32(0)
     for entry in range(size):
         value = np.float32(0)
         for kind in range(counted.shape[1]):
@@ -156,20 +182,22 @@ def _fill_shares(
         keys = liked.keys[n, field]
         level = entry_shares(keys, liked.weights[n, field], weights, shares)
         of_network = weights.mixing[level, 2]
+        largest, largest_shares = found[n, field], found_shares[n, field]
         for entry in range(ENTRIES):
             if keys[entry] != 0:
                 number = classes[bucket_of(keys[entry], field)]
                 if number >= 0 and taken[number] != n:
                     taken[number] = n
                     shares[entry] += of_network * expected[n, number]
-                _insert(keys[entry], shares[entry], found[n, field], found_shares[n, field])
+                _insert(keys[entry], shares[entry], largest, largest_shares)
         for number in range(len(taken)):
             if taken[number] != n:
                 share = of_network * expected[n, number]
-                _insert(np.uint64(weights.classes[number]), share, found[n, field], found_shares[n, field])
+                if share > largest_shares[SHOWN - 1]:
+                    _insert(np.uint64(weights.classes[number]), share, largest, largest_shares)
 
 
-@compiled
+@uncounted
 def _insert(key: np.uint64, share: np.float32, keys: NDArray[np.uint64], shares: Floats) -> None:
     """Puts a share among the largest ones (SHOWN,), if it is one; of equal ones the first stays first."""
     at = len(shares)

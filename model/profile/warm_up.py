@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import msgspec
 import numpy as np
 
 from model.data.events import Event, actions_of
-from model.profile.fitted_preferences import UNFITTED
+from model.profile.fitted_preferences import UNFITTED, Readout
 from model.profile.preference_hits import PreferenceHits
 from model.profile.preference_shares import PreferenceModel
 from model.profile.preferences import PreferenceCounters
@@ -28,5 +29,7 @@ def warm_up() -> None:
     counters.clear(slots)
     counters.restore(slots, [text[HEAD_BYTES:].tobytes()], histories)
     counters.take_in(0, b"", np.zeros(1, np.uint32))
-    answers = PreferenceModel(UNFITTED, bands).answer(liked.after, np.zeros((1, 0), np.float32))
+    layer = msgspec.structs.replace(UNFITTED.categories, readout=Readout([1], [[0.0], [0.0]], [0.0, 0.0]))
+    fitted = msgspec.structs.replace(UNFITTED, categories=layer)
+    answers = PreferenceModel(fitted, bands).answer(liked.after, np.zeros((1, 1), np.float32))
     PreferenceHits().score(slots, liked.turned_to, answers.shares.keys, 1)
