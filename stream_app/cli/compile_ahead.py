@@ -22,6 +22,7 @@ from aiokafka import ConsumerRecord
 
 from model.data.disk_log import TrainingWindow, window_of_chunks
 from model.data.events import actions_of
+from model.evaluation.gate import GateConfig
 from model.fusion.combiner import CombinerConfig
 from model.items.attributes import completed
 from model.network.backbones import BackboneName
@@ -53,6 +54,8 @@ EVENTS: Final = 4_000  # that are made up, in two files of the history
 _BEGIN_S: Final = 1_700_000_000.0  # time of the first event, in seconds since the epoch
 _SMALL_ROOM: Final = 1_000  # actions of a log that may be in memory: the others go to disk
 _LARGE: Final = 10_000  # items of a catalogue that is searched by coarse scores
+# Lets every round pass: what follows a verdict is compiled, too, such as what fits profiles.
+_GATE: Final = GateConfig(recall_margin=1.0, mrr_margin=1.0, purchase_margin=1e9, ahead=-1.0, change=1.0, slowest=1e3)
 _FITTING: Final = FitModelConfig(
     from_scratch=False,
     train=TrainConfig(actions=4_000, least_epochs=1, least_batches=10),
@@ -92,7 +95,9 @@ def compile_all(settings: Settings, say: Callable[[str], None]) -> CompiledFolde
             version: Version | None = None
             for number, window in enumerate(windows, 1):
                 with _said(say, f"round {number} of training, {backbone}"):
-                    config = replace(RoundConfig(), hidden=settings.hidden, backbone=backbone, fitting=_FITTING)
+                    config = replace(
+                        RoundConfig(), hidden=settings.hidden, backbone=backbone, fitting=_FITTING, gate=_GATE
+                    )
                     version = _round(window, version, config, Path(scratch, f"{backbone}{number}"))
             assert version is not None
             large = _grown(version, windows[0], Path(scratch, f"{backbone}-large"))

@@ -35,6 +35,7 @@ from tests.bench.past import past
 from tests.bench.per_user import memory
 from tests.bench.preferences import preferences
 from tests.bench.quality import quality
+from tests.bench.reasons import reasons
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
 from tests.bench.round import round_of
@@ -82,6 +83,7 @@ ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
     "scores": scores,
     "segments": segments,
     "trainer-quality": trainer_quality,
+    "reasons": reasons,
     "preferences": preferences,
 }
 PARTS: Final = [*ON_A_BROKER, *IN_PROCESS]  # of `all`: what is measured on logs takes hours, and needs them
