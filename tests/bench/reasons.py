@@ -85,11 +85,7 @@ def reasons(options: argparse.Namespace) -> dict[str, Any]:
             print("\n".join(table(COLUMNS, {row: list(each) for row, each in found[name]["rows"].items()})))
             print(f"named per item {found[name]['named']:.2f}; codes {found[name]['codes']}")
             found[name]["microseconds"] = cost(oracle, cases)
-            print(
-                "microseconds an answer: {ranked} ranked, {explained} explained, too".format(
-                    **found[name]["microseconds"]
-                )
-            )
+            print(f"microseconds of processor time an answer: {found[name]['microseconds']}")
             print("\n".join(in_words(oracle, cases, SHOWN)), flush=True)
     return found
 

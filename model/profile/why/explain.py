@@ -157,13 +157,15 @@ def _choose(
 
 @uncounted
 def _code(features: Floats, column: int, slopes: Floats) -> int:
-    """Returns what most of the loss in a column comes from."""
-    best, code = np.float32(-np.inf), LIKE
+    """Returns what most of the loss in a column comes from, among what is less in it than as it is."""
+    most, code = np.float32(-np.inf), LIKE
     for group in range(len(_GROUPS)):
-        loss = np.float32(0)
+        loss, less = np.float32(0), False
         for at in range(_GROUP_STARTS[group], _GROUP_STARTS[group + 1]):
             feature = _GROUPED[at]
-            loss += slopes[feature] * (features[feature, 0] - features[feature, column])
-        if loss > best:
-            best, code = loss, _GROUPS[group]
+            difference = features[feature, 0] - features[feature, column]
+            loss += slopes[feature] * difference
+            less |= difference > 0
+        if less and loss > most:
+            most, code = loss, _GROUPS[group]
     return code

@@ -86,15 +86,12 @@ def plain(features: np.ndarray, own: list[int], item: int) -> list[tuple[str, in
 
 
 def code_of(losses: np.ndarray) -> str:
-    by_group = {
-        code: sum(
-            slope * loss
-            for name, slope, loss in zip(FEATURES, WEIGHTS.slopes, losses, strict=True)
-            if name.startswith(names) and name != "followed_query"
-        )
-        for code, names in GROUPS.items()
-    }
-    return max(by_group, key=lambda code: by_group[code])
+    by_group = {}
+    for code, names in GROUPS.items():
+        rows = [row for row, name in enumerate(FEATURES) if name.startswith(names) and name != "followed_query"]
+        if (losses[rows] > 0).any():  # what is not less without the own item says nothing
+            by_group[code] = sum(WEIGHTS.slopes[row] * losses[row] for row in rows)
+    return max(by_group, key=lambda code: by_group[code], default="like_what_you_view")
 
 
 def test_answers_without_own_items_or_without_items_have_no_other_reason_than_popularity() -> None:
