@@ -86,7 +86,7 @@ class NameTable:
         self._names: dict[int, str] = {}
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._names)
 
     def keys_of(self, names: Sequence[str | None]) -> NDArray[np.uint64]:
         """Returns the keys of names, (N,), and keeps the names; 0: not given."""
@@ -111,7 +111,7 @@ class NameTable:
 
     def _add(self, name: str) -> int:
         key = stable_hash(name)
-        if len(self._keys) < MOST_NAMES and len(name) <= ID_LENGTH:
+        if len(self._names) < MOST_NAMES and len(name) <= ID_LENGTH:
             self._keys[name] = key
             self._names[key] = name
         return key

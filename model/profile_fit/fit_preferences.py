@@ -40,7 +40,7 @@ _MOST_EXAMPLES: Final = 20_000
 _LEAST_OF_CLASS: Final = 10  # examples
 _FOLDS: Final = 2  # of the users
 _STEPS: Final = 60  # of L-BFGS
-_DECAY: Final = 1e-3  # of the read-out's weights
+_DECAY: Final = 20.0  # of the read-out's weights, to the log-loss of all examples in sum
 _SMALLEST: Final = 1e-6  # of a probability, in a logarithm
 _DIGITS: Final = 4  # of a weight that are kept
 
@@ -102,7 +102,7 @@ def fit_readout(vectors: Floats, targets: NDArray[np.int64], classes: NDArray[np
     biases = torch.from_numpy(np.log(frequencies / frequencies.sum())).float().requires_grad_(True)
 
     def loss() -> Tensor:
-        return F.cross_entropy(inputs @ weights.T + biases, labels) + _DECAY * weights.square().sum()
+        return F.cross_entropy(inputs @ weights.T + biases, labels) + _DECAY / len(labels) * weights.square().sum()
 
     _minimise([weights, biases], loss)
     return Readout(classes.tolist(), _rows(weights), _rounded(biases))
