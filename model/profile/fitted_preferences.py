@@ -24,7 +24,7 @@ Numbers = Sequence[float]
 class Readout(msgspec.Struct, frozen=True):
     """A linear layer from the network's vectors to classes; the last one stands for everything else."""
 
-    classes: Sequence[int]  # C; buckets of categories or of brands, or price bands
+    classes: Sequence[int]  # C; buckets of categories or of brands, or price bands from 1 on
     weights: Sequence[Numbers]  # (C + 1, D)
     biases: Numbers  # (C + 1,)
 
@@ -73,7 +73,7 @@ class FittedPreferences(msgspec.Struct, frozen=True):
         """Raises ValueError for numbers that do not fit together."""
         self.categories.check("categories", int(BUCKETS[0]))
         self.brands.check("brands", int(BUCKETS[1]))
-        self.prices.check("price bands", BANDS)
+        self.prices.check("price bands", BANDS + 1)
         if max(len(self.category_names), len(self.brand_names)) > MOST_NAMES:
             raise ValueError(f"there are more than {MOST_NAMES} names of categories or of brands")
 

@@ -227,7 +227,7 @@ def _fill_bands(liked: Counts, weights: _Weights, expected: Floats, bands: NDArr
                 value += weights.kinds[kind] * liked.bands[n, band, kind]
             share = weights.mixing[level, 0] * np.divide(value, valued)
             for number in range(len(weights.classes)):
-                if weights.classes[number] == band:
+                if weights.classes[number] == band + 1:
                     share += weights.mixing[level, 2] * expected[n, number]
             if share > best:
                 best, bands[n] = share, band + 1

@@ -59,6 +59,14 @@ def test_weights_that_do_not_fit_are_refused(change: dict[str, object], complain
         Profile(preferences=FittedPreferences(UNFITTED.categories, weights, UNFITTED.prices)).check()
 
 
+def test_price_bands_are_classes_from_one_to_five() -> None:
+    prices = msgspec.structs.replace(UNFITTED.prices, readout=LAYER)
+    msgspec.structs.replace(UNFITTED, prices=prices).check()
+    beyond = msgspec.structs.replace(prices, readout=msgspec.structs.replace(LAYER, classes=[1, 6]))
+    with pytest.raises(ValueError, match="classes that there are not"):
+        msgspec.structs.replace(UNFITTED, prices=beyond).check()
+
+
 def test_too_many_names_are_refused() -> None:
     names = [str(number) for number in range(65_537)]
     with pytest.raises(ValueError, match="more than 65536 names"):

@@ -39,7 +39,7 @@ def models(draw: st.DrawFn) -> PreferenceModel:
     bands = field_weights(draw, 4)
     layer = bands.readout
     assert layer is not None
-    bands = FieldWeights(bands.kinds, bands.recency, bands.mixing, Readout([0, 1, 2, 3], layer.weights, layer.biases))
+    bands = FieldWeights(bands.kinds, bands.recency, bands.mixing, Readout([1, 2, 3, 4], layer.weights, layer.biases))
     return PreferenceModel(FittedPreferences(field_weights(draw, 5), field_weights(draw, 2), bands))
 
 
