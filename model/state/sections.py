@@ -21,7 +21,7 @@ from model.errors import RecordCorrupt
 SEARCHES: Final = 1  # the words of the searches among the actions; the lowest, as it is written first
 JOINS: Final = 2  # which sequences were given away and taken in: `user_joins`
 PREFERENCES: Final = 3  # what the user likes: `model/profile/preference_section`
-SEGMENT: Final = 4  # reserved
+SEGMENT: Final = 4  # how the user comes and goes, and the id of their segment: `model.profile.rhythm`
 TIMERS: Final = 5  # the user's visit, and when something is to be told of it: `visits`
 TAGS: Final = {"searches": SEARCHES, "joins": JOINS, "preferences": PREFERENCES, "segment": SEGMENT, "timers": TIMERS}
 

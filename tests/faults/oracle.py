@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import repeat
 from typing import Any, Final
 
+from tests.faults import rhythm
 from tests.faults.event_log import OFFSET_BITS, Cut, cuts_before
 from tests.faults.liked import differs
 from tests.faults.replay import Action, Expected, Place, Record, State, User, id_hash, search_as_stored
@@ -207,6 +208,8 @@ def _difference(stored: Stored, state: State, epoch: int) -> str | None:
         return "recent event ids"
     if stored.version > 1 and (why := differs(stored.liked, state.liked)):
         return f"what is liked: {why}"
+    if stored.version > 1 and (why := rhythm.differs(stored.rhythm, state.rhythm)):
+        return f"rhythm: {why}"
     if stored.liked_of not in (0, stored.count):
         return f"what is liked is of {stored.liked_of} actions, not {stored.count}"
     return None

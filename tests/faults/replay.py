@@ -13,6 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from tests.faults.liked import Liked
 from tests.faults.load import ABORTED, EVENT, EXPECT, IDENTITY, NOTHING
+from tests.faults.rhythm import Rhythm
 
 WINDOW: Final = 16  # event ids
 NO_TIME: Final = -(2**63)  # in a user's record: no event with a time so far
@@ -59,6 +60,7 @@ class State:
     event_ids: deque[str] = field(default_factory=lambda: deque(maxlen=WINDOW))
     applied: list[int] = field(default_factory=list)  # offsets of all actions, of those that are not kept as well
     liked: Liked = field(default_factory=Liked)
+    rhythm: Rhythm = field(default_factory=Rhythm)
 
     def apply(self, event: dict[str, Any], actions: list[Action], offset: int, time: int) -> None:
         """One event; a repeated id moves the offset and nothing else."""
@@ -73,6 +75,7 @@ class State:
             self.count += 1
             self.actions.append(action)
             self.applied.append(offset)
+            self.rhythm.act(action[0], self.last_time)
             if "items" not in event and "events" not in event:  # in the load these say nothing of what items are
                 self.liked.count(action[0], (event.get("category"), event.get("brand")))
             if len(self.actions) > self.length:

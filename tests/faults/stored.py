@@ -7,6 +7,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from tests.faults.rhythm import Rhythm, read_rhythm
+
 # version, checksum, sizes of hidden state, id window and sequence, epoch, offset, count, last time, session, weights
 _HEADER: Final = struct.Struct("<BIHHHIqqqQQ")
 _ACTION: Final = struct.Struct("<QI")
@@ -14,6 +16,7 @@ _SECTION: Final = struct.Struct("<HI")  # tag, length
 _SEARCHES: Final = 1  # the tag of the section that has the searches' words
 _TIMERS: Final = 5  # the tag of the section that has the user's visit
 _SEARCH: Final = struct.Struct("<QB")  # object, words
+_RHYTHM: Final = 4  # the tag of the section that has how the user comes and goes
 _LIKED: Final = 3  # the tag of the section that has what the user likes
 _LIKED_HEAD: Final = struct.Struct("<QBBB")  # actions, categories, brands, whether price bands follow
 _LIKED_ENTRY: Final = struct.Struct("<Q3f")  # key, weights of what was looked at, wanted, bought
@@ -37,6 +40,7 @@ class Stored:
     actions: tuple[tuple[int, int], ...]
     words: dict[int, tuple[int, ...]]  # of the searches, by object
     liked: tuple[Entries, Entries]  # categories and brands
+    rhythm: Rhythm | None  # how they come and go
     liked_of: int  # how many actions had been counted for that
     timers: bytes = b""  # the section of the user's visit
 
@@ -56,8 +60,22 @@ def read(record: bytes) -> Stored:
     sequence = tuple((context & 7, item) for item, context in actions)
     words = _words(sections.get(_SEARCHES, b""))
     liked_of, liked = _liked(sections.get(_LIKED))
-    head = (version, epoch, offset, count, last_time, weights)
-    return Stored(*head, states, event_ids, sequence, words, liked, liked_of, sections.get(_TIMERS, b""))
+    return Stored(
+        version=version,
+        epoch=epoch,
+        offset=offset,
+        count=count,
+        last_time=last_time,
+        weights=weights,
+        hidden=states,
+        event_ids=event_ids,
+        actions=sequence,
+        words=words,
+        liked=liked,
+        rhythm=read_rhythm(sections.get(_RHYTHM)),
+        liked_of=liked_of,
+        timers=sections.get(_TIMERS, b""),
+    )
 
 
 def _sections(record: bytes, at: int) -> tuple[int, dict[int, bytes]]:

@@ -63,6 +63,7 @@ def sound(version: int = RECORD_VERSION) -> Run:
     states.version = version
     engine = StateEngine(states, rules_share=1)
     engine.count_preferences()
+    engine.follow_rhythms(segments=False)
     engine.serve(serve(make_version(), CPU))
     pipeline = Pipeline(engine, SETTINGS, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
     run = Run(log, [], [], [])
@@ -283,8 +284,14 @@ def _changed_section(run: Run, tag: int, back: int) -> Run:
 
 
 # By what is changed: the tag of a section, and which byte before its end: the low byte of the last word, the exponent
-# of the last brand's first weight, the low byte of its key.
-IN_SECTIONS = {"a word of a search": (1, 2), "a weight": (3, 9), "a brand": (3, 20)}
+# of the last brand's first weight, the low byte of its key; the low bytes of the visits and of the purchases.
+IN_SECTIONS = {
+    "a word of a search": (1, 2),
+    "a weight": (3, 9),
+    "a brand": (3, 20),
+    "visits": (4, 22),
+    "purchases": (4, 6),
+}
 
 
 @pytest.mark.parametrize("name", IN_SECTIONS)
