@@ -254,8 +254,8 @@ def test_a_round_reads_a_log_on_disk_a_few_times_only(monkeypatch: pytest.Monkey
         window = window_of_chunks([actions], rows=len(actions), room=800, folder=tmp_path, files=files)
         first = train_round(window, None, config, device=CPU, clock=time.thread_time)
         assert first.verdict.promoted
-        # Every epoch is a pass, and the fit looks four times at what it is given; summary and all else are 20.
-        assert set(passes.values()) == {first.model.report.epochs + 4 + 20}
+        # Every epoch is a pass, and the fit looks four times at what it is given; summary and all else are 22.
+        assert set(passes.values()) == {first.model.report.epochs + 4 + 22}
         passes.clear()
         second = train_round(window, as_version(first), config, device=CPU, clock=time.thread_time)
         assert second.verdict.promoted
