@@ -11,7 +11,8 @@ from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import identity_combiner
 from model.fusion.fusion import Fusion
 from model.network.calibration import Calibration
-from model.network.network import SMALL_WORDS, NetworkConfig, WordRows
+from model.network.network import SMALL_WORDS, Network, NetworkConfig, WordRows
+from model.profile.profile import NO_PROFILE, Profile
 from model.rounds.initial_network import cold_start
 from model.statistics.statistics_table import StatisticsTable
 from model.versions.manifest import FORMAT
@@ -28,6 +29,7 @@ def untrained_version(
     word_rows: WordRows = SMALL_WORDS,
     bins: PriceBins = NO_BINS,
     number: int = FORMAT,
+    profile: Callable[[Network, Fusion], Profile] | None = None,
 ) -> Promotion:
     """A version of the default size in the folder `path`, called like it; items are called item-0, item-1, …
 
@@ -35,16 +37,19 @@ def untrained_version(
     """
     vocabulary = Vocabulary([f"item-{number}" for number in range(items)])
     created = "2026-01-01T00:00:00+00:00"
+    network = cold_start(NetworkConfig(items=items, word_rows=word_rows), seed=seed)
+    fused = (fusion or fusion_without_a_log)(vocabulary)
     contents = VersionContents(
         name=path.name,
         created=created,
-        network=cold_start(NetworkConfig(items=items, word_rows=word_rows), seed=seed),
+        network=network,
         vocabulary=vocabulary,
         calibration=Calibration(),
-        fusion=(fusion or fusion_without_a_log)(vocabulary),
+        fusion=fused,
         metrics={},
         facts={},
         bins=bins,
+        profile=NO_PROFILE if profile is None else profile(network.eval(), fused),
     )
     sha256 = save(str(path), contents, number=number)
     return Promotion(version=path.name, manifest_sha256=sha256, promoted_at=datetime.fromisoformat(created), metrics={})

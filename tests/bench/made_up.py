@@ -14,18 +14,22 @@ import torch
 from numpy.typing import NDArray
 
 from model.data.contexts import CATEGORY_SHIFT
+from model.data.disk_log import FrequentNames, window_in_memory
 from model.data.events import TYPE_CODES, Event, actions_of
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import Vocabulary
 from model.fusion.combiner import Combiner
 from model.fusion.fusion import Fusion
 from model.network.calibration import Calibration
-from model.network.network import NetworkConfig
+from model.network.network import Network, NetworkConfig
+from model.profile.profile import NO_PROFILE, Profile
+from model.profile_fit.fit_profile import FittedModel, fit_profile
 from model.rounds.initial_network import cold_start
 from model.serving.serving import Serving, serve
 from model.state.user_record import UserRecords, pack
 from model.state.user_states import EVENT_ID_WINDOW
 from model.statistics.log_statistics import counter_of
+from model.training.fit_run import FitRun
 from model.versions.version import Version
 from stream_app.versions.promotions import Promotion
 from tests.versions import untrained_version
@@ -34,6 +38,7 @@ MOST_ACTIONS = 64  # of a user's ring
 PER_SESSION = 12  # actions of a made-up session
 LAST_TIME = 1_700_000_000_000  # of stored users, ms
 _PACKED = 10_000  # users at once
+_FITTED = 20_000  # events that a profile is fitted to
 STRIDE = 40  # items that go together: the next one is within so many of the last
 
 
@@ -56,6 +61,16 @@ def records(count: int, users: int, items: int) -> list[tuple[bytes, bytes]]:
     return [(event["user_id"].encode(), json.dumps(event, separators=(",", ":")).encode()) for event in made]
 
 
+def described(log: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The same events with a category and a brand, as profiles count them."""
+    return [(key, json.dumps(_described(json.loads(value)), separators=(",", ":")).encode()) for key, value in log]
+
+
+def _described(event: dict[str, Any]) -> dict[str, Any]:
+    number = int(event["item_id"].removeprefix("item-"))
+    return event | {"category": f"category-{number // STRIDE % 200}", "brand": f"brand-{number % 50}"}
+
+
 def sessions(vocabulary: Vocabulary, events: int) -> Sequences:
     """Users who begin at a popular item and go on nearby; every item has a category and a brand."""
     rng = np.random.default_rng(1)
@@ -74,6 +89,23 @@ def version_of_a_log(path: Path, log: list[tuple[bytes, bytes]], items: int, *, 
     happened = [Event(**json.loads(value)) for _, value in log]
     sequences = sequences_of(actions_of(happened, 1000 * np.arange(len(happened))))
     return untrained_version(path, items, seed=seed, fusion=lambda known: fusion_of(sequences, known))
+
+
+def profiled_version(path: Path, log: list[tuple[bytes, bytes]], items: int) -> Promotion:
+    """A version of a log with a profile that was fitted to the newest of it; see `version_of_a_log`."""
+    happened = [Event(**json.loads(value)) for _, value in log[-_FITTED:]]
+    actions = actions_of(happened, 60_000 * np.arange(len(happened)))
+    window = window_in_memory(actions)
+    names = FrequentNames(
+        sorted({event.category for event in happened if event.category}),
+        sorted({event.brand for event in happened if event.brand}),
+    )
+
+    def profile(network: Network, fusion: Fusion) -> Profile:
+        model = FittedModel(network, named(items), fusion, window.log, window.prices, names, NO_PROFILE)
+        return fit_profile(model, FitRun(torch.device("cpu"), 1))
+
+    return untrained_version(path, items, fusion=lambda known: fusion_of(sequences_of(actions), known), profile=profile)
 
 
 def served_version(sequences: Sequences, vocabulary: Vocabulary, device: torch.device) -> Serving:

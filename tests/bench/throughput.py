@@ -16,7 +16,7 @@ from typing import Any, Final
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion
 from tests.bench.compare import Ratio, in_turn, show
-from tests.bench.made_up import records, version_of_a_log
+from tests.bench.made_up import described, profiled_version, records, version_of_a_log
 from tests.bench.streams import (
     LONGEST_S,
     PARTITIONS,
@@ -42,12 +42,15 @@ FUSED: Final = "nextact, fused"
 ALONE: Final = "nextact, network alone"
 RULES: Final = "nextact, rules only"
 EXACTLY_ONCE: Final = "nextact, fused, exactly-once"
+DESCRIBED: Final = "nextact, fused, events with categories"  # which what is beside a profile has too
+PROFILE: Final = "nextact, fused, profile"
 WANTED: Final = (
     Ratio(ALONE, STOCK_LOOP, least=3.5),
     Ratio(ALONE, QUIX, least=1.0),
     Ratio(ALONE, STOCK_JOB, least=20),
     Ratio(FUSED, STOCK_LOOP, least=2.0),
     Ratio(EXACTLY_ONCE, FUSED, least=0.5),
+    Ratio(PROFILE, DESCRIBED, least=0.7),
     Ratio(ALONE, BARE),
     Ratio(FUSED, BARE),
 )
@@ -63,6 +66,7 @@ def throughput(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     backlog = streams.new()
     fill(backlog, backlog.events_topic, log)
     runs = _peers(streams, backlog, options, fused) | _ours(streams, backlog, options, fused)
+    runs |= _profiled(streams, options, described(log))
     chosen = [VARIANTS[key] for key in options.variants if key != "exactly-once"]  # which is there anyway
     runs |= {_named(one): _variant(streams, log, one, fused) for one in chosen}
     if options.scaling:
@@ -119,7 +123,7 @@ def _peer(streams: Streams, backlog: Settings, module: str, events: int, *more: 
 
 def _ours(streams: Streams, backlog: Settings, options: argparse.Namespace, version: Promotion) -> Contestants:
     def run(promotion: Promotion | None, **changes: Any) -> float:
-        own = streams.new(promotion, events_topic=backlog.events_topic, **changes)
+        own = streams.new(promotion, events_topic=backlog.events_topic, profile="none", **changes)
         with workers(own) as running:
             running[0].wait_until(lambda: predictions(running) >= options.events, LONGEST_S, every=POLL_S)
         return _checked(streams, own, options.events)
@@ -130,6 +134,25 @@ def _ours(streams: Streams, backlog: Settings, options: argparse.Namespace, vers
         FUSED: partial(run, version),
         EXACTLY_ONCE: partial(run, version, delivery="exactly-once"),
     }
+
+
+def _profiled(streams: Streams, options: argparse.Namespace, log: list[Record]) -> Contestants:
+    """Ours on events with categories and brands, with all that is said of users, and with nothing of it."""
+
+    @cache
+    def prepared() -> tuple[Promotion, str]:
+        backlog = streams.new()
+        fill(backlog, backlog.events_topic, log)
+        return profiled_version(streams.place / "profiled", log, options.items), backlog.events_topic
+
+    def run(profile: str) -> float:
+        version, events_topic = prepared()
+        own = streams.new(version, events_topic=events_topic, profile=profile)
+        with workers(own) as running:
+            running[0].wait_until(lambda: predictions(running) >= len(log), LONGEST_S, every=POLL_S)
+        return _checked(streams, own, len(log))
+
+    return {DESCRIBED: partial(run, "none"), PROFILE: partial(run, Settings().profile)}
 
 
 def _named(variant: Variant) -> str:
