@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream_app.contract.prediction_line import prediction_line
-from stream_app.errors import ChildFailed
+from stream_app.errors import ChildFailed, UsageError
 from stream_app.kafka.pace import Pace
 from stream_app.kafka.publisher import publish
 from stream_app.kafka.topic_admin import ensure_topics
@@ -33,7 +33,7 @@ from stream_app.settings import PREFIX, Settings
 
 _REPORT_S: Final = 3.0  # seconds between two lines of figures
 _DRAIN_S: Final = 60.0  # seconds to wait for outstanding answers
-_START_S: Final = 60.0  # seconds that the worker's start may take
+_START_S: Final = 300.0  # seconds that the worker's start may take: the first one compiles its loops
 _STOP_S: Final = 3.0  # seconds per process, so that Ctrl-C ends everything within ten
 _TRAIN_EVERY_S: Final = 25.0  # seconds between two rounds of training
 _SHOP_RATE: Final = 50.0  # events per second of simulated time in the history
@@ -169,10 +169,16 @@ class _Demo:
         return self._summary()
 
     async def _show(self, stop: asyncio.Event) -> None:
-        self._say("starting a worker ...")
-        async with asyncio.timeout(_START_S):
-            while not (stop.is_set() or await self._worker.is_ready()):  # noqa: ASYNC110 - another process
-                await asyncio.sleep(0.1)
+        self._say("starting a worker (the first one compiles its loops: a minute or two) ...")
+        try:
+            async with asyncio.timeout(_START_S):
+                while not (stop.is_set() or await self._worker.is_ready()):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.1)
+        except TimeoutError as error:
+            raise UsageError(
+                f"the worker was not ready within {_START_S:g} s: this machine is too busy, or its loops could not be "
+                "compiled; run `nextact compile`, and the demo again"
+            ) from error
         reporting = asyncio.create_task(self._report())
         try:
             await self._publish(stop)
