@@ -53,6 +53,7 @@ def exported() -> tuple[set[str], dict[str, dict[str, set[str]]]]:
     ItemMetrics(registry)
     StatisticsMetrics(registry)
     worker.lag.set_function(lambda: {"0": 0})
+    worker.segment_users.set_function(lambda: {"returning": 1})
     worker.model.labels("v1")
     worker.ignored.labels("page_view")
     worker.versions.begin(["v1"])
