@@ -144,6 +144,7 @@ def test_old_and_new_workers_take_turns(settings: Settings, tmp_path: Path, olde
         Topics(list(predictions), list(dead_letters), list(changelog)),
         epoch=settings.stream_epoch,
         topic=settings.events_topic,
+        profiles=False,
     )
     compare_hidden(verdict, changelog, uninterrupted(settings, log, promotion))
     assert verdict.examples == []

@@ -82,7 +82,9 @@ def run(
         async def at_once() -> None: ...
 
         joins = SimpleNamespace(resume=lambda _: None)
-        agent: Any = SimpleNamespace(consume=consume, drained=drained or at_once, pause=lambda: pause, joins=joins)
+        agent: Any = SimpleNamespace(
+            consume=consume, drained=drained or at_once, pause=lambda: pause, joins=joins, resume=lambda _: None
+        )
         delivering: Any = delivery or Delivery()
         engine = StateEngine(make_states(), rules_share=0)
         parts: dict[str, Any] = {"store": SimpleNamespace(offset=OFFSETS.get), "metrics": None}
