@@ -118,7 +118,7 @@ def packed(users: UserRecords) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def records_of(text: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[bytes]:
-    """Returns each of the records that `packed` made."""
+    """Returns each of N byte strings that lie one behind the other, as those that `packed` makes do."""
     data = text.tobytes()
     return [data[start:end] for start, end in pairwise(starts.tolist())]
 

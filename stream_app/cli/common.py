@@ -105,6 +105,12 @@ class LineFormatter(logging.Formatter):
         return without_secrets(text)
 
 
+def show_progress(text: str) -> None:
+    """Replaces the terminal's line by a text; does nothing without a terminal."""
+    if sys.stderr.isatty():
+        click.echo(f"{CLEAR}{text}", nl=False, err=True)
+
+
 def settings_of(options: dict[str, Any]) -> Settings:
     """Returns the settings of a command (options, environment, defaults), and sets up logging as they say."""
     settings = load_settings(options)

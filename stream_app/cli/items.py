@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from stream_app.cli.common import CLEAR, INTERRUPTED, setting, settings_of
+from stream_app.cli.common import CLEAR, INTERRUPTED, setting, settings_of, show_progress
 from stream_app.cli.log_options import log_options, table_options
 from stream_app.errors import UsageError
 from stream_app.settings import Settings
@@ -47,7 +47,7 @@ def send(file: str, rate: float | None, **options: Any) -> None:
     def progress(sent: int) -> None:
         nonlocal handed
         handed = sent
-        _show(f"{sent:,} items")
+        show_progress(f"{sent:,} items")
 
     async def run() -> Any:
         await ensure_topics(settings, "publisher", settings.items_topic)
@@ -134,7 +134,7 @@ def _items_of(logs: tuple[str, ...], options: dict[str, Any]) -> Counter[str]:
     from stream_app.offline.log_reader import LogReader
 
     counts: Counter[str] = Counter()
-    reader = LogReader(progress=lambda rows: _show(f"{rows:,} events"))
+    reader = LogReader(progress=lambda rows: show_progress(f"{rows:,} events"))
     for log in logs:
         for batch in reader.batches(event_file(log, options)):
             named = batch.filter(pc.and_(batch["item_id"].is_valid(), pc.not_equal(batch["type"], "search")))
@@ -147,18 +147,13 @@ def _read(settings: Settings, use: Callable[[Any], Any]) -> Any:
     from stream_app.items.lookup import whole_catalogue
 
     async def run() -> Any:
-        async with whole_catalogue(settings, lambda count: _show(f"{count:,} items read")) as local:
-            _show("")
+        async with whole_catalogue(settings, lambda count: show_progress(f"{count:,} items read")) as local:
+            show_progress("")
             if not len(local.items):
                 raise UsageError(f"the catalogue is empty: topic {settings.items_topic} has no items")
             return use(local)
 
     return asyncio.run(run())
-
-
-def _show(text: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"{CLEAR}{text}", nl=False, err=True)
 
 
 def _clear() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stream_app.cli.common import CLEAR, setting, settings_of
+from stream_app.cli.common import setting, settings_of, show_progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,8 +45,8 @@ def show(user_id: str, last: int, as_json: bool, **options: Any) -> None:
 
     async def run() -> bool:
         began = time.monotonic()
-        found = await newest_records(settings, user_id, lambda read: _show(f"{read:,} records read"))
-        _show("")
+        found = await newest_records(settings, user_id, lambda read: show_progress(f"{read:,} records read"))
+        show_progress("")
         looked = f"looked at {found.read:,} records for {time.monotonic() - began:.1f} s"
         if found.state is None:
             click.echo(f"user {user_id!r} is not known on partition {found.partition}; {looked}", err=True)
@@ -85,12 +85,12 @@ def profiles(out: str, **options: Any) -> None:
 
     async def run() -> int:
         ask = await asking(settings, choose_device(settings.device, fallback=settings.device_fallback))
-        states = all_states(settings, lambda users: _show(f"{users:,} users"))
+        states = all_states(settings, lambda users: show_progress(f"{users:,} users"))
         return await write_profiles(Path(out), states, ask, settings.hidden)
 
     began = time.monotonic()
     rows = asyncio.run(run())
-    _show("")
+    show_progress("")
     click.echo(f"{rows:,} users in {out}, {time.monotonic() - began:.1f} s", err=True)
 
 
@@ -107,12 +107,7 @@ async def _names(settings: Settings, prediction: Prediction | None) -> AsyncIter
     async with AsyncExitStack() as stack:
         items = ItemCatalogue()
         with suppress(UsageError):  # there is no catalogue
-            reading = whole_catalogue(settings, lambda count: _show(f"{count:,} items read"))
+            reading = whole_catalogue(settings, lambda count: show_progress(f"{count:,} items read"))
             items = (await stack.enter_async_context(reading)).items
-        _show("")
+        show_progress("")
         yield ItemNames(vocabulary, items, recommended)
-
-
-def _show(text: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"{CLEAR}{text}", nl=False, err=True)

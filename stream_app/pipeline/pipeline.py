@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -210,9 +209,7 @@ class Pipeline:
             positions=offsets + 1,
             history_lengths=stepped.history_lengths,
         )
-        text, starts = self._predictions.encode(events, answers, self._profile_fields(answers))
-        data = text.tobytes()
-        predictions = [data[start:end] for start, end in pairwise(starts.tolist())]
+        predictions = records_of(*self._predictions.encode(events, answers, self._profile_fields(answers)))
         hidden = engine.states.hidden[torch.from_numpy(slots).to(engine.states.device)]
         return AskedUsers(predictions, hidden.cpu().numpy())
 
