@@ -5,120 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from model.addresses import HIDDEN, check_store, secrets_in, shown
 from model.profile.parts import Part, parts_of
-from stream_app.environment import PREFIX, FilesSource, connection_problem, variable_of
+from stream_app.environment import PREFIX, FilesSource, variable_of
 from stream_app.errors import SettingsInvalid
+from stream_app.kafka_settings import Compression, KafkaSettings, WriteFormat
 
-__all__ = ["PREFIX", "Settings", "load_settings"]
+__all__ = ["PREFIX", "Compression", "EventFormat", "Settings", "WriteFormat", "load_settings"]
 
 _LEAST_SECRET: Final = 4  # characters: a shorter one cannot be told from what is no secret
-_OF_SECURITY: Final = ("security_", "sasl_", "ssl_")  # how names of settings of a connection begin
 
-Compression = Literal["none", "lz4", "zstd", "gzip", "snappy"]
-WriteFormat = Literal["current", "previous"]
 EventFormat = Literal["auto", "nextact", "segment", "ga4", "ubi"]
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """All settings; each comes from the command line, else from its `NEXTACT_*` variable, or the file that such a
     variable with `_FILE` behind it names, else from its default."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    # Kafka
-    brokers: str = Field("localhost:9092", description="addresses of Kafka brokers, host:port, separated by commas")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="PLAINTEXT, SSL (TLS), SASL_PLAINTEXT or SASL_SSL, as the brokers' listener has it"
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
-        "PLAIN", description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
-    )
-    sasl_username: str = Field("", description="user of PLAIN and SCRAM")
-    sasl_password: SecretStr = Field(SecretStr(""), description="password of PLAIN and SCRAM")
-    sasl_oauth_token_url: str = Field("", description="address at which OAUTHBEARER gets tokens by client credentials")
-    sasl_oauth_client_id: str = Field("", description="client that asks for tokens there")
-    sasl_oauth_client_secret: SecretStr = Field(SecretStr(""), description="its secret")
-    sasl_oauth_scope: str = Field("", description="scope of the tokens; empty: the server's default")
-    sasl_oauth_provider: str = Field(
-        "",
-        description="module:attribute that returns tokens for OAUTHBEARER instead, for Amazon MSK "
-        "stream_app.kafka.msk:token",
-    )
-    ssl_cafile: str = Field(
-        "", description="file with the certificates of the authorities that are trusted, PEM; empty: the system's"
-    )
-    ssl_certfile: str = Field("", description="file with the client's certificate (and those between), PEM, for mTLS")
-    ssl_keyfile: str = Field("", description="file with the certificate's key, PEM; empty: it is in the same file")
-    ssl_password: SecretStr = Field(SecretStr(""), description="password of the key")
-    ssl_check_hostname: bool = Field(True, description="refuse a broker whose certificate is for another host")
-    client_rack: str = Field(
-        "", description="rack or zone of this process: consumers then read from a replica in it, if brokers allow that"
-    )
-    group: str = Field("nextact", min_length=1, description="consumer group of the workers")
-    events_topic: str = "shop.events"
-    predictions_topic: str = "shop.predictions"
-    dead_letters_topic: str = "shop.events.dead-letters"
-    state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
-    joins_topic: str = Field("shop.joins", description="what anonymous users did, on its way to who they are")
-    models_topic: str = Field("shop.models", description="promotions of model versions (compacted)")
-    canary_topic: str = Field(
-        "shop.canary-reports", description="the workers' reports on a new version, for the trainer (compacted)"
-    )
-    items_topic: str = Field("shop.items", description="what the shop sells, its catalogue (compacted)")
-    statistics_topic: str = Field(
-        "shop.statistics", description="what is known of items from the stream, as it comes (compacted)"
-    )
-    signals_topic: str = Field(
-        "", description="what silence says of users: a visit has ended, a cart is left; empty: nothing is told"
-    )
-    audiences_topic: str = Field("shop.audiences", description="audiences of which signals tell (compacted)")
-    instance_id: str = Field(
-        "",
-        description="name of this worker in its group, unique and the same after a restart: a restart within the "
-        "session timeout then moves no partitions (static membership); empty: a new member every time",
-    )
-    standby_replicas: int = Field(
-        0, ge=0, description="workers that follow a partition's state, beside the one that answers its events"
-    )
-    partitions: int = Field(
-        8, ge=1, description="partitions of the events, predictions, dead letters, changelog and joins topics"
-    )
-    replication: int = Field(
-        0, ge=0, description="replicas of topics that are created; 0: as many as there are brokers, up to 3"
-    )
-    joins: bool = Field(True, description="have what an anonymous user did become the beginning of who they are")
-    create_topics: bool = Field(
-        True, description="make topics that are missing; false: never, as somebody else makes them"
-    )
-    stream_epoch: int = Field(
-        1,
-        ge=0,
-        lt=2**32,
-        description="number to raise when the events topic was created again, as its old offsets mean nothing then",
-    )
-    session_timeout: float = Field(
-        10.0, gt=0, description="seconds without a heartbeat after which a worker's partitions go to the others"
-    )
-
-    compression: Compression = Field(
-        "none", description="codec of what is written: none, lz4, zstd, gzip or snappy; all of them are read"
-    )
-    write_format: WriteFormat = Field(
-        "current",
-        description="format of user records, history and versions that are written: current, or previous, until no "
-        "process of the version before runs any more",
-    )
-    delivery: Literal["at-least-once", "exactly-once"] = Field(
-        "at-least-once",
-        description="at-least-once, or exactly-once (with transactions) for subscribers that read committed records",
-    )
-
+    # Serving
     event_format: EventFormat = Field(
         "auto",
         description="format of the events: auto (each record shows its own), nextact, segment, ga4 or ubi",
@@ -128,8 +37,6 @@ class Settings(BaseSettings):
         description="names of more events that are no shopper's action and are passed over, separated by commas, "
         "beside page_view, scroll and others of GA4's and Segment's",
     )
-
-    # Serving
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if there is one")
     device_fallback: bool = Field(
         False, description="use the CPU when the GPU is missing or fails a worker's first step"
@@ -278,16 +185,6 @@ class Settings(BaseSettings):
         """The address of the history; a local folder as an absolute path, so that messages say which one it is."""
         return _absolute(self.history)
 
-    @property
-    def uses_tls(self) -> bool:
-        """Whether connections to Kafka are encrypted."""
-        return self.security_protocol.endswith("SSL")
-
-    @property
-    def uses_sasl(self) -> bool:
-        """Whether clients name themselves to Kafka by a mechanism of SASL."""
-        return self.security_protocol.startswith("SASL")
-
     def variables(self) -> dict[str, str]:
         """Returns the environment that gives another process the same settings, secrets included."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
@@ -295,13 +192,6 @@ class Settings(BaseSettings):
             variable_of(name): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             for name, value in values
         }
-
-    def unsecured(self, **changes: Any) -> Self:
-        """Returns the settings for a broker of our own that asks for no security, with other changes."""
-        fields = type(self).model_fields.items()
-        return self.model_copy(
-            update={name: field.default for name, field in fields if name.startswith(_OF_SECURITY)} | changes
-        )
 
     def secrets(self) -> frozenset[str]:
         """Returns all passwords, tokens and signatures among the settings, so that they can be hidden in texts."""
@@ -344,22 +234,6 @@ class Settings(BaseSettings):
         """What predictions say of their user; reasons only where a recommendation comes with any."""
         return parts_of(self.profile) - (frozenset() if self.reasons else frozenset({"reasons"}))
 
-    @model_validator(mode="after")
-    def _security_fits(self) -> Self:
-        names = [name for name in type(self).model_fields if name.startswith(_OF_SECURITY)]
-        given = {name for name in names if _given(self, name)}
-        if problem := connection_problem(self.security_protocol, self.sasl_mechanism, given):
-            raise ValueError(problem)
-        return self
-
-    @model_validator(mode="after")
-    def _topics_differ(self) -> Self:
-        topics = [getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")]
-        names = [name for name in topics if name]
-        if len(set(names)) < len(names):
-            raise ValueError(f"the topics must have different names, not {', '.join(names)}")
-        return self
-
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Returns the settings, with the command line's values (None: not given) before the environment's.
@@ -371,13 +245,6 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsInvalid("\n".join(_message(problem) for problem in error.errors())) from error
-
-
-def _given(settings: Settings, name: str) -> bool:
-    value = getattr(settings, name)
-    if isinstance(value, SecretStr):
-        return bool(value.get_secret_value())
-    return bool(value != type(settings).model_fields[name].default)
 
 
 def _absolute(address: str) -> str:
