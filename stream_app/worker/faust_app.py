@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 import faust
+from faust.assignor.client_assignment import ClientMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.types import TP
 from yarl import URL
 
@@ -31,6 +33,28 @@ _REBALANCE_S: Final = (
 _DRAIN_SHARE: Final = 0.75  # of it, for finishing what was begun
 
 logger: Final = logging.getLogger(__name__)
+
+
+class Assignor(PartitionAssignor):  # type: ignore[misc]
+    """Faust's assignor, for a worker that comes back to its place in the group with another address.
+
+    A static member is given what it was assigned before its restart, and its address of then with it: Faust's own would
+    refuse that, so the worker would not start until the group had forgotten it.
+    Leans on: `on_assignment` compares the address with `_url`; what is sent to the group takes it from `_url`.
+    """
+
+    _known: URL | None = None  # the address that the group knew, while it is compared
+
+    def on_assignment(self, assignment: Any) -> None:
+        self._known = URL(ClientMetadata.loads(self._decompress(assignment.user_data)).url)
+        try:
+            super().on_assignment(assignment)
+        finally:
+            self._known = None
+
+    @property
+    def _url(self) -> URL:
+        return self._known or self.app.conf.canonical_url
 
 
 def create_app(
@@ -137,4 +161,5 @@ def _bare_app(settings: Settings) -> faust.App:
         producer_request_timeout=30.0,
         worker_redirect_stdouts=False,
         TableManager=NoWaitTableManager,
+        PartitionAssignor=Assignor,
     )

@@ -9,6 +9,9 @@ import sys
 
 import faust
 import pytest
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
+from yarl import URL
 
 from stream_app.worker import faust_app
 from stream_app.worker.faust_app import _bare_app
@@ -122,5 +125,32 @@ def test_the_broker_is_asked_as_the_settings_say() -> None:
         assert conf.broker_session_timeout == SETTINGS.session_timeout
         assert conf.broker_request_timeout > SETTINGS.session_timeout
         assert conf.consumer_auto_offset_reset == "none"  # `FetchThread` finds out where to go on
+
+    run(body)
+
+
+def test_a_worker_comes_back_to_its_place_in_the_group_with_another_address() -> None:
+    events, before, now = (
+        SETTINGS.events_topic,
+        "http://10.0.0.5:9680/?worker=one",
+        URL("http://10.0.0.9:40/?worker=one"),
+    )
+    given = ClientMetadata(
+        assignment=ClientAssignment(actives={events: [1, 3]}, standbys={}),
+        url=before,
+        changelog_distribution={},
+        external_topic_distribution={before: {events: [1, 3]}, "http://10.0.0.6:9680/?worker=two": {events: [0, 2]}},
+        topic_groups={},
+    )
+
+    async def body(consumer: FetchConsumer) -> None:
+        consumer.app.conf.canonical_url = now
+        assignor = consumer.app.assignor
+        assignor.on_assignment(
+            ConsumerProtocolMemberAssignment(4, [(events, [1, 3])], assignor._compress(given.dumps()))
+        )
+        assert {tp.partition for tp in assignor.assigned_actives()} == {1, 3}
+        sent = ClientMetadata.loads(assignor.metadata({events}).user_data)
+        assert sent.url == str(now), "what the others hear of it"
 
     run(body)

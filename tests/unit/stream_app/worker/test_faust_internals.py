@@ -22,6 +22,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, Subscription, SubscriptionState
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.app.base import App
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.stores.base import Store
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -89,6 +90,7 @@ OVERRIDDEN = [
     Leaning(Thread._highwaters, "partitions", FETCH_THREAD, "says how far recovery must read"),
     Leaning(Thread.earliest_offsets, "partitions", FETCH_THREAD, "says where the changelog begins"),
     Leaning(Thread.highwater, "tp", FETCH_THREAD, "says where lag is counted to"),
+    Leaning(PartitionAssignor.on_assignment, "assignment", APP, "lets a worker come back with another address"),
     Leaning(faust.Table._new_store, "", USERS_TABLE, "makes UsersStore"),
     Leaning(Store.persisted_offset, "tp", USERS_TABLE, "says where recovery begins"),
     Leaning(Store.apply_changelog_batch, "batch to_key to_value", USERS_TABLE, "restores users"),
@@ -217,6 +219,11 @@ ORDERS = [
         Leaning(App._on_partitions_revoked, "", APP, "nothing is handed out while `finish_first` waits"),
         "stop_flow flow_control clear on_partitions_revoked send",
     ),
+    (
+        Leaning(PartitionAssignor.on_assignment, "", APP, "the address that the group knows is compared with `_url`"),
+        "loads _decompress user_data external_topic_distribution metadata url _url",
+    ),
+    (Leaning(PartitionAssignor._metadata.fget, "", APP, "what the group hears of an address is `_url`"), "_url"),
     (
         Leaning(TableManager.on_start, "", USERS_TABLE, "NoWaitTableManager does the same but for the sleep"),
         "self sleep self should_stop self _update_channels self recovery start",
