@@ -51,6 +51,10 @@ class KafkaSettings(BaseSettings):
     group: str = Field("nextact", min_length=1, description="consumer group of the workers")
     events_topic: str = "shop.events"
     predictions_topic: str = "shop.predictions"
+    predictions_latest_topic: str = Field(
+        "",
+        description="each user's newest prediction, for stores that follow a topic (compacted); empty: none",
+    )
     dead_letters_topic: str = "shop.events.dead-letters"
     state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
     joins_topic: str = Field("shop.joins", description="what anonymous users did, on its way to who they are")

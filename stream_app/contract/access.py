@@ -108,6 +108,8 @@ def _worker(settings: Settings) -> list[Grant]:
         settings.canary_topic: "reports how a new version does",
         settings.joins_topic: "passes on what anonymous users did",
     }
+    if settings.predictions_latest_topic:
+        written[settings.predictions_latest_topic] = "keeps each user's newest prediction"
     if settings.signals_topic:
         written[settings.signals_topic] = "tells what silence says of users"
     rights = [
@@ -152,7 +154,7 @@ def _operator(settings: Settings) -> list[Grant]:
     neither_read_nor_written = (
         settings.canary_topic,
         settings.statistics_topic,
-        *([settings.signals_topic] if settings.signals_topic else []),
+        *(name for name in (settings.predictions_latest_topic, settings.signals_topic) if name),
     )
     replays = f"{settings.group}{REPLAY_GROUP}"
     rights = [
@@ -195,6 +197,9 @@ def _subscriber(settings: Settings) -> list[Grant]:
         Grant("subscriber", "Read", "Topic", settings.dead_letters_topic, "lists dead letters"),
         Grant("subscriber", "Read", "Topic", settings.items_topic, "shows titles, if there are any"),
     ]
+    if settings.predictions_latest_topic:
+        why = "reads each user's newest prediction"
+        rights.append(Grant("subscriber", "Read", "Topic", settings.predictions_latest_topic, why))
     if settings.signals_topic:
         rights.append(Grant("subscriber", "Read", "Topic", settings.signals_topic, "acts on what silence says"))
     return rights

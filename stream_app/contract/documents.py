@@ -53,6 +53,13 @@ _PREDICTION_FIELDS: Final = {
 }
 
 
+_LATEST: Final = {
+    "publishLatestPrediction": {
+        "action": "send",
+        "channel": {"$ref": "#/channels/latestPredictions"},
+        "summary": "Each user's newest prediction of a batch; compacted, so that the topic is a table of users.",
+    }
+}
 _SIGNALS: Final = {
     "publishSignal": {
         "action": "send",
@@ -102,6 +109,7 @@ def asyncapi(settings: Settings) -> Json:
             "publishDeadLetter": _operation(
                 "send", "deadLetters", "A record that is not an event, and why; see `nextact dead-letters list`."
             ),
+            **(_LATEST if settings.predictions_latest_topic else {}),
             **(_SIGNALS if settings.signals_topic else {}),
             "takeItem": _operation("receive", "items", "What the shop sells; the newest record of an item counts."),
             "replayDeadLetter": _operation(
@@ -135,6 +143,8 @@ def _channels(settings: Settings) -> Json:
         "deadLetters": (settings.dead_letters_topic, "deadLetter"),
         "items": (settings.items_topic, "item"),
     }
+    if settings.predictions_latest_topic:
+        names["latestPredictions"] = settings.predictions_latest_topic, "prediction"
     if settings.signals_topic:
         names["signals"] = settings.signals_topic, "signal"
     channels = {}

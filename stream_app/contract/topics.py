@@ -36,6 +36,7 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.signals_topic, settings.partitions),
         TopicSpec(settings.audiences_topic, 1, compacted, optional=True, any_partitions=True),
     ]
+    latest = TopicSpec(settings.predictions_latest_topic, settings.partitions, compacted)
     return [
         TopicSpec(settings.events_topic, settings.partitions),
         TopicSpec(settings.predictions_topic, settings.partitions),
@@ -46,5 +47,6 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.canary_topic, 1, short_lived),
         TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True, any_partitions=True),
         TopicSpec(settings.statistics_topic, 1, compacted | _SMALL_SEGMENTS, optional=True, any_partitions=True),
+        *([latest] if settings.predictions_latest_topic else []),
         *(signals if settings.signals_topic else []),
     ]

@@ -64,10 +64,7 @@ def problem_of(settings: Settings, state: TopicState) -> str | None:
         return None
     policy = config.get("cleanup.policy", "")
     if spec.config.get("cleanup.policy") == "compact" and policy != "compact":
-        return (
-            f"topic {spec.name!r} has cleanup.policy={policy!r}; it must be 'compact', or states, versions and items "
-            "get lost"
-        )
+        return f"topic {spec.name!r} has cleanup.policy={policy!r}; it must be 'compact', or what it holds gets lost"
     largest, taken = _largest_written(settings, spec), max_bytes(config)
     if taken < largest:
         return (
@@ -90,5 +87,10 @@ def _described(spec: TopicSpec, replicas: int) -> str:
 
 def _largest_written(settings: Settings, spec: TopicSpec) -> int:
     """Returns the most bytes of a batch of our own making; elsewhere a record is as large as what it tells of."""
-    ours = (settings.predictions_topic, settings.state_topic, settings.joins_topic)
+    ours = (
+        settings.predictions_topic,
+        settings.predictions_latest_topic,
+        settings.state_topic,
+        settings.joins_topic,
+    )
     return LARGEST_BATCH if spec.name in ours else 0

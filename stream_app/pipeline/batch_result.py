@@ -28,6 +28,7 @@ class BatchResult:
     partition: int
     ranker: Ranker
     predictions: list[RecordBatch] = field(default_factory=list)
+    latest: list[RecordBatch] = field(default_factory=list)  # each user's newest prediction, where it has a topic
     dead_letters: list[RecordBatch] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)  # of the dead letters
     changelog: list[RecordBatch] = field(default_factory=list)

@@ -270,6 +270,8 @@ class Pipeline:
             ]
         )
         records = KeyedValues(received.keys, received.partitions, indices, values, indices.argsort())
+        if self._settings.predictions_latest_topic:
+            self._add_latest(records, shares, results)
         order, batches = partitioned_batches(records, compression=self._settings.compression)
         times, start = received.record_times[indices[order]], 0
         for partition, batch in batches:
@@ -278,6 +280,19 @@ class Pipeline:
             result.record_times = times[start - len(result.record_times) : end]  # the partition's lie side by side
             start = end
         return values
+
+    def _add_latest(
+        self, predictions: KeyedValues, shares: Sequence[VersionShare], results: dict[int, BatchResult]
+    ) -> None:
+        """Adds each user's newest prediction once more, for the topic that keeps only these."""
+        newest, first = [], 0
+        for share in shares:
+            slots = share.stepped.events.slots  # a user's events have one slot, and are all in one share
+            newest.append(first + len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1])
+            first += len(slots)
+        chosen = predictions._replace(selected=np.concatenate(newest))
+        for partition, batch in partitioned_batches(chosen, compression=self._settings.compression).batches:
+            results[partition].latest.append(batch)
 
     def _profile_fields(self, answers: Answers) -> list[Strings]:
         """Returns what predictions say of their users beside what they will do next, as columns of JSON."""

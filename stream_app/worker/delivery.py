@@ -169,11 +169,15 @@ class AtLeastOnce:
 
     def _answers(self, results: Sequence[BatchResult]) -> list[PartitionBatch]:
         settings = self._settings
-        topics = (settings.predictions_topic, settings.dead_letters_topic, settings.signals_topic)
         return [
             (topic_partition(topic, result.partition), batch)
             for result in results
-            for topic, batches in zip(topics, (result.predictions, result.dead_letters, result.signals), strict=True)
+            for topic, batches in (
+                (settings.predictions_topic, result.predictions),
+                (settings.predictions_latest_topic, result.latest),
+                (settings.dead_letters_topic, result.dead_letters),
+                (settings.signals_topic, result.signals),
+            )
             for batch in batches
         ]
 

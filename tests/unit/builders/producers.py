@@ -20,11 +20,11 @@ from stream_app.settings import load_settings
 from stream_app.worker.delivery import Delivery, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 
-SETTINGS = load_settings({"signals_topic": "shop.signals"})
+SETTINGS = load_settings({"signals_topic": "shop.signals", "predictions_latest_topic": "shop.predictions.latest"})
 
 
 PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
-JOINS, SIGNALS = SETTINGS.joins_topic, SETTINGS.signals_topic
+JOINS, SIGNALS, LATEST = SETTINGS.joins_topic, SETTINGS.signals_topic, SETTINGS.predictions_latest_topic
 
 
 @dataclass
@@ -127,6 +127,7 @@ def batch(
     changes: int = 2,
     joins: int = 0,
     signals: int = 0,
+    latest: int = 0,
 ) -> BatchResult:
     def records(kind: str, size: int) -> list[OutgoingRecord]:
         headers = (("h", b"1"),) if kind == "dead letter" else ()
@@ -136,6 +137,7 @@ def batch(
         partition=partition,
         ranker="model",
         predictions=packed(records("prediction", predictions)),
+        latest=packed(records("latest", latest)),
         dead_letters=packed(records("dead letter", dead_letters)),
         changelog=packed(records("change", changes)),
         signals=packed(records("signal", signals)),

@@ -38,6 +38,15 @@ def test_each_role_looks_at_its_own_topics() -> None:
     assert rights("worker", "Write") == topics_of(SETTINGS, "worker") - (theirs - {"shop.canary-reports"})
 
 
+def test_the_newest_predictions_are_written_by_workers_and_read_by_subscribers() -> None:
+    wanted = load_settings({"predictions_latest_topic": "latest"})
+    more = {(each.role, each.operation) for each in grants(wanted) if each.name == "latest"}
+    workers = {("worker", "Write"), ("worker", "DescribeConfigs")}
+    operators = {("operator", "Create"), ("operator", "Describe"), ("operator", "DescribeConfigs")}
+    assert more == workers | operators | {("subscriber", "Read")}
+    assert [each for each in grants(wanted) if each.name != "latest"] == grants(SETTINGS)
+
+
 def test_transactions_need_rights_where_delivery_is_exactly_once() -> None:
     def transactional(each: Grant) -> bool:
         return each.resource == "TransactionalId"

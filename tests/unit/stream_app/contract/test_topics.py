@@ -52,6 +52,13 @@ def test_dead_letters_of_any_size_fit() -> None:
     assert int(specs()["d"].config["max.message.bytes"]) == LARGEST_DEAD_LETTER > 2 * LARGEST_EVENT
 
 
+def test_the_newest_predictions_are_compacted_where_they_have_a_topic() -> None:
+    found = {spec.name: spec for spec in topics(load_settings(NAMED | {"predictions_latest_topic": "pl"}))}
+    assert found.keys() - specs().keys() == {"pl"}
+    assert (found["pl"].partitions, found["pl"].optional) == (3, False)
+    assert found["pl"].config == {"cleanup.policy": "compact"}
+
+
 def test_there_are_signals_only_where_they_have_a_topic() -> None:
     named = NAMED | {"signals_topic": "si", "audiences_topic": "au"}
     found = {spec.name: spec for spec in topics(load_settings(named))}

@@ -447,6 +447,37 @@ def test_every_record_is_accounted_for_once(
     assert answered == Counter({(record.partition, record.offset): 1 for record in valid})
 
 
+LATEST = load_settings({"predictions_latest_topic": "latest", "recommendations": 4, "next_actions": 6})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([0, 3]), st.booleans()), min_size=1, max_size=30),
+    st.booleans(),
+    st.data(),
+)
+def test_the_newest_prediction_of_each_user_of_a_batch_is_kept(
+    log: list[tuple[str, int, bool]], canary: bool, data: st.DataObject
+) -> None:
+    bench = Bench(settings=LATEST)
+    if canary:
+        bench.engine.serve(SERVING, Canary(OLD_SERVING, 0.5))
+    records = [
+        event(user, offset=n, partition=partition, type="view" if fine else "nonsense")
+        for n, (user, partition, fine) in enumerate(log)
+    ]
+    done = 0
+    while done < len(records):
+        start = data.draw(st.integers(0, done))  # some come again, and are not answered
+        done = data.draw(st.integers(done + 1, len(records)))
+        for result in bench.process(records[start:done]).values():
+            newest = {sent.key: sent.value for sent in unpacked(result.predictions)}
+            kept = unpacked(result.latest)
+            assert {sent.key: sent.value for sent in kept} == newest
+            assert len(kept) == len(newest)
+    assert Bench().process(records).popitem()[1].latest == []
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(st.tuples(ANY_EVENT, INT64, st.integers(0, 1)), max_size=8), min_size=1, max_size=4),

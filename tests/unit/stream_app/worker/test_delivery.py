@@ -23,6 +23,7 @@ from tests.unit.builders.producers import (
     CHANGELOG,
     DEAD_LETTERS,
     JOINS,
+    LATEST,
     PREDICTIONS,
     SETTINGS,
     SIGNALS,
@@ -103,6 +104,25 @@ def test_the_changelog_waits_for_signals() -> None:
 
     run(producer, body)
     assert producer.sent[0].records == unpacked(batch(signals=3).signals)
+
+
+def test_the_changelog_waits_for_the_newest_predictions() -> None:
+    producer = Producer()
+
+    async def body(delivery: AtLeastOnce) -> None:
+        task = asyncio.create_task(deliver(delivery, batch(dead_letters=0, latest=1)))
+        await settled()
+        assert producer.topics() == [PREDICTIONS, LATEST]
+        producer.sent[0].acknowledge()
+        await settled()
+        assert not producer.of(CHANGELOG)
+        producer.sent[1].acknowledge()
+        await settled()
+        producer.of(CHANGELOG)[0].acknowledge()
+        assert await task == DeliveryReceipt(100.0, range(40, 42))
+
+    run(producer, body)
+    assert producer.sent[1].records == unpacked(batch(latest=1).latest)
 
 
 def test_joins_wait_for_the_changelog_and_the_receipt_for_them() -> None:

@@ -23,6 +23,7 @@ from tests.unit.builders.producers import (
     CHANGELOG,
     DEAD_LETTERS,
     JOINS,
+    LATEST,
     PREDICTIONS,
     SIGNALS,
     Producer,
@@ -32,7 +33,7 @@ from tests.unit.builders.producers import (
     settled,
 )
 
-SETTINGS = load_settings({"signals_topic": SIGNALS})
+SETTINGS = load_settings({"signals_topic": SIGNALS, "predictions_latest_topic": LATEST})
 ALL = range(SETTINGS.partitions)
 
 
@@ -145,6 +146,16 @@ def test_a_batch_is_one_transaction() -> None:
     assert sorted(happened[1:-1]) == sorted(
         ["1 offset 1/17", f"1 {PREDICTIONS}", f"1 {DEAD_LETTERS}", f"1 {CHANGELOG}"]
     )
+
+
+def test_the_newest_predictions_are_in_the_transaction() -> None:
+    async def body(delivery: ExactlyOnce) -> None:
+        await deliver(delivery, batch(dead_letters=0, changes=0, latest=1), range(10, 17))
+
+    cluster = Cluster()
+    happened = run(cluster, body)
+    assert happened == ["1 begin", f"1 {PREDICTIONS}", f"1 {LATEST}", "1 offset 1/17", "1 commit"]
+    assert [sent.partition for sent in cluster.sent] == [1, 1]
 
 
 def test_joins_and_the_offset_up_to_which_they_were_read_are_in_the_transaction() -> None:
