@@ -28,6 +28,7 @@ from stream_app.versions.canary_reports import Phase
 from stream_app.versions.own_registry import check_not_empty, read_version
 from stream_app.versions.promotions import Promotion, elect
 from stream_app.worker.threads import WorkerThreads
+from stream_app.worker.warm_up import try_version
 
 logger: Final = logging.getLogger(__name__)
 
@@ -200,6 +201,7 @@ class Reloader:
             ranked_by=self._settings.ranked_by,
             threads=self._settings.ranking_threads,
         )
+        try_version(self._settings, self._device, serving)
         return _ReadyVersion(promotion, serving, datetime.fromisoformat(version.created).timestamp())
 
     async def _swap(self, ready: _ReadyVersion) -> None:

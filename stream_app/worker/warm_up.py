@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from model.data.events import EVENT_TYPES, TYPE_CODES
 from model.data.query_table import QueryTable
+from model.errors import VersionRefused, one_line
 from model.serving.canary import Canary
 from model.serving.serving import Serving
 from model.serving.state_engine import StateEngine
@@ -59,6 +60,22 @@ def warm_up(settings: Settings, device: torch.device, serving: Serving | None) -
     if serving is not None:
         engine.serve(serving, Canary(serving, 0.5))
         process(pipeline, stream.take(16))
+
+
+def try_version(settings: Settings, device: torch.device, serving: Serving) -> None:
+    """Has a version answer made-up events from end to end, before it serves real ones.
+
+    So what only it needs is compiled, and a version that cannot answer is found out. Raises `VersionRefused` (warm_up).
+    """
+    try:
+        engine = new_engine(settings, device)
+        pipeline = Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+        engine.serve(serving)
+        stream = _MadeUpStream(serving.vocabulary.items[:_ITEMS], settings.partitions)
+        for records in (1, 16, 2):
+            process(pipeline, stream.take(records))
+    except Exception as error:
+        raise VersionRefused("warm_up", f"{serving.name} does not answer made-up events: {one_line(error)}") from error
 
 
 def process(pipeline: Pipeline, records: Records) -> list[BatchResult]:

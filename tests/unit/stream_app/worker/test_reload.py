@@ -108,6 +108,7 @@ class Following:
         self.reloader = Reloader(
             settings=Settings(
                 registry=str(self.folder),
+                hidden=self.engine.hidden_size,
                 registry_timeout=timeout,
                 canary_seconds=canary_s,
                 canary_share=shares[0],

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from prometheus_client import CollectorRegistry
 
+from model.errors import VersionRefused
 from model.serving.serving import Serving, serve
 from stream_app.contract.records import UnreadableBatch
 from stream_app.pipeline.engine import new_engine
@@ -15,7 +16,7 @@ from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings, load_settings
 from stream_app.worker import warm_up as module
-from stream_app.worker.warm_up import LARGE, _MadeUpStream, process, warm_up
+from stream_app.worker.warm_up import LARGE, _MadeUpStream, process, try_version, warm_up
 from tests.unit.builders.basics import CPU, HIDDEN, make_version, unpacked
 
 SETTINGS = load_settings({"hidden": HIDDEN})
@@ -69,6 +70,15 @@ def test_made_up_records_are_events_of_all_types_on_all_partitions_but_for_the_s
     spoilt = stream.spoilt()
     assert len(pipeline.decode(spoilt, 0).decoded.rejected) == len(spoilt)
     assert isinstance(spoilt[-1], UnreadableBatch)
+
+
+def test_a_version_that_does_not_answer_is_refused_before_it_serves() -> None:
+    serving = serve(make_version(), CPU)
+    try_version(SETTINGS, CPU, serving)
+    too_wide = SETTINGS.model_copy(update={"hidden": 2 * HIDDEN})
+    with pytest.raises(VersionRefused, match="does not answer made-up events") as refused:
+        try_version(too_wide, CPU, serving)
+    assert refused.value.reason == "warm_up"
 
 
 @pytest.mark.parametrize("serving", SERVINGS, ids=["rules", "model"])
