@@ -16,6 +16,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -55,6 +56,11 @@ class Catalogue:
     def size(self) -> int:
         """The number of items, I."""
         return self._plain.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the vectors are, and queries have to be."""
+        return self._plain.transposed.device
 
     def for_another_thread(self) -> Catalogue:
         """Returns a catalogue of the same items with buffers of its own."""

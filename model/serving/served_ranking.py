@@ -20,10 +20,13 @@ from model.data.recent import RecentActions
 from model.data.vocabulary import Vocabulary
 from model.fusion.candidate_features import NETWORK_BEST, CandidateSources, NetworkBest
 from model.fusion.fusion import Fusion, FusionRanking
+from model.fusion.given_items import given_log_probabilities, network_log_probabilities
 from model.fusion.live_items import LiveItems
+from model.fusion.related_items import RelatedItems, items_beside, number_of, related_items
 from model.profile.why.explain import ExplainWeights, Reasons, explain, explain_weights, joined_reasons
 from model.profile.why.reasons import ReasonWeights
 from model.search.catalogue import Catalogue
+from model.serving.answers import RANKED
 from model.statistics.statistics_table import StatisticsTable
 
 T = TypeVar("T")
@@ -32,6 +35,7 @@ _LEAST: Final = 64  # answers per shard: fewer are ranked before another thread 
 RankedBy = Literal["network-and-log", "network"]
 Items = tuple[NDArray[np.int64], NDArray[np.float32]]  # (N, k) numbers, best first, and log-probabilities
 _NOTHING: Final = np.zeros(0, np.int64)
+_QUERY_NORM: Final = np.float32(16)  # of queries that search for what is like an item: users' are about as long
 
 
 class ServedRanking(Protocol):
@@ -66,6 +70,17 @@ class ServedRanking(Protocol):
     ) -> tuple[Items, Reasons | None]:
         """Ranks as `rank` does, and returns why the first items of each answer are there; None: it cannot tell."""
 
+    def score(
+        self, recent: RecentActions, queries: Tensor, item_keys: Sequence[NDArray[np.uint64]]
+    ) -> list[NDArray[np.float32]]:
+        """Returns the log-probabilities (G,) of items given for each of N answers, by their distinct keys (G,).
+
+        They are those of `rank`, for what it would rank; UNKNOWN of items of which nothing is known.
+        """
+
+    def related(self, item_key: int, k: int) -> RelatedItems | None:
+        """Ranks at most k items that go with another one; None: nothing is known of that one."""
+
 
 class NetworkAlone:
     """Ranks by the network's scores only: a search of the catalogue per answer and nothing else."""
@@ -77,6 +92,7 @@ class NetworkAlone:
         self.names: Sequence[str] = vocabulary.items
         self.item_keys = vocabulary.item_keys
         self.vectors = vectors
+        self._find = vocabulary.table.find
         self._catalogues = [catalogue, *(catalogue.for_another_thread() for _ in range(threads - 1))]
         self.shards = ThreadShards(threads)
 
@@ -99,6 +115,26 @@ class NetworkAlone:
     ) -> tuple[Items, Reasons | None]:
         """See `ServedRanking.rank_and_explain`."""
         return self.rank(recent, queries, k), None
+
+    def score(
+        self, recent: RecentActions, queries: Tensor, item_keys: Sequence[NDArray[np.uint64]]
+    ) -> list[NDArray[np.float32]]:
+        """See `ServedRanking.score`."""
+        items, log_probabilities = self.rank(recent, queries, RANKED)
+        best = NetworkBest(items, log_probabilities, queries.cpu().numpy())
+        return network_log_probabilities(self.vectors, best, [self._find(keys) for keys in item_keys])
+
+    def related(self, item_key: int, k: int) -> RelatedItems | None:
+        """See `ServedRanking.related`: by vectors alone."""
+        number = int(self._find(np.array([item_key], np.uint64))[0])
+        if number < 0:
+            return None
+        return related_items(self.vectors, number, self.similar(self.vectors[number], k), {}, 0).first(k)
+
+    def similar(self, vector: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Returns the numbers of the k items whose vectors are the most like an item's (D,), and of itself."""
+        query = torch.from_numpy(_QUERY_NORM * vector[None]).to(self.catalogue.device)
+        return self.catalogue.rank(query, k + 1).items[0].cpu().numpy()
 
 
 class NetworkAndLog:
@@ -179,6 +215,21 @@ class NetworkAndLog:
         explain_shards = [partial(_explain_shard, one, sources, k, explained, self._reasons) for one in self._rankings]
         items, reasons = zip(*self.network.shards.map(len(recent.starts), explain_shards), strict=True)
         return _joined(items), joined_reasons(reasons)
+
+    def score(
+        self, recent: RecentActions, queries: Tensor, item_keys: Sequence[NDArray[np.uint64]]
+    ) -> list[NDArray[np.float32]]:
+        """See `ServedRanking.score`."""
+        return given_log_probabilities(self.ranking, recent, self.network_best(recent, queries), item_keys)
+
+    def related(self, item_key: int, k: int) -> RelatedItems | None:
+        """See `ServedRanking.related`."""
+        live = self.live
+        number = number_of(live, item_key)
+        if number < 0:
+            return self.network.related(item_key, k)
+        similar = self.network.similar(live.arrays.vectors[number], k)
+        return related_items(live.arrays.vectors, number, similar, *items_beside(live, number)).first(k)
 
 
 def _begins(statistics: StatisticsTable, own: StatisticsTable) -> bool:

@@ -83,6 +83,16 @@ class Serving:
             reasons=reasons,
         )
 
+    def score(
+        self, vectors: Tensor, recent: RecentActions, item_keys: Sequence[NDArray[np.uint64]]
+    ) -> list[NDArray[np.float32]]:
+        """Returns the probabilities (G,) of items given for each of M users, by their distinct keys (G,).
+
+        They are those of an answer for the items that it ranks; NaN for an item of which nothing is known.
+        """
+        scored = self.ranking.score(recent, self.network.queries(vectors), item_keys)
+        return [np.exp(log_probabilities) for log_probabilities in scored]
+
 
 @dataclass(frozen=True, slots=True)
 class RankingRequest:
@@ -95,6 +105,10 @@ class RankingRequest:
     def answer(self, explained: int = 0) -> Answers:
         """The version's answers, M of them, with reasons for the first items."""
         return self.serving.answer(self.vectors, self.recent, explained)
+
+    def score(self, item_keys: Sequence[NDArray[np.uint64]]) -> list[NDArray[np.float32]]:
+        """The version's scores of items given for each of M users: see `Serving.score`."""
+        return self.serving.score(self.vectors, self.recent, item_keys)
 
 
 def serve_files(

@@ -108,3 +108,37 @@ def test_items_that_came_later_are_ranked_by_live_statistics_and_not_without() -
     assert (ranking.names[best], ranking.item_keys[best]) == ("!", item_key("!"))
     ranking.follow(None)
     assert ranking.names[ranking.rank(recent, queries, 20)[0][0, 0]] == "b"
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["network and log", "network alone"])
+def test_given_items_have_the_scores_that_they_are_served_with(alone: bool) -> None:
+    log = sequences(*random_users(4, users=60))
+    recent, queries = requests(log)
+    recent, queries = recent.select(slice(0, 30)), queries[:30]
+    fusion = fused(log, 1)
+    ranking = fusion.network if alone else fusion
+    items, served = ranking.rank(recent, queries, 20)
+    given = [np.concatenate((ranking.item_keys[row][::-1], [np.uint64(1)], VOCABULARY.item_keys)) for row in items]
+    found = np.array(ranking.score(recent, queries, given))
+    np.testing.assert_array_equal(np.exp(found[:, :20]), np.exp(served[:, ::-1]))
+    assert np.isnan(found[:, 20]).all()
+    order = np.argsort(-found[:, 21:], 1)[:, :20]
+    np.testing.assert_array_equal(order, items)
+    if alone:
+        expected = torch.log_softmax(queries @ torch.from_numpy(ranking.vectors).T, 1).numpy()
+        np.testing.assert_allclose(found[:, 21:], expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["network and log", "network alone"])
+def test_related_items_are_those_beside_an_item_and_those_like_it(alone: bool) -> None:
+    ranking = fused(sequences(*["ab"] * 30), 1)
+    ranked = ranking.network if alone else ranking
+    found = ranked.related(item_key("a"), 5)
+    assert found is not None
+    assert len(set(found.numbers.tolist()) - {0}) == 5
+    assert (np.diff(found.scores) <= 0).all()
+    vectors = ranking.vectors
+    similar = (np.argsort(-(vectors @ vectors[0]))[1:6]).tolist()
+    assert set(found.numbers[1:].tolist()) < {1, *similar}
+    assert (found.numbers[0] == 1) == (not alone)
+    assert ranked.related(item_key("?"), 5) is None
