@@ -173,6 +173,28 @@ class Settings(KafkaSettings):
     )
     http_host: str = Field("0.0.0.0", description="address of /metrics, /healthz and /readyz")
     http_port: int = Field(9600, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0: a free one")
+    api_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="address at which workers answer questions; another than loopback needs tokens",
+    )
+    api_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="port at which workers answer questions; unset: 9680, or a free one where that is taken; "
+        "0: a free one",
+    )
+    api_tokens: SecretStr = Field(
+        SecretStr(""),
+        description="tokens that questions are asked with, separated by white space; empty: none is needed",
+    )
+    api_rate: float = Field(
+        1000.0, ge=0, description="most questions per second from one address; more are refused; 0: no limit"
+    )
+    answers_in_memory: int = Field(
+        50_000, ge=0, description="users whose newest prediction a worker keeps in memory for questions; 0: none"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -186,8 +208,10 @@ class Settings(KafkaSettings):
         return _absolute(self.history)
 
     def variables(self) -> dict[str, str]:
-        """Returns the environment that gives another process the same settings, secrets included."""
-        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        """Returns the environment that gives another process the same settings, secrets included; what is unset is left
+        out."""
+        given = ((name, getattr(self, name)) for name in type(self).model_fields)
+        values = ((name, value) for name, value in given if value is not None)
         return {
             variable_of(name): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             for name, value in values
@@ -198,7 +222,10 @@ class Settings(KafkaSettings):
         secrets: set[str] = set()
         for name in type(self).model_fields:
             value = getattr(self, name)
-            secrets |= {value.get_secret_value()} if isinstance(value, SecretStr) else secrets_in(str(value))
+            if isinstance(value, SecretStr):
+                secrets |= {value.get_secret_value(), *value.get_secret_value().split()}
+            else:
+                secrets |= secrets_in(str(value))
         return frozenset(secret for secret in secrets if len(secret) >= _LEAST_SECRET)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:

@@ -1,5 +1,5 @@
-"""Writes the contract as documents: JSON Schemas of event, item and prediction, an AsyncAPI document of the topics, and
-a table of the formats that events may have."""
+"""Writes the contract as documents: JSON Schemas of event, item and prediction, an AsyncAPI document of the topics, an
+OpenAPI document of the questions, and a table of the formats that events may have."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from stream_app.contract.item_schema import ITEM_EXAMPLES, item_schema
 from stream_app.contract.json_schema import Json, standalone
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.profiles.reason_words import WORDS
+from stream_app.contract.questions.openapi import openapi
 from stream_app.contract.signals.schema import signal_schema
 from stream_app.contract.topics import topics
 from stream_app.settings import Settings
@@ -128,6 +129,7 @@ def documents(settings: Settings) -> dict[str, str]:
         "prediction.schema.json": _json(prediction_schema()),
         "signal.schema.json": _json(signal_schema()),
         "reasons.json": _json({language: msgspec.to_builtins(words) for language, words in WORDS.items()}),
+        "openapi.json": _json(openapi()),
         "formats.md": formats_table(),
         "asyncapi.yaml": "# Written by `nextact schema --write`; change the code instead.\n"
         + "\n".join(_yaml(asyncapi(settings)))

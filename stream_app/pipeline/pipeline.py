@@ -42,7 +42,7 @@ from stream_app.contract.topics import LARGEST_BATCH, LARGEST_DEAD_LETTER
 from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
 from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
-from stream_app.pipeline.batch_result import BatchResult
+from stream_app.pipeline.batch_result import BatchResult, PublishedValues
 from stream_app.pipeline.batches import AnsweredBatch, AskedUsers, ReceivedBatch, Records, SteppedBatch, VersionShare
 from stream_app.pipeline.damaged_users import DamagedUsers
 from stream_app.pipeline.dead_letter_limits import DeadLetterLimits
@@ -78,6 +78,7 @@ class Pipeline:
         self.catalogue = ItemCatalogue()  # what events do not say of their items; by default nothing
         self.joins = False  # whether identities and joins are applied
         self.signals: SignalWriter | None = None  # tells what silence says; by default nobody does
+        self.publishes_values = False  # whether results say whose their predictions are, for who answers questions
         self.largest_dead_letter = LARGEST_DEAD_LETTER  # bytes of a batch; the topic may take less
         self._predictions = PredictionEncoder(
             epoch=settings.stream_epoch,
@@ -277,7 +278,10 @@ class Pipeline:
         for partition, batch in batches:
             result, end = results[partition], start + batch.records
             result.predictions.append(batch)
-            result.record_times = times[start - len(result.record_times) : end]  # the partition's lie side by side
+            first = start - len(result.record_times)  # the partition's lie side by side
+            result.record_times = times[first:end]
+            if self.publishes_values:
+                result.published = PublishedValues(received.actions.users, indices, values, order[first:end])
             start = end
         return values
 

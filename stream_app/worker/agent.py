@@ -36,9 +36,8 @@ from stream_app.pipeline.metrics import RANKERS, WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
 from stream_app.signals.due import DueResponse
-from stream_app.signals.timers import Timers
 from stream_app.worker.delivery import Delivery, DeliveryReceipt
-from stream_app.worker.joins_reader import JoinsReader
+from stream_app.worker.joins_reader import Aside, JoinsReader
 from stream_app.worker.local_store import LocalStore
 from stream_app.worker.threads import WorkerThreads
 
@@ -118,8 +117,8 @@ class EventsAgent:
         self._unsettled: set[int] = set()  # numbers of the batches stepped but not durable
         self._pauses = Pauses(clock)
         self.joins = JoinsReader(settings, take=self.take, fail=fail, commits=not stages.delivery.commits_offsets)
-        self.asides: list[JoinsReader | Timers] = [self.joins]
-        self.durable: Callable[[BatchResult], None] = lambda _: None  # hears of each result that is
+        self.asides: list[Aside] = [self.joins]
+        self.durable: list[Callable[[BatchResult], None]] = []  # hear of each result that is, in their order
         self._under_way = 0  # responses taken in, not acknowledged
         self._idle = asyncio.Event()
         self._idle.set()
@@ -360,8 +359,9 @@ class EventsAgent:
         for batch in batches:
             self._deliver_seconds.observe(now - batch.begun)
         pairs = _with_receipts(batches)
-        for result, _ in pairs:
-            self.durable(result)
+        for hear in self.durable:
+            for result, _ in pairs:
+                hear(result)
         for ranker in RANKERS:
             metrics.predictions.labels(ranker).inc(
                 sum(len(result.record_times) for result, _ in pairs if result.ranker == ranker)

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import faust
 from aiokafka import TopicPartition
@@ -35,6 +35,16 @@ _UNDER_WAY: Final = 4  # responses of a fetch that are not durable yet, at most
 _RECOVERY_POLL_S: Final = 0.1  # between two looks whether users are recovered
 
 logger: Final = logging.getLogger(__name__)
+
+
+class Aside(Protocol):
+    """Something beside the stream of events that goes by who owns the partitions."""
+
+    def pause(self) -> None:
+        """Owns nothing until `resume`."""
+
+    def resume(self, partitions: Collection[int]) -> None:
+        """Owns these partitions from now on."""
 
 
 class JoinsReader:

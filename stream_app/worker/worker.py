@@ -33,6 +33,8 @@ from stream_app.kafka.topic_admin import ensure_topics, message_limits
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
+from stream_app.query.service import QuestionService
+from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
 from stream_app.signals.teller import Teller, tells_signals
 from stream_app.statistics.follower import StatisticsFollower
@@ -85,7 +87,7 @@ class Worker:
 
     def __init__(self, settings: Settings, device: torch.device, store: LocalStore) -> None:
         """Raises `DeviceUnusable`."""
-        self._settings = settings
+        self._settings, self._name = settings, settings.instance_id or uuid4().hex
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
         threads = WorkerThreads(
@@ -137,8 +139,12 @@ class Worker:
             teller = self._teller = Teller(settings, users=store.behind, take=agent.take, fail=fail)
             pipeline.signals, timers = teller.writer, teller.timers
             agent.asides.append(timers)
-            agent.durable = lambda result: timers.note(result.partition, result.timers, result.newest)
+            agent.durable.append(lambda result: timers.note(result.partition, result.timers, result.newest))
             metrics.timers.set_function(lambda: len(timers))
+        self._questions = QuestionService(settings, self._view())
+        pipeline.publishes_values = settings.answers_in_memory > 0
+        agent.asides.append(self._questions.memory)
+        agent.durable.append(self._questions.memory.note)
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
         metrics.partitions.set_function(self._partitions)
@@ -155,8 +161,10 @@ class Worker:
         limits = await message_limits(settings, "worker", settings.dead_letters_topic)
         self._letters.largest = self._pipeline.largest_dead_letter = limits[settings.dead_letters_topic]
         async with AsyncExitStack() as stopping:
-            await self._http.start(settings.http_host, settings.http_port)
+            metrics_port = await self._http.start(settings.http_host, settings.http_port)
             stopping.push_async_callback(self._http.stop)
+            stopping.push_async_callback(self._questions.stop)
+            await self._questions.start(metrics_port)
             await self._delivery.start()
             stopping.push_async_callback(self._delivery.stop)
             stopping.push_async_callback(self._items.stop)
@@ -179,6 +187,16 @@ class Worker:
                 task.add_done_callback(_fail_if_broken)
                 stopping.callback(task.cancel)
             await self._work(stop)
+
+    def _view(self) -> WorkerView:
+        """Returns what those who answer questions see of this worker."""
+        return WorkerView(
+            name=self._name,
+            not_ready=self._not_ready,
+            serving=lambda: self._engine.serving,
+            segment_users=self._engine.segment_users,
+            catalogue=self._items.catalogue,
+        )
 
     async def _warm_up(self) -> None:
         """Processes batches beside the users' states, in the device thread, so that code and device are warm.
@@ -203,16 +221,15 @@ class Worker:
             ).run()
 
     async def _report_canaries(self) -> None:
-        worker = self._settings.instance_id or uuid4().hex
-        await report_canary(self._settings, worker, lambda: self._canary_report(worker))
+        await report_canary(self._settings, self._name, self._canary_report)
 
-    def _canary_report(self, worker: str) -> CanaryReport | None:
+    def _canary_report(self) -> CanaryReport | None:
         names, scores = self._reloader.canary_names, self._metrics.versions.scores()
         if names is None or not all(name in scores for name in names):
             return None
         new, old = (HitCounts(scores[name].scored, scores[name].hits, scores[name].reciprocal_ranks) for name in names)
         return CanaryReport(
-            worker=worker,
+            worker=self._name,
             version=names[0],
             before=names[1],
             new=new,

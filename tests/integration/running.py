@@ -71,6 +71,13 @@ class Running:
             return int(found[-1])
         raise LookupError(f"{self.name} serves no metrics yet")
 
+    @property
+    def api(self) -> str:
+        """Where it answers questions; `LookupError` before that."""
+        if found := re.findall(r"questions on (http://\S+:\d+)", self.log.read_text()):
+            return str(found[-1])
+        raise LookupError(f"{self.name} answers no questions yet")
+
     def wait_ready(self, timeout: float = 40) -> None:
         """Returns when /readyz says so."""
         self.wait_until(lambda: self._get("/readyz") is not None, timeout)

@@ -30,7 +30,8 @@ def test_everything_has_a_default() -> None:
 
 def test_every_setting_can_come_from_the_environment_and_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, field in Settings.model_fields.items():
-        monkeypatch.setenv(f"NEXTACT_{name.upper()}", str(field.default))
+        if field.default is not None:
+            monkeypatch.setenv(f"NEXTACT_{name.upper()}", str(field.default))
     assert load_settings() == Settings.model_construct()
     monkeypatch.setenv("NEXTACT_PARTITIONS", "12")
     assert load_settings().partitions == 12

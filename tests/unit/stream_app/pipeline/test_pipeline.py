@@ -28,7 +28,7 @@ from model.serving.canary import Canary
 from model.serving.serving import Serving, serve
 from model.serving.state_engine import StateEngine
 from model.state.log_cuts import CUT_USER, LogCut
-from model.state.user_record import record_position
+from model.state.user_record import record_position, records_of
 from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.contract.records import OutgoingRecord
 from stream_app.kafka.compression import CODECS
@@ -137,6 +137,24 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
     assert Counter(keys(unpacked(result.changelog))) == Counter([b"u", "é".encode(), b"new"])
     for prediction in answers:
         check_sound(prediction)
+
+
+def test_results_say_whose_their_predictions_are_when_somebody_asks() -> None:
+    bench = Bench()
+    bench.engine.serve(SERVING, Canary(OLD_SERVING, 0.5))
+    records = [event(f"u{n % 5}", offset=n, partition=n % 3) for n in range(20)]
+    assert {result.published for result in bench.process(records[:3]).values()} == {None}
+    bench.pipeline.publishes_values = True
+    for partition, result in bench.process([*records[3:], make_record(b"{", key=b"bad", offset=20)]).items():
+        assert result.published is not None
+        users, indices, values, rows = (
+            getattr(result.published, name) for name in ("users", "indices", "values", "rows")
+        )
+        told = records_of(*values)
+        assert len(rows) == len(result.record_times) == 6 - (partition == 2) * 1
+        assert [(users[indices[row]].encode(), told[row]) for row in rows.tolist()] == [
+            (sent.key, sent.value) for sent in unpacked(result.predictions)
+        ]
 
 
 def basket(lines: int, **fields: Any) -> list[dict[str, Any]]:

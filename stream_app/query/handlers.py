@@ -1,0 +1,144 @@
+"""The handlers: from a request to a question, from an answer to a response. Each path of the contract has one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from model.data.events import ID_LENGTH
+from stream_app.contract.questions.answers import MOST_ACTIVE, ErrorCode
+from stream_app.contract.questions.openapi import openapi
+from stream_app.contract.questions.paths import PATHS, Path
+from stream_app.query.access import Access
+from stream_app.query.questions import Questions
+from stream_app.query.refusals import Refusal, json_response
+from stream_app.query.routing import Router, partition_of
+
+logger: Final = logging.getLogger(__name__)
+
+LARGEST_BODY: Final = 2**20  # bytes of a question
+_CODES: Final[dict[int, ErrorCode]] = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+}  # of aiohttp's own
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Handlers:
+    """Answers requests."""
+
+    def __init__(self, questions: Questions, router: Router, *, partitions: int, metrics: tuple[str, int]) -> None:
+        """`partitions` there are in all; `metrics`: host (empty: the one that the client asks) and port of them."""
+        self._questions, self._router = questions, router
+        self._partitions, self._metrics = partitions, metrics
+        self._openapi = json.dumps(openapi(), ensure_ascii=False).encode()
+
+    async def user(self, request: web.Request) -> web.Response:
+        """Answers what is known of a user."""
+        user = _user_of(request)
+        partition = partition_of(user, self._partitions)
+        if (answer := await self._router.forwarded(partition, request)) is not None:
+            return answer
+        return json_response(await self._questions.user(partition, user))
+
+    async def users(self, request: web.Request) -> web.Response:
+        """Answers which users were active last."""
+        return json_response(self._questions.users(_number(request, "active", 1, MOST_ACTIVE)))
+
+    async def worker(self, request: web.Request) -> web.Response:
+        """Answers who answers here."""
+        host, port = self._metrics
+        host = host or request.url.host or "localhost"
+        return json_response(self._questions.worker(f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"))
+
+    async def segments(self, _: web.Request) -> web.Response:
+        """Answers which groups of users there are."""
+        return json_response(self._questions.segments())
+
+    async def live(self, _: web.Request) -> web.Response:
+        """Answers that questions are answered."""
+        return web.Response(text="alive\n")
+
+    async def openapi(self, _: web.Request) -> web.Response:
+        """Answers with the document of all this."""
+        return web.Response(body=self._openapi, content_type="application/json")
+
+
+def application(handlers: Handlers, access: Access, clock: Callable[[], float]) -> web.Application:
+    """Makes the application of all paths; `clock` in seconds, monotonic."""
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_answering(clock)])
+    for path in PATHS:
+        handler = _with_access(path, getattr(handlers, path.name), access)
+        if path.method == "GET":
+            app.router.add_get(path.path, handler, name=path.name, allow_head=False)
+        else:
+            app.router.add_post(path.path, handler, name=path.name)
+    return app
+
+
+def _with_access(path: Path, handler: Handler, access: Access) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        access.check(request, is_open=path.is_open)
+        return await handler(request)
+
+    return handle
+
+
+def _answering(clock: Callable[[], float]) -> Middleware:
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answers also where a handler raises; notes what was asked, without what would tell of whom."""
+        start = clock()
+        response = await _answer(request, handler)
+        response.headers["Cache-Control"] = "no-store"
+        resource = request.match_info.route.resource
+        path = "another path" if resource is None else resource.canonical
+        logger.debug("%s %s: %d in %.1f ms", request.method, path, response.status, 1000 * (clock() - start))
+        return response
+
+    return answer
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refusal.response()
+    except web.HTTPException as error:
+        code = _CODES.get(error.status, "bad_request")
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return Refusal(code, _WORDS.get(code, error.reason), headers=allow).response()
+    except Exception:
+        logger.exception("a question could not be answered")
+        return Refusal("internal", "the worker's log says what went wrong").response()
+
+
+_WORDS: Final[dict[ErrorCode, str]] = {
+    "not_found": "there is no such path: see /openapi.json",
+    "method_not_allowed": "this path is asked in another way: see /openapi.json",
+    "too_large": f"the body has more than {LARGEST_BODY:,} bytes",
+}
+
+
+def _user_of(request: web.Request) -> str:
+    user = request.match_info["id"]
+    if len(user) > ID_LENGTH:
+        raise Refusal("bad_request", f"a user's id has at most {ID_LENGTH} characters")
+    return user
+
+
+def _number(request: web.Request, name: str, default: int, most: int) -> int:
+    """Returns a number from 1 on in the query string."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+        raise Refusal("bad_request", f"`{name}` is a number from 1 to {most}")
+    return int(text)

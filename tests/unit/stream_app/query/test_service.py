@@ -1,0 +1,31 @@
+"""The parts, put together as in a worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import ClientSession
+
+from model.items.catalogue import ItemCatalogue
+from stream_app.query.service import QuestionService
+from stream_app.query.view import WorkerView
+from stream_app.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("http_host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("10.1.2.3", "10.1.2.3"), ("::1", "[::1]")]
+)
+def test_a_worker_says_where_its_metrics_are(http_host: str, shown: str) -> None:
+    async def run() -> None:
+        settings = Settings(api_port=0, http_host=http_host)
+        service = QuestionService(settings, WorkerView("w", lambda: "wait", lambda: None, dict, ItemCatalogue()))
+        port = await service.start(9601)
+        try:
+            async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/v1/worker") as response:
+                answer = await response.json()
+        finally:
+            await service.stop()
+        assert (answer["metrics"], answer["ready"]) == (f"http://{shown}:9601/metrics", False)
+
+    asyncio.run(run())
