@@ -24,6 +24,7 @@ from stream_app.cli.history import history
 from stream_app.cli.items import items
 from stream_app.cli.log_options import log_options
 from stream_app.cli.models import models
+from stream_app.cli.page import page
 from stream_app.cli.segments import segments
 from stream_app.cli.statistics import statistics
 from stream_app.cli.users import profiles, users
@@ -45,6 +46,7 @@ def cli() -> None:
 cli.add_command(audiences)
 cli.add_command(broker)
 cli.add_command(models)
+cli.add_command(page)
 cli.add_command(dead_letters)
 cli.add_command(evaluate)
 cli.add_command(history)
