@@ -10,6 +10,11 @@ NextactError (model.errors)
 │   ├── WrongProtocol        a port does not speak as this client does: with or without TLS or SASL
 │   ├── TopicMismatch        a topic is missing, or not as the contract requires it
 │   ├── VersionUnusable      a model version is missing, or no worker would serve it
+│   ├── EventRefused         no worker would take the event
+│   ├── QuestionRefused      no worker answers the question as it was asked
+│   │   ├── TokenRefused     workers ask for a token, or for another one
+│   │   └── UnknownSubject   nobody knows the user or the item
+│   ├── WorkerUnreachable    no worker has answered in time
 │   ├── InputUnreadable      a file, a column or a row cannot be read
 │   ├── HistoryUnusable      the history is in use, cannot be written, or belongs to another stream
 │   └── RuntimeMissing       a package or a Java runtime is not installed
@@ -63,6 +68,26 @@ class TopicMismatch(UsageError):
 
 class VersionUnusable(UsageError):
     """A model version is missing, or no worker would serve it."""
+
+
+class EventRefused(UsageError):
+    """No worker would take the event; it was not published."""
+
+
+class QuestionRefused(UsageError):
+    """No worker answers the question as it was asked."""
+
+
+class TokenRefused(QuestionRefused):
+    """Workers ask for a token, or for another one."""
+
+
+class UnknownSubject(QuestionRefused):
+    """Nobody knows the user or the item."""
+
+
+class WorkerUnreachable(UsageError):
+    """No worker has answered in time."""
 
 
 class InputUnreadable(UsageError):
