@@ -189,6 +189,11 @@ class Settings(KafkaSettings):
         SecretStr(""),
         description="tokens that questions are asked with, separated by white space; empty: none is needed",
     )
+    advertised: str = Field(
+        "",
+        description="address at which the other workers of the group ask this one: a host, host:port or "
+        "http://host:port; empty: this host's address, or loopback on one machine",
+    )
     api_rate: float = Field(
         1000.0, ge=0, description="most questions per second from one address; more are refused; 0: no limit"
     )

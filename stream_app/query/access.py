@@ -12,6 +12,8 @@ from typing import Final
 from aiohttp import web
 
 from stream_app.errors import UsageError
+from stream_app.query.addresses import is_loopback
+from stream_app.query.forwarding import HOP
 from stream_app.query.refusals import Refusal
 from stream_app.settings import Settings
 
@@ -30,33 +32,30 @@ def check_exposure(settings: Settings) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Returns whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class Access:
     """Checks tokens and rates."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        """`clock` in seconds, monotonic."""
+    def __init__(self, settings: Settings, clock: Callable[[], float], name: str = "") -> None:
+        """`clock` in seconds, monotonic; `name`: this worker's in hops."""
         self._tokens = [_digest(token) for token in _tokens(settings)]
         self._rate = settings.api_rate
-        self._clock = clock
+        self._clock, self._name = clock, name
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()  # questions left, and when that was
 
     def check(self, request: web.Request, *, is_open: bool) -> None:
         """Raises `Refusal` for a client that may not ask this, or not now."""
-        self._count(request.remote or "")
+        client, is_hop = request.remote or "", request.headers.get(HOP) == self._name
+        if is_open or not is_hop:  # the worker that forwards a question has counted it
+            self._count(client)
         if is_open:
             return
         if self._tokens:
-            self._check_token(request.headers.get("Authorization"))
+            try:
+                self._check_token(request.headers.get("Authorization"))
+            except Refusal:
+                if is_hop:  # or so it says
+                    self._count(client)
+                raise
         elif not _is_address(request.host):
             # A page of another site can make its name lead to this machine, and read what is answered without a token.
             raise Refusal("bad_request", "without tokens questions go to an IP address or localhost, by that name")

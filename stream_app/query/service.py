@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from functools import partial
 from typing import Final
 
 from stream_app.query.access import Access
+from stream_app.query.addresses import WorkerAddress, own_address, this_machine
+from stream_app.query.forwarding import Forwarder, name_in_hops, sign
 from stream_app.query.handlers import Handlers, application
+from stream_app.query.members import Members, members_of
 from stream_app.query.memory import AnswersInMemory
 from stream_app.query.questions import Questions
-from stream_app.query.routing import OwnPartitions, Router
+from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
 from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
@@ -21,20 +26,27 @@ class QuestionService:
     """Answers questions about a worker's users while it runs."""
 
     def __init__(self, settings: Settings, view: WorkerView) -> None:
-        self._settings = settings
+        self._settings, self._name = settings, view.name
         self.memory = AnswersInMemory(settings.answers_in_memory)
-        self.router: Router = OwnPartitions(self.memory)
+        self._hop_name, self._machine = name_in_hops(settings.group, view.name), this_machine()
+        members = Members(partial(members_of, settings), time.monotonic)
+        self._forwarder = Forwarder(settings.group, self._machine, members)
+        self._router = Router(self._hop_name, lambda: self.memory.partitions, view.spread, self._forwarder)
         self._questions = Questions(view, self.memory, time.time)
         self._server = QuestionServer(settings, self.memory)
 
-    async def start(self, metrics_port: int) -> int:
-        """Listens, and returns the port; the metrics are on another one. Raises `UsageError`."""
+    async def start(self, metrics_port: int) -> WorkerAddress:
+        """Listens, and returns where; the metrics are on another port. Raises `UsageError`."""
         host = "" if self._settings.http_host in _ANY_ADDRESS else self._settings.http_host
         handlers = Handlers(
-            self._questions, self.router, partitions=self._settings.partitions, metrics=(host, metrics_port)
+            self._questions, self._router, partitions=self._settings.partitions, metrics=(host, metrics_port)
         )
-        access = Access(self._settings, time.monotonic)
-        return await self._server.start(application(handlers, access, time.perf_counter))
+        access = Access(self._settings, time.monotonic, self._hop_name)
+        app = application(handlers, access, time.perf_counter)
+        sign(app, self._hop_name)
+        app.on_cleanup.append(self._forwarder.close)
+        port = await self._server.start(app)
+        return await asyncio.to_thread(own_address, self._settings, port, self._name, self._machine)
 
     async def stop(self) -> None:
         """Answers no more."""

@@ -18,3 +18,4 @@ class WorkerView:
     serving: Callable[[], Serving | None]  # the version that serves; None: the rules do
     segment_users: Callable[[], Mapping[str, float]]  # users in memory, by the segment's name
     catalogue: ItemCatalogue
+    spread: Callable[[int], str | None]  # what the group has heard of a partition's owner: see `WorkerAddress`

@@ -56,6 +56,13 @@ class Assignor(PartitionAssignor):  # type: ignore[misc]
     def _url(self) -> URL:
         return self._known or self.app.conf.canonical_url
 
+    def owner_url(self, topic: str, partition: int) -> str | None:
+        """Returns the address that the group has heard of the worker that owns a partition of events.
+
+        Another thread may ask. Leans on: `_external_tps_url` is made anew with each assignment.
+        """
+        return self._external_tps_url.get(TP(topic, partition))  # type: ignore[no-any-return]
+
 
 def create_app(
     settings: Settings,

@@ -164,7 +164,7 @@ class Worker:
             metrics_port = await self._http.start(settings.http_host, settings.http_port)
             stopping.push_async_callback(self._http.stop)
             stopping.push_async_callback(self._questions.stop)
-            await self._questions.start(metrics_port)
+            self._app.conf.canonical_url = (await self._questions.start(metrics_port)).spread()
             await self._delivery.start()
             stopping.push_async_callback(self._delivery.stop)
             stopping.push_async_callback(self._items.stop)
@@ -196,6 +196,7 @@ class Worker:
             serving=lambda: self._engine.serving,
             segment_users=self._engine.segment_users,
             catalogue=self._items.catalogue,
+            spread=lambda partition: self._app.assignor.owner_url(self._settings.events_topic, partition),
         )
 
     async def _warm_up(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -15,15 +16,19 @@ from stream_app.contract.predictions import NextAction, Prediction, Recommendati
 from stream_app.contract.string_columns import strings
 from stream_app.pipeline.batch_result import BatchResult, PublishedValues
 from stream_app.query.access import Access
+from stream_app.query.addresses import WorkerAddress
+from stream_app.query.forwarding import Forwarder, name_in_hops, sign
 from stream_app.query.handlers import Handlers, application
+from stream_app.query.members import Members
 from stream_app.query.memory import AnswersInMemory
 from stream_app.query.questions import Questions
-from stream_app.query.routing import OwnPartitions
+from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
 from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
 
 PARTITIONS = 4
+MACHINE = "the machine that the tests run on"
 NOW_MS = 1_700_000_000_000
 
 
@@ -62,14 +67,19 @@ def published(partition: int, answers: Sequence[tuple[str, bytes]], times: Seque
 class AskedWorker:
     """What answers questions in a worker, without the worker."""
 
-    def __init__(self, settings: Settings, partitions: Sequence[int] = range(PARTITIONS)) -> None:
+    def __init__(self, settings: Settings, partitions: Sequence[int] = range(PARTITIONS), name: str = "w1") -> None:
+        self.name = name
+        self.spread: dict[int, str] = {}  # what the group has heard of the partitions' owners
+        self.members: dict[str, WorkerAddress] = {}  # where Kafka says that they are
         self.settings = settings.model_copy(update={"partitions": PARTITIONS, "api_port": 0})
         self.memory = AnswersInMemory(self.settings.answers_in_memory)
         self.memory.resume(partitions)
         self.catalogue = ItemCatalogue()
         self.now = NOW_MS / 1000
         self.questions = Questions(
-            WorkerView("w1", lambda: None, lambda: None, dict, self.catalogue), self.memory, lambda: self.now
+            WorkerView(name, lambda: None, lambda: None, dict, self.catalogue, self.spread.get),
+            self.memory,
+            lambda: self.now,
         )
 
     def ask(self, *asked: tuple[str, str], **options: Any) -> list[tuple[int, Any, dict[str, str]]]:
@@ -91,14 +101,27 @@ class AskedWorker:
         """Runs what asks, with a session and the address, while the worker answers."""
 
         async def run() -> Any:
-            handlers = Handlers(self.questions, OwnPartitions(self.memory), partitions=PARTITIONS, metrics=("", 9600))
-            app = application(handlers, Access(self.settings, lambda: 0.0), lambda: 0.0)
-            server = QuestionServer(self.settings, self.memory)
-            try:
-                port = await server.start(app)
-                async with ClientSession() as session:
-                    return await ask(session, f"http://127.0.0.1:{port}")
-            finally:
-                await server.stop()
+            async with self.answering() as base, ClientSession() as session:
+                return await ask(session, base)
 
         return asyncio.run(run())
+
+    @asynccontextmanager
+    async def answering(self) -> AsyncIterator[str]:
+        """Answers meanwhile, at an address."""
+
+        async def present() -> Mapping[str, WorkerAddress]:
+            return self.members
+
+        name = name_in_hops(self.settings.group, self.name)
+        forwarder = Forwarder(self.settings.group, MACHINE, Members(present, lambda: 0.0))
+        router = Router(name, lambda: self.memory.partitions, self.spread.get, forwarder)
+        handlers = Handlers(self.questions, router, partitions=PARTITIONS, metrics=("", 9600))
+        app = application(handlers, Access(self.settings, lambda: 0.0, name), lambda: 0.0)
+        sign(app, name)
+        app.on_cleanup.append(forwarder.close)
+        server = QuestionServer(self.settings, self.memory)
+        try:
+            yield f"http://127.0.0.1:{await server.start(app)}"
+        finally:
+            await server.stop()

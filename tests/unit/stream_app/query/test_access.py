@@ -9,7 +9,9 @@ from aiohttp import test_utils
 from pydantic import SecretStr
 
 from stream_app.errors import UsageError
-from stream_app.query.access import Access, check_exposure, is_loopback
+from stream_app.query.access import Access, check_exposure
+from stream_app.query.addresses import is_loopback
+from stream_app.query.forwarding import HOP
 from stream_app.query.refusals import Refusal
 from stream_app.settings import Settings
 
@@ -74,6 +76,18 @@ def test_a_client_has_a_rate_and_saves_up_for_a_second() -> None:
     assert [code(access) for _ in range(6)] == [None] * 4 + ["too_many"] * 2
     now += 0.5
     assert [code(access, is_open=True) for _ in range(3)] == [None] * 2 + ["too_many"]
+
+
+def test_the_worker_that_forwards_a_question_counts_it() -> None:
+    access = Access(Settings(api_rate=2, api_tokens=SecretStr("abcd")), lambda: 0.0, "nextact/one")
+    hop, token = {HOP: "nextact/one"}, {"Authorization": "Bearer abcd"}
+    assert {code(access, hop | token) for _ in range(9)} == {None}
+    assert [code(access, token) for _ in range(3)] == [None, None, "too_many"]
+    access = Access(Settings(api_rate=2, api_tokens=SecretStr("abcd")), lambda: 0.0, "nextact/one")
+    assert [code(access, hop) for _ in range(3)] == ["no_token", "no_token", "too_many"], (
+        "or who has no token may try on"
+    )
+    assert code(access, {HOP: "nextact/two"} | token) == "too_many"
 
 
 def test_a_rate_below_one_and_no_rate() -> None:

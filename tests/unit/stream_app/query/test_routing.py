@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 import pytest
-from aiohttp import test_utils
 from aiokafka.partitioner import murmur2
 
-from stream_app.query.memory import AnswersInMemory
+from stream_app.query.addresses import WorkerAddress
 from stream_app.query.refusals import Refusal
-from stream_app.query.routing import OwnPartitions, partition_of
+from stream_app.query.routing import Router, partition_of
+
+TWO = WorkerAddress("http://10.0.0.6:9680", "two")
+NOBODY: Any = None  # is asked: `owner` only says who is to be
+
+
+def router(owned: set[int] | None, **spread: str) -> Router:
+    return Router("nextact/one", lambda: owned, {int(name[1:]): url for name, url in spread.items()}.get, NOBODY)
 
 
 def test_a_user_is_where_kafkas_partitioner_puts_their_events() -> None:
@@ -18,12 +24,28 @@ def test_a_user_is_where_kafkas_partitioner_puts_their_events() -> None:
         assert partition_of(user, 7) == (murmur2(user.encode()) & 0x7FFFFFFF) % 7
 
 
-def test_only_ones_own_partitions_are_answered() -> None:
-    memory, request = AnswersInMemory(1), test_utils.make_mocked_request("GET", "/")
-    router = OwnPartitions(memory)
-    with pytest.raises(Refusal, match="on their way"):
-        asyncio.run(router.forwarded(1, request))
-    memory.resume([1])
-    assert asyncio.run(router.forwarded(1, request)) is None
-    with pytest.raises(Refusal, match="partition 2 is another worker's"):
-        asyncio.run(router.forwarded(2, request))
+@pytest.mark.parametrize("hop", [None, "nextact/one"])
+def test_ones_own_users_are_answered_here(hop: str | None) -> None:
+    assert router({1}, p1=str(TWO.spread())).owner(1, hop) is None
+
+
+def test_the_owner_is_asked() -> None:
+    assert router({1}, p2=str(TWO.spread())).owner(2, None) == TWO
+
+
+@pytest.mark.parametrize(
+    ("owned", "hop", "code", "words"),
+    [
+        (None, None, "rebalancing", "on their way"),
+        (None, "nextact/one", "rebalancing", "on their way"),
+        ({1}, "nextact/one", "rebalancing", "on their way"),  # forwarded to who is not the owner any more
+        ({1, 2}, "nextact/two", "owner_unreachable", "an address of its own"),
+        ({1, 2}, "other/one", "owner_unreachable", "an address of its own"),
+        ({1}, None, "owner_unreachable", "to be upgraded"),  # no URL, or one from before, see below
+    ],
+)
+def test_otherwise_nobody_is_asked(owned: set[int] | None, hop: str | None, code: str, words: str) -> None:
+    for spread in ({}, {"p2": "http://vm:6066"}) if words == "to be upgraded" else ({"p2": str(TWO.spread())},):
+        with pytest.raises(Refusal, match=words) as refused:
+            router(owned, **spread).owner(2, hop)
+        assert refused.value.content.code == code

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from model.items.catalogue import ItemCatalogue
+from stream_app.query.addresses import this_machine
 from stream_app.query.service import QuestionService
 from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
@@ -19,10 +20,15 @@ from stream_app.settings import Settings
 def test_a_worker_says_where_its_metrics_are(http_host: str, shown: str) -> None:
     async def run() -> None:
         settings = Settings(api_port=0, http_host=http_host)
-        service = QuestionService(settings, WorkerView("w", lambda: "wait", lambda: None, dict, ItemCatalogue()))
-        port = await service.start(9601)
+        service = QuestionService(
+            settings, WorkerView("w", lambda: "wait", lambda: None, dict, ItemCatalogue(), lambda _: None)
+        )
+        address = await service.start(9601)
         try:
-            async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/v1/worker") as response:
+            async with (
+                ClientSession() as session,
+                session.get(f"{address.asked_from(this_machine())}/v1/worker") as response,
+            ):
                 answer = await response.json()
         finally:
             await service.stop()

@@ -150,6 +150,9 @@ def test_a_worker_comes_back_to_its_place_in_the_group_with_another_address() ->
             ConsumerProtocolMemberAssignment(4, [(events, [1, 3])], assignor._compress(given.dumps()))
         )
         assert {tp.partition for tp in assignor.assigned_actives()} == {1, 3}
+        assert assignor.owner_url(events, 1) == before
+        assert assignor.owner_url(events, 2) == "http://10.0.0.6:9680/?worker=two"
+        assert assignor.owner_url(events, 4) is None
         sent = ClientMetadata.loads(assignor.metadata({events}).user_data)
         assert sent.url == str(now), "what the others hear of it"
 

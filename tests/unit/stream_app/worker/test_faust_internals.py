@@ -223,6 +223,10 @@ ORDERS = [
         Leaning(PartitionAssignor.on_assignment, "", APP, "the address that the group knows is compared with `_url`"),
         "loads _decompress user_data external_topic_distribution metadata url _url",
     ),
+    (
+        Leaning(PartitionAssignor.external_topic_distribution.fset, "", APP, "another thread may ask for an owner"),
+        "_external_topic_distribution _external_tps_url",
+    ),
     (Leaning(PartitionAssignor._metadata.fget, "", APP, "what the group hears of an address is `_url`"), "_url"),
     (
         Leaning(TableManager.on_start, "", USERS_TABLE, "NoWaitTableManager does the same but for the sleep"),
