@@ -15,7 +15,7 @@ from stream_app.page.tallies import HitPoint, Moment, MomentKind
 WIDTH, HEIGHT = 1000.0, 300.0  # of the picture, in units of its own, edges included
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.0, 1000.0, 34.0, 268.0  # of the area with the lines
 _DRAWN: Final = 240  # most points of a line
-_LEAST_SPAN: Final = 300.0  # seconds of the time axis
+_LEAST_SPAN: Final = 180.0  # seconds of the time axis
 _STEPS: Final = (30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between two times on the axis
 _TICKS: Final = 5  # most times on the axis
 _SIGNS: Final[dict[MomentKind, str]] = {"promoted": "↑", "rolled back": "↺"}
@@ -61,8 +61,9 @@ def draw_chart(points: Sequence[HitPoint], moments: Sequence[Moment], zone: tzin
     points = list(_thinned(points))
     shown = [share for point in points for share in (point.model, point.rules) if share is not None]
     low, high = _range(shown)
-    end = max([points[-1].at, *(moment.at for moment in moments)]) if points else 0.0
-    start = min(points[0].at if points else end, end - _LEAST_SPAN)
+    start = points[0].at if points else 0.0
+    last = max([points[-1].at, *(moment.at for moment in moments)]) if points else start
+    end = max(last, start + _LEAST_SPAN)
 
     def x(at: float) -> float:
         return _LEFT + (_RIGHT - _LEFT) * (at - start) / (end - start)
@@ -77,8 +78,8 @@ def draw_chart(points: Sequence[HitPoint], moments: Sequence[Moment], zone: tzin
         rules=_path([(x(point.at), None if point.rules is None else y(point.rules)) for point in points]),
         levels=[Tick(100 * y(level) / HEIGHT, f"{100 * level:.0f} %") for level in levels],
         level_lines=[y(level) for level in levels],
-        times=list(_times(start, end, x, zone)),
-        marks=list(_marks([moment for moment in moments if start <= moment.at <= end], x, zone)),
+        times=list(_times(start, end, x, zone)) if points else [],
+        marks=list(_marks([moment for moment in moments if start <= moment.at <= end], x, zone)) if points else [],
         summary=_summary(points, moments, zone),
         empty=not shown,
     )

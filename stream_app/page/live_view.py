@@ -82,6 +82,7 @@ class StatusView:
 
     well: bool
     words: str
+    passes: bool  # nothing is to be done but to wait
     troubles: list[TroubleRow] = field(default_factory=list)
 
 
@@ -106,7 +107,9 @@ def status_view(troubles: Sequence[LastingTrouble], zone: tzinfo | None = None) 
         TroubleRow(one.trouble.what, f"since {figures.clock_time(one.since, zone)}", one.trouble.advice)
         for one in troubles
     ]
-    return StatusView(not rows, "All is well" if not rows else "Something is wrong", rows)
+    passes = all(one.trouble.passes for one in troubles)
+    words = "One moment" if passes else "Something is wrong"
+    return StatusView(not rows, words if rows else "All is well", passes, rows)
 
 
 def _figures(observer: Observer) -> list[Figure]:
@@ -167,4 +170,4 @@ def _version(scrapes: Mapping[str, Scrape]) -> str:
 
 def version_words(version: str | None) -> str:
     """Returns what a version is called."""
-    return "rules" if version in (None, NO_VERSION) else str(version)
+    return "the rules" if version in (None, NO_VERSION) else str(version)

@@ -10,7 +10,7 @@ from stream_app.contract.predictions import Preferences, PriceBand, Reason
 from stream_app.contract.profiles.reason_words import reason_text
 from stream_app.page import figures
 from stream_app.page.answers import AnsweredPrediction, PastAction, UserAnswer
-from stream_app.page.live_view import version_words
+from stream_app.page.scrape import NO_VERSION
 
 _ACTIONS: Final = 12  # past actions that are shown
 _NEXT: Final = 6  # next actions
@@ -125,9 +125,9 @@ def shopper_view(answer: UserAnswer, seen: SeenAnswers) -> ShopperView:
         user_id=answer.user_id,
         actions=f"{prediction.history_length:,} {'action' if prediction.history_length == 1 else 'actions'}",
         age=figures.age(answer.age_ms),
-        answered_by=version_words(prediction.model_version),
+        answered_by=_by(prediction.model_version),
         steps=steps,
-        more_steps=max(0, prediction.history_length - len(steps)),
+        more_steps=max(0, prediction.history_length - len(steps)) if steps else 0,
         next_actions=_next_actions(prediction, name_of, seen),
         chances=_chances(prediction, seen),
         categories=_shares("category", [(one.name, one.share) for one in likes.categories], seen),
@@ -142,6 +142,10 @@ def shopper_view(answer: UserAnswer, seen: SeenAnswers) -> ShopperView:
     seen.actions = prediction.history_length
     seen.items = frozenset(item.item_id for item in view.items)
     return view
+
+
+def _by(version: str) -> str:
+    return "the rules" if version == NO_VERSION else f"version {version}"
 
 
 def _names(titles: dict[str, str]) -> TitleOf:

@@ -29,6 +29,11 @@ class Trouble:
     advice: str
     code: str = ""
 
+    @property
+    def passes(self) -> bool:
+        """Whether it is expected to end by itself."""
+        return self.code in ("starting", "rebalancing")
+
 
 class NoAnswer(NextactError):
     """A worker did not answer, or refused to."""

@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from stream_app.contract.prediction_line import prediction_line
 from stream_app.errors import ChildFailed, UsageError
 from stream_app.kafka.pace import Pace
@@ -24,6 +26,7 @@ from stream_app.sandbox.assortment import Assortment, title
 from stream_app.sandbox.catalogue_feed import catalogue_feed
 from stream_app.sandbox.cluster import Broker
 from stream_app.sandbox.output_tally import OutputTally
+from stream_app.sandbox.page_child import PageChild
 from stream_app.sandbox.ports import free_port
 from stream_app.sandbox.processes import ChildProcess
 from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
@@ -102,17 +105,19 @@ async def _with_broker(
         train_every=_TRAIN_EVERY_S,
     )
     await ensure_topics(settings)
-    port = free_port()
+    port, api_port = free_port(), free_port()
+    settings = settings.model_copy(update={"api_host": "127.0.0.1", "api_port": api_port, "api_tokens": SecretStr("")})
     children = [_child("worker", settings, folder, port)]
+    page = PageChild(folder, worker=f"http://127.0.0.1:{api_port}", brokers=broker.bootstrap_servers, simulated=True)
 
     def start_trainer() -> None:
         children.append(_child("trainer", settings, folder, free_port()))
 
     try:
         async with WorkerProbe(f"http://127.0.0.1:{port}") as worker:
-            return await _Demo(settings, options, worker, children, start_trainer, say).run(stop)
+            return await _Demo(settings, options, worker, children, start_trainer, page, say).run(stop)
     finally:
-        await asyncio.gather(*(asyncio.to_thread(child.stop, _STOP_S) for child in children))
+        await asyncio.gather(*(asyncio.to_thread(child.stop, _STOP_S) for child in (*children, page)))
 
 
 def child_command(command: str) -> list[str]:
@@ -142,6 +147,7 @@ class _Demo:
         worker: WorkerProbe,
         children: list[ChildProcess],
         start_trainer: Callable[[], None],
+        page: PageChild,
         say: Callable[[str], None],
     ) -> None:
         self._settings = settings
@@ -149,6 +155,7 @@ class _Demo:
         self._worker = worker
         self._children = children
         self._start_trainer = start_trainer
+        self._page = page
         self._say = say
         self._tally = OutputTally(settings, clock=time.time)
         self._sent = 0  # records that are answered: by a prediction or as a dead letter
@@ -179,6 +186,7 @@ class _Demo:
                 f"the worker was not ready within {_START_S:g} s: this machine is too busy, or its loops could not be "
                 "compiled; run `nextact compile`, and the demo again"
             ) from error
+        self._say(await self._page.start())
         reporting = asyncio.create_task(self._report())
         try:
             await self._publish(stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -172,6 +173,7 @@ def test_doctor_says_what_is_wrong_and_masks_secrets(settings: Settings) -> None
 def test_the_demo_ends_by_itself_with_a_summary() -> None:
     done = nextact("demo", "--events", "4000", "--history", "2500", "--rate", "300", timeout=150)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"\nsee it in the browser: http://127\.0\.0\.1:\d+/   \(a simulated shop\)\n", done.stdout)
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["events"] == 4000
     assert summary["events"] == summary["predictions"] + summary["dead_letters"]

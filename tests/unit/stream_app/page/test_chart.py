@@ -54,8 +54,15 @@ def test_moments_are_marked_where_they_lie_in_time() -> None:
 
 
 def test_a_moment_after_the_last_point_is_on_the_picture() -> None:
-    chart = draw_chart([HitPoint(1000.0, None, 0.6)], [Moment(1003.0, "promoted", "v1")], UTC)
+    points = [HitPoint(1000.0, None, 0.6), HitPoint(1200.0, None, 0.6)]
+    chart = draw_chart(points, [Moment(1203.0, "promoted", "v1")], UTC)
     assert [mark.x for mark in chart.marks] == [WIDTH]
+    assert places(chart.rules)[-1][0] < WIDTH
+
+
+def test_a_line_that_has_just_begun_grows_to_the_right() -> None:
+    points = [HitPoint(1000.0, None, 0.6), HitPoint(1018.0, None, 0.6)]
+    assert [x for x, _ in places(draw_chart(points, [], UTC).rules)] == [0.0, 100.0]
 
 
 RATES = st.one_of(st.none(), st.floats(0.0, 1.0))

@@ -47,7 +47,7 @@ def test_before_the_first_version_it_says_so() -> None:
     view = seen(metrics(), metrics(events=9, rules=(60, 100)))
     assert (view.hits.model, view.hits.rules) == ("— %", "60.0 %")
     assert view.hits.ahead == "No version serves yet: rules answer until the trainer has made the first one."
-    assert view.version == "rules"
+    assert view.version == "the rules"
 
 
 def test_model_and_rules_are_compared() -> None:

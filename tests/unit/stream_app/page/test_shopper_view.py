@@ -107,7 +107,7 @@ def test_a_price_band_without_bounds_says_nothing() -> None:
 def test_without_a_profile_nothing_is_said() -> None:
     shown = view(answer("ada", model_version="baseline"))
     assert (shown.segment, shown.price_band, shown.categories, shown.brands) == ("", "", [], [])
-    assert shown.answered_by == "rules"
+    assert shown.answered_by == "the rules"
     assert (shown.actions, view(answer("ada", actions=70)).more_steps) == ("1 action", 58)
 
 
