@@ -117,7 +117,8 @@ async def _with_broker(
         async with WorkerProbe(f"http://127.0.0.1:{port}") as worker:
             return await _Demo(settings, options, worker, children, start_trainer, page, say).run(stop)
     finally:
-        await asyncio.gather(*(asyncio.to_thread(child.stop, _STOP_S) for child in (*children, page)))
+        stops: list[Callable[[float], object]] = [*(child.stop for child in children), page.stop]
+        await asyncio.gather(*(asyncio.to_thread(stop_it, _STOP_S) for stop_it in stops))
 
 
 def child_command(command: str) -> list[str]:
