@@ -36,6 +36,7 @@ _WORKER: Final = "http://127.0.0.1:9680"
 @click.option("--port", type=click.IntRange(0, 65535), help="Default: 9690, or a free one if taken; 0: a free one.")
 @click.option("--grafana", metavar="URL", help="Address to link to for lag, drift and dead letters.")
 @click.option("--simulated", is_flag=True, help="Say beside the figures that the shop is simulated.")
+@click.option("--headline", type=click.Path(path_type=Path), hidden=True, help="Written by `nextact demo`.")
 @setting("brokers")
 def page(workers: tuple[str, ...], token_file: Path | None, brokers: str | None, **options: Any) -> None:
     """Show in the browser what workers do, and how they understand a shopper.

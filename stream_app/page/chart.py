@@ -19,7 +19,7 @@ _LEAST_SPAN: Final = 180.0  # seconds of the time axis
 _STEPS: Final = (30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between two times on the axis
 _TICKS: Final = 5  # most times on the axis
 _SIGNS: Final[dict[MomentKind, str]] = {"promoted": "↑", "rolled back": "↺"}
-_WORDS: Final = 150.0  # units that a mark's words take
+_WORDS: Final = 110.0  # units that a mark's words take
 _NEAR: Final = 20.0  # units below which a mark would cover the one before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ class PageOptions:
     port: int | None  # None: `DEFAULT_PORT`, or a free one where that is taken; 0: a free one
     grafana: str | None
     simulated: bool  # say so beside figures
+    headline: Path | None = None  # file with the headline of a demo
 
 
 def is_address(url: str) -> bool:

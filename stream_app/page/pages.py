@@ -10,7 +10,9 @@ from urllib.parse import urlencode
 from fastapi.responses import RedirectResponse
 from nicegui import app, ui
 
+from stream_app.contract.demo.headline import read_headline
 from stream_app.page.answers import UserAnswer
+from stream_app.page.headline_view import headline_view
 from stream_app.page.live_view import live_view, status_view
 from stream_app.page.observer import LastingTrouble, Observer
 from stream_app.page.options import PageOptions
@@ -90,11 +92,14 @@ class _LivePanels:
         ui.html(panel("title"), sanitize=False)
         _status(observer)
         with ui.element("div").classes("stack"):
-            self._figures, self._hits, self._workers = ui.html(), ui.html(), ui.html()
+            self._headline, self._figures, self._hits, self._workers = ui.html(), ui.html(), ui.html(), ui.html()
         ui.timer(_LIVE_S, self._update)
 
     def _update(self) -> None:
         view = live_view(self._observer)
+        if self._options.headline is not None:
+            headline = headline_view(read_headline(self._options.headline))
+            self._headline.content = panel("headline", headline=headline)
         self._figures.content = panel("figures", live=view)
         self._hits.content = panel("hits", live=view, simulated=self._options.simulated)
         self._workers.content = panel("workers", live=view)

@@ -14,7 +14,19 @@ from stream_app.page.chart import HEIGHT, WIDTH
 ASSETS: Final = Path(__file__).parent / "assets"
 
 Panel = Literal[
-    "figures", "head", "hits", "nobody", "said", "search", "shopper", "status", "title", "welcome", "who", "workers"
+    "figures",
+    "head",
+    "headline",
+    "hits",
+    "nobody",
+    "said",
+    "search",
+    "shopper",
+    "status",
+    "title",
+    "welcome",
+    "who",
+    "workers",
 ]
 
 

@@ -64,7 +64,7 @@ async def serve_page(
 def _server(observer: Observer, options: PageOptions) -> _Server:
     web = FastAPI(openapi_url=None)
     if options.host in _LOOPBACK:  # another site's name that leads here is turned away: it could read what is shown
-        web.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+        web.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "::1", "[::1]"])
     add_pages(observer, options)
     ui.run_with(
         web,

@@ -23,9 +23,10 @@ class PageChild:
 
     def __init__(self, folder: Path, *, worker: str, brokers: str, simulated: bool) -> None:
         """`worker`: the address of its API."""
+        self.headline = folder / "headline.json"  # what is written there (`contract.demo.headline`) is shown
         self._log = folder / "page.log"
         self._command = [sys.executable, "-P", "-m", "stream_app", "page", "--worker", worker, "--brokers", brokers]
-        self._command += ["--simulated"] if simulated else []
+        self._command += ["--headline", str(self.headline), *(["--simulated"] if simulated else [])]
         self._simulated = simulated
         self._child: ChildProcess | None = None
 

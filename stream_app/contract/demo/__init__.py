@@ -1,0 +1,1 @@
+"""What the demo tells the page, in files: both run on one machine."""
