@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from stream_app.cli.audiences import audiences
 from stream_app.cli.broker import broker
 from stream_app.cli.common import CLEAR, INTERRUPTED, grouped, importing, setting, settings_of, stoppable
 from stream_app.cli.dead_letters import dead_letters
+from stream_app.cli.demo import demo
 from stream_app.cli.evaluate import evaluate
 from stream_app.cli.history import history
 from stream_app.cli.items import items
@@ -48,6 +49,7 @@ cli.add_command(broker)
 cli.add_command(models)
 cli.add_command(page)
 cli.add_command(dead_letters)
+cli.add_command(demo)
 cli.add_command(evaluate)
 cli.add_command(history)
 cli.add_command(items)
@@ -55,29 +57,6 @@ cli.add_command(segments)
 cli.add_command(statistics)
 cli.add_command(users)
 cli.add_command(profiles)
-
-
-@cli.command()
-@click.option("--seconds", type=click.FloatRange(min=1), help="Live time of the shop; without a bound: until Ctrl-C.")
-@click.option("--events", type=click.IntRange(min=1), help="Events in all, the history included.")
-@click.option("--rate", type=click.FloatRange(min=0.1), default=300, show_default=True, help="Live records per second.")
-@click.option("--history", type=click.IntRange(min=0), default=20_000, show_default=True, help="Events before that.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulated shoppers.")
-@setting("device")
-def demo(seconds: float | None, events: int | None, rate: float, history: int, seed: int, **options: Any) -> None:
-    """See all of it at work: Kafka, a worker, a trainer and a simulated shop, on this machine."""
-    from stream_app.sandbox.demo import DemoOptions, run_demo
-
-    settings = settings_of(options | {"log_level": "warning"})
-    demo_options = DemoOptions(seconds=seconds, events=events, rate=rate, history=history, seed=seed)
-
-    async def run(stop: asyncio.Event) -> bool:
-        summary = await run_demo(settings, demo_options, stop, click.echo)
-        click.echo(json.dumps(asdict(summary)))
-        return stop.is_set()
-
-    if stoppable(run):
-        sys.exit(INTERRUPTED)
 
 
 @cli.command()
@@ -207,9 +186,8 @@ def simulate(events: int | None, shop: ShopOptions, brokers: str | None) -> None
 
     from stream_app.kafka.pace import Pace
     from stream_app.sandbox.assortment import Assortment
-    from stream_app.sandbox.catalogue_feed import catalogue_feed
     from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
-    from stream_app.sandbox.site import AnsweredRecords, Site
+    from stream_app.sandbox.site import AnsweredRecords, Site, catalogue_feed
 
     settings = settings_of({"brokers": brokers})
     simulated = Shop(

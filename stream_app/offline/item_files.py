@@ -111,13 +111,18 @@ def catalogue_of(file: ItemFile, progress: Callable[[int], None] = lambda _: Non
             _apply(catalogue, waiting)
             progress(file.rows)
     _apply(catalogue, waiting)
+    check_items(file)
+    return catalogue
+
+
+def check_items(file: ItemFile) -> None:
+    """Raises `InputUnreadable` for a file, which was read, without items, or one that is mostly not items."""
     if not file.rows:
         raise InputUnreadable(f"{file.path}: no items in it: give a file that has some")
     if file.left_out > file.rows / 2:
         raise InputUnreadable(
             f"{file.left_out} of {file.rows} rows of {file.path} are not items; the first is {file.first_fault}"
         )
-    return catalogue
 
 
 def _apply(catalogue: ItemCatalogue, waiting: dict[str, ItemChange]) -> None:

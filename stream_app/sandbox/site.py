@@ -1,4 +1,4 @@
-"""What the simulated shop's website publishes of what shoppers do: baskets, visits before a login, lists and noise.
+"""What the simulated shop's website publishes: its catalogue, and baskets, visits before a login, lists and noise.
 
 It takes a shop's plain events, one item each, and leaves what shoppers want as it is: of an event with several items
 the first is the one that was meant.
@@ -6,22 +6,28 @@ the first is the one that was meant.
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from aiokafka import AIOKafkaProducer
+
 from model.data.events import TYPE_CODES
-from stream_app.kafka.publisher import Event, RawRecord
+from stream_app.kafka.publisher import Event, RawRecord, publish, started_producer
 from stream_app.sandbox.assortment import OTHER_MARKET, Assortment, category_path
 from stream_app.sandbox.languages import category_of
 from stream_app.sandbox.shop import ShopCatalogue
+from stream_app.settings import Settings
 
 _ANONYMOUS: Final = 0.25  # share of visits that begin without a login
 _ELSEWHERE: Final = 0.1  # share of users in the other market
 _PAGE_VIEWS: Final = 0.3  # page views before a look, on average
 _VISITS: Final = 20_000  # newest visits that are remembered
 _LISTED: Final = 10  # items of a list that answers a search
+_FEED_S: Final = 2.0  # seconds between two looks for changes of the catalogue
 _LOOKS: Final = ("view", "click")
 _AFTER_LOGIN: Final = ("cart", "favorite", "purchase")  # what the shop lets only known users do
 
@@ -141,3 +147,26 @@ def _anonymous(visit: _Visit) -> str:
 
 def _elsewhere(user: str) -> bool:
     return random.Random(user).random() < _ELSEWHERE
+
+
+@asynccontextmanager
+async def catalogue_feed(assortment: Assortment, settings: Settings) -> AsyncIterator[None]:
+    """Publishes all items, and inside the block what changes, every two seconds and at the end. Raises `UsageError`."""
+    producer = await started_producer(settings, "publisher")
+    try:
+        await publish(assortment.records(), kafka=producer, topic=settings.items_topic)
+        changes = asyncio.create_task(_publish_changes(assortment, settings, producer))
+        try:
+            yield
+        finally:
+            changes.cancel()
+            await asyncio.gather(changes, return_exceptions=True)
+        await publish(assortment.changed(), kafka=producer, topic=settings.items_topic)
+    finally:
+        await producer.stop()
+
+
+async def _publish_changes(assortment: Assortment, settings: Settings, producer: AIOKafkaProducer) -> None:
+    while True:
+        await asyncio.sleep(_FEED_S)
+        await publish(assortment.changed(), kafka=producer, topic=settings.items_topic)

@@ -76,6 +76,10 @@ class WorkerProbe:
     def _since(self, name: str, ranker: str) -> float:
         return self._values.get((name, ranker), 0) - self._at_first_model.get((name, ranker), 0)
 
+    def outcomes(self, name: str) -> list[str]:
+        """Returns the labels of a counter that has counted anything."""
+        return [label for (counter, label), value in self._values.items() if counter == name and value]
+
     async def _get(self, path: str) -> str | None:
         assert self._session is not None
         try:
@@ -83,3 +87,10 @@ class WorkerProbe:
                 return await response.text() if response.status == 200 else None
         except _UNREACHABLE:
             return None
+
+
+async def ended_rounds(trainer: str) -> list[str]:
+    """Returns the outcomes of the rounds of training that have ended, each once; none while it does not answer."""
+    async with WorkerProbe(trainer) as probe:
+        await probe.scrape()
+        return probe.outcomes("nextact_trainer_rounds_total")

@@ -170,8 +170,11 @@ def test_doctor_says_what_is_wrong_and_masks_secrets(settings: Settings) -> None
         assert words in well.stdout
 
 
-def test_the_demo_ends_by_itself_with_a_summary() -> None:
-    done = nextact("demo", "--events", "4000", "--history", "2500", "--rate", "300", timeout=150)
+def test_the_demo_ends_by_itself_with_a_summary(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    done = nextact(
+        "demo", "--events", "4000", "--history", "2500", "--rate", "300", "--report", str(report), timeout=150
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"\nsee it in the browser: http://127\.0\.0\.1:\d+/   \(a simulated shop\)\n", done.stdout)
     summary = json.loads(done.stdout.splitlines()[-1])
@@ -188,11 +191,17 @@ def test_the_demo_ends_by_itself_with_a_summary() -> None:
         "latency_ms",
         "hit_at_20",
         "events_per_second",
+        "shop",
+        "found_at_20",
+        "report",
     }
+    assert summary["shop"] == "simulated"
+    assert 'class="mark">simulated shop' in report.read_text()
 
 
-def test_ctrl_c_ends_the_demo_within_ten_seconds_and_leaves_no_process() -> None:
-    command = [sys.executable, "-m", "stream_app", "demo", "--history", "500"]
+def test_ctrl_c_ends_the_demo_within_ten_seconds_and_leaves_no_process(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    command = [sys.executable, "-m", "stream_app", "demo", "--history", "500", "--report", str(report)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as demo:
@@ -208,5 +217,6 @@ def test_ctrl_c_ends_the_demo_within_ten_seconds_and_leaves_no_process() -> None
         assert demo.wait(20) == 130
     assert time.monotonic() - interrupted < 10
     assert json.loads(rest.splitlines()[-1])["events"] >= 500
+    assert report.read_text().endswith("</html>\n")
     _, alive = psutil.wait_procs(family, timeout=5)
     assert not alive

@@ -1,92 +1,72 @@
-"""The demo's children start in any folder, and are missed when they end; its shop is as faulty as real publishers."""
+"""What the demo says and writes at its end, also when it ends before anything was counted; as a whole: integration."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from sysconfig import get_path
 
 import pytest
 
-from stream_app.errors import ChildFailed
-from stream_app.sandbox.demo import _unless_failed, _until, _with_faults, child_command, watch_children
-from stream_app.sandbox.processes import ChildProcess
-from stream_app.sandbox.simulate import Shop
+from stream_app.contract.demo.headline import read_headline
+from stream_app.sandbox.demo import DemoOptions, Run, _Demo
+from stream_app.sandbox.demo_source import DemoSource
+from stream_app.sandbox.page_child import PageChild
+from stream_app.sandbox.worker_probe import WorkerProbe
+from stream_app.settings import load_settings
+from tests.unit.builders.stories import told_story
 
 
-@pytest.fixture
-def hostile(tmp_path: Path) -> Path:
-    """A folder whose files are called like our packages."""
-    for name in ("model", "stream_app", "numpy"):
-        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('this is the {name}.py of the working folder')\n")
-    return tmp_path
+def with_demo(name: str, report: Path, use: Callable[[_Demo, list[str]], Awaitable[None]]) -> None:
+    """Hands over a demo that was not started, and what it says."""
+
+    async def run() -> None:
+        said: list[str] = []
+        source = DemoSource(name, 10, [], [], lambda _: nullcontext(), lambda _: "", lambda _: "")
+        options = DemoOptions(seconds=None, events=None, rate=300, seed=1, report=report)
+        demo = _Demo(
+            Run(load_settings(), source, options, said.append),
+            WorkerProbe("http://127.0.0.1:1"),
+            [],
+            lambda: "http://127.0.0.1:1",
+            PageChild(report.parent, worker="http://127.0.0.1:1", brokers="127.0.0.1:1", simulated=not name),
+        )
+        await use(demo, said)
+        await demo._tally.stop()
+
+    asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        child_command("worker"),
-        child_command("trainer"),
-        [sys.executable, "-P", "-m", "stream_app", "doctor"],
-        [str(Path(get_path("scripts"), "nextact")), "demo"],
-    ],
-    ids=["worker", "trainer", "module", "script"],
-)
-def test_commands_start_beside_files_that_are_called_like_our_packages(hostile: Path, command: list[str]) -> None:
-    done = subprocess.run([*command, "--help"], cwd=hostile, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"Usage: {'nextact' if command[0] != sys.executable else 'python -m stream_app'}")
+@pytest.mark.parametrize(("name", "shop"), [("", "simulated"), ("log.csv", "log.csv")])
+def test_the_last_line_and_the_report_name_the_shop(name: str, shop: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+
+    async def use(demo: _Demo, said: list[str]) -> None:
+        demo._story = told_story()
+        summary = demo._summary()
+        assert (summary.shop, summary.report) == (shop, str(report))
+        assert summary.found_at_20["nextact"]["share"] == 0.4
+        demo._write_report(summary)
+        demo._say_figures(250.0)
+        assert said[0] == f"wrote {report}"
+        assert said[1].startswith("    250 predictions/s")
+        assert said[2].startswith("    " + ("" if name else "simulated shop: ") + "of the last 150 next items")
+
+    with_demo(name, report, use)
+    assert ("simulated shop" in report.read_text()) == (not name)
+    shown = read_headline(tmp_path / "headline.json")
+    assert shown is not None
+    assert (shown.targets, shown.simulated) == (150, not name)
 
 
-def test_a_child_that_ends_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
-    command = ["/bin/sh", "-c", "seq 30; exit 3"]
-    child = ChildProcess.start(command, name="worker", log_path=tmp_path / "worker.log")
-    assert child.wait(10) == 3
-    with pytest.raises(ChildFailed, match=r"the worker ended with 3; its last lines:\n11\n12\n(.*\n)*30$"):
-        asyncio.run(watch_children([child]))
+def test_a_demo_that_ends_before_anything_was_counted_says_so(tmp_path: Path) -> None:
+    async def use(demo: _Demo, said: list[str]) -> None:
+        demo._write_report(demo._summary())
+        assert asdict(demo._summary())["found_at_20"]["targets"] == 0
+        demo._say_figures(0.0)
+        assert len(said) == 2
 
-
-def test_work_ends_with_the_error_of_a_task_beside_it() -> None:
-    async def fails() -> None:
-        raise ChildFailed("the worker ended with 3")
-
-    async def run(seconds: float) -> None:
-        beside = [asyncio.create_task(fails() if seconds else asyncio.sleep(60))]
-        await _unless_failed(asyncio.sleep(seconds), beside)
-        beside[0].cancel()
-
-    asyncio.run(run(0))
-    start = time.monotonic()
-    with pytest.raises(ChildFailed):
-        asyncio.run(run(30))
-    assert time.monotonic() - start < 10
-
-
-def numbers(stop: asyncio.Event, at: int) -> Iterator[int]:
-    """Numbers from 0; `stop` is set when `at` is taken."""
-    for number in count():
-        if number == at:
-            stop.set()
-        yield number
-
-
-def test_events_end_by_count_by_time_and_when_asked_to() -> None:
-    stop = asyncio.Event()
-    assert list(_until(stop, numbers(stop, 9), 3)) == [0, 1, 2]
-    assert list(_until(stop, numbers(stop, 9), None, seconds=0)) == []
-    assert list(_until(stop, numbers(stop, 4), None)) == [0, 1, 2, 3]
-
-
-def test_some_events_are_repeated_and_some_records_are_not_events() -> None:
-    events = list(_with_faults(Shop(1, start=0).events(5000), random.Random(1)))
-    raw = [event for event in events if isinstance(event, tuple)]
-    ids = [event["event_id"] for event in events if isinstance(event, dict)]
-    assert 0 < len(raw) < 50
-    assert len(set(ids)) == 5000
-    assert 0 < len(ids) - 5000 < 100
+    with_demo("", tmp_path / "report.html", use)
+    assert "Nothing was counted yet" in (tmp_path / "report.html").read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +14,10 @@ from aiokafka import TopicPartition
 
 from stream_app.contract.predictions import Prediction, Source
 from stream_app.sandbox.output_tally import OutputTally
+from stream_app.sandbox.story.story import Story
 from stream_app.settings import Settings
 from stream_app.versions.promotions import CHAMPION
+from tests.unit.builders.basics import make_record
 
 SETTINGS = Settings()
 NOW = 1_700_000_000.0  # seconds since the epoch
@@ -39,14 +43,14 @@ def prediction(seconds_ago: float) -> bytes:
     )
 
 
-def tally_of(fetched: dict[str, list[Any]], live_since: float = 0.0) -> OutputTally:
+def tally_of(fetched: dict[str, list[Any]], live_since: float = 0.0, story: Story | None = None) -> OutputTally:
     """A tally that has read these records, by topic."""
 
     async def run() -> OutputTally:
         async def getmany(*, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
             return {TopicPartition(topic, 0): records for topic, records in fetched.items()}
 
-        tally = OutputTally(SETTINGS, clock=lambda: NOW)
+        tally = OutputTally(SETTINGS, clock=lambda: NOW, story=story)
         tally.live_since = live_since
         tally._consumer.getmany = getmany
         await tally.read(timeout=0)
@@ -81,3 +85,21 @@ def test_latencies_are_those_of_live_events() -> None:
 
 def test_without_live_events_there_is_no_latency() -> None:
     assert tally_of({SETTINGS.predictions_topic: [record(prediction(1))]}, live_since=NOW).latency_ms(0.5) is None
+
+
+def test_the_story_gets_events_and_predictions_and_a_replay_is_timed_by_its_records() -> None:
+    story, now = Story(random.Random(0)), round(NOW * 1000)
+    story.begin_live()
+    events = [
+        make_record(
+            json.dumps({"user_id": "ada", "type": "view", "item_id": item, "timestamp": 1_000_000_000_000}).encode(),
+            key=b"ada",
+            offset=offset,
+            timestamp=now - 3000,
+        )
+        for offset, item in enumerate("ab")
+    ]
+    fetched = {SETTINGS.events_topic: events, SETTINGS.predictions_topic: [record(prediction(1e6))]}
+    tally = tally_of(fetched, live_since=NOW - 50, story=story)
+    assert len(story.outcomes) == 1
+    assert tally.latency_ms(0.5) == pytest.approx(3000)

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from stream_app.http_server import HttpServer
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.sandbox.ports import HOST, free_port
-from stream_app.sandbox.worker_probe import WorkerProbe
+from stream_app.sandbox.worker_probe import WorkerProbe, ended_rounds
+from stream_app.trainer.metrics import TrainerMetrics
 
 
 def probing(body: Callable[[WorkerProbe, WorkerMetrics, list[str | None]], Awaitable[None]]) -> None:
@@ -81,5 +82,21 @@ def test_a_worker_that_does_not_answer_leaves_the_last_scrape() -> None:
             await probe.scrape()
             assert not await probe.is_ready()
             assert (probe.users, probe.version) == (0, "baseline")
+
+    asyncio.run(run())
+
+
+def test_the_outcomes_of_ended_rounds_are_a_trainers() -> None:
+    async def run() -> None:
+        registry = CollectorRegistry()
+        metrics, server = TrainerMetrics(registry), HttpServer(registry, lambda: None)
+        port = await server.start(HOST, 0)
+        try:
+            assert await ended_rounds(f"http://{HOST}:{port}") == []
+            metrics.rounds.labels("rejected").inc()
+            assert await ended_rounds(f"http://{HOST}:{port}") == ["rejected"]
+        finally:
+            await server.stop()
+        assert await ended_rounds(f"http://{HOST}:{port}") == []
 
     asyncio.run(run())
