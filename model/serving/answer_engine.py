@@ -7,18 +7,21 @@ Shapes: N events, M of them new, k ranked items.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.profile.parts import Part
 from model.profile.preference_hits import PreferenceHits
 from model.profile.preference_shares import UNFITTED_MODEL
 from model.serving.answers import Answers, ranked_keys
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
+from model.serving.serving import RankingRequest
 from model.serving.state_engine import SteppedEvents
 from model.statistics.statistics_table import StatisticsTable
 
@@ -83,6 +86,13 @@ class AnswerEngine:
             answers = self._with_profile(request.answer(self._explained), stepped)
         ranked = ranked_keys(answers.items, request.serving.ranking.item_keys)
         return BatchAnswers(answers, self._scores.score(stepped.events, answers, ranked, stepped.capacity))
+
+    @torch.inference_mode()
+    def score(self, request: RankingRequest, item_keys: Sequence[NDArray[np.uint64]]) -> list[NDArray[np.float32]]:
+        """Scores items given for each of M users, by their distinct keys, as `answer` would; NaN: nothing is known."""
+        with self.statistics.up_to_date() as table:
+            request.serving.follow(table)
+            return request.score(item_keys)
 
     def _with_profile(self, answers: Answers, stepped: SteppedEvents) -> Answers:
         """Adds what is said of the users beside what they will do next."""

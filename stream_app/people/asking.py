@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from model.serving.serving import serve_files
 from stream_app.errors import UsageError
 from stream_app.people.all_states import StatesOfUsers
+from stream_app.pipeline.asking import AskingPipeline
 from stream_app.pipeline.batches import AskedUsers
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
-from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings
 from stream_app.versions.own_registry import read_version
 from stream_app.versions.promotions import current_champion
@@ -39,7 +39,7 @@ async def asking(settings: Settings, device: torch.device) -> Callable[[StatesOf
     engine = new_engine(settings, device, stored)
     engine.serve(serving)
     settings = settings.model_copy(update={"reasons": 0})  # of recommendations: nobody reads them here
-    pipeline = Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+    pipeline = AskingPipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
 
     def ask(users: StatesOfUsers) -> AskedUsers:
         asked.update(users.records)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from prometheus_client import Histogram
 
@@ -22,7 +21,6 @@ from model.items.attributes import completed
 from model.items.catalogue import ItemCatalogue
 from model.serving.answer_engine import AnswerEngine, StatisticsSource
 from model.serving.answers import Answers
-from model.serving.asked_users import repeated_actions
 from model.serving.live_rules import BASELINE
 from model.serving.state_engine import StateEngine, SteppedEvents
 from model.state.user_record import packed, records_of
@@ -43,7 +41,7 @@ from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
 from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
 from stream_app.pipeline.batch_result import BatchResult, PublishedValues
-from stream_app.pipeline.batches import AnsweredBatch, AskedUsers, ReceivedBatch, Records, SteppedBatch, VersionShare
+from stream_app.pipeline.batches import AnsweredBatch, ReceivedBatch, Records, SteppedBatch, VersionShare
 from stream_app.pipeline.damaged_users import DamagedUsers
 from stream_app.pipeline.dead_letter_limits import DeadLetterLimits
 from stream_app.pipeline.joins.effects import JoinEffects, add_effects
@@ -187,32 +185,6 @@ class Pipeline:
             self._metrics.versions.add(answers, scores)
         self._metrics.state_bytes.set(batch.state_bytes + self._answer_engine.nbytes)
         return AnsweredBatch(batch, [answers for answers, _ in answered], [scores for _, scores in answered])
-
-    def asked(self, partition: int, users: Sequence[str]) -> AskedUsers:
-        """Returns what would be published of N users of a partition as they are, each of whom comes once.
-
-        The engine's states are for asking only then; the prediction's id is that of an event that never was.
-        """
-        engine = self._state_engine
-        slots = engine.slots_of([partition] * len(users), users)
-        actions, offsets = repeated_actions(engine.states, slots, users), engine.states.offsets[slots]
-        stepped = engine.step(slots, actions, offsets + 1)
-        answers, _ = self._answer_engine.answer(stepped)
-        zeros = np.zeros(len(slots), np.int64)
-        events = SourceEvents(
-            users=users,
-            event_ids=[None] * len(users),
-            types=actions.types,
-            times=actions.times,
-            verdicts=zeros.astype(np.uint8),
-            partitions=zeros + partition,
-            offsets=offsets,
-            positions=offsets + 1,
-            history_lengths=stepped.history_lengths,
-        )
-        predictions = records_of(*self._predictions.encode(events, answers, self._profile_fields(answers)))
-        hidden = engine.states.hidden[torch.from_numpy(slots).to(engine.states.device)]
-        return AskedUsers(predictions, hidden.cpu().numpy())
 
     def settle(self, before: int) -> None:
         """Lets users leave memory whom only batches below this number have touched: their effects are durable."""

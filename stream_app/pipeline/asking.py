@@ -1,0 +1,85 @@
+"""Answers about users as they are, without an event of theirs: what would be published, and what fits given items.
+
+Shapes: N users, G items given for a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.data.event_time import judge_times
+from model.data.events import Actions, ItemNames, actions_of
+from model.items.attributes import completed
+from model.kernels.compiled import Floats
+from model.serving.asked_users import repeated_actions
+from model.serving.state_engine import SteppedEvents
+from model.state.user_record import records_of
+from stream_app.contract.decoded import DecodedBatch
+from stream_app.contract.prediction_json import SourceEvents
+from stream_app.pipeline.batches import AskedUsers
+from stream_app.pipeline.pipeline import Pipeline
+
+SOMEBODY: Final = ""  # stands for a user who has no id: those of users have a character or more
+NOWHERE: Final = 0  # the partition of somebody
+
+
+class AskingPipeline(Pipeline):
+    """A pipeline whose engine's states are for asking only: whoever asks clears them afterwards."""
+
+    def asked(self, partition: int, users: Sequence[str]) -> AskedUsers:
+        """Returns what would be published of N users of a partition as they are, each of whom comes once.
+
+        The prediction's id is that of an event that never was.
+        """
+        actions, stepped = self._as_they_are(partition, users)
+        answers, _ = self._answer_engine.answer(stepped)
+        states, slots = self._state_engine.states, stepped.events.slots
+        zeros, positions = np.zeros(len(slots), np.int64), states.offsets[slots]
+        events = SourceEvents(
+            users=users,
+            event_ids=[None] * len(users),
+            types=actions.types,
+            times=actions.times,
+            verdicts=zeros.astype(np.uint8),
+            partitions=zeros + partition,
+            offsets=positions - 1,
+            positions=positions,
+            history_lengths=stepped.history_lengths,
+        )
+        predictions = records_of(*self._predictions.encode(events, answers, self._profile_fields(answers)))
+        hidden = states.hidden[torch.from_numpy(slots).to(states.device)]
+        return AskedUsers(predictions, hidden.cpu().numpy())
+
+    def scored(
+        self, partition: int, users: Sequence[str], item_keys: Sequence[NDArray[np.uint64]]
+    ) -> list[Floats] | None:
+        """Returns the scores (G,) of items given for each of N users, by their distinct keys (G,), on the scale of
+        recommendations; NaN: nothing is known of an item. None: no version serves, so nothing is scored."""
+        _, stepped = self._as_they_are(partition, users)
+        return None if stepped.request is None else self._answer_engine.score(stepped.request, item_keys)
+
+    def take_session(self, decoded: DecodedBatch) -> None:
+        """Has the states take in what somebody did who is not known; they are asked about as SOMEBODY of NOWHERE.
+
+        Names that their events give are not kept.
+        """
+        times, _ = judge_times(decoded.times, decoded.record_times)
+        actions = actions_of(decoded.events, times, decoded.lines, names := ItemNames())
+        if self.catalogue:
+            actions = completed(actions, [event.market for event in decoded.events], self.catalogue, names)
+        users = [SOMEBODY] * len(actions)
+        slots = self._state_engine.slots_of([NOWHERE] * len(users), users)
+        self._state_engine.step(slots, replace(actions, users=users), np.array(decoded.positions, np.int64))
+
+    def _as_they_are(self, partition: int, users: Sequence[str]) -> tuple[Actions, SteppedEvents]:
+        """Returns an action for each user that repeats their last one, and what it takes to answer it."""
+        engine = self._state_engine
+        slots = engine.slots_of([partition] * len(users), users)
+        actions = repeated_actions(engine.states, slots, users)
+        return actions, engine.step(slots, actions, engine.states.offsets[slots] + 1)
