@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from model.data.events import (
     name_keys,
     price_buckets,
 )
-from model.items.item import Item, Offer
+from model.items.item import CATEGORY_SEPARATOR, Item, Offer
 from model.items.string_table import Numbers, StringTable, frozen, grown
 from model.kernels.hash_table import ChangingHashTable
 
@@ -75,6 +75,14 @@ class Tables:
         return self.texts.nbytes + sum(table.nbytes for table in self.lists.values())
 
 
+class ItemLabel(NamedTuple):
+    """What an item is called; "": it is not said."""
+
+    item_id: str
+    title: str
+    category: str  # the whole path
+
+
 def empty_tables() -> Tables:
     """Makes tables without strings."""
     return Tables(StringTable(), {name: StringTable() for name in LISTS})
@@ -120,6 +128,23 @@ class ItemCatalogue:
     def row_of(self, item_id: str) -> int:
         """Returns the row of an item, or -1. Two ids with the same key (3 in 10^8 at a million) are one item."""
         return int(self.table.find(np.array([item_key(item_id)], np.uint64))[0])
+
+    def labels_of(self, keys: NDArray[np.uint64]) -> list[ItemLabel | None]:
+        """Returns what items are called, by their keys (N,); None where the catalogue lacks one. It takes the lock."""
+        if not len(self):
+            return [None] * len(keys)
+        with self.lock:
+            rows = self.table.find(keys).tolist()
+            categories = {row: self.column("categories")[row] for row in rows if row >= 0}
+            paths = {
+                number: CATEGORY_SEPARATOR.join(self._texts("categories", number)) for number in categories.values()
+            }
+            return [
+                None
+                if row < 0
+                else ItemLabel(self._text("ids", row), self._text("titles", row), paths[categories[row]])
+                for row in rows
+            ]
 
     def item(self, row: int) -> Item:
         """Returns the item of a row."""
@@ -243,7 +268,10 @@ class ItemCatalogue:
         return self._string(self.column(column)[row])
 
     def _list(self, column: str, row: int) -> tuple[str, ...]:
-        packed = self.tables.lists[column][self.column(column)[row]]
+        return self._texts(column, self.column(column)[row])
+
+    def _texts(self, column: str, number: int) -> tuple[str, ...]:
+        packed = self.tables.lists[column][number]
         return tuple(map(self._string, np.frombuffer(packed, np.uint32).tolist()))
 
     def _markets(self, row: int) -> NDArray[np.void]:

@@ -7,9 +7,10 @@ Shapes: N events, M of them new, k ranked items.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,11 +42,19 @@ class StatisticsSource(Protocol):
 
 
 class NoStatistics:
-    """Stands for live statistics where there are none: versions answer by their own."""
+    """Stands for live statistics where there are none: versions answer by their own.
 
-    def up_to_date(self) -> AbstractContextManager[StatisticsTable | None]:
+    Engines that share it take turns, as those do that share live statistics: a version answers one of them at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    @contextmanager
+    def up_to_date(self) -> Iterator[StatisticsTable | None]:
         """See `StatisticsSource`."""
-        return nullcontext()
+        with self._lock:
+            yield None
 
 
 class AnswerEngine:

@@ -25,6 +25,11 @@ class LiveRules:
         self._rules = rules
         self._right_at = np.ones(RANKED + 1)  # events by the rank of their item, 0: not ranked; begins with one of each
 
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The ids of the items that are known, by key."""
+        return self._rules.names
+
     def follow(
         self,
         actions: Actions,

@@ -95,7 +95,7 @@ class StateEngine:
         self.serving: Serving | None = None
         self.canary: Canary | None = None
         self._versions_begun = 0
-        self._rules = LiveRules(Rules() if rules is None else rules)
+        self.rules = LiveRules(Rules() if rules is None else rules)
         self._rules_stride = round(1 / rules_share) if rules_share > 0 else 0
         self._rules_scores = OnlineHitRate()
         self._freed_slots = np.zeros(0, np.int64)  # slots taken from their users since the last batch
@@ -133,6 +133,12 @@ class StateEngine:
         """Serves a version from the next batch on. Answers given so far are not scored: they are another version's."""
         self.serving, self.canary = serving, canary
         self._versions_begun += 1
+
+    def follow(self, other: StateEngine) -> None:
+        """Answers as another engine of the same thread, from its users as they are: or its rules would learn twice."""
+        if other.serving is not None and (other.serving, other.canary) != (self.serving, self.canary):
+            self.serve(other.serving, other.canary)
+        self.rules = other.rules
 
     @property
     def item_names(self) -> list[Sequence[str]]:
@@ -278,7 +284,7 @@ class StateEngine:
         learned = np.flatnonzero(followed | self._learns_from_all(len(followed)))
         if not len(learned) and not answer:
             return None, np.zeros(0, np.int64)
-        answers, ranked = self._rules.follow(
+        answers, ranked = self.rules.follow(
             new.actions.take(learned),
             new.slots[learned],
             new.applied[learned],
@@ -291,7 +297,7 @@ class StateEngine:
         ranks = self._rules_scores.score(
             events.slots[scored], events.item_keys[scored], events.scored[scored], ranked, answered, capacity
         ).ranks
-        self._rules.count_ranks(ranks)
+        self.rules.count_ranks(ranks)
         return answers, ranks
 
     def _learns_from_all(self, actions: int) -> bool:

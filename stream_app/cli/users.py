@@ -52,7 +52,7 @@ def show(user_id: str, last: int, as_json: bool, **options: Any) -> None:
             click.echo(f"user {user_id!r} is not known on partition {found.partition}; {looked}", err=True)
             return False
         async with _names(settings, found.prediction) as names:
-            view = view_of(ReadUser(user_id, found.partition, found.state, found.prediction), names.name_of)
+            view = view_of(ReadUser(user_id, found.partition, found.state, found.prediction), names.names_of)
             if as_json:
                 click.echo(msgspec.json.encode(view).decode())
             else:

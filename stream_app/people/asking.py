@@ -44,7 +44,7 @@ async def asking(settings: Settings, device: torch.device) -> Callable[[StatesOf
     def ask(users: StatesOfUsers) -> AskedUsers:
         asked.update(users.records)
         try:
-            return pipeline.asked(users.partition, list(users.records))
+            return pipeline.asked([users.partition] * len(users.records), list(users.records))
         finally:
             asked.clear()
             engine.clear()

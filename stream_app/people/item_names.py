@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from model.data.events import item_key
 from model.data.vocabulary import Vocabulary
 from model.errors import VersionRefused
 from model.items.catalogue import ItemCatalogue
@@ -27,20 +29,19 @@ class ItemNames:
         self._known = [vocabulary, Vocabulary(list(dict.fromkeys(others)))]
         self._catalogue = catalogue
 
-    def name_of(self, key: int) -> str:
-        """Returns the id of an item by its key, "" where nobody knows it."""
-        keys = np.array([key], np.uint64)
-        for vocabulary in self._known:
-            row = int(vocabulary.table.find(keys)[0])
-            if row >= 0:
-                return vocabulary.items[row]
-        row = int(self._catalogue.table.find(keys)[0]) if len(self._catalogue) else -1
-        return "" if row < 0 else self._catalogue.item(row).item_id
+    def names_of(self, keys: NDArray[np.uint64]) -> list[str]:
+        """Returns the ids of items by their keys, "" where nobody knows one."""
+        names = [one.item_id if one else "" for one in self._catalogue.labels_of(keys)]
+        for vocabulary in reversed(self._known):
+            rows = vocabulary.table.find(keys)
+            for at in np.flatnonzero(rows >= 0).tolist():
+                names[at] = vocabulary.items[rows[at]]
+        return names
 
     def title_of(self, item_id: str) -> str:
         """Returns the title of an item, "" where it has none."""
-        row = self._catalogue.row_of(item_id) if len(self._catalogue) else -1
-        return "" if row < 0 else self._catalogue.item(row).title or ""
+        (label,) = self._catalogue.labels_of(np.array([item_key(item_id)], np.uint64))
+        return label.title if label else ""
 
 
 async def champions_vocabulary(settings: Settings) -> Vocabulary:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import numpy as np
 
-from model.data.contexts import FIRST_GAP, unpack_contexts
-from model.data.events import EVENT_TYPES, NO_TIME, SEARCH
-from model.errors import RecordCorrupt
-from model.state.user_record import record_position, unpack
+from model.data.events import EVENT_TYPES, SEARCH
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.profiles.reason_words import reason_text
+from stream_app.contract.questions.answers import PastAction
+from stream_app.people.past_actions import NamesOf, remembered_past
 
 _BAR: Final = 24  # characters of a share of 1
 _NEXT: Final = 5  # next actions that are shown
@@ -23,16 +21,7 @@ _ITEMS: Final = 10  # recommendations
 _UNKNOWN: Final = "an item that neither version nor catalogue names"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400  # seconds
 
-NameOf = Callable[[int], str]  # gives an item's id by its key, "" where nobody knows it
 TitleOf = Callable[[str], str]  # gives an item's title by its id, "" where it has none
-
-
-class PastAction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that the user did."""
-
-    type: str
-    item_id: str | None = None  # None: a search, or an item that is known by its key alone
-    seconds_before: float | None = None  # about so long before the user's last action
 
 
 class UserView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,40 +46,19 @@ class ReadUser:
     prediction: Prediction | None
 
 
-def view_of(read: ReadUser, name_of: NameOf) -> UserView:
+def view_of(read: ReadUser, names_of: NamesOf) -> UserView:
     """Returns what a state's record and the newest prediction say. Raises `RecordCorrupt` for bytes that are none."""
-    epoch, _ = record_position(read.state)
-    stored = unpack([read.state], epoch=epoch, hidden=0, ids=0)
-    if stored.faults:
-        raise RecordCorrupt(stored.faults[0])
-    row = stored.rows[0]
-    last = int(row["last_time"])
+    past = remembered_past(read.state, names_of)
+    last = past.last_time
     return UserView(
         user_id=read.user,
         partition=read.partition,
-        actions=int(row["count"]),
-        last_action=None if last == NO_TIME else datetime.fromtimestamp(last / 1000, UTC).isoformat(),
-        history=list(_history(row, name_of)),
+        actions=past.actions,
+        last_action=None if last is None else datetime.fromtimestamp(last / 1000, UTC).isoformat(),
+        history=past.history,
         state_bytes=len(read.state),
         prediction=read.prediction,
     )
-
-
-def _history(row: Any, name_of: NameOf) -> Iterator[PastAction]:
-    actions = row["actions"][: row["actions_size"]]
-    fields = unpack_contexts(actions["context"])
-    seconds: float | None = 0.0
-    for index in range(len(actions) - 1, -1, -1):
-        kind, gap = int(fields.types[index]), int(fields.gaps[index])
-        item = None if kind == SEARCH else name_of(int(actions["object"][index])) or None
-        yield PastAction(EVENT_TYPES[kind], item, None if seconds is None else round(seconds))
-        seconds = None if seconds is None or gap == FIRST_GAP else seconds + _gap_seconds(gap)
-
-
-def _gap_seconds(bucket: int) -> float:
-    """Returns the middle of a bucket of gaps, in seconds: see `contexts`."""
-    low, high = (2 ** (0.8 * b) - 1 for b in (bucket, bucket + 1))
-    return float(np.sqrt(max(low, 0.5) * high)) if bucket else 0.0
 
 
 def lines_of(view: UserView, title_of: TitleOf, *, most: int) -> Iterator[str]:

@@ -20,6 +20,7 @@ from model.kernels.compiled import Floats
 from model.serving.asked_users import repeated_actions
 from model.serving.state_engine import SteppedEvents
 from model.state.user_record import records_of
+from model.state.user_states import UserStates
 from stream_app.contract.decoded import DecodedBatch
 from stream_app.contract.prediction_json import SourceEvents
 from stream_app.pipeline.batches import AskedUsers
@@ -32,37 +33,39 @@ NOWHERE: Final = 0  # the partition of somebody
 class AskingPipeline(Pipeline):
     """A pipeline whose engine's states are for asking only: whoever asks clears them afterwards."""
 
-    def asked(self, partition: int, users: Sequence[str]) -> AskedUsers:
-        """Returns what would be published of N users of a partition as they are, each of whom comes once.
+    def asked(self, partitions: Sequence[int], users: Sequence[str]) -> AskedUsers:
+        """Returns what would be published of N users of partitions (N,) as they are, each of whom comes once.
 
         The prediction's id is that of an event that never was.
         """
-        actions, stepped = self._as_they_are(partition, users)
-        answers, _ = self._answer_engine.answer(stepped)
-        states, slots = self._state_engine.states, stepped.events.slots
-        zeros, positions = np.zeros(len(slots), np.int64), states.offsets[slots]
-        events = SourceEvents(
-            users=users,
-            event_ids=[None] * len(users),
-            types=actions.types,
-            times=actions.times,
-            verdicts=zeros.astype(np.uint8),
-            partitions=zeros + partition,
-            offsets=positions - 1,
-            positions=positions,
-            history_lengths=stepped.history_lengths,
-        )
-        predictions = records_of(*self._predictions.encode(events, answers, self._profile_fields(answers)))
+        states, actions, shares = self._state_engine.states, *self._as_they_are(partitions, users)
+        predictions, slots = [b""] * len(users), np.zeros(len(users), np.int64)
+        for stepped in shares:
+            answers, _ = self._answer_engine.answer(stepped)
+            rows = stepped.events.indices
+            events = _last_events(actions.take(rows), np.array(partitions)[rows], states, stepped)
+            values = records_of(*self._predictions.encode(events, answers, self._profile_fields(answers)))
+            slots[rows] = stepped.events.slots
+            for row, value in zip(rows.tolist(), values, strict=True):
+                predictions[row] = value
         hidden = states.hidden[torch.from_numpy(slots).to(states.device)]
         return AskedUsers(predictions, hidden.cpu().numpy())
 
     def scored(
-        self, partition: int, users: Sequence[str], item_keys: Sequence[NDArray[np.uint64]]
+        self, partitions: Sequence[int], users: Sequence[str], item_keys: Sequence[NDArray[np.uint64]]
     ) -> list[Floats] | None:
         """Returns the scores (G,) of items given for each of N users, by their distinct keys (G,), on the scale of
         recommendations; NaN: nothing is known of an item. None: no version serves, so nothing is scored."""
-        _, stepped = self._as_they_are(partition, users)
-        return None if stepped.request is None else self._answer_engine.score(stepped.request, item_keys)
+        _, shares = self._as_they_are(partitions, users)
+        scores: list[Floats] = [np.zeros(0, np.float32)] * len(users)
+        for stepped in shares:
+            if stepped.request is None:
+                return None
+            rows = stepped.events.indices.tolist()
+            found = self._answer_engine.score(stepped.request, [item_keys[row] for row in rows])
+            for row, one in zip(rows, found, strict=True):
+                scores[row] = one
+        return scores
 
     def take_session(self, decoded: DecodedBatch) -> None:
         """Has the states take in what somebody did who is not known; they are asked about as SOMEBODY of NOWHERE.
@@ -77,9 +80,27 @@ class AskingPipeline(Pipeline):
         slots = self._state_engine.slots_of([NOWHERE] * len(users), users)
         self._state_engine.step(slots, replace(actions, users=users), np.array(decoded.positions, np.int64))
 
-    def _as_they_are(self, partition: int, users: Sequence[str]) -> tuple[Actions, SteppedEvents]:
-        """Returns an action for each user that repeats their last one, and what it takes to answer it."""
+    def _as_they_are(self, partitions: Sequence[int], users: Sequence[str]) -> tuple[Actions, list[SteppedEvents]]:
+        """Returns an action for each user that repeats their last one, and what it takes to answer it, by version."""
         engine = self._state_engine
-        slots = engine.slots_of([partition] * len(users), users)
+        slots = engine.slots_of(partitions, users)
         actions = repeated_actions(engine.states, slots, users)
-        return actions, engine.step(slots, actions, engine.states.offsets[slots] + 1)
+        return actions, engine.step_all(slots, actions, engine.states.offsets[slots] + 1)
+
+
+def _last_events(
+    actions: Actions, partitions: NDArray[np.int64], states: UserStates, stepped: SteppedEvents
+) -> SourceEvents:
+    """Returns what predictions say of the events (N,) that repeat what users did last."""
+    zeros, positions = np.zeros(len(partitions), np.int64), states.offsets[stepped.events.slots]
+    return SourceEvents(
+        users=actions.users,
+        event_ids=[None] * len(partitions),
+        types=actions.types,
+        times=actions.times,
+        verdicts=zeros.astype(np.uint8),
+        partitions=partitions,
+        offsets=positions - 1,
+        positions=positions,
+        history_lengths=stepped.history_lengths,
+    )

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from model.errors import RecordCorrupt
 from stream_app.contract.questions.answers import (
+    MOST_HISTORY,
     ActiveUser,
     ActiveUsers,
+    AnswerSource,
     PastAction,
     SegmentCount,
     SegmentsAnswer,
     WorkerAnswer,
 )
+from stream_app.people.past_actions import RememberedPast
+from stream_app.query.asking import Asking, StateQuestion
+from stream_app.query.known_items import KnownItems
 from stream_app.query.memory import AnswersInMemory
-from stream_app.query.refusals import Refusal
+from stream_app.query.refusals import Refusal, in_rebalance
+from stream_app.query.stored_users import Owner, StoredUsers
 from stream_app.query.view import WorkerView
 
 
@@ -31,6 +39,25 @@ class _EncodedUser(msgspec.Struct, frozen=True):
     age_ms: int
     partition: int
     worker: str
+
+
+class _UserFacts(NamedTuple):
+    """What was found of a user."""
+
+    owner: Owner
+    prediction: bytes
+    past: RememberedPast | None
+    source: AnswerSource
+    time: int  # ms since the epoch, of the last event that it knows of
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSources:
+    """Where answers come from."""
+
+    memory: AnswersInMemory
+    stored: StoredUsers
+    asking: Asking
 
 
 class _NamedItem(msgspec.Struct):
@@ -56,25 +83,46 @@ _NAMED_ITEMS: Final = msgspec.json.Decoder(_NamedItems)
 class Questions:
     """Answers from memory, else from the users' states."""
 
-    def __init__(self, view: WorkerView, memory: AnswersInMemory, clock: Callable[[], float]) -> None:
+    def __init__(self, view: WorkerView, sources: AnswerSources, clock: Callable[[], float]) -> None:
         """`clock` in seconds since the epoch."""
-        self._view, self._memory, self._clock = view, memory, clock
+        self._view, self._clock = view, clock
+        self._memory, self._stored, self._asking = sources.memory, sources.stored, sources.asking
+        self._items = KnownItems(view.engine, view.catalogue)
 
     async def user(self, partition: int, user_id: str) -> Any:
         """Returns a `UserAnswer` to be encoded. Raises `Refusal`."""
         found = self._memory.find(user_id)
-        if found is None or found.partition != partition:
+        if found is not None and found.partition == partition:
+            record = self._stored.find([(partition, user_id)]).get((partition, user_id))
+            past = None if record is None else self._past(record)
+            return self._encoded(_UserFacts((partition, user_id), found.value, past, "published", found.record_time))
+        owned = self._memory.generation
+        answer = await self._asking.ask(StateQuestion((partition, user_id)))
+        if self._memory.generation is not owned:
+            raise in_rebalance()  # another worker may know more by now
+        past = None if answer is None else self._past(answer.record)
+        if answer is None or past is None or past.last_time is None:
             raise Refusal("unknown_user", "nothing is known of this user")
+        return self._encoded(_UserFacts((partition, user_id), answer.prediction, past, "state", past.last_time))
+
+    def _encoded(self, found: _UserFacts) -> _EncodedUser:
         return _EncodedUser(
-            user_id=user_id,
-            prediction=msgspec.Raw(found.value),
-            titles=self._titles(found.value),
-            history=[],
-            source="published",
-            age_ms=self._age(found.record_time),
-            partition=partition,
+            user_id=found.owner[1],
+            prediction=msgspec.Raw(found.prediction),
+            titles=self._items.titles(_item_ids(_NAMED_ITEMS.decode(found.prediction))),
+            history=[] if found.past is None else found.past.history[:MOST_HISTORY],
+            source=found.source,
+            age_ms=self._age(found.time),
+            partition=found.owner[0],
             worker=self._view.name,
         )
+
+    def _past(self, record: bytes) -> RememberedPast | None:
+        """Returns what a user did; None: their record cannot be read, which the next event of theirs will replace."""
+        try:
+            return self._items.past(record)
+        except RecordCorrupt:
+            return None
 
     def users(self, count: int) -> ActiveUsers:
         """Returns the users who were answered last."""
@@ -83,7 +131,7 @@ class Questions:
 
     def worker(self, metrics: str) -> WorkerAnswer:
         """Returns who answers here; `metrics` is an address."""
-        serving = self._view.serving()
+        serving = self._view.serving
         return WorkerAnswer(
             worker=self._view.name,
             version=None if serving is None else serving.name,
@@ -94,7 +142,7 @@ class Questions:
 
     def segments(self) -> SegmentsAnswer:
         """Returns the groups of users by the version that serves."""
-        serving, users = self._view.serving(), self._view.segment_users()
+        serving, users = self._view.serving, self._view.engine.segment_users()
         model = None if serving is None else serving.segments
         ids = () if model is None else model.ids.tolist()
         names = () if model is None else model.names
@@ -105,19 +153,6 @@ class Questions:
 
     def _age(self, time: int) -> int:
         return max(round(self._clock() * 1000) - time, 0)
-
-    def _titles(self, prediction: bytes) -> dict[str, str]:
-        """Returns the titles of the items that a prediction names."""
-        catalogue = self._view.catalogue
-        if not len(catalogue):
-            return {}
-        titles = {}
-        with catalogue.lock:
-            for item_id in dict.fromkeys(_item_ids(_NAMED_ITEMS.decode(prediction))):
-                row = catalogue.row_of(item_id)
-                if row >= 0 and (title := catalogue.item(row).title):
-                    titles[item_id] = title
-        return titles
 
 
 def _item_ids(named: _NamedItems) -> Iterable[str]:

@@ -9,13 +9,15 @@ from typing import Final
 
 from stream_app.query.access import Access
 from stream_app.query.addresses import WorkerAddress, own_address, this_machine
+from stream_app.query.asking import AskedEngine, Asking
 from stream_app.query.forwarding import Forwarder, name_in_hops, sign
 from stream_app.query.handlers import Handlers, application
 from stream_app.query.members import Members, members_of
 from stream_app.query.memory import AnswersInMemory
-from stream_app.query.questions import Questions
+from stream_app.query.questions import AnswerSources, Questions
 from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
+from stream_app.query.stored_users import StoredUsers
 from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
 
@@ -32,7 +34,9 @@ class QuestionService:
         members = Members(partial(members_of, settings), time.monotonic)
         self._forwarder = Forwarder(settings.group, self._machine, members)
         self._router = Router(self._hop_name, lambda: self.memory.partitions, view.spread, self._forwarder)
-        self._questions = Questions(view, self.memory, time.time)
+        self.stored = StoredUsers(view.read, view.not_ready, view.fail)
+        asking = Asking(AskedEngine(settings, view), self.stored, view.thread)
+        self._questions = Questions(view, AnswerSources(self.memory, self.stored, asking), time.time)
         self._server = QuestionServer(settings, self.memory)
 
     async def start(self, metrics_port: int) -> WorkerAddress:

@@ -21,7 +21,9 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from model.kernels.compiled import DiskCache
+from model.serving.answer_engine import NoStatistics, StatisticsSource
 from model.serving.canary import HitCounts
+from model.state.user_states import RecordLookup
 from stream_app.device import choose_device, cpu_fallback, device_errors, hint
 from stream_app.errors import DataPathError, DeviceUnusable, TooManyDeadLetters
 from stream_app.http_server import HttpServer
@@ -114,8 +116,8 @@ class Worker:
         pipeline = self._pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
         pipeline.catalogue = self._items.catalogue
         self._statistics = StatisticsFollower(settings, live_table(settings), StatisticsMetrics(registry), time.time)
-        if settings.statistics:
-            pipeline.use_statistics(self._statistics.live)
+        self._source: StatisticsSource = self._statistics.live if settings.statistics else NoStatistics()
+        pipeline.use_statistics(self._source)
         agent = EventsAgent(
             settings=settings,
             stages=BatchStages(pipeline, self._delivery, store),
@@ -141,9 +143,9 @@ class Worker:
             agent.asides.append(timers)
             agent.durable.append(lambda result: timers.note(result.partition, result.timers, result.newest))
             metrics.timers.set_function(lambda: len(timers))
-        self._questions = QuestionService(settings, self._view())
+        self._questions = QuestionService(settings, self._view(store.read))
         pipeline.publishes_values = settings.answers_in_memory > 0
-        agent.asides.append(self._questions.memory)
+        agent.asides += [self._questions.memory, self._questions.stored]
         agent.durable.append(self._questions.memory.note)
         self._http = HttpServer(registry, self._not_ready)
         metrics.ready.set_function(lambda: self._not_ready() is None)
@@ -188,14 +190,17 @@ class Worker:
                 stopping.callback(task.cancel)
             await self._work(stop)
 
-    def _view(self) -> WorkerView:
+    def _view(self, read: RecordLookup) -> WorkerView:
         """Returns what those who answer questions see of this worker."""
         return WorkerView(
             name=self._name,
             not_ready=self._not_ready,
-            serving=lambda: self._engine.serving,
-            segment_users=self._engine.segment_users,
+            engine=self._engine,
+            thread=self._threads.device,
+            read=read,
+            statistics=self._source,
             catalogue=self._items.catalogue,
+            fail=fail,
             spread=lambda partition: self._app.assignor.owner_url(self._settings.events_topic, partition),
         )
 

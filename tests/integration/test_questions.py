@@ -48,9 +48,19 @@ def test_every_user_is_answered_by_their_newest_prediction(settings: Settings, s
         assert (status, answer["prediction"]) == (200, json.loads(record.value))
         assert (answer["user_id"], answer["partition"], answer["source"]) == (user, record.partition, "published")
         assert 0 <= answer["age_ms"] < 60_000
+        assert [one["item_id"] for one in answer["history"]] == ["shoe 2", "shoe 1", "shoe 0"]
     status, who = get(worker, "/v1/worker")
     assert (who["partitions"], who["ready"], who["version"]) == ([0, 1, 2, 3], True, None)
     assert get(worker, "/v1/users?active=100")[1]["users"][0]["user_id"] in users
     with urllib.request.urlopen(who["metrics"], timeout=5) as response:
         assert b"nextact_events_total 93.0" in response.read()
     assert worker.terminate() == 0
+    second = start("worker")  # which has published nothing of them
+    second.wait_ready()
+    for user, record in newest.items():
+        status, answer = get(second, "/v1/users/" + quote(user, safe=""))
+        assert (status, answer["source"], answer["prediction"]["prediction_id"]) == (200, "state", None)
+        assert answer["prediction"]["source"] == json.loads(record.value)["source"]
+        assert [one["seconds_before"] for one in answer["history"]] == [0, 0, 0]
+    assert get(second, "/v1/users/nobody")[0] == 404
+    assert second.terminate() == 0

@@ -11,6 +11,7 @@ from stream_app.contract.predictions import Prediction
 
 MOST_CANDIDATES: Final = 1000  # items of one question
 MOST_EVENTS: Final = 64  # of a session that is asked about
+MOST_HISTORY: Final = 64  # actions of a user in one answer
 MOST_ACTIVE: Final = 100  # users of one answer
 MOST_RELATED: Final = 100  # items of one answer
 

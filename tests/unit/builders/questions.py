@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,23 +13,30 @@ import numpy as np
 from aiohttp import ClientSession
 
 from model.items.catalogue import ItemCatalogue
+from model.serving.answer_engine import NoStatistics
+from model.state.user_states import RecordLookup, nothing_stored
 from stream_app.contract.predictions import NextAction, Prediction, Recommendation, Source
 from stream_app.contract.string_columns import strings
 from stream_app.pipeline.batch_result import BatchResult, PublishedValues
+from stream_app.pipeline.engine import new_engine
 from stream_app.query.access import Access
 from stream_app.query.addresses import WorkerAddress
+from stream_app.query.asking import AskedEngine, Asking
 from stream_app.query.forwarding import Forwarder, name_in_hops, sign
 from stream_app.query.handlers import Handlers, application
 from stream_app.query.members import Members
 from stream_app.query.memory import AnswersInMemory
-from stream_app.query.questions import Questions
+from stream_app.query.questions import AnswerSources, Questions
 from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
+from stream_app.query.stored_users import StoredUsers
 from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
+from tests.unit.builders.basics import CPU, HIDDEN, Shelf
 
 PARTITIONS = 4
 MACHINE = "the machine that the tests run on"
+THREAD = ThreadPoolExecutor(1, "device")
 NOW_MS = 1_700_000_000_000
 
 
@@ -64,6 +72,31 @@ def published(partition: int, answers: Sequence[tuple[str, bytes]], times: Seque
     )
 
 
+def no_fail(error: BaseException) -> None:
+    raise AssertionError("a question ends no process") from error
+
+
+def view_of(
+    settings: Settings,
+    name: str = "w",
+    stored: RecordLookup = nothing_stored,
+    catalogue: ItemCatalogue | None = None,
+    spread: Callable[[int], str | None] = lambda _: None,
+) -> WorkerView:
+    """A worker, ready, with an engine that steps events."""
+    return WorkerView(
+        name=name,
+        not_ready=lambda: None,
+        engine=new_engine(settings, CPU, stored, slots=8),
+        thread=THREAD,
+        read=stored,
+        statistics=NoStatistics(),
+        catalogue=ItemCatalogue() if catalogue is None else catalogue,
+        spread=spread,
+        fail=no_fail,
+    )
+
+
 class AskedWorker:
     """What answers questions in a worker, without the worker."""
 
@@ -71,16 +104,20 @@ class AskedWorker:
         self.name = name
         self.spread: dict[int, str] = {}  # what the group has heard of the partitions' owners
         self.members: dict[str, WorkerAddress] = {}  # where Kafka says that they are
-        self.settings = settings.model_copy(update={"partitions": PARTITIONS, "api_port": 0})
+        self.settings = settings.model_copy(update={"partitions": PARTITIONS, "api_port": 0, "hidden": HIDDEN})
         self.memory = AnswersInMemory(self.settings.answers_in_memory)
         self.memory.resume(partitions)
+        self.memory.newest(1)  # from the first question on it keeps answers
         self.catalogue = ItemCatalogue()
         self.now = NOW_MS / 1000
-        self.questions = Questions(
-            WorkerView(name, lambda: None, lambda: None, dict, self.catalogue, self.spread.get),
-            self.memory,
-            lambda: self.now,
+        self.shelf = Shelf()
+        self.view = view_of(self.settings, name, self.shelf, self.catalogue, self.spread.get)
+        self.stored = StoredUsers(self.view.read, self.view.not_ready, self.view.fail)
+        self.stored.resume(partitions)
+        sources = AnswerSources(
+            self.memory, self.stored, Asking(AskedEngine(self.settings, self.view), self.stored, self.view.thread)
         )
+        self.questions = Questions(self.view, sources, lambda: self.now)
 
     def ask(self, *asked: tuple[str, str], **options: Any) -> list[tuple[int, Any, dict[str, str]]]:
         """Asks one question (method and path) after the other; returns status, JSON or text, and headers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.data.events import Event, item_key
 from model.errors import RecordCorrupt
@@ -26,6 +27,14 @@ from tests.unit.builders.engines import make_engines
 
 NAMES = {item_key(item_id): item_id for item_id in ("shoe-7", "sock-1")}
 MINUTE = 60_000
+
+
+def names_of(keys: NDArray[np.uint64]) -> list[str]:
+    return [NAMES.get(key, "") for key in keys.tolist()]
+
+
+def nobody(keys: NDArray[np.uint64]) -> list[str]:
+    return [""] * len(keys)
 
 
 def record_of(*actions: tuple[str, str, int]) -> bytes:
@@ -60,7 +69,7 @@ def prediction() -> Prediction:
 
 def test_the_history_is_named_newest_first_with_its_times() -> None:
     state = record_of(("view", "shoe-7", 0), ("search", "red socks", 5 * MINUTE), ("cart", "gone", 5 * MINUTE + 1000))
-    view = view_of(ReadUser("ada", 4, state, None), lambda key: NAMES.get(key, ""))
+    view = view_of(ReadUser("ada", 4, state, None), names_of)
     assert [(action.type, action.item_id) for action in view.history] == [
         ("cart", None),
         ("search", None),
@@ -75,7 +84,7 @@ def test_the_history_is_named_newest_first_with_its_times() -> None:
 
 def test_all_that_a_prediction_says_is_shown() -> None:
     read = ReadUser("ada", 4, record_of(("view", "shoe-7", 0)), prediction())
-    view = view_of(read, lambda key: NAMES.get(key, ""))
+    view = view_of(read, names_of)
     text = "\n".join(lines_of(view, lambda item: "Trail shoe" if item == "shoe-7" else "", most=5))
     for said in (
         "ada: 1 actions",
@@ -94,11 +103,11 @@ def test_all_that_a_prediction_says_is_shown() -> None:
 
 def test_what_is_not_there_is_said() -> None:
     read = ReadUser("ada", 4, record_of(("view", "gone", 0)), None)
-    text = "\n".join(lines_of(view_of(read, lambda _: ""), lambda _: "", most=5))
+    text = "\n".join(lines_of(view_of(read, nobody), lambda _: "", most=5))
     assert "an item that neither version nor catalogue names" in text
     assert "Their newest prediction is no longer on the topic." in text
 
 
 def test_bytes_that_are_no_record_are_refused() -> None:
     with pytest.raises(RecordCorrupt):
-        view_of(ReadUser("ada", 4, record_of(("view", "shoe-7", 0))[:-1], None), lambda _: "")
+        view_of(ReadUser("ada", 4, record_of(("view", "shoe-7", 0))[:-1], None), nobody)

@@ -92,12 +92,12 @@ def test_a_user_is_answered_as_after_their_last_event_and_recommended_items_have
     shelf = Shelf()
     last = {one["user_id"]: one for one in published([record(n, e) for n, e in enumerate(both(20))], shelf)}
     pipeline, users = asking(shelf), list(last)
-    predictions = [json.loads(one) for one in pipeline.asked(0, users).predictions]
+    predictions = [json.loads(one) for one in pipeline.asked([0] * len(users), users).predictions]
     for prediction, user in zip(predictions, users, strict=True):
         assert said(prediction) == pytest.approx(said(last[user]), rel=2e-3)  # states are halves
     recommended = [[one["item_id"] for one in prediction["recommendations"]] for prediction in predictions]
     pipeline._state_engine.clear()
-    scores = pipeline.scored(0, users, [keys_of([*items[::-1], "nobody's"]) for items in recommended])
+    scores = pipeline.scored([0] * len(users), users, [keys_of([*items[::-1], "nobody's"]) for items in recommended])
     assert scores is not None
     for prediction, found in zip(predictions, scores, strict=True):
         served = [one["score"] for one in prediction["recommendations"]]
@@ -117,7 +117,7 @@ def test_a_session_is_answered_as_a_users_events_are(seed: int, count: int) -> N
     expected = published([record(n, event) for n, event in enumerate(events)], Shelf())[-1]
     pipeline = asking(Shelf())
     pipeline.take_session(decode_batch([record(n, event) for n, event in enumerate(events)]))
-    prediction = json.loads(pipeline.asked(NOWHERE, [SOMEBODY]).predictions[0])
+    prediction = json.loads(pipeline.asked([NOWHERE], [SOMEBODY]).predictions[0])
     assert prediction["user_id"] == ""
     assert said(prediction) == pytest.approx(said(expected), rel=1e-3, abs=1e-4)
 
@@ -130,9 +130,9 @@ def test_nothing_of_a_session_is_left() -> None:
     pipeline._state_engine.clear()
     assert len(states) == len(states.searches.table) == 0
     assert len(pipeline.names.categories) == len(pipeline.names.brands) == 0
-    assert json.loads(pipeline.asked(NOWHERE, [SOMEBODY]).predictions[0])["history_length"] == 0
+    assert json.loads(pipeline.asked([NOWHERE], [SOMEBODY]).predictions[0])["history_length"] == 0
     assert isinstance(pipeline.names, ItemNames)
 
 
 def test_nothing_is_scored_before_a_version_serves() -> None:
-    assert asking(Shelf(), None).scored(0, ["u"], [keys_of(ITEMS)]) is None
+    assert asking(Shelf(), None).scored([0], ["u"], [keys_of(ITEMS)]) is None

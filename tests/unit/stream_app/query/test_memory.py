@@ -20,6 +20,7 @@ def test_the_newest_of_the_users_who_were_answered_last(
 ) -> None:
     memory = AnswersInMemory(most)
     memory.resume([0, 1, 2])
+    assert memory.newest(1) == []
     oracle: dict[str, tuple[int, bytes, int]] = {}
     for partition, answers in batches:
         times = list(range(len(oracle), len(oracle) + len(answers)))
@@ -63,6 +64,7 @@ def test_a_batch_is_let_go_of_when_it_was_taken_in() -> None:
     memory = AnswersInMemory(10)
     memory.resume([0])
     result = published(0, [("u", b"1")])
+    assert memory.find("u") is None
     memory.note(result)
     memory.take_in()
     answer = memory.find("u")
@@ -71,3 +73,16 @@ def test_a_batch_is_let_go_of_when_it_was_taken_in() -> None:
     assert type(answer.value) is bytes
     assert memory._known is not None
     assert not memory._known.noted
+
+
+def test_nothing_is_kept_before_somebody_asks() -> None:
+    memory = AnswersInMemory(10)
+    memory.resume([0])
+    for number in range(3):
+        memory.note(published(0, [("u", b"%d" % number)]))
+        memory.take_in()
+    assert memory._known is not None
+    assert not memory._known.noted
+    assert memory.find("u") is None
+    memory.note(published(0, [("u", b"3")], [5]))
+    assert memory.find("u") == PublishedAnswer(0, b"3", 5)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import json
 
+import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from model.items.item import Item
 from model.serving.serving import serve
-from stream_app.contract.questions.answers import SegmentsAnswer
-from stream_app.query.questions import Questions
+from stream_app.contract.questions.answers import SegmentsAnswer, UserAnswer
+from stream_app.pipeline.metrics import WorkerMetrics
+from stream_app.pipeline.pipeline import Pipeline
 from stream_app.query.refusals import Refusal
+from stream_app.query.routing import partition_of
 from stream_app.settings import Settings
-from tests.unit.builders.basics import CPU, make_version
-from tests.unit.builders.questions import NOW_MS, AskedWorker, prediction, published
+from tests.unit.builders.basics import CPU, make_record, make_version
+from tests.unit.builders.questions import NOW_MS, PARTITIONS, AskedWorker, prediction, published
 
 
 def test_an_answer_says_how_old_it_is_and_clocks_may_differ() -> None:
@@ -45,7 +49,46 @@ def test_titles_are_of_the_items_that_are_named_and_known() -> None:
 def test_a_version_without_segments_has_none() -> None:
     worker = AskedWorker(Settings())
     serving = serve(make_version(), CPU)
-    view = replace(worker.questions._view, serving=lambda: serving)
-    questions = Questions(view, worker.memory, lambda: worker.now)
-    assert questions.segments() == SegmentsAnswer(serving.name, [])
-    assert questions.worker("m").version == serving.name
+    worker.view.engine.serve(serving)
+    assert worker.questions.segments() == SegmentsAnswer(serving.name, [])
+    assert worker.questions.worker("m").version == serving.name
+
+
+def test_a_user_who_is_not_in_memory_is_answered_from_their_state_with_their_history() -> None:
+    worker = AskedWorker(Settings())
+    worker.view.engine.serve(serve(make_version(), CPU))
+    worker.catalogue.apply([Item("item 1", title="One", category=("a", "b"))], [0])
+    pipeline = Pipeline(worker.view.engine, worker.settings, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
+    partition = partition_of("u", PARTITIONS)
+    for offset, item in enumerate(["item 1", "item 2", "nobody knows"]):
+        value = json.dumps({"user_id": "u", "type": "view", "item_id": item}).encode()
+        time = NOW_MS - 60_000 + 1000 * offset
+        record = make_record(value, key=b"u", offset=offset, timestamp=time, partition=partition)
+        for result in pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode([record], 1)))):
+            worker.shelf |= {(partition, user.decode()): state for user, state in result.states}
+    (status, body, _), (unknown, _, _) = worker.ask(("GET", "/v1/users/u"), ("GET", "/v1/users/v"))
+    answer = msgspec.convert(body, UserAnswer)
+    assert (status, unknown, answer.source, answer.prediction.prediction_id) == (200, 404, "state", None)
+    assert answer.age_ms == 58_000
+    assert (answer.prediction.model_version, answer.prediction.history_length) == ("v1", 3)
+    last, second, first = answer.history
+    assert (first.item_id, first.title, first.category) == ("item 1", "One", "a > b")
+    assert (second.item_id, second.title, last.item_id) == ("item 2", None, "nobody knows")
+    worker.memory.note(published(partition, [("u", prediction("u"))]))
+    (status, body, _), *_ = worker.ask(("GET", "/v1/users/u"))
+    newer = msgspec.convert(body, UserAnswer)
+    assert (newer.source, newer.history) == ("published", answer.history)
+
+
+def test_an_answer_that_took_until_a_rebalance_is_none() -> None:
+    worker = AskedWorker(Settings())
+    worker.shelf[1, "u"] = b""
+
+    class Slow:
+        async def ask(self, _: object) -> None:
+            worker.memory.pause()
+            worker.memory.resume(range(PARTITIONS))
+
+    worker.questions._asking = Slow()  # type: ignore[assignment]
+    with pytest.raises(Refusal, match="on their way"):
+        asyncio.run(worker.questions.user(1, "u"))

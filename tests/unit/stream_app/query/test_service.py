@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession
 
-from model.items.catalogue import ItemCatalogue
 from stream_app.query.addresses import this_machine
 from stream_app.query.service import QuestionService
-from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
+from tests.unit.builders.questions import view_of
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,7 @@ from stream_app.settings import Settings
 def test_a_worker_says_where_its_metrics_are(http_host: str, shown: str) -> None:
     async def run() -> None:
         settings = Settings(api_port=0, http_host=http_host)
-        service = QuestionService(
-            settings, WorkerView("w", lambda: "wait", lambda: None, dict, ItemCatalogue(), lambda _: None)
-        )
+        service = QuestionService(settings, replace(view_of(settings), not_ready=lambda: "wait"))
         address = await service.start(9601)
         try:
             async with (
