@@ -22,7 +22,7 @@ from model.profile.preference_hits import PreferenceHits
 from model.profile.preference_shares import UNFITTED_MODEL
 from model.serving.answers import Answers, ranked_keys
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores
-from model.serving.serving import RankingRequest
+from model.serving.serving import RankingRequest, Serving
 from model.serving.state_engine import SteppedEvents
 from model.statistics.statistics_table import StatisticsTable
 
@@ -102,6 +102,18 @@ class AnswerEngine:
         with self.statistics.up_to_date() as table:
             request.serving.follow(table)
             return request.score(item_keys)
+
+    @torch.inference_mode()
+    def related(self, serving: Serving, item_key: int, count: int) -> list[tuple[str, float]] | None:
+        """Returns at most so many items that go with one, by id, with their scores, best first; None: nothing is known
+        of it."""
+        with self.statistics.up_to_date() as table:
+            serving.follow(table)
+            found = serving.ranking.related(item_key, count)
+            if found is None:
+                return None
+            pairs = zip(found.numbers.tolist(), found.scores.tolist(), strict=True)
+            return [(serving.names[number], score) for number, score in pairs]
 
     def _with_profile(self, answers: Answers, stepped: SteppedEvents) -> Answers:
         """Adds what is said of the users beside what they will do next."""

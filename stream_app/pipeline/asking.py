@@ -67,10 +67,21 @@ class AskingPipeline(Pipeline):
                 scores[row] = one
         return scores
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether a version serves."""
+        return self._state_engine.serving is not None
+
+    def related(self, item_key: int, count: int) -> list[tuple[str, float]] | None:
+        """Returns at most so many items that go with one, by id, with their scores, best first; None: nothing is known
+        of it, or no version serves."""
+        serving = self._state_engine.serving
+        return None if serving is None else self._answer_engine.related(serving, item_key, count)
+
     def take_session(self, decoded: DecodedBatch) -> None:
         """Has the states take in what somebody did who is not known; they are asked about as SOMEBODY of NOWHERE.
 
-        Names that their events give are not kept.
+        Names that their events give are not kept. A version has to serve, as rules would learn from them.
         """
         times, _ = judge_times(decoded.times, decoded.record_times)
         actions = actions_of(decoded.events, times, decoded.lines, names := ItemNames())
@@ -78,7 +89,7 @@ class AskingPipeline(Pipeline):
             actions = completed(actions, [event.market for event in decoded.events], self.catalogue, names)
         users = [SOMEBODY] * len(actions)
         slots = self._state_engine.slots_of([NOWHERE] * len(users), users)
-        self._state_engine.step(slots, replace(actions, users=users), np.array(decoded.positions, np.int64))
+        self._state_engine.step_all(slots, replace(actions, users=users), np.array(decoded.positions, np.int64))
 
     def _as_they_are(self, partitions: Sequence[int], users: Sequence[str]) -> tuple[Actions, list[SteppedEvents]]:
         """Returns an action for each user that repeats their last one, and what it takes to answer it, by version."""

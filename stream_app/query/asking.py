@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from stream_app.settings import Settings
 T = TypeVar("T")
 
 _AT_ONCE: Final = 64  # users of a batch: some ms in which no event is stepped
+_SCORED_AT_ONCE: Final = 8  # users of a batch whose items are scored: as long, with 1,000 items each
 _ID: Final = len(b'{"prediction_id":')  # bytes in front of the id, which is …
 _ID_BYTES: Final = len(b'"00000000-0000-0000-0000-000000000000"')  # … so long
 
@@ -85,11 +86,16 @@ class Asking:
         """`thread` is the one that steps events."""
         self._engine, self._users, self._thread = engine, users, thread
         self._together = Together(self._answer, thread, _AT_ONCE)
-        self.in_turn = Together(self._run, thread, 1)  # asks something else of the engine: see `AskedEngine.run`
+        self._scoring = Together(self._answer, thread, _SCORED_AT_ONCE)
+        self._alone = Together(self._run, thread, 1)
 
     async def ask(self, question: StateQuestion) -> StateAnswer | None:
         """Returns the answer; None: nothing is known of the user. Raises `Refusal` in a rebalance."""
-        return await self._together.ask(question)
+        return await (self._together if question.item_keys is None else self._scoring).ask(question)
+
+    async def alone(self, work: Callable[[AskingPipeline], T]) -> T:
+        """Asks something else of the engine, which no other question shares: see `AskedEngine.run`."""
+        return cast(T, await self._alone.ask(work))
 
     def _run(self, work: list[Callable[[AskingPipeline], object]]) -> list[object]:
         return [self._engine.run(one) for one in work]
@@ -120,10 +126,10 @@ class Asking:
                 del records[owner]
             return predictions
 
-        return {owner: _without_id(one) for owner, one in zip(asked, self._engine.run(ask, records), strict=True)}
+        return {owner: without_id(one) for owner, one in zip(asked, self._engine.run(ask, records), strict=True)}
 
     def _scores(self, questions: list[StateQuestion], records: dict[Owner, bytes]) -> dict[int, Floats]:
-        """Returns the scores by the number of the question."""
+        """Returns the scores by the number of the question; takes damaged records out of `records`."""
         keys = {
             number: one.item_keys
             for number, one in enumerate(questions)
@@ -132,7 +138,14 @@ class Asking:
         if not keys:
             return {}
         owners = [questions[number].owner for number in keys]
-        scores = self._engine.run(lambda pipeline: pipeline.scored(*_columns(owners), list(keys.values())), records)
+
+        def score(pipeline: AskingPipeline) -> list[Floats] | None:
+            scores = pipeline.scored(*_columns(owners), list(keys.values()))
+            for owner in self._engine.damaged():
+                records.pop(owner, None)
+            return scores
+
+        scores = self._engine.run(score, records)
         return {} if scores is None else dict(zip(keys, scores, strict=True))
 
 
@@ -140,6 +153,6 @@ def _columns(owners: Sequence[Owner]) -> tuple[list[int], list[str]]:
     return [partition for partition, _ in owners], [user for _, user in owners]
 
 
-def _without_id(prediction: bytes) -> bytes:
+def without_id(prediction: bytes) -> bytes:
     """Returns a prediction with no id, as it was not published."""
     return prediction[:_ID] + b"null" + prediction[_ID + _ID_BYTES :]

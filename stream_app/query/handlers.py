@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from model.data.events import ID_LENGTH
-from stream_app.contract.questions.answers import MOST_ACTIVE, ErrorCode
+from stream_app.contract.event_fields import DECODE_ERRORS
+from stream_app.contract.questions.answers import MOST_ACTIVE, MOST_RELATED, ErrorCode, RankQuestion, SessionQuestion
 from stream_app.contract.questions.openapi import openapi
 from stream_app.contract.questions.paths import PATHS, Path
 from stream_app.query.access import Access
@@ -28,6 +30,10 @@ _CODES: Final[dict[int, ErrorCode]] = {
     413: "too_large",
 }  # of aiohttp's own
 
+T = TypeVar("T")
+_RANK_QUESTION: Final = msgspec.json.Decoder(RankQuestion)
+_SESSION_QUESTION: Final = msgspec.json.Decoder(SessionQuestion)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,11 +48,29 @@ class Handlers:
 
     async def user(self, request: web.Request) -> web.Response:
         """Answers what is known of a user."""
-        user = _user_of(request)
+        user = _id_in(request, "user")
         partition = partition_of(user, self._partitions)
         if (answer := await self._router.forwarded(partition, request)) is not None:
             return answer
         return json_response(await self._questions.user(partition, user))
+
+    async def rank(self, request: web.Request) -> web.Response:
+        """Answers how well items fit a user."""
+        user = _id_in(request, "user")
+        partition = partition_of(user, self._partitions)
+        if (answer := await self._router.forwarded(partition, request)) is not None:
+            return answer
+        question = await _body_of(request, _RANK_QUESTION)
+        return json_response(await self._questions.what_fits.rank(partition, user, question))
+
+    async def session(self, request: web.Request) -> web.Response:
+        """Answers what comes next for somebody who is not known."""
+        return json_response(await self._questions.what_fits.session(await _body_of(request, _SESSION_QUESTION)))
+
+    async def related(self, request: web.Request) -> web.Response:
+        """Answers what goes with an item."""
+        item, count = _id_in(request, "item"), _number(request, "count", 20, MOST_RELATED)
+        return json_response(await self._questions.what_fits.related(item, count))
 
     async def users(self, request: web.Request) -> web.Response:
         """Answers which users were active last."""
@@ -127,11 +151,20 @@ _WORDS: Final[dict[ErrorCode, str]] = {
 }
 
 
-def _user_of(request: web.Request) -> str:
-    user = request.match_info["id"]
-    if len(user) > ID_LENGTH:
-        raise Refusal("bad_request", f"a user's id has at most {ID_LENGTH} characters")
-    return user
+def _id_in(request: web.Request, kind: str) -> str:
+    """Returns the id in the path."""
+    found = request.match_info["id"]
+    if len(found) > ID_LENGTH:
+        raise Refusal("bad_request", f"the id of {kind}s has at most {ID_LENGTH} characters")
+    return found
+
+
+async def _body_of(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """Returns what is asked in the body."""
+    try:
+        return decoder.decode(await request.read())
+    except DECODE_ERRORS as error:
+        raise Refusal("bad_request", f"the body: {error}") from None
 
 
 def _number(request: web.Request, name: str, default: int, most: int) -> int:

@@ -23,6 +23,7 @@ from stream_app.people.past_actions import RememberedPast
 from stream_app.query.asking import Asking, StateQuestion
 from stream_app.query.known_items import KnownItems
 from stream_app.query.memory import AnswersInMemory
+from stream_app.query.rank_questions import RankQuestions
 from stream_app.query.refusals import Refusal, in_rebalance
 from stream_app.query.stored_users import Owner, StoredUsers
 from stream_app.query.view import WorkerView
@@ -88,6 +89,7 @@ class Questions:
         self._view, self._clock = view, clock
         self._memory, self._stored, self._asking = sources.memory, sources.stored, sources.asking
         self._items = KnownItems(view.engine, view.catalogue)
+        self.what_fits = RankQuestions(sources.asking, sources.memory, self._items, self._now)
 
     async def user(self, partition: int, user_id: str) -> Any:
         """Returns a `UserAnswer` to be encoded. Raises `Refusal`."""
@@ -152,7 +154,10 @@ class Questions:
         return SegmentsAnswer(None if serving is None else serving.name, segments)
 
     def _age(self, time: int) -> int:
-        return max(round(self._clock() * 1000) - time, 0)
+        return max(self._now() - time, 0)
+
+    def _now(self) -> int:
+        return round(self._clock() * 1000)
 
 
 def _item_ids(named: _NamedItems) -> Iterable[str]:

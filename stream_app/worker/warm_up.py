@@ -17,15 +17,17 @@ import torch
 from aiokafka import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
-from model.data.events import EVENT_TYPES, TYPE_CODES
+from model.data.events import EVENT_TYPES, TYPE_CODES, item_key
 from model.data.query_table import QueryTable
 from model.errors import VersionRefused, one_line
 from model.serving.canary import Canary
 from model.serving.serving import Serving
 from model.serving.state_engine import StateEngine
 from model.state.past_users import PAST_ACTION, past_users
+from stream_app.contract.events import decode_batch
 from stream_app.contract.joins import encode_join, imported_past
 from stream_app.contract.records import UnreadableBatch
+from stream_app.pipeline.asking import NOWHERE, SOMEBODY, AskingPipeline
 from stream_app.pipeline.batch_result import BatchResult
 from stream_app.pipeline.batches import Records
 from stream_app.pipeline.engine import new_engine
@@ -48,7 +50,7 @@ def warm_up(settings: Settings, device: torch.device, serving: Serving | None) -
     store = _MadeUpStore()
     engine = new_engine(settings, device, store.read)
     metrics = WorkerMetrics(CollectorRegistry())
-    pipeline = Pipeline(engine, settings, metrics, time.perf_counter)
+    pipeline = AskingPipeline(engine, settings, metrics, time.perf_counter)
     stream = _MadeUpStream(serving.vocabulary.items[:_ITEMS] if serving else (), settings.partitions)
     if serving is not None:
         process(pipeline, stream.take(2))
@@ -60,6 +62,7 @@ def warm_up(settings: Settings, device: torch.device, serving: Serving | None) -
     if serving is not None:
         engine.serve(serving, Canary(serving, 0.5))
         process(pipeline, stream.take(16))
+    ask(pipeline, stream)
 
 
 def try_version(settings: Settings, device: torch.device, serving: Serving) -> None:
@@ -69,11 +72,12 @@ def try_version(settings: Settings, device: torch.device, serving: Serving) -> N
     """
     try:
         engine = new_engine(settings, device)
-        pipeline = Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
+        pipeline = AskingPipeline(engine, settings, WorkerMetrics(CollectorRegistry()), time.perf_counter)
         engine.serve(serving)
         stream = _MadeUpStream(serving.vocabulary.items[:_ITEMS], settings.partitions)
         for records in (1, 16, 2):
             process(pipeline, stream.take(records))
+        ask(pipeline, stream)
     except Exception as error:
         raise VersionRefused("warm_up", f"{serving.name} does not answer made-up events: {one_line(error)}") from error
 
@@ -81,6 +85,15 @@ def try_version(settings: Settings, device: torch.device, serving: Serving) -> N
 def process(pipeline: Pipeline, records: Records) -> list[BatchResult]:
     """Takes a batch through all stages; returns its effects."""
     return pipeline.encode(pipeline.answer(pipeline.step(pipeline.decode(records, 0))))
+
+
+def ask(pipeline: AskingPipeline, stream: _MadeUpStream) -> None:
+    """Asks all that is asked about users without an event of theirs, and about items."""
+    if pipeline.is_serving:
+        pipeline.take_session(decode_batch(stream.take(4)))
+        pipeline.related(item_key(stream.item), 4)
+    pipeline.asked([NOWHERE], [SOMEBODY])
+    pipeline.scored([NOWHERE], [SOMEBODY], [np.array([item_key(stream.item), 1], np.uint64)])
 
 
 def _process_all(engine: StateEngine, pipeline: Pipeline, stream: _MadeUpStream, store: _MadeUpStore) -> None:
@@ -136,6 +149,11 @@ class _MadeUpStream:
         self._items = items or [f"warm-up-{number}" for number in range(_ITEMS)]
         self._offsets = [0] * partitions
         self._number = 0
+
+    @property
+    def item(self) -> str:
+        """One of its items."""
+        return self._items[0]
 
     def take(self, count: int) -> list[ConsumerRecord[bytes, bytes]]:
         """Returns the next records, events all of them."""

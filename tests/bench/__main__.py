@@ -35,6 +35,7 @@ from tests.bench.past import past
 from tests.bench.per_user import memory
 from tests.bench.preferences import preferences
 from tests.bench.quality import quality
+from tests.bench.rank import rank
 from tests.bench.reasons import reasons
 from tests.bench.recovery import recovery
 from tests.bench.reload import reload
@@ -63,6 +64,7 @@ IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
     "gate": gate,
     "canary": canary,
     "signals": signals,
+    "rank": rank,
 }
 ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "sustainable": sustainable,

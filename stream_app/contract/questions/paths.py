@@ -9,9 +9,15 @@ from model.data.events import ID_LENGTH
 from stream_app.contract.json_schema import Json
 from stream_app.contract.questions.answers import (
     MOST_ACTIVE,
+    MOST_RELATED,
     ActiveUsers,
     ErrorCode,
+    RankAnswer,
+    RankQuestion,
+    RelatedAnswer,
     SegmentsAnswer,
+    SessionAnswer,
+    SessionQuestion,
     UserAnswer,
     WorkerAnswer,
 )
@@ -34,7 +40,7 @@ STATUS_OF: Final[dict[ErrorCode, int]] = {
 _OF_EVERY_QUESTION: Final[tuple[ErrorCode, ...]] = ("bad_request", "no_token", "wrong_token", "too_many")
 _OF_OWNERS: Final[tuple[ErrorCode, ...]] = ("rebalancing", "owner_unreachable")
 
-Name = Literal["user", "users", "worker", "segments", "live", "openapi"]
+Name = Literal["user", "rank", "session", "related", "users", "worker", "segments", "live", "openapi"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,9 @@ def _parameter(name: str, place: str, description: str, schema: Json, **others: 
 
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH}
+_RELATED: Final = {"type": "integer", "minimum": 1, "maximum": MOST_RELATED, "default": 20}
 _ACTIVE: Final = {"type": "integer", "minimum": 1, "maximum": MOST_ACTIVE, "default": 1}
+_USER_ID: Final = _parameter("id", "path", "The user's id, percent-encoded.", _ID, required=True)
 
 PATHS: Final = (
     Path(
@@ -68,7 +76,41 @@ PATHS: Final = (
         "state.",
         UserAnswer,
         ("unknown_user", *_OF_OWNERS),
-        (_parameter("id", "path", "The user's id, percent-encoded.", _ID, required=True),),
+        (_USER_ID,),
+    ),
+    Path(
+        "rank",
+        "POST",
+        "/v1/users/{id}/rank",
+        "How well items fit a user now, the best first: scored from their present state, on the scale of "
+        "recommendations.",
+        RankAnswer,
+        ("unknown_user", "no_version", *_OF_OWNERS),
+        (_USER_ID,),
+        RankQuestion,
+    ),
+    Path(
+        "session",
+        "POST",
+        "/v1/rank",
+        "What comes next for somebody who is not known, by the events of their session, and how well items fit them. "
+        "Nothing of it is stored.",
+        SessionAnswer,
+        ("no_version",),
+        body=SessionQuestion,
+    ),
+    Path(
+        "related",
+        "GET",
+        "/v1/items/{id}/related",
+        "What goes with an item: its share of what users did right before and after that item, to which every item "
+        "adds its cosine in the network's vectors, as if one more action had gone to all.",
+        RelatedAnswer,
+        ("unknown_item", "no_version"),
+        (
+            _parameter("id", "path", "The item's id, percent-encoded.", _ID, required=True),
+            _parameter("count", "query", "How many, at most.", _RELATED),
+        ),
     ),
     Path(
         "users",

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.serving.answers import RANKED
+from model.data.events import item_key
+from model.serving.answers import RANKED, ranked_keys
 from model.serving.canary import Canary
 from tests.unit.builders.basics import CPU, ITEMS
 from tests.unit.builders.engines import BatchOutcome, make_engines, serving_on, view
@@ -104,3 +105,20 @@ def test_a_new_version_is_not_scored_by_answers_of_the_old_one() -> None:
     engines.state_engine.serve(serving_on(CPU, name="new", seed=1))
     assert engines.advance([view(1)]).scores.ranks.tolist() == []
     assert len(engines.advance([view(2)]).scores.ranks) == 1
+
+
+def test_items_that_are_given_have_the_scores_of_the_answer_and_related_ones_have_names() -> None:
+    serving = serving_on(CPU)
+    engines = make_engines(serving=serving)
+    outcome = engines.advance([view(0), view(1, "b")])
+    request = outcome.stepped.request
+    assert request is not None
+    keys = ranked_keys(outcome.answers.items, serving.ranking.item_keys)
+    scores = engines.answer_engine.score(request, [keys[0], keys[1][::-1]])
+    np.testing.assert_array_equal(scores[0], outcome.answers.probabilities[0])
+    np.testing.assert_array_equal(scores[1][::-1], outcome.answers.probabilities[1])
+    related = engines.answer_engine.related(serving, item_key(ITEMS[3]), 7)
+    assert related is not None
+    assert len({item for item, _ in related} & set(ITEMS) - {ITEMS[3]}) == 7
+    assert [score for _, score in related] == sorted((score for _, score in related), reverse=True)
+    assert engines.answer_engine.related(serving, item_key("nobody's"), 7) is None
