@@ -37,8 +37,10 @@ class Verdict:
     repeated: int = 0  # records with an id that came before
     wrong_answers: int = 0  # ids, fields, order, places
     wrong_states: int = 0
+    wrong_questions: int = 0  # answers over HTTP
     moved: int = 0  # actions of anonymous users that are now a known one's
     signals: int = 0  # that were told, repeats left out
+    questions: dict[str, int] = field(default_factory=dict)  # over HTTP, by status; 0: nobody listened
     hidden_difference: float | None = None  # the largest, from the uninterrupted run's
     examples: list[str] = field(default_factory=list)
 

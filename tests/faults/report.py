@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_TOTALS: Final = (
+    *("events", "poison", "lost", "missed", "repeated"),
+    *("wrong_answers", "wrong_states", "wrong_questions"),
+)
 
 
 class Report:
@@ -32,10 +37,7 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Totals, and every run."""
         ran = [entry for entry in self.entries if "events" in entry]
-        totals = {
-            name: sum(entry.get(name, 0) for entry in ran)
-            for name in ("events", "poison", "lost", "missed", "repeated", "wrong_answers", "wrong_states")
-        }
+        totals = {name: sum(entry.get(name, 0) for entry in ran) for name in _TOTALS}
         kills = sum(entry["exits"].get("-9", 0) for entry in ran)
         ok = all(entry["ok"] for entry in self.entries)
         return {"ok": ok, "kills": kills, **totals, "runs": self.entries}

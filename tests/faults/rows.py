@@ -123,7 +123,25 @@ def _signals() -> list[Row]:
     ]
 
 
-SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
+def _questions() -> list[Row]:
+    """Rows in which any worker is asked about any user meanwhile."""
+    faults = {
+        "kill": (inject.kills, frozenset[int](), ""),
+        "kill-static": (inject.kills, frozenset[int](), "w"),  # who comes back may have got another one's port
+        "scaling": (inject.scaling, frozenset[int](), ""),
+        "frozen": (inject.frozen, _OUTDATED, ""),
+    }
+    return [
+        Row(
+            f"questions-{name}", fault, tolerated=tolerated, limit_s=WORST_S, asks=True, settings={"instance_id": names}
+        )
+        for name, (fault, tolerated, names) in faults.items()
+    ]
+
+
+SAMPLER: Final = Row(
+    "sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S, asks=True
+)
 
 ROWS: Final = (
     Row("calm", inject.calm, growth_mb=CALM_MB),
@@ -146,6 +164,7 @@ ROWS: Final = (
     *_odd_logs(),
     *_joins(),
     *_signals(),
+    *_questions(),
     Row("throttled-scaling", inject.throttled_scaling, tolerated=_OUTDATED, limit_s=WORST_S),
     Row("standbys", inject.evictions, mix=Mix(users=6000), settings=_CROWDED, limit_s=WORST_S),
     Row("registry-away", inject.registry_away, one_version=False, limit_s=WORST_S),

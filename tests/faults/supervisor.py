@@ -87,9 +87,10 @@ class Supervisor:
     def add(self) -> Slot:
         """One worker more."""
         name = f"worker-{len(self.slots) + 1}"
-        own = self._settings.model_copy(
-            update={"http_port": free_port(), "http_host": HOST, "data_dir": self._place / name}
-        )
+        update = {"http_port": free_port(), "http_host": HOST, "data_dir": self._place / name}
+        if self._settings.instance_id:  # of all of them: each one's is its own
+            update["instance_id"] = f"{self._settings.instance_id}-{len(self.slots) + 1}"
+        own = self._settings.model_copy(update=update)
         self.slots.append(Slot(name, own, self._place / f"{name}.log"))
         return self.slots[-1]
 

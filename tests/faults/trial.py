@@ -22,6 +22,7 @@ from tests.faults.load import EVENT, EXPECT, Mix, Publisher, records
 from tests.faults.memory import TOLERANCE_MB, growth
 from tests.faults.oracle import Topics, Verdict, compare_hidden, judge
 from tests.faults.publishers import MakePublisher
+from tests.faults.questions import Asker, judge_questions
 from tests.faults.replay import Place, replay
 from tests.faults.stream import caught_up, ends_of, lag, topic_names
 from tests.faults.supervisor import Supervisor
@@ -60,6 +61,7 @@ class Stage:
     faults: Counter[str] = field(default_factory=Counter)
     versions: int = 0
     last_fault: float = 0.0
+    asker: Asker | None = None
 
     def pick(self, full: Any, short: Any) -> Any:
         """A figure of the dose."""
@@ -139,6 +141,7 @@ class Row:
     finish: Callable[[Stage], Awaitable[None]] | None = None  # what is done when all is answered
     judge: Callable[..., Verdict] = judge
     signals: bool = False  # whether workers tell them
+    asks: bool = False  # whether questions are asked over HTTP meanwhile
     repeats: bool = False  # whether answers may come twice although the delivery is exactly-once
 
 
@@ -178,6 +181,8 @@ async def run_trial(
         publisher=row.publisher(settings, records(row.mix, seed, round(time.time() * 1000)), row.rate),
     )
     await stage.promote()
+    if row.asks:
+        stage.asker = Asker(stage.supervisor, random.Random(seed), stage.users)
     try:
         outcome = await _experiment(row, stage)
     finally:
@@ -196,6 +201,7 @@ async def _experiment(row: Row, stage: Stage) -> Outcome:
         looking_after = tasks.create_task(supervisor.run())
         await supervisor.ready()
         publishing = tasks.create_task(publisher.run())
+        asking = tasks.create_task(stage.asker.run()) if stage.asker is not None else None
         await asyncio.sleep(_BEFORE_S)
         stage.say("the load runs, now the fault")
         stage.over()
@@ -208,6 +214,9 @@ async def _experiment(row: Row, stage: Stage) -> Outcome:
         lag_zero_s = None if caught is None else time.monotonic() - stage.last_fault
         if row.finish is not None:
             await row.finish(stage)
+        if stage.asker is not None and asking is not None:
+            asking.cancel()
+            await stage.asker.all_are_known()
         looking_after.cancel()
     await supervisor.stop()
     stage.say("reading the topics")
@@ -230,6 +239,8 @@ async def _verdict(row: Row, stage: Stage) -> Verdict:
     expected = replay(events, settings.history_length, stage.publisher.labels)
     verdict = row.judge(expected, topics, epoch=settings.stream_epoch, topic=settings.events_topic)
     verdict.missed = len(missed)
+    if stage.asker is not None:
+        judge_questions(verdict, stage.asker.asked, expected, topics, stage.log.records())
     for place in sorted(missed - stage.told_missing()):
         verdict.complain("lost", f"nothing for {place}, which was deleted, and no worker said so")
     if row.one_version:
@@ -304,7 +315,7 @@ def _problems(row: Row, stage: Stage, outcome: Outcome, grown: float | None) -> 
     verdict = outcome.verdict
     if outcome.published != outcome.in_log:
         yield f"{outcome.published} records were acknowledged, {outcome.in_log} are in the log"
-    for name in ("lost", "wrong_answers", "wrong_states"):
+    for name in ("lost", "wrong_answers", "wrong_states", "wrong_questions"):
         if count := getattr(verdict, name):
             yield f"{name}: {count}"
     if _is_exactly_once(stage.settings) and verdict.repeated and not row.repeats:
