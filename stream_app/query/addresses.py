@@ -73,6 +73,15 @@ def own_address(settings: Settings, port: int, worker: str, machine: str) -> Wor
     return WorkerAddress(str(URL.build(scheme="http", host=host, port=port)), worker, machine, listens)
 
 
+def is_spread(settings: Settings) -> bool:
+    """Returns whether the group hears of this worker's address.
+
+    A worker of the version before, which may take this one's place back under its name, ends where it is given another
+    address than its own: the one that Faust makes of the host's name.
+    """
+    return not settings.instance_id or settings.write_format != "previous"
+
+
 def _advertised(text: str, port: int) -> str:
     try:
         url = URL(text) if "://" in text else URL(f"http://{text}")

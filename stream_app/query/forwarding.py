@@ -30,7 +30,7 @@ ANSWERED_BY: Final = "Nextact-Worker"  # header of its answer: the worker that g
 
 _PATIENCE: Final = ClientTimeout(total=2.0, sock_connect=0.5)  # seconds
 _MOST_AT_ONCE: Final = 64  # questions that one worker is being asked; more wait
-_MOST_MOVED: Final = 1024  # workers whose new addresses are kept
+_MOST_MOVED: Final = 4096  # new addresses that are kept
 _ASKED_WITH: Final = ("Authorization", "Content-Type", "Accept")  # headers that go along
 _ANSWERED_WITH: Final = ("Content-Type", "Retry-After", "WWW-Authenticate")  # headers that come back
 
@@ -73,19 +73,23 @@ class Forwarder:
     def __init__(self, group: str, machine: str, members: Members) -> None:
         """`machine`: where this process runs."""
         self._group, self._machine, self._members = group, machine, members
-        self._moved: dict[WorkerAddress, WorkerAddress] = {}  # where workers are now, by what the group has heard
+        # Where owners are now that are elsewhere than the group has heard; by partition, and what that was.
+        self._moved: dict[tuple[int, str], WorkerAddress] = {}
         self._session: ClientSession | None = None
 
-    async def ask(self, owner: WorkerAddress, request: web.Request) -> web.Response:
-        """Returns the answer of a worker. Raises `Refusal` where it cannot be had."""
+    async def ask(self, partition: int, spread: str, request: web.Request) -> web.Response:
+        """Returns the answer of a partition's owner, of which the group has heard `spread`.
+
+        Raises `Refusal` where it cannot be had.
+        """
         question = await _Question.of(request)
-        known = self._moved.get(owner, owner)
-        answer = await self._answer_at(known, question)
+        known = self._moved.get((partition, spread)) or WorkerAddress.read(spread)
+        answer = None if known is None else await self._answer_at(known, question)
         if answer is None:
-            present = await self._members.address_of(owner.worker)
+            present = await self._members.owner_of(partition)
             if present is None or present == known:
-                raise _unreachable(known, self._machine)
-            self._note_move(owner, present)
+                raise _silent(partition) if known is None else _unreachable(known, self._machine)
+            self._note_move((partition, spread), present)
             answer = await self._answer_at(present, question)
             if answer is None:
                 raise _unreachable(present, self._machine)
@@ -96,10 +100,10 @@ class Forwarder:
         if self._session is not None:
             await self._session.close()
 
-    def _note_move(self, owner: WorkerAddress, present: WorkerAddress) -> None:
+    def _note_move(self, heard: tuple[int, str], present: WorkerAddress) -> None:
         if len(self._moved) >= _MOST_MOVED:
             self._moved.clear()
-        self._moved[owner] = present
+        self._moved[heard] = present
 
     async def _answer_at(self, address: WorkerAddress, question: _Question) -> web.Response | None:
         """Returns the answer of a worker at an address; None: it is not there."""
@@ -147,4 +151,12 @@ def _unreachable(owner: WorkerAddress, machine: str) -> Refusal:
         f"this user is worker {owner.worker}'s, which does not answer at {owner.asked_from(machine)}: it has ended, or "
         "others do not reach it there; NEXTACT_ADVERTISED of that worker gives another address, its alone",
         setting="NEXTACT_ADVERTISED",
+    )
+
+
+def _silent(partition: int) -> Refusal:
+    return Refusal(
+        "owner_unreachable",
+        f"partition {partition} belongs to a worker that tells the others no address: one of an older version, which "
+        "is to be upgraded, or one with NEXTACT_INSTANCE_ID and NEXTACT_WRITE_FORMAT=previous",
     )

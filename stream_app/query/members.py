@@ -25,28 +25,28 @@ _KEPT_S: Final = 1.0  # for which what Kafka has said is not asked again
 
 logger: Final = logging.getLogger(__name__)
 
-Addresses = Mapping[str, WorkerAddress]  # by the worker's name
+Owners = Mapping[int, WorkerAddress]  # by partition of the events
 
 
 class Members:
     """The members' addresses, asked of Kafka at most once a second."""
 
-    def __init__(self, ask: Callable[[], Awaitable[Addresses]], clock: Callable[[], float]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[Owners]], clock: Callable[[], float]) -> None:
         """`clock` in seconds, monotonic."""
         self._ask, self._clock = ask, clock
         self._asking = asyncio.Lock()
-        self._known: Addresses = {}
+        self._known: Owners = {}
         self._asked: float | None = None
 
-    async def address_of(self, worker: str) -> WorkerAddress | None:
-        """Returns where a worker is now; None: Kafka does not say, as in a rebalance."""
+    async def owner_of(self, partition: int) -> WorkerAddress | None:
+        """Returns where the owner of a partition is now; None: Kafka does not say, as in a rebalance."""
         async with self._asking:
             if self._asked is None or self._clock() - self._asked >= _KEPT_S:
                 self._known = await self._present()
                 self._asked = self._clock()
-        return self._known.get(worker)
+        return self._known.get(partition)
 
-    async def _present(self) -> Addresses:
+    async def _present(self) -> Owners:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 return await self._ask()
@@ -55,23 +55,22 @@ class Members:
             return {}
 
 
-async def members_of(settings: Settings) -> Addresses:
-    """Asks Kafka where the members of the group are; nobody is anywhere during a rebalance."""
+async def owners_now(settings: Settings) -> Owners:
+    """Asks Kafka who owns the partitions of the events, and where they are; nobody owns any during a rebalance."""
     async with new_admin(settings, "worker", request_timeout_ms=round(1000 * _PATIENCE_S)) as admin:
         responses = await admin.describe_consumer_groups([settings.group])
-    return {address.worker: address for response in responses for address in _addresses(response.to_object())}
+    found = (_owners(response.to_object(), settings.events_topic) for response in responses)
+    return {partition: address for owners in found for partition, address in owners}
 
 
-def _addresses(described: Mapping[str, Any]) -> Iterator[WorkerAddress]:
-    """Reads the addresses in what Kafka says of groups: Faust's assignor sends them along as JSON."""
-    for group in described["groups"]:
-        for member in group["members"]:
-            if (metadata := member["member_metadata"]) and (address := _address(metadata)):
-                yield address
-
-
-def _address(metadata: bytes) -> WorkerAddress | None:
-    try:
-        return WorkerAddress.read(json.loads(ConsumerProtocol.METADATA.decode(metadata).user_data)["url"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None  # of a member that is no worker
+def _owners(described: Mapping[str, Any], topic: str) -> Iterator[tuple[int, WorkerAddress]]:
+    """Reads the owners in what Kafka says of groups: Faust's assignor sends addresses along as JSON."""
+    for member in (member for group in described["groups"] for member in group["members"]):
+        try:
+            sent = json.loads(ConsumerProtocol.METADATA.decode(member["member_metadata"]).user_data)
+            address = WorkerAddress.read(sent["url"])
+            assigned = ConsumerProtocol.ASSIGNMENT.decode(member["member_assignment"]).assignment
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # it is no worker, or has nothing yet
+        if address is not None:
+            yield from ((partition, address) for name, numbers in assigned if name == topic for partition in numbers)

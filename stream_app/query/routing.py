@@ -8,7 +8,6 @@ from aiohttp import web
 
 from stream_app.contract.string_columns import strings
 from stream_app.kafka.key_partitions import key_partitions
-from stream_app.query.addresses import WorkerAddress
 from stream_app.query.forwarding import HOP, Forwarder
 from stream_app.query.refusals import Refusal, in_rebalance
 
@@ -28,27 +27,20 @@ class Router:
         Raises `Refusal` in a rebalance, and when the owner cannot be asked. A question that was forwarded is not
         forwarded again.
         """
-        owner = self.owner(partition, request.headers.get(HOP))
-        return None if owner is None else await self._forwarder.ask(owner, request)
+        if self.is_own(partition, request.headers.get(HOP)):
+            return None
+        return await self._forwarder.ask(partition, self._spread(partition) or "", request)
 
-    def owner(self, partition: int, hop: str | None) -> WorkerAddress | None:
-        """Returns who is to be asked about a partition, None: nobody else; `hop`: whom a forwarding worker meant.
-
-        Raises `Refusal`.
-        """
+    def is_own(self, partition: int, hop: str | None) -> bool:
+        """Returns whether a partition is this worker's; `hop`: whom a forwarding worker meant. Raises `Refusal`."""
         if hop is not None and hop != self._name:
             raise _misled()
         owned = self._owned()
         if owned is None:
             raise in_rebalance()
-        if partition in owned:
-            return None
-        if hop is not None:
+        if hop is not None and partition not in owned:
             raise in_rebalance()  # of which one of the two has not heard yet
-        owner = WorkerAddress.read(self._spread(partition) or "")
-        if owner is None:
-            raise _silent(partition)
-        return owner
+        return partition in owned
 
 
 def partition_of(user: str, partitions: int) -> int:
@@ -61,12 +53,4 @@ def _misled() -> Refusal:
         "owner_unreachable",
         "this question was forwarded to another worker, but came here: each worker needs an address of its own",
         setting="NEXTACT_ADVERTISED",
-    )
-
-
-def _silent(partition: int) -> Refusal:
-    return Refusal(
-        "owner_unreachable",
-        f"partition {partition} belongs to a worker that answers no questions: one of an older version, which is to be "
-        "upgraded, or one that has told the others no address",
     )

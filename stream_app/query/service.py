@@ -12,7 +12,7 @@ from stream_app.query.addresses import WorkerAddress, own_address, this_machine
 from stream_app.query.asking import AskedEngine, Asking
 from stream_app.query.forwarding import Forwarder, name_in_hops, sign
 from stream_app.query.handlers import Handlers, application
-from stream_app.query.members import Members, members_of
+from stream_app.query.members import Members, owners_now
 from stream_app.query.memory import AnswersInMemory
 from stream_app.query.questions import AnswerSources, Questions
 from stream_app.query.routing import Router
@@ -31,7 +31,7 @@ class QuestionService:
         self._settings, self._name = settings, view.name
         self.memory = AnswersInMemory(settings.answers_in_memory)
         self._hop_name, self._machine = name_in_hops(settings.group, view.name), this_machine()
-        members = Members(partial(members_of, settings), time.monotonic)
+        members = Members(partial(owners_now, settings), time.monotonic)
         self._forwarder = Forwarder(settings.group, self._machine, members)
         self._router = Router(self._hop_name, lambda: self.memory.partitions, view.spread, self._forwarder)
         self.stored = StoredUsers(view.read, view.not_ready, view.fail)

@@ -35,6 +35,7 @@ from stream_app.kafka.topic_admin import ensure_topics, message_limits
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
+from stream_app.query.addresses import is_spread
 from stream_app.query.service import QuestionService
 from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
@@ -166,7 +167,9 @@ class Worker:
             metrics_port = await self._http.start(settings.http_host, settings.http_port)
             stopping.push_async_callback(self._http.stop)
             stopping.push_async_callback(self._questions.stop)
-            self._app.conf.canonical_url = (await self._questions.start(metrics_port)).spread()
+            address = await self._questions.start(metrics_port)
+            if is_spread(settings):
+                self._app.conf.canonical_url = address.spread()
             await self._delivery.start()
             stopping.push_async_callback(self._delivery.stop)
             stopping.push_async_callback(self._items.stop)

@@ -139,9 +139,7 @@ def _questions() -> list[Row]:
     ]
 
 
-SAMPLER: Final = Row(
-    "sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S, asks=True
-)
+SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
 
 ROWS: Final = (
     Row("calm", inject.calm, growth_mb=CALM_MB),

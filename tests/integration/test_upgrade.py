@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 import torch
+from aiohttp import ClientSession
 from prometheus_client import CollectorRegistry
 
 from model.data.events import SEARCH, Event, actions_of
@@ -36,6 +37,7 @@ from stream_app.versions.promotions import Promotion, publish_promotion
 from stream_app.worker.warm_up import process
 from tests.faults.load import Mix, Publisher, records
 from tests.faults.oracle import Topics, compare_hidden, final_states, judge
+from tests.faults.questions import ask
 from tests.faults.replay import replay
 from tests.faults.stream import caught_up, lag
 from tests.faults.supervisor import Slot, Supervisor
@@ -105,12 +107,24 @@ async def there_and_back(upgrade: Upgrade) -> None:
     await upgrade.go_on()
     upgrade.of_now(one)
     await upgrade.kill(one)  # old and new
+    await check_questions(one)
     upgrade.of_now(other)
     await upgrade.kill(other)  # new only
     upgrade.of_before(one, other)
     await upgrade.kill(one, other)  # old only again
     upgrade.of_now(one, other, write_format="current")
     await upgrade.kill(one, other)  # new for good
+    await check_questions(one, other, refused=False)
+
+
+async def check_questions(*new: Slot, refused: bool = True) -> None:
+    """New workers answer for all users of theirs; of those of an older worker they say that it is to be upgraded."""
+    async with ClientSession() as session:
+        asked = [await ask(session, slot, f"u{number}") for slot in new for number in range(MIX.users)]
+    assert {one.status for one in asked} == {200, *([503] if refused else [])}
+    refusals = [one.content["error"] for one in asked if one.status == 503]
+    assert {one["code"] for one in refusals} <= {"owner_unreachable"}
+    assert all("upgraded" in one["message"] for one in refusals)
 
 
 async def run(upgrade: Upgrade) -> None:

@@ -103,7 +103,7 @@ class AskedWorker:
     def __init__(self, settings: Settings, partitions: Sequence[int] = range(PARTITIONS), name: str = "w1") -> None:
         self.name = name
         self.spread: dict[int, str] = {}  # what the group has heard of the partitions' owners
-        self.members: dict[str, WorkerAddress] = {}  # where Kafka says that they are
+        self.present: dict[int, WorkerAddress] = {}  # where Kafka says that they are now
         self.settings = settings.model_copy(update={"partitions": PARTITIONS, "api_port": 0, "hidden": HIDDEN})
         self.memory = AnswersInMemory(self.settings.answers_in_memory)
         self.memory.resume(partitions)
@@ -147,8 +147,8 @@ class AskedWorker:
     async def answering(self) -> AsyncIterator[str]:
         """Answers meanwhile, at an address."""
 
-        async def present() -> Mapping[str, WorkerAddress]:
-            return self.members
+        async def present() -> Mapping[int, WorkerAddress]:
+            return self.present
 
         name = name_in_hops(self.settings.group, self.name)
         forwarder = Forwarder(self.settings.group, MACHINE, Members(present, lambda: 0.0))

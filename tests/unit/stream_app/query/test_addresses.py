@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.errors import UsageError
-from stream_app.query.addresses import WorkerAddress, host_address, own_address, this_machine
+from stream_app.query.addresses import WorkerAddress, host_address, is_spread, own_address, this_machine
 from stream_app.settings import Settings, load_settings
 
 HERE, ELSEWHERE = "machine of this worker", "another machine"
@@ -84,6 +84,16 @@ def test_without_a_way_to_the_brokers_the_host_goes_by_its_name() -> None:
 
 def test_a_machine_has_one_name() -> None:
     assert this_machine() == this_machine()
+
+
+def test_an_older_worker_can_take_the_place_back() -> None:
+    for instance_id, write_format, spread in (
+        ("", "previous", True),
+        ("one", "current", True),
+        ("one", "previous", False),
+    ):
+        settings = load_settings({"instance_id": instance_id, "write_format": write_format})
+        assert is_spread(settings) is spread
 
 
 def test_settings_have_no_address_of_their_own() -> None:

@@ -180,12 +180,26 @@ def test_a_worker_that_has_moved_is_asked_where_it_is_now() -> None:
 
     async def body() -> None:
         async with first.answering() as here, second.answering() as there, OtherProgram().listening() as before:
-            for url in (before, "http://127.0.0.1:9"):
-                first.spread[PARTITION] = str(at(url).spread())
-                first.members["two"] = at(there)
+            for heard in (str(at(before).spread()), str(at("http://127.0.0.1:9").spread()), "http://vm:6066"):
+                first.spread[PARTITION] = heard
+                first.present[PARTITION] = at(there)
                 assert (await ask(here))[0] == 200
-                first.members.clear()  # from now on nobody has to be asked where it is
+                first.present.clear()  # from now on nobody has to be asked where it is
                 assert (await ask(here))[0] == 200
+
+    asyncio.run(body())
+
+
+def test_a_worker_of_an_older_version_is_not_asked() -> None:
+    first, _ = two_workers()
+
+    async def body() -> None:
+        async with first.answering() as here:
+            for heard in ({}, {PARTITION: "http://vm:6066"}):
+                first.spread.update(heard)
+                status, answer, _ = await ask(here)
+                assert (status, answer["error"]["code"]) == (503, "owner_unreachable")
+                assert "to be upgraded" in answer["error"]["message"]
 
     asyncio.run(body())
 

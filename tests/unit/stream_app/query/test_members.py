@@ -6,11 +6,15 @@ import asyncio
 import json
 
 import pytest
-from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberMetadata
+from aiokafka.coordinator.protocol import (
+    ConsumerProtocol,
+    ConsumerProtocolMemberAssignment,
+    ConsumerProtocolMemberMetadata,
+)
 
 from stream_app.errors import BrokerUnreachable
 from stream_app.query.addresses import WorkerAddress
-from stream_app.query.members import Addresses, Members, _addresses
+from stream_app.query.members import Members, Owners, _owners
 
 ONE = WorkerAddress("http://10.0.0.5:9680", "one")
 
@@ -18,10 +22,10 @@ ONE = WorkerAddress("http://10.0.0.5:9680", "one")
 class Kafka:
     """Says where workers are, as often as it is asked."""
 
-    def __init__(self, *answers: Addresses | Exception) -> None:
+    def __init__(self, *answers: Owners | Exception) -> None:
         self.answers, self.asked = list(answers), 0
 
-    async def __call__(self) -> Addresses:
+    async def __call__(self) -> Owners:
         self.asked += 1
         await asyncio.sleep(0)
         answer = self.answers.pop(0)
@@ -32,15 +36,15 @@ class Kafka:
 
 def test_kafka_is_asked_once_a_second_however_many_ask() -> None:
     now = [100.0]
-    kafka = Kafka({}, {"one": ONE})
+    kafka = Kafka({}, {3: ONE})
     members = Members(kafka, lambda: now[0])
 
     async def body() -> None:
-        assert await asyncio.gather(*(members.address_of("one") for _ in range(50))) == [None] * 50
+        assert await asyncio.gather(*(members.owner_of(3) for _ in range(50))) == [None] * 50
         assert kafka.asked == 1
         now[0] += 1.0
-        assert await members.address_of("one") == ONE
-        assert await members.address_of("two") is None
+        assert await members.owner_of(3) == ONE
+        assert await members.owner_of(4) is None
         assert kafka.asked == 2
 
     asyncio.run(body())
@@ -48,17 +52,24 @@ def test_kafka_is_asked_once_a_second_however_many_ask() -> None:
 
 def test_nobody_is_anywhere_where_kafka_does_not_say(caplog: pytest.LogCaptureFixture) -> None:
     members = Members(Kafka(BrokerUnreachable("no broker at kafka:9092")), lambda: 0.0)
-    assert asyncio.run(members.address_of("one")) is None
+    assert asyncio.run(members.owner_of(3)) is None
     assert "no broker at kafka:9092" in caplog.text
 
 
-def test_addresses_are_read_of_members_that_are_workers() -> None:
-    def member(user_data: bytes) -> dict[str, bytes]:
-        metadata = ConsumerProtocolMemberMetadata(4, ["events"], user_data)
-        return {"member_metadata": ConsumerProtocol.METADATA.encode(metadata)}
+def member(user_data: bytes, *assigned: tuple[str, list[int]]) -> dict[str, bytes]:
+    metadata = ConsumerProtocolMemberMetadata(4, ["events"], user_data)
+    assignment = ConsumerProtocolMemberAssignment(4, list(assigned), b"")
+    return {
+        "member_metadata": ConsumerProtocol.METADATA.encode(metadata),
+        "member_assignment": ConsumerProtocol.ASSIGNMENT.encode(assignment),
+    }
 
+
+def test_owners_are_read_of_members_that_are_workers() -> None:
     old = json.dumps({"url": "http://vm:6066", "assignment": {}}).encode()
     new = json.dumps({"url": str(ONE.spread()), "assignment": {}}).encode()
-    others = [member(b""), member(b"\xff"), member(b"[1]"), member(b"{}"), {"member_metadata": b""}]
-    described = {"groups": [{"members": [member(old), member(new), *others]}]}
-    assert list(_addresses(described)) == [ONE]
+    waiting = {"member_metadata": b"", "member_assignment": b""}  # as all are in a rebalance
+    others = [member(text, ("events", [4])) for text in (b"", b"\xff", b"[1]", b"{}", old)]
+    of_one = member(new, ("events", [1, 3]), ("changelog", [1, 2, 3]))
+    described = {"groups": [{"members": [*others, waiting, of_one]}]}
+    assert dict(_owners(described, "events")) == {1: ONE, 3: ONE}
