@@ -69,6 +69,7 @@ class RowFile:
     _line: int = field(default=0, init=False, repr=False)  # that was read last
     fields: ClassVar[Sequence[str]] = ()  # of the contract
     kind: ClassVar[str] = ""  # what a row is
+    option: ClassVar[str] = "--column"  # by which a user says which column holds a field
 
     def __post_init__(self) -> None:
         for name in self.columns:
@@ -173,7 +174,7 @@ class RowFile:
             if name in needed:
                 raise InputUnreadable(
                     f"{self.path}: no column {sources[name]!r} for {name}; there are: {', '.join(header)}. "
-                    f"Say which one it is with --column {name}=...{self._otherwise(name)}"
+                    f"Say which one it is with {self.option} {name}=...{self._otherwise(name)}"
                 )
             del sources[name]
         return sources

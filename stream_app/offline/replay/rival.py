@@ -42,6 +42,7 @@ class RivalFile(RowFile):
     _zone: tzinfo = field(init=False, repr=False)
     fields: ClassVar = ("time", "user", "items")
     kind: ClassVar = "rival's"
+    option: ClassVar = "--rival-column"
 
     def __post_init__(self) -> None:
         RowFile.__post_init__(self)  # not by super(), which slots have another class for
