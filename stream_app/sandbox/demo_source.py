@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from stream_app.kafka.publisher import Event, RawRecord
-from stream_app.sandbox.assortment import Assortment, title
+from stream_app.sandbox.assortment import Assortment, category_path, title
 from stream_app.sandbox.simulate import Shop, with_duplicates, with_poison
 from stream_app.sandbox.site import Site, catalogue_feed
 from stream_app.sandbox.story.story import RivalLists
@@ -50,6 +50,7 @@ def simulated_source(history: int, seed: int) -> DemoSource:
     # A shop opens empty and takes a while to reach its rate: twice the time is enough to stay in the past.
     shop = Shop(seed, start=time.time() - 2 * history / _SHOP_RATE, rate=_SHOP_RATE)
     titles = {item.item_id: title(item) for item in shop.catalogue.items}
+    categories = {item.item_id: category_path(item) for item in shop.catalogue.items}
     assortment = Assortment(shop.catalogue, random.Random(seed), round(1000 * time.time()))
     site, rng = Site(shop.catalogue, assortment, random.Random(seed)), random.Random(seed)
     return DemoSource(
@@ -59,7 +60,7 @@ def simulated_source(history: int, seed: int) -> DemoSource:
         live=with_faults(site.records(shop.events(now=time.time)), rng),
         feed=lambda settings: catalogue_feed(assortment, settings),
         title_of=lambda item: titles.get(item, ""),
-        category_of=lambda _item: "",
+        category_of=lambda item: categories.get(item, ""),
     )
 
 

@@ -115,28 +115,47 @@ class Columns:
 
     def share(self, teller: Teller) -> Share:
         """Returns the share of targets that one of them found."""
-        return share_of(self.hits(teller), self.users, 0.0, 1.0)
+        return share_of(self.hits(teller), self.users)
 
     def gain(self, over: Teller) -> Share:
         """Returns how much larger nextact's share is, target by target."""
-        return share_of(self.hits("nextact") - self.hits(over), self.users, -1.0, 1.0)
+        return difference_of(self.hits("nextact") - self.hits(over), self.users)
 
 
-def share_of(values: NDArray[np.float64], users: NDArray[np.int64], least: float, most: float) -> Share:
-    """Returns the mean of values (N,) with its 95 % interval, clustered by their users (N,).
+def share_of(hits: NDArray[np.float64], users: NDArray[np.int64]) -> Share:
+    """Returns the share of hits (N,) with its 95 % interval over their users (N,).
 
-    A user's targets hang together, so the interval is one over users: the standard error of a ratio of sums over users
-    (the linearised one, with the normal distribution). All from `least` to `most` where there are fewer than two users.
+    A user's targets hang together. So the interval is Wilson's for as many targets that hang on nothing as would have
+    the same standard error: that of a ratio of sums over users. Where all or none hit, as many as there are users.
     """
-    n = len(values)
+    n = len(hits)
     if not n:
-        return Share(0.0, least, most, 0)
+        return Share(0.0, 0.0, 1.0, 0)
+    mean, error = _mean_and_error(hits, users)
+    spread, most = mean * (1 - mean), float(n)
+    if spread == 0 or len(np.unique(users)) < 2:
+        most = float(len(np.unique(users)))
+    elif error > 0:
+        most = min(most, spread / error**2)
+    weight = _SIDE**2 / most
+    centre, side = (mean + weight / 2) / (1 + weight), _SIDE * sqrt(spread / most + weight / (4 * most)) / (1 + weight)
+    return Share(mean, max(0.0, centre - side), min(1.0, centre + side), n)
+
+
+def difference_of(gains: NDArray[np.float64], users: NDArray[np.int64]) -> Share:
+    """Returns the mean of gains (N,), from -1 to 1, with its 95 % interval over their users (N,)."""
+    if len(np.unique(users)) < 2:
+        return Share(float(gains.mean()) if len(gains) else 0.0, -1.0, 1.0, len(gains))
+    mean, error = _mean_and_error(gains, users)
+    return Share(mean, max(-1.0, mean - _SIDE * error), min(1.0, mean + _SIDE * error), len(gains))
+
+
+def _mean_and_error(values: NDArray[np.float64], users: NDArray[np.int64]) -> tuple[float, float]:
+    """Returns the mean of values (N,) and its standard error, clustered by their users (N,); 0.0 for one user."""
     mean, (_, numbers) = float(values.mean()), np.unique(users, return_inverse=True)
     residuals = np.bincount(numbers, values - mean)
-    if len(residuals) < 2:
-        return Share(mean, least, most, n)
-    error = sqrt(float((residuals**2).sum()) * len(residuals) / (len(residuals) - 1)) / n
-    return Share(mean, max(least, mean - _SIDE * error), min(most, mean + _SIDE * error), n)
+    count = len(residuals)
+    return mean, sqrt(float((residuals**2).sum()) * count / max(count - 1, 1)) / len(values)
 
 
 def _bits(*flags: bool) -> int:

@@ -93,7 +93,7 @@ def _shares(columns: Columns, tellers: Sequence[Teller], frame: Frame) -> str:
         f"{len(columns):,} next items of {len(np.unique(columns.users)):,} shoppers. Each action on an item scores "
         "what was published after the same shopper's action before it.",
         f'<div class="bars">{"".join(rows)}</div>{_gains(columns, tellers)}'
-        '<p class="soft">The lines are 95 % intervals over shoppers (clustered: a shopper\'s items hang together).</p>',
+        '<p class="soft">The lines are 95 % intervals over shoppers, whose items hang together and count as fewer.</p>',
     )
 
 

@@ -37,7 +37,7 @@ def test_some_events_are_repeated_and_some_records_are_not_events() -> None:
 
 
 def test_the_simulated_shop_has_a_past_titles_and_events_that_follow() -> None:
-    source = simulated_source(500, 1)
+    source = simulated_source(5000, 1)
     past = [event for event in islice(source.records, 500) if isinstance(event, dict)]
     live = [event for event in islice(source.live, 50) if isinstance(event, dict)]
     assert source.simulated
@@ -45,5 +45,5 @@ def test_the_simulated_shop_has_a_past_titles_and_events_that_follow() -> None:
     assert live
     items = {event["item_id"] for event in past if "item_id" in event}
     assert items
-    assert all(source.title_of(item) for item in items)
+    assert all(source.title_of(item) and source.category_of(item) for item in items)
     assert source.title_of("nothing of ours") == ""

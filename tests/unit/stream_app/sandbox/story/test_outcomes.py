@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream_app.sandbox.story.outcomes import NAMES, TELLERS, Outcome, Outcomes, Share, share_of
+from stream_app.sandbox.story.outcomes import NAMES, TELLERS, Outcome, Outcomes, Share, difference_of, share_of
 
 
 def outcome(user: str, *, nextact: bool = False, rival: bool = False, category: str = "", **flags: bool) -> Outcome:
@@ -19,7 +19,7 @@ def test_an_interval_is_about_that_of_drawing_users_again() -> None:
     counts = rng.integers(1, 12, 400)
     users = np.repeat(np.arange(400), counts)
     hits = (rng.random(len(users)) < chances[users]).astype(np.float64)
-    share = share_of(hits, users, 0.0, 1.0)
+    share = share_of(hits, users)
     sums = np.bincount(users, hits)
     means = []
     for _ in range(2000):
@@ -32,10 +32,31 @@ def test_an_interval_is_about_that_of_drawing_users_again() -> None:
     assert share.high - share.mean > 1.1 * alone, "as if targets of a user did not hang together"
 
 
+def test_an_interval_of_targets_that_hang_on_nothing_is_wilsons() -> None:
+    share = share_of(np.array([1.0] * 8 + [0.0] * 2), np.arange(10))
+    assert [share.low, share.high] == pytest.approx([0.49, 0.943], abs=0.03)  # Wilson, 8 of 10
+
+
 def test_little_says_little() -> None:
-    assert share_of(np.zeros(0), np.zeros(0, np.int64), 0.0, 1.0) == Share(0.0, 0.0, 1.0, 0)
-    assert share_of(np.ones(3), np.zeros(3, np.int64), 0.0, 1.0) == Share(1.0, 0.0, 1.0, 3)
-    assert share_of(np.ones(3), np.arange(3), 0.0, 1.0) == Share(1.0, 1.0, 1.0, 3)
+    assert share_of(np.zeros(0), np.zeros(0, np.int64)) == Share(0.0, 0.0, 1.0, 0)
+    for hits in (np.ones(3), np.zeros(3)):
+        one, three = share_of(hits, np.zeros(3, np.int64)), share_of(hits, np.arange(3))
+        assert one.high - one.low > three.high - three.low > 0.5
+        assert one.low <= one.mean <= one.high
+    assert share_of(np.zeros(1000), np.arange(1000)).high < 0.004
+    alike = share_of(np.tile([1.0, 0.0], 50), np.repeat(np.arange(50), 2))  # each user hits every other time
+    assert alike.high - alike.low > 0.15
+
+
+def test_a_difference_is_paired() -> None:
+    rng = np.random.default_rng(2)
+    users = np.repeat(np.arange(200), 5)
+    ours = (rng.random(1000) < 0.5).astype(np.float64)
+    theirs = np.where(rng.random(1000) < 0.05, 0.0, ours)
+    gain = difference_of(ours - theirs, users)
+    assert 0 < gain.low < gain.mean < gain.high < 0.05
+    assert difference_of(np.ones(3), np.zeros(3, np.int64)) == Share(1.0, -1.0, 1.0, 3)
+    assert difference_of(np.zeros(0), np.zeros(0, np.int64)) == Share(0.0, -1.0, 1.0, 0)
 
 
 def test_targets_are_counted_by_teller_flag_and_category() -> None:
