@@ -25,7 +25,7 @@ from tests.faults.replay import Expected, Place, Record
 from tests.faults.supervisor import Slot, Supervisor
 from tests.faults.waiting import until
 
-_PAUSE_S: Final = 0.02  # between two questions of one who asks
+_PAUSE_S: Final = 0.04  # between two questions of one who asks
 _WHO_ASK: Final = 2  # at once
 _CLOCKS_MS: Final = 20  # by which clocks, and the rounding of times, may differ
 _KNOWN_MS: Final = 15_000  # after which whoever was answered is known to whoever owns their partition

@@ -139,7 +139,9 @@ def _questions() -> list[Row]:
     ]
 
 
-SAMPLER: Final = Row("sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S)
+SAMPLER: Final = Row(
+    "sampler", inject.sampler, mix=_EVERYTHING, workers=2, tolerated=_WITHOUT_BROKERS, limit_s=WORST_S, asks=True
+)
 
 ROWS: Final = (
     Row("calm", inject.calm, growth_mb=CALM_MB),

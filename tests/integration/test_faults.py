@@ -24,4 +24,5 @@ def test_nothing_is_lost_or_wrong_when_workers_and_a_broker_die(
     assert run["faults"].keys() >= {"kill -9", "kill -9 at predictions-sent", "SIGTERM", "kill broker"}
     assert report["events"] > 1000
     assert report["poison"] > 20
-    assert report["lost"] == report["wrong_answers"] == report["wrong_states"] == 0
+    assert report["lost"] == report["wrong_answers"] == report["wrong_states"] == report["wrong_questions"] == 0
+    assert run["questions"]["200"] > 200

@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -63,18 +64,23 @@ def share_partitions(first: Running, second: Running) -> None:
     )
 
 
-def check_answers(worker: Running, seen: Seen, owners: Mapping[int, str], since: int = 0) -> None:
-    """Asks a worker about every user of the events from a number on; each answer is the newest prediction of that
-    user, of the owner."""
-    active = {record.key for record in sorted(seen.events, key=lambda record: record.timestamp)[since:]}
+def check_answers(worker: Running, seen: Seen, owners: Mapping[int, str]) -> Counter[str]:
+    """Asks a worker about every user; each answer is the newest prediction of that user, or one from their state after
+    the same event, of the owner. Returns how many there are of each."""
+    sources: Counter[str] = Counter()
     for user, (partition, prediction) in newest(seen).items():
-        if user.encode() not in active:
-            continue
         answer = ask(worker, about(user))
         assert answer.status == 200, answer
         assert answer.content["user_id"] == user
-        assert answer.content["prediction"] == prediction
+        shown, source = answer.content["prediction"], answer.content["source"]
+        sources[source] += 1
+        if source == "published":
+            assert shown == prediction
+        else:
+            same = ("user_id", "history_length")
+            assert {name: shown[name] for name in same} == {name: prediction[name] for name in same}
         assert (answer.content["partition"], answer.content["worker"]) == (partition, owners[partition])
+    return sources
 
 
 def owners_of(*workers: Running) -> dict[int, str]:
@@ -88,18 +94,21 @@ def test_any_worker_answers_for_any_user_and_goes_on_after_a_kill(settings: Sett
     events = shop_events(1500)
     first, second = start("worker"), start("worker")
     share_partitions(first, second)
+    for worker in (first, second):  # from the first question on answers are kept
+        assert ask(worker, "/v1/users").content == {"users": []}
+        assert ask(worker, about("nobody")).code == "unknown_user"
     send_all(settings, events[:1000])
     seen = wait_answered(first, settings)
     owners = owners_of(first, second)
     assert sorted(owners) == [0, 1, 2, 3]
     assert len(set(owners.values())) == 2
     for worker in (first, second):
-        check_answers(worker, seen, owners)
+        assert check_answers(worker, seen, owners).keys() == {"published"}
 
     second.kill()
     first.wait_until(lambda: first.metric("nextact_partitions") == 4 and first.metric("nextact_ready") == 1)
     send_all(settings, events[1000:])
-    check_answers(first, wait_answered(first, settings), owners_of(first), since=len(seen.events))
+    assert check_answers(first, wait_answered(first, settings), owners_of(first)).keys() == {"published", "state"}
 
 
 def test_a_worker_that_came_back_on_another_port_is_found_without_a_rebalance(settings: Settings, start: Start) -> None:
