@@ -76,6 +76,14 @@ class LiveRules:
         ranked_keys = np.array(padded, np.uint64).reshape(len(ranked), RANKED)
         return self._answers(ranked, names, next_types, purchases) if answer else None, ranked_keys
 
+    def recommended(self, recent: Sequence[int], count: int) -> list[str]:
+        """Returns the ids of at most so many items that the rules would show now, the best first.
+
+        `recent`: the keys of the user's items, latest first. For the thread in which they learn.
+        """
+        names = self._rules.names
+        return [names[item] for item in self._rules.rank(recent[:COVISIT_WINDOW], count)]
+
     def count_ranks(self, ranks: NDArray[np.int64]) -> None:
         """Counts the ranks of next items in earlier answers, from 1; 0: not among the ranked."""
         self._right_at += np.bincount(ranks, minlength=RANKED + 1)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
+from stream_app.contract.questions.answers import WorkerAnswer
 from stream_app.page import figures
-from stream_app.page.answers import WorkerAbout
 from stream_app.page.chart import Chart, draw_chart
 from stream_app.page.observer import LastingTrouble, Observer
 from stream_app.page.scrape import NO_VERSION, Scrape
@@ -148,7 +148,7 @@ def _workers(observer: Observer) -> list[WorkerRow]:
     ]
 
 
-def _worker(url: str, about: WorkerAbout | None, scrape: Scrape | None) -> WorkerRow:
+def _worker(url: str, about: WorkerAnswer | None, scrape: Scrape | None) -> WorkerRow:
     if about is None:
         return WorkerRow(url, url, "does not answer", False, figures.NOTHING, figures.NOTHING, figures.NOTHING)
     ready = about.ready and scrape is not None

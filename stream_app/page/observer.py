@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from stream_app.page.answers import WorkerAbout
+from stream_app.contract.questions.answers import WorkerAnswer
 from stream_app.page.scrape import read_metrics
 from stream_app.page.tallies import Tallies
 from stream_app.page.worker_client import NoAnswer, Trouble, WorkerClient, starting
@@ -36,7 +36,7 @@ class Observer:
     ) -> None:
         self.workers = workers
         self.tallies = Tallies()
-        self.about: dict[str, WorkerAbout] = {}  # by the API's address, of those that answer
+        self.about: dict[str, WorkerAnswer] = {}  # by the API's address, of those that answer
         self._clock = clock
         self._broker = broker
         self._troubles: dict[str, LastingTrouble] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from typing import Final
@@ -11,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from nicegui import app, ui
 
 from stream_app.contract.demo.headline import read_headline
-from stream_app.page.answers import UserAnswer
+from stream_app.contract.questions.answers import UserAnswer
 from stream_app.page.headline_view import headline_view
 from stream_app.page.live_view import live_view, status_view
 from stream_app.page.observer import LastingTrouble, Observer
@@ -23,6 +24,8 @@ from stream_app.page.worker_client import NoAnswer, first_answer
 _LIVE_S: Final = 1.0  # seconds between two changes of the live view
 _SHOPPER_S: Final = 0.5  # seconds between two questions for a shopper
 _ACTIVE: Final = 20  # users among whom one is chosen
+_TRIES: Final = 8  # to find somebody: a worker remembers who was active from the first question on
+_TRY_AGAIN_S: Final = 0.25  # seconds between two tries
 
 
 def add_pages(observer: Observer, options: PageOptions) -> None:
@@ -75,13 +78,15 @@ def _show_troubles(element: ui.html, troubles: list[LastingTrouble]) -> None:
 
 async def address_of_somebody(observer: Observer) -> str:
     """Returns the address of the view of somebody who is active, chosen at random."""
-    try:
-        users = await first_answer(observer.workers, lambda worker: worker.active(_ACTIVE))
-    except NoAnswer:
-        return "/shopper"
-    if not users:
-        return "/shopper?nobody=true"
-    return "/shopper?" + urlencode({"user": random.choice(users).user_id})
+    for _ in range(_TRIES):
+        try:
+            users = await first_answer(observer.workers, lambda worker: worker.active(_ACTIVE))
+        except NoAnswer:
+            return "/shopper"
+        if users:
+            return "/shopper?" + urlencode({"user": random.choice(users).user_id})
+        await asyncio.sleep(_TRY_AGAIN_S)
+    return "/shopper?nobody=true"
 
 
 class _LivePanels:

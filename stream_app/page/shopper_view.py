@@ -8,8 +8,8 @@ from typing import Final
 
 from stream_app.contract.predictions import Preferences, PriceBand, Reason
 from stream_app.contract.profiles.reason_words import reason_text
+from stream_app.contract.questions.answers import CurrentPrediction, PastAction, UserAnswer
 from stream_app.page import figures
-from stream_app.page.answers import AnsweredPrediction, PastAction, UserAnswer
 from stream_app.page.scrape import NO_VERSION
 
 _ACTIONS: Final = 12  # past actions that are shown
@@ -72,7 +72,6 @@ class Item:
     item_id: str
     reasons: list[str]
     new: bool
-    by_rules: bool  # the rules recommend it, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +107,10 @@ class SeenAnswers:
 
 
 def identity(answer: UserAnswer) -> object:
-    """Returns what is another value whenever an answer says something else than how old it is."""
+    """Returns what is another value whenever there is something new of a user; how old it is, and what the rules have
+    learned from others meanwhile, is nothing new."""
     prediction = answer.prediction
-    return (prediction.prediction_id, prediction.history_length, prediction.model_version, answer.source, answer.rules)
+    return (prediction.prediction_id, prediction.history_length, prediction.model_version, answer.source)
 
 
 def shopper_view(answer: UserAnswer, seen: SeenAnswers) -> ShopperView:
@@ -136,7 +136,7 @@ def shopper_view(answer: UserAnswer, seen: SeenAnswers) -> ShopperView:
         segment=prediction.segment.name if prediction.segment else "",
         fit=figures.percent(prediction.segment.fit) if prediction.segment else "",
         items=_items(answer, name_of, seen),
-        rules=None if answer.rules is None else [name_of(item) for item in answer.rules[:_ITEMS]],
+        rules=_rules(answer, name_of),
         said="" if not arrived or not steps else f"{steps[0].did} {steps[0].item}".strip(),
     )
     seen.actions = prediction.history_length
@@ -175,7 +175,7 @@ def _last_of(category: str) -> str:
     return category.rsplit(">", 1)[-1].strip()
 
 
-def _next_actions(prediction: AnsweredPrediction, name_of: TitleOf, seen: SeenAnswers) -> list[Bar]:
+def _next_actions(prediction: CurrentPrediction, name_of: TitleOf, seen: SeenAnswers) -> list[Bar]:
     most = max((action.probability for action in prediction.next_actions), default=0.0)
     bars = []
     for action in prediction.next_actions[:_NEXT]:
@@ -187,7 +187,7 @@ def _next_actions(prediction: AnsweredPrediction, name_of: TitleOf, seen: SeenAn
     return bars
 
 
-def _chances(prediction: AnsweredPrediction, seen: SeenAnswers) -> list[Bar]:
+def _chances(prediction: CurrentPrediction, seen: SeenAnswers) -> list[Bar]:
     chances = (
         ("buys soon", "among their next events", prediction.purchase_probability),
         ("leaves now", "no action within 30 minutes", prediction.leave_probability),
@@ -229,10 +229,16 @@ def _items(answer: UserAnswer, name_of: TitleOf, seen: SeenAnswers) -> list[Item
             item_id=one.item_id,
             reasons=_reasons(reasons.get(one.item_id), name_of),
             new=not first and one.item_id not in seen.items,
-            by_rules=one.item_id in (answer.rules or ()),
         )
         for rank, one in enumerate(prediction.recommendations[:_ITEMS], 1)
     ]
+
+
+def _rules(answer: UserAnswer, name_of: TitleOf) -> list[str] | None:
+    """Returns what the rules would have said; None where they said it themselves, or were not asked."""
+    if answer.rules is None or answer.prediction.model_version == NO_VERSION:
+        return None
+    return [name_of(item) for item in answer.rules[:_ITEMS]]
 
 
 def _reasons(reason: Reason | None, name_of: TitleOf) -> list[str]:

@@ -13,7 +13,14 @@ import msgspec
 from yarl import URL
 
 from model.errors import NextactError
-from stream_app.page.answers import ActiveUser, ActiveUsers, Problem, Refusal, UserAnswer, WorkerAbout
+from stream_app.contract.questions.answers import (
+    ActiveUser,
+    ActiveUsers,
+    ErrorAnswer,
+    ErrorContent,
+    UserAnswer,
+    WorkerAnswer,
+)
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=3, connect=2)  # seconds
 _MOST: Final = 8 << 20  # bytes of an answer
@@ -61,13 +68,13 @@ class WorkerClient:
         if self._session is not None:
             await self._session.close()
 
-    async def about(self) -> WorkerAbout:
+    async def about(self) -> WorkerAnswer:
         """Asks what worker this is. Raises `NoAnswer`, as all that follow do."""
-        return await self._ask("/v1/worker", WorkerAbout)
+        return await self._ask("/v1/worker", WorkerAnswer)
 
     async def user(self, user_id: str) -> UserAnswer:
         """Asks what is known of a user."""
-        return await self._ask(f"/v1/users/{quote(user_id, safe='')}", UserAnswer)
+        return await self._ask(f"/v1/users/{quote(user_id, safe='')}?rules=true", UserAnswer)
 
     async def active(self, most: int) -> list[ActiveUser]:
         """Asks who was answered last, newest first."""
@@ -97,7 +104,7 @@ class WorkerClient:
         try:
             if status == 200:
                 return msgspec.json.decode(body, type=kind)
-            raise NoAnswer(refused(self.url, status, msgspec.json.decode(body, type=Refusal).error))
+            raise NoAnswer(refused(self.url, status, msgspec.json.decode(body, type=ErrorAnswer).error))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise NoAnswer(strange(self.url, status)) from error
 
@@ -132,7 +139,7 @@ def unreachable(url: str, reason: str) -> Trouble:
     )
 
 
-def refused(url: str, status: int, problem: Problem) -> Trouble:
+def refused(url: str, status: int, problem: ErrorContent) -> Trouble:
     """Returns what to say of a worker's refusal."""
     advice = {
         "no_token": "Start the page with --token-file and a file that holds one of the worker's tokens.",
@@ -144,7 +151,7 @@ def refused(url: str, status: int, problem: Problem) -> Trouble:
         "too_many": "Others ask, too: NEXTACT_API_RATE limits what one address may ask.",
     }.get(problem.code, f"See {problem.setting}." if problem.setting else "The worker's log may say more.")
     what = problem.message if problem.code == "unknown_user" else f"The worker at {url} says: {problem.message}"
-    return Trouble(what.rstrip("."), advice, problem.code or str(status))
+    return Trouble(what.rstrip("."), advice, problem.code)
 
 
 def starting(url: str) -> Trouble:

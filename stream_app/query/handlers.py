@@ -48,11 +48,11 @@ class Handlers:
 
     async def user(self, request: web.Request) -> web.Response:
         """Answers what is known of a user."""
-        user = _id_in(request, "user")
+        user, rules = _id_in(request, "user"), _flag(request, "rules")
         partition = partition_of(user, self._partitions)
         if (answer := await self._router.forwarded(partition, request)) is not None:
             return answer
-        return json_response(await self._questions.user(partition, user))
+        return json_response(await self._questions.user(partition, user, rules=rules))
 
     async def rank(self, request: web.Request) -> web.Response:
         """Answers how well items fit a user."""
@@ -165,6 +165,14 @@ async def _body_of(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(await request.read())
     except DECODE_ERRORS as error:
         raise Refusal("bad_request", f"the body: {error}") from None
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    """Returns a flag in the query string; without it, False."""
+    text = request.query.get(name, "false")
+    if text not in ("true", "false"):
+        raise Refusal("bad_request", f"`{name}` is true or false")
+    return text == "true"
 
 
 def _number(request: web.Request, name: str, default: int, most: int) -> int:

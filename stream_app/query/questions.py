@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from model.data.events import item_key
 from model.errors import RecordCorrupt
 from stream_app.contract.questions.answers import (
     MOST_HISTORY,
@@ -28,8 +30,10 @@ from stream_app.query.refusals import Refusal, in_rebalance
 from stream_app.query.stored_users import Owner, StoredUsers
 from stream_app.query.view import WorkerView
 
+_BY_RULES: Final = 10  # items that the rules recommend, at most
 
-class _EncodedUser(msgspec.Struct, frozen=True):
+
+class _EncodedUser(msgspec.Struct, frozen=True, omit_defaults=True):
     """`UserAnswer` with the prediction as the bytes that were published."""
 
     user_id: str
@@ -40,6 +44,7 @@ class _EncodedUser(msgspec.Struct, frozen=True):
     age_ms: int
     partition: int
     worker: str
+    rules: list[str] | None = None
 
 
 class _UserFacts(NamedTuple):
@@ -91,13 +96,17 @@ class Questions:
         self._items = KnownItems(view.engine, view.catalogue)
         self.what_fits = RankQuestions(sources.asking, sources.memory, self._items, self._now)
 
-    async def user(self, partition: int, user_id: str) -> Any:
-        """Returns a `UserAnswer` to be encoded. Raises `Refusal`."""
+    async def user(self, partition: int, user_id: str, *, rules: bool = False) -> Any:
+        """Returns a `UserAnswer` to be encoded, with what the `rules` say if asked for. Raises `Refusal`."""
+        found = await self._find(partition, user_id)
+        return self._encoded(found, await self._recommended_by_rules(found.past) if rules else None)
+
+    async def _find(self, partition: int, user_id: str) -> _UserFacts:
         found = self._memory.find(user_id)
         if found is not None and found.partition == partition:
             record = self._stored.find([(partition, user_id)]).get((partition, user_id))
             past = None if record is None else self._past(record)
-            return self._encoded(_UserFacts((partition, user_id), found.value, past, "published", found.record_time))
+            return _UserFacts((partition, user_id), found.value, past, "published", found.record_time)
         owned = self._memory.generation
         answer = await self._asking.ask(StateQuestion((partition, user_id)))
         if self._memory.generation is not owned:
@@ -105,18 +114,26 @@ class Questions:
         past = None if answer is None else self._past(answer.record)
         if answer is None or past is None or past.last_time is None:
             raise Refusal("unknown_user", "nothing is known of this user")
-        return self._encoded(_UserFacts((partition, user_id), answer.prediction, past, "state", past.last_time))
+        return _UserFacts((partition, user_id), answer.prediction, past, "state", past.last_time)
 
-    def _encoded(self, found: _UserFacts) -> _EncodedUser:
+    async def _recommended_by_rules(self, past: RememberedPast | None) -> list[str]:
+        """Asks the rules, in the thread in which they learn."""
+        history = [] if past is None else past.history
+        recent = [item_key(one.item_id) for one in history if one.item_id is not None]
+        ask, loop = self._view.engine.rules.recommended, asyncio.get_running_loop()
+        return await loop.run_in_executor(self._view.thread, ask, recent, _BY_RULES)
+
+    def _encoded(self, found: _UserFacts, rules: list[str] | None) -> _EncodedUser:
         return _EncodedUser(
             user_id=found.owner[1],
             prediction=msgspec.Raw(found.prediction),
-            titles=self._items.titles(_item_ids(_NAMED_ITEMS.decode(found.prediction))),
+            titles=self._items.titles([*_item_ids(_NAMED_ITEMS.decode(found.prediction)), *(rules or ())]),
             history=[] if found.past is None else found.past.history[:MOST_HISTORY],
             source=found.source,
             age_ms=self._age(found.time),
             partition=found.owner[0],
             worker=self._view.name,
+            rules=rules,
         )
 
     def _past(self, record: bytes) -> RememberedPast | None:

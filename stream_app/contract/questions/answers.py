@@ -53,7 +53,7 @@ class PastAction(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds_before: float | None = None  # about so long before the user's last action
 
 
-class UserAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class UserAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of a user now."""
 
     user_id: str
@@ -64,6 +64,7 @@ class UserAnswer(msgspec.Struct, frozen=True, kw_only=True):
     age_ms: Milliseconds  # since the last event that the answer knows of
     partition: int
     worker: str
+    rules: list[str] | None = None  # what the rules that learn live would recommend; only where that was asked for
 
 
 class RankQuestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -64,6 +64,7 @@ def _parameter(name: str, place: str, description: str, schema: Json, **others: 
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH}
 _RELATED: Final = {"type": "integer", "minimum": 1, "maximum": MOST_RELATED, "default": 20}
+_FLAG: Final = {"type": "boolean", "default": False}
 _ACTIVE: Final = {"type": "integer", "minimum": 1, "maximum": MOST_ACTIVE, "default": 1}
 _USER_ID: Final = _parameter("id", "path", "The user's id, percent-encoded.", _ID, required=True)
 
@@ -76,7 +77,10 @@ PATHS: Final = (
         "state.",
         UserAnswer,
         ("unknown_user", *_OF_OWNERS),
-        (_USER_ID,),
+        (
+            _USER_ID,
+            _parameter("rules", "query", "Whether to say what the rules that learn live would recommend, too.", _FLAG),
+        ),
     ),
     Path(
         "rank",

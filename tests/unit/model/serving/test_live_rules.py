@@ -21,6 +21,17 @@ from model.state.history_rings import Histories
 from tests.unit.builders.basics import Logged, logs, splits
 
 
+def test_what_the_rules_would_show_now_has_names() -> None:
+    rules = Rules()
+    rules.learn([], 1, "one")
+    rules.learn([1], 2, "two")
+    live = LiveRules(rules)
+    assert live.recommended([1], 20) == ["two", "one"]
+    assert live.recommended([], 1) == [{1: "one", 2: "two"}[rules.rank([], 1)[0]]]
+    assert live.recommended([7] * 100 + [1], 20) == [{1: "one", 2: "two"}[item] for item in rules.popular(20)]
+    assert LiveRules(Rules()).recommended([1], 20) == []
+
+
 class Stream:
     """Live rules with the histories that the state engine would keep for them."""
 

@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.page.answers import UserAnswer
+from stream_app.contract.questions.answers import UserAnswer
 from stream_app.page.live_view import live_view, status_view
 from stream_app.page.observer import LastingTrouble, Observer
 from stream_app.page.panels import panel, style

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stream_app.page.answers import UserAnswer
+from stream_app.contract.questions.answers import UserAnswer
 from stream_app.page.shopper_view import SeenAnswers, ShopperView, identity, shopper_view
 from tests.unit.builders.pretend_worker import answer
 
@@ -98,6 +98,15 @@ def test_the_profile_in_words() -> None:
     assert shown.items[0].reasons == ["people look at it together with sock-1"]
 
 
+def test_what_the_rules_say_has_names_too() -> None:
+    assert view(answer("ada")).rules is None
+    shown = view(answer("ada") | {"rules": ["sock-1", "shoe-7"]})
+    assert shown.rules == ["sock-1", "Road runner 7"]
+    assert (
+        view(answer("ada", model_version="baseline") | {"rules": ["sock-1"]}).rules is None
+    )  # they said it themselves
+
+
 def test_a_price_band_without_bounds_says_nothing() -> None:
     bands: list[dict[str, float]] = [{"low": 1.0, "high": 2.5}, {"high": 2000}, {}]
     words = [view(answer("ada", preferences={"price_band": band})).price_band for band in bands]
@@ -112,7 +121,7 @@ def test_without_a_profile_nothing_is_said() -> None:
 
 
 def test_an_answer_is_the_same_however_old_it_is() -> None:
-    first, later = answer("ada"), answer("ada") | {"age_ms": 90_000}
+    first, later = answer("ada"), answer("ada") | {"age_ms": 90_000, "rules": ["sock-1"]}
     assert identity(decoded(first)) == identity(decoded(later))
     assert (view(first).age, view(later).age) == ("812 ms", "1 min 30 s")
     assert identity(decoded(first)) != identity(decoded(answer("ada", actions=2)))

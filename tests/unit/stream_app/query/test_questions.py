@@ -77,7 +77,13 @@ def test_a_user_who_is_not_in_memory_is_answered_from_their_state_with_their_his
     worker.memory.note(published(partition, [("u", prediction("u"))]))
     (status, body, _), *_ = worker.ask(("GET", "/v1/users/u"))
     newer = msgspec.convert(body, UserAnswer)
-    assert (newer.source, newer.history) == ("published", answer.history)
+    assert (newer.source, newer.history, newer.rules) == ("published", answer.history, None)
+    (status, body, _), *_ = worker.ask(("GET", "/v1/users/u?rules=true"))
+    with_rules = msgspec.convert(body, UserAnswer)
+    assert with_rules.rules == ["nobody knows", "item 2", "item 1"]  # nothing followed the last one: their own, then
+    assert with_rules.titles == newer.titles | {"item 1": "One"}
+    (status, body, _), *_ = worker.ask(("GET", "/v1/users/u?rules=1"))
+    assert (status, body["error"]["code"]) == (400, "bad_request")
 
 
 def test_an_answer_that_took_until_a_rebalance_is_none() -> None:
