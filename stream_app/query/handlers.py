@@ -17,6 +17,7 @@ from stream_app.contract.questions.answers import MOST_ACTIVE, MOST_RELATED, Err
 from stream_app.contract.questions.openapi import openapi
 from stream_app.contract.questions.paths import PATHS, Path
 from stream_app.query.access import Access
+from stream_app.query.metrics import OTHER, QuestionMetrics
 from stream_app.query.questions import Questions
 from stream_app.query.refusals import Refusal, json_response
 from stream_app.query.routing import Router, partition_of
@@ -95,9 +96,11 @@ class Handlers:
         return web.Response(body=self._openapi, content_type="application/json")
 
 
-def application(handlers: Handlers, access: Access, clock: Callable[[], float]) -> web.Application:
+def application(
+    handlers: Handlers, access: Access, metrics: QuestionMetrics, clock: Callable[[], float]
+) -> web.Application:
     """Makes the application of all paths; `clock` in seconds, monotonic."""
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_answering(clock)])
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_answering(metrics, clock)])
     for path in PATHS:
         handler = _with_access(path, getattr(handlers, path.name), access)
         if path.method == "GET":
@@ -115,7 +118,7 @@ def _with_access(path: Path, handler: Handler, access: Access) -> Handler:
     return handle
 
 
-def _answering(clock: Callable[[], float]) -> Middleware:
+def _answering(metrics: QuestionMetrics, clock: Callable[[], float]) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answers also where a handler raises; notes what was asked, without what would tell of whom."""
@@ -123,8 +126,9 @@ def _answering(clock: Callable[[], float]) -> Middleware:
         response = await _answer(request, handler)
         response.headers["Cache-Control"] = "no-store"
         resource = request.match_info.route.resource
-        path = "another path" if resource is None else resource.canonical
-        logger.debug("%s %s: %d in %.1f ms", request.method, path, response.status, 1000 * (clock() - start))
+        path, seconds = OTHER if resource is None else resource.canonical, clock() - start
+        metrics.note(path, response.status, seconds)
+        logger.debug("%s %s: %d in %.1f ms", request.method, path, response.status, 1000 * seconds)
         return response
 
     return answer

@@ -14,6 +14,7 @@ from stream_app.query.forwarding import Forwarder, name_in_hops, sign
 from stream_app.query.handlers import Handlers, application
 from stream_app.query.members import Members, owners_now
 from stream_app.query.memory import AnswersInMemory
+from stream_app.query.metrics import QuestionMetrics
 from stream_app.query.questions import AnswerSources, Questions
 from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
@@ -27,7 +28,8 @@ _ANY_ADDRESS: Final = ("0.0.0.0", "::")
 class QuestionService:
     """Answers questions about a worker's users while it runs."""
 
-    def __init__(self, settings: Settings, view: WorkerView) -> None:
+    def __init__(self, settings: Settings, view: WorkerView, metrics: QuestionMetrics) -> None:
+        self._metrics = metrics
         self._settings, self._name = settings, view.name
         self.memory = AnswersInMemory(settings.answers_in_memory)
         self._hop_name, self._machine = name_in_hops(settings.group, view.name), this_machine()
@@ -46,7 +48,7 @@ class QuestionService:
             self._questions, self._router, partitions=self._settings.partitions, metrics=(host, metrics_port)
         )
         access = Access(self._settings, time.monotonic, self._hop_name)
-        app = application(handlers, access, time.perf_counter)
+        app = application(handlers, access, self._metrics, time.perf_counter)
         sign(app, self._hop_name)
         app.on_cleanup.append(self._forwarder.close)
         port = await self._server.start(app)

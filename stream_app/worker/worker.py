@@ -36,6 +36,7 @@ from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.query.addresses import is_spread
+from stream_app.query.metrics import QuestionMetrics
 from stream_app.query.service import QuestionService
 from stream_app.query.view import WorkerView
 from stream_app.settings import Settings
@@ -144,7 +145,7 @@ class Worker:
             agent.asides.append(timers)
             agent.durable.append(lambda result: timers.note(result.partition, result.timers, result.newest))
             metrics.timers.set_function(lambda: len(timers))
-        self._questions = QuestionService(settings, self._view(store.read))
+        self._questions = QuestionService(settings, self._view(store.read), QuestionMetrics(registry))
         pipeline.publishes_values = settings.answers_in_memory > 0
         agent.asides += [self._questions.memory, self._questions.stored]
         agent.durable.append(self._questions.memory.note)

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from stream_app.items.metrics import ItemMetrics
 from stream_app.pipeline.metrics import RANKERS, STAGES, WorkerMetrics
+from stream_app.query.metrics import QuestionMetrics
 from stream_app.statistics.metrics import StatisticsMetrics
 from stream_app.trainer.metrics import TrainerMetrics
 from tests.paths import ROOT
@@ -52,6 +53,7 @@ def exported() -> tuple[set[str], dict[str, dict[str, set[str]]]]:
     worker, trainer = WorkerMetrics(registry), TrainerMetrics(registry)
     ItemMetrics(registry)
     StatisticsMetrics(registry)
+    QuestionMetrics(registry).note("/v1/users/{id}", 200, 0.0)
     worker.lag.set_function(lambda: {"0": 0})
     worker.segment_users.set_function(lambda: {"returning": 1})
     worker.model.labels("v1")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from aiohttp import ClientSession
+from prometheus_client import CollectorRegistry
 
 from model.items.catalogue import ItemCatalogue
 from model.serving.answer_engine import NoStatistics
@@ -26,6 +27,7 @@ from stream_app.query.forwarding import Forwarder, name_in_hops, sign
 from stream_app.query.handlers import Handlers, application
 from stream_app.query.members import Members
 from stream_app.query.memory import AnswersInMemory
+from stream_app.query.metrics import QuestionMetrics
 from stream_app.query.questions import AnswerSources, Questions
 from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
@@ -110,7 +112,8 @@ class AskedWorker:
         self.memory.newest(1)  # from the first question on it keeps answers
         self.catalogue = ItemCatalogue()
         self.now = NOW_MS / 1000
-        self.shelf = Shelf()
+        self.shelf, self.registry = Shelf(), CollectorRegistry()
+        self.metrics = QuestionMetrics(self.registry)
         self.view = view_of(self.settings, name, self.shelf, self.catalogue, self.spread.get)
         self.stored = StoredUsers(self.view.read, self.view.not_ready, self.view.fail)
         self.stored.resume(partitions)
@@ -154,7 +157,8 @@ class AskedWorker:
         forwarder = Forwarder(self.settings.group, MACHINE, Members(present, lambda: 0.0))
         router = Router(name, lambda: self.memory.partitions, self.spread.get, forwarder)
         handlers = Handlers(self.questions, router, partitions=PARTITIONS, metrics=("", 9600))
-        app = application(handlers, Access(self.settings, lambda: 0.0, name), lambda: 0.0)
+        access = Access(self.settings, lambda: 0.0, name)
+        app = application(handlers, access, self.metrics, lambda: 0.0)
         sign(app, name)
         app.on_cleanup.append(forwarder.close)
         server = QuestionServer(self.settings, self.memory)

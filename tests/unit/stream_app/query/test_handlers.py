@@ -135,7 +135,7 @@ def test_the_access_log_does_not_tell_of_whom(caplog: pytest.LogCaptureFixture) 
     said = [record.getMessage() for record in caplog.records if record.name.startswith("stream_app.")]
     assert "u-73" not in "".join(said)
     assert any(line.startswith("GET /v1/users/{id}: 200 in ") for line in said)
-    assert any(line.startswith("GET another path: 404 in ") for line in said)
+    assert any(line.startswith("GET other: 404 in ") for line in said)
 
 
 def test_the_document_is_json_of_what_the_code_says() -> None:

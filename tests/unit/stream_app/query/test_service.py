@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession
+from prometheus_client import CollectorRegistry
 
 from stream_app.query.addresses import this_machine
+from stream_app.query.metrics import QuestionMetrics
 from stream_app.query.service import QuestionService
 from stream_app.settings import Settings
 from tests.unit.builders.questions import view_of
@@ -20,7 +22,8 @@ from tests.unit.builders.questions import view_of
 def test_a_worker_says_where_its_metrics_are(http_host: str, shown: str) -> None:
     async def run() -> None:
         settings = Settings(api_port=0, http_host=http_host)
-        service = QuestionService(settings, replace(view_of(settings), not_ready=lambda: "wait"))
+        view = replace(view_of(settings), not_ready=lambda: "wait")
+        service = QuestionService(settings, view, QuestionMetrics(CollectorRegistry()))
         address = await service.start(9601)
         try:
             async with (
