@@ -55,6 +55,11 @@ class KafkaSettings(BaseSettings):
         "",
         description="each user's newest prediction, for stores that follow a topic (compacted); empty: none",
     )
+    profile_topic: str = Field(
+        "",
+        description="what is said of users (preferences, segment, scores), in place of the predictions (compacted); "
+        "empty: predictions say it",
+    )
     dead_letters_topic: str = "shop.events.dead-letters"
     state_topic: str = Field("shop.users-changelog", description="changelog of the user states (compacted)")
     joins_topic: str = Field("shop.joins", description="what anonymous users did, on its way to who they are")

@@ -110,6 +110,8 @@ def _worker(settings: Settings) -> list[Grant]:
     }
     if settings.predictions_latest_topic:
         written[settings.predictions_latest_topic] = "keeps each user's newest prediction"
+    if settings.profile_topic:
+        written[settings.profile_topic] = "says what users are like"
     if settings.signals_topic:
         written[settings.signals_topic] = "tells what silence says of users"
     rights = [
@@ -173,6 +175,8 @@ def _operator(settings: Settings) -> list[Grant]:
         Grant("operator", "Write", "Topic", settings.joins_topic, "brings a shop's past into users' states"),
         Grant("operator", "Read", "Group", replays, "remembers what was replayed", prefixed=True),
     ]
+    if settings.profile_topic:
+        rights.append(Grant("operator", "Read", "Topic", settings.profile_topic, "shows what is known of a user"))
     if settings.signals_topic:
         rights += [
             Grant("operator", "Read", "Topic", settings.audiences_topic, "lists audiences"),

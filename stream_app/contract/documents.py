@@ -19,6 +19,7 @@ from stream_app.contract.item_schema import ITEM_EXAMPLES, item_schema
 from stream_app.contract.json_schema import Json, standalone
 from stream_app.contract.predictions import Prediction
 from stream_app.contract.profiles.reason_words import WORDS
+from stream_app.contract.profiles.user_profile import profile_schema
 from stream_app.contract.questions.openapi import openapi
 from stream_app.contract.signals.schema import signal_schema
 from stream_app.contract.topics import topics
@@ -59,6 +60,13 @@ _LATEST: Final = {
         "action": "send",
         "channel": {"$ref": "#/channels/latestPredictions"},
         "summary": "Each user's newest prediction of a batch; compacted, so that the topic is a table of users.",
+    }
+}
+_PROFILES: Final = {
+    "publishProfile": {
+        "action": "send",
+        "channel": {"$ref": "#/channels/profiles"},
+        "summary": "What is said of a user, when it has changed enough to matter; the newest record of a user counts.",
     }
 }
 _SIGNALS: Final = {
@@ -111,13 +119,14 @@ def asyncapi(settings: Settings) -> Json:
                 "send", "deadLetters", "A record that is not an event, and why; see `nextact dead-letters list`."
             ),
             **(_LATEST if settings.predictions_latest_topic else {}),
+            **(_PROFILES if settings.profile_topic else {}),
             **(_SIGNALS if settings.signals_topic else {}),
             "takeItem": _operation("receive", "items", "What the shop sells; the newest record of an item counts."),
             "replayDeadLetter": _operation(
                 "send", "events", "The original record again, by hand, after a fix; see `nextact dead-letters replay`."
             ),
         },
-        "components": {"messages": _messages(signals=bool(settings.signals_topic))},
+        "components": {"messages": _messages(settings)},
     }
 
 
@@ -127,6 +136,7 @@ def documents(settings: Settings) -> dict[str, str]:
         "event.schema.json": _json(event_schema()),
         "item.schema.json": _json(item_schema()),
         "prediction.schema.json": _json(prediction_schema()),
+        "profile.schema.json": _json(profile_schema()),
         "signal.schema.json": _json(signal_schema()),
         "reasons.json": _json({language: msgspec.to_builtins(words) for language, words in WORDS.items()}),
         "openapi.json": _json(openapi()),
@@ -147,6 +157,8 @@ def _channels(settings: Settings) -> Json:
     }
     if settings.predictions_latest_topic:
         names["latestPredictions"] = settings.predictions_latest_topic, "prediction"
+    if settings.profile_topic:
+        names["profiles"] = settings.profile_topic, "profile"
     if settings.signals_topic:
         names["signals"] = settings.signals_topic, "signal"
     channels = {}
@@ -171,10 +183,12 @@ def _operation(action: str, channel: str, summary: str) -> Json:
     return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
 
 
-def _messages(*, signals: bool) -> Json:
+def _messages(settings: Settings) -> Json:
     signal = _message("Signal", "The key is the user_id.", "signal.schema.json")
+    profile = _message("Profile", "The key is the user_id.", "profile.schema.json")
     return {
-        **({"signal": signal} if signals else {}),
+        **({"profile": profile} if settings.profile_topic else {}),
+        **({"signal": signal} if settings.signals_topic else {}),
         "event": _message(
             "Event",
             "The key is the user_id. Events of GA4, Segment and UBI are taken as they are, too: formats.md.",

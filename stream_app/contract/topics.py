@@ -37,6 +37,7 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.audiences_topic, 1, compacted, optional=True, any_partitions=True),
     ]
     latest = TopicSpec(settings.predictions_latest_topic, settings.partitions, compacted)
+    profiles = TopicSpec(settings.profile_topic, settings.partitions, compacted)
     return [
         TopicSpec(settings.events_topic, settings.partitions),
         TopicSpec(settings.predictions_topic, settings.partitions),
@@ -48,5 +49,6 @@ def topics(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.items_topic, settings.partitions, compacted, optional=True, any_partitions=True),
         TopicSpec(settings.statistics_topic, 1, compacted | _SMALL_SEGMENTS, optional=True, any_partitions=True),
         *([latest] if settings.predictions_latest_topic else []),
+        *([profiles] if settings.profile_topic else []),
         *(signals if settings.signals_topic else []),
     ]

@@ -90,6 +90,7 @@ def _largest_written(settings: Settings, spec: TopicSpec) -> int:
     ours = (
         settings.predictions_topic,
         settings.predictions_latest_topic,
+        settings.profile_topic,
         settings.state_topic,
         settings.joins_topic,
     )

@@ -1,4 +1,5 @@
-"""Finds the newest records of a user: the state in the changelog, and the prediction that was published with it.
+"""Finds the newest records of a user: the state in the changelog, the prediction that was published with it, and the
+profile, where it has a topic of its own.
 
 Kafka has no index by key, so the changelog's partition is read whole. It is compacted: that takes seconds. Of the
 predictions only those are read that were written from a little before the state on.
@@ -15,6 +16,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from stream_app.contract.predictions import Prediction, decode_prediction
+from stream_app.contract.profiles.user_profile import decode_profile, with_profile
 from stream_app.contract.string_columns import strings
 from stream_app.kafka.clients import Role, new_consumer
 from stream_app.kafka.key_partitions import key_partitions
@@ -44,7 +46,7 @@ async def newest_records(settings: Settings, user: str, progress: Progress) -> N
     Raises `UsageError` for what Kafka refuses.
     """
     key, partition = user.encode(), int(key_partitions(strings([user.encode()]), settings.partitions)[0])
-    for topic in (settings.state_topic, settings.predictions_topic):
+    for topic in filter(None, (settings.state_topic, settings.predictions_topic, settings.profile_topic)):
         await ensure_topics(settings, _ROLE, topic, create=False)
     read, state, prediction = 0, None, None
     async with new_consumer(settings, _ROLE, isolation_level="read_committed") as consumer:
@@ -63,6 +65,14 @@ async def newest_records(settings: Settings, user: str, progress: Progress) -> N
                 if record.key == key and record.value is not None:
                     with suppress(msgspec.DecodeError):  # others may write there, too
                         prediction = decode_prediction(record.value)
+        if prediction is not None and settings.profile_topic:
+            async for records in read_to_end(consumer, TopicPartition(settings.profile_topic, partition)):
+                read += len(records)
+                progress(read)
+                for record in records:
+                    if record.key == key and record.value is not None:
+                        with suppress(msgspec.DecodeError):
+                            prediction = with_profile(prediction, decode_profile(record.value))
     return NewestRecords(state.value, prediction, partition, read)
 
 

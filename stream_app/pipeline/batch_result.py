@@ -40,6 +40,7 @@ class BatchResult:
     ranker: Ranker
     predictions: list[RecordBatch] = field(default_factory=list)
     latest: list[RecordBatch] = field(default_factory=list)  # each user's newest prediction, where it has a topic
+    profiles: list[RecordBatch] = field(default_factory=list)  # of users, where they have a topic
     dead_letters: list[RecordBatch] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)  # of the dead letters
     changelog: list[RecordBatch] = field(default_factory=list)

@@ -48,6 +48,7 @@ from stream_app.pipeline.joins.effects import JoinEffects, add_effects
 from stream_app.pipeline.joins.fetched import JoinsFetch
 from stream_app.pipeline.joins.steps import PlacedActions, placed_identities, read_joins, step_identified
 from stream_app.pipeline.metrics import STAGES, Ranker, WorkerMetrics
+from stream_app.pipeline.profile_records import ProfileWriter
 from stream_app.pipeline.signals import add_signals, found_due, tell
 from stream_app.settings import Settings
 from stream_app.signals.due import DueUsers
@@ -85,6 +86,7 @@ class Pipeline:
             actions=settings.next_actions,
         )
         self._preferences = PreferencesEncoder(self.names)
+        self._profiles = ProfileWriter(settings) if settings.profile_topic else None
 
     def use_statistics(self, statistics: StatisticsSource) -> None:
         """Has batches answered by live statistics from now on."""
@@ -233,16 +235,17 @@ class Pipeline:
         answers: Sequence[Answers],
         results: dict[int, BatchResult],
     ) -> Strings:
-        """Adds the prediction of every new event; returns those of each share, one share's behind the other's."""
+        """Adds the prediction of every new event; returns all that was said, one share's behind the other's: also what
+        has a topic of its own."""
         pairs = list(zip(shares, answers, strict=True))
         indices = np.concatenate([share.stepped.events.indices for share in shares])
-        values = concatenate(
-            [
-                self._predictions.encode(_source_events(received, share), answer, self._profile_fields(answer))
-                for share, answer in pairs
-            ]
-        )
-        records = KeyedValues(received.keys, received.partitions, indices, values, indices.argsort())
+        values = self._encoded(received, pairs, self._profile_fields)
+        published = values
+        if self._profiles is not None:
+            published = self._encoded(received, pairs, self._reason_fields)
+            for share, answer in pairs:
+                self._profiles.add(received, share.stepped, answer, self._user_fields(answer), results)
+        records = KeyedValues(received.keys, received.partitions, indices, published, indices.argsort())
         if self._settings.predictions_latest_topic:
             self._add_latest(records, shares, results)
         order, batches = partitioned_batches(records, compression=self._settings.compression)
@@ -270,17 +273,34 @@ class Pipeline:
         for partition, batch in partitioned_batches(chosen, compression=self._settings.compression).batches:
             results[partition].latest.append(batch)
 
+    def _encoded(
+        self,
+        received: ReceivedBatch,
+        pairs: Sequence[tuple[VersionShare, Answers]],
+        fields: Callable[[Answers], list[Strings]],
+    ) -> Strings:
+        """Returns the predictions of several shares with these fields at their ends, one share's behind the other's."""
+        return concatenate(
+            [self._predictions.encode(_source_events(received, share), one, fields(one)) for share, one in pairs]
+        )
+
     def _profile_fields(self, answers: Answers) -> list[Strings]:
         """Returns what predictions say of their users beside what they will do next, as columns of JSON."""
+        return [*self._user_fields(answers), *self._reason_fields(answers)]
+
+    def _user_fields(self, answers: Answers) -> list[Strings]:
         columns = [] if answers.scores is None else [scores_json(answers.scores)]
         if answers.segments is not None:
             columns.append(segments_json(answers.segments))
         if answers.liked is not None:
             columns.append(self._preferences.encode(answers.liked))
-        if answers.reasons is not None:
-            items = self._predictions.items_of(answers.names)
-            columns.append(reasons_json(answers, items.json(), items.longest))
         return columns
+
+    def _reason_fields(self, answers: Answers) -> list[Strings]:
+        if answers.reasons is None:
+            return []
+        items = self._predictions.items_of(answers.names)
+        return [reasons_json(answers, items.json(), items.longest)]
 
     def _add_states(self, received: ReceivedBatch, share: VersionShare, results: dict[int, BatchResult]) -> None:
         """Adds the records of the users whom a version's events changed, each under the key of their last event."""

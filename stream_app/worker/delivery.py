@@ -175,6 +175,7 @@ class AtLeastOnce:
             for topic, batches in (
                 (settings.predictions_topic, result.predictions),
                 (settings.predictions_latest_topic, result.latest),
+                (settings.profile_topic, result.profiles),
                 (settings.dead_letters_topic, result.dead_letters),
                 (settings.signals_topic, result.signals),
             )

@@ -206,6 +206,7 @@ class PartitionTransactions:
             for batch in batches:
                 answers += await self._queue(self._settings.predictions_topic, batch.predictions)
                 answers += await self._queue(self._settings.predictions_latest_topic, batch.latest)
+                answers += await self._queue(self._settings.profile_topic, batch.profiles)
                 answers += await self._queue(self._settings.dead_letters_topic, batch.dead_letters)
                 answers += await self._queue(self._settings.signals_topic, batch.signals)
                 changes.append(await self._queue(self._settings.state_topic, batch.changelog))

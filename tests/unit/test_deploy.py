@@ -36,6 +36,7 @@ DEPLOY = ROOT / "deploy"
 DEFAULTS = Settings.model_construct()  # not from the environment
 SIGNALLING = DEFAULTS.model_copy(update={"signals_topic": "shop.signals"})
 LATEST = DEFAULTS.model_copy(update={"predictions_latest_topic": "shop.predictions.latest"})
+PROFILES = DEFAULTS.model_copy(update={"profile_topic": "shop.profiles"})
 
 
 def read_yaml(path: str) -> Any:
@@ -75,7 +76,7 @@ def test_variables_are_settings_and_topics_are_those_of_the_contract(path: Path)
         name.lower().removesuffix("_file") for name in re.findall(rf"\b{PREFIX}([A-Z_]+)", text)
     } <= Settings.model_fields.keys()
     assert set(re.findall(r"(?<![\w.])shop\.[a-z.-]*[a-z]", text)) <= {
-        spec.name for settings in (SIGNALLING, LATEST) for spec in topics(settings)
+        spec.name for settings in (SIGNALLING, LATEST, PROFILES) for spec in topics(settings)
     }
 
 
@@ -293,12 +294,14 @@ def test_probes_tell_alive_from_ready() -> None:
 def test_the_rights_of_the_roles_are_those_of_the_code() -> None:
     text = (DEPLOY / "README.md").read_text(encoding="utf-8")
     exactly_once = DEFAULTS.model_copy(update={"delivery": "exactly-once"})
-    parts = re.split(r"^With `NEXTACT_[A-Z_]+=[a-z.-]+` also:$", text.partition("## Rights on Kafka")[2], flags=re.M)
-    rows, more_rows, signal_rows, latest_rows = (re.findall(r"^\| [a-z]+ \| [A-Z].*\|$", part, re.M) for part in parts)
+    parts = re.split(r"^With `NEXTACT_[A-Z_]+=[a-z.-]+` also.*:$", text.partition("## Rights on Kafka")[2], flags=re.M)
+    found = [re.findall(r"^\| [a-z]+ \| [A-Z].*\|$", part, re.M) for part in parts]
+    rows, more_rows, signal_rows, latest_rows, profile_rows = found
     assert rows == access_rows(DEFAULTS)
     assert sorted(rows + more_rows) == sorted(access_rows(exactly_once))
     assert sorted(rows + signal_rows) == sorted(access_rows(SIGNALLING))
     assert sorted(rows + latest_rows) == sorted(access_rows(LATEST))
+    assert sorted(rows + profile_rows) == sorted(access_rows(PROFILES))
     lines, more_lines = text.partition("KAFKA=")[2].partition("```")[0].split("# with NEXTACT_DELIVERY=exactly-once")
     assert re.findall(r"^kafka-acls.*$", lines, re.M) == acl_lines(DEFAULTS)
     assert sorted(re.findall(r"^kafka-acls.*$", lines + more_lines, re.M)) == sorted(acl_lines(exactly_once))

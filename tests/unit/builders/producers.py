@@ -20,11 +20,18 @@ from stream_app.settings import load_settings
 from stream_app.worker.delivery import Delivery, DeliveryReceipt
 from tests.unit.builders.basics import packed, unpacked
 
-SETTINGS = load_settings({"signals_topic": "shop.signals", "predictions_latest_topic": "shop.predictions.latest"})
+SETTINGS = load_settings(
+    {
+        "signals_topic": "shop.signals",
+        "predictions_latest_topic": "shop.predictions.latest",
+        "profile_topic": "shop.profiles",
+    }
+)
 
 
 PREDICTIONS, DEAD_LETTERS, CHANGELOG = SETTINGS.predictions_topic, SETTINGS.dead_letters_topic, SETTINGS.state_topic
 JOINS, SIGNALS, LATEST = SETTINGS.joins_topic, SETTINGS.signals_topic, SETTINGS.predictions_latest_topic
+PROFILES = SETTINGS.profile_topic
 
 
 @dataclass
@@ -128,6 +135,7 @@ def batch(
     joins: int = 0,
     signals: int = 0,
     latest: int = 0,
+    profiles: int = 0,
 ) -> BatchResult:
     def records(kind: str, size: int) -> list[OutgoingRecord]:
         headers = (("h", b"1"),) if kind == "dead letter" else ()
@@ -138,6 +146,7 @@ def batch(
         ranker="model",
         predictions=packed(records("prediction", predictions)),
         latest=packed(records("latest", latest)),
+        profiles=packed(records("profile", profiles)),
         dead_letters=packed(records("dead letter", dead_letters)),
         changelog=packed(records("change", changes)),
         signals=packed(records("signal", signals)),

@@ -47,6 +47,14 @@ def test_the_newest_predictions_are_written_by_workers_and_read_by_subscribers()
     assert [each for each in grants(wanted) if each.name != "latest"] == grants(SETTINGS)
 
 
+def test_profiles_are_written_by_workers_and_read_by_no_subscriber() -> None:
+    wanted = load_settings({"profile_topic": "profiles"})
+    more = {(each.role, each.operation) for each in grants(wanted) if each.name == "profiles"}
+    assert {role for role, _ in more} == {"worker", "operator"}
+    assert more >= {("worker", "Write"), ("operator", "Create"), ("operator", "Read")}
+    assert [each for each in grants(wanted) if each.name != "profiles"] == grants(SETTINGS)
+
+
 def test_transactions_need_rights_where_delivery_is_exactly_once() -> None:
     def transactional(each: Grant) -> bool:
         return each.resource == "TransactionalId"

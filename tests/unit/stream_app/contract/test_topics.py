@@ -53,8 +53,12 @@ def test_dead_letters_of_any_size_fit() -> None:
 
 
 def test_the_newest_predictions_are_compacted_where_they_have_a_topic() -> None:
-    found = {spec.name: spec for spec in topics(load_settings(NAMED | {"predictions_latest_topic": "pl"}))}
-    assert found.keys() - specs().keys() == {"pl"}
+    found = {
+        spec.name: spec
+        for spec in topics(load_settings(NAMED | {"predictions_latest_topic": "pl", "profile_topic": "pr"}))
+    }
+    assert found.keys() - specs().keys() == {"pl", "pr"}
+    assert found["pl"].config == found["pr"].config
     assert (found["pl"].partitions, found["pl"].optional) == (3, False)
     assert found["pl"].config == {"cleanup.policy": "compact"}
 

@@ -25,6 +25,7 @@ from tests.unit.builders.producers import (
     JOINS,
     LATEST,
     PREDICTIONS,
+    PROFILES,
     SETTINGS,
     SIGNALS,
     Producer,
@@ -106,13 +107,15 @@ def test_the_changelog_waits_for_signals() -> None:
     assert producer.sent[0].records == unpacked(batch(signals=3).signals)
 
 
-def test_the_changelog_waits_for_the_newest_predictions() -> None:
+@pytest.mark.parametrize("kind", ["latest", "profiles"])
+def test_the_changelog_waits_for_the_newest_predictions_and_for_profiles(kind: str) -> None:
     producer = Producer()
+    result = batch(dead_letters=0, **{kind: 1})
 
     async def body(delivery: AtLeastOnce) -> None:
-        task = asyncio.create_task(deliver(delivery, batch(dead_letters=0, latest=1)))
+        task = asyncio.create_task(deliver(delivery, result))
         await settled()
-        assert producer.topics() == [PREDICTIONS, LATEST]
+        assert producer.topics() == [PREDICTIONS, {"latest": LATEST, "profiles": PROFILES}[kind]]
         producer.sent[0].acknowledge()
         await settled()
         assert not producer.of(CHANGELOG)
@@ -122,7 +125,7 @@ def test_the_changelog_waits_for_the_newest_predictions() -> None:
         assert await task == DeliveryReceipt(100.0, range(40, 42))
 
     run(producer, body)
-    assert producer.sent[1].records == unpacked(batch(latest=1).latest)
+    assert producer.sent[1].records == unpacked(getattr(result, kind))
 
 
 def test_joins_wait_for_the_changelog_and_the_receipt_for_them() -> None:

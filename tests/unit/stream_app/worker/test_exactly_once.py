@@ -25,6 +25,7 @@ from tests.unit.builders.producers import (
     JOINS,
     LATEST,
     PREDICTIONS,
+    PROFILES,
     SIGNALS,
     Producer,
     SentBatch,
@@ -33,7 +34,7 @@ from tests.unit.builders.producers import (
     settled,
 )
 
-SETTINGS = load_settings({"signals_topic": SIGNALS, "predictions_latest_topic": LATEST})
+SETTINGS = load_settings({"signals_topic": SIGNALS, "predictions_latest_topic": LATEST, "profile_topic": PROFILES})
 ALL = range(SETTINGS.partitions)
 
 
@@ -148,14 +149,14 @@ def test_a_batch_is_one_transaction() -> None:
     )
 
 
-def test_the_newest_predictions_are_in_the_transaction() -> None:
+def test_newest_predictions_and_profiles_are_in_the_transaction() -> None:
     async def body(delivery: ExactlyOnce) -> None:
-        await deliver(delivery, batch(dead_letters=0, changes=0, latest=1), range(10, 17))
+        await deliver(delivery, batch(dead_letters=0, changes=0, latest=1, profiles=1), range(10, 17))
 
     cluster = Cluster()
     happened = run(cluster, body)
-    assert happened == ["1 begin", f"1 {PREDICTIONS}", f"1 {LATEST}", "1 offset 1/17", "1 commit"]
-    assert [sent.partition for sent in cluster.sent] == [1, 1]
+    assert happened == ["1 begin", f"1 {PREDICTIONS}", f"1 {LATEST}", f"1 {PROFILES}", "1 offset 1/17", "1 commit"]
+    assert [sent.partition for sent in cluster.sent] == [1, 1, 1]
 
 
 def test_joins_and_the_offset_up_to_which_they_were_read_are_in_the_transaction() -> None:
