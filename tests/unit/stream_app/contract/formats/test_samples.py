@@ -74,8 +74,10 @@ def test_noise_may_lie_under_any_key(sample: FormatSample) -> None:
 def test_the_examples_of_the_readme_say_something() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     found = [line for line in lines if re.match(r'\{"(type":"track|client_id)"', line)]
+    assert found
     batch = decode_batch([make_record(line.encode(), key=b"ada") for line in found])
-    assert said(batch) == {"actions": [["view", "shoe-7"], ["cart", "shoe-7"], ["cart", "sock-1"]]}
+    assert batch.rejected == []
+    assert {*batch.positions} == {*range(len(found))}
 
 
 NAMES = st.sampled_from([*MEANINGS, "Page_View", "swipe", "track", ""])
