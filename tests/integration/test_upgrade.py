@@ -145,7 +145,8 @@ async def run(upgrade: Upgrade) -> None:
 
 @pytest.mark.broker
 def test_old_and_new_workers_take_turns(settings: Settings, tmp_path: Path, older: Path) -> None:
-    settings = settings.model_copy(update={"ranked_by": "network"})  # of which less has to be compiled for old workers
+    changes = {"ranked_by": "network"}  # of which less has to be compiled for old workers
+    settings = settings.model_copy(update=changes | {"session_timeout": 30.0})  # in which they get their places back
     promotion = untrained_version(Path(settings.registry) / "v1", MIX.items, number=FORMAT_BEFORE)
     asyncio.run(prepare(settings, promotion))
     upgrade = Upgrade(settings, tmp_path / "workers", older)

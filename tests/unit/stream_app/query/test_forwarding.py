@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -102,6 +104,28 @@ def test_a_refusal_of_the_owner_is_handed_back() -> None:
             second.memory.pause()
             status, answer, headers = await ask(here)
             assert (status, answer["error"]["code"], headers["Retry-After"]) == (503, "rebalancing", "1")
+
+    asyncio.run(body())
+
+
+def test_the_body_goes_along() -> None:
+    first, second = two_workers()
+    body_sent = json.dumps({"candidates": ["shoe 1", "hat"]}).encode()
+
+    async def body() -> None:
+        async with first.answering() as here, second.answering() as there, ClientSession() as session:
+            first.spread[PARTITION] = str(at(there).spread())
+            answers = []
+            for base, content in (
+                (here, body_sent),
+                (there, body_sent),
+                (here, b"{}"),
+                (here, BytesIO(b" " * (1 << 21))),
+            ):
+                async with session.post(f"{base}{ABOUT}/rank", data=content, headers=ASKED_WITH) as response:
+                    answers.append((response.status, await response.read()))
+            assert answers[0] == answers[1]
+            assert [status for status, _ in answers[2:]] == [400, 413]
 
     asyncio.run(body())
 
