@@ -35,6 +35,7 @@ from tests.bench.past import past
 from tests.bench.per_user import memory
 from tests.bench.preferences import preferences
 from tests.bench.quality import quality
+from tests.bench.questions import questions
 from tests.bench.rank import rank
 from tests.bench.reasons import reasons
 from tests.bench.recovery import recovery
@@ -76,6 +77,7 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "items": items,
     "past": past,
     "fresh": fresh,
+    "questions": questions,
 }
 ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
     "quality": quality,
@@ -143,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
         f"trainer-quality, scores, segments: a data set, of {', '.join(data_sets.ALL_NAMES)}",
     )
     data_sets.add_options(found)
-    found.add_argument("--quick", action="store_true", help="sustainable: fewer rates, once, in five minutes")
+    found.add_argument("--quick", action="store_true", help="sustainable: fewer rates; questions: short runs")
     found.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="sustainable: events/s offered to all")
     found.add_argument(
         "--with",
