@@ -8,6 +8,7 @@ Shapes: N examples, T candidates of all of them, F features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,12 +21,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.data.epochs import epochs_over
-from model.fusion.candidate_features import FEATURES, LOG_PROBABILITY_SCALE
+from model.fusion.candidate_features import FEATURES, FOLLOWED, FOLLOWED_LATE, LOG_PROBABILITY_SCALE
 from model.fusion.candidates import Candidates
 
 HIDDEN: Final = 32  # units of each hidden layer
 _LEAST_DEVIATION: Final = 1e-3  # added to a feature's standard deviation
 _NEVER: Final = -20.0  # score of "none of these" where the network alone counts
+# What more users say who went from the latest item to a candidate. A fit sees few candidates whom nearly all went to,
+# so it is told that these score no less: else a crowd could push an item out of sight.
+_EVIDENCE: Final = (FOLLOWED, FOLLOWED_LATE)
+_MOST_EVIDENCE: Final = math.log(1001) / 3  # of these features: a share of one, as `describe` scales it
+_POPULAR: Final = 0.85  # how much popularity rises with 30 times the users, at most
+_COMPARED: Final = 2048  # candidates of a batch that are compared with themselves and more evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +196,7 @@ def _descend(
         batch = batches[step % batches_per_epoch]
         chosen = examples.select(batch)
         loss = _loss(combiner, chosen.candidates, chosen.targets, *scaling)
+        loss = loss + _lost_by_evidence(combiner, chosen.candidates, randomness, *scaling)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -210,6 +218,20 @@ def _loss(
     table[torch.from_numpy(answers), torch.from_numpy(columns)] = scores
     table[:, none] = combiner.none_logit
     return F.cross_entropy(table, torch.from_numpy(labels))
+
+
+def _lost_by_evidence(
+    combiner: Combiner, candidates: Candidates, randomness: np.random.Generator, means: Tensor, spreads: Tensor
+) -> Tensor:
+    """Computes the mean of what scores of some candidates lose when more users went to them: a fit should make it 0."""
+    columns = randomness.integers(0, candidates.features.shape[1], _COMPARED)
+    before = torch.from_numpy(candidates.features[:, columns])
+    after, more = before.clone(), torch.from_numpy(randomness.random((3, _COMPARED), np.float32))
+    for row, feature in enumerate(_EVIDENCE):
+        after[feature] += (_MOST_EVIDENCE - before[feature]).clamp(min=0) * more[row]
+    after[FEATURES.index("popularity")] += _POPULAR * more[0] * (more[2] < 0.5)
+    lost = combiner((before - means) / spreads) - combiner((after - means) / spreads)
+    return F.relu(lost).mean()
 
 
 def _moments(candidates: Candidates) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ ASKED: Final = 100  # users that are asked after that
 WAIT_S: Final = 5.0
 ROUNDS: Final = 3  # each with other items
 _PAST: Final = 10  # actions that make one
-_WELL_KNOWN: Final = 40  # items, the most frequent ones
+_WELL_KNOWN: Final = 90  # items, the most frequent ones: each is viewed before one crowd's item and no other's
 _RARE: Final = 100  # items, the least frequent ones
 _PIECE: Final = 300  # events after which to look whether a round has begun
 _TOP: Final = (10, 20)  # recommendations among which the item is looked for
@@ -88,11 +88,13 @@ class FreshShop:
         found = Counter(str(event["item_id"]) for event in self.past if event.get("item_id"))
         items = [item for item, _ in found.most_common()]
         self.well_known, self.rare = items[:_WELL_KNOWN], items[-_RARE:]
+        self.rng.shuffle(self.well_known)
         self._described = {str(event.get("item_id")): _description(event) for event in self.past}
 
     def trials(self, number: int, *, rare: bool) -> list[Trial]:
         """The trials of a round, whose items are all different: new ones, or rare ones."""
-        before, pushed = self.rng.sample(self.well_known, len(CROWDS)), self.rng.sample(self.rare, len(CROWDS))
+        before = [self.well_known.pop() for _ in CROWDS]  # another time two new items would compete for its answers
+        pushed = self.rng.sample(self.rare, len(CROWDS))
         items = pushed if rare else [f"fresh-{number}-{n}" for n in range(len(CROWDS))]
         return [
             Trial(crowd, known, item, self._users(crowd, item))

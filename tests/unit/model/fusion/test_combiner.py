@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.fusion.candidate_features import FEATURES
+from model.fusion.candidate_features import FEATURES, FOLLOWED
 from model.fusion.candidates import Candidates
 from model.fusion.combiner import (
     Combiner,
@@ -153,3 +153,21 @@ def test_examples_without_features_have_zeros_there_and_nowhere_else() -> None:
     np.testing.assert_array_equal(found.candidates.features[others], before[others])
     assert before[[OWN, TREND]].any()
     np.testing.assert_array_equal(found.without([]).candidates.features, found.candidates.features)
+
+
+def test_more_users_who_went_to_an_item_do_not_lower_it() -> None:
+    whole, _ = candidates(seed=0)
+    rng = np.random.default_rng(3)
+    whole.features[FOLLOWED] = rng.random(len(whole.items)) / 4  # far from what nearly all users would be
+    lowest = [
+        part.start + int(np.argmin(whole.features[FOLLOWED, part]))
+        for part in map(slice, whole.starts[:-1].tolist(), whole.starts[1:].tolist())
+    ]
+    examples = Examples(whole, whole.items[lowest])  # as if those with the fewest came next
+    combiner = fit_combiner(examples, CombinerConfig(examples=400 * 30, batch=50), seed=1)
+    few = torch.from_numpy(whole.features[:, :1000].copy())
+    many = few.clone()
+    many[FOLLOWED] = 2.3
+    with torch.no_grad():
+        lost = combiner(few) - combiner(many)
+    assert float(lost.clamp(min=0).mean()) < 0.2
