@@ -72,9 +72,10 @@ class FusionRanker:
         sequences = holdout.sequences
         items = catalogue_items(self._vocabulary, sequences.item_keys, sequences.contexts)
         best = (ranked.items.cpu().numpy(), ranked.log_probabilities.cpu().numpy(), queries.cpu().numpy())
+        recent = RecentActions(items, sequences.contexts, holdout.starts, holdout.positions, sequences.item_keys)
         return FusionInputs(
             item_keys=holdout.item_keys,
-            recent=RecentActions(items, sequences.contexts, holdout.starts, holdout.positions, sequences.item_keys),
+            recent=recent.with_words(sequences.queries),
             best=NetworkBest(*best),
         )
 

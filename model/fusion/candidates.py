@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from model.data.contexts import opens_session, type_of
 from model.data.events import CATEGORY_BUCKETS, PURCHASE, SEARCH, TYPE_CODES
-from model.data.recent import RECENT_LENGTH, RecentActions
+from model.data.recent import AFTER_QUERY, RECENT_LENGTH, RecentActions
 from model.fusion.candidate_features import (
     FEATURES,
     FOLLOWED,
@@ -49,7 +49,7 @@ from model.fusion.live_items import LiveArrays
 from model.kernels.compiled import Floats, compiled, uncounted
 from model.kernels.gathered_dot import FOUR
 from model.kernels.hash_table import find_row
-from model.statistics.counter import AFTER_QUERY, source_key
+from model.statistics.counter import source_key, word_key
 from model.statistics.rows import NOBODY, NeighbourRows
 
 MAX_CANDIDATES: Final = 256  # of an answer
@@ -61,6 +61,7 @@ _PREDECESSORS: Final = np.array((24, 8, 4, 4, 4, 4))
 _LATE: Final = np.array((12, 6))  # of those that followed of late
 _AFTER_INTENT: Final = 12
 _AFTER_QUERY: Final = 16
+_AFTER_WORD: Final = 8  # of each word of a search that nobody made before
 _INTENT_WITHIN: Final = 4  # last actions among which a cart or a purchase counts
 _CART: Final = TYPE_CODES["cart"]
 _APART: Final = 16  # more columns: rows a power of two apart would contend for the same cache sets
@@ -198,17 +199,46 @@ def _enter_after_sources(sources: CandidateSources, n: int, draft: _Draft, count
         if on_items >= _INTENT_WITHIN or (intent and search):
             break
         kind = type_of(recent.contexts[at])
-        wanted = kind == SEARCH and not search and on_items < AFTER_QUERY
-        if wanted or (not intent and (kind in (_CART, PURCHASE))):
+        if kind == SEARCH and not search and on_items < AFTER_QUERY:
+            count = _enter_after_query(sources, n, recent.item_keys[at], draft, count)
+        elif not intent and (kind in (_CART, PURCHASE)):
             row = find_row(sources.source_index, source_key(recent.item_keys[at], kind))
             if row >= 0:
-                column = FOLLOWED_QUERY if wanted else FOLLOWED_INTENT
-                feature = features[column, draft.begin : draft.begin + MAX_CANDIDATES]
-                most = _AFTER_QUERY if wanted else _AFTER_INTENT
-                count = _enter_neighbours(sources.table.sources.followers, row, most, feature, draft, count)
+                feature = features[FOLLOWED_INTENT, draft.begin : draft.begin + MAX_CANDIDATES]
+                count = _enter_neighbours(sources.table.sources.followers, row, _AFTER_INTENT, feature, draft, count)
         search, intent = search or kind == SEARCH, intent or kind in (_CART, PURCHASE)
         on_items += kind != SEARCH
     return count
+
+
+@uncounted
+def _enter_after_query(sources: CandidateSources, n: int, key: np.uint64, draft: _Draft, count: int) -> int:
+    """Enters what followed a search; where it is the first one of its kind, the mean of what followed its words."""
+    followers = sources.table.sources.followers
+    feature = draft.features[FOLLOWED_QUERY, draft.begin : draft.begin + MAX_CANDIDATES]
+    row = find_row(sources.source_index, source_key(key, SEARCH))
+    if row >= 0:
+        return int(_enter_neighbours(followers, row, _AFTER_QUERY, feature, draft, count))
+    known = 0
+    for at in range(known_words(sources, n)):
+        row = find_row(sources.source_index, word_key(sources.recent.words[n, at]))
+        if row >= 0:
+            known += 1
+            count = _enter_neighbours(followers, row, _AFTER_WORD, feature, draft, count)
+    if known > 1:
+        for index in range(count):
+            feature[index] /= np.float32(known)
+    return count
+
+
+@uncounted
+def known_words(sources: CandidateSources, n: int) -> int:
+    """Returns how many words of answer n's newest search are known; they come first."""
+    words, count = sources.recent.words, 0
+    if len(words):
+        while count < words.shape[1] and words[n, count] != 0:
+            count += 1
+    return int(count)
 
 
 @compiled

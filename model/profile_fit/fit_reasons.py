@@ -46,7 +46,7 @@ def fit_reasons(network: Network, vocabulary: Vocabulary, fusion: Fusion, log: E
     with torch.inference_mode():
         explained = _ModelItems(network, vocabulary, fusion, run.device)
         queries = queries_after(network, vocabulary, pasts, searches, run.device)
-        recent = recent_of(vocabulary, pasts)
+        recent = recent_of(vocabulary, pasts, searches)
         sources = explained.ranking.sources(recent, explained.best(queries, NETWORK_BEST))
         items, _ = explained.ranking.rank_from(sources, AT_ONCE)
         terms = own_terms(sources, items)

@@ -80,7 +80,7 @@ def queries_after(
     return queries
 
 
-def recent_of(vocabulary: Vocabulary, pasts: Sequence[Past]) -> RecentActions:
+def recent_of(vocabulary: Vocabulary, pasts: Sequence[Past], searches: QueryTable) -> RecentActions:
     """Returns the last actions of N pasts."""
     stops = np.cumsum([len(past) for past in pasts])
     item_keys, contexts = (
@@ -88,4 +88,5 @@ def recent_of(vocabulary: Vocabulary, pasts: Sequence[Past]) -> RecentActions:
     )
     starts = np.concatenate((np.zeros(1, np.int64), stops[:-1]))
     items = catalogue_items(vocabulary, item_keys, contexts)
-    return RecentActions(items, contexts, np.maximum(starts, stops - RECENT_LENGTH), stops, item_keys)
+    recent = RecentActions(items, contexts, np.maximum(starts, stops - RECENT_LENGTH), stops, item_keys)
+    return recent.with_words(searches)

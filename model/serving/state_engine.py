@@ -321,7 +321,8 @@ class StateEngine:
         if serving is not None:
             vectors = self._vectors(serving, slots, applied)
             recent = recent_actions(serving.vocabulary, histories, new.slots, new.applied, actions.item_keys, contexts)
-            request = RankingRequest(serving, vectors, recent if last is None else recent.select(last))
+            recent = (recent if last is None else recent.select(last)).with_words(self.states.searches.table)
+            request = RankingRequest(serving, vectors, recent)
         lengths_before = histories.counts[slots]
         lengths = histories.append(applied.slots, actions.item_keys, contexts)
         self.states.remember(applied.slots, actions)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from model.data.covisits import COVISIT_WINDOW
 from model.data.events import EVENT_TYPES, NO_TIME, PURCHASE, SEARCH, TYPE_CODES, Actions
+from model.data.recent import AFTER_QUERY
 from model.kernels.compiled import compiled, uncounted
 from model.kernels.hash_table import cell_of, find_row
 from model.statistics.counted_events import CountedEvents, events_of_actions
@@ -42,7 +43,6 @@ NEWCOMER: Final = 0.05  # what an action of a user without a past weighs where n
 CROWD: Final = 0.5  # users without a past that count within an hour, for each such action per action of the others
 _ENOUGH: Final = 1 << 17  # actions by which users with and without a past are compared; then both count half
 _ALL: Final = 2.0**40  # so many are told apart at most
-AFTER_QUERY: Final = 3  # actions on items that count as what follows a search
 _CART: Final = TYPE_CODES["cart"]
 _REMOVE: Final = TYPE_CODES["remove"]
 _HOUR_MS: Final = 3_600_000

@@ -51,7 +51,7 @@ class ExactRemoval:
         queries = queries_after(self.model.network, vocabulary, pasts, self._searches, CPU)
         ranked = self._catalogue.rank(queries, NETWORK_BEST)
         best = NetworkBest(ranked.items.numpy(), ranked.log_probabilities.numpy(), queries.numpy())
-        return self.ranking.sources(recent_of(vocabulary, pasts), best), queries
+        return self.ranking.sources(recent_of(vocabulary, pasts, self._searches), best), queries
 
     def log_probabilities(
         self, pasts: Sequence[Past], items: NDArray[np.int64]

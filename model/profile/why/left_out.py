@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from model.data.contexts import opens_session, type_of
 from model.data.events import PURCHASE, SEARCH, TYPE_CODES
-from model.data.recent import RECENT_LENGTH
+from model.data.recent import AFTER_QUERY, RECENT_LENGTH
 from model.fusion.candidate_features import CandidateSources
+from model.fusion.candidates import known_words
 from model.kernels.compiled import Floats, compiled, uncounted
 from model.kernels.gathered_dot import FOUR, dot, multiply_by_four
 from model.kernels.hash_table import find_row
-from model.statistics.counter import AFTER_QUERY, source_key
+from model.statistics.counter import source_key, word_key
 from model.statistics.rows import NOBODY, NeighbourRows
 
 AT_ONCE: Final = 3  # explained items
@@ -70,6 +71,7 @@ class ExplainedItems(NamedTuple):
     intent: NDArray[np.int64]  # (1,) rank of the item of the last cart or purchase
     after_intent: Floats  # (2, k) shares among what followed it, and what followed the last one on another item
     after_query: Floats  # (k,) share among what followed the last search
+    after_word: Floats  # (k,) among what followed one of its words
     directions: Floats  # (FOUR, D)
     terms: Floats  # (T,)
 
@@ -104,6 +106,7 @@ def new_explained(width: int) -> ExplainedItems:
         np.empty(AT_ONCE, np.float32),
         np.empty(1, np.int64),
         np.empty((2, AT_ONCE), np.float32),
+        np.empty(AT_ONCE, np.float32),
         np.empty(AT_ONCE, np.float32),
         np.empty((FOUR, width), np.float32),
         np.empty(TERMS, np.float32),
@@ -218,8 +221,28 @@ def _find_after_sources(sources: CandidateSources, n: int, own: OwnItems, explai
     for age in range(min(own.held[0], AFTER_QUERY)):
         at = recent.stops[n] - 1 - age
         if type_of(recent.contexts[at]) == SEARCH:
-            _find_after(sources, recent.item_keys[at], SEARCH, explained.rows, explained.after_query)
+            _find_after_query(sources, n, recent.item_keys[at], explained)
             return
+
+
+@uncounted
+def _find_after_query(sources: CandidateSources, n: int, key: np.uint64, explained: ExplainedItems) -> None:
+    """Fills in what followed a search; where it is the first one of its kind, the mean of what followed its words."""
+    followers, shares = sources.table.sources.followers, explained.after_query
+    row = find_row(sources.source_index, source_key(key, SEARCH))
+    if row >= 0:
+        _find_beside(followers, row, explained.rows, shares)
+        return
+    known = 0
+    for at in range(known_words(sources, n)):
+        row = find_row(sources.source_index, word_key(sources.recent.words[n, at]))
+        if row >= 0:
+            known += 1
+            _find_beside(followers, row, explained.rows, explained.after_word)
+            for j in range(AT_ONCE):
+                shares[j] += explained.after_word[j]
+    for j in range(AT_ONCE):
+        shares[j] /= np.float32(max(known, 1))
 
 
 @uncounted

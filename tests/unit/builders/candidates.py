@@ -8,6 +8,8 @@ import numpy as np
 
 from model.data.contexts import CONTEXT_ROWS, types_of
 from model.data.events import SEARCH, Event, actions_of
+from model.data.queries import read_queries
+from model.data.query_table import QueryTable
 from model.data.recent import RecentActions
 from model.data.sequences import Sequences, sequences_of
 from model.data.vocabulary import ITEM_BUCKETS, Vocabulary
@@ -44,6 +46,13 @@ def random_log(seed: int) -> Sequences:
                 )
             )
     return sequences_of(actions_of(events, [int(event.timestamp or 0) for event in events]))
+
+
+def with_a_new_search(recent: RecentActions) -> RecentActions:
+    """All searches become one that nobody in `random_log` has made, with words that are known and one that is not."""
+    keys, queries = read_queries(["shoes in red"])
+    item_keys = np.where(types_of(recent.contexts) == SEARCH, keys[0], recent.item_keys)
+    return recent._replace(item_keys=item_keys).with_words(QueryTable(queries))
 
 
 def shoppers(users: list[list[str]]) -> Sequences:

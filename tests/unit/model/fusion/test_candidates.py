@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from model.data.contexts import unpack_contexts
+from model.data.queries import NO_QUERIES
 from model.data.recent import RECENT_LENGTH, RecentActions
 from model.data.vocabulary import Vocabulary
 from model.fusion.candidate_features import FEATURES, NetworkBest
 from model.fusion.candidates import MAX_CANDIDATES, Candidates
 from model.fusion.fusion import FusionRanking
 from model.statistics.rows import NeighbourRows
-from tests.unit.builders.candidates import CATALOGUE, asked_after, random_log, ranking_of, shoppers
+from tests.unit.builders.candidates import CATALOGUE, asked_after, random_log, ranking_of, shoppers, with_a_new_search
 
 FOLLOWERS_ENTER = (64, 24, 12, 12, 8, 8)
 LATE_ENTER = (12, 6, 0, 0, 0, 0)
@@ -45,6 +46,24 @@ def test_features_are_those_of_a_plain_loop(known: int) -> None:
     assert (later > 0) == (known < len(CATALOGUE))
     for name in ("followed_intent", "followed_query", "followed_late_second", "preceded_earlier"):
         assert found.features[FEATURES.index(name)].any(), name
+
+
+def test_a_search_that_nobody_made_before_stands_for_its_words() -> None:
+    log, vocabulary = random_log(1), Vocabulary(CATALOGUE)
+    ranking = ranking_of(log, vocabulary, seed=2)
+    answers = range(0, len(log), 7)
+    recent, best = asked_after(log, vocabulary, answers, seed=2)
+    recent = with_a_new_search(recent)
+    found = ranking.collect(recent, best)
+
+    column = FEATURES.index("followed_query")
+    for n in range(len(answers)):
+        expected = features_by_hand(recent, best, ranking, n)
+        assert items_of(found, n) == list(expected)
+        got = found.features[column, found.starts[n] : found.starts[n + 1]].tolist()
+        assert got == pytest.approx([one["followed_query"] for one in expected.values()], rel=1e-4, abs=1e-5)
+    assert (found.features[column] > 0).sum() > 100
+    assert not ranking.collect(recent._replace(words=NO_QUERIES.words), best).features[column].any()
 
 
 def test_the_same_answers_again_are_the_same_candidates() -> None:
@@ -144,6 +163,13 @@ def features_by_hand(
         source = table.source_index.find(np.array([mixed(int(recent.item_keys[at]), int(fields.types[at]))], np.uint64))
         if source[0] >= 0:
             enter_row(table.arrays.sources.followers, int(source[0]), entering, column)
+        elif column == "followed_query":
+            words = [word_mixed(word) for word in recent.words[n].tolist() if word] if len(recent.words) else []
+            rows = [one for one in table.source_index.find(np.array(words, np.uint64)).tolist() if one >= 0]
+            for one in rows:
+                enter_row(table.arrays.sources.followers, one, 8, column)
+            for features in found.values():
+                features[column] /= max(len(rows), 1)
     for item in filter(for_all, table.arrays.popular.everywhere.tolist()):
         enter(item)
     if own and statistics.categories[own[0]]:
@@ -210,6 +236,11 @@ def after_sources(recent: RecentActions, types: list[int], window: range) -> lis
 def mixed(key: int, kind: int) -> int:
     """The key of a source, in Python's own numbers."""
     return ((key ^ ((kind + 1) * 0xE7037ED1A0B428DB & MASK)) * 0xA0761D6478BD642F & MASK) | 1
+
+
+def word_mixed(word: int) -> int:
+    """The key of a word as a source, in Python's own numbers."""
+    return ((word * 0xE7037ED1A0B428DB & MASK ^ 0xA0761D6478BD642F) * 0xE7037ED1A0B428DB & MASK) | 1
 
 
 def cosines(vectors: np.ndarray, item: int, others: list[int]) -> float:

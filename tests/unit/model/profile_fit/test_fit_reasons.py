@@ -48,7 +48,7 @@ def losses(log: Sequences, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         queries = queries_after(VERSION.network, VERSION.vocabulary, pasts, log.queries, CPU)
         best = explained.best(queries, 20)
         items = best.items[:, :AT_ONCE].copy()
-        terms = own_terms(explained.ranking.sources(recent_of(VERSION.vocabulary, pasts), best), items)
+        terms = own_terms(explained.ranking.sources(recent_of(VERSION.vocabulary, pasts, log.queries), best), items)
         real, estimated = [], []
         for n, past in enumerate(pasts):
             for rank in range(terms.counts[n]):

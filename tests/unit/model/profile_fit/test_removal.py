@@ -43,6 +43,6 @@ def test_queries_are_those_of_the_network_after_each_past_however_long() -> None
         torch.testing.assert_close(queries[row], expected[size - 1])
     assert not queries[3].any()
 
-    recent = recent_of(version.vocabulary, pasts)
+    recent = recent_of(version.vocabulary, pasts, log.queries)
     assert (recent.stops - recent.starts).tolist() == [3, 9, 1, 0]
     assert recent.items[recent.starts[1] : recent.stops[1]].tolist() == list(range(9))

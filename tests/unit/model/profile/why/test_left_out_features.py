@@ -10,7 +10,7 @@ from model.data.vocabulary import Vocabulary
 from model.fusion.candidate_features import ANSWER_FEATURES, FEATURES, NetworkBest
 from model.fusion.fusion import FusionRanking
 from model.kernels.compiled import Floats
-from tests.unit.builders.candidates import CATALOGUE, asked_after, random_log, ranking_of
+from tests.unit.builders.candidates import CATALOGUE, asked_after, random_log, ranking_of, with_a_new_search
 from tests.unit.builders.left_out import NO_WEIGHTS, left_out_of, questions
 
 NOT_BRIDGED = ("own_next", "own_previous", "own_session")  # see the module's docstring
@@ -33,12 +33,14 @@ def without(recent: RecentActions, key: int) -> RecentActions:
     return RecentActions(recent.items[kept], recent.contexts[kept], *ends, recent.item_keys[kept])
 
 
-def test_features_without_an_own_item_are_those_of_a_past_without_it() -> None:
+@pytest.mark.parametrize("new_search", [False, True])
+def test_features_without_an_own_item_are_those_of_a_past_without_it(new_search: bool) -> None:
     log, vocabulary = random_log(1), Vocabulary(CATALOGUE)
     ranking, compared, differing = ranking_of(log, vocabulary, seed=2), 0, np.zeros(len(FEATURES), np.bool_)
     of_item = [row for row, name in enumerate(FEATURES) if row not in ANSWER_FEATURES and name not in NOT_BRIDGED]
     of_item.remove(FEATURES.index("followed_query"))  # the search that counts stays the one
     for recent, best in questions(log, vocabulary, 61, seed=2):
+        recent = with_a_new_search(recent) if new_search else recent
         sources = ranking.sources(recent, best)
         own_first = ranking.live.arrays.numbers[sources.rows[recent.starts[0] : recent.stops[0]]]
         items = [int(best.items[0, 3]), int(max(own_first[-1], own_first[0], 0)), 7]
