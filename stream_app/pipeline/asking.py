@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.data.event_time import judge_times
-from model.data.events import Actions, ItemNames, actions_of
+from model.data.events import Actions, ItemNames, actions_of, item_key
 from model.items.attributes import completed
 from model.kernels.compiled import Floats
 from model.serving.asked_users import repeated_actions
@@ -53,18 +53,35 @@ class AskingPipeline(Pipeline):
 
     def scored(
         self, partitions: Sequence[int], users: Sequence[str], item_keys: Sequence[NDArray[np.uint64]]
-    ) -> list[Floats] | None:
+    ) -> list[Floats]:
         """Returns the scores (G,) of items given for each of N users, by their distinct keys (G,), on the scale of
-        recommendations; NaN: nothing is known of an item. None: no version serves, so nothing is scored."""
+        recommendations; NaN: nothing is known of an item. While the rules serve, those that they know and do not rank
+        have a score of zero."""
         _, shares = self._as_they_are(partitions, users)
         scores: list[Floats] = [np.zeros(0, np.float32)] * len(users)
         for stepped in shares:
-            if stepped.request is None:
-                return None
             rows = stepped.events.indices.tolist()
-            found = self._answer_engine.score(stepped.request, [item_keys[row] for row in rows])
+            given = [item_keys[row] for row in rows]
+            found = (
+                self._scores_by_rules(stepped, given)
+                if stepped.request is None
+                else self._answer_engine.score(stepped.request, given)
+            )
             for row, one in zip(rows, found, strict=True):
                 scores[row] = one
+        return scores
+
+    def _scores_by_rules(self, stepped: SteppedEvents, item_keys: Sequence[NDArray[np.uint64]]) -> list[Floats]:
+        answers, names = stepped.rules_answers, self._state_engine.rules.names
+        assert answers is not None
+        ranked = [item_key(name) for name in answers.names]
+        scores = []
+        for keys, items, probabilities in zip(item_keys, answers.items.tolist(), answers.probabilities, strict=True):
+            score_of = dict.fromkeys(names.keys() & keys.tolist(), 0.0)
+            score_of |= {
+                ranked[item]: score for item, score in zip(items, probabilities.tolist(), strict=True) if item >= 0
+            }
+            scores.append(np.array([score_of.get(key, np.nan) for key in keys.tolist()], np.float32))
         return scores
 
     @property
@@ -72,11 +89,11 @@ class AskingPipeline(Pipeline):
         """Whether a version serves."""
         return self._state_engine.serving is not None
 
-    def related(self, item_key: int, count: int) -> list[tuple[str, float]] | None:
+    def related(self, key: int, count: int) -> list[tuple[str, float]] | None:
         """Returns at most so many items that go with one, by id, with their scores, best first; None: nothing is known
         of it, or no version serves."""
         serving = self._state_engine.serving
-        return None if serving is None else self._answer_engine.related(serving, item_key, count)
+        return None if serving is None else self._answer_engine.related(serving, key, count)
 
     def take_session(self, decoded: DecodedBatch) -> None:
         """Has the states take in what somebody did who is not known; they are asked about as SOMEBODY of NOWHERE.

@@ -44,7 +44,7 @@ class StateAnswer(NamedTuple):
 
     record: bytes  # of the user
     prediction: bytes = b""  # JSON, without an id
-    scores: Floats | None = None  # (G,), see `AskingPipeline.scored`; None: no version serves
+    scores: Floats | None = None  # (G,), see `AskingPipeline.scored`; None: nobody asked
 
 
 class AskedEngine:
@@ -139,14 +139,13 @@ class Asking:
             return {}
         owners = [questions[number].owner for number in keys]
 
-        def score(pipeline: AskingPipeline) -> list[Floats] | None:
+        def score(pipeline: AskingPipeline) -> list[Floats]:
             scores = pipeline.scored(*_columns(owners), list(keys.values()))
             for owner in self._engine.damaged():
                 records.pop(owner, None)
             return scores
 
-        scores = self._engine.run(score, records)
-        return {} if scores is None else dict(zip(keys, scores, strict=True))
+        return dict(zip(keys, self._engine.run(score, records), strict=True))
 
 
 def _columns(owners: Sequence[Owner]) -> tuple[list[int], list[str]]:

@@ -52,10 +52,8 @@ class RankQuestions:
         if self._memory.generation is not owned:
             raise in_rebalance()  # another worker may know more by now
         last = None if answer is None else _last_time(answer.record)
-        if answer is None or last is None:
+        if answer is None or answer.scores is None or last is None:
             raise Refusal("unknown_user", "nothing is known of this user")
-        if answer.scores is None:
-            raise Refusal("no_version", _NO_VERSION)
         return RankAnswer(user, ranked_items(items, answer.scores), max(self._now() - last, 0), "state")
 
     async def session(self, question: SessionQuestion) -> Any:
@@ -90,8 +88,7 @@ def _answer_session(
         raise Refusal("no_version", _NO_VERSION)
     pipeline.take_session(session)
     prediction = pipeline.asked([NOWHERE], [SOMEBODY]).predictions[0]
-    scores = pipeline.scored([NOWHERE], [SOMEBODY], [keys_of(items)]) if items else None
-    return prediction, None if scores is None else scores[0]
+    return prediction, pipeline.scored([NOWHERE], [SOMEBODY], [keys_of(items)])[0] if items else None
 
 
 def _related(pipeline: AskingPipeline, key: int, count: int) -> list[tuple[str, float]]:

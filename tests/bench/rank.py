@@ -44,7 +44,6 @@ def rank(options: argparse.Namespace) -> dict[str, Any]:
             items = [f"item-{number}" for number in rng.choice(options.items, count, replace=False).tolist()]
             start = time.thread_time()
             scores = pipeline.scored([0], [user], [keys_of(items)])
-            assert scores is not None
             msgspec.json.encode(RankAnswer(user, ranked_items(items, scores[0]), 0, "state"))
             engine.clear()
             times.append(1000 * (time.thread_time() - start))

@@ -89,7 +89,7 @@ PATHS: Final = (
         "How well items fit a user now, the best first: scored from their present state, on the scale of "
         "recommendations.",
         RankAnswer,
-        ("unknown_user", "no_version", *_OF_OWNERS),
+        ("unknown_user", *_OF_OWNERS),
         (_USER_ID,),
         RankQuestion,
     ),

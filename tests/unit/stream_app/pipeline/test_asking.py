@@ -98,7 +98,6 @@ def test_a_user_is_answered_as_after_their_last_event_and_recommended_items_have
     recommended = [[one["item_id"] for one in prediction["recommendations"]] for prediction in predictions]
     pipeline._state_engine.clear()
     scores = pipeline.scored([0] * len(users), users, [keys_of([*items[::-1], "nobody's"]) for items in recommended])
-    assert scores is not None
     for prediction, found in zip(predictions, scores, strict=True):
         served = [one["score"] for one in prediction["recommendations"]]
         assert found[:-1][::-1].tolist() == pytest.approx(served, abs=1e-6)
@@ -134,5 +133,19 @@ def test_nothing_of_a_session_is_left() -> None:
     assert isinstance(pipeline.names, ItemNames)
 
 
-def test_nothing_is_scored_before_a_version_serves() -> None:
-    assert asking(Shelf(), None).scored([0], ["u"], [keys_of(ITEMS)]) is None
+def test_before_a_version_serves_the_rules_score() -> None:
+    shelf, rules = Shelf(), pipeline_of(Shelf(), Pipeline, None)
+    for number, event in enumerate(both(30)):
+        for result in rules.encode(rules.answer(rules.step(rules.decode([record(number, event)], 0)))):
+            shelf |= {(result.partition, user.decode()): state for user, state in result.states}
+    pipeline = asking(shelf, None)
+    pipeline._state_engine.follow(rules._state_engine)
+    prediction = json.loads(pipeline.asked([0], ["a"]).predictions[0])
+    served = {one["item_id"]: one["score"] for one in prediction["recommendations"]}
+    (scores,) = pipeline.scored([0], ["a"], [keys_of([*ITEMS, "nobody's"])])
+    found = dict(zip(ITEMS, scores.tolist(), strict=False))
+    assert {item: found[item] for item in served} == pytest.approx(served, abs=1e-6)
+    touched = {key for key in keys_of(ITEMS).tolist() if key in rules._state_engine.rules.names}
+    for item in set(ITEMS) - set(served):
+        assert found[item] == 0 if item_key(item) in touched else np.isnan(found[item])
+    assert np.isnan(scores[-1])

@@ -124,11 +124,14 @@ def test_scores_and_predictions_may_be_asked_for_at_once_also_of_one_user() -> N
     assert (alone[0].scores >= 0).all()
 
 
-def test_before_the_first_version_nothing_is_scored() -> None:
-    worker, _ = after_events(None)
-    (answer,) = ask(worker, [StateQuestion(owner("u1"), np.array([item_key("item 1")], np.uint64))])
+def test_before_the_first_version_the_rules_score() -> None:
+    worker, last = after_events(None)
+    best = last["u1"]["recommendations"][0]["item_id"]
+    (answer,) = ask(worker, [StateQuestion(owner("u1"), np.array([item_key(best), item_key("nobody's")], np.uint64))])
     assert answer is not None
-    assert answer.scores is None
+    assert answer.scores is not None
+    assert answer.scores[0] > 0
+    assert np.isnan(answer.scores[1])
 
 
 def test_a_version_that_comes_answers_from_then_on() -> None:

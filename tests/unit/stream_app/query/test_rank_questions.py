@@ -167,7 +167,7 @@ def test_what_is_asked_wrongly_is_said(path: str, body: Any, message: str) -> No
     assert message in content["error"]["message"]
 
 
-def test_who_and_what_is_not_known_is_not_found_and_before_a_version_there_is_no_answer() -> None:
+def test_who_and_what_is_not_known_is_not_found_and_before_a_version_the_rules_score() -> None:
     worker, rules = asked_worker(), asked_worker(None)
     candidates = {"candidates": ["a"]}
     assert [content["error"]["code"] for _, content in post(worker, "/v1/users/nobody/rank", candidates)] == [
@@ -176,8 +176,9 @@ def test_who_and_what_is_not_known_is_not_found_and_before_a_version_there_is_no
     assert worker.ask(("GET", "/v1/items/nothing/related"))[0][1]["error"]["code"] == "unknown_item"
     ((status, content, headers),) = rules.ask(("GET", "/v1/items/nothing/related"))
     assert (status, content["error"]["code"], headers["Retry-After"]) == (503, "no_version", "1")
-    for path, body in (("/v1/rank", EVENTS), ("/v1/users/u/rank", candidates)):
-        assert [content["error"]["code"] for _, content in post(rules, path, body)] == ["no_version"]
+    assert [content["error"]["code"] for _, content in post(rules, "/v1/rank", EVENTS)] == ["no_version"]
+    ((status, content),) = post(rules, "/v1/users/u/rank", candidates)
+    assert (status, content["items"]) == (200, [{"item_id": "a", "score": 0.0, "known": False}])
     assert worker.ask(("GET", "/v1/items/a/related?count=101"))[0][0] == 400
     too_large = post(worker, "/v1/rank", b"x" * (2**20 + 1))
     assert [(status, content["error"]["code"]) for status, content in too_large] == [(413, "too_large")]
