@@ -176,14 +176,13 @@ def _last_of(category: str) -> str:
 
 
 def _next_actions(prediction: CurrentPrediction, name_of: TitleOf, seen: SeenAnswers) -> list[Bar]:
-    most = max((action.probability for action in prediction.next_actions), default=0.0)
     bars = []
     for action in prediction.next_actions[:_NEXT]:
         verb, item = _TO_COME.get(action.type, action.type), name_of(action.item_id or "")
         if not item:
             verb, item = "", verb
         key = f"next {action.type} {action.item_id}"
-        bars.append(_bar(key, item, verb, action.probability, seen, scale=max(most, 0.01)))
+        bars.append(_bar(key, item, verb, action.probability, seen))
     return bars
 
 
@@ -200,8 +199,8 @@ def _shares(kind: str, shares: Sequence[tuple[str, float]], seen: SeenAnswers) -
     return [_bar(f"{kind} {name}", _last_of(name), "", share, seen) for name, share in shares[:_LIKES]]
 
 
-def _bar(key: str, name: str, also: str, share: float, seen: SeenAnswers, scale: float = 1.0) -> Bar:
-    width = round(100 * min(max(share / scale, 0.0), 1.0), 1)
+def _bar(key: str, name: str, also: str, share: float, seen: SeenAnswers) -> Bar:
+    width = round(100 * min(max(share, 0.0), 1.0), 1)
     seen.widths[key] = width
     return Bar(name, also, figures.percent(share), width, seen.widths_before.get(key, 0.0))
 

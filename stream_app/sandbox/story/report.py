@@ -78,14 +78,13 @@ def _header(columns: Columns, frame: Frame) -> str:
 
 def _shares(columns: Columns, tellers: Sequence[Teller], frame: Frame) -> str:
     shares = {teller: columns.share(teller) for teller in tellers}
-    most = max(max(share.high for share in shares.values()), 0.01) if len(columns) else 1.0
     rows = []
     for teller, share in shares.items() if len(columns) else ():
-        left, width = 100 * share.low / most, 100 * (share.high - share.low) / most
+        left, width = 100 * share.low, 100 * (share.high - share.low)
         rows.append(
             f'<div class="name">{NAMES[teller]}</div><div class="value"><b>{100 * share.mean:.1f} %</b>'
             f'<span>{100 * share.low:.1f} to {100 * share.high:.1f}</span></div><div class="track">'
-            f'<div class="fill {teller}" style="width:{100 * share.mean / most:.2f}%"></div>'
+            f'<div class="fill {teller}" style="width:{100 * share.mean:.2f}%"></div>'
             f'<div class="span" style="left:{left:.2f}%;width:{width:.2f}%"></div></div>'
         )
     return _card(

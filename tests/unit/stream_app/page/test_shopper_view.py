@@ -28,8 +28,8 @@ def test_items_have_their_titles_and_those_without_their_ids() -> None:
     ]
 
 
-def test_the_most_probable_action_fills_its_bar() -> None:
-    assert [bar.width for bar in view(answer("ada")).next_actions] == [100.0, 38.7]
+def test_a_bar_is_as_long_as_the_action_is_probable() -> None:
+    assert [bar.width for bar in view(answer("ada")).next_actions] == [31.0, 12.0]
 
 
 def test_past_actions_are_told_newest_first() -> None:
