@@ -35,7 +35,7 @@ def oracle(events: list[SeenEvent], named: dict[int, list[str]], begin: int) -> 
         if event.event_id is None
         or not any((other.user, other.event_id) == (event.user, event.event_id) for other in events[:number])
     ]
-    before_live = [event for event in events if event.place.offset < begin]
+    before_live = [event for event in steps if event.place.offset < begin]
     found = []
     for number, event in enumerate(steps):
         earlier = [other for other in steps[:number] if other.user == event.user]
