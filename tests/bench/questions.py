@@ -50,6 +50,9 @@ def questions(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
         paths = [f"/v1/users/{key.decode()}" for key in dict.fromkeys(key for key, _ in log)]
         with urlopen(worker.api + paths[0]) as response:
             bare = stack.enter_context(echo(response.read()))
+        latest = list(dict(log).items())  # one event of each user, so that who is asked about was answered of late
+        fill(own, own.events_topic, latest)
+        worker.wait_until(lambda: predictions([worker]) >= len(log) + len(latest), LONGEST_S, every=POLL_S)
         kinds = {
             GET: Asked(worker.api, paths),
             RANK: Asked(
