@@ -276,7 +276,7 @@ class AsyncClient:
                 await asyncio.sleep(pause)
 
     async def _ask_once(self, answer: type[T], method: str, url: URL, body: Mapping[str, Any], seconds: float) -> T:
-        """As `read_answer`."""
+        """Asks one worker once. Raises what `read_answer` does."""
         if self._session is None:
             self._session = ClientSession()
         data = msgspec.json.encode(body) if body else None
@@ -321,7 +321,7 @@ class Client:
     """
 
     def __init__(self, brokers: str | None = None, **options: Any) -> None:
-        """As `AsyncClient`, with the same options. Raises `SettingsInvalid`."""
+        """Takes the options of `AsyncClient`. Raises `SettingsInvalid`."""
         self._client = AsyncClient(brokers, **options)
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="nextact client", daemon=True)
@@ -342,42 +342,42 @@ class Client:
             self._loop.close()
 
     def publish(self, event: Event, *, key: str | None = None) -> Place:
-        """As `AsyncClient.publish`."""
+        """Publishes an event; see `AsyncClient.publish`."""
         return self._run(self._client.publish(event, key=key))
 
     def subscribe(
         self, *, user: str | None = None, from_start: bool = False, idle_seconds: float | None = None
     ) -> Subscription:
-        """As `AsyncClient.subscribe`."""
+        """Subscribes to predictions; see `AsyncClient.subscribe`."""
         inner = self._client.subscribe(user=user, from_start=from_start, idle_seconds=idle_seconds)
         return Subscription(self, inner)
 
     def user(self, user_id: str) -> UserAnswer:
-        """As `AsyncClient.user`."""
+        """Asks what is known of a user; see `AsyncClient.user`."""
         return self._run(self._client.user(user_id))
 
     def rank(self, user_id: str, candidates: Iterable[str]) -> RankAnswer:
-        """As `AsyncClient.rank`."""
+        """Ranks candidates for a user; see `AsyncClient.rank`."""
         return self._run(self._client.rank(user_id, candidates))
 
     def rank_session(self, events: Iterable[Event], candidates: Iterable[str] | None = None) -> SessionAnswer:
-        """As `AsyncClient.rank_session`."""
+        """Asks what comes next for somebody who is not known; see `AsyncClient.rank_session`."""
         return self._run(self._client.rank_session(events, candidates))
 
     def related(self, item_id: str, count: int = 20) -> RelatedAnswer:
-        """As `AsyncClient.related`."""
+        """Asks what goes with an item; see `AsyncClient.related`."""
         return self._run(self._client.related(item_id, count))
 
     def segments(self) -> SegmentsAnswer:
-        """As `AsyncClient.segments`."""
+        """Asks for the segments; see `AsyncClient.segments`."""
         return self._run(self._client.segments())
 
     def active(self, count: int = 1) -> ActiveUsers:
-        """As `AsyncClient.active`."""
+        """Asks who was answered last; see `AsyncClient.active`."""
         return self._run(self._client.active(count))
 
     def worker(self) -> WorkerAnswer:
-        """As `AsyncClient.worker`."""
+        """Asks what worker this is; see `AsyncClient.worker`."""
         return self._run(self._client.worker())
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

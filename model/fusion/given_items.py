@@ -130,6 +130,7 @@ def network_log_probabilities(vectors: Floats, best: NetworkBest, given: Sequenc
 
 def _network_scores(vectors: Floats, best: NetworkBest, n: int, numbers: NDArray[np.int64]) -> Floats:
     """Returns the network's log-probabilities (K,) of items for answer n, from their products and its best item's."""
-    query, first = best.queries[n], best.items[n, 0]
-    scores: Floats = vectors[numbers] @ query - vectors[first] @ query + best.log_probabilities[n, 0]
+    # Sums, as NumPy's products start threads of their own, which wait for one another and for those of the events.
+    products = np.einsum("kd,d->k", vectors[np.append(numbers, best.items[n, 0])], best.queries[n])
+    scores: Floats = products[:-1] - products[-1] + best.log_probabilities[n, 0]
     return scores

@@ -70,7 +70,7 @@ def related_items(
     What has nothing to do with it is left out.
     """
     others = np.array(sorted({*similar.tolist(), *beside} - {number}), np.int64)
-    cosines = np.maximum(vectors[others] @ vectors[number], 0)
+    cosines = np.maximum(np.einsum("kd,d->k", vectors[others], vectors[number]), 0)  # no products: see `given_items`
     scores = (np.array([beside.get(other, 0.0) for other in others.tolist()]) + cosines) / (total + 1)
     order = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores)]
     return RelatedItems(others[order], scores[order].astype(np.float32))

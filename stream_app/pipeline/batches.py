@@ -24,6 +24,11 @@ from stream_app.signals.writer import DueStates
 Records = Sequence["ConsumerRecord[bytes, bytes]"]
 
 
+def newest_events(slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns which of N events, whose users are in these slots, are the last ones of their users, by slot."""
+    return len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
+
+
 @dataclass(frozen=True, slots=True)
 class ReceivedBatch:
     """A decoded batch of R records, whose events have N actions."""

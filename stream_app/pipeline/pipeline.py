@@ -41,7 +41,14 @@ from stream_app.kafka.encoded_batch import encode_records
 from stream_app.kafka.key_partitions import misplaced_keys
 from stream_app.kafka.record_batch import KeyedValues, partitioned_batches
 from stream_app.pipeline.batch_result import BatchResult, PublishedValues
-from stream_app.pipeline.batches import AnsweredBatch, ReceivedBatch, Records, SteppedBatch, VersionShare
+from stream_app.pipeline.batches import (
+    AnsweredBatch,
+    ReceivedBatch,
+    Records,
+    SteppedBatch,
+    VersionShare,
+    newest_events,
+)
 from stream_app.pipeline.damaged_users import DamagedUsers
 from stream_app.pipeline.dead_letter_limits import DeadLetterLimits
 from stream_app.pipeline.joins.effects import JoinEffects, add_effects
@@ -267,7 +274,7 @@ class Pipeline:
         newest, first = [], 0
         for share in shares:
             slots = share.stepped.events.slots  # a user's events have one slot, and are all in one share
-            newest.append(first + len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1])
+            newest.append(first + newest_events(slots))
             first += len(slots)
         chosen = predictions._replace(selected=np.concatenate(newest))
         for partition, batch in partitioned_batches(chosen, compression=self._settings.compression).batches:

@@ -26,7 +26,7 @@ from stream_app.contract.string_columns import Strings
 from stream_app.contract.topics import LARGEST_BATCH
 from stream_app.kafka.encoded_batch import encode_records
 from stream_app.pipeline.batch_result import BatchResult
-from stream_app.pipeline.batches import ReceivedBatch
+from stream_app.pipeline.batches import ReceivedBatch, newest_events
 from stream_app.settings import Settings
 
 _SCORE_STEPS: Final = 10  # of a probability
@@ -73,7 +73,7 @@ class ProfileWriter:
         if len(self._written) < stepped.capacity:
             self._written = grown(self._written, stepped.capacity)
         self._written[freed[freed < len(self._written)]] = 0
-        last = len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
+        last = newest_events(slots)
         marks = marks_of(answers)[last]
         changed = marks != self._written[slots[last]]
         self._written[slots[last]] = marks
