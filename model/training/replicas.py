@@ -6,6 +6,7 @@ it has the log, broadcasts what is to be fitted and hands out the parts of the l
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,17 @@ def broadcast(value: Any = None) -> Any:
 def shard_rows(rows: int) -> Tensor:
     """Returns the indices of this process's share of so many rows; it may be empty."""
     return torch.arange(rank(), rows, replicas())
+
+
+def begin_group(backend: str, **where: Any) -> None:
+    """Begins the process group; `where` and `backend` as for PyTorch's `init_process_group`.
+
+    First it imports functions that take the group as a default argument when they are defined, as an optimizer would at
+    last: so the group's threads would outlive its end, and one that lets go of a tensor while the interpreter ends
+    aborts the process.
+    """
+    importlib.import_module("torch.distributed.nn.functional")
+    dist.init_process_group(backend, **where)
 
 
 def end_group() -> None:

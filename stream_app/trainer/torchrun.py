@@ -6,7 +6,6 @@ the working folder on Python's path, where a `model.py` would hide our package.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from model.training.fit_network import join_as_replica, release_replicas
-from model.training.replicas import end_group, rank, replicas
+from model.training.replicas import begin_group, end_group, rank, replicas
 from stream_app.device import choose_device
 from stream_app.settings import Settings
 
@@ -35,8 +34,7 @@ def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None
 
     `lead` returns None when a signal has ended it: torchrun sends the signal to all processes.
     """
-    _import_before_group()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
+    begin_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
     if rank() == 0:
         result = lead()
         if result is not None:
@@ -49,12 +47,3 @@ def lead_or_follow(settings: Settings, lead: Callable[[], T | None]) -> T | None
     join_as_replica(torch.device("cuda", dist.get_node_local_rank()) if device == torch.device("cuda") else device)
     end_group()
     return None
-
-
-def _import_before_group() -> None:
-    """Imports what would keep the group alive: functions that take it as a default argument when they are defined.
-
-    An optimizer imports them at last. The group's threads then outlive its end, and one that lets go of a tensor while
-    the interpreter ends aborts the process.
-    """
-    importlib.import_module("torch.distributed.nn.functional")

@@ -9,17 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from model.training.fit_network import join_as_replica
-from model.training.replicas import end_group
+from model.training.replicas import begin_group, end_group
 
 
 @contextmanager
 def one_of_two(meeting: Path, rank: int) -> Iterator[None]:
     """In a process group of two."""
     patience = timedelta(seconds=60)  # where one of them fails, the other does not wait for ever
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=patience)
+    begin_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2, timeout=patience)
     try:
         yield
     finally:
