@@ -23,7 +23,8 @@ _FIELDS: Final = {
     "signal_id": "The same whenever the same is told again: deduplicate by it.",
     "kind": _KINDS,
     "user_id": "Also the record key.",
-    "timestamp": "When it became so, in milliseconds since 1970, by the times of the user's events.",
+    "timestamp": "When it became so, in milliseconds since 1970, by the times of the user's events. "
+    "Of an audience: when the user was judged, which is later where the same is told again.",
     "measured_by": _MEASURED_BY,
     "visit": _VISIT,
     "items": "What is in the cart, the newest last.",
