@@ -69,9 +69,8 @@ class Streams:
     def new(self, promotion: Promotion | None = None, **changes: Any) -> Settings:
         """Topics that nobody has used, with a champion if one is given; `changes` to the default settings."""
         prefix = f"bench-{next(self._numbers)}"
-        names = [name for name in Settings.model_fields if name.endswith("_topic")]
-        own: dict[str, Any] = {name: f"{prefix}.{name}" for name in [*names, "group"]}
-        own |= {
+        own: dict[str, Any] = own_topics(prefix) | {
+            "group": f"{prefix}.group",
             "registry": str(self._registry),
             "partitions": PARTITIONS,
             "data_dir": self.place / prefix,
@@ -93,6 +92,13 @@ class Streams:
     def make(self, settings: Settings) -> None:
         """Makes the topics that are missing."""
         asyncio.run(ensure_topics(settings))
+
+
+def own_topics(prefix: str) -> dict[str, str]:
+    """Returns a name for every topic but those that are off by default, as is what a worker does for them."""
+    defaults = Settings()
+    names = [name for name in Settings.model_fields if name.endswith("_topic") and getattr(defaults, name)]
+    return {name: f"{prefix}.{name}" for name in names}
 
 
 async def _make_output(settings: Settings) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from stream_app.settings import Settings
 from tests.bench.compare import Ratio, in_turn, show
 from tests.bench.open_loop import on_schedule, percentiles
+from tests.bench.streams import own_topics
 
 
 class Clock:
@@ -104,3 +106,14 @@ def test_ratios_come_first_and_those_of_who_did_not_run_are_left_out(capsys: pyt
 def test_without_wishes_all_are_compared_with_the_first() -> None:
     shown = show({"peer": [2.0], "a": [4.0], "b": [1.0]}, "seconds")
     assert [(pair["of"], pair["ratio"]) for pair in shown["ratios"]] == [("a", 2.0), ("b", 0.5)]
+
+
+def test_what_is_off_by_default_is_off_in_a_benchmark() -> None:
+    defaults, measured = Settings(), Settings(**own_topics("bench-1"))
+    topics = [name for name in Settings.model_fields if name.endswith("_topic")]
+    assert (
+        {name for name in topics if not getattr(measured, name)}
+        == {name for name in topics if not getattr(defaults, name)}
+        >= {"signals_topic", "profile_topic", "predictions_latest_topic"}
+    )
+    assert all(getattr(measured, name).startswith("bench-1.") for name in topics if getattr(measured, name))
