@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stream_app.settings import Settings
+from stream_app.settings import Settings, load_settings
 from tests.bench.compare import Ratio, in_turn, show
 from tests.bench.open_loop import on_schedule, percentiles
 from tests.bench.streams import own_topics
@@ -109,7 +109,7 @@ def test_without_wishes_all_are_compared_with_the_first() -> None:
 
 
 def test_what_is_off_by_default_is_off_in_a_benchmark() -> None:
-    defaults, measured = Settings(), Settings(**own_topics("bench-1"))
+    defaults, measured = Settings(), load_settings(own_topics("bench-1"))
     topics = [name for name in Settings.model_fields if name.endswith("_topic")]
     assert (
         {name for name in topics if not getattr(measured, name)}
