@@ -22,7 +22,7 @@ from stream_app.settings import Settings
 from stream_app.worker.agent import EventsAgent
 from stream_app.worker.cut_logs import CutLogs
 from stream_app.worker.delivery import Delivery
-from stream_app.worker.faust_table import NoWaitTableManager, UsersTable
+from stream_app.worker.faust_table import TimelyTableManager, UsersTable
 from stream_app.worker.faust_transport import FetchSchema, FetchTransport, TransportHooks
 from stream_app.worker.local_store import LocalStore
 
@@ -167,6 +167,6 @@ def _bare_app(settings: Settings) -> faust.App:
         stream_wait_empty=False,  # `finish_first` waits instead
         producer_request_timeout=30.0,
         worker_redirect_stdouts=False,
-        TableManager=NoWaitTableManager,
+        TableManager=TimelyTableManager,
         PartitionAssignor=Assignor,
     )

@@ -4,8 +4,8 @@ Recovery brings the local store up to date; users come into memory when they are
 
 What this leans on in Faust 0.15.3: `Table._new_store`; recovery asks `persisted_offset` of the store where to begin and
 hands it changelog events through `apply_changelog_batch`; `on_rebalance` of the store is called with the partitions
-that were taken away before recovery begins; what `TableManager.on_start` does. Faust's recovery swallows exceptions, so
-what goes wrong ends the process right here.
+that were taken away before recovery begins; what `TableManager.on_start` does, and what else its subclass here says.
+Faust's recovery swallows exceptions, so what goes wrong ends the process right here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final
 import faust
 from faust.stores.base import Store
 from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
 from faust.types import TP
 
 from model.errors import RecordCorrupt
@@ -174,14 +175,65 @@ def _position(user: str, record: bytes, damaged: Callable[[str, str], None]) -> 
         return -1, -1
 
 
-class NoWaitTableManager(TableManager):  # type: ignore[misc]
-    """Faust's manager, without its wait of a second for late tables: here the one table is there from the beginning."""
+class TimelyTableManager(TableManager):  # type: ignore[misc]
+    """Faust's manager, which is ready for the present rebalance alone, and waits for no late tables: there are none.
+
+    Faust says at the end of a recovery that users are recovered, also when the next rebalance has begun meanwhile, in
+    the consumer's thread: with the partitions that came with that one, questions would be answered, and joins and
+    timers applied, by what this machine's disk happens to have of them, until they are recovered as well.
+    Leans on: `app.rebalancing_count` grows before anything else is done in a rebalance, and not again before
+    `on_rebalance` of that one has ended; where `actives_ready` is set and unset.
+    """
+
+    _assigned = 0  # the rebalance, by its number, with the newest assignment
+    _completing = 0  # the one whose recovery is at its end
+    _recovered: int | None = None  # the one whose recovery has ended
+    _recovery: Recovery | None
+
+    @property
+    def actives_ready(self) -> bool:
+        """Whether all users of the partitions are recovered. Another thread may ask."""
+        return bool(self._recovered == self.app.rebalancing_count)
+
+    @actives_ready.setter
+    def actives_ready(self, ready: bool) -> None:
+        self._recovered = self._completing if ready else None
+
+    @property
+    def recovery(self) -> Recovery:
+        """What recovers users."""
+        if self._recovery is None:
+            self._recovery = _UsersRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Notes which rebalance has assigned partitions."""
+        self._assigned = self.app.rebalancing_count
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    def completes(self) -> None:
+        """Notes that a recovery is at its end: what is said to be ready is so after this rebalance, and no later one.
+
+        Leans on: Faust says nothing of one that is not of the newest assignment by now.
+        """
+        self._completing = self._assigned
 
     async def on_start(self) -> None:
-        """Leans on: the rest of what Faust does here."""
+        """Leans on: the rest of what Faust does here, which is a wait of a second for late tables."""
         if not self.should_stop:
             await self._update_channels()
             await self.recovery.start()
+
+
+class _UsersRecovery(Recovery):  # type: ignore[misc]
+    """Faust's recovery, which tells the manager of its end before it goes to the committed offsets."""
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Ends the recovery after the assignment of a generation of the group."""
+        self.tables.completes()
+        await super().on_recovery_completed(generation_id)
 
 
 class UsersTable(faust.Table):  # type: ignore[misc]

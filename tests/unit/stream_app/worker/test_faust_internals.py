@@ -35,7 +35,7 @@ from mode.threads import MethodQueue
 from stream_app.kafka import clients
 from stream_app.settings import load_settings
 from stream_app.worker.faust_fetch_thread import Fetch, FetchThread, _refused
-from stream_app.worker.faust_table import TABLE, NoWaitTableManager, UsersStore
+from stream_app.worker.faust_table import TABLE, TimelyTableManager, UsersStore
 from stream_app.worker.faust_transport import FetchConsumer
 from tests.unit.builders.consumers import OFFSETS, fetch_client
 from tests.unit.builders.consumers import run as with_consumer
@@ -96,6 +96,10 @@ OVERRIDDEN = [
     Leaning(Store.apply_changelog_batch, "batch to_key to_value", USERS_TABLE, "restores users"),
     Leaning(Store.on_rebalance, "assigned revoked newly_assigned generation_id", USERS_TABLE, "gives slots up"),
     Leaning(Store.on_recovery_completed, "active_tps standby_tps", USERS_TABLE, "says that the worker answers"),
+    Leaning(
+        TableManager.on_rebalance, "assigned revoked newly_assigned generation_id", USERS_TABLE, "notes which it is"
+    ),
+    Leaning(Recovery.on_recovery_completed, "generation_id", USERS_TABLE, "tells of its end"),
     Leaning(
         faust.Schema.compile,
         "app on_key_decode_error on_value_decode_error default_propagate",
@@ -229,8 +233,22 @@ ORDERS = [
     ),
     (Leaning(PartitionAssignor._metadata.fget, "", APP, "what the group hears of an address is `_url`"), "_url"),
     (
-        Leaning(TableManager.on_start, "", USERS_TABLE, "NoWaitTableManager does the same but for the sleep"),
+        Leaning(TableManager.on_start, "", USERS_TABLE, "TimelyTableManager does the same but for the sleep"),
         "self sleep self should_stop self _update_channels self recovery start",
+    ),
+    (
+        Leaning(TableManager.recovery.fget, "", USERS_TABLE, "another recovery is made in its place"),
+        "Recovery app beacon",
+    ),
+    (
+        Leaning(App.on_rebalance_start, "", USERS_TABLE, "the number of a rebalance says that it has begun"),
+        "rebalancing_count tables on_rebalance_start",
+    ),
+    (
+        Leaning(
+            driver.ConsumerRebalanceListener.on_partitions_revoked, "", USERS_TABLE, "it is counted before all else"
+        ),
+        "on_rebalance_start on_partitions_revoked",
     ),
     (
         Leaning(TableManager.on_rebalance, "", USERS_TABLE, "the store gives slots up before recovery begins"),
@@ -253,6 +271,10 @@ ORDERS = [
             "events are fetched after the seek and the clearing",
         ),
         "perform_seek flow_control resume on_actives_ready",
+    ),
+    (
+        Leaning(Recovery.on_recovery_completed, "", USERS_TABLE, "nothing is said of what is outdated"),
+        "consumer_generation_id generation_id warning perform_seek on_actives_ready",
     ),
     (
         Leaning(Recovery._restart_recovery.fun, "", TRANSPORT, "standbys resume before the last clearing"),
@@ -526,7 +548,7 @@ def test_a_stream_without_acknowledgement_still_yields_events() -> None:
 
 def test_the_table_manager_is_ours_and_has_its_table_from_the_beginning() -> None:
     async def body(consumer: Any) -> None:
-        assert type(consumer.app.tables) is NoWaitTableManager, "app.py leans on the setting TableManager"
+        assert type(consumer.app.tables) is TimelyTableManager, "app.py leans on the setting TableManager"
         assert list(consumer.app.tables) == [TABLE], "table.py: no table comes late, so nobody need be waited for"
 
     with_consumer(body)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faust.tables.manager import TableManager
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
@@ -19,8 +20,11 @@ from model.state.user_states import UserStates
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.settings import load_settings
 from stream_app.worker.faust_table import UsersStore, UsersStoreParts
+from stream_app.worker.faust_transport import FetchConsumer
 from stream_app.worker.local_store import LocalStore
 from tests.unit.builders.basics import make_states, unreadable_batch
+from tests.unit.builders.consumers import EVENTS
+from tests.unit.builders.consumers import run as with_consumer
 
 SETTINGS = load_settings()
 CHANGELOG = TP(SETTINGS.state_topic, 0)
@@ -171,3 +175,67 @@ def test_a_rebalance_empties_memory_also_of_a_partition_that_stays(tmp_path: Pat
     store.apply_changelog_batch([fetched([stored(7)], 1)])
     assert states.offsets[states.slots_of([0], ["u"])].tolist() == [7]
     local.stop()
+
+
+class Seek:
+    """The seek at the end of a recovery, which takes until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, consumer: FetchConsumer) -> None:
+        self.begun, self._end = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(consumer, "assignment", lambda: {EVENTS})
+        monkeypatch.setattr(consumer, "resume_partitions", lambda _: None)
+        monkeypatch.setattr(consumer, "perform_seek", self._seek)
+        monkeypatch.setattr(consumer.app._fetcher, "maybe_start", self._end.wait)
+        monkeypatch.setattr(UsersStore, "on_recovery_completed", self._nothing)
+
+    async def _seek(self) -> None:
+        self.begun.set()
+        await self._end.wait()
+
+    async def _nothing(self, *_: Any) -> None: ...
+
+    async def recovered(self, recovering: asyncio.Task[None]) -> None:
+        self._end.set()
+        await asyncio.wait_for(recovering, 5)
+        self._end.clear()
+        self.begun.clear()
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+def test_the_end_of_a_recovery_says_nothing_of_a_rebalance_that_has_begun_since(
+    monkeypatch: pytest.MonkeyPatch, assigned: bool
+) -> None:
+    async def rebalance(*_: Any) -> None: ...
+
+    monkeypatch.setattr(TableManager, "on_rebalance", rebalance)
+
+    async def body(consumer: FetchConsumer) -> None:
+        app, tables, seek = consumer.app, consumer.app.tables, Seek(monkeypatch, consumer)
+        await begin(app, 7)
+        first = asyncio.create_task(tables.recovery.on_recovery_completed(7))
+        await asyncio.wait_for(seek.begun.wait(), 5)
+        app.on_rebalance_start()
+        if assigned:
+            await assign(app, 8)
+        await seek.recovered(first)
+        assert not tables.actives_ready
+        if not assigned:
+            await assign(app, 8)
+            assert not tables.actives_ready
+        second = asyncio.create_task(tables.recovery.on_recovery_completed(8))
+        await asyncio.wait_for(seek.begun.wait(), 5)
+        assert not tables.actives_ready
+        await seek.recovered(second)
+        assert tables.actives_ready
+
+    with_consumer(body)
+
+
+async def begin(app: Any, generation: int) -> None:
+    app.on_rebalance_start()
+    await assign(app, generation)
+
+
+async def assign(app: Any, generation: int) -> None:
+    app.consumer_generation_id = generation
+    await app.tables.on_rebalance(set(), set(), set(), generation)
