@@ -1,7 +1,8 @@
 """Questions asked while workers die, and what answers to them may say. Shares no code with what it judges.
 
 Any worker may be asked about any user. An answer is a prediction of that user that was published, or what follows from
-their log up to some event; and how old it says it is, it is. There may be no answer, for a while.
+their log up to some event; and how old it says it is, it is. There may be no answer, for a while. Nobody is unknown of
+whom a worker has answered before, or who has been in the changelog for long.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from math import inf
 from typing import Any, Final
 
 import aiohttp
@@ -28,7 +30,9 @@ from tests.faults.waiting import until
 _PAUSE_S: Final = 0.04  # between two questions of one who asks
 _WHO_ASK: Final = 2  # at once
 _CLOCKS_MS: Final = 20  # by which clocks, and the rounding of times, may differ
-_KNOWN_MS: Final = 15_000  # after which whoever was answered is known to whoever owns their partition
+# After a record of a user was sent to the changelog they are known to whoever owns their partition: it may be durable,
+# and acknowledged, as late as there is a new leader for a broker that died, which takes 9 s.
+_KNOWN_MS: Final = 15_000
 _ALL_S: Final = 60.0  # until every worker answers for every user, once all is calm
 _LISTENS: Final = re.compile(r"questions on (http://\S+:\d+)")
 
@@ -37,6 +41,7 @@ _LISTENS: Final = re.compile(r"questions on (http://\S+:\d+)")
 class AskedQuestion:
     """A question and what came back; times in ms since the epoch."""
 
+    worker: str  # that was asked
     user: str
     begun: float
     ended: float
@@ -86,9 +91,9 @@ async def ask(session: aiohttp.ClientSession, slot: Slot, user: str) -> AskedQue
         url = _LISTENS.findall(slot.log.read_text(errors="replace"))[-1]
         async with session.get(f"{url}/v1/users/{user}") as response:
             content, retry_after = await response.json(), response.headers.get("Retry-After")
-            return AskedQuestion(user, begun, 1000 * time.time(), response.status, content, retry_after)
+            return AskedQuestion(slot.name, user, begun, 1000 * time.time(), response.status, content, retry_after)
     except (IndexError, OSError, aiohttp.ClientError, TimeoutError):
-        return AskedQuestion(user, begun, 1000 * time.time(), 0)
+        return AskedQuestion(slot.name, user, begun, 1000 * time.time(), 0)
 
 
 def judge_questions(
@@ -96,12 +101,38 @@ def judge_questions(
 ) -> None:
     """Compares the answers with the topics."""
     judge = _Judge(verdict, expected, topics, {(record.partition, record.offset): record.timestamp for record in log})
-    for question in asked:
+    for question in sorted(asked, key=lambda question: question.ended):
         status = str(question.status)
         verdict.questions[status] = verdict.questions.get(status, 0) + 1
         judge.look_at(question)
     if "200" not in verdict.questions:
         verdict.complain("wrong_questions", "no question was answered")
+
+
+@dataclass(frozen=True, slots=True)
+class _Firsts:
+    """When a user's first was there, by user, ms since the epoch."""
+
+    prediction: dict[str, float]
+    record: dict[str, float]  # in the changelog
+    answer: dict[str, float]  # over HTTP
+
+    def why_known(self, question: AskedQuestion) -> str | None:
+        """Returns what is wrong with saying that a user is not known; None: nothing is."""
+        known = self.record.get(question.user, inf) + _KNOWN_MS
+        if question.begun <= min(known, self.answer.get(question.user, inf)):
+            return None
+        since = {"prediction": self.prediction, "record in the changelog": self.record, "answer": self.answer}
+        told = [
+            f"{_after(times[question.user], question)} the first {what}"
+            for what, times in since.items()
+            if question.user in times
+        ]
+        return f"is not known, {', '.join(told)}"
+
+
+def _after(time: float, question: AskedQuestion) -> str:
+    return f"{(question.begun - time) / 1000:.1f} s after"
 
 
 class _Judge:
@@ -110,11 +141,13 @@ class _Judge:
     def __init__(self, verdict: Verdict, expected: Expected, topics: Topics, times: Mapping[Place, int]) -> None:
         self._verdict, self._times = verdict, times
         self._published: defaultdict[str, list[Any]] = defaultdict(list)  # by id
-        self._first: dict[str, int] = {}  # when the first prediction of a user was published
+        self._firsts = _Firsts({}, {}, {})
         for record in topics.predictions:
             prediction = json.loads(record.value)
             self._published[prediction["prediction_id"]].append(prediction)
-            self._first.setdefault(prediction["user_id"], record.timestamp)
+            self._firsts.prediction.setdefault(prediction["user_id"], record.timestamp)
+        for record in topics.changelog:
+            self._firsts.record.setdefault(record.key.decode(), record.timestamp)
         self._states: defaultdict[str, dict[int, int]] = defaultdict(dict)  # by user and length, the last event's time
         for place in sorted(expected.answers):
             answer = expected.answers[place]
@@ -123,18 +156,18 @@ class _Judge:
             of_user.setdefault(answer["history_length"], max(before, answer["event_timestamp"]))
 
     def look_at(self, question: AskedQuestion) -> None:
-        """Complains of what is not as it must be."""
+        """Complains of what is not as it must be. Questions come in the order in which they were answered."""
         if question.status == 200:
+            self._firsts.answer.setdefault(question.user, question.ended)
             problem = self._problem(question, question.content)
         elif question.status == 404:
-            first = self._first.get(question.user)
-            problem = "is not known" if first is not None and question.begun > first + _KNOWN_MS else None
+            problem = self._firsts.why_known(question)
         elif question.status == 503:
             problem = None if question.retry_after else "is not answered, and not told when to ask again"
         else:
             problem = f"gets {question.status}: {question.content}" if question.status else None
         if problem:
-            self._verdict.complain("wrong_questions", f"{question.user} {problem}")
+            self._verdict.complain("wrong_questions", f"{question.user}, asked of {question.worker}, {problem}")
 
     def _problem(self, question: AskedQuestion, answer: Any) -> str | None:
         prediction = answer["prediction"]

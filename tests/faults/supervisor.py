@@ -72,6 +72,7 @@ class Slot:
     start_at: float = 0.0
     backoff: float = _FIRST_BACKOFF_S
     footprint: Footprint = field(default_factory=Footprint)
+    api_port: int = 0  # where the present process answers questions
 
 
 class Supervisor:
@@ -83,6 +84,8 @@ class Supervisor:
         self.slots: list[Slot] = []
         self.exits: list[Exit] = []
         self.footprints: list[Footprint] = []
+        # Where workers answer questions, and nobody else: at the default port another stream's would, once ours died.
+        self._api_ports: list[int] = []
 
     def add(self) -> Slot:
         """One worker more."""
@@ -199,15 +202,25 @@ class Supervisor:
             self._start(slot)
 
     def _start(self, slot: Slot) -> None:
-        slot.started, slot.footprint = time.monotonic(), Footprint()
+        slot.started, slot.footprint, slot.api_port = time.monotonic(), Footprint(), self._free_api_port()
         slot.sent, slot.killed = slot.fate if slot.fate == signal.SIGKILL else 0, False
+        settings = slot.settings.model_copy(update={"api_port": slot.api_port})
         slot.child = ChildProcess.start(
             [sys.executable, *slot.command],
             name=slot.name,
             log_path=slot.log,
-            env=environment(slot.settings, slot.command) | (of_code(slot.code) if slot.code else {}),
+            env=environment(settings, slot.command) | (of_code(slot.code) if slot.code else {}),
         )
         slot.command, slot.fate = WORKER, 0
+
+    def _free_api_port(self) -> int:
+        """The first port that no running worker has: who comes back may get another one's."""
+        taken = {slot.api_port for slot in self.slots if slot.child is not None}
+        free = [port for port in self._api_ports if port not in taken]
+        if not free:
+            free = [free_port()]
+            self._api_ports += free
+        return free[0]
 
     def _record(self, slot: Slot, code: int) -> None:
         lived = time.monotonic() - slot.started

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.oracle import Topics, Verdict
 from tests.faults.questions import AskedQuestion, judge_questions
-from tests.faults.replay import Expected
+from tests.faults.replay import Expected, Record
 from tests.unit.builders.topic_records import LoggedRecord
 
 NOW = 1_700_000_000_000
@@ -39,7 +39,9 @@ def verdict(*asked: AskedQuestion) -> Verdict:
         place: {"user_id": one["user_id"], "history_length": one["history_length"], "event_timestamp": TIMES[place]}
         for place, one in zip(TIMES, PUBLISHED, strict=True)
     }
-    topics = Topics([logged(place, one, 20) for place, one in zip(TIMES, PUBLISHED, strict=True)], [], [])
+    predictions: list[Record] = [logged(place, one, 20) for place, one in zip(TIMES, PUBLISHED, strict=True)]
+    changelog: list[Record] = [replace(logged(SECOND, {}, 25), key=b"u")]
+    topics = Topics(predictions, [], changelog)
     found = Verdict()
     judge_questions(found, asked, Expected(answers, {}, {}, {}), topics, [logged(place, {}) for place in TIMES])
     return found
@@ -50,7 +52,7 @@ def asked(source: str = "published", number: int = 1, **changes: Any) -> AskedQu
     shown = PUBLISHED[number] | ({"prediction_id": None} if source == "state" else {})
     age = NOW - list(TIMES.values())[number]
     content = {"user_id": "u", "prediction": shown, "source": source, "age_ms": age} | changes
-    return AskedQuestion("u", NOW - 5, NOW + 5, 200, content)
+    return AskedQuestion("worker-1", "u", NOW - 5, NOW + 5, 200, content)
 
 
 @pytest.mark.parametrize("source", ["published", "state"])
@@ -80,6 +82,19 @@ def test_whatever_is_wrong_is_told(question: AskedQuestion, words: str) -> None:
     found = verdict(asked(), question)
     assert found.wrong_questions == 1
     assert words in found.examples[0]
+
+
+def test_who_is_not_in_the_changelog_yet_may_be_unknown_until_they_are_answered() -> None:
+    unknown = replace(asked(), status=404, begun=NOW, ended=NOW + 5)
+    assert verdict(asked(), replace(unknown, user="v")).wrong_questions == 0
+    answered = replace(asked(age_ms=1005), begun=TIMES[SECOND] + 1000, ended=TIMES[SECOND] + 1010)
+    before = replace(unknown, begun=answered.begun, ended=answered.ended)
+    assert verdict(answered, before).wrong_questions == 0
+    after = replace(unknown, begun=TIMES[SECOND] + 2010, ended=TIMES[SECOND] + 2020)
+    assert verdict(after, answered).examples == [
+        "wrong_questions: u, asked of worker-1, is not known, 12.0 s after the first prediction, 2.0 s after the first "
+        "record in the changelog, 1.0 s after the first answer"
+    ]
 
 
 def test_there_may_be_no_answer_for_a_while() -> None:
