@@ -42,9 +42,9 @@ from model.state.log_cuts import LogCut
 from model.state.user_record import UserRecords
 from model.state.user_states import DamagedRecord, UserStates
 
-# Actions of a batch from all of which the rules learn. An action takes them 4 to 8 us, a fifth of what it takes in all:
-# little where a worker keeps up with its stream, too much where it has a backlog to catch up with.
-_CALM: Final = 512
+# Actions of a batch, about, of users whom the rules do not follow, from which they learn. An action takes them 4 to 15
+# us: little where a worker keeps up with its stream, too much where it has a backlog to catch up with.
+_LEARNED: Final = 64
 _ENCODED_AT_ONCE: Final = 256  # users per forward pass, so that (users, L, D) stays small
 
 
@@ -88,8 +88,7 @@ class StateEngine:
     def __init__(self, states: UserStates, *, rules_share: float, rules: Rules | None = None) -> None:
         """When a model serves, the rules still follow `rules_share` of the users (by slot), to compare it with.
 
-        They learn from the others, too, except in a backlog; with a share of 0 they do nothing any more. `rules` may
-        have learned something already.
+        They learn from others, too, in a backlog from some; a share of 0 ends them. `rules` may have learned something.
         """
         self.states = states
         self.serving: Serving | None = None
@@ -281,7 +280,7 @@ class StateEngine:
     ) -> tuple[Answers | None, NDArray[np.int64]]:
         """The rules' answers to the users they follow, if wanted, and the ranks of next items in those before."""
         followed = self._followed(new.slots)
-        learned = np.flatnonzero(followed | self._learns_from_all(len(followed)))
+        learned = np.flatnonzero(followed | self._learns_from(new.slots))
         if not len(learned) and not answer:
             return None, np.zeros(0, np.int64)
         answers, ranked = self.rules.follow(
@@ -300,9 +299,10 @@ class StateEngine:
         self.rules.count_ranks(ranks)
         return answers, ranks
 
-    def _learns_from_all(self, actions: int) -> bool:
-        """Whether the rules learn from everyone in a batch of so many actions, and not only from whom they follow."""
-        return bool(self._rules_stride) and actions <= _CALM
+    def _learns_from(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """From which actions the rules learn beside whom they follow: of large batches those of some users, in turn."""
+        some: NDArray[np.bool_] = (slots + self.batch_number) % max(-(-len(slots) // _LEARNED), 1) == 0
+        return some if self._rules_stride else np.zeros_like(some)
 
     def _followed(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which users the rules answer and are scored on: everyone before there is a model, then a share."""

@@ -18,9 +18,9 @@ from model.data.events import Event
 from model.data.recent import RecentActions, catalogue_items
 from model.network.backbones import BackboneName
 from model.network.purchase_features import purchase_features
-from model.serving import state_engine
 from model.serving.answers import RANKED
 from model.serving.canary import Canary
+from model.serving.rules import Rules
 from model.serving.serving import Serving
 from model.state.join_notes import Source
 from model.state.user_joins import give_sequence, take_sequence
@@ -368,18 +368,31 @@ def test_rules_are_scored_only_on_users_whom_they_still_follow() -> None:
     assert scored == [3, 3]
 
 
-@pytest.mark.parametrize(("share", "backlog", "right"), [(0.5, False, True), (0.5, True, False), (0, False, False)])
-def test_rules_learn_from_everybody_whatever_share_they_answer(
-    share: float, backlog: bool, right: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("share", "right"), [(0.5, True), (0, False)])
+def test_rules_learn_from_everybody_whatever_share_they_answer(share: float, right: bool) -> None:
     """The one whom they do not follow shows what comes after an item; the one whom they follow comes to it."""
-    monkeypatch.setattr(state_engine, "_CALM", 0 if backlog else 512)
     engines = make_engines(serving=serving_on(CPU), rules_share=share)
     engines.advance([view(0, "followed", item="item 60"), view(1, "other", item="item 60")])
     engines.advance([view(2, "other", item="item 61")])
     engines.advance([view(3, "followed", item="item 60")])
     found = engines.advance([view(4, "followed", item="item 61")]).stepped.rules_ranks.tolist()
     assert found == ([] if not share else [1] if right else [0])
+
+
+def test_rules_learn_from_some_of_the_users_of_a_large_batch_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = list[list[str]]()
+
+    def learn(_: Rules, previous: object, item: int, name: str) -> None:
+        learned[-1].append(name)
+
+    engines = make_engines(serving=serving_on(CPU), rules_share=0.5)
+    monkeypatch.setattr(Rules, "learn", learn)
+    users = [f"user {n}" for n in range(256)]
+    for turn in range(4):
+        learned.append([])
+        engines.advance([view(1000 * turn + n, user, item=f"item {n}") for n, user in enumerate(users)])
+    assert sorted(map(len, learned)) == [128, 128, 192, 192]  # every other one is followed, and a fourth in turn
+    assert len({name for one in learned for name in one}) == 256
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
