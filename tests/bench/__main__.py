@@ -34,6 +34,7 @@ from tests.bench.live import live
 from tests.bench.past import past
 from tests.bench.per_user import memory
 from tests.bench.preferences import preferences
+from tests.bench.profiles import profiles
 from tests.bench.quality import quality
 from tests.bench.questions import questions
 from tests.bench.rank import rank
@@ -78,6 +79,7 @@ ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "past": past,
     "fresh": fresh,
     "questions": questions,
+    "profiles": profiles,
 }
 ON_LOGS: Final[dict[str, Callable[[Options], Any]]] = {
     "quality": quality,
