@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import pytest
 
 from stream_app.sandbox.processes import ChildProcess
+from tests.skips import not_installed
 
-PROGRAM: Final = shutil.which("chromium") or shutil.which("google-chrome")
+_PROGRAM: Final = shutil.which("chromium") or shutil.which("google-chrome")
+needs_chromium: Final = pytest.mark.skipif(_PROGRAM is None, reason=not_installed("chromium (Debian package)"))
 _START_S: Final = 30.0
 _FLAGS: Final = (
     "--headless=new",
@@ -141,9 +144,9 @@ class Tab:
 @asynccontextmanager
 async def chromium(tabs: int = 1) -> AsyncIterator[list[Tab]]:
     """Starts a browser with so many tabs, and ends it."""
-    assert PROGRAM is not None
+    assert _PROGRAM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        command = [PROGRAM, *_FLAGS, f"--user-data-dir={folder}/profile", "about:blank"]
+        command = [_PROGRAM, *_FLAGS, f"--user-data-dir={folder}/profile", "about:blank"]
         browser = ChildProcess.start(command, name="chromium", log_path=Path(folder, "log"), grace_s=1)
         try:
             address = await _address(Path(folder, "profile", "DevToolsActivePort"))

@@ -17,8 +17,7 @@ NO_GPU: Final = "no CUDA device"
 NO_INSTRUCTION: Final = "this processor lacks the instruction"
 NO_SHARED_DATA: Final = "no development data in ../shared"
 NO_GIT_HISTORY: Final = "no git history with the version before"
-NO_CHROMIUM: Final = "no Chromium"
-ALLOWED: Final = frozenset({NO_GPU, NO_INSTRUCTION, NO_SHARED_DATA, NO_GIT_HISTORY, NO_CHROMIUM})
+ALLOWED: Final = frozenset({NO_GPU, NO_INSTRUCTION, NO_SHARED_DATA, NO_GIT_HISTORY})
 
 _OPTION: Final = "--strict-skips"
 _PREFIX: Final = "Skipped: "  # what pytest writes before the reason

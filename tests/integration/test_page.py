@@ -12,15 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from stream_app.sandbox.processes import ChildProcess
-from tests import chromium
-from tests.chromium import Tab
-from tests.skips import NO_CHROMIUM
+from tests.chromium import Tab, chromium, needs_chromium
 from tests.unit.builders.pretend_worker import PretendWorker, answer, metrics, pretend_worker
-
-pytestmark = pytest.mark.skipif(chromium.PROGRAM is None, reason=NO_CHROMIUM)
 
 V1, V2 = "20261130T010000.000000Z", "20261130T020000.000000Z"
 
@@ -52,7 +47,7 @@ def browse(folder: Path, visit: Browsing, *, tabs: int = 1) -> None:
         async with (
             pretend_worker(metrics=metrics(events=100)) as worker,
             page_beside(worker, folder) as url,
-            chromium.chromium(tabs) as opened,
+            chromium(tabs) as opened,
         ):
             await visit(opened, worker, url)
             assert [tab.complaints for tab in opened] == [[]] * tabs
@@ -60,6 +55,7 @@ def browse(folder: Path, visit: Browsing, *, tabs: int = 1) -> None:
     asyncio.run(go())
 
 
+@needs_chromium
 def test_the_live_view_marks_versions_and_says_what_is_wrong(tmp_path: Path) -> None:
     async def visit(tabs: list[Tab], worker: PretendWorker, url: str) -> None:
         (tab,) = tabs
@@ -85,6 +81,7 @@ def test_the_live_view_marks_versions_and_says_what_is_wrong(tmp_path: Path) -> 
     browse(tmp_path, visit)
 
 
+@needs_chromium
 def test_a_shopper_is_found_by_keyboard_and_followed_in_every_browser(tmp_path: Path) -> None:
     async def visit(tabs: list[Tab], worker: PretendWorker, url: str) -> None:
         worker.users["ada & co/1"] = answer("ada & co/1", actions=3)
@@ -135,6 +132,7 @@ def test_another_sites_name_is_turned_away(tmp_path: Path) -> None:
     assert asyncio.run(ask()) == [200, 400]
 
 
+@needs_chromium
 def test_no_view_has_a_serious_fault_for_anybody(tmp_path: Path) -> None:
     """axe-core's rules, contrast among them: in light, dark and narrow, with and without troubles."""
     spec = find_spec("axe_core_python")

@@ -13,15 +13,13 @@ from stream_app.kafka.topic_admin import ensure_topics
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from stream_app.versions.promotions import publish_promotion
-from tests import chromium
-from tests.chromium import Tab
+from tests.chromium import Tab, chromium, needs_chromium
 from tests.integration.running import Running
 from tests.integration.test_end_to_end import shop_events
 from tests.integration.topics import send_all
-from tests.skips import NO_CHROMIUM
 from tests.versions import untrained_version
 
-pytestmark = [pytest.mark.broker, pytest.mark.skipif(chromium.PROGRAM is None, reason=NO_CHROMIUM)]
+pytestmark = [pytest.mark.broker, needs_chromium]
 
 
 def told(running: Running, words: str) -> str:
@@ -60,7 +58,7 @@ async def watch(url: str, settings: Settings, broker: Broker) -> None:
     def send(**event: Any) -> None:
         send_all(settings, [{"user_id": "ada", "type": "view", **event}])
 
-    async with chromium.chromium(2) as (live, shopper):
+    async with chromium(2) as (live, shopper):
         await live.open(url)
         await live.wait_text("No version serves yet")
         await asyncio.to_thread(send, item_id="shoe-1")
