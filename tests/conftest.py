@@ -1,13 +1,15 @@
-"""What all tests share: one PyTorch thread, no deadlines on a busy machine, and the devices to run on."""
+"""What all tests share: one PyTorch thread, compiled loops, no deadlines on a busy machine, the devices to run on."""
 
 from __future__ import annotations
 
 import os
+from typing import Final
 
 import hypothesis
 import pytest
 import torch
 
+from tests.paths import COMPILED
 from tests.skips import (  # noqa: F401 - pytest finds its hooks here
     NO_GPU,
     pytest_addoption,
@@ -15,12 +17,22 @@ from tests.skips import (  # noqa: F401 - pytest finds its hooks here
     pytest_runtest_makereport,
 )
 
+# The first compiles all loops ahead, and leaves them to the others; beside it come those that compile few themselves.
+_FIRST: Final = ("test_cold_start.py", "test_broker.py", "test_command_line.py", "test_page.py")
+
 torch.set_num_threads(1)
+os.environ.setdefault("NUMBA_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")  # a broker of a minute is compiled once, quickly
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # what a GPU runs, on the CPU; read where a kernel is defined
 hypothesis.settings.register_profile("nextact", deadline=None)
 hypothesis.settings.load_profile("nextact")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that come first before all others."""
+    rank = {name: number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

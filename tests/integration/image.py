@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -41,3 +42,15 @@ def compile_ahead(folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NEXTACT_CACHE_DIR": str(folder)}
     line = [sys.executable, "-m", "stream_app", "compile"]
     return subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def give_to_all(folder: Path) -> None:
+    """Adds what was compiled ahead to the folder that all tests use, also while they do: what the indexes name comes
+    before them, each file at once, and nothing that is newer there is replaced."""
+    source, target = folder / "numba", Path(os.environ["NUMBA_CACHE_DIR"])
+    for file in (file for kind in ("nbc", "nbi") for file in source.rglob(f"*.{kind}")):
+        place = target / file.relative_to(source)
+        if not place.exists() or place.stat().st_mtime < file.stat().st_mtime:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, new := place.with_suffix(".new"))
+            new.replace(place)

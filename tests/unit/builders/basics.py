@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 from typing import get_args
 
@@ -24,6 +25,7 @@ from model.fusion.fusion import Fusion
 from model.network.backbones import BackboneName
 from model.network.calibration import Calibration
 from model.network.network import Network, NetworkConfig
+from model.serving.serving import Serving, serve
 from model.state.user_states import RecordLookup, UserStates, nothing_stored
 from model.statistics.log_statistics import counter_of
 from model.versions.version import Version
@@ -59,6 +61,24 @@ def make_version(
         metrics={},
         facts={},
     )
+
+
+@cache
+def version() -> Version:
+    """The version of most tests. Made when it is used: it calls compiled loops, for which collecting need not wait."""
+    return make_version()
+
+
+@cache
+def current() -> Serving:
+    """What most tests serve."""
+    return serve(version(), CPU)
+
+
+@cache
+def previous() -> Serving:
+    """What was served before."""
+    return serve(make_version(ITEMS[:50], name="v0", seed=1), CPU)
 
 
 def make_fusion(vocabulary: Vocabulary) -> Fusion:

@@ -81,7 +81,7 @@ def asked_after(
     queries = rng.normal(size=(len(indices), WIDTH)).astype(np.float32)
     logits = queries @ vectors.T
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    top = np.argsort(-logits, axis=1)[:, :best]
+    top = np.ascontiguousarray(np.argsort(-logits, axis=1)[:, :best])  # as they come: loops compile once for all
     rows = vocabulary.rows_of(log.item_keys) - ITEM_BUCKETS
     items = np.where(types_of(log.contexts) == SEARCH, -1, np.maximum(rows, -1)).astype(np.int32)
     starts = log.offsets[np.searchsorted(log.offsets, list(indices), side="right") - 1]

@@ -11,9 +11,8 @@ from model.evaluation.preference_quality import CONTENDERS, preference_quality
 from model.profile.fitted_preferences import UNFITTED
 from model.profile_fit.fit_preferences import fit_preferences
 from model.training.fit_run import FitRun
-from tests.unit.builders.basics import CPU, make_version
+from tests.unit.builders.basics import CPU, version
 
-VERSION = make_version()
 CUT = 8_000_000
 
 
@@ -33,8 +32,8 @@ def log_of(users: int, *, buys: bool = True) -> Sequences:
 
 def test_who_comes_back_is_foreseen_better_by_counts_than_by_the_last_category() -> None:
     log = log_of(300)
-    fitted = fit_preferences(VERSION.network, VERSION.vocabulary, log.before(CUT), FitRun(CPU, 1))
-    found = preference_quality(VERSION.network, VERSION.vocabulary, fitted, log, CUT)
+    fitted = fit_preferences(version().network, version().vocabulary, log.before(CUT), FitRun(CPU, 1))
+    found = preference_quality(version().network, version().vocabulary, fitted, log, CUT)
     assert found.keys() == {
         "next_category", "next_price_band", "purchase_category", "purchase_week_price_band",
     }  # fmt: skip
@@ -51,7 +50,7 @@ def test_who_comes_back_is_foreseen_better_by_counts_than_by_the_last_category()
 
 def test_what_a_log_does_not_have_has_no_figure() -> None:
     log = log_of(60, buys=False)
-    found = preference_quality(VERSION.network, VERSION.vocabulary, UNFITTED, log, CUT)
+    found = preference_quality(version().network, version().vocabulary, UNFITTED, log, CUT)
     assert found.keys() == {"next_category", "next_price_band"}
     assert found["next_category"]["nextact"].targets == 120
-    assert preference_quality(VERSION.network, VERSION.vocabulary, UNFITTED, log_of(4), CUT) == {}
+    assert preference_quality(version().network, version().vocabulary, UNFITTED, log_of(4), CUT) == {}

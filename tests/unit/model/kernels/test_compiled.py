@@ -205,6 +205,7 @@ def printed(folder: Path, call: str, named: Path | None = None) -> str:
 def process(folder: Path, call: str, named: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Another process, with a folder named for what it compiles, or not."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+    del environment["NUMBA_CACHE_DIR"]
     if named is not None:
         environment["NUMBA_CACHE_DIR"] = str(named)
     return subprocess.run([sys.executable, "-c", call], env=environment, capture_output=True, text=True, check=True)

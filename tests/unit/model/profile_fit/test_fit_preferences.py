@@ -20,9 +20,8 @@ from model.profile_fit.fit_preferences import (
 )
 from model.profile_fit.preference_examples import FieldExamples
 from model.training.fit_run import FitRun
-from tests.unit.builders.basics import CPU, make_version
+from tests.unit.builders.basics import CPU, version
 
-VERSION = make_version()
 RUN = FitRun(CPU, 1)
 
 
@@ -38,20 +37,24 @@ def faithful_log(users: int) -> Sequences:
 
 
 def test_what_was_bought_weighs_more_where_buyers_are_faithful() -> None:
-    fitted = fit_preferences(VERSION.network, VERSION.vocabulary, faithful_log(500), RUN, FrequentNames(["a"], ["b"]))
+    fitted = fit_preferences(
+        version().network, version().vocabulary, faithful_log(500), RUN, FrequentNames(["a"], ["b"])
+    )
     fitted.check()
     looked, _, bought = fitted.categories.kinds
     assert bought > 2 * looked
     assert fitted.categories.readout is not None
     assert fitted.brands == UNFITTED.brands, "there are none"
     assert (fitted.category_names, fitted.brand_names) == (["a"], ["b"])
-    again = fit_preferences(VERSION.network, VERSION.vocabulary, faithful_log(500), RUN, FrequentNames(["a"], ["b"]))
+    again = fit_preferences(
+        version().network, version().vocabulary, faithful_log(500), RUN, FrequentNames(["a"], ["b"])
+    )
     assert again == fitted
 
 
 def test_a_short_log_leaves_all_as_it_was() -> None:
     for users in (0, 30):
-        fitted = fit_preferences(VERSION.network, VERSION.vocabulary, faithful_log(users), RUN)
+        fitted = fit_preferences(version().network, version().vocabulary, faithful_log(users), RUN)
         assert (fitted.categories, fitted.brands, fitted.prices) == (
             UNFITTED.categories, UNFITTED.brands, UNFITTED.prices,
         )  # fmt: skip
@@ -70,11 +73,11 @@ def test_a_read_out_finds_the_classes_of_vectors() -> None:
 
 
 def test_served_shares_are_those_of_the_fit() -> None:
-    fitted = fit_preferences(VERSION.network, VERSION.vocabulary, faithful_log(500), RUN)
+    fitted = fit_preferences(version().network, version().vocabulary, faithful_log(500), RUN)
     counts = no_counts(1)
     buckets = text_buckets(["c1", "c2"], 1024)
     counts.keys[0, 0, :2], counts.weights[0, 0, :2] = buckets, [[1, 0, 0], [0, 0, 2]]
-    vectors = np.random.default_rng(3).standard_normal((1, VERSION.network.config.width)).astype(np.float32)
+    vectors = np.random.default_rng(3).standard_normal((1, version().network.config.width)).astype(np.float32)
     served = PreferenceModel(fitted).answer(counts, vectors).shares
     field = FieldExamples(
         counts.keys[:, 0].astype(np.int64),

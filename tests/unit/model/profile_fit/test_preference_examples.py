@@ -15,9 +15,7 @@ from model.profile_fit.preference_examples import (
     targets_at,
 )
 from tests.faults.liked import Liked, differs
-from tests.unit.builders.basics import CPU, make_version
-
-VERSION = make_version()
+from tests.unit.builders.basics import CPU, version
 
 
 def log_of(users: str = "abc", actions: int = 60) -> Sequences:
@@ -40,7 +38,7 @@ def log_of(users: str = "abc", actions: int = 60) -> Sequences:
 def test_counts_and_vectors_are_those_before_the_action() -> None:
     log = log_of()
     positions = log.targets_from()
-    examples = preference_examples(VERSION.network, VERSION.vocabulary, log, positions, CPU)
+    examples = preference_examples(version().network, version().vocabulary, log, positions, CPU)
     fields, users = unpack_contexts(log.contexts), log.users_at(positions)
     for n, (position, user) in enumerate(zip(positions.tolist(), users.tolist(), strict=True)):
         liked, start = Liked(), int(log.offsets[user])
@@ -49,11 +47,11 @@ def test_counts_and_vectors_are_those_before_the_action() -> None:
         pairs = zip(examples.counts.keys[n], examples.counts.weights[n], strict=True)
         found = [[(int(key), row.tolist()) for key, row in zip(*pair, strict=True) if key] for pair in pairs]
         assert differs(found, liked) is None
-        tokens = VERSION.vocabulary.tokens(
+        tokens = version().vocabulary.tokens(
             log.item_keys[None, start:position], log.contexts[None, start:position], log.queries
         )
         with torch.inference_mode():
-            _, vectors = VERSION.network(tokens)
+            _, vectors = version().network(tokens)
         np.testing.assert_allclose(examples.vectors[n], vectors[0, -1].numpy(), atol=1e-5)
         given = [int(price) for price in fields.prices[start:position] if price]
         assert examples.last_bands[n] == (1 + (given[-1] - 1) // 3 if given else 0)
@@ -76,7 +74,7 @@ def test_the_next_purchase_is_the_first_of_the_user_from_there_on() -> None:
 def test_a_field_has_the_examples_whose_target_is_known() -> None:
     log = log_of()
     positions = log.targets_from()
-    examples = preference_examples(VERSION.network, VERSION.vocabulary, log, positions, CPU)
+    examples = preference_examples(version().network, version().vocabulary, log, positions, CPU)
     targets = targets_at(log, positions)
     for number in range(3):
         field = field_examples(examples, targets, number)

@@ -21,12 +21,11 @@ from model.statistics.statistics_table import StatisticsTable
 from stream_app.contract.predictions import decode_prediction
 from stream_app.offline.live_log import batches
 from stream_app.offline.live_run import DelayedStatistics, LiveModel, LiveRun, _pipeline, run_live
-from tests.unit.builders.basics import CPU, make_version, unpacked
+from tests.unit.builders.basics import CPU, unpacked, version
 from tests.unit.builders.live import SETTINGS, actions_in, live_log, shop_log
 
 BEFORE = shop_log(300, seed=1, items=60)
 AFTER = shop_log(260, seed=2, items=90, begin=1_700_090_000_000, users=16)  # 20 items that the version lacks
-VERSION = make_version()
 
 
 class Notes(StatisticsCounter):
@@ -43,7 +42,7 @@ class Notes(StatisticsCounter):
 
 def model(counter: StatisticsCounter | None = None) -> LiveModel:
     log = sequences_of(actions_in(BEFORE))
-    return LiveModel(VERSION, learned_rules(log), counter or counter_of(log))
+    return LiveModel(version(), learned_rules(log), counter or counter_of(log))
 
 
 def scored(after: list[Any]) -> LiveScores:
@@ -79,7 +78,7 @@ def test_the_model_is_scored_by_what_it_would_have_published() -> None:
 def test_an_item_of_the_log_is_recommended_where_statistics_learn_and_not_where_they_stand_still() -> None:
     learned = scored(AFTER)
     still = run_live(LiveRun(replace(model(), counter=None), live_log(BEFORE, AFTER)), SETTINGS, CPU)
-    born = ~np.isin(learned.targets.item_keys, VERSION.vocabulary.item_keys)
+    born = ~np.isin(learned.targets.item_keys, version().vocabulary.item_keys)
     assert (learned.model_ranks[born] != MISSED).any()
     assert (still.model_ranks[born] == MISSED).all()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,28 +16,27 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from model.data.events import EVENT_TYPES, ItemNames, item_key
-from model.serving.serving import Serving, serve
+from model.serving.serving import Serving
 from stream_app.contract.events import decode_batch
 from stream_app.pipeline.asking import NOWHERE, SOMEBODY, AskingPipeline
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from tests.unit.builders.basics import CPU, HIDDEN, ITEMS, Shelf, make_version, unpacked
+from tests.unit.builders.basics import CPU, HIDDEN, ITEMS, Shelf, current, unpacked
 
 SETTINGS = load_settings({"hidden": HIDDEN, "recommendations": 20, "rules_share": 0})
-SERVING = serve(make_version(), CPU)
 BEGIN_MS = 1_700_000_000_000
 
 
-def pipeline_of(shelf: Shelf, kind: type[Pipeline], serving: Serving | None = SERVING) -> Pipeline:
+def pipeline_of(shelf: Shelf, kind: type[Pipeline], serving: Callable[[], Serving] | None = current) -> Pipeline:
     engine = new_engine(SETTINGS, CPU, shelf)
     if serving is not None:
-        engine.serve(serving)
+        engine.serve(serving())
     return kind(engine, SETTINGS, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
 
 
-def asking(shelf: Shelf, serving: Serving | None = SERVING) -> AskingPipeline:
+def asking(shelf: Shelf, serving: Callable[[], Serving] | None = current) -> AskingPipeline:
     pipeline = pipeline_of(shelf, AskingPipeline, serving)
     assert isinstance(pipeline, AskingPipeline)
     return pipeline

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -41,28 +42,29 @@ from tests.unit.builders.basics import (
     CPU,
     ITEMS,
     Shelf,
+    current,
     make_record,
     make_states,
-    make_version,
+    previous,
     unpacked,
     unreadable_batch,
+    version,
 )
 
 SETTINGS = load_settings({"recommendations": 4, "next_actions": 6})
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
-SERVING = serve(make_version(), CPU)
-OLD_SERVING = serve(make_version(ITEMS[:50], name="v0", seed=1), CPU)
+Served: TypeAlias = "Callable[[], Serving] | None"
 
 
 class Bench:
     """A pipeline with its states and its metrics."""
 
-    def __init__(self, serving: Serving | None = SERVING, settings: Settings = SETTINGS) -> None:
+    def __init__(self, serving: Served = current, settings: Settings = SETTINGS) -> None:
         self.registry = CollectorRegistry()
         self.shelf = Shelf()
         self.engine = StateEngine(make_states(stored=self.shelf), rules_share=1)
         if serving is not None:
-            self.engine.serve(serving)
+            self.engine.serve(serving())
         ticks: Iterator[int] = count()
         self.pipeline = Pipeline(self.engine, settings, WorkerMetrics(self.registry), lambda: float(next(ticks)))
 
@@ -141,7 +143,7 @@ def test_each_new_record_of_a_mixed_batch_gets_one_answer() -> None:
 
 def test_results_say_whose_their_predictions_are_when_somebody_asks() -> None:
     bench = Bench()
-    bench.engine.serve(SERVING, Canary(OLD_SERVING, 0.5))
+    bench.engine.serve(current(), Canary(previous(), 0.5))
     records = [event(f"u{n % 5}", offset=n, partition=n % 3) for n in range(20)]
     assert {result.published for result in bench.process(records[:3]).values()} == {None}
     bench.pipeline.publishes_values = True
@@ -161,8 +163,8 @@ def basket(lines: int, **fields: Any) -> list[dict[str, Any]]:
     return [{"item_id": f"item {n}", "quantity": 1 + n, **fields} for n in range(lines)]
 
 
-@pytest.mark.parametrize("serving", [SERVING, None])
-def test_an_event_of_several_items_is_answered_once_after_all_of_them(serving: Serving | None) -> None:
+@pytest.mark.parametrize("serving", [current, None])
+def test_an_event_of_several_items_is_answered_once_after_all_of_them(serving: Served) -> None:
     bench = Bench(serving)
     records = [
         event(offset=0),
@@ -186,8 +188,8 @@ def test_an_event_of_several_items_is_answered_once_after_all_of_them(serving: S
     assert bench.value("replayed_events_total") == 6
 
 
-@pytest.mark.parametrize("serving", [SERVING, None])
-def test_what_is_given_back_is_no_purchase_and_answered_as_it_was_published(serving: Serving | None) -> None:
+@pytest.mark.parametrize("serving", [current, None])
+def test_what_is_given_back_is_no_purchase_and_answered_as_it_was_published(serving: Served) -> None:
     bench = Bench(serving)
     lines = [{"item_id": "item 1"}, {"item_id": "item 2", "quantity": -1}]
     found = bench.process(
@@ -205,8 +207,8 @@ def test_what_is_given_back_is_no_purchase_and_answered_as_it_was_published(serv
     assert bench.value("scored_total", ranker="rules") == 1, "what is given back is nothing to foretell"
 
 
-@pytest.mark.parametrize("serving", [SERVING, None])
-def test_a_batch_without_records_passes_and_is_not_counted(serving: Serving | None) -> None:
+@pytest.mark.parametrize("serving", [current, None])
+def test_a_batch_without_records_passes_and_is_not_counted(serving: Served) -> None:
     bench = Bench(serving)
     assert bench.process([]) == {}
     bench.process([event(offset=0)])
@@ -248,15 +250,15 @@ def test_everything_is_counted() -> None:
         assert bench.value("stage_seconds_sum", stage=stage) == 2  # one tick of the clock each
 
 
-@pytest.mark.parametrize("serving", [None, SERVING], ids=["rules", "model"])
-def test_a_batch_without_events_makes_dead_letters_only(serving: Serving | None) -> None:
+@pytest.mark.parametrize("serving", [None, current], ids=["rules", "model"])
+def test_a_batch_without_events_makes_dead_letters_only(serving: Served) -> None:
     (result,) = Bench(serving).process([make_record(b"{", offset=1), make_record(b"[]", offset=2)]).values()
     assert (result.predictions, result.changelog, result.record_times.tolist()) == ([], [], [])
     assert result.reasons == ["not_json", "not_object"]
 
 
-@pytest.mark.parametrize("serving", [SERVING, None], ids=["a model", "no model"])
-def test_what_is_no_action_is_counted_and_passed_over(serving: Serving | None) -> None:
+@pytest.mark.parametrize("serving", [current, None], ids=["a model", "no model"])
+def test_what_is_no_action_is_counted_and_passed_over(serving: Served) -> None:
     bench = Bench(serving)
     noise = [
         event(offset=0, type="page_view"),
@@ -320,8 +322,8 @@ def test_everything_is_compressed_as_is_set(compression: Compression) -> None:
     assert result.states == wanted.states
 
 
-@pytest.mark.parametrize("serving", [None, SERVING], ids=["rules", "model"])
-def test_a_batch_of_replays_has_no_effect(serving: Serving | None) -> None:
+@pytest.mark.parametrize("serving", [None, current], ids=["rules", "model"])
+def test_a_batch_of_replays_has_no_effect(serving: Served) -> None:
     bench = Bench(serving)
     batch = [event(offset=0), event("v", offset=1)]
     bench.process(batch)
@@ -443,7 +445,7 @@ MIXED = st.lists(
 def test_every_record_is_accounted_for_once(
     log: list[tuple[str, str, str | None, int]], model: bool, data: st.DataObject
 ) -> None:
-    bench, answered, done = Bench(SERVING if model else None), Counter[tuple[int, int]](), 0
+    bench, answered, done = Bench(current if model else None), Counter[tuple[int, int]](), 0
     records = [
         event(user, offset=n, partition=partition, type=kind, query="red", event_id=event_id)
         for n, (user, kind, event_id, partition) in enumerate(log)
@@ -479,7 +481,7 @@ def test_the_newest_prediction_of_each_user_of_a_batch_is_kept(
 ) -> None:
     bench = Bench(settings=LATEST)
     if canary:
-        bench.engine.serve(SERVING, Canary(OLD_SERVING, 0.5))
+        bench.engine.serve(current(), Canary(previous(), 0.5))
     records = [
         event(user, offset=n, partition=partition, type="view" if fine else "nonsense")
         for n, (user, partition, fine) in enumerate(log)
@@ -504,9 +506,9 @@ def test_the_newest_prediction_of_each_user_of_a_batch_is_kept(
 def test_no_event_whatever_its_numbers_and_texts_fails(
     batches: list[list[tuple[dict[str, Any], int, int]]], answered_by: str
 ) -> None:
-    bench = Bench(None if answered_by == "rules" else SERVING)
+    bench = Bench(None if answered_by == "rules" else current)
     if answered_by == "canary":
-        bench.engine.serve(SERVING, Canary(OLD_SERVING, 0.5))
+        bench.engine.serve(current(), Canary(previous(), 0.5))
     offset = 0
     for batch in batches:
         records = []
@@ -524,9 +526,8 @@ def test_no_event_whatever_its_numbers_and_texts_fails(
 
 
 def test_predictions_say_why_for_the_first_items_where_the_version_can_tell() -> None:
-    version = make_version()
     weights = ReasonWeights([[0.1] * TERMS] * AGES, [1.0] * len(FEATURES))
-    telling = serve(replace(version, profile=Profile(reasons=weights)), CPU)
+    telling = partial(serve, replace(version(), profile=Profile(reasons=weights)), CPU)
     records = [event(offset=n, item_id=f"item {n % 5}") for n in range(12)]
 
     said = predictions(Bench(telling).process(records)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -13,25 +14,28 @@ from prometheus_client import CollectorRegistry
 
 from model.profile.fitted_scores import Score, Scores
 from model.profile.profile import Profile
-from model.serving.serving import serve
+from model.serving.serving import Serving, serve
 from stream_app.contract.predictions import Prediction, decode_prediction
 from stream_app.contract.profiles.user_profile import UserProfile, decode_profile, with_profile
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings, load_settings
-from tests.unit.builders.basics import CPU, HIDDEN, Shelf, make_record, make_version, unpacked
+from tests.unit.builders.basics import CPU, HIDDEN, Shelf, make_record, unpacked, version
 from tests.unit.builders.segments import fitted_segments
 
 BESIDE = load_settings({"profile_topic": "shop.profiles", "hidden": HIDDEN, "users_in_memory": 3})
 INSIDE = BESIDE.model_copy(update={"profile_topic": ""})
-SERVING = serve(
-    replace(make_version(), profile=Profile(segments=fitted_segments(), scores=Scores(Score(0.3), Score(0.2)))), CPU
-)
 SAID = ("leave_probability", "return_probability", "preferences", "segment")
 ACTIONS = st.tuples(
     st.sampled_from("abcde"), st.integers(1, 9), st.sampled_from(["shoes", "hats"]), st.sampled_from(["view", "cart"])
 )
+
+
+@cache
+def profiled() -> Serving:
+    profile = Profile(segments=fitted_segments(), scores=Scores(Score(0.3), Score(0.2)))
+    return serve(replace(version(), profile=profile), CPU)
 
 
 class Worker:
@@ -40,7 +44,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.shelf = Shelf()
         engine = new_engine(settings, CPU, self.shelf, slots=2)
-        engine.serve(SERVING)
+        engine.serve(profiled())
         self.pipeline = Pipeline(engine, settings, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
 
     def take(self, records: list[Any]) -> tuple[list[Prediction], list[UserProfile]]:

@@ -18,11 +18,10 @@ from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import load_settings
-from tests.unit.builders.basics import CPU, HIDDEN, Shelf, make_record, make_version, unpacked
+from tests.unit.builders.basics import CPU, HIDDEN, Shelf, make_record, unpacked, version
 from tests.unit.builders.segments import fitted_segments
 
 PROFILE = Profile(scores=Scores(Score(0.25), Score(0.75)), segments=fitted_segments())
-SERVING = serve(replace(make_version(), profile=PROFILE), CPU)
 HOUR = 3_600_000
 
 
@@ -33,7 +32,7 @@ class Bench:
         settings = load_settings({"profile": profile, "hidden": HIDDEN})
         self.shelf, ticks = shelf or Shelf(), count()
         self.engine = new_engine(settings, CPU, self.shelf)
-        self.engine.serve(SERVING)
+        self.engine.serve(serve(replace(version(), profile=PROFILE), CPU))
         self.registry = CollectorRegistry()
         self.pipeline = Pipeline(self.engine, settings, WorkerMetrics(self.registry), lambda: float(next(ticks)))
 

@@ -13,17 +13,15 @@ from prometheus_client import CollectorRegistry
 
 from model.data.events import item_key
 from model.serving.canary import Canary
-from model.serving.serving import Serving, serve
+from model.serving.serving import Serving
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.query.asking import Asking, StateAnswer, StateQuestion
 from stream_app.settings import Settings
-from tests.unit.builders.basics import CPU, ITEMS, make_record, make_version, unpacked
+from tests.unit.builders.basics import ITEMS, current, make_record, previous, unpacked
 from tests.unit.builders.questions import NOW_MS, AskedWorker
 
 SETTINGS = Settings(rules_share=0.5)
-SERVING = serve(make_version(), CPU)
-OTHER = serve(make_version(ITEMS[:50], name="v0", seed=1), CPU)
 USERS = [f"u{number}" for number in range(12)]
 
 
@@ -73,8 +71,8 @@ def said(prediction: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["rules", "model", "canary"])
 def test_users_are_answered_as_after_their_last_events(kind: str) -> None:
-    canary = Canary(OTHER, 0.5) if kind == "canary" else None
-    worker, last = after_events(None if kind == "rules" else SERVING, canary)
+    canary = Canary(previous(), 0.5) if kind == "canary" else None
+    worker, last = after_events(None if kind == "rules" else current(), canary)
     if kind == "canary":
         assert {prediction["model_version"] for prediction in last.values()} == {"v0", "v1"}
     answers = ask(worker, [StateQuestion(owner(user)) for user in [*USERS, "u0"]] + [StateQuestion((0, "nobody"))])
@@ -106,7 +104,7 @@ def test_the_worker_goes_on_as_if_nobody_had_been_asked_about() -> None:
 
 
 def test_scores_and_predictions_may_be_asked_for_at_once_also_of_one_user() -> None:
-    worker, _ = after_events(SERVING)
+    worker, _ = after_events(current())
     keys = [np.array([item_key(item) for item in items], np.uint64) for items in (ITEMS[:7], ["new", *ITEMS[5:9]])]
     questions = [StateQuestion(owner("u3"), keys[0]), StateQuestion(owner("u3"), keys[1]), StateQuestion(owner("u3"))]
     alone = [ask(worker, [question])[0] for question in questions]
@@ -135,9 +133,9 @@ def test_before_the_first_version_the_rules_score() -> None:
 
 
 def test_a_version_that_comes_answers_from_then_on() -> None:
-    worker, _ = after_events(SERVING)
+    worker, _ = after_events(current())
     versions = []
-    for serving in (SERVING, OTHER):
+    for serving in (current(), previous()):
         worker.view.engine.serve(serving)
         (answer,) = ask(worker, [StateQuestion(owner("u1"))])
         assert answer is not None
@@ -146,7 +144,7 @@ def test_a_version_that_comes_answers_from_then_on() -> None:
 
 
 def test_a_record_that_cannot_be_read_is_nobodys() -> None:
-    worker, _ = after_events(SERVING)
+    worker, _ = after_events(current())
     worker.shelf[owner("u1")] = worker.shelf[owner("u1")][:-1]
     answers = ask(worker, [StateQuestion(owner(user)) for user in ("u0", "u1", "u2")])
     assert [answer is None for answer in answers] == [False, True, False]

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -17,27 +17,26 @@ from prometheus_client import CollectorRegistry
 
 from model.data.events import item_key
 from model.items.item import Item
-from model.serving.serving import Serving, serve
+from model.serving.serving import Serving
 from stream_app.contract.questions.answers import MOST_CANDIDATES, RankAnswer, RelatedAnswer, SessionAnswer
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
 from stream_app.query.routing import partition_of
 from stream_app.settings import Settings
-from tests.unit.builders.basics import CPU, ITEMS, make_record, make_version
+from tests.unit.builders.basics import CPU, ITEMS, current, make_record
 from tests.unit.builders.questions import NOW_MS, PARTITIONS, AskedWorker
 
-SERVING = serve(make_version(), CPU)
 VIEWS = [{"type": "view", "item_id": item} for item in ITEMS[3:9]]
 
 
-def asked_worker(serving: Serving | None = SERVING, users: Sequence[str] = ("u",)) -> AskedWorker:
+def asked_worker(serving: Callable[[], Serving] | None = current, users: Sequence[str] = ("u",)) -> AskedWorker:
     """A worker whose users have done something."""
     worker = AskedWorker(Settings())
     if serving is not None:
-        worker.view.engine.serve(serving)
+        worker.view.engine.serve(serving())
     engine = new_engine(worker.settings, CPU, worker.shelf)
-    engine.serve(SERVING)
+    engine.serve(current())
     pipeline = Pipeline(engine, worker.settings, WorkerMetrics(CollectorRegistry()), lambda: 0.0)
     for number, user in enumerate(users):
         partition, time = partition_of(user, PARTITIONS), NOW_MS - 1000
@@ -132,7 +131,7 @@ def test_related_items_have_titles_and_leave_the_item_itself_out() -> None:
     assert (status, answer.item_id, answer.title) == (200, ITEMS[0], "A red shoe")
     assert len({one.item_id for one in answer.related} - {ITEMS[0]}) == 5
     with torch.inference_mode():
-        found = SERVING.ranking.related(item_key(ITEMS[0]), 5)
+        found = current().ranking.related(item_key(ITEMS[0]), 5)
     assert found is not None
     assert [one.score for one in answer.related] == pytest.approx(found.scores.tolist())
     ((_, more, _),) = worker.ask(("GET", f"/v1/items/{quote(ITEMS[0])}/related"))

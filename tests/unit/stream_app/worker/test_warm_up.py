@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from model.errors import VersionRefused
-from model.serving.serving import Serving, serve
+from model.serving.serving import Serving
 from stream_app.contract.records import UnreadableBatch
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
@@ -17,14 +18,16 @@ from stream_app.pipeline.pipeline import Pipeline
 from stream_app.settings import Settings, load_settings
 from stream_app.worker import warm_up as module
 from stream_app.worker.warm_up import LARGE, _MadeUpStream, process, try_version, warm_up
-from tests.unit.builders.basics import CPU, HIDDEN, make_version, unpacked
+from tests.unit.builders.basics import CPU, HIDDEN, current, unpacked
 
 SETTINGS = load_settings({"hidden": HIDDEN})
-SERVINGS = [None, serve(make_version(), CPU)]
+SERVINGS = [None, current]
 
 
 @pytest.mark.parametrize("serving", SERVINGS, ids=["rules", "model"])
-def test_a_worker_warms_up_on_every_kind_of_batch(serving: Serving | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_warms_up_on_every_kind_of_batch(
+    serving: Callable[[], Serving] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registries: list[CollectorRegistry] = []
 
     def registry() -> CollectorRegistry:
@@ -32,7 +35,7 @@ def test_a_worker_warms_up_on_every_kind_of_batch(serving: Serving | None, monke
         return registries[-1]
 
     monkeypatch.setattr(module, "CollectorRegistry", registry)
-    warm_up(SETTINGS, CPU, serving)
+    warm_up(SETTINGS, CPU, serving and serving())
     (one,) = registries
     names = ("replayed_events", "duplicate_events", "returned_users", "unreadable_records", "damaged_users")
     counts = {name: count(one, f"nextact_{name}_total") for name in names}
@@ -73,19 +76,18 @@ def test_made_up_records_are_events_of_all_types_on_all_partitions_but_for_the_s
 
 
 def test_a_version_that_does_not_answer_is_refused_before_it_serves() -> None:
-    serving = serve(make_version(), CPU)
-    try_version(SETTINGS, CPU, serving)
+    try_version(SETTINGS, CPU, current())
     too_wide = SETTINGS.model_copy(update={"hidden": 2 * HIDDEN})
     with pytest.raises(VersionRefused, match="does not answer made-up events") as refused:
-        try_version(too_wide, CPU, serving)
+        try_version(too_wide, CPU, current())
     assert refused.value.reason == "warm_up"
 
 
 @pytest.mark.parametrize("serving", SERVINGS, ids=["rules", "model"])
-def test_a_batch_goes_through_all_stages(serving: Serving | None) -> None:
+def test_a_batch_goes_through_all_stages(serving: Callable[[], Serving] | None) -> None:
     engine = new_engine(SETTINGS, CPU)
     if serving is not None:
-        engine.serve(serving)
+        engine.serve(serving())
     pipeline = Pipeline(engine, SETTINGS, WorkerMetrics(CollectorRegistry()), time.perf_counter)
     (result,) = process(pipeline, _MadeUpStream((), 1).take(1))
     assert engine.user_counts().in_memory == 1
