@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from model.data.events import PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.kernels.compiled import uncounted
+from model.profile.scores import LEFT_AFTER_MS
 from model.serving.answers import Answers
 from model.serving.hit_moments import NO_MOMENTS, HitMoments, HitMomentsTracker
 from model.serving.new_events import NewEvents
 from model.serving.online_hits import OnlineHitRate, count_hits
-from model.serving.purchase_outcomes import PurchaseOutcomes, PurchaseOutcomeTracker
+from model.serving.outcomes import EventColumns, Outcomes, OutcomeTracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,13 @@ class BatchScores:
     """What the events of a batch say about the answers before them."""
 
     ranks: NDArray[np.int64]  # of the next items in the answers before them, from 1; 0: not among the ranked
-    purchases: PurchaseOutcomes
-    versions: Sequence[str] = ()  # by number, those that predicted the purchases
+    purchases: Outcomes
+    stays: Outcomes  # whether users acted again, as a `leave_probability` foretold
+    versions: Sequence[str] = ()  # by number, those that foretold it
     moments: HitMoments = NO_MOMENTS  # what the ranks add to
 
 
-NOTHING = BatchScores(np.zeros(0, np.int64), PurchaseOutcomes.room(0))
+NOTHING = BatchScores(np.zeros(0, np.int64), Outcomes.room(0), Outcomes.room(0))
 
 
 class OnlineScores:
@@ -38,13 +41,14 @@ class OnlineScores:
     def __init__(self) -> None:
         self._rankings = OnlineHitRate()
         self._moments = HitMomentsTracker()
-        self._purchases = PurchaseOutcomeTracker()
+        self._purchases = OutcomeTracker(PURCHASE_HORIZON, PURCHASE_WITHIN_MS)
+        self._stays = OutcomeTracker(1, LEFT_AFTER_MS)
         self._versions = list[str]()  # that have answered in this process, by number
 
     @property
     def nbytes(self) -> int:
         """Bytes of the kept answers."""
-        return self._rankings.nbytes + self._moments.nbytes + self._purchases.nbytes
+        return self._rankings.nbytes + self._moments.nbytes + self._purchases.nbytes + self._stays.nbytes
 
     def score(self, events: NewEvents, answers: Answers, ranked: NDArray[np.uint64], capacity: int) -> BatchScores:
         """Scores the answers before N events in log order, and keeps the answers after them.
@@ -52,28 +56,28 @@ class OnlineScores:
         `ranked` (N, k) are the keys of the answers' items, 0 where there is no k-th; `capacity` is how many slots
         there are.
         """
-        slots, applied = events.slots, events.applied
+        slots = events.slots
         answered = np.ones(len(slots), np.bool_)
         scored = self._rankings.score(slots, events.item_keys, events.scored, ranked, answered, capacity)
         if answers.version not in self._versions:
             self._versions.append(answers.version)
+        rows, version = np.flatnonzero(events.applied), self._versions.index(answers.version)
+        came = EventColumns(slots[rows], events.partitions[rows], events.times[rows])
         self._purchases.grow(capacity)
-        purchases = self._purchases.follow(
-            slots[applied],
-            events.partitions[applied],
-            events.types[applied],
-            events.times[applied],
-            answers.purchase[applied],
-            self._versions.index(answers.version),
-        )
+        purchases = self._purchases.follow(came, events.types[rows] == PURCHASE, answers.purchase[rows], version)
+        stays = NOTHING.stays
+        if answers.scores is not None:
+            self._stays.grow(capacity)
+            stays = self._stays.follow(came, np.ones(len(rows), np.bool_), 1 - answers.scores.leave[rows], version)
         moments = self._moments.add(scored.slots, scored.ranks, capacity)
-        return BatchScores(scored.ranks, purchases, self._versions, moments)
+        return BatchScores(scored.ranks, purchases, stays, self._versions, moments)
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the answers to slots that go to other users."""
         self._rankings.forget(slots)
         self._moments.forget(slots)
         self._purchases.forget(slots)
+        self._stays.forget(slots)
 
     def forget_rankings(self) -> None:
         """Drops all rankings, as another version gives the next ones; what it said of purchases is settled in time."""
@@ -91,21 +95,29 @@ class VersionScore:
     outcomes: int = 0  # purchase probabilities that are settled
     purchases_predicted: float = 0.0  # sum of these probabilities
     purchases: int = 0
+    stay_outcomes: int = 0  # leave probabilities that are settled
+    leaves_predicted: float = 0.0  # sum of these probabilities
+    leaves: int = 0
     moments: HitMoments = NO_MOMENTS
     recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (I or more,)
     items: int = 0  # I
 
     @classmethod
     def after(cls, earlier: VersionScore | None) -> VersionScore:
-        """Begins anew, but with the purchases so far."""
+        """Begins anew, but with what became of predictions so far."""
         if earlier is None:
             return cls()
         return cls(
-            outcomes=earlier.outcomes, purchases_predicted=earlier.purchases_predicted, purchases=earlier.purchases
+            outcomes=earlier.outcomes,
+            purchases_predicted=earlier.purchases_predicted,
+            purchases=earlier.purchases,
+            stay_outcomes=earlier.stay_outcomes,
+            leaves_predicted=earlier.leaves_predicted,
+            leaves=earlier.leaves,
         )
 
     def add(self, answers: Answers, scores: BatchScores) -> None:
-        """Adds a batch, but for purchases, which may be another version's: see `settle`."""
+        """Adds a batch, but for what was settled, which may be another version's: see `settle`."""
         hits, reciprocal_ranks = count_hits(scores.ranks)
         self.scored += len(scores.ranks)
         self.hits += hits
@@ -118,11 +130,14 @@ class VersionScore:
         _mark(answers.items, self.recommended)
         self.items = len(answers.names)
 
-    def settle(self, purchases: PurchaseOutcomes) -> None:
+    def settle(self, purchases: Outcomes, stays: Outcomes) -> None:
         """Adds predictions of this version that are settled."""
-        self.outcomes += len(purchases.bought)
+        self.outcomes += len(purchases.came)
         self.purchases_predicted += float(purchases.predicted.sum())
-        self.purchases += int(purchases.bought.sum())
+        self.purchases += int(purchases.came.sum())
+        self.stay_outcomes += len(stays.came)
+        self.leaves_predicted += len(stays.came) - float(stays.predicted.sum())
+        self.leaves += len(stays.came) - int(stays.came.sum())
 
     @property
     def coverage(self) -> float:

@@ -27,7 +27,7 @@ _LATENCY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _BATCH_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
-_EARLIER: Final = 8  # versions that serve no more, of whose purchases there are metrics
+_EARLIER: Final = 8  # versions that serve no more, of whose outcomes there are metrics
 STAGES: Final = ("decode", "step", "answer", "encode", "deliver")
 Ranker = Literal["model", "rules"]
 RANKERS: Final[tuple[Ranker, ...]] = get_args(Ranker)
@@ -83,8 +83,8 @@ class LabelledGauge(Collector):
 class VersionScores(Collector):
     """The online scores of the versions that serve or are compared, since they began to serve in this process.
 
-    A purchase probability is settled half an hour later, when another version may serve: those of the last few are
-    counted on.
+    A probability of a purchase or of leaving is settled half an hour later, when another version may serve: those of
+    the last few are counted on.
     """
 
     def __init__(self) -> None:
@@ -95,15 +95,15 @@ class VersionScores(Collector):
         """Adds a batch, but for answers of the rules, which are counted elsewhere, and of dropped versions."""
         if score := self._scores.get(answers.version):
             score.add(answers, scores)
-        for number in np.unique(scores.purchases.versions).tolist():
+        for number in {*scores.purchases.versions.tolist(), *scores.stays.versions.tolist()}:
             version = scores.versions[number]
             if score := self._scores.get(version) or self._earlier.get(version):
-                score.settle(scores.purchases.select(scores.purchases.versions == number))
+                score.settle(scores.purchases.of(number), scores.stays.of(number))
 
     def begin(self, versions: Collection[str]) -> None:
         """Notes that these versions serve from now on, side by side: their scores begin at zero, others are dropped.
 
-        What became of predicted purchases goes on.
+        What becomes of what they foretold goes on.
         """
         known = self._earlier | self._scores
         self._scores = {version: VersionScore.after(known.pop(version, None)) for version in versions}
@@ -117,7 +117,7 @@ class VersionScores(Collector):
         """See `Collector`."""
         for name, documentation, value in _VERSION_COUNTERS:
             counter = CounterMetricFamily(f"nextact_version_{name}", documentation, labels=["version"])
-            waiting = self._earlier if "purchase" in name else {}
+            waiting = self._earlier if "purchase" in name or "leave" in name else {}
             for version, score in (waiting | self._scores).items():
                 counter.add_metric([version], value(score))
             yield counter
@@ -136,6 +136,9 @@ _VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[VersionScore], float
     ("purchase_outcomes", "Purchase probabilities whose half hour is over", lambda score: score.outcomes),
     ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_predicted),
     ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases),
+    ("leave_outcomes", "Leave probabilities whose half hour is over", lambda score: score.stay_outcomes),
+    ("leaves_foretold", "Sum of these probabilities", lambda score: score.leaves_predicted),
+    ("leaves", "Of the outcomes, users who left: as many as foretold if calibrated", lambda score: score.leaves),
 )
 
 

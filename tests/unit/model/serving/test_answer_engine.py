@@ -59,13 +59,13 @@ def test_purchases_are_settled_by_the_version_that_predicted_them_also_of_users_
     settled, bought = defaultdict[str, list[float]](list), []
     for batch in range(70):  # elsewhere, which says nothing about when partition 0 has got to
         there = replace(view(20_000 + batch, coming[1]), partition=1)
-        assert not any(len(share.scores.purchases.bought) for share in engines.advance_shares([there]))
+        assert not any(len(share.scores.purchases.came) for share in engines.advance_shares([there]))
     for batch in range(70):
         for share in engines.advance_shares([view(20_000 + 2 * batch + n, user) for n, user in enumerate(coming)]):
             outcomes = share.scores.purchases
             for number, chance in zip(outcomes.versions.tolist(), outcomes.predicted.tolist(), strict=True):
                 settled[share.scores.versions[number]].append(chance)
-            bought += outcomes.bought.tolist()
+            bought += outcomes.came.tolist()
     assert settled == predicted
     assert sum(bought) == 1
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model.data.events import EVENT_TYPES, PURCHASE_WITHIN_MS, TYPE_CODES
+from model.profile.scores import LEFT_AFTER_MS, ScoreAnswers
 from model.serving.answers import Answers
 from model.serving.hit_moments import HitMoments
 from model.serving.new_events import NewEvents
@@ -97,6 +98,23 @@ def test_predicted_purchases_outlive_the_rankings_of_their_version() -> None:
     assert [later.versions[number] for number in later.purchases.versions.tolist()] == ["old"]
 
 
+def test_who_does_not_act_again_within_half_an_hour_has_left() -> None:
+    """Of who stays nothing is said before that time is over, or they would be too many for a while."""
+    scores, total = OnlineScores(), VersionScore()
+    leaving = replace(answers_of(2), scores=ScoreAnswers(np.array([0.25, 0.75], np.float32), None))
+    score(scores, events_of(0, 1), leaving)
+    one = replace(answers_of(1), scores=ScoreAnswers(np.array([0.5], np.float32), None))
+    for minutes in (1, 30):
+        assert not len(score(scores, events_of(0, time=minutes * 60_000), one).stays.came), "who stays"
+    settled = score(scores, events_of(0, 1, time=LEFT_AFTER_MS + 1), leaving)
+    assert settled.stays.came.tolist() == [True, False]
+    total.settle(settled.purchases, settled.stays)
+    assert (total.stay_outcomes, total.leaves, total.leaves_predicted) == (2, 1, 1.0)
+    assert VersionScore.after(total).leaves == 1
+    scores.forget(np.array([0, 1]))
+    assert not len(score(scores, events_of(0, 1, time=3 * LEFT_AFTER_MS), leaving).stays.came)
+
+
 def test_hits_of_one_user_are_known_to_be_alike() -> None:
     scores, total = OnlineScores(), VersionScore()
     for _ in range(3):
@@ -109,7 +127,7 @@ def test_hits_of_one_user_are_known_to_be_alike() -> None:
 def test_a_versions_score_adds_up() -> None:
     total = VersionScore()
     assert total.coverage == 0.0
-    total.add(answers_of(2), BatchScores(np.array([1, 0, 4]), NOTHING.purchases))
+    total.add(answers_of(2), replace(NOTHING, ranks=np.array([1, 0, 4])))
     total.add(answers_of(1), NOTHING)
     assert (total.scored, total.hits, total.reciprocal_ranks) == (3, 2, 1.25)
     assert total.coverage == pytest.approx(2 / 3)  # the third item was never recommended

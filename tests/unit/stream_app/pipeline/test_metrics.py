@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from model.serving.answers import Answers
 from model.serving.online_scores import NOTHING, BatchScores
-from model.serving.purchase_outcomes import PurchaseOutcomes
+from model.serving.outcomes import Outcomes
 from stream_app.contract.decoded import REASONS
 from stream_app.pipeline.metrics import RANKERS, ArrayHistogram, VersionScores, WorkerMetrics
 from stream_app.trainer.metrics import TrainerMetrics
@@ -73,21 +75,23 @@ def test_a_dropped_version_is_not_counted() -> None:
     scores = VersionScores()
     scores.begin(["new"])
     for version in ("old", "new"):
-        scores.add(answers_of(version), BatchScores(np.array([1]), NOTHING.purchases))
+        scores.add(answers_of(version), replace(NOTHING, ranks=np.array([1])))
     assert {version: score.scored for version, score in scores.scores().items()} == {"new": 1}
 
 
-def test_purchases_of_versions_that_served_before_are_counted_on() -> None:
+def test_outcomes_of_versions_that_served_before_are_counted_on() -> None:
     scores, names = VersionScores(), ["v0", "v1", "v2"]
-    outcomes = PurchaseOutcomes(np.array([0.25, 0.5, 0.75], np.float32), np.array([True, False, True]), np.arange(3))  # type: ignore[arg-type]
+    outcomes = Outcomes(np.array([0.25, 0.5, 0.75], np.float32), np.array([True, False, True]), np.arange(3))  # type: ignore[arg-type]
     scores.begin(["v1"])
     scores.begin(["v2"])
-    scores.add(answers_of("v2"), BatchScores(np.array([1]), outcomes, names))
+    scores.add(answers_of("v2"), BatchScores(np.array([1]), outcomes, outcomes, names))
     registry = CollectorRegistry()
     registry.register(scores)
     exported = samples(registry)
     assert exported["nextact_version_purchases_foretold_total|v1"] == 0.5
     assert exported["nextact_version_purchases_total|v2"] == 1
+    assert exported["nextact_version_leaves_foretold_total|v2"] == 0.25, "who stays by 0.75 leaves by the rest"
+    assert exported["nextact_version_leaves_total|v1"] == exported["nextact_version_leave_outcomes_total|v1"] == 1
     assert "nextact_version_purchases_total|v0" not in exported, "it never served here"
     assert "nextact_version_scored_total|v1" not in exported
     for number in range(3, 20):

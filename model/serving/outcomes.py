@@ -1,9 +1,9 @@
-"""Whether predicted purchases came: one prediction per user at a time, settled when its time is over.
+"""Whether what was predicted came, say a purchase: one prediction per user at a time, settled when its time is over.
 
-Settled means that PURCHASE_WITHIN_MS have passed, whatever came: were a purchase counted when it happens and its
-absence later, there would be too many purchases until then. The user's next event after that shows it; of users who
-leave, the time of their partition does. Then the next answer's prediction is tracked. When to begin depends on the past
-only, so predictions and outcomes must agree on average if the probabilities are right.
+Settled means that the time has passed, whatever came: were a purchase counted when it happens and its absence later,
+there would be too many purchases until then. The user's next event after that shows it; of users who leave, the time of
+their partition does. Then the next answer's prediction is tracked. When to begin depends on the past only, so
+predictions and outcomes must agree on average if the probabilities are right.
 
 Shapes: N events, S slots, P partitions.
 """
@@ -16,12 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.event_time import FUTURE_MS
-from model.data.events import PURCHASE, PURCHASE_HORIZON, PURCHASE_WITHIN_MS
 from model.kernels.compiled import uncounted
 from model.state.history_rings import grown
 
-# A partition's time is the latest clock among its users, and a clock may be that far ahead.
-_LEFT_MS: Final = PURCHASE_WITHIN_MS + FUTURE_MS
 _LOOK_EVERY: Final = 64  # batches between two looks for users who have left
 _PREDICTION: Final = np.dtype(
     [
@@ -31,37 +28,47 @@ _PREDICTION: Final = np.dtype(
         ("predicted", np.float32),
         ("version", np.uint32),
         ("events_left", np.uint8),
-        ("bought", np.bool_),
+        ("came", np.bool_),
         ("open", np.bool_),  # else no prediction of the user is tracked
     ]
 )
 
 
-class PurchaseOutcomes(NamedTuple):
+class Outcomes(NamedTuple):
     """Predictions that a batch settled, R of them."""
 
     predicted: NDArray[np.float32]  # (R,) probabilities
-    bought: NDArray[np.bool_]  # (R,)
+    came: NDArray[np.bool_]  # (R,)
     versions: NDArray[np.uint32]  # (R,) numbers of the versions that predicted them
 
     @classmethod
-    def room(cls, size: int) -> PurchaseOutcomes:
+    def room(cls, size: int) -> Outcomes:
         """Returns so many, with nothing in them."""
         return cls(np.empty(size, np.float32), np.empty(size, np.bool_), np.empty(size, np.uint32))
 
-    def select(self, rows: slice | NDArray[np.bool_]) -> PurchaseOutcomes:
+    def of(self, version: int) -> Outcomes:
+        """Returns those of a version."""
+        return self.select(self.versions == version)
+
+    def select(self, rows: slice | NDArray[np.bool_]) -> Outcomes:
         """Returns some of them."""
-        return PurchaseOutcomes(self.predicted[rows], self.bought[rows], self.versions[rows])
+        return Outcomes(self.predicted[rows], self.came[rows], self.versions[rows])
 
 
-class _EventColumns(NamedTuple):
-    """Applied events in log order, for the compiled loop."""
+class EventColumns(NamedTuple):
+    """N applied events in log order."""
 
     slots: NDArray[np.int64]  # (N,)
     partitions: NDArray[np.int32]  # (N,)
-    types: NDArray[np.uint8]  # (N,) codes
     times: NDArray[np.int64]  # (N,) ms, the users' clocks
-    probabilities: NDArray[np.float32]  # (N,) of a purchase, in the answers after them
+
+
+class _Said(NamedTuple):
+    """What N events are, and what is said after them, for the compiled loop."""
+
+    wanted: NDArray[np.bool_]  # (N,)
+    probabilities: NDArray[np.float32]  # (N,)
+    version: np.uint32
 
 
 class _Horizon(NamedTuple):
@@ -71,13 +78,14 @@ class _Horizon(NamedTuple):
     within_ms: int
 
 
-_HORIZON: Final = _Horizon(PURCHASE_HORIZON, PURCHASE_WITHIN_MS)
-
-
-class PurchaseOutcomeTracker:
+class OutcomeTracker:
     """Tracks one prediction per user until it is settled, whichever version serves then; held in memory only."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: int, within_ms: int) -> None:
+        """Predicted is that one of a user's next so many events (at most 255), within this time, is a wanted one."""
+        self._horizon = _Horizon(events, within_ms)
+        # A partition's time is the latest clock among its users, and a clock may be that far ahead.
+        self._left_ms = within_ms + FUTURE_MS
         self._predictions: NDArray[np.void] = np.zeros(0, _PREDICTION)  # (S,)
         self._now: NDArray[np.int64] = np.zeros(0, np.int64)  # (P,) ms
         self._batches = 0
@@ -88,38 +96,32 @@ class PurchaseOutcomeTracker:
         return self._predictions.nbytes
 
     def follow(
-        self,
-        slots: NDArray[np.int64],
-        partitions: NDArray[np.int32],
-        types: NDArray[np.uint8],
-        times: NDArray[np.int64],
-        probabilities: NDArray[np.float32],
-        version: int,
-    ) -> PurchaseOutcomes:
-        """Settles what N applied events in log order show, and tracks their predictions where none is tracked.
+        self, events: EventColumns, wanted: NDArray[np.bool_], probabilities: NDArray[np.float32], version: int
+    ) -> Outcomes:
+        """Settles what N events show, and tracks their predictions where none is tracked.
 
-        `times` (N,): the users' clocks, ms; `probabilities` (N,): of a purchase, in the answers after the events, which
-        are of the version with this number. There must be room for the slots: see `grow`.
+        `wanted` (N,): whether they are what is predicted; `probabilities` (N,): of that, in the answers after them,
+        which are of the version with this number. There must be room for the slots: see `grow`.
         """
-        most = int(partitions.max(initial=0)) + 1
+        most = int(events.partitions.max(initial=0)) + 1
         if len(self._now) < most:
             self._now = grown(self._now, most)
-        events = _EventColumns(slots, partitions, types, times, probabilities)
-        settled = PurchaseOutcomes.room(len(slots))
-        count = _settle(events, np.uint32(version), _HORIZON, self._predictions, self._now, settled)
+        settled = Outcomes.room(len(wanted))
+        said = _Said(wanted, probabilities, np.uint32(version))
+        count = _settle(events, said, self._horizon, self._predictions, self._now, settled)
         settled = settled.select(slice(count))
         self._batches += 1
         if self._batches % _LOOK_EVERY:
             return settled
         left = self._settle_left()
-        return PurchaseOutcomes(*(np.concatenate(columns) for columns in zip(settled, left, strict=True)))
+        return Outcomes(*(np.concatenate(columns) for columns in zip(settled, left, strict=True)))
 
-    def _settle_left(self) -> PurchaseOutcomes:
+    def _settle_left(self) -> Outcomes:
         """Settles the predictions of users who have not come back."""
         rows = self._predictions
-        left = rows["open"] & (self._now[rows["partition"]] > rows["begun_in_partition"] + _LEFT_MS)
+        left = rows["open"] & (self._now[rows["partition"]] > rows["begun_in_partition"] + self._left_ms)
         rows["open"][left] = False
-        return PurchaseOutcomes(rows["predicted"][left], rows["bought"][left], rows["version"][left])
+        return Outcomes(rows["predicted"][left], rows["came"][left], rows["version"][left])
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Drops the predictions of slots that go to other users."""
@@ -133,12 +135,12 @@ class PurchaseOutcomeTracker:
 
 @uncounted
 def _settle(
-    events: _EventColumns,
-    version: np.uint32,
+    events: EventColumns,
+    said: _Said,
     horizon: _Horizon,
     predictions: NDArray[np.void],
     now: NDArray[np.int64],
-    settled: PurchaseOutcomes,
+    settled: Outcomes,
 ) -> int:
     """Fills in what is settled and changes predictions (S,) and the partitions' times (P,); returns how many are
     settled."""
@@ -147,16 +149,16 @@ def _settle(
         user, partition, time = predictions[events.slots[n]], events.partitions[n], events.times[n]
         now[partition] = max(now[partition], time)
         if user.open and time - user.begun > horizon.within_ms:
-            settled.predicted[count], settled.bought[count] = user.predicted, user.bought
+            settled.predicted[count], settled.came[count] = user.predicted, user.came
             settled.versions[count] = user.version
             count += 1
             user.open = False
         if user.open:
             if user.events_left > 0:
                 user.events_left -= 1
-                user.bought |= events.types[n] == PURCHASE
+                user.came |= said.wanted[n]
         else:
             user.partition, user.begun, user.begun_in_partition = partition, time, now[partition]
-            user.predicted, user.events_left = events.probabilities[n], horizon.events
-            user.bought, user.open, user.version = False, True, version
+            user.predicted, user.events_left = said.probabilities[n], horizon.events
+            user.came, user.open, user.version = False, True, said.version
     return count
