@@ -47,7 +47,7 @@ def told(settings: Settings) -> set[tuple[str, str, int]]:
 def test_a_visit_that_ended_is_told_once_also_after_a_kill(settings: Settings, start: Start) -> None:
     asyncio.run(ensure_topics(settings))
     users = [f"u{number}" for number in range(40)]
-    worker = start("worker")
+    worker = start("worker", visit_minutes=0.15)  # time enough for a busy machine to kill it before that
     worker.wait_ready()
     send_all(settings, [event(user, kind, "a") for user in users for kind in ("view", "cart")])
     worker.wait_until(lambda: worker.metric("nextact_timers") == len(users), 20, every=0.02)
