@@ -63,10 +63,11 @@ def records(count: int, users: int, items: int) -> list[tuple[bytes, bytes]]:
 
 def described(log: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The same events with a category and a brand, as profiles count them."""
-    return [(key, json.dumps(_described(json.loads(value)), separators=(",", ":")).encode()) for key, value in log]
+    return [(key, json.dumps(with_category(json.loads(value)), separators=(",", ":")).encode()) for key, value in log]
 
 
-def _described(event: dict[str, Any]) -> dict[str, Any]:
+def with_category(event: dict[str, Any]) -> dict[str, Any]:
+    """Returns an event with the category and the brand of its item."""
     number = int(event["item_id"].removeprefix("item-"))
     return event | {"category": f"category-{number // STRIDE % 200}", "brand": f"brand-{number % 50}"}
 

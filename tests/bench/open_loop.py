@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stream_app.kafka.clients import new_consumer, new_producer
 from stream_app.settings import Settings
-from tests.bench.made_up import events
+from tests.bench.made_up import events, with_category
 
 SHARES: Final = (0.5, 0.9, 0.99, 0.999)
 LATE_S: Final = 0.005  # an event sent so long after it was due was held up by the client itself
@@ -237,4 +237,4 @@ async def _receive(consumer: Any, run: int, received: NDArray[np.float64]) -> No
 
 
 def _made(users: int, items: int) -> Iterable[dict[str, Any]]:
-    return events(_POOL, users, items)
+    return map(with_category, events(_POOL, users, items))

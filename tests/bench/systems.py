@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from stream_app.settings import Settings
 from stream_app.versions.promotions import Promotion
-from tests.bench.made_up import records, version_of_a_log
+from tests.bench.made_up import described, profiled_version, records, version_of_a_log
 from tests.bench.streams import LONGEST_S, PARTITIONS, POLL_S, Record, Streams, fill, peer, wait_for, workers
 from tests.bench.variants import VARIANTS
 from tests.integration.running import Running
@@ -67,7 +67,7 @@ def systems(streams: Streams, options: argparse.Namespace) -> list[System]:
     which it has answered before: its users have histories. It goes on from its local store whenever it is started.
     Peers begin with empty topics each time, as their groups would wait for the member that was killed.
     """
-    log = records(options.events, options.users, options.items)
+    log = described(records(options.events, options.users, options.items))
     path = streams.place / "sustainable"
     version = version_of_a_log(path, log, options.items)
     found = [
@@ -82,11 +82,14 @@ def systems(streams: Streams, options: argparse.Namespace) -> list[System]:
             1, System("quix", "Quix Streams, stateful counter", partial(_peer, streams, "quix_counter", "state"))
         )
     chosen = [VARIANTS[key] for key in options.variants]
+    versions = {False: version}
+    if any(one.profiled for one in chosen):
+        versions[True] = profiled_version(streams.place / "sustainable-profiled", log, options.items)
     return found + [
         System(
             f"{OURS}_{one.key}",
             f"{FUSED}, {one.name}",
-            _ours(streams.secured if one.secured else streams, version, log, **one.changes),
+            _ours(streams.secured if one.secured else streams, versions[one.profiled], log, **one.changes),
         )
         for one in chosen
     ]

@@ -67,7 +67,7 @@ def throughput(streams: Streams, options: argparse.Namespace) -> dict[str, Any]:
     fill(backlog, backlog.events_topic, log)
     runs = _peers(streams, backlog, options, fused) | _ours(streams, backlog, options, fused)
     runs |= _profiled(streams, options, described(log))
-    chosen = [VARIANTS[key] for key in options.variants if key != "exactly-once"]  # which is there anyway
+    chosen = [VARIANTS[key] for key in options.variants if key not in ("exactly-once", "profile")]  # which are there
     runs |= {_named(one): _variant(streams, log, one, fused) for one in chosen}
     if options.scaling:
         runs |= _scaling(streams, log, fused)

@@ -15,6 +15,7 @@ class Variant:
     name: str  # in tables
     changes: Mapping[str, Any] = field(default_factory=dict)
     secured: bool = False  # on a broker that takes TLS and passwords only; all connect as its administrator
+    profiled: bool = False  # with a version that has all of a profile; `throughput` has a row of its own for that
 
 
 CODECS: Final = ("lz4", "zstd", "snappy", "gzip")  # of what workers and publishers write; the default is none
@@ -22,6 +23,7 @@ VARIANTS: Final = {
     variant.key: variant
     for variant in (
         Variant("tls", "TLS", secured=True),
+        Variant("profile", "profile", profiled=True),
         Variant("exactly-once", "exactly-once", {"delivery": "exactly-once"}),
         *(Variant(codec, codec, {"compression": codec}) for codec in CODECS),
     )
