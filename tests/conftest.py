@@ -17,8 +17,17 @@ from tests.skips import (  # noqa: F401 - pytest finds its hooks here
     pytest_runtest_makereport,
 )
 
-# The first compiles all loops ahead, and leaves them to the others; beside it come those that compile few themselves.
-_FIRST: Final = ("test_cold_start.py", "test_broker.py", "test_command_line.py", "test_page.py")
+# The first compiles all loops ahead, and leaves them to the others: no worker starts before. Beside it come those that
+# compile none; of two processes the first also gets the third.
+_FIRST: Final = (
+    "integration/test_cold_start.py",
+    "integration/test_broker.py",
+    "integration/test_command_line.py",
+    "integration/test_page.py",
+    "integration/test_named_errors.py",
+    "unit/test_skips.py",
+    "unit/test_house.py",
+)
 
 torch.set_num_threads(1)
 os.environ.setdefault("NUMBA_CACHE_DIR", str(COMPILED))
@@ -32,7 +41,7 @@ hypothesis.settings.load_profile("nextact")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the files that come first before all others."""
     rank = {name: number for number, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    items.sort(key=lambda item: rank.get("/".join(item.path.parts[-2:]), len(rank)))
 
 
 @pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

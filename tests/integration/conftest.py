@@ -12,6 +12,7 @@ import pytest
 from stream_app.sandbox.cluster import Broker
 from stream_app.settings import Settings
 from tests.integration.forked import prepare
+from tests.integration.image import compiling
 from tests.integration.principals import be_the_role_that_asks, secured_fields
 from tests.integration.running import Running
 
@@ -57,7 +58,10 @@ def secured(tmp_path_factory: pytest.TempPathFactory, kafka_version: str | None)
 
 @pytest.fixture
 def settings(kafka: Broker, tmp_path: Path) -> Settings:
-    """Settings of a stream that nobody else uses."""
+    """Settings of a stream that nobody else uses. Waits for loops that are compiled ahead at this moment: a worker that
+    has to compile them, too, is not ready within the time that tests give it."""
+    with compiling(others=True):
+        pass
     prefix = f"t{next(_numbers)}"
     connection = secured_fields(kafka) if kafka.secured else {"brokers": kafka.bootstrap_servers}
     return Settings(

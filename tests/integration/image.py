@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -42,6 +44,16 @@ def compile_ahead(folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NEXTACT_CACHE_DIR": str(folder)}
     line = [sys.executable, "-m", "stream_app", "compile"]
     return subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@contextmanager
+def compiling(*, others: bool = False) -> Iterator[None]:
+    """Within it no other process of the tests compiles ahead; `others`: but others may wait for that, too."""
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH if others else fcntl.LOCK_EX)
+        yield
 
 
 def give_to_all(folder: Path) -> None:

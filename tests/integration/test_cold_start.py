@@ -11,7 +11,7 @@ import pytest
 from stream_app.settings import Settings
 from stream_app.versions.promotions import publish_promotion
 from tests.bench.made_up import records, version_of_a_log
-from tests.integration.image import can_be_read_only, compile_ahead, give_to_all, read_only
+from tests.integration.image import can_be_read_only, compile_ahead, compiling, give_to_all, read_only
 from tests.integration.running import Running, nextact
 from tests.skips import not_installed
 
@@ -24,8 +24,9 @@ def compiled(request: pytest.FixtureRequest) -> Path:
     """What `nextact compile` makes, also for the tests that come later; kept for the next run, which compiles anew only
     when a source has changed."""
     folder: Path = request.config.cache.mkdir("compiled")
-    assert re.search(r"^[1-9]\d* compiled loops", compile_ahead(folder), re.M)
-    give_to_all(folder)
+    with compiling():
+        assert re.search(r"^[1-9]\d* compiled loops", compile_ahead(folder), re.M)
+        give_to_all(folder)
     return folder
 
 
