@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from tests.unit.builders.consumers import run as with_consumer
 
 SETTINGS = load_settings()
 CHANGELOG = TP(SETTINGS.state_topic, 0)
+Fetches = Callable[[], list[list[bytes | None]]]  # made when they are used: collecting waits for no compiled loop
 
 
 def stored(offset: int, *, epoch: int = 1) -> bytes:
@@ -78,14 +80,14 @@ def recovered(directory: Path, *fetches: list[bytes | None], metrics: WorkerMetr
 @pytest.mark.parametrize(
     "fetches",
     [
-        [[stored(3), stored(7)]],
-        [[stored(7), stored(3)]],  # the second is of a worker that had lost the partition without knowing
-        [[stored(7)], [stored(3)]],
-        [[stored(9, epoch=0), stored(7)]],  # offsets of an older stream say nothing
+        lambda: [[stored(3), stored(7)]],
+        lambda: [[stored(7), stored(3)]],  # the second is of a worker that had lost the partition without knowing
+        lambda: [[stored(7)], [stored(3)]],
+        lambda: [[stored(9, epoch=0), stored(7)]],  # offsets of an older stream say nothing
     ],
 )
-def test_a_users_newest_record_counts_wherever_it_lies(tmp_path: Path, fetches: list[list[bytes | None]]) -> None:
-    states = recovered(tmp_path, *fetches)
+def test_a_users_newest_record_counts_wherever_it_lies(tmp_path: Path, fetches: Fetches) -> None:
+    states = recovered(tmp_path, *fetches())
     slot = states.slot(0, "u")
     assert slot is not None
     assert states.offsets[slot] == 7
@@ -98,18 +100,18 @@ def damaged(offset: int) -> bytes:
 @pytest.mark.parametrize(
     ("fetches", "wanted", "left_out"),
     [
-        ([[stored(3), damaged(7)]], 3, 1),
-        ([[stored(3)], [damaged(7)]], 3, 1),
-        ([[damaged(7), stored(3)]], 3, 1),
-        ([[damaged(7)], [stored(9)]], 9, 1),
-        ([[stored(3), b"", b"no record"]], 3, 2),
+        (lambda: [[stored(3), damaged(7)]], 3, 1),
+        (lambda: [[stored(3)], [damaged(7)]], 3, 1),
+        (lambda: [[damaged(7), stored(3)]], 3, 1),
+        (lambda: [[damaged(7)], [stored(9)]], 9, 1),
+        (lambda: [[stored(3), b"", b"no record"]], 3, 2),
     ],
 )
 def test_a_damaged_record_is_left_out_where_there_is_another(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, fetches: list[list[bytes | None]], wanted: int, left_out: int
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fetches: Fetches, wanted: int, left_out: int
 ) -> None:
     registry = CollectorRegistry()
-    states = recovered(tmp_path, *fetches, metrics=WorkerMetrics(registry))
+    states = recovered(tmp_path, *fetches(), metrics=WorkerMetrics(registry))
     assert states.offsets[states.slots_of([0], ["u"])].tolist() == [wanted]
     assert registry.get_sample_value("nextact_damaged_users_total") == left_out
     assert states.damaged == []

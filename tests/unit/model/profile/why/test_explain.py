@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from model.data.vocabulary import Vocabulary
 from model.fusion.candidate_features import FEATURES
+from model.fusion.fusion import FusionRanking
 from model.profile.why.explain import NO_REASON, explain, explain_weights, joined_reasons
 from model.profile.why.left_out import AGES, AT_ONCE, TERMS
 from model.profile.why.reasons import CODES, ReasonWeights
@@ -32,20 +35,24 @@ GROUPS = {
 }
 LOG, VOCABULARY = random_log(1), Vocabulary(CATALOGUE)
 COMBINER = drawn_combiner(3)
-RANKING = ranking_of(LOG, VOCABULARY, seed=2, combiner=COMBINER)
 WEIGHTS = ReasonWeights(
     np.random.default_rng(4).normal(size=(AGES, TERMS), scale=0.1).tolist(),
     np.random.default_rng(5).normal(size=len(FEATURES)).tolist(),
 )
 
 
+@cache
+def ranking() -> FusionRanking:
+    return ranking_of(LOG, VOCABULARY, seed=2, combiner=COMBINER)
+
+
 def test_reasons_are_what_the_score_would_lose_most_without() -> None:
     recent, best = asked_after(LOG, VOCABULARY, range(0, len(LOG), 23), seed=2)
-    sources = RANKING.sources(recent, best)
-    latest = RANKING.live.arrays.numbers[sources.rows[recent.stops - 1]]
+    sources = ranking().sources(recent, best)
+    latest = ranking().live.arrays.numbers[sources.rows[recent.stops - 1]]
     items: NDArray[np.int64] = np.column_stack((best.items[:, :4], latest)).astype(np.int64)
     weights = explain_weights(WEIGHTS)
-    reasons = explain(sources, items, RANKING.weights, weights)
+    reasons = explain(sources, items, ranking().weights, weights)
 
     seen = set()
     for n in range(len(items)):
@@ -98,7 +105,7 @@ def test_answers_without_own_items_or_without_items_have_no_other_reason_than_po
     recent, best = asked_after(LOG, VOCABULARY, [3, 9], seed=2)
     nobody = recent._replace(starts=recent.stops)
     items = np.array([[5, 6, 7], [-1, -1, -1]])
-    reasons = explain(RANKING.sources(nobody, best), items, RANKING.weights, explain_weights(WEIGHTS))
+    reasons = explain(ranking().sources(nobody, best), items, ranking().weights, explain_weights(WEIGHTS))
     assert set(reasons.codes[0].ravel().tolist()) <= {NO_REASON, CODES.index("popular_now")}
     assert (reasons.codes[1] == NO_REASON).all()
     assert (reasons.items == -1).all()
@@ -106,11 +113,11 @@ def test_answers_without_own_items_or_without_items_have_no_other_reason_than_po
 
 def test_shards_are_joined_in_order() -> None:
     recent, best = asked_after(LOG, VOCABULARY, range(10, 30), seed=2)
-    sources, weights = RANKING.sources(recent, best), explain_weights(WEIGHTS)
+    sources, weights = ranking().sources(recent, best), explain_weights(WEIGHTS)
     items = best.items[:, :3].copy()
-    whole = explain(sources, items, RANKING.weights, weights)
+    whole = explain(sources, items, ranking().weights, weights)
     halves = [
-        explain(sources.select(rows), items[rows], RANKING.weights, weights) for rows in (slice(0, 7), slice(7, 20))
+        explain(sources.select(rows), items[rows], ranking().weights, weights) for rows in (slice(0, 7), slice(7, 20))
     ]
     for one, other in zip(whole, joined_reasons(halves), strict=True):
         np.testing.assert_array_equal(one, other)
