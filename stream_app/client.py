@@ -218,9 +218,13 @@ class AsyncClient:
         self._subscriptions.append(subscription)
         return subscription
 
-    async def user(self, user_id: str) -> UserAnswer:
-        """Asks what a user will do next, likes and did. Raises `UnknownSubject` and other `QuestionRefused`."""
-        return await self._ask(UserAnswer, "GET", f"/v1/users/{path_part(user_id)}")
+    async def user(self, user_id: str, *, history: int | None = None) -> UserAnswer:
+        """Asks what a user will do next, likes and did: so many actions at most, by default 64; 0 is answered soonest.
+
+        Raises `UnknownSubject` and other `QuestionRefused`.
+        """
+        query = "" if history is None else f"?history={history}"
+        return await self._ask(UserAnswer, "GET", f"/v1/users/{path_part(user_id)}{query}")
 
     async def rank(self, user_id: str, candidates: Iterable[str]) -> RankAnswer:
         """Asks for up to 1,000 items in the order in which to show them to a user. Raises `QuestionRefused`."""
@@ -352,9 +356,9 @@ class Client:
         inner = self._client.subscribe(user=user, from_start=from_start, idle_seconds=idle_seconds)
         return Subscription(self, inner)
 
-    def user(self, user_id: str) -> UserAnswer:
+    def user(self, user_id: str, *, history: int | None = None) -> UserAnswer:
         """Asks what is known of a user; see `AsyncClient.user`."""
-        return self._run(self._client.user(user_id))
+        return self._run(self._client.user(user_id, history=history))
 
     def rank(self, user_id: str, candidates: Iterable[str]) -> RankAnswer:
         """Ranks candidates for a user; see `AsyncClient.rank`."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import compress, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ def record_dtype(hidden: int, ids: int, length: int) -> np.dtype[np.void]:
 
 _HEAD: Final = record_dtype(0, 0, 0)
 _SIZES: Final = struct.Struct("<HHH")  # hidden units, event ids, actions: right behind the checksum
+_POSITION: Final = struct.Struct("<Iqqq")  # epoch, offset, count, last time: right behind the sizes
 _HALF: Final = 2  # bytes of a number of the hidden state
 _EVENT_ID: Final = 8  # bytes
 _HEAD_BYTES: Final = _HEAD.itemsize
@@ -129,8 +130,25 @@ def record_position(record: bytes) -> tuple[int, int]:
     Raises `RecordCorrupt` for bytes that are not a record.
     """
     _check(record)
-    head = np.frombuffer(record, _HEAD, 1)[0]
-    return int(head["epoch"]), int(head["offset"])
+    epoch, offset, _, _ = _POSITION.unpack_from(record, CHECKED_FROM + _SIZES.size)
+    return epoch, offset
+
+
+class LastActions(NamedTuple):
+    """What one record says of what its user did."""
+
+    total: int  # actions there ever were
+    last_time: int  # of the last one, ms since the epoch, or NO_TIME
+    actions: NDArray[np.void]  # (n,) of ACTION, oldest first
+
+
+def last_actions(record: bytes) -> LastActions:
+    """Reads a user's actions alone, for one who is asked about. Raises `RecordCorrupt` for bytes that are no record."""
+    _check(record)
+    _, _, total, last_time = _POSITION.unpack_from(record, CHECKED_FROM + _SIZES.size)
+    size = _SIZES.unpack_from(record, CHECKED_FROM)[2]
+    actions = np.frombuffer(record, ACTION, size, _end_of_actions(record) - size * _ACTION_BYTES)
+    return LastActions(total, last_time, actions)
 
 
 def section_of(record: bytes, tag: int) -> bytes | None:

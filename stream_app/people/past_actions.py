@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.contexts import FIRST_GAP, unpack_contexts
+from model.data.contexts import FIRST_GAP, GAP_BUCKETS, GAP_SHIFT, types_of
 from model.data.events import EVENT_TYPES, NO_TIME, SEARCH
-from model.errors import RecordCorrupt
-from model.state.user_record import record_position, unpack
+from model.state.user_record import LastActions, last_actions
 from stream_app.contract.questions.answers import PastAction
 
 NamesOf = Callable[[NDArray[np.uint64]], Sequence[str]]  # gives items' ids by their keys, "" where nobody knows one
@@ -25,26 +24,33 @@ class RememberedPast(NamedTuple):
     history: list[PastAction]  # that are remembered, newest first
 
 
-def remembered_past(record: bytes, names_of: NamesOf) -> RememberedPast:
-    """Reads what a record says of what its user did. Raises `RecordCorrupt` for bytes that are none."""
-    epoch, _ = record_position(record)
-    stored = unpack([record], epoch=epoch, hidden=0, ids=0)
-    if stored.faults:
-        raise RecordCorrupt(stored.faults[0])
-    row = stored.rows[0]
-    last = int(row["last_time"])
-    return RememberedPast(int(row["count"]), None if last == NO_TIME else last, list(_history(row, names_of)))
+def remembered_past(record: bytes, names_of: NamesOf, most: int | None = None) -> RememberedPast:
+    """Reads what a record says of what its user did, of their actions the newest `most`; None: all.
+
+    Raises `RecordCorrupt` for bytes that are no record.
+    """
+    read = last_actions(record)
+    actions = read.actions[::-1][:most]
+    types, names = types_of(actions["context"]).tolist(), names_of(np.ascontiguousarray(actions["object"]))
+    history = [
+        PastAction(EVENT_TYPES[kind], (None if kind == SEARCH else name) or None, seconds_before=seconds)
+        for kind, name, seconds in zip(types, names, _seconds_before(actions["context"]), strict=True)
+    ]
+    return RememberedPast(read.total, last_time_of(read), history)
 
 
-def _history(row: Any, names_of: NamesOf) -> Iterator[PastAction]:
-    actions = row["actions"][: row["actions_size"]][::-1]
-    fields = unpack_contexts(actions["context"])
-    names = names_of(np.ascontiguousarray(actions["object"]))
-    seconds: float | None = 0.0
-    for kind, gap, name in zip(fields.types.tolist(), fields.gaps.tolist(), names, strict=True):
-        item = None if kind == SEARCH else name or None
-        yield PastAction(EVENT_TYPES[kind], item, seconds_before=None if seconds is None else round(seconds))
-        seconds = None if seconds is None or gap == FIRST_GAP else seconds + _SECONDS[gap]
+def last_time_of(read: LastActions) -> int | None:
+    """Returns when a user did something last, ms since the epoch; None: at no known time."""
+    return None if read.last_time == NO_TIME else read.last_time
+
+
+def _seconds_before(contexts: NDArray[np.uint32]) -> list[int | None]:
+    """Returns how long before the newest action each was, by the contexts of actions (n,), newest first."""
+    gaps = contexts >> np.uint32(GAP_SHIFT) & np.uint32(GAP_BUCKETS - 1)
+    seconds = np.rint(np.cumsum(_SECONDS[gaps])).astype(np.int64).tolist()  # before which the action before each was
+    (firsts,) = np.nonzero(gaps == FIRST_GAP)
+    known = int(firsts[0]) + 1 if len(firsts) else len(gaps)
+    return [0, *seconds][:known] + [None] * (len(gaps) - known)
 
 
 def _gap_seconds(bucket: int) -> float:
@@ -53,4 +59,4 @@ def _gap_seconds(bucket: int) -> float:
     return float(np.sqrt(max(low, 0.5) * high)) if bucket else 0.0
 
 
-_SECONDS: Final = [_gap_seconds(bucket) for bucket in range(FIRST_GAP)]  # of each bucket of gaps
+_SECONDS: Final = np.array([*map(_gap_seconds, range(FIRST_GAP)), 0.0])  # of each bucket of gaps; nothing before

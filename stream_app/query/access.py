@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -98,6 +99,7 @@ def _digest(token: str) -> bytes:
     return sha256(token.encode(errors="surrogateescape")).digest()
 
 
+@lru_cache(256)
 def _is_address(host: str) -> bool:
     """Returns whether a Host header has an IP address, or this machine's own name for itself."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host

@@ -13,7 +13,14 @@ from aiohttp.typedefs import Middleware
 
 from model.data.events import ID_LENGTH
 from stream_app.contract.event_fields import DECODE_ERRORS
-from stream_app.contract.questions.answers import MOST_ACTIVE, MOST_RELATED, ErrorCode, RankQuestion, SessionQuestion
+from stream_app.contract.questions.answers import (
+    MOST_ACTIVE,
+    MOST_HISTORY,
+    MOST_RELATED,
+    ErrorCode,
+    RankQuestion,
+    SessionQuestion,
+)
 from stream_app.contract.questions.openapi import openapi
 from stream_app.contract.questions.paths import PATHS, Path
 from stream_app.query.access import Access
@@ -50,10 +57,11 @@ class Handlers:
     async def user(self, request: web.Request) -> web.Response:
         """Answers what is known of a user."""
         user, rules = _id_in(request, "user"), _flag(request, "rules")
+        history = _number(request, "history", MOST_HISTORY, MOST_HISTORY, least=0)
         partition = partition_of(user, self._partitions)
         if (answer := await self._router.forwarded(partition, request)) is not None:
             return answer
-        return json_response(await self._questions.user(partition, user, rules=rules))
+        return json_response(await self._questions.user(partition, user, rules=rules, history=history))
 
     async def rank(self, request: web.Request) -> web.Response:
         """Answers how well items fit a user."""
@@ -179,11 +187,11 @@ def _flag(request: web.Request, name: str) -> bool:
     return text == "true"
 
 
-def _number(request: web.Request, name: str, default: int, most: int) -> int:
-    """Returns a number from 1 on in the query string."""
+def _number(request: web.Request, name: str, default: int, most: int, *, least: int = 1) -> int:
+    """Returns a number in the query string."""
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
-        raise Refusal("bad_request", f"`{name}` is a number from 1 to {most}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise Refusal("bad_request", f"`{name}` is a number from {least} to {most}")
     return int(text)

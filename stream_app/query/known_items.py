@@ -28,9 +28,17 @@ class KnownItems:
         labels = self._catalogue.labels_of(np.array([item_key(item_id) for item_id in distinct], np.uint64))
         return {item: label.title for item, label in zip(distinct, labels, strict=True) if label and label.title}
 
-    def past(self, record: bytes) -> RememberedPast:
-        """Reads what a user did from their record, with items named. Raises `RecordCorrupt`."""
-        past = remembered_past(record, self.names_of)
+    @property
+    def have_titles(self) -> bool:
+        """Whether there is a catalogue, which has them."""
+        return len(self._catalogue) > 0
+
+    def past(self, record: bytes, most: int | None) -> RememberedPast:
+        """Reads a user's newest `most` actions (None: all) from their record, with items named.
+
+        Raises `RecordCorrupt`.
+        """
+        past = remembered_past(record, self.names_of, most)
         if not len(self._catalogue):
             return past
         labels = self._catalogue.labels_of(np.array([item_key(one.item_id or "") for one in past.history], np.uint64))
@@ -44,13 +52,19 @@ class KnownItems:
 
     def names_of(self, keys: NDArray[np.uint64]) -> Sequence[str]:
         """Returns the ids of items by their keys, "" where nobody knows one."""
-        rules = self._engine.rules.names
-        names = [rules.get(key, "") for key in keys.tolist()]
-        for at, label in enumerate(self._catalogue.labels_of(keys)):
-            if label is not None:
-                names[at] = label.item_id
-        if (serving := self._engine.serving) is not None:
-            rows = serving.vocabulary.table.find(keys)
-            for at in np.flatnonzero(rows >= 0).tolist():
-                names[at] = serving.vocabulary.items[rows[at]]
+        if (serving := self._engine.serving) is None:
+            return self._names_beside(keys)
+        items, rows = serving.vocabulary.items, serving.vocabulary.table.find(keys)
+        names = [items[row] if row >= 0 else "" for row in rows.tolist()]
+        if len(others := np.flatnonzero(rows < 0)):
+            for at, name in zip(others.tolist(), self._names_beside(keys[others]), strict=True):
+                names[at] = name
         return names
+
+    def _names_beside(self, keys: NDArray[np.uint64]) -> list[str]:
+        """Does what `names_of` does, without the version."""
+        rules, labels = self._engine.rules.names, self._catalogue.labels_of(keys)
+        return [
+            rules.get(key, "") if label is None else label.item_id
+            for key, label in zip(keys.tolist(), labels, strict=True)
+        ]

@@ -24,8 +24,14 @@ class QuestionMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self._series: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # by path and status
 
     def note(self, path: str, status: int, seconds: float) -> None:
         """Counts a question; `path` is one of the contract, or OTHER."""
-        self._questions.labels(path, str(status)).inc()
-        self._seconds.labels(path).observe(seconds)
+        known = self._series.get((path, status))
+        if known is None:
+            known = self._questions.labels(path, str(status)), self._seconds.labels(path)
+            self._series[path, status] = known
+        count, duration = known
+        count.inc()
+        duration.observe(seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -96,22 +96,37 @@ class Questions:
         self._items = KnownItems(view.engine, view.catalogue)
         self.what_fits = RankQuestions(sources.asking, sources.memory, self._items, self._now)
 
-    async def user(self, partition: int, user_id: str, *, rules: bool = False) -> Any:
-        """Returns a `UserAnswer` to be encoded, with what the `rules` say if asked for. Raises `Refusal`."""
-        found = await self._find(partition, user_id)
-        return self._encoded(found, await self._recommended_by_rules(found.past) if rules else None)
+    async def user(
+        self, partition: int, user_id: str, *, rules: bool = False, history: int = MOST_HISTORY
+    ) -> _EncodedUser:
+        """Returns a `UserAnswer` to be encoded, with so many actions, and what the `rules` say if asked for.
 
-    async def _find(self, partition: int, user_id: str) -> _UserFacts:
+        Raises `Refusal`.
+        """
+        most = None if rules else history  # the rules look at all
+        found = self._published(partition, user_id, most) or await self._by_state(partition, user_id, most)
+        return self._encoded(found, history, await self._recommended_by_rules(found.past) if rules else None)
+
+    def published_user(self, partition: int, user_id: str, history: int = MOST_HISTORY) -> _EncodedUser | None:
+        """Does what `user` does, at once; None: what was published is not in memory."""
+        found = self._published(partition, user_id, history)
+        return None if found is None else self._encoded(found, history, None)
+
+    def _published(self, partition: int, user_id: str, most: int | None) -> _UserFacts | None:
         found = self._memory.find(user_id)
-        if found is not None and found.partition == partition:
-            record = self._stored.find([(partition, user_id)]).get((partition, user_id))
-            past = None if record is None else self._past(record)
-            return _UserFacts((partition, user_id), found.value, past, "published", found.record_time)
+        if found is None or found.partition != partition:
+            return None
+        owner = partition, user_id
+        record = None if most == 0 else self._stored.find([owner]).get(owner)
+        past = None if record is None else self._past(record, most)
+        return _UserFacts(owner, found.value, past, "published", found.record_time)
+
+    async def _by_state(self, partition: int, user_id: str, most: int | None) -> _UserFacts:
         owned = self._memory.generation
         answer = await self._asking.ask(StateQuestion((partition, user_id)))
         if self._memory.generation is not owned:
             raise in_rebalance()  # another worker may know more by now
-        past = None if answer is None else self._past(answer.record)
+        past = None if answer is None else self._past(answer.record, most)
         if answer is None or past is None or past.last_time is None:
             raise Refusal("unknown_user", "nothing is known of this user")
         return _UserFacts((partition, user_id), answer.prediction, past, "state", past.last_time)
@@ -123,12 +138,15 @@ class Questions:
         ask, loop = self._view.engine.rules.recommended, asyncio.get_running_loop()
         return await loop.run_in_executor(self._view.thread, ask, recent, _BY_RULES)
 
-    def _encoded(self, found: _UserFacts, rules: list[str] | None) -> _EncodedUser:
+    def _encoded(self, found: _UserFacts, history: int, rules: list[str] | None) -> _EncodedUser:
+        titles: dict[str, str] = {}
+        if self._items.have_titles:
+            titles = self._items.titles([*_item_ids(_NAMED_ITEMS.decode(found.prediction)), *(rules or ())])
         return _EncodedUser(
             user_id=found.owner[1],
             prediction=msgspec.Raw(found.prediction),
-            titles=self._items.titles([*_item_ids(_NAMED_ITEMS.decode(found.prediction)), *(rules or ())]),
-            history=[] if found.past is None else found.past.history[:MOST_HISTORY],
+            titles=titles,
+            history=[] if found.past is None else found.past.history[:history],
             source=found.source,
             age_ms=self._age(found.time),
             partition=found.owner[0],
@@ -136,10 +154,10 @@ class Questions:
             rules=rules,
         )
 
-    def _past(self, record: bytes) -> RememberedPast | None:
+    def _past(self, record: bytes, most: int | None) -> RememberedPast | None:
         """Returns what a user did; None: their record cannot be read, which the next event of theirs will replace."""
         try:
-            return self._items.past(record)
+            return self._items.past(record, most)
         except RecordCorrupt:
             return None
 

@@ -10,6 +10,7 @@ import msgspec
 from model.data.events import item_key
 from model.errors import RecordCorrupt
 from model.kernels.compiled import Floats
+from model.state.user_record import last_actions
 from stream_app.contract.decoded import DecodedBatch
 from stream_app.contract.questions.answers import (
     RankAnswer,
@@ -19,7 +20,7 @@ from stream_app.contract.questions.answers import (
     RelatedItem,
     SessionQuestion,
 )
-from stream_app.people.past_actions import remembered_past
+from stream_app.people.past_actions import last_time_of
 from stream_app.pipeline.asking import NOWHERE, SOMEBODY, AskingPipeline
 from stream_app.query.asking import Asking, StateQuestion, without_id
 from stream_app.query.known_items import KnownItems
@@ -75,7 +76,7 @@ class RankQuestions:
 def _last_time(record: bytes) -> int | None:
     """Returns when a user did something last, ms since the epoch; None: nobody can tell."""
     try:
-        return remembered_past(record, lambda keys: [""] * len(keys)).last_time
+        return last_time_of(last_actions(record))
     except RecordCorrupt:
         return None
 

@@ -36,6 +36,7 @@ from tests.bench.per_user import memory
 from tests.bench.preferences import preferences
 from tests.bench.profiles import profiles
 from tests.bench.quality import quality
+from tests.bench.question_costs import question_costs
 from tests.bench.questions import questions
 from tests.bench.rank import rank
 from tests.bench.reasons import reasons
@@ -67,6 +68,7 @@ IN_PROCESS: Final[dict[str, Callable[[Options], Any]]] = {
     "canary": canary,
     "signals": signals,
     "rank": rank,
+    "question-costs": question_costs,
 }
 ON_A_BROKER: Final[dict[str, Callable[[Streams, Options], Any]]] = {
     "sustainable": sustainable,

@@ -9,6 +9,7 @@ from model.data.events import ID_LENGTH
 from stream_app.contract.json_schema import Json
 from stream_app.contract.questions.answers import (
     MOST_ACTIVE,
+    MOST_HISTORY,
     MOST_RELATED,
     ActiveUsers,
     ErrorCode,
@@ -64,6 +65,7 @@ def _parameter(name: str, place: str, description: str, schema: Json, **others: 
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH}
 _RELATED: Final = {"type": "integer", "minimum": 1, "maximum": MOST_RELATED, "default": 20}
+_HISTORY: Final = {"type": "integer", "minimum": 0, "maximum": MOST_HISTORY, "default": MOST_HISTORY}
 _FLAG: Final = {"type": "boolean", "default": False}
 _ACTIVE: Final = {"type": "integer", "minimum": 1, "maximum": MOST_ACTIVE, "default": 1}
 _USER_ID: Final = _parameter("id", "path", "The user's id, percent-encoded.", _ID, required=True)
@@ -80,6 +82,9 @@ PATHS: Final = (
         (
             _USER_ID,
             _parameter("rules", "query", "Whether to say what the rules that learn live would recommend, too.", _FLAG),
+            _parameter(
+                "history", "query", "Of how many actions to tell, at most, the newest; none costs least.", _HISTORY
+            ),
         ),
     ),
     Path(

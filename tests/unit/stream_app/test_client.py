@@ -45,6 +45,13 @@ def test_an_answer_comes_with_its_types() -> None:
     assert [(one.method, one.path, one.token) for one in asked] == [("GET", "/v1/users/ada", None)]
 
 
+def test_a_user_may_be_asked_for_with_less_of_their_history() -> None:
+    with written_worker([FINE, FINE]) as (address, asked), Client(workers=address) as client:
+        client.user("a/b", history=0)
+        client.user("ada", history=64)
+    assert [one.path for one in asked] == ["/v1/users/a%2Fb?history=0", "/v1/users/ada?history=64"]
+
+
 @pytest.mark.parametrize(
     ("again", "tries"),
     [

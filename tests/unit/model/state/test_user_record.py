@@ -17,6 +17,7 @@ from model.state.user_record import (
     RECORD_VERSION,
     StoredUsers,
     UserRecords,
+    last_actions,
     pack,
     record_position,
     unpack,
@@ -127,6 +128,11 @@ def test_sections_come_back_whoever_reads_them(stored: UserRecords, data: st.Dat
     count = len(stored.sizes)
     wanted = data.draw(st.lists(SECTIONS, min_size=count, max_size=count))
     records = pack(with_sections(stored, wanted))
+    for index, record in enumerate(records):
+        total, last_time, actions = last_actions(record)
+        assert (total, last_time) == (stored.counts[index], stored.last_times[index])
+        for name, column in (("object", stored.item_keys), ("context", stored.contexts)):
+            assert actions[name].tolist() == column[index, : stored.sizes[index]].tolist()
     for hidden, ids in ((HIDDEN, IDS), (HIDDEN + 1, IDS - 1)):
         found = read(records, epoch=stored.epoch, hidden=hidden, ids=ids)
         assert [split_sections(sections) for sections in found.sections] == wanted
@@ -173,8 +179,9 @@ def test_every_other_length_is_found() -> None:
 def test_other_bytes_are_found(noise: bytes) -> None:
     for value in (noise, b"\x01" + noise, b"\x02" + noise):
         assert faults([value]).keys() == {0}
-        with pytest.raises(RecordCorrupt):
-            record_position(value)
+        for read in (record_position, last_actions):
+            with pytest.raises(RecordCorrupt):
+                read(value)
 
 
 def test_damaged_records_among_sound_ones_are_found_and_the_others_read() -> None:

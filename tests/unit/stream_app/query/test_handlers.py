@@ -57,6 +57,8 @@ def test_errors_are_json_and_say_what_to_do() -> None:
     asked = [
         ("GET", "/v1/users/nobody", 404, "unknown_user"),
         ("GET", "/v1/users/" + "x" * 257, 400, "bad_request"),
+        ("GET", "/v1/users/nobody?history=65", 400, "bad_request"),
+        ("GET", "/v1/users/nobody?history=-1", 400, "bad_request"),
         ("GET", "/v1/users?active=0", 400, "bad_request"),
         ("GET", "/v1/users?active=101", 400, "bad_request"),
         ("GET", "/v1/users?active=one", 400, "bad_request"),

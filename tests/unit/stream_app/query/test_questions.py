@@ -78,12 +78,21 @@ def test_a_user_who_is_not_in_memory_is_answered_from_their_state_with_their_his
     (status, body, _), *_ = worker.ask(("GET", "/v1/users/u"))
     newer = msgspec.convert(body, UserAnswer)
     assert (newer.source, newer.history, newer.rules) == ("published", answer.history, None)
-    (status, body, _), *_ = worker.ask(("GET", "/v1/users/u?rules=true"))
+    asked = [("GET", f"/v1/users/u?history={count}") for count in (2, 0, 64)]
+    assert [one["history"] for _, one, _ in worker.ask(*asked)] == [body["history"][:2], [], body["history"]]
+    (status, body, _), *_ = worker.ask(("GET", "/v1/users/u?rules=true&history=1"))
     with_rules = msgspec.convert(body, UserAnswer)
     assert with_rules.rules == ["nobody knows", "item 2", "item 1"]  # nothing followed the last one: their own, then
-    assert with_rules.titles == newer.titles | {"item 1": "One"}
+    assert (with_rules.titles, with_rules.history) == (newer.titles | {"item 1": "One"}, answer.history[:1])
     (status, body, _), *_ = worker.ask(("GET", "/v1/users/u?rules=1"))
     assert (status, body["error"]["code"]) == (400, "bad_request")
+
+
+def test_who_asks_for_no_history_has_no_record_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = AskedWorker(Settings())
+    worker.memory.note(published(1, [("u", prediction("u"))]))
+    monkeypatch.setattr(worker.stored, "find", lambda _: pytest.fail("a record was read"))
+    assert asyncio.run(worker.questions.user(1, "u", history=0)).history == []
 
 
 def test_an_answer_that_took_until_a_rebalance_is_none() -> None:
