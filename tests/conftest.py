@@ -27,6 +27,9 @@ _FIRST: Final = (
     "integration/test_named_errors.py",
     "unit/test_skips.py",
     "unit/test_house.py",
+    "unit/test_readme.py",
+    "unit/test_deploy.py",
+    "unit/test_monitoring.py",
 )
 
 torch.set_num_threads(1)
