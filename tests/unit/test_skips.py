@@ -47,20 +47,20 @@ def test_of_the_package():
 
 
 def run(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A run of pytest with the guard, on the modules in `folder`."""
+    """A run of pytest with the guard and without plugins, which take seconds to import, on the modules in `folder`."""
     (folder / "conftest.py").write_text("from tests.skips import *\n")
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *options, str(folder)],
         cwd=folder,
-        env=environment | {"PYTHONPATH": str(ROOT)} | variables,
+        env=environment | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | variables,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-@pytest.mark.parametrize("parallel", [(), ("-n", "1")], ids=["alone", "with workers"])
+@pytest.mark.parametrize("parallel", [(), ("-p", "xdist", "-n", "1")], ids=["alone", "with workers"])
 def test_allowed_skips_and_expected_failures_pass(tmp_path: Path, parallel: tuple[str, ...]) -> None:
     (tmp_path / "test_sound.py").write_text(MODULE)
     done = run(tmp_path, "--strict-skips", *parallel)
@@ -68,7 +68,7 @@ def test_allowed_skips_and_expected_failures_pass(tmp_path: Path, parallel: tupl
     assert "1 passed, 1 skipped, 1 xfailed" in done.stdout
 
 
-@pytest.mark.parametrize("parallel", [(), ("-n", "1")], ids=["alone", "with workers"])
+@pytest.mark.parametrize("parallel", [(), ("-p", "xdist", "-n", "1")], ids=["alone", "with workers"])
 def test_any_other_skip_fails_and_is_named(tmp_path: Path, parallel: tuple[str, ...]) -> None:
     (tmp_path / "test_lazy.py").write_text(LAZY)
     done = run(tmp_path, "--strict-skips", *parallel)
