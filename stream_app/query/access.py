@@ -5,10 +5,12 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final
+
+from aiohttp import web
 
 from stream_app.errors import UsageError
 from stream_app.query.addresses import is_loopback
@@ -31,22 +33,6 @@ def check_exposure(settings: Settings) -> None:
         )
 
 
-class IdentifiedRequest(Protocol):
-    """A request, as far as it says who asks."""
-
-    @property
-    def remote(self) -> str | None:
-        """The client's address."""
-
-    @property
-    def host(self) -> str:
-        """The name by which it asks."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The token and the hop, at least."""
-
-
 class Access:
     """Checks tokens and rates."""
 
@@ -57,7 +43,7 @@ class Access:
         self._clock, self._name = clock, name
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()  # questions left, and when that was
 
-    def check(self, request: IdentifiedRequest, *, is_open: bool) -> None:
+    def check(self, request: web.Request, *, is_open: bool) -> None:
         """Raises `Refusal` for a client that may not ask this, or not now."""
         client, is_hop = request.remote or "", request.headers.get(HOP) == self._name
         if is_open or not is_hop:  # the worker that forwards a question has counted it

@@ -63,17 +63,6 @@ class Handlers:
             return answer
         return json_response(await self._questions.user(partition, user, rules=rules, history=history))
 
-    def partition_at_once(self, user: str) -> int | None:
-        """Returns the partition of a user whose answer is in memory; None: it is not. Raises `Refusal`."""
-        partition = partition_of(user, self._partitions)
-        known = self._router.is_own(partition, None) and self._questions.is_published(partition, user)
-        return partition if known else None
-
-    def user_at_once(self, partition: int, user: str, history: int) -> bytes | None:
-        """Returns what `user` answers with; None: it is not in memory. Raises `Refusal`."""
-        found = self._questions.published_user(partition, user, history)
-        return None if found is None else msgspec.json.encode(found)
-
     async def rank(self, request: web.Request) -> web.Response:
         """Answers how well items fit a user."""
         user = _id_in(request, "user")

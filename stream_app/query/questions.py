@@ -107,11 +107,6 @@ class Questions:
         found = self._published(partition, user_id, most) or await self._by_state(partition, user_id, most)
         return self._encoded(found, history, await self._recommended_by_rules(found.past) if rules else None)
 
-    def is_published(self, partition: int, user_id: str) -> bool:
-        """Returns whether a user's newest published prediction is in memory."""
-        found = self._memory.find(user_id)
-        return found is not None and found.partition == partition
-
     def published_user(self, partition: int, user_id: str, history: int = MOST_HISTORY) -> _EncodedUser | None:
         """Does what `user` does, at once; None: what was published is not in memory."""
         found = self._published(partition, user_id, history)

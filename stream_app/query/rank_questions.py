@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from model.data.events import item_key
 from model.errors import RecordCorrupt
@@ -28,6 +25,7 @@ from stream_app.pipeline.asking import NOWHERE, SOMEBODY, AskingPipeline
 from stream_app.query.asking import Asking, StateQuestion, without_id
 from stream_app.query.known_items import KnownItems
 from stream_app.query.memory import AnswersInMemory
+from stream_app.query.ranking import distinct_items, keys_of, ranked_items
 from stream_app.query.refusals import Refusal, in_rebalance
 from stream_app.query.session import read_session
 
@@ -101,21 +99,3 @@ def _related(pipeline: AskingPipeline, key: int, count: int) -> list[tuple[str, 
     if found is None:
         raise Refusal("unknown_item", "neither the version that serves nor the live statistics know this item")
     return found
-
-
-def distinct_items(candidates: Sequence[str]) -> list[str]:
-    """Returns candidates each once, in the order in which they were given."""
-    return list(dict.fromkeys(candidates))
-
-
-def keys_of(items: Sequence[str]) -> NDArray[np.uint64]:
-    """Returns the keys of items, (G,)."""
-    return np.fromiter(map(item_key, items), np.uint64, len(items))
-
-
-def ranked_items(items: Sequence[str], scores: Floats) -> list[RankedItem]:
-    """Returns items by falling scores (G,), and what nothing is known of, NaN, behind them as it was given."""
-    pairs = list(zip(items, scores.tolist(), strict=True))
-    known = sorted((pair for pair in pairs if not math.isnan(pair[1])), key=lambda pair: -pair[1])
-    ranked = [RankedItem(item, score, True) for item, score in known]
-    return ranked + [RankedItem(item, 0.0, False) for item, score in pairs if math.isnan(score)]

@@ -14,14 +14,12 @@ from aiohttp import web
 from stream_app.errors import UsageError
 from stream_app.query.access import check_exposure
 from stream_app.query.memory import AnswersInMemory
-from stream_app.query.quick import AtOnce, QuickConnection
 from stream_app.settings import Settings
 
 T = TypeVar("T")
 
 DEFAULT_PORT: Final = 9680
 _TAKE_IN_S: Final = 0.1  # between two looks for answers that were noted
-_BACKLOG: Final = 128  # connections that wait to be accepted
 _SHUTDOWN_S: Final = 2.0  # that questions which are being answered may take when the worker stops
 
 logger: Final = logging.getLogger(__name__)
@@ -35,17 +33,13 @@ class QuestionServer:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="questions", daemon=True)
         self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
         self._taking_in: asyncio.Task[None] | None = None
 
-    async def start(self, app: web.Application, at_once: AtOnce | None = None) -> int:
-        """Listens, and returns the port; the application answers what `at_once` does not.
-
-        Raises `UsageError` if it cannot listen, or must not.
-        """
+    async def start(self, app: web.Application) -> int:
+        """Listens, and returns the port. Raises `UsageError` if it cannot, or must not."""
         check_exposure(self._settings)
         self._thread.start()
-        return await self._in_loop(self._start(app, at_once))
+        return await self._in_loop(self._start(app))
 
     async def stop(self) -> None:
         """Closes the port and ends the thread."""
@@ -58,36 +52,29 @@ class QuestionServer:
     async def _in_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    async def _start(self, app: web.Application, at_once: AtOnce | None) -> int:
+    async def _start(self, app: web.Application) -> int:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         host, port = self._settings.api_host, self._settings.api_port
         first = DEFAULT_PORT if port is None else port
         try:
-            bound = await self._listen(host, first, at_once)
+            await self._listen(host, first)
         except OSError as error:
             if port is not None or error.errno != errno.EADDRINUSE:
                 raise UsageError(
                     f"cannot answer questions on {host}:{first}: {error.strerror}. Choose another "
                     "NEXTACT_API_HOST or NEXTACT_API_PORT; port 0 takes a free one"
                 ) from error
-            bound = await self._listen(host, 0, at_once)
+            await self._listen(host, 0)
+        bound: int = self._runner.addresses[0][1]
         taken = f", as {DEFAULT_PORT} is taken" if port is None and bound != DEFAULT_PORT else ""
         logger.info("questions on http://%s:%d%s", f"[{host}]" if ":" in host else host, bound, taken)
         self._taking_in = asyncio.create_task(self._take_in())
         return bound
 
-    async def _listen(self, host: str, port: int, at_once: AtOnce | None) -> int:
+    async def _listen(self, host: str, port: int) -> None:
         assert self._runner is not None
-        server = self._runner.server
-        assert server is not None
-
-        def connection() -> QuickConnection:
-            return QuickConnection(server, self._loop, at_once)
-
-        self._listener = await self._loop.create_server(connection, host, port, backlog=_BACKLOG)
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
+        await web.TCPSite(self._runner, host, port).start()
 
     async def _take_in(self) -> None:
         while True:
@@ -100,7 +87,5 @@ class QuestionServer:
     async def _stop(self) -> None:
         if self._taking_in is not None:
             self._taking_in.cancel()
-        if self._listener is not None:
-            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()

@@ -16,7 +16,6 @@ from stream_app.query.members import Members, owners_now
 from stream_app.query.memory import AnswersInMemory
 from stream_app.query.metrics import QuestionMetrics
 from stream_app.query.questions import AnswerSources, Questions
-from stream_app.query.quick import QuickAnswers
 from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
 from stream_app.query.stored_users import StoredUsers
@@ -52,8 +51,7 @@ class QuestionService:
         app = application(handlers, access, self._metrics, time.perf_counter)
         sign(app, self._hop_name)
         app.on_cleanup.append(self._forwarder.close)
-        quick = QuickAnswers(handlers, access, self._metrics, time.perf_counter, time.time)
-        port = await self._server.start(app, quick.answer)
+        port = await self._server.start(app)
         return await asyncio.to_thread(own_address, self._settings, port, self._name, self._machine)
 
     async def stop(self) -> None:

@@ -20,7 +20,7 @@ from stream_app.contract.questions.answers import RankAnswer
 from stream_app.pipeline.asking import AskingPipeline
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
-from stream_app.query.rank_questions import keys_of, ranked_items
+from stream_app.query.ranking import keys_of, ranked_items
 from stream_app.settings import load_settings
 from tests.bench.made_up import named, served_version, sessions, stored_users
 

@@ -29,7 +29,6 @@ from stream_app.query.members import Members
 from stream_app.query.memory import AnswersInMemory
 from stream_app.query.metrics import QuestionMetrics
 from stream_app.query.questions import AnswerSources, Questions
-from stream_app.query.quick import QuickAnswers
 from stream_app.query.routing import Router
 from stream_app.query.server import QuestionServer
 from stream_app.query.stored_users import StoredUsers
@@ -113,7 +112,6 @@ class AskedWorker:
         self.memory.newest(1)  # from the first question on it keeps answers
         self.catalogue = ItemCatalogue()
         self.now = NOW_MS / 1000
-        self.quick = True  # whether what needs no waiting is answered beside aiohttp
         self.shelf, self.registry = Shelf(), CollectorRegistry()
         self.metrics = QuestionMetrics(self.registry)
         self.view = view_of(self.settings, name, self.shelf, self.catalogue, self.spread.get)
@@ -165,7 +163,6 @@ class AskedWorker:
         app.on_cleanup.append(forwarder.close)
         server = QuestionServer(self.settings, self.memory)
         try:
-            quick = QuickAnswers(handlers, access, self.metrics, lambda: 0.0, lambda: self.now)
-            yield f"http://127.0.0.1:{await server.start(app, quick.answer if self.quick else None)}"
+            yield f"http://127.0.0.1:{await server.start(app)}"
         finally:
             await server.stop()

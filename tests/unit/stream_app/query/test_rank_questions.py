@@ -11,33 +11,22 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from model.data.events import item_key
 from model.items.item import Item
 from model.serving.serving import Serving
-from stream_app.contract.questions.answers import (
-    MOST_CANDIDATES,
-    RankAnswer,
-    RankedItem,
-    RelatedAnswer,
-    SessionAnswer,
-)
+from stream_app.contract.questions.answers import MOST_CANDIDATES, RankAnswer, RelatedAnswer, SessionAnswer
 from stream_app.pipeline.engine import new_engine
 from stream_app.pipeline.metrics import WorkerMetrics
 from stream_app.pipeline.pipeline import Pipeline
-from stream_app.query.rank_questions import distinct_items, keys_of, ranked_items
 from stream_app.query.routing import partition_of
 from stream_app.settings import Settings
 from tests.unit.builders.basics import CPU, ITEMS, current, make_record
 from tests.unit.builders.questions import NOW_MS, PARTITIONS, AskedWorker
 
-NAN = float("nan")
 VIEWS = [{"type": "view", "item_id": item} for item in ITEMS[3:9]]
 
 
@@ -200,26 +189,3 @@ def test_a_damaged_record_is_nobodys() -> None:
     worker.shelf[owner] = record[:-1]
     ((status, _),) = post(worker, "/v1/users/u/rank", {"candidates": ["a"]})
     assert status == 404
-
-
-def test_what_is_known_comes_first_and_ties_as_they_were_given() -> None:
-    scores = np.array([0.25, NAN, 0.5, 0.25, NAN], np.float32)
-    assert ranked_items(list("abcde"), scores) == [
-        RankedItem("c", 0.5, True),
-        RankedItem("a", 0.25, True),
-        RankedItem("d", 0.25, True),
-        RankedItem("b", 0.0, False),
-        RankedItem("e", 0.0, False),
-    ]
-
-
-@given(st.lists(st.tuples(st.text(max_size=3), st.floats(0, 1, width=32) | st.just(NAN)), max_size=40))
-def test_all_candidates_come_back_once(pairs: list[tuple[str, float]]) -> None:
-    items = distinct_items([item for item, _ in pairs])
-    scores = np.array([dict(pairs)[item] for item in items], np.float32)
-    ranked = ranked_items(items, scores)
-    assert sorted(one.item_id for one in ranked) == sorted(set(items))
-    known = [one.score for one in ranked if one.known]
-    assert known == sorted(known, reverse=True)
-    assert [one.known for one in ranked] == [True] * len(known) + [False] * (len(ranked) - len(known))
-    assert keys_of(items).tolist() == [item_key(item) for item in items]
