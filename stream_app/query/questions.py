@@ -107,11 +107,6 @@ class Questions:
         found = self._published(partition, user_id, most) or await self._by_state(partition, user_id, most)
         return self._encoded(found, history, await self._recommended_by_rules(found.past) if rules else None)
 
-    def published_user(self, partition: int, user_id: str, history: int = MOST_HISTORY) -> _EncodedUser | None:
-        """Does what `user` does, at once; None: what was published is not in memory."""
-        found = self._published(partition, user_id, history)
-        return None if found is None else self._encoded(found, history, None)
-
     def _published(self, partition: int, user_id: str, most: int | None) -> _UserFacts | None:
         found = self._memory.find(user_id)
         if found is None or found.partition != partition:
