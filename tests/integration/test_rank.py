@@ -49,7 +49,10 @@ def test_items_are_ranked_for_users_sessions_and_items(settings: Settings, start
     for user, prediction in list(newest.items())[:5]:
         recommended = [one.item_id for one in prediction.recommendations]
         candidates = ["nobody's", *(f"item-{number}" for number in range(100)), *recommended]
-        status, answer = ask(worker, f"/v1/users/{quote(user, safe='')}/rank", {"candidates": candidates})
+        path = f"/v1/users/{quote(user, safe='')}/rank"
+        # States are written up to 20 ms after predictions; from the first one on all users of its batch are there.
+        worker.wait_until(lambda path=path: ask(worker, path, {"candidates": ["item-1"]})[0] == 200)  # type: ignore[misc]
+        status, answer = ask(worker, path, {"candidates": candidates})
         assert (status, answer["source"]) == (200, "state")
         assert {one["item_id"] for one in answer["items"]} == set(candidates)
         assert (answer["items"][-1]["item_id"], answer["items"][-1]["known"]) == ("nobody's", False)

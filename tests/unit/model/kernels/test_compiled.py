@@ -205,6 +205,7 @@ def printed(folder: Path, call: str, named: Path | None = None) -> str:
 def process(folder: Path, call: str, named: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Another process, with a folder named for what it compiles, or not."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # Python takes a file of the same size and second for the same file
     del environment["NUMBA_CACHE_DIR"]
     if named is not None:
         environment["NUMBA_CACHE_DIR"] = str(named)
