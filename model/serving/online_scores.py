@@ -18,7 +18,7 @@ from model.serving.answers import Answers
 from model.serving.hit_moments import NO_MOMENTS, HitMoments, HitMomentsTracker
 from model.serving.new_events import NewEvents
 from model.serving.online_hits import OnlineHitRate, count_hits
-from model.serving.outcomes import EventColumns, Outcomes, OutcomeTracker
+from model.serving.outcomes import NOTHING_FORETOLD, EventColumns, Foretold, Outcomes, OutcomeTracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,8 @@ class VersionScore:
     scored: int = 0
     hits: int = 0  # among the 20 best
     reciprocal_ranks: float = 0.0
-    outcomes: int = 0  # purchase probabilities that are settled
-    purchases_predicted: float = 0.0  # sum of these probabilities
-    purchases: int = 0
-    stay_outcomes: int = 0  # leave probabilities that are settled
-    leaves_predicted: float = 0.0  # sum of these probabilities
-    leaves: int = 0
+    purchases: Foretold = NOTHING_FORETOLD
+    stays: Foretold = NOTHING_FORETOLD  # that users act again within half an hour
     moments: HitMoments = NO_MOMENTS
     recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))  # (I or more,)
     items: int = 0  # I
@@ -105,16 +101,7 @@ class VersionScore:
     @classmethod
     def after(cls, earlier: VersionScore | None) -> VersionScore:
         """Begins anew, but with what became of predictions so far."""
-        if earlier is None:
-            return cls()
-        return cls(
-            outcomes=earlier.outcomes,
-            purchases_predicted=earlier.purchases_predicted,
-            purchases=earlier.purchases,
-            stay_outcomes=earlier.stay_outcomes,
-            leaves_predicted=earlier.leaves_predicted,
-            leaves=earlier.leaves,
-        )
+        return cls() if earlier is None else cls(purchases=earlier.purchases, stays=earlier.stays)
 
     def add(self, answers: Answers, scores: BatchScores) -> None:
         """Adds a batch, but for what was settled, which may be another version's: see `settle`."""
@@ -132,12 +119,8 @@ class VersionScore:
 
     def settle(self, purchases: Outcomes, stays: Outcomes) -> None:
         """Adds predictions of this version that are settled."""
-        self.outcomes += len(purchases.came)
-        self.purchases_predicted += float(purchases.predicted.sum())
-        self.purchases += int(purchases.came.sum())
-        self.stay_outcomes += len(stays.came)
-        self.leaves_predicted += len(stays.came) - float(stays.predicted.sum())
-        self.leaves += len(stays.came) - int(stays.came.sum())
+        self.purchases = self.purchases.with_more(purchases)
+        self.stays = self.stays.with_more(stays)
 
     @property
     def coverage(self) -> float:

@@ -55,6 +55,27 @@ class Outcomes(NamedTuple):
         return Outcomes(self.predicted[rows], self.came[rows], self.versions[rows])
 
 
+class Foretold(NamedTuple):
+    """What became of predictions so far."""
+
+    outcomes: int  # predictions that are settled
+    probability: float  # sum of what they said
+    came: int
+
+    def with_more(self, settled: Outcomes) -> Foretold:
+        """Returns this with more predictions that are settled."""
+        count, came = len(settled.came), int(settled.came.sum())
+        return Foretold(self.outcomes + count, self.probability + float(settled.predicted.sum()), self.came + came)
+
+    @property
+    def opposite(self) -> Foretold:
+        """The same of what comes where this does not."""
+        return Foretold(self.outcomes, self.outcomes - self.probability, self.outcomes - self.came)
+
+
+NOTHING_FORETOLD: Final = Foretold(0, 0.0, 0)
+
+
 class EventColumns(NamedTuple):
     """N applied events in log order."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -115,12 +115,8 @@ class VersionScores(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """See `Collector`."""
-        for name, documentation, value in _VERSION_COUNTERS:
-            counter = CounterMetricFamily(f"nextact_version_{name}", documentation, labels=["version"])
-            waiting = self._earlier if "purchase" in name or "leave" in name else {}
-            for version, score in (waiting | self._scores).items():
-                counter.add_metric([version], value(score))
-            yield counter
+        yield from _families(_VERSION_COUNTERS, self._scores)
+        yield from _families(_OUTCOME_COUNTERS, self._earlier | self._scores)
         coverage = GaugeMetricFamily(
             "nextact_version_coverage_ratio", "Share of the items among somebody's 20 best so far", labels=["version"]
         )
@@ -129,17 +125,28 @@ class VersionScores(Collector):
         yield coverage
 
 
-_VERSION_COUNTERS: Final[Sequence[tuple[str, str, Callable[[VersionScore], float]]]] = (
+_Counters = Sequence[tuple[str, str, Callable[[VersionScore], float]]]
+_VERSION_COUNTERS: Final[_Counters] = (
     ("scored", "Next items that scored a version's answer before them", lambda score: score.scored),
     ("hits", "Of the scored, those among the 20 best", lambda score: score.hits),
     ("reciprocal_ranks", "Sum of 1 / rank of the hits", lambda score: score.reciprocal_ranks),
-    ("purchase_outcomes", "Purchase probabilities whose half hour is over", lambda score: score.outcomes),
-    ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases_predicted),
-    ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases),
-    ("leave_outcomes", "Leave probabilities whose half hour is over", lambda score: score.stay_outcomes),
-    ("leaves_foretold", "Sum of these probabilities", lambda score: score.leaves_predicted),
-    ("leaves", "Of the outcomes, users who left: as many as foretold if calibrated", lambda score: score.leaves),
 )
+_OUTCOME_COUNTERS: Final[_Counters] = (
+    ("purchase_outcomes", "Purchase probabilities whose half hour is over", lambda score: score.purchases.outcomes),
+    ("purchases_foretold", "Sum of these probabilities", lambda score: score.purchases.probability),
+    ("purchases", "Of the outcomes, purchases: as many as foretold if calibrated", lambda score: score.purchases.came),
+    ("leave_outcomes", "Leave probabilities whose half hour is over", lambda score: score.stays.outcomes),
+    ("leaves_foretold", "Sum of these probabilities", lambda score: score.stays.opposite.probability),
+    ("leaves", "Of the outcomes, leaves: as many as foretold if calibrated", lambda score: score.stays.opposite.came),
+)
+
+
+def _families(counters: _Counters, scores: Mapping[str, VersionScore]) -> Iterator[CounterMetricFamily]:
+    for name, documentation, value in counters:
+        counter = CounterMetricFamily(f"nextact_version_{name}", documentation, labels=["version"])
+        for version, score in scores.items():
+            counter.add_metric([version], value(score))
+        yield counter
 
 
 class WorkerMetrics:

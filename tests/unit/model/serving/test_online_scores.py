@@ -13,6 +13,7 @@ from model.serving.answers import Answers
 from model.serving.hit_moments import HitMoments
 from model.serving.new_events import NewEvents
 from model.serving.online_scores import NOTHING, BatchScores, OnlineScores, VersionScore
+from model.serving.outcomes import Foretold
 
 SLOTS = 4
 KEYS = np.array([101, 102, 103], np.uint64)  # of three items
@@ -109,8 +110,8 @@ def test_who_does_not_act_again_within_half_an_hour_has_left() -> None:
     settled = score(scores, events_of(0, 1, time=LEFT_AFTER_MS + 1), leaving)
     assert settled.stays.came.tolist() == [True, False]
     total.settle(settled.purchases, settled.stays)
-    assert (total.stay_outcomes, total.leaves, total.leaves_predicted) == (2, 1, 1.0)
-    assert VersionScore.after(total).leaves == 1
+    assert total.stays.opposite == Foretold(outcomes=2, probability=1.0, came=1)
+    assert VersionScore.after(total).stays == total.stays
     scores.forget(np.array([0, 1]))
     assert not len(score(scores, events_of(0, 1, time=3 * LEFT_AFTER_MS), leaving).stays.came)
 
