@@ -143,7 +143,7 @@ class LastActions(NamedTuple):
 
 
 def last_actions(record: bytes) -> LastActions:
-    """Reads a user's actions alone, for one who is asked about. Raises `RecordCorrupt` for bytes that are no record."""
+    """Reads the actions alone of a user who is asked about. Raises `RecordCorrupt` if the bytes are not a record."""
     _check(record)
     _, _, total, last_time = _POSITION.unpack_from(record, CHECKED_FROM + _SIZES.size)
     size = _SIZES.unpack_from(record, CHECKED_FROM)[2]

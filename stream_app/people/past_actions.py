@@ -27,7 +27,7 @@ class RememberedPast(NamedTuple):
 def remembered_past(record: bytes, names_of: NamesOf, most: int | None = None) -> RememberedPast:
     """Reads what a record says of what its user did, of their actions the newest `most`; None: all.
 
-    Raises `RecordCorrupt` for bytes that are no record.
+    Raises `RecordCorrupt` if the bytes are not a record.
     """
     read = last_actions(record)
     actions = read.actions[::-1][:most]

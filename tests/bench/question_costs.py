@@ -179,7 +179,3 @@ def _ask(url: str, requests: Sequence[bytes], count: int) -> None:
                 if line.lower().startswith(b"content-length:"):
                     size = int(line.split(b":")[1])
             answers.read(size)
-
-
-if __name__ == "__main__":
-    question_costs(argparse.Namespace(items=10_000, events=200_000, repeats=None))
